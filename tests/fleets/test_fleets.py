@@ -240,7 +240,7 @@ async def test_a_function_that_requires_another_argument_is_named_with_it() -> N
     wrong: list[tuple[Any, str]] = [
         (
             more,
-            r"more requires `extra`, which a map does not pass: give it a default, or a value with functools",
+            r"more requires `extra`, which a map does not pass: declare a default, or bind a value with functools",
         ),
         (sampled, r"sampled requires `third`, `extra`, which a map does not pass"),
         (without, r"without must accept attempt=: "),

@@ -1,6 +1,6 @@
-"""Many rollouts: on one machine's cores, or on many machines.
+"""Many rollouts, on all cores of one machine or on many machines.
 
-A fleet runs one function of yours for each task, so many at once as its workers have slots::
+A fleet calls one function of yours for each task. As many calls run at the same time as its workers have slots::
 
     async def solve(worker, task, *, attempt):              # importable; runs in a worker, beside others
         async with worker.open_rollout(answer) as rollout:
@@ -12,18 +12,18 @@ A fleet runs one function of yours for each task, so many at once as its workers
             async for result in results:
                 print(result.task, result.outcome, result.traces)
 
-* `fleet`: `open_fleet`, and `Fleet`. `mapping`: one function over many tasks. `functions`, `tasks`: its arguments.
-  `slots`: the worker of each call.
+* `fleet`: `open_fleet`, and `Fleet`. `mapping`: a map, which calls one function for many tasks. `functions`, `tasks`:
+  the arguments of a map. `slots`: assigns each call to a worker.
 * `outcomes`: the result of a task. `groups`: several samples of one task.
 * `events`: events as they happen. `progress`: the progress display. `tally`: counts, rates, the time left.
 * `engine`: the engine interface; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and
   `frames`.
-* `ray_engine`: actors of Ray; `ray_cluster`: the connection; `ray_worker`: the driver's side of an actor; `ray_actor`,
-  `ray_bridge`: the actor's side.
+* `ray_engine`: workers that are actors of Ray. `ray_cluster`: the connection to Ray. `ray_worker`: the code for an actor
+  in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the code that runs in the actor.
 * `store`: finished results on disk, so that a run can be resumed.
-* `each`: a function that runs once in each worker, and the pause of all upstreams.
-* `looking_after`: service of a remote worker until it has ended.
-* `site`: the worker's side, for every engine. `packing`: the encoding of functions, tasks and results.
+* `each`: calls of a function once in each worker, and the pause of all upstreams.
+* `looking_after`: serves a remote worker until it has ended.
+* `site`: the code that runs in the worker, for every engine. `packing`: the encoding of functions, tasks and results.
 """
 
 from typing import TYPE_CHECKING

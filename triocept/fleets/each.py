@@ -2,10 +2,10 @@
 
 Rules:
 
-1. Such a function waits for no slot: during a pause all slots may be taken by calls that wait.
+1. Such a function needs no slot: during a pause, waiting calls may occupy all slots.
 2. A worker that dies has no result, and its replacement runs the function, too.
-3. While a fleet is paused, a worker that starts gets no calls. At the end, each living worker resumes its upstreams,
-   also one that has not paused them: its dead predecessor may have paused their servers.
+3. While a fleet is paused, a worker that starts gets no calls. At the end of the pause, each living worker resumes its
+   upstreams, even if it has not paused them: the dead worker that it replaces may have paused their servers.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ FindUpstreams: TypeAlias = Callable[[Any], Upstream | Iterable[Upstream]]
 """`(worker) -> upstreams`: returns one or more upstreams of a worker."""
 
 TRIES = 3
-"""Maximum times that a function is run in a living worker whose answers are lost."""
+"""Maximum times that a function is run in a worker that lives but whose answers are lost."""
 END_SECONDS = RESUME_SECONDS + 30
-"""Seconds for the end of a pause in all workers."""
+"""Maximum seconds until all workers have resumed their upstreams."""
 
 
 async def call_worker(
     worker: FleetWorker, function: WorkerFunction[T], packing: Packing, results: dict[str, T]
 ) -> bool:
-    """Run a function in a worker, and add its result; return False if the worker died.
+    """Run a function in a worker, and add its return value to `results`; return False if the worker died.
 
     Raises:
         BaseException: the exception of the function, in its own class.
@@ -65,19 +65,19 @@ async def call_worker(
 
 
 async def hold_calls(find: FindUpstreams | None, mode: PauseMode, worker: object) -> None:
-    """Let the upstreams of a worker send no more calls: before any worker pauses a server that others use, too."""
+    """Stop the upstreams of a worker from sending calls. All workers do this before any worker pauses a server."""
     for upstream in _upstreams_of(worker, find):
         await pauses_of(upstream).hold_calls(mode)
 
 
 async def pause_servers(find: FindUpstreams | None, worker: object) -> tuple[Pause, ...]:
-    """Pause the servers of a worker's upstreams; a worker that has started meanwhile has nothing to pause."""
+    """Pause the servers of a worker's upstreams, except in a worker that started after `hold_calls`."""
     pauses = [pauses_of(upstream) for upstream in _upstreams_of(worker, find)]
     return tuple([await each.pause_server() for each in pauses if each.is_paused])
 
 
 async def update_versions(find: FindUpstreams | None, worker: object) -> None:
-    """Read the versions of the weights, before any worker lets calls go on: workers may share a server."""
+    """Read the versions of the weights. All workers do this before any worker resumes: they may share a server."""
     with suppress(Exception):  # a version may be missing
         for upstream in _upstreams_of(worker, find):
             await pauses_of(upstream).update_version()
@@ -92,7 +92,7 @@ async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
 
 
 async def finish(step: Callable[[], Awaitable[object]]) -> list[BaseException]:
-    """Run the end of a pause, whatever happens to its caller; return its errors."""
+    """Run a step of the end of a pause, even if the caller is cancelled; return the errors of the step."""
     errors: list[BaseException] = []
 
     async def run() -> None:

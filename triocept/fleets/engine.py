@@ -1,7 +1,7 @@
 """The interface of engines, which run the workers of a fleet.
 
-Calls and answers are bytes, made by the engine's `packing`. A fleet starts, replaces and ends workers; an engine only
-runs a single worker.
+Calls and answers are bytes, made by the engine's `packing`. The fleet decides when to start, replace and end a worker;
+the engine only runs it. The driver is the program that opened the fleet.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class WorkerLost(TrioceptError):
 
     Attributes:
         worker: the name of the worker.
-        reason: how it ended.
-        worker_lives: True if only the answer of the call was lost, on its way from a worker that lives.
+        reason: description of how the worker ended.
+        worker_lives: True if the worker lives, and only the answer of the call was lost on its way.
     """
 
     def __init__(self, worker: str, reason: str, *, worker_lives: bool = False) -> None:
@@ -34,21 +34,21 @@ class FleetWorker(ABC):
     """A running worker: a process, an actor, or a part of this program."""
 
     name: str
-    """Name for readers: `process 3 (pid 4711)`."""
+    """Name in messages, for example `worker 3 (pid 4711)`."""
     reason: str = ""
     """Reason of the worker's death, once it has died."""
     changed: Callable[[], None] = staticmethod(lambda: None)
-    """Called when the worker is `alive` again after it was not. The fleet sets it."""
+    """Function that the worker calls when it is `alive` again after it was not. The fleet sets it."""
 
     @abstractmethod
     async def call(self, job: bytes) -> bytes:
-        """Run a job to its end, beside others, and return its packed answer.
+        """Run a job to its end, concurrently with other jobs, and return its packed answer.
 
         Raises:
-            WorkerLost: the worker died meanwhile, or was dead.
+            WorkerLost: the worker died before the job ended, or was already dead.
 
-        Cancellation: the job is cancelled in the worker, and its end waited for, at most the fleet's grace. When
-        exceeded: the worker is killed.
+        Cancellation: cancels the job in the worker and waits for its end, at most the fleet's grace. When exceeded:
+        the worker is killed.
         """
 
     @property
@@ -62,7 +62,7 @@ class FleetWorker(ABC):
 
     @abstractmethod
     async def kill(self) -> None:
-        """End the worker at once, whatever it does. Its calls end with `WorkerLost`. Never waits long."""
+        """End the worker immediately, whatever it does, without a long wait. Its calls raise `WorkerLost`."""
 
 
 class Engine(ABC):
@@ -71,15 +71,15 @@ class Engine(ABC):
     packing: Packing
     """Encoding of values for the engine's workers."""
     workers: int
-    """Initial number of a fleet's workers; known when the engine is `opened`."""
+    """Initial number of a fleet's workers; known once the context `opened` is entered."""
     slots_per_worker: int
     """Maximum concurrent calls of one worker."""
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Open the resources that all workers need: entered before the first worker, left after the last.
+        """Open the resources that all workers need. The fleet enters it before the first worker starts.
 
-        Default: nothing.
+        The fleet exits it after the last worker has ended. By default there are no such resources.
         """
         yield
 
@@ -88,13 +88,13 @@ class Engine(ABC):
         """Start one worker, and yield it when it is ready.
 
         Args:
-            name: name for readers.
+            name: name of the worker in messages.
             setup: the packed function that opens the first argument of each call.
             grace: maximum seconds for the end of the worker, and for the end of a cancelled call.
 
         Raises:
-            BaseException: the exception of `setup`, in its own class.
+            BaseException: the exception that `setup` raised, in its own class.
             WorkerLost: the worker died before it was ready.
 
-        Closing: the worker ends in order, within `grace`, or is killed. Never raises because it is dead.
+        Closing: the worker closes its context and ends within `grace`, or is killed. A dead worker raises no error.
         """

@@ -1,11 +1,11 @@
-"""Events of a fleet, sent as they happen.
+"""Events of a fleet, which its program can read as they happen.
 
 Rules:
 
-1. The sender never waits. Each reader has a buffer of its own. Events beyond it are counted, and one `EventsMissed`
-   with their number takes their place.
-2. An event holds no task, no value and no trace: unread events are small.
-3. The events are complete: each sample that was started ends, or is counted in `unfinished` when its map ends.
+1. The sender never waits. Each reader has its own buffer. If the buffer is full, events are dropped and counted, and
+   one `EventsMissed` with their number takes their place.
+2. An event contains no task, no value and no trace, so that unread events need little memory.
+3. The events are complete: each started sample has a `TaskEnded`, or is counted in `unfinished` when its map ends.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OUTCOME_NAMES: dict[type, OutcomeName] = {
     Outcome.Stopped: "stopped",
 }
 REASON_LENGTH = 500
-"""Maximum characters of a reason."""
+"""Maximum characters of an event's `reason`."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerStarted(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker is ready: one of the first, an additional worker, or a replacement."""
+    """A worker is ready: one of the first workers, an additional worker, or a replacement."""
 
     worker: str
 
@@ -57,14 +57,14 @@ class WorkerDied(_Event, frozen=True, kw_only=True, tag=True):
 
 
 class WorkerGivenUp(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker is not replaced any more: no worker can be started in its place."""
+    """A dead worker is not replaced: all attempts to start another worker in its place have failed."""
 
     worker: str
     reason: str
 
 
 class WorkerLeft(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker gets no more calls, and ends with its last one: the fleet was made smaller, or ends."""
+    """A worker gets no more calls and ends after its last call, because the fleet was made smaller or ends."""
 
     worker: str
 
@@ -87,14 +87,14 @@ class MapStarted(_OfMap, frozen=True, kw_only=True, tag=True):
     function: str
     """Name of the map's function."""
     total: int | None
-    """Number of expected outcomes, samples counted. None if the number of tasks is unknown."""
+    """Number of expected outcomes, one for each sample. None if the number of tasks is unknown."""
 
 
 class MapEnded(_OfMap, frozen=True, kw_only=True, tag=True):
-    """A map has ended: each of its tasks has its outcome, or its block was left, or no worker was left."""
+    """A map has ended: each of its tasks has its outcome, its block was left, or the fleet has no worker any more."""
 
     unfinished: int
-    """Number of tasks or samples that were started, and have no outcome."""
+    """Number of tasks or samples that were started but have no outcome."""
 
 
 class TaskSkipped(_OfMap, frozen=True, kw_only=True, tag=True):
@@ -103,7 +103,7 @@ class TaskSkipped(_OfMap, frozen=True, kw_only=True, tag=True):
     task: int
     """Index of the task."""
     count: int
-    """Number of outcomes: samples, if there are groups."""
+    """Number of stored outcomes of the task: one, or one for each sample."""
 
 
 class _OfTask(_OfMap, frozen=True, kw_only=True):
@@ -120,7 +120,7 @@ class _OfTask(_OfMap, frozen=True, kw_only=True):
 
 
 class TaskStarted(_OfTask, frozen=True, kw_only=True, tag=True):
-    """A task, or a sample of one, runs on a worker: for the first time, or again."""
+    """An attempt of a task, or of a sample of a task, begins in a worker."""
 
 
 class TaskRequeued(_OfTask, frozen=True, kw_only=True, tag=True):
@@ -144,14 +144,14 @@ class TaskEnded(_OfTask, frozen=True, kw_only=True, tag=True):
     seconds: float = 0.0
     """Seconds since the task was first started."""
     rollouts: int = 0
-    """Rollouts of the last attempt; the turns and token counts are theirs."""
+    """Rollouts of the last attempt; `turns` and the token counts are sums over these rollouts."""
     turns: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
 
 
 class EventsMissed(_Event, frozen=True, kw_only=True, tag=True):
-    """The reader was slow: `count` events at this place did not fit into its buffer."""
+    """`count` events at this place were dropped: the reader was slow, and its buffer was full."""
 
     count: int
 
@@ -193,7 +193,7 @@ class EventStream:
         Raises:
             StopAsyncIteration: the fleet has ended.
 
-        Cancellation: no event is lost by it.
+        Cancellation: no event is lost.
         """
         await trio.lowlevel.checkpoint()
         while not self._events and not self._missed:
@@ -206,7 +206,7 @@ class EventStream:
         return EventsMissed(count=missed)
 
     def add(self, event: FleetEvent) -> None:
-        """Add an event if the buffer has space; after a missed event, none until `EventsMissed` is read."""
+        """Add an event, or count it as missed if the buffer is full or an `EventsMissed` is still to be read."""
         if self._missed or len(self._events) >= self._buffer:
             self._missed += 1
         else:
@@ -233,7 +233,7 @@ class Observers:
         self._over = False
 
     def listen(self, listener: Callable[[FleetEvent], None]) -> None:
-        """Call an internal function with each event; it must not wait or raise."""
+        """Call an internal function with each event; the function must not block or raise."""
         self._listeners.append(listener)
 
     def send(self, event: FleetEvent) -> None:
@@ -271,7 +271,7 @@ class MapEvents:
         self._function = function
         self._total = total
         self._started_at: dict[int, float] = {}
-        """Start times of calls without an outcome, by number."""
+        """Start times of the tasks or samples that have no outcome yet, by their number."""
 
     def map_started(self) -> None:
         self._observers.send(MapStarted(map=self._map, function=self._function, total=self._total))
@@ -323,7 +323,7 @@ class MapEvents:
 
 
 def _words(error: BaseException) -> str:
-    """Return class and text of an error: `LookupError: no such bug`."""
+    """Return class and text of an error, for example `LookupError: no such bug`."""
     text = " ".join(text_of(error).split())
     name = type(error).__name__
     return f"{name}: {text}"[:REASON_LENGTH] if text else name

@@ -1,11 +1,11 @@
-"""A fleet: its workers, which it starts, replaces and ends, and the maps that run on them.
+"""A fleet: it starts, replaces and ends workers, and runs maps on them.
 
 Rules:
 
-1. No worker outlives the block, and no call outlives its map.
+1. No worker outlives the block of its fleet, and no call outlives its map.
 2. A dead worker is replaced; a failed start is retried for some seconds. When no worker is left and none is being
    started, every map raises `FleetLost`.
-3. Exceptions of a worker's first start are raised by `open_fleet`, without a group.
+3. If a worker's first start fails, `open_fleet` raises its exception, without a group.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ T = TypeVar("T")
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 FRESH = 10.0
-"""Seconds: a worker that dies sooner, and in which no call ever ran, died early."""
+"""Seconds: a worker that dies sooner after its start, before any call ran in it, counts as an early death."""
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before another worker is started, by the number of early deaths or failed starts in a row. After all pauses
 the worker is not replaced."""
@@ -89,24 +89,25 @@ async def open_fleet(
     """Open a fleet of workers that are ready: `async with open_fleet(Processes(4)) as fleet`.
 
     Args:
-        engine: where the workers run. None means `InProcess()`.
-        worker: a function that opens, once in each worker, the first argument of every call: an async context manager
-            (an upstream, tools, `serve_endpoint` with options, a tunnel, a pool). Importable, or of `__main__`. None
-            means `serve_endpoint`.
+        engine: the kind and number of workers, for example `Processes(4)`. None means `InProcess()`.
+        worker: a function that returns an async context manager: an upstream, tools, `serve_endpoint` with options, a
+            tunnel, a pool. Each worker enters the context once; its value is the first argument of every call. The
+            function must be importable, or defined in `__main__`. None means `serve_endpoint`.
         retries: maximum retries of a task that ended its worker while no other task ran in it. When exceeded: the
-            outcome is `Outcome.Lost`. Tasks that ran together in a worker that died always run again, apart from
-            others. Also the maximum retries of a task by `retry_if`.
+            outcome is `Outcome.Lost`. Tasks that ran together in a worker that died always run again, apart from each
+            other. `retries` also limits how often `retry_if` can retry a task.
         grace: maximum seconds for the end of a worker, and for the end of a cancelled call. When exceeded: the worker
-            is killed. An agent that ignores SIGTERM takes 5.
-        progress: True shows on standard error the progress of each map, and the outcomes of its tasks: changing lines
-            in a terminal, else a line every 30 seconds. The program's own output is printed above.
+            is killed. An agent that ignores SIGTERM needs 5 s to end.
+        progress: True shows the progress of each map and the outcomes of its tasks on standard error. In a terminal
+            the lines are updated; otherwise a line is printed every 30 seconds. Other output appears above the lines.
 
     Raises:
-        BaseException: the exception of `worker` when it was opened, in its own class.
+        BaseException: the exception that `worker` raised in a worker, in its own class.
         WorkerLost: a worker died before it was ready.
         TypeError: `worker` cannot be sent to the workers.
 
-    Cancellation, closing: ends every worker in order, in parallel, within `grace`; workers that hang are killed.
+    Cancellation, closing: all workers close their contexts and end at the same time, within `grace`; a worker that
+    hangs is killed.
     """
     check_loop("open_fleet")
     engine = InProcess() if engine is None else engine
@@ -180,16 +181,16 @@ class Fleet:
         return tuple(worker.name for worker in self._slots.workers)
 
     def events(self, buffer: int = 10_000) -> AbstractContextManager[EventStream]:
-        """Open a stream of the fleet's events from now on.
+        """Open a stream of the events that the fleet sends from now on.
 
         Use it as `with fleet.events() as events: async for event in events: …`.
 
         Args:
             buffer: maximum unread events. When exceeded: further events are dropped, and one `EventsMissed` with their
-                number takes their place. A slow reader delays nothing else.
+                number takes their place. A slow reader delays neither the fleet nor other readers.
 
-        The stream ends with the fleet. So a task that reads it to its end belongs in a nursery around the fleet, or is
-        cancelled.
+        The stream ends when the fleet has ended. To read all events, start the reading task in a nursery around the
+        fleet.
         """
         check_count("buffer", buffer, least=1)
         return self._observers.events(buffer)
@@ -213,42 +214,43 @@ class Fleet:
 
         Args:
             function: `async (worker, task, *, attempt) -> T`; see `RolloutFunction`.
-            tasks: pulled one by one, when slots are free; may be endless, and async.
-            ordered: True yields the outcomes in the order of the tasks; False as they arrive.
-            retry_if: returns True for an exception of the function that is retried (at most `retries` of the fleet).
+            tasks: an iterable, also an async or an endless one. The map reads a task only when a slot is free.
+            ordered: True yields the results in the order of the tasks; False yields each result when it arrives.
+            retry_if: called with an exception of the function; returns True if the task should be retried, at most
+                `retries` times (see `open_fleet`).
             priority: priority among the maps of this fleet: the map with the highest value gets a free slot.
             group_size: number of samples of each task, each with its own outcome (`result.group`, `result.sample`),
                 attempts and rollouts. A function with a `sample` parameter is called with the sample's index.
                 `results.groups()` yields whole groups. If None, each task is run once, and there are no groups.
-            stop_group: returns True if a group should end now, called with each of its outcomes but the last: running
-                samples of the group are cancelled, waiting samples never start, and the outcome of both is
-                `Outcome.Stopped`.
+            stop_group: called with a group's results so far after each result but the last; returns True if the group
+                should end now. Running samples of the group are then cancelled, waiting samples never start, and the
+                outcome of both is `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
                 is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
-                longer than the fleet's grace, its worker is killed, with each call in it whose timeout has passed; the
-                other calls run again. With `InProcess` the map waits for its end. A function that blocks the loop
-                (`time.sleep`) is not ended by this, but by `Processes(hung_after=)`. None means no limit.
-            prefetch: number of unread outcomes that are allowed beside those of the slots. A program that is busy for
-                long between two reads (a trainer) then finds this many outcomes ready, and the workers continue
-                meanwhile.
-            store: keeps the results and records the rollouts. A task whose outcome is in the store is not run, and
-                yields no result (`results.skipped` counts it); but a group with samples to run is yielded whole. A
-                return value of the function has to be JSON, or it is an error.
+                longer than the fleet's grace, its worker is killed. The same happens to all calls in this worker whose
+                timeout has passed; the other calls run again. With `InProcess` the map waits until the call ends.
+                `timeout` does not end a function that blocks the loop (`time.sleep`), but `Processes(hung_after=)`
+                does. None means no limit.
+            prefetch: number of unread results that may exist in addition to one for each slot. If the program is busy
+                for long between two reads (a trainer), the workers can prepare this many results meanwhile.
+            store: stores the results and records the rollouts. A task whose outcome is in the store is not run, and
+                yields no result (`results.skipped` counts it). But if any sample of a group must run, the whole group
+                is yielded. A return value of the function that is not JSON is an error.
             key: `(task) -> a text or a number` that identifies the task in the store. None means the task's `id` (a
-                member of a mapping, an attribute), else a digest of the task as JSON.
+                member of a mapping, or an attribute); if there is none, a digest of the task as JSON.
 
         Raises:
-            TypeError: the function takes other arguments, or cannot be sent; a task has no key.
-            StoreError: two tasks have one key; the store was closed, has a map, or belongs to another function. For an
-                iterable that can be read only once, each task is checked when it is pulled.
+            TypeError: the function takes other arguments, or cannot be sent to a worker; a task has no key.
+            StoreError: two tasks have the same key; the store was closed, is used by another map, or contains results
+                of another function. The tasks of an iterable that can be read only once are checked one by one.
 
-        Leaving the block, or cancelling it, cancels the running calls, and returns when they have ended, agents
-        included. After the fleet's grace, a worker that has not ended its calls is killed.
+        Leaving or cancelling the block cancels the running calls, and waits until they and their agents have ended.
+        If a worker does not end its calls within the fleet's grace, it is killed.
         """
         self._check_open()
         passes_sample, name = takes_sample(function), name_of(function)
         if not isinstance(tasks, (Iterable, AsyncIterable)):
-            raise TypeError(f"tasks must be an iterable, not {described(tasks)}")
+            raise TypeError(f"tasks must be an iterable or an async iterable, not {described(tasks)}")
         check_bool("ordered", ordered)
         if group_size is not None:
             check_count("group_size", group_size, least=1)
@@ -258,7 +260,7 @@ class Fleet:
                 raise TypeError("stop_group needs groups: pass group_size=, too")
             if not takes(stop_group, 1):
                 raise TypeError(
-                    f"stop_group takes one argument, the results so far, unlike {name_of(stop_group)}"
+                    f"stop_group must take one argument, the results so far; {name_of(stop_group)} does not"
                 )
         if timeout is not None:
             check_number("timeout", timeout, positive=True)
@@ -298,24 +300,26 @@ class Fleet:
     async def each(self, function: WorkerFunction[T]) -> dict[str, T]:
         """Run `await function(worker)` once in each worker, at the same time; return the results by worker.
 
-        The function runs beside the calls of maps, and takes no slot. A worker that starts meanwhile runs it, too, and
-        so does the replacement of a worker that dies. A dead worker has no result.
+        The function runs concurrently with the calls of maps, and needs no slot. A worker that starts meanwhile runs
+        it, too, and so does the replacement of a worker that dies. A dead worker has no result.
 
         Args:
-            function: `async (worker) -> T`. Importable, or of `__main__`. The worker is the value that `worker=` of
-                `open_fleet` has opened.
+            function: `async (worker) -> T`, importable or defined in `__main__`. The argument is the value that
+                `worker=` of `open_fleet` has opened.
 
         Raises:
-            TypeError: the function takes other arguments, or cannot be sent.
-            BaseException: the exception of the function, when it has ended in all workers; if it failed in several, a
-                group of them.
+            TypeError: the function takes other arguments, or cannot be sent to the workers.
+            BaseException: the exception of the function, after it has ended in all workers. If it failed in several
+                workers, the exceptions are raised as a group.
 
         Cancellation: cancels the function in each worker.
         """
         self._check_open()
         check_callable("function", function, "an async function of the worker")
         if not takes(function, 1):
-            raise TypeError(f"each runs `await function(worker)`, unlike {name_of(function)}")
+            raise TypeError(
+                f"each calls `await function(worker)`; {name_of(function)} does not take one argument"
+            )
         return await self._each(function, with_starting=True)
 
     def paused(
@@ -324,19 +328,20 @@ class Fleet:
         """Pause upstreams of all workers while the body changes the weights of their servers.
 
         Use it as `async with fleet.paused(upstreams=attrgetter("upstream")) as pauses`; see `Upstream.paused`. `pauses`
-        has the pauses of each worker. A worker that starts meanwhile gets no calls before the body has ended.
+        maps the name of each worker to its pauses. A worker that starts meanwhile gets no calls before the body ends.
 
         Args:
-            mode: as of `Upstream.paused`.
-            upstreams: `(worker) -> upstreams`: returns the upstream of a worker, or several. Importable, or of
-                `__main__`. None: the worker itself is an upstream.
+            mode: see `Upstream.paused`.
+            upstreams: `(worker) -> upstreams`: returns one or more upstreams of a worker. It must be importable, or
+                defined in `__main__`. None means that the worker's value itself is an upstream.
 
         Raises:
-            ValueError: there is no such mode.
-            RuntimeError: the fleet is paused already, or is closed.
-            UpstreamError, TypeError: as of `Upstream.paused`; or `upstreams` returns something else.
+            ValueError: `mode` is unknown.
+            RuntimeError: the fleet is already paused, or is closed.
+            UpstreamError: see `Upstream.paused`.
+            TypeError: see `Upstream.paused`; or `upstreams` does not return upstreams.
 
-        Closing, cancellation: resumes in each living worker, shielded and within 90 s.
+        Closing, cancellation: each living worker resumes its upstreams, within 90 s and shielded from cancellation.
         """
         self._check_open()
         check_choice("mode", mode, PauseMode)
@@ -359,7 +364,7 @@ class Fleet:
         raise_all(errors)
 
     async def _each(self, function: WorkerFunction[T], *, with_starting: bool = False) -> dict[str, T]:
-        """Run a function in each worker; `with_starting`: wait for workers that are being started."""
+        """Run a function in each worker; if `with_starting`, also in the workers that are being started."""
         results: dict[str, T] = {}
         errors: list[BaseException] = []
         done: set[FleetWorker] = set()
@@ -398,9 +403,9 @@ class Fleet:
     async def resize(self, workers: int) -> None:
         """Change the number of workers.
 
-        New workers are ready when this returns; surplus workers end after their last call.
+        New workers are ready when this method returns; surplus workers end after their last call.
 
-        Raises: as `open_fleet`, for a worker that cannot be started.
+        Raises: the errors of `open_fleet` for a worker that cannot be started.
         """
         check_count("workers", workers, least=1)
         self._observers.send(FleetResized(workers=workers))
@@ -422,7 +427,7 @@ class Fleet:
 
 
 async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> list[BaseException]:
-    """Run steps at the same time; return the exceptions."""
+    """Run steps at the same time; return the exceptions of all steps."""
     errors: list[BaseException] = []
     with keeping_each(errors):
         async with trio.open_nursery() as nursery:
@@ -432,7 +437,7 @@ async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> lis
 
 
 class _Admission:
-    """The permission of new workers to get calls, and news of workers."""
+    """Permission of new workers to get calls, and notification of started and ended workers."""
 
     def __init__(self) -> None:
         self.changed = trio.Event()
@@ -444,9 +449,9 @@ class _Admission:
         return self._opened is None
 
     def close(self) -> None:
-        """Give new workers no calls until `open`."""
+        """Let new workers get no calls until `open` is called."""
         if self._opened is not None:
-            raise RuntimeError("the fleet is paused already: end that pause first")
+            raise RuntimeError("the fleet is paused already: end the other pause first")
         self._opened = trio.Event()
 
     def open(self) -> None:
@@ -455,7 +460,7 @@ class _Admission:
             self._opened = None
 
     async def wait(self) -> None:
-        """Wait until new workers get calls."""
+        """Wait until new workers may get calls."""
         if self._opened is not None:
             await self._opened.wait()
 
@@ -466,7 +471,7 @@ class _Admission:
 
 @dataclass(eq=False)
 class _Position:
-    """A position in the fleet: its worker is replaced when it dies."""
+    """A position in the fleet, for one worker at a time: a worker that dies is replaced."""
 
     engine: Engine
     setup: bytes
@@ -481,12 +486,12 @@ class _Position:
     """True if the worker gets calls."""
     had_worker: bool = False
     leaving: trio.Event = field(default_factory=trio.Event)
-    """Set when the position takes no more calls."""
+    """Set when the position must get no more calls."""
     over: trio.Event = field(default_factory=trio.Event)
-    """Set when the position has no worker, and gets none."""
+    """Set when the position has no worker, and will not get another."""
 
     def leave(self) -> None:
-        """Take no more calls, and end after the last running call."""
+        """Let the worker get no more calls, and end the position after the last running call."""
         if self.leaving.is_set():
             return
         self.leaving.set()
@@ -498,7 +503,7 @@ class _Position:
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Run a worker, and replace it when it dies.
 
-        After the start, a cancellation of the caller cancels calls, not the worker.
+        Once a worker has started, a cancellation of the caller does not end it.
         """
         self.slots.expect()
         early = 0
@@ -524,7 +529,7 @@ class _Position:
             self.admission.notify()
 
     async def _run_worker(self, task_status: trio.TaskStatus[None]) -> Exception | None:
-        """Run a worker until it ends. Return the reason of an early death; raise the exception of a first start."""
+        """Run a worker until it ends; return the reason of an early death. Raise the error of a failed first start."""
         since = trio.current_time()
         try:
             async with self.engine.open_worker(self.name, self.setup, self.grace) as worker:
@@ -551,7 +556,7 @@ class _Position:
         return WorkerLost(self.name, f"it died within {FRESH:g} s of its start, before any call ran in it")
 
     async def _give_calls(self, worker: FleetWorker) -> bool:
-        """Give a worker calls until it dies or retires; return True if any call ran in it."""
+        """Let a worker run calls until it dies or leaves the fleet; return True if any call ran in it."""
         self.worker = worker
         worker.changed = self.slots.assign
         self.observers.send(WorkerStarted(worker=worker.name))
@@ -594,7 +599,7 @@ class _Position:
         self.slots.add(worker)
 
     async def close(self) -> None:
-        """End the worker now."""
+        """End the worker without waiting for its calls."""
         self.leave()
         self.scope.cancel()
         await self.over.wait()

@@ -23,21 +23,21 @@ CHUNK = 256 * 1024
 
 class Kind(IntEnum):
     SETUP = 1
-    """To the worker, first: its import path, and the context to open."""
+    """To the worker, first frame: the import path, and the context to open."""
     READY = 2
     """From the worker: the context is open."""
     FAILED = 3
-    """From the worker: the context could not be opened; the error."""
+    """From the worker: the error because of which the context could not be opened."""
     CALL = 4
     """To the worker: a job."""
     CANCEL = 5
-    """To the worker: cancel that call."""
+    """To the worker: a request to cancel the call."""
     ANSWER = 6
-    """From the worker: the answer to a job; empty, if it was cancelled."""
+    """From the worker: the answer to a job; empty if the job was cancelled."""
     PING = 7
-    """To the worker: check that its loop runs."""
+    """To the worker: a question if its loop runs."""
     PONG = 8
-    """From the worker: its loop runs."""
+    """From the worker: the answer to a `PING`."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -48,9 +48,9 @@ class Frame(msgspec.Struct, frozen=True):
 
 @final
 class FrameStream:
-    """Frames over a byte stream. Its every end means that the other side is gone, whatever error the kernel reports.
+    """Frames over a byte stream. Any end or error of the stream means that the other side is gone.
 
-    Frames wait for `write`, which runs in its own task: a task that is cancelled leaves no half frame behind.
+    `put` only queues a frame, and `write` sends it in its own task, so that a cancelled task sends no partial frame.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -67,7 +67,7 @@ class FrameStream:
         self._news.set()
 
     def put_eof(self) -> None:
-        """End the stream behind the queued frames; frames of the other side are still read."""
+        """End the sending direction after the queued frames; frames of the other side can still be read."""
         self._ending = True
         self._news.set()
 
@@ -82,7 +82,7 @@ class FrameStream:
                 await self._news.wait()
 
     async def flush(self) -> bool:
-        """Send the queued frames; return True if the other side accepts them. Only one task at a time."""
+        """Send the queued frames; return False if the other side is gone. Only one task may call it at a time."""
         try:
             while self._outbox:
                 await self._stream.send_all(self._outbox.popleft())
@@ -122,5 +122,5 @@ class FrameStream:
         return taken
 
     async def aclose(self) -> None:
-        """Close the stream; its readers get the end of the stream."""
+        """Close the stream; its readers then receive its end."""
         await self._stream.aclose()

@@ -14,11 +14,11 @@ Contra = TypeVar("Contra", contravariant=True)
 Co = TypeVar("Co", covariant=True)
 
 RetryIf: TypeAlias = Callable[[BaseException], bool]
-"""`(error) -> True to retry`."""
+"""`(error) -> True if the task should be retried`."""
 
 
 class RolloutFunction(Protocol[Contra, Co]):
-    """Function that a map calls for each task: importable, or a function of `__main__`."""
+    """Function that a map calls for each task. It must be importable, or defined in `__main__`."""
 
     def __call__(self, worker: Any, task: Contra, /, *, attempt: int) -> Awaitable[Co]:
         """Run one task.
@@ -26,33 +26,33 @@ class RolloutFunction(Protocol[Contra, Co]):
         Args:
             worker: the value that the fleet's `worker` opened: by default an `Endpoint`.
             task: one of the map's tasks.
-            attempt: counted from 1. More than 1: a worker died with an earlier attempt, or `retry_if` retried it. Side
-                effects of earlier attempts may have happened.
+            attempt: number of the attempt, from 1. If it is more than 1, a worker died during an earlier attempt, or
+                `retry_if` returned True for its exception. Earlier attempts may have had side effects.
         """
 
 
 class SampleFunction(Protocol[Contra, Co]):
-    """Function that is called with the index of the sample in its group."""
+    """Function that a map also calls with the index of the sample in its group."""
 
     def __call__(self, worker: Any, task: Contra, /, *, attempt: int, sample: int) -> Awaitable[Co]:
         """Run one sample of a task.
 
         Args:
-            worker: as for a `RolloutFunction`.
-            task: the same object or value for all samples.
-            attempt: of this sample.
-            sample: from 0 to `group_size` - 1; 0 if the map has no groups.
+            worker: see `RolloutFunction`.
+            task: the task, the same for all samples of a group.
+            attempt: number of the attempt of this sample, from 1.
+            sample: index of the sample, from 0 to `group_size` - 1; 0 if the map has no groups.
         """
 
 
 def name_of(function: object) -> str:
-    """Return the name of a function, also of one in a `partial`."""
+    """Return the name of a function, even if it is wrapped in a `partial`."""
     function = _unwrapped(function)
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def takes_sample(function: object) -> bool:
-    """Return True if the function takes `sample`; raise TypeError if a map cannot call it."""
+    """Return True if the function has a parameter `sample`; raise TypeError if a map cannot call the function."""
     if not callable(function):
         raise TypeError(f"a map runs a function, not {described(function)}")
     name = name_of(function)
@@ -95,7 +95,7 @@ def takes_sample(function: object) -> bool:
         if required and takes_attempt:
             names = ", ".join(f"`{each}`" for each in required)
             raise TypeError(
-                f"{name} requires {names}, which a map does not pass: give it a default, or a value with "
+                f"{name} requires {names}, which a map does not pass: declare a default, or bind a value with "
                 "functools.partial"
             ) from None
         raise TypeError(

@@ -4,8 +4,8 @@ Rules:
 
 1. Each sample has exactly one outcome. A sample that is cancelled or never begins because its group was stopped is
    `Outcome.Stopped`.
-2. A reader of groups gets each group once, whole, its results in the order of the samples. Only when the map itself
-   ends early are groups incomplete; they are delivered then, before the error.
+2. A reader of groups gets each group once and complete, with its results in the order of the samples. Only if the map
+   ends early, some groups are incomplete; they are delivered before the error is raised.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Task = TypeVar("Task")
 T = TypeVar("T")
 
 StopGroup: TypeAlias = Callable[[tuple[Result[Any, Any], ...]], bool]
-"""`(results so far, in the order of arrival) -> True to end the group now`."""
+"""`(results so far, in the order of arrival) -> True if the group should end now`."""
 
 
 class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     """All samples of a task."""
 
     number: int
-    """Index of the task among the tasks, from 0: `result.group` of its results."""
+    """Index of the task among all tasks, from 0, as in `result.group`."""
     task: Task
     """The task as passed to the map."""
     results: tuple[Result[Task, T], ...]
@@ -46,13 +46,13 @@ class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
 
 @final
 class Groups(Generic[Task, T]):
-    """The groups of a map, each once and whole: `async for group in results.groups()`."""
+    """The groups of a map, each yielded once and complete: `async for group in results.groups()`."""
 
     def __init__(self, mapping: Mapping[Task, T], size: int) -> None:
         self._mapping = mapping
         self._size = size
         self._parts: dict[int, list[Result[Task, T]]] = {}
-        """Groups with some results read, but not all."""
+        """The results read so far of groups that are not yet complete, by the group's number."""
 
     def __aiter__(self) -> Groups[Task, T]:
         return self
@@ -60,9 +60,9 @@ class Groups(Generic[Task, T]):
     async def __anext__(self) -> Group[Task, T]:
         """Return the next group.
 
-        Raises: as `anext(results)`; incomplete groups are returned before.
+        Raises: see `Results.__anext__`. Incomplete groups are returned before an error is raised.
 
-        Cancellation: no result is lost by it.
+        Cancellation: no result is lost.
         """
         while await self._mapping.has_next():
             result = self._mapping.take()

@@ -1,4 +1,4 @@
-"""Workers in this program's process: one loop, one core; tasks and results are not copied."""
+"""A worker in this program's own process and loop, on one core; tasks and results are not copied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .site import Site, open_site
 
 @final
 class InProcess(Engine):
-    """A single worker in this loop. Rollouts wait for their agents most of the time: one worker serves hundreds.
+    """A single worker in this loop. It can run hundreds of rollouts, which mostly wait for their agents.
 
     Args:
         slots: maximum concurrent calls.

@@ -1,4 +1,4 @@
-"""Service of a remote worker until it has ended, and waits for it that do not blame it for this program's delays."""
+"""Service of a remote worker until it has ended, and timeouts that do not count delays of this program itself."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import trio
 
 LOOKS = 10
-"""Number of waits for an event before it counts as missing."""
+"""Number of waits without the event after which `happens` returns False."""
 
 
 async def happens(event: trio.Event, within: float) -> bool:
-    """Wait for an event of a worker; return False if it did not happen within some seconds.
+    """Wait for an event of a worker; return False if it did not happen `within` seconds.
 
-    Only seconds in which this program's own loop ran count: a program that computes between two waits (a trainer's
-    step) cannot read the answer in its socket. So a long gap counts as one wait, and `LOOKS` waits must fail.
+    A program whose loop is blocked (by a trainer's step) cannot read the answer that waits in its socket. So the time
+    is divided into `LOOKS` waits, and a long block of the loop counts as only one of them.
     """
     for _ in range(LOOKS):
         with trio.move_on_after(within / LOOKS):
@@ -28,9 +28,9 @@ async def happens(event: trio.Event, within: float) -> bool:
 async def looked_after(
     serve: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """Serve a worker while the body runs and while the worker ends, also after a cancellation.
+    """Run `serve` for a worker while the body runs and while the worker ends, also after a cancellation.
 
-    `serve` runs until the worker is gone, or `end` has returned; `end` is shielded, so it must be bounded.
+    `serve` is cancelled when `end` has returned. `end` is shielded from cancellation, so it must limit its own time.
     """
     service = trio.CancelScope(shield=True)
 
