@@ -476,7 +476,7 @@ async def test_what_is_no_json_is_an_error_of_its_task(
 
 async def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     async with open_store(tmp_path):
-        with pytest.raises(StoreError, match=rf"another driver has it \(pid {os.getpid()} on "):
+        with pytest.raises(StoreError, match=rf"another driver has locked the store \(pid {os.getpid()} on "):
             async with open_store(tmp_path):
                 raise AssertionError
     async with open_store(tmp_path):
@@ -486,18 +486,18 @@ async def test_a_second_driver_is_refused(tmp_path: Path) -> None:
 async def test_it_is_one_maps_at_a_time(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store, open_fleet() as fleet:
         async with fleet.map(work.double, [1], store=store):
-            with pytest.raises(StoreError, match="another map runs with it"):
+            with pytest.raises(StoreError, match="another map is using the store"):
                 async with fleet.map(work.double, [2], store=store):
                     raise AssertionError
         assert len(await results_of(fleet, work.double, [3], store=store)) == 1
     async with open_fleet() as fleet:
-        with pytest.raises(StoreError, match="it is closed: its block has ended"):
+        with pytest.raises(StoreError, match="the store is closed: its block has ended"):
             fleet.map(work.double, [1], store=store)
 
 
 async def test_a_store_that_is_closed_under_a_map_ends_it(tmp_path: Path) -> None:
     async with open_fleet() as fleet:
-        with pytest.raises(StoreError, match="it was closed while a map runs with it"):
+        with pytest.raises(StoreError, match="the store was closed while a map was using it"):
             async with open_store(tmp_path) as store:
                 context = fleet.map(store_work.slow_double, [1, 2], store=store)
                 results = await context.__aenter__()
@@ -646,7 +646,7 @@ async def test_nor_is_it_done_where_the_function_makes_nothing_of_it(
 async def test_results_that_would_be_nowhere_end_the_map(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store, open_fleet(InProcess(1)) as fleet:
         with pytest.raises(
-            StoreError, match=r"done\.jsonl: it was removed, replaced, written or cut off while"
+            StoreError, match=r"done\.jsonl: another program removed or changed the file while"
         ):
             async with fleet.map(store_work.slow_double, range(5), store=store) as results:
                 async for _ in results:

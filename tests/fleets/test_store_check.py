@@ -223,7 +223,7 @@ async def test_results_whose_trace_file_is_missing_are_reported_by_each_command(
     assert (done.returncode, done.stderr) == (0, "")
     (result, *_) = read_results(store)
     with pytest.raises(
-        StoreError, match=r"gone\.jsonl: the file is missing, and with it traces of the result '.'"
+        StoreError, match=r"gone\.jsonl: the file with the traces of the result '.' is missing"
     ):
         list(result.traces)
     for file in files(store):

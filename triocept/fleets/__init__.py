@@ -18,8 +18,8 @@ A fleet calls one function of yours for each task. As many calls run at the same
 * `events`: events as they happen. `progress`: the progress display. `tally`: counts, rates, the time left.
 * `engine`: the engine interface; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and
   `frames`.
-* `ray_engine`: workers that are actors of Ray. `ray_cluster`: the connection to Ray. `ray_worker`: the code for an actor
-  in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the code that runs in the actor.
+* `ray_engine`: workers that are actors of Ray. `ray_cluster`: the connection to Ray. `ray_worker`: the actor's code
+  in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the code in the actor itself.
 * `store`: finished results on disk, so that a run can be resumed.
 * `each`: calls of a function once in each worker, and the pause of all upstreams.
 * `looking_after`: serves a remote worker until it has ended.

@@ -1,18 +1,18 @@
-"""A map: one function over many tasks. Each task gets exactly one outcome, or the map's error lists the tasks without.
+"""A map: it calls one function for many tasks. Each task has one outcome, or the map's error lists the task.
 
 Rules:
 
-1. A task is pulled when there is a slot for it, and no earlier.
-2. The tasks of a worker that dies run again, apart from others: see `slots`. Only a task that ends its worker alone is
-   lost. An exception of the function is an outcome; it is retried only if `retry_if` returns True.
-3. The number of unread outcomes is bounded by the slots and by `prefetch`: a slow reader slows the tasks down.
+1. A task is read from the iterable only when there is a slot for it.
+2. The tasks of a worker that dies run again, apart from each other: see `slots`. A task is lost only if it ends its
+   worker while no other task runs there. An exception of the function is an outcome, unless `retry_if` returns True.
+3. The number of unread outcomes is bounded by the slots and by `prefetch`, so a slow reader slows the tasks down.
 4. The map ends with its last outcome.
-5. Execution is at least once, delivery exactly once: a worker may die after a task has run, before its answer is sent.
+5. A task may run more than once, since a worker may die before it sends its answer. Its outcome is delivered once.
 6. With groups, these rules apply to each sample of a task.
 7. A task with its outcome in the store is not run, and an outcome is stored before it is delivered. A group with some
    samples in the store is delivered whole, including the stored samples.
-8. A call that has not ended within the fleet's grace after its timeout ends with its worker. It is an error, and so is
-   each other call of the worker whose timeout has passed. The rest run again, and none of them is a suspect.
+8. If a call has not ended within the fleet's grace after its timeout, its worker is killed. This call is an error, and
+   so is each other call of the worker whose timeout has passed. The other calls run again, and are no suspects.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @final
 class Results(Generic[Task, T]):
-    """The outcomes of a map, each once: `async for result in results`. Made by `Fleet.map` only."""
+    """The results of a map, each yielded once: `async for result in results`. Made by `Fleet.map` only."""
 
     def __init__(self, mapping: Mapping[Task, T]) -> None:
         self._mapping = mapping
@@ -58,38 +58,42 @@ class Results(Generic[Task, T]):
         """Return the next result.
 
         Raises:
-            StopAsyncIteration: each task has had its outcome.
+            StopAsyncIteration: the result of each task was returned.
             FleetLost: no worker is left, and some tasks have no outcome.
-            StoreError: a result could not be recorded, or two tasks have one key.
+            StoreError: a result could not be recorded, or two tasks have the same key.
             OSError: the store could not be written.
-            BaseException: the exception of the iterable of tasks; the tasks pulled before have had their outcomes.
+            BaseException: the exception of the iterable of tasks, after the results of the tasks that it has yielded.
 
-        Cancellation: no outcome is lost by it.
+        Cancellation: no result is lost.
         """
         if self._groups is not None:
-            raise RuntimeError("the results of this map are read in groups: take each result from its group")
+            raise RuntimeError(
+                "the results of this map are read in groups: read each result from its `group.results`"
+            )
         result = await self._mapping.next_result()
         self._single = True
         return result
 
     @property
     def skipped(self) -> int:
-        """Number of outcomes found in the store so far: they are not delivered again."""
+        """Number of outcomes found in the store so far, whose results this map does not yield."""
         return self._mapping.source.skipped
 
     def groups(self) -> Groups[Task, T]:
         """Return the results in groups: `async for group in results.groups()`.
 
         Each `Group` is yielded when its last sample has its outcome; with `ordered=True`, in the order of the tasks.
-        Results are read either in groups or one by one.
+        A program must read the results of a map either in groups or one by one.
 
         Raises:
-            RuntimeError: the map has no groups, or some of its results were read already.
+            RuntimeError: the map has no groups, or the program has already read single results.
         """
         if self._mapping.group_size is None:
             raise RuntimeError("this map has no groups: pass group_size= to fleet.map")
         if self._single:
-            raise RuntimeError("some results of this map were read already: their groups would be incomplete")
+            raise RuntimeError(
+                "single results of this map were read already, so their groups would be incomplete"
+            )
         if self._groups is None:
             self._groups = Groups(self._mapping, self._mapping.group_size)
         return self._groups
@@ -111,15 +115,15 @@ class Mapping(Generic[Task, T]):
     priority: int
     group_size: int | None
     passes_sample: bool
-    """True if the function takes the index of the sample."""
+    """True if the function has the parameter `sample`."""
     timeout: float | None
     grace: float
-    """Seconds for the end of a call after its timeout."""
+    """Maximum seconds for the end of a call after its timeout."""
     prefetch: int
     store: MapStore | None
     events: MapEvents
     results: dict[int, Result[Task, T]] = field(default_factory=dict)
-    """Unread results, by their order."""
+    """Unread results, by the order of their calls."""
     read: int = 0
     """Number of results read."""
     unfinished: dict[int, Task] = field(default_factory=dict)
@@ -144,7 +148,7 @@ class Mapping(Generic[Task, T]):
         raise_all(errors)
 
     async def run(self) -> None:
-        """Run each task to its outcome."""
+        """Run all tasks until each has its outcome."""
         errors: list[BaseException] = []
         self.events.map_started()
         try:
@@ -163,10 +167,10 @@ class Mapping(Generic[Task, T]):
         raise_all(errors)
 
     async def _begin_calls(self, nursery: trio.Nursery) -> None:
-        """Begin calls one by one, when there is a slot.
+        """Begin calls one by one, each when there is a slot.
 
-        The slot is taken before the task is pulled: otherwise a waiting call of another map would get it. No slot is
-        held while async tasks are awaited.
+        First get a slot, then read a task: otherwise a waiting call of another map would get the slot. But occupy no
+        slot while an async iterable of tasks is awaited.
         """
         while True:
             while self.no_workers is None and self.source.calls - self.read > self._most_unread:
@@ -203,11 +207,11 @@ class Mapping(Generic[Task, T]):
 
     @property
     def _most_unread(self) -> int:
-        """Maximum calls that run or whose outcome was not read. With `ordered`, those after a slow task count too."""
+        """Maximum calls that run or whose results are unread. If `ordered`, results wait for slow earlier tasks."""
         return self.slots.total * (2 if self.ordered else 1) + self.prefetch
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
-        """Record that no worker is left: this task will not have all its outcomes."""
+        """Record that no worker is left, and that the task `begun` will therefore lack outcomes."""
         self.no_workers = why
         if begun is not None:
             self.unfinished[begun.number] = begun.task
@@ -251,7 +255,7 @@ class Mapping(Generic[Task, T]):
         call.group.add(result, scope)
 
     async def _run_attempts(self, call: Call[Task], slot: Slot) -> tuple[AnyOutcome[T], Answer]:
-        """Run a call until it has its outcome, which may be a loss; give its slot back."""
+        """Run a call until it has its outcome, which may be `Outcome.Lost`; then free its slot."""
         retried = 0
         try:
             while True:
@@ -297,7 +301,7 @@ class Mapping(Generic[Task, T]):
             self.slots.give_back(slot)
 
     def _answer_of_overdue(self, worker: FleetWorker) -> Answer:
-        """Return the answer of a call that had not ended after its timeout when its worker was killed."""
+        """Return the answer for a call whose worker was killed because the call did not end after its timeout."""
         error = trio.TooSlowError(
             f"the call took longer than the timeout of its map, {self.timeout:g} s, and its worker was killed: "
             f"{worker.reason}"
@@ -320,7 +324,7 @@ class Mapping(Generic[Task, T]):
         return self.packing.pack(job, f"task {call.group.number} ({type(call.task).__name__})")
 
     async def next_result(self) -> Result[Task, T]:
-        """Return the next result, or raise the end of the map."""
+        """Return the next result; at the end of the map, raise StopAsyncIteration or the error that ended the map."""
         if not await self.has_next():
             self.raise_end()
         return self.take()
@@ -345,7 +349,7 @@ class Mapping(Generic[Task, T]):
         return result
 
     def raise_end(self) -> NoReturn:
-        """Raise the exception that ended the map."""
+        """Raise the exception that ended the map, or else StopAsyncIteration."""
         raise_all(self.errors)
         if self.no_workers is not None:
             unfinished = tuple(self.unfinished.values())

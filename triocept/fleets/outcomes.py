@@ -20,34 +20,34 @@ class Outcome:
     """The outcomes of a task: `result.outcome` is exactly one of these."""
 
     class Value(msgspec.Struct, Generic[T], frozen=True):
-        """The function returned."""
+        """The function returned a value."""
 
         value: T
 
     class Error(msgspec.Struct, frozen=True):
-        """The function raised, and `retry_if` did not retry it; or the call exceeded the `timeout` of the map."""
+        """The function raised an exception that is not retried, or the call exceeded the `timeout` of the map."""
 
         error: BaseException
-        """The exception, with its class and its attributes; a `RemoteError` if it cannot cross to this process."""
+        """The exception, with its class and attributes; a `RemoteError` if it cannot be sent to this process."""
         traceback: str = ""
         """The traceback in the worker, as Python prints it."""
 
     class Lost(msgspec.Struct, frozen=True):
-        """The task ended its worker, which died or hung, each time that it was tried: `retries` of the fleet, and once.
+        """The task ended its worker (which died or hung) in one attempt and in all `retries` of the fleet.
 
-        No other task ran in these workers.
+        No other task ran in the worker during these attempts.
         """
 
         reason: str
         """Reason of the worker's end."""
         beside: tuple[int, ...] = ()
-        """The numbers (`result.number`) of the other tasks in the first worker that this task ended.
-        Those tasks were run again apart from this one. Empty if this task was alone there, too."""
+        """Numbers (`result.number`) of the other tasks that ran in the first worker that this task ended.
+        They were run again, apart from this task. Empty if no other task ran in that worker."""
 
     class Stopped(msgspec.Struct, frozen=True):
-        """The group of the sample was stopped first.
+        """The group of the sample was stopped before the sample had ended.
 
-        The sample was cancelled, or never began (`result.attempt` is 0).
+        The sample was cancelled, or never began (then `result.attempt` is 0).
         """
 
 
@@ -62,23 +62,23 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     number: int
     """Index of the task, from 0; with groups, index among all samples of all tasks."""
     group: int | None = None
-    """Index of the task among the tasks, from 0. None if the map has no groups."""
+    """Index of the task among all tasks, from 0. None if the map has no groups."""
     sample: int = 0
     """Index of the sample in its group, from 0."""
     attempt: int
-    """Number of the attempt with this outcome, from 1: a dead worker and a retried error each use one. 0 if the task
-    never began."""
+    """Number of the attempt with this outcome, from 1; attempts that ended with a dead worker or a retried error count.
+    0 if the task never began."""
     worker: str
-    """Name of the worker that ran the task last; empty means no worker."""
+    """Name of the worker that ran the last attempt; empty if the task never began."""
     outcome: AnyOutcome[T]
     traces: Sequence[Trace] = ()
-    """Traces of the rollouts that the function opened, sealed or not, in the order of opening.
+    """Traces of the rollouts that the function opened in the last attempt, in the order of opening, sealed or not.
 
-    Rollouts of earlier attempts are not included: their records are in the file of their recorder, unsealed if the
-    worker died. With a store the traces are read from it on each access.
+    If the map has a store, each access reads the traces from it. Traces of earlier attempts are only in the files of
+    their recorders; they are unsealed if the worker died.
     """
     scores: dict[str, float] = {}
-    """Values passed to `rollout.score` in these rollouts: the last value of each name."""
+    """Last value of each score that `rollout.score` recorded in these rollouts, by name."""
     key: str | None = None
     """Identifier of the task in the store; None if there is no store."""
 

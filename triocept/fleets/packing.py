@@ -2,10 +2,10 @@
 
 Rules:
 
-1. A value that cannot be packed raises an error where it is passed, with a description of the value.
-2. An error comes back in its own class with its attributes; an error that cannot is replaced by a `RemoteError` with
-   its class and text.
-3. A trace is pickled whole: its messages and tools stay shared.
+1. If a value cannot be packed, the function that received it raises an error, which describes the value.
+2. An error returns from a worker in its own class, with its attributes. An error that cannot be pickled is replaced by
+   a `RemoteError` with its class and text.
+3. A trace is pickled as one object, so that its turns still share equal messages and tools.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Job(msgspec.Struct, frozen=True):
     task: Any
     attempt: int
     sample: int | None = None
-    """Index of the sample for the function; None if the function takes no sample."""
+    """Index of the sample; None if the function has no parameter `sample`."""
     timeout: float | None = None
     """Maximum seconds of the call; None means no limit."""
     grace: float = 0.0
-    """Seconds for the call's end after `timeout`."""
+    """Maximum seconds for the end of the call after `timeout`."""
     slot: int = 0
-    """Number of the call's slot; 0 for a call without one."""
+    """Number of the call's slot; 0 for a call without a slot."""
     record: RecordTo | None = None
     """Destination of the records of the call's rollouts; None if the map has no store."""
 
@@ -63,7 +63,7 @@ class Answer(msgspec.Struct, frozen=True):
     """Traces of the job's rollouts, if the map has no store."""
     scores: dict[str, float] = {}
     kept: Kept | None = None
-    """Record in the store, if the map has a store."""
+    """Places of the records in the store, if the map has a store."""
     spent: Spent = Spent()
     overdue: tuple[int, ...] = ()
     """Slots of the worker's calls that have not ended after their timeouts; empty if this call has ended."""
@@ -77,7 +77,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class WorkerTraceback(Exception):
-    """The traceback of an exception in a worker, as the cause of that exception in this process."""
+    """Cause of an exception that a worker has sent: its text is the exception's traceback in the worker."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
@@ -90,9 +90,9 @@ class Packing(Protocol):
         """Return bytes that `unpack` decodes to `value`.
 
         Args:
-            value: anything.
-            what: description of the value, for the error.
-            keep: True if it will be unpacked more than once.
+            value: any object.
+            what: description of the value for the text of an error.
+            keep: True if the bytes will be unpacked more than once.
 
         Raises:
             TypeError: the value cannot be encoded.
@@ -103,7 +103,7 @@ class Packing(Protocol):
 
 
 class Pickled:
-    """Encoding between processes: cloudpickle, which includes functions and classes of `__main__` by value."""
+    """Encoding between processes by cloudpickle, which pickles functions and classes of `__main__` by value."""
 
     def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
         file = BytesIO()
@@ -119,9 +119,9 @@ class Pickled:
 
 @cache
 def _pickler() -> Callable[..., pickle.Pickler]:
-    """Return cloudpickle's pickler, changed so that code keeps its file name, which cloudpickle omits from 3.1.3 on.
+    """Return cloudpickle's pickler, changed so that it keeps file names of code, which it omits since 3.1.3.
 
-    A traceback of a worker then shows the lines of a function of `__main__`.
+    So the traceback of an exception in a worker can show the lines of a function of `__main__`.
     """
     import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
 
@@ -136,7 +136,7 @@ def _pickler() -> Callable[..., pickle.Pickler]:
 
 
 def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
-    """Return an answer; if it cannot be decoded here, an answer with that error."""
+    """Return the decoded answer; if it cannot be decoded here, an answer with the error of the decoding."""
     try:
         answer: Answer = packing.unpack(data)
     except (Exception, SystemExit) as exc:  # any code may run while parts of the answer are unpickled
@@ -147,7 +147,7 @@ def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
 
 
 class ByReference:
-    """Encoding within a process: a reference to the value itself."""
+    """Encoding within a process: the bytes refer to the value itself, which is not copied."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, object] = {}
@@ -166,7 +166,7 @@ class ByReference:
 
 
 def failure_of(error: BaseException, packing: Packing) -> Failure:
-    """Return an exception in a form that can be sent to the driver: in its own class, else as a `RemoteError`."""
+    """Return an exception in a form that can be sent to the driver: the exception itself, else a `RemoteError`."""
     text = "".join(traceback.format_exception(error))
     if isinstance(packing, Pickled):
         try:
@@ -186,11 +186,11 @@ def chained(error: BaseException, traceback: str) -> BaseException:
 
 
 def raise_failure(failure: Failure) -> NoReturn:
-    """Raise the exception that a worker raised when it opened the context of its calls."""
+    """Raise the exception of a worker that could not open the context of its calls."""
     failure.error.add_note("raised when a worker opened the context of its calls")
     raise chained(failure.error, failure.traceback)
 
 
 def import_path() -> list[str]:
-    """Return the absolute entries of this program's import path, for processes with any working directory."""
+    """Return this program's import path, made absolute for processes with another working directory."""
     return [os.path.abspath(entry) for entry in sys.path]

@@ -1,7 +1,8 @@
 """Workers that are subprocesses of this program, on this machine.
 
-Each is a Python process with its own trio loop. A socket leads to it, and a pipe, whose end notifies the worker of its
-driver's death. This was measured to be better than multiprocessing's pipes, and than one call for each worker.
+Each worker is a Python process with its own trio loop. The driver sends calls over a socket. If the driver dies, the
+end of a pipe notifies the worker. This was measured to be better than multiprocessing's pipes, and than workers that
+run only one call at a time.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ from .packing import Packing, Pickled, import_path, raise_failure
 from .worker_process import Setup
 
 START_TIMEOUT = 120.0
-"""Seconds: a Python that imports a trainer's packages from a cold network disk takes a minute."""
+"""Maximum seconds until a worker is ready: to import a trainer's packages from a cold network disk takes a minute."""
 PROGRAM = "from triocept.fleets.worker_process import main; main()"
 EXIT_TIMEOUT = 1.0
-"""Seconds to wait for the end of a process that has closed its socket."""
+"""Maximum seconds for the end of a process that has closed its socket."""
 
 
 @final
 class Processes(Engine):
-    """Subprocesses, one core's worth of Python each.
+    """Workers that are subprocesses; each can use one core for Python code.
 
     Args:
         workers: number of workers; None means one for each core that this program may use.
         slots_per_worker: maximum concurrent calls of each worker.
-        hung_after: maximum seconds until a worker's loop answers. When exceeded: the worker is killed, and its calls
-            run again elsewhere. None means no limit. A function that computes longer without a checkpoint is killed,
-            too.
+        hung_after: maximum seconds that a worker's loop may not answer, for example because a function computes
+            without a checkpoint. When exceeded: the worker is killed, and its calls run again in other workers. None
+            means no limit.
 
-    A worker gets this program's `sys.path`. Functions, classes and tasks of `__main__` are sent by value. Its output
-    goes to this program's output; Ctrl-C in the terminal reaches this program alone.
+    A worker gets this program's `sys.path`. Functions, classes and tasks of `__main__` are sent by value. The worker's
+    output goes to this program's output; Ctrl-C in the terminal is sent only to this program.
     """
 
     packing: Packing = Pickled()
@@ -161,7 +162,7 @@ class _Process(FleetWorker):
         return call.answer
 
     async def serve(self, frames: AsyncIterator[Frame], hung_after: float | None) -> None:
-        """Communicate with the worker until it is gone; then end its waiting calls with `WorkerLost`."""
+        """Communicate with the worker until it is gone; then let its waiting calls raise `WorkerLost`."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stream.write)
@@ -194,7 +195,7 @@ class _Process(FleetWorker):
             await trio.sleep(hung_after / LOOKS)
 
     async def end(self) -> None:
-        """Let the worker end in order; kill it after its grace."""
+        """Let the worker close its context and end; kill it after its grace."""
         self._stream.put_eof()
         with trio.move_on_after(self._grace):
             await self._process.wait()

@@ -1,9 +1,9 @@
-"""Progress display of a fleet: changing lines in a terminal, a line at intervals in a log, and a summary.
+"""Progress display of a fleet: updated lines in a terminal, or a line at intervals in a log; then a summary.
 
 Rules:
 
-1. It never delays a task: a blocked screen loses lines.
-2. The program's own output is printed above, whole; redirected output is unchanged.
+1. The display never delays a task: if the terminal does not accept output, lines are dropped.
+2. The program's own output is printed unchanged above the display; redirected output is not touched.
 3. However the fleet ends, each map's last line summarizes the outcomes of its tasks.
 """
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 REFRESH = 0.25
-"""Seconds between two refreshes; more are not visible."""
+"""Seconds between two refreshes of the display."""
 LINE_EVERY = 30.0
-"""Seconds between two lines of a map in a log."""
+"""Seconds between two lines about the same map in a log."""
 MOST_SHOWN = 4
-"""Maximum maps shown at once in a terminal."""
+"""Maximum number of maps that a terminal shows at the same time."""
 
 
 async def show_progress(
@@ -79,14 +79,14 @@ class Progress:
                 pass
 
     def take_lines(self) -> list[str]:
-        """Return the lines to be printed permanently, each once."""
+        """Return the summaries that were not yet printed."""
         lines, self._lines_due = self._lines_due, []
         return lines
 
 
 @final
 class _LogDisplay:
-    """Display by a line at intervals."""
+    """Display in a log: a line at intervals."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -116,7 +116,7 @@ class _LogDisplay:
 
 @final
 class _LiveDisplay:
-    """Display by changing lines, at the end of a terminal."""
+    """Display in a terminal: updated lines below the program's output."""
 
     def __init__(self, progress: Progress) -> None:
         from rich.console import Console
@@ -128,7 +128,7 @@ class _LiveDisplay:
         )
         self._live: Live | None = None
         self._is_midline = False
-        """True if the program has printed an unfinished line: a prompt, perhaps."""
+        """True if the program's last output has no newline at its end, for example a prompt."""
 
     async def show(self) -> None:
         from rich.live import Live
@@ -156,7 +156,7 @@ class _LiveDisplay:
 
     @contextmanager
     def _above(self, name: str) -> Iterator[None]:
-        """Print the program's output above the display, if it goes to the terminal."""
+        """While the block runs, print what the program writes to this stream above the display, if it is a terminal."""
         stream = getattr(sys, name)
         if stream is None or not stream.isatty():
             yield
@@ -219,7 +219,7 @@ class _LiveDisplay:
 
 
 class _Above:
-    """A stream of the program, printed above the display."""
+    """Replacement of `sys.stdout` or `sys.stderr` that prints above the display."""
 
     def __init__(self, stream: Any, before_output: Any) -> None:
         self._stream = stream
@@ -247,7 +247,7 @@ def _place(tally: Tally) -> str:
 
 
 def _time_left(tally: Tally, now: float) -> str:
-    """Return an estimated time: `8s left`, `3m10s left`, `3h05m left`."""
+    """Return the estimated time left: `8s left`, `3m10s left`, `3h05m left`; empty if unknown."""
     if (seconds := tally.seconds_left(now)) is None:
         return ""
     return f"{round(seconds)}s left" if seconds < 100 else f"{clock(seconds)} left"

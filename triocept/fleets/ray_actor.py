@@ -1,7 +1,7 @@
 """The actor that Ray starts on a node: it returns its versions, and then forwards each call to `ray_bridge`.
 
-Its class is sent to the node by value, and imports no triocept module before the driver has compared the versions: a
-node with another triocept, or without it, can report that.
+Its class is sent to the node by value, and imports no triocept module before the driver has compared the versions. So a
+node with another version of triocept, or without triocept, can report its versions.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Any
 
 
 def make_actor_class() -> type[Any]:
-    """Return the class; made in a function, so that it is pickled by value."""
+    """Return the class of the actor; it is made in a function, so that it is pickled by value."""
 
     class TrioceptWorker:
-        """Async, so that its calls run concurrently; all they do is wait for the bridge."""
+        """Actor with async methods, so that its calls run concurrently; they only wait for the bridge."""
 
         _bridge: Any = None
 
         @staticmethod
         def facts() -> dict[str, str]:
-            """Return the facts of this process, also of the driver's: its versions, its pid, its node."""
+            """Return versions, pid and node of this process, which may be an actor or the driver."""
             import os
             import platform
             from importlib import metadata
@@ -51,11 +51,11 @@ def make_actor_class() -> type[Any]:
             return bytes(await self._bridge.open(path, setup))
 
         async def call(self, number: int, job: bytes) -> bytes:
-            """Return the packed answer of a job; empty, if it was cancelled."""
+            """Return the packed answer of a job, or empty bytes if the job was cancelled."""
             return bytes(await self._bridge.call(number, job))
 
         async def cancel(self, number: int) -> None:
-            """Cancel a call; the waiting `call` returns when it has ended."""
+            """Cancel a call; its waiting `call` method returns when the call has ended."""
             self._bridge.cancel(number)
 
         async def wait_over(self, number: int) -> None:
@@ -66,7 +66,7 @@ def make_actor_class() -> type[Any]:
             await self._bridge.ping()
 
         async def live(self) -> None:
-            """Never return: waiting for this ends with the actor's death."""
+            """Never return: the driver waits for this method, and its wait ends when the actor dies."""
             import asyncio
 
             await asyncio.Event().wait()

@@ -1,11 +1,11 @@
-"""The actor's side: trio's loop in a thread, and the bridge to it from Ray's asyncio.
+"""The code that runs in an actor: trio's loop in a thread, and the bridge to it from Ray's asyncio loop.
 
 Rules:
 
-1. Ray's loop only waits: results come by a future, calls go by `run_sync_soon`.
-2. If trio's loop ends by itself, the process ends, too: a worker without a loop is useless, and the driver must be
-   notified.
-3. Agents do not inherit Ray's changes to its process: its variables, and its niceness.
+1. Ray's loop only waits. It starts calls in trio's loop by `run_sync_soon`, and gets the results through futures.
+2. If trio's loop ends by itself, the process ends, too: the worker is useless without a loop, and its end notifies the
+   driver.
+3. Agents do not inherit what Ray has changed in its processes: environment variables and niceness.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log: logging.Logger = logging.getLogger("triocept.fleet")
 
 @final
 class Bridge:
-    """Bridge from asyncio to a site. All public methods are called in Ray's loop."""
+    """Bridge from Ray's asyncio loop, in which all public methods are called, to a `Site` in trio's loop."""
 
     def __init__(self) -> None:
         self._ready: Future[bytes] = _future()
@@ -46,7 +46,7 @@ class Bridge:
     async def open(self, path: list[str], setup: bytes) -> bytes:
         """Start trio, and open the context of the calls; return the packed failure, or empty bytes.
 
-        The entries of the driver's `sys.path` that exist here are searched last.
+        Entries of the driver's `sys.path` that exist on this node are appended to `sys.path`.
         """
         Thread(target=self._run, args=(path, setup), name="trio", daemon=True).start()
         return await asyncio.wrap_future(self._ready)
@@ -73,11 +73,11 @@ class Bridge:
         return await asyncio.wrap_future(answer)
 
     def cancel(self, number: int) -> None:
-        """Cancel a call, also a call that has not arrived yet."""
+        """Cancel a call, even if it has not arrived yet."""
         self._soon(lambda: self._call(number).scope.cancel())
 
     async def wait_over(self, number: int) -> None:
-        """Cancel a call, and wait for its end. A call that is not here has ended, or will not come: see `RayWorker`."""
+        """Cancel a call and wait for its end. An unknown call has ended or will never arrive; then do not wait."""
         over: Future[None] = _future()
 
         async def end() -> None:
@@ -90,13 +90,13 @@ class Bridge:
         await asyncio.wrap_future(over)
 
     async def ping(self) -> None:
-        """Wait until trio's loop has run once."""
+        """Wait for an answer of trio's loop."""
         turn: Future[None] = _future()
         self._soon(lambda: turn.set_result(None))
         await asyncio.wrap_future(turn)
 
     async def end(self) -> None:
-        """Cancel all calls, and close the site in order."""
+        """Cancel all calls, close the context of the calls, and end trio's loop."""
         self._soon(lambda: self._ending.set())
         await asyncio.wrap_future(self._over)
 
@@ -137,7 +137,7 @@ class Bridge:
 
 
 class _Call:
-    """A call that runs, or was cancelled before it arrived."""
+    """A call that is running, or that was cancelled before it arrived."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
@@ -145,17 +145,17 @@ class _Call:
 
 
 def _future() -> Future:  # type: ignore[type-arg]  # of the type that its caller annotates
-    """Return a future that cannot be cancelled: asyncio's cancellation of a waiting task must not affect it."""
+    """Return a future that cannot be cancelled, so that cancelling an asyncio task that waits does not affect it."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()
     return future
 
 
 def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterator[str]:
-    """Return the names of a worker's variables that Ray has set for itself.
+    """Yield the names of the environment variables that Ray has set in a worker for itself.
 
-    Seen with Ray 2.60: RAY_*, SPT_NOENV (of setproctitle), its debugger as PYTHONBREAKPOINT, and OMP_NUM_THREADS unless
-    it was set before.
+    Ray 2.60 sets RAY_*, SPT_NOENV (of setproctitle), PYTHONBREAKPOINT (to its debugger), and OMP_NUM_THREADS unless it
+    was set before.
     """
     for name, value in mine.items():
         added = name in ("SPT_NOENV", "OMP_NUM_THREADS") and of_raylet.get(name) != value
@@ -164,7 +164,7 @@ def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterato
 
 
 def _set_niceness() -> None:
-    """Set the niceness of the raylet, this worker's parent: Ray makes workers nicer by 15, and agents inherit that."""
+    """Set the niceness of the raylet, this worker's parent: Ray adds 15 for workers, which agents would inherit."""
     raylet = os.getpriority(os.PRIO_PROCESS, os.getppid())
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, raylet)

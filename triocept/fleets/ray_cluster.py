@@ -2,11 +2,11 @@
 
 Rules:
 
-1. A connection of the program itself stays open: only a connection made here is ended, with the last fleet that uses
-   it.
-2. No task waits for a cluster that does not exist: Ray itself would wait for two minutes, and then end the program. So
-   its address is dialled first.
-3. Ray starts its processes so that they die with the *thread* that started them. A connection has a thread of its own,
+1. A connection that the program itself has made stays open. A connection made by this module is closed with the last
+   fleet that uses it.
+2. If there is no cluster, Ray itself would wait for two minutes and then end the program. So this module first opens a
+   TCP connection to the cluster's address.
+3. Ray starts its processes so that they die with the *thread* that started them. Each connection has its own thread,
    which lives as long as the connection.
 """
 
@@ -24,11 +24,11 @@ from typing import Any, final
 import trio
 
 DIAL_TIMEOUT = 5.0
-"""Seconds for an answer from a cluster's address."""
+"""Maximum seconds until a server answers at a cluster's address."""
 CONNECT_TIMEOUT = 60.0
-"""Seconds: a cluster of this machine alone needs 5 to 12 to start on two busy cores."""
+"""Maximum seconds to connect: a new cluster on this machine alone needs 5 to 12 s to start on two busy cores."""
 SHUTDOWN_TIMEOUT = 30.0
-"""Seconds: two were measured."""
+"""Maximum seconds to disconnect; 2 s were measured."""
 SETTINGS = 4
 """Type of the first frame of an HTTP/2 server (RFC 9113, 3.4); gRPC is HTTP/2."""
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0])
@@ -42,12 +42,12 @@ def check_installed() -> None:
 
 @asynccontextmanager
 async def connected(address: str | None) -> AsyncIterator[None]:
-    """Hold a connection while the body runs; several may be open at once, to one cluster.
+    """Keep a connection open while the body runs. Several fleets can share it if they use the same cluster.
 
     Raises:
-        ConnectionError: no cluster answers there.
-        RuntimeError: from Ray: another version of Ray or Python. Or this program is connected elsewhere.
-        ValueError: the address is of another kind.
+        ConnectionError: no cluster answers at the address.
+        RuntimeError: the cluster has another version of Ray or Python, or this program is connected to another cluster.
+        ValueError: the address is not one of a cluster.
     """
     is_ours = await _connection.enter(address)
     try:
@@ -60,7 +60,7 @@ async def connected(address: str | None) -> AsyncIterator[None]:
 
 @final
 class _Connection:
-    """The connection of this program: Ray allows no second."""
+    """The connection of this program to Ray, which allows only one."""
 
     def __init__(self) -> None:
         self._users = 0
@@ -69,7 +69,7 @@ class _Connection:
         self._left: Future[None] = Future()
 
     async def enter(self, address: str | None) -> bool:
-        """Connect. Return False if the program was connected before by other code, which ends that connection."""
+        """Connect and return True. Return False if other code has connected the program: that code disconnects it."""
         async with self._changing:
             import ray
 
@@ -139,9 +139,9 @@ _connection = _Connection()
 
 
 def _init(address: str | None, where: str | None) -> None:
-    """Connect to the cluster; None as its checked address starts one.
+    """Connect to the cluster at the checked address `where`; if it is None, start a cluster.
 
-    Ray gets the address as passed: if that names no cluster, it searches the token of the cluster that it finds.
+    Ray gets `address` as the user passed it: if it names no cluster, Ray also finds the token of the found cluster.
     """
     import ray
 
@@ -207,7 +207,7 @@ class Waited:
 
     def __init__(self, future: Future[Any]) -> None:
         self.over: trio.Event = trio.Event()
-        """Set when the future is done; also set by code that detects that it never will be."""
+        """Set when the future is done; other code also sets it if the future will never be done."""
         self._token = trio.lowlevel.current_trio_token()
         self.future = future
         future.add_done_callback(self._on_done)

@@ -1,7 +1,7 @@
 """Workers that are actors of a Ray cluster, on all its machines.
 
-Ray places the actors, transfers bytes, and reports their deaths; no other feature is used. A dead actor is replaced by
-the fleet, as a process is, and not restarted by Ray: an attempt has a number, which Ray's own restarts lack.
+Ray places the actors, transfers bytes, and reports the deaths of actors; the engine uses no other feature of Ray. The
+fleet, not Ray, replaces a dead actor: an attempt needs a number, and Ray's restarts have none.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from .ray_cluster import check_installed, connected
 from .ray_worker import open_actor
 
 SPARE_CALLS = 8
-"""Number of concurrent calls of an actor beside its slots: to live, to answer a ping, to end."""
+"""Maximum concurrent calls of an actor's own methods (`live`, `ping`, `end`), in addition to those for its slots."""
 
 
 @final
 class RayEngine(Engine):
-    """Actors of a Ray cluster, one process each, spread over its nodes. `pip install 'triocept[ray]'`.
+    """Workers that are actors of a Ray cluster, one process each, spread over its nodes. `pip install 'triocept[ray]'`.
 
     Args:
-        address: address of the cluster, `host:port`; this program runs on one of its nodes. None, as in `ray.init`: the
-            cluster that this program is connected to, or `RAY_ADDRESS` names, or `ray start` has started on this
-            machine; else a cluster of this machine alone, started here and ended with the fleet. `"local"`: always such
-            a local cluster. `"auto"`: never.
-        workers: number of workers; None means as many as the cluster has free resources for.
+        address: address of the cluster, `host:port`; this program must run on one of its nodes. None means the same as
+            for `ray.init`: the cluster to which this program is connected, or that `RAY_ADDRESS` names, or that `ray
+            start` has started on this machine. If there is none, the engine starts a cluster of this machine alone,
+            which ends with the fleet. `"local"` always starts such a cluster, `"auto"` never does.
+        workers: number of workers; None means as many as the free resources of the cluster allow.
         slots_per_worker: maximum concurrent calls of each worker.
         num_cpus: CPUs that Ray reserves for each worker. Agents run on the node of their worker, and share its CPUs.
         resources: other reserved resources, by Ray's names: `{"big-disk": 1}` places workers on nodes that have it.
-        hung_after: as for `Processes`.
+        hung_after: see `Processes`.
 
-    A worker has the environment of its node, and imports the packages installed there; entries of this program's
-    `sys.path` that exist there are searched last. Functions, classes and tasks of `__main__` are sent by value. To use
-    more of Ray (`runtime_env`, a namespace), call `ray.init` first. An agent gets none of the variables that Ray sets
-    for itself.
+    A worker has the environment of its node, and imports the packages installed there. Entries of this program's
+    `sys.path` that exist on the node are searched last. Functions, classes and tasks of `__main__` are sent by value.
+    To use more of Ray (`runtime_env`, a namespace), call `ray.init` first. Agents do not get the environment variables
+    that Ray sets for itself.
 
     Raises:
         ImportError: Ray is not installed.

@@ -2,10 +2,11 @@
 
 Rules:
 
-1. Whatever Ray reports of a call, it ends: with an answer, or `WorkerLost`.
+1. Whatever Ray reports about a call, the call ends with an answer or with `WorkerLost`.
 2. An unreachable actor is not dead. It gets no more calls until it answers. If it does not answer within the fleet's
    grace, it is killed.
-3. A call whose answer cannot arrive any more is ended in the actor before it counts as lost: it runs again elsewhere.
+3. If the answer of a call can no longer arrive, the call is ended in the actor first. Only then it counts as lost and
+   runs again in another worker.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from .ray_cluster import Waited
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 START_TIMEOUT = 300.0
-"""Seconds: a node that an autoscaler has to start takes minutes."""
+"""Maximum seconds until an actor is ready: an autoscaler may need minutes to start a node."""
 PLACEMENT_TIME = 15.0
-"""Seconds until a warning that a worker waits for free resources."""
+"""Seconds after which a warning is logged that a worker waits for free resources."""
 KILL_TIMEOUT = 5.0
-"""Seconds for Ray to report the death of an actor that it should kill."""
+"""Maximum seconds until Ray reports the death of an actor that it should kill."""
 PAUSE = 0.5
 """Seconds between two checks of an unreachable actor."""
 
@@ -41,13 +42,13 @@ PAUSE = 0.5
 async def open_actor(
     make: Callable[[], Any], name: str, setup: bytes, grace: float, packing: Packing, hung_after: float | None
 ) -> AsyncIterator[FleetWorker]:
-    """Start an actor with `make`, in a thread; yield it when it is ready, and end it.
+    """Start an actor by calling `make` in a thread; yield the worker when it is ready, and end it after the block.
 
-    For the arguments see `Engine.open_worker` and `RayEngine`.
+    For the other arguments see `Engine.open_worker` and `RayEngine`.
 
     Raises:
-        RuntimeError: its node has other versions than this program.
-        WorkerLost: it died before it was ready, or the cluster had no resources for it.
+        RuntimeError: the actor's node has other versions than this program.
+        WorkerLost: the actor died before it was ready, or the cluster had no resources for it.
     """
     with trio.CancelScope(shield=True):  # else a started actor would have no owner
         worker = _Actor(name, await trio.to_thread.run_sync(make), grace)
@@ -138,7 +139,7 @@ class _Actor(FleetWorker):
         return await self._answer(number, answer)
 
     async def _answer(self, number: int, answer: Waited) -> bytes:
-        """Return the answer of a call, whose wait is over."""
+        """Return the answer of a call that is no longer waited for; raise WorkerLost if there is none."""
         if not answer.future.done():
             raise WorkerLost(self.name, self.reason)
         try:
@@ -159,14 +160,14 @@ class _Actor(FleetWorker):
         return data
 
     async def _has_ended(self, over: Waited) -> bool:
-        """Wait for the end of a cancelled call; kill a worker that does not end it, and return False."""
+        """Wait for the end of a cancelled call; if it does not end, kill the worker and return False."""
         if await happens(over.over, self._grace):
             return True
         await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
         return False
 
     async def _find_out(self, error: BaseException) -> None:
-        """Check whether the actor lives, after Ray has failed with `error`."""
+        """Check if the actor is alive, after a call to it has failed with Ray's `error`."""
         if isinstance(error, self._died):
             self._lose(_reason(error))
         async with self._finding_out:
@@ -217,7 +218,7 @@ class _Actor(FleetWorker):
         await self.kill()
 
     async def end(self) -> None:
-        """Let the actor end in order, within its grace."""
+        """Let the actor close its context and end, within its grace."""
         if not self._lost.is_set():
             with trio.move_on_after(self._grace):
                 with suppress(self._failed):  # it is dead, or cannot be reached: it is killed
@@ -238,7 +239,7 @@ class _Actor(FleetWorker):
 
 
 def _compared(facts: dict[str, str]) -> tuple[str, ...]:
-    """Return the facts that must be equal: of Python the first two numbers, by which pickles of code differ."""
+    """Return the versions that must be equal; of Python's, only the two numbers on which pickled code depends."""
     return facts["Python"].rpartition(".")[0], facts["ray"], facts["triocept"]
 
 
@@ -247,7 +248,7 @@ def _listed(facts: dict[str, str]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return Ray's reason of a death, without its advice."""
+    """Return the reason of a death from Ray's text, without Ray's advice."""
     text = str(error)
     for mark in ("Worker exit detail: ", "The actor is dead because "):
         if mark in text:

@@ -1,4 +1,4 @@
-"""The worker's side, for every engine: the context that was opened once, and the calls that use it."""
+"""The code that runs in a worker, for every engine: it opens the worker's context once, and runs calls in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .store.keys import json_of
 from .store.recording import Kept, Recorders
 
 OpenWorker: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
-"""Context that a worker opens once for all its calls: `serve_endpoint`, a `partial` of it, or a context of yours."""
+"""Function that returns the context that a worker opens once for all its calls: `serve_endpoint`, or one of yours."""
 
 Report: TypeAlias = Callable[[bytes], None] | None
 
@@ -39,7 +39,7 @@ class Site:
         self._value = value
         self._packing = packing
         self._raised: tuple[type[BaseException], ...] = (trio.Cancelled,)
-        """Exceptions that are no answer of the function."""
+        """Exceptions of the function that are raised and not returned as its answer."""
         if isinstance(packing, ByReference):  # in the program's own process it may be Ctrl-C
             self._raised += (KeyboardInterrupt,)
         self._recorders = Recorders()
@@ -50,13 +50,13 @@ class Site:
     async def call(self, data: bytes, report: Report = None) -> bytes:
         """Run a job, and return its packed answer.
 
-        An exception of the function is an answer. Two are raised instead: a cancellation from outside, and a
-        KeyboardInterrupt in the program's own process.
+        An exception of the function is an answer. Two exceptions are raised instead: the cancellation of this method,
+        and a KeyboardInterrupt in the driver's own process.
 
         Args:
             data: the packed job.
-            report: called with an early answer if the function has not ended within the job's grace after its timeout:
-                the driver then kills this process. None in the driver's own process: it waits for the function.
+            report: called with an early answer if the function has not ended within the job's grace after its timeout;
+                the driver then kills this process. None in the driver's own process, which waits for the function.
         """
         try:
             job: Job = self._packing.unpack(data)
@@ -68,7 +68,7 @@ class Site:
             self._overdue.discard(job.slot)
 
     async def _watch(self, job: Job, limit: trio.CancelScope, over: trio.Event, report: Report) -> None:
-        """Cancel a call after its timeout; report it if it shields itself from that."""
+        """Cancel a call after its timeout; report the call if it shields itself from the cancellation."""
         assert job.timeout is not None
         with trio.move_on_after(job.timeout):
             await over.wait()
@@ -123,7 +123,7 @@ class Site:
             if not inspect.isawaitable(made):
                 raise TypeError(
                     f"{named(function)} returned {described(made)}, which cannot be awaited: "
-                    "is it an `async def` with no `yield` in it?"
+                    "it must be an `async def` without `yield`"
                 )
             if job.timeout is not None:
                 trio.lowlevel.spawn_system_task(self._watch, job, limit, over, report)

@@ -2,13 +2,15 @@
 
 Rules:
 
-1. A waiting call gets a slot by priority, then in the order of requests. The slot is on the worker with the most free
-   slots.
-2. When a worker dies, the calls in it are suspects: a `_Case`. One half of them runs again, on a worker that runs
-   nothing else. If that worker dies, the calls in it are the suspects of a new case, and the rest of the old case is
-   free. If it does not die, one half of the rest is next. So the call that ends workers is soon alone in one.
-3. While a case has no worker, the emptiest worker gets no fresh calls. Idle workers test more of a case.
-4. While no worker lives and none is being started, waiting calls end with `NoWorkers`.
+1. Waiting calls get slots by priority; calls of equal priority get them in the order of their requests. The slot is
+   on the worker with the most free slots.
+2. When a worker dies, each call in it may have ended it: these suspects are a `_Case`. One half of them runs again, on
+   a worker that runs nothing else. If that worker dies, the half becomes a new case, and the other suspects of the old
+   case are cleared. If it does not die, one half of the other suspects is next. So a call that ends workers is soon the
+   only call in its worker.
+3. While a case has no worker, the worker with the fewest calls gets no new calls, so that it becomes free for the case.
+   Idle workers run more suspects of a case.
+4. If no worker is alive and none is being started, waiting calls raise `NoWorkers`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from .engine import FleetWorker
 
 
 class NoWorkers(Exception):
-    """Raised when no worker is left; `__cause__` is the reason of the last loss."""
+    """Error of a waiting call if no worker is left; `__cause__` is the reason why the last worker was lost."""
 
 
 @final
@@ -36,9 +38,9 @@ class Slot:
         self.call: tuple[object, int] = (None, -1)
         """The map of the call, and the number of the task, once they are known."""
         self.lost_with: tuple[tuple[object, int], ...] = ()
-        """The calls in the worker that was lost last, this one among them."""
+        """All calls that were in the worker when this call was last lost, including this call."""
         self.overdue = False
-        """True if the worker is killed, and the timeout of this call had passed."""
+        """True if the worker is being killed and the timeout of this call has passed."""
         self._priority = priority
         self._state: _WorkerState | None = None
         self._case: _Case | None = None
@@ -47,7 +49,7 @@ class Slot:
 
     @property
     def worker(self) -> FleetWorker:
-        """Worker of the slot; after a loss, the lost worker."""
+        """Worker of the slot, even after the worker was lost."""
         assert self._state is not None
         return self._state.worker
 
@@ -57,11 +59,11 @@ class _WorkerState:
         self.worker = worker
         self.slots: dict[Slot, None] = {}
         self.case: _Case | None = None
-        """The case that the calls in it are suspects of. No other call gets a slot then."""
+        """The case whose suspects the worker runs; other calls get no slot on it. None if it runs no suspects."""
         self.retires = False
         self.dead = False
         self.answered = False
-        """True if a call has ended in the worker."""
+        """True if at least one call has ended in the worker."""
 
     @property
     def takes_calls(self) -> bool:
@@ -73,7 +75,7 @@ class _Case:
 
     def __init__(self, suspects: list[Slot]) -> None:
         self.rest = suspects
-        """The calls that have not run again."""
+        """The suspects that have not run again."""
         self.states: list[_WorkerState] = []
         """The workers that run suspects of this case now."""
         for slot in suspects:
@@ -81,11 +83,11 @@ class _Case:
 
     @property
     def is_ready(self) -> bool:
-        """True if calls wait for a test; a call that has just been lost with its worker may not wait yet."""
+        """True if all remaining suspects wait for a slot; just after the worker's death some may not wait yet."""
         return bool(self.rest) and all(slot._waits for slot in self.rest)
 
     def take(self, parts: int) -> list[Slot]:
-        """Take the calls to run now, when the rest is split into `parts`."""
+        """Remove the suspects to run next from the rest, one of `parts` equal parts, and return them."""
         size = -(-len(self.rest) // parts)
         taken, self.rest = self.rest[:size], self.rest[size:]
         for slot in taken:
@@ -95,7 +97,7 @@ class _Case:
 
 @final
 class Slots:
-    """The slots of a fleet: `per_worker` of each, with `coming` workers that are being started."""
+    """The slots of a fleet: `per_worker` on each worker. `coming` is the number of workers that are being started."""
 
     def __init__(self, per_worker: int, coming: int) -> None:
         self._per_worker = per_worker
@@ -109,16 +111,16 @@ class Slots:
 
     @property
     def total(self) -> int:
-        """Number of slots, taken or free, including workers that are being started."""
+        """Number of all slots, taken or free, including those of workers that are being started."""
         return max(1, len(self.workers) + self._coming) * self._per_worker
 
     @property
     def workers(self) -> list[FleetWorker]:
-        """The living workers that do not retire."""
+        """The workers except those that are retiring."""
         return [state.worker for state in self._states.values() if not state.retires]
 
     async def take(self, priority: int) -> Slot:
-        """Wait for a slot, to be given back; a higher priority comes first. Raise NoWorkers if there will be none."""
+        """Wait for a slot and return it; the caller must `give_back` it. Raise NoWorkers if no worker will come."""
         slot = Slot(priority, next(self._numbers))
         self._queue(slot, priority)
         self.assign()
@@ -126,7 +128,7 @@ class Slots:
         return slot
 
     async def retake(self, slot: Slot) -> None:
-        """Wait for another slot for a call whose slot was `lost` or given back. Raises as `take`."""
+        """Wait for another slot for a call whose slot was `lost` or given back. Errors: see `take`."""
         slot._decided = trio.Event()
         slot._waits = True
         if slot._case is None:
@@ -149,7 +151,10 @@ class Slots:
             raise NoWorkers from self._why
 
     def lost(self, slot: Slot, *, worker_lives: bool) -> None:
-        """Mark a call as lost with its worker, or only its answer. Call `retake` or `give_back` next."""
+        """Mark a call as lost: with its worker, or, if `worker_lives`, only its answer.
+
+        The caller must call `retake` or `give_back` next.
+        """
         state = slot._state
         assert state is not None
         if not worker_lives:
@@ -160,9 +165,9 @@ class Slots:
         self._cases.append(_Case([slot]))
 
     def end_worker_of(self, slot: Slot, overdue: Collection[int]) -> None:
-        """Give no more calls to the worker of a call that it is killed for; the other calls are no suspects.
+        """Let the worker of this slot get no more calls: it is killed because the slot's call did not end.
 
-        The calls in the slots of the numbers `overdue` are over their timeouts.
+        The worker's other calls are no suspects. `overdue` are the numbers of the slots whose timeouts have passed.
         """
         assert slot._state is not None
         for other in self._mark_dead(slot._state):
@@ -179,7 +184,7 @@ class Slots:
             self._cases.append(_Case(suspects))
 
     def _mark_dead(self, state: _WorkerState) -> list[Slot]:
-        """Give a worker no more calls, and free the other calls of its case; return the calls in it."""
+        """Let a dead worker get no more calls; clear the other suspects of its case; return the slots of its calls."""
         if state.dead:
             return []
         state.dead = True
@@ -193,7 +198,7 @@ class Slots:
         return list(state.slots)
 
     def assign(self) -> None:
-        """Give free slots to waiting calls, or end their wait if no worker will come."""
+        """Assign free slots to waiting calls, or end the wait of these calls if no worker will come."""
         held = self._test_suspects() if self._cases else 0
         if not self._waiting:
             return
@@ -212,11 +217,11 @@ class Slots:
 
     @property
     def _none_will_come(self) -> bool:
-        """True if no worker is there and none is being started; a worker that has just died may be replaced."""
+        """True if all workers are retiring and none is being started; a worker that just died may be replaced."""
         return not self._coming and all(state.retires for state in self._states.values())
 
     def _test_suspects(self) -> int:
-        """Run suspects in workers of their own; return how many workers are to be emptied for them."""
+        """Assign suspects to idle workers; return the number of cases for which a worker must still become idle."""
         self._cases = [case for case in self._cases if case.rest or case.states]
         ready = [case for case in self._cases if case.is_ready]
         fresh_wait = any(slot._waits for _, _, slot in self._waiting)
@@ -241,7 +246,7 @@ class Slots:
         return sum(not case.states for case in ready)
 
     def _give(self, slot: Slot, state: _WorkerState | None) -> None:
-        """Give a call its slot; None if there is no slot."""
+        """End the wait of a call with a slot on this worker, or without a slot if `state` is None."""
         slot._waits = slot.overdue = False
         slot._state = state
         if state is not None:
@@ -249,7 +254,7 @@ class Slots:
         slot._decided.set()
 
     def give_back(self, slot: Slot) -> None:
-        """Free the slot of a call that has ended, or no longer waits."""
+        """Free the slot of a call that has ended or no longer waits."""
         self._leave(slot)
         self.assign()
 
@@ -274,7 +279,7 @@ class Slots:
         self.assign()
 
     def retire(self, worker: FleetWorker) -> None:
-        """Give a worker no more calls; its running calls continue."""
+        """Let a worker get no more calls; its running calls continue."""
         self._states[worker].retires = True
         self.assign()
 
@@ -296,7 +301,7 @@ class Slots:
         self._coming += 1
 
     def give_up(self, why: BaseException | None = None) -> None:
-        """Count one worker less that is being started."""
+        """Record that a worker that was being started will not come, and why."""
         self._coming -= 1
         self._why = why or self._why
         self.assign()

@@ -8,20 +8,20 @@ from typing import final
 from .events import FleetEvent, MapEnded, TaskEnded, TaskRequeued, TaskRetried, TaskSkipped, TaskStarted
 
 WINDOW = 60
-"""Seconds over which a rate is averaged: rollouts that take longer are counted from the beginning."""
+"""Seconds over which a rate is averaged. If nothing was added in these seconds, the average since the start is used."""
 MOST_KINDS = 20
-"""Maximum classes of errors that are counted separately."""
+"""Maximum number of error classes that are counted separately."""
 
 
 @final
 class Rate:
-    """Recent amount per second."""
+    """Average amount per second over the last `WINDOW` seconds."""
 
     def __init__(self, now: float) -> None:
         self._since = now
         self._total = 0
         self._seconds: deque[tuple[int, int]] = deque()
-        """Second and amount, for each second with an amount: bounded by the window."""
+        """Pairs of a second and the amount added in it, for the last `WINDOW` seconds."""
 
     def add(self, amount: int, now: float) -> None:
         self._total += amount
@@ -50,7 +50,7 @@ class Tally:
 
     Args:
         total: number of expected outcomes; None if unknown.
-        now: the clock, in seconds, here and in every method.
+        now: current time in seconds, by the same clock in all methods.
     """
 
     def __init__(self, name: str, total: int | None, now: float) -> None:
@@ -62,14 +62,14 @@ class Tally:
         """Number of errors, by class."""
         self.last_failure: str = ""
         self.again: int = 0
-        """Number of repeated attempts, for any reason."""
+        """Number of attempts that must be repeated, for any reason."""
         self.tokens: int = 0
         self.rollouts: int = 0
         self.turns: int = 0
         self.skipped: int = 0
-        """Number of outcomes from an earlier run."""
+        """Number of outcomes that the store had from an earlier run."""
         self.unfinished: int | None = None
-        """Number of tasks without an outcome at the end; None if the map runs."""
+        """Number of started tasks that had no outcome when the map ended; None while the map runs."""
         self._since = now
         self._running: set[int] = set()
         self._ended_rate = Rate(now)
@@ -122,7 +122,7 @@ class Tally:
                 pass
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds since the map's start, up to its end."""
+        """Return the seconds from the map's start until now, or until its end."""
         return (self._until or now) - self._since
 
     def tokens_per_second(self, now: float) -> float | None:

@@ -1,6 +1,6 @@
-"""The tasks of a map, pulled one by one, and their samples.
+"""The tasks of a map, read one by one from their iterable, and the samples of these tasks.
 
-A task with its outcome in the store is skipped; a task that was lost in an earlier run with the store comes last.
+A task with its outcome in the store is skipped. A task that was lost in an earlier run with the same store comes last.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Begun(Generic[Task]):
         self._results: list[Result[Any, Any]] = []
 
     def next_sample(self) -> int | None:
-        """Return the index of the next sample; None if each sample has begun."""
+        """Return the index of the next sample; None if all samples have begun."""
         if self._samples == self._size:
             return None
         self._samples += 1
         return self._samples - 1
 
     def open_scope(self) -> trio.CancelScope:
-        """Return the cancel scope of a sample: the end of the group cancels it."""
+        """Return the cancel scope of a sample, which is cancelled when the group is stopped."""
         scope = trio.CancelScope()
         if self._stopped:
             scope.cancel()
@@ -52,7 +52,7 @@ class Begun(Generic[Task]):
         return scope
 
     def add(self, result: Result[Any, Any], scope: trio.CancelScope) -> None:
-        """Add the result of a sample, and end the group if `stop` returns True."""
+        """Add the result of a sample, and stop the group if `stop` returns True."""
         self._scopes.discard(scope)
         if self._stop is None or self._stopped:
             return
@@ -65,10 +65,10 @@ class Begun(Generic[Task]):
 
 
 class Call(msgspec.Struct, Generic[Task]):
-    """State of a task, or of a sample of it."""
+    """State of a running task, or of a running sample of a task."""
 
     order: int
-    """Number of calls begun before this call."""
+    """Number of calls of the map that began before this call."""
     number: int
     """Index among all tasks and samples, including those in the store."""
     group: Begun[Task]
@@ -77,9 +77,9 @@ class Call(msgspec.Struct, Generic[Task]):
     attempt: int = 0
     worker: str = ""
     lost_with: tuple[tuple[object, int], ...] = ()
-    """The calls in the first worker that was lost with this call."""
+    """The calls in the first worker that was lost while this call ran in it, including this call."""
     ended_alone: int = 0
-    """Number of workers that ended while this call ran alone in them."""
+    """Number of workers that were lost while no other call ran in them."""
 
     @property
     def task(self) -> Task:
@@ -96,8 +96,8 @@ class TaskSource(Generic[Task]):
     """The samples of a map's tasks, in their order. For the options see `Fleet.map`.
 
     Args:
-        ordered: True keeps also lost tasks in their order.
-        on_skipped: called with the index of a task that has all its outcomes in the store, and their number.
+        ordered: True keeps the order of the tasks, even for tasks that were lost in an earlier run.
+        on_skipped: called for each task that has all its outcomes in the store, with its index and their number.
     """
 
     def __init__(
@@ -120,16 +120,16 @@ class TaskSource(Generic[Task]):
         self._postpones = not (ordered or self.is_async)
         self._on_skipped = on_skipped
         self.begun: Begun[Task] | None = None
-        """The task that was pulled last."""
+        """The task that was read last."""
         self._task_store: TaskStore | None = None
-        """Its entry in the store."""
+        """Entry of that task in the store."""
         self._lost_before: deque[tuple[int, Task, TaskStore]] = deque()
         """Tasks that were lost in an earlier run with the store."""
         self._tasks_pulled = 0
         self.calls: int = 0
         """Number of calls returned."""
         self.skipped: int = 0
-        """Number of outcomes found in the store, of tasks that have all of them."""
+        """Number of outcomes of skipped tasks, which have all their outcomes in the store."""
 
     async def next_call(self) -> Call[Task]:
         """Return the next sample of the current task, or the first of the next task; StopAsyncIteration at the end."""
@@ -140,7 +140,7 @@ class TaskSource(Generic[Task]):
         return Call(self.calls - 1, number, self.begun, sample, self._task_store)
 
     async def _next_task(self) -> Begun[Task] | None:
-        """Return the next task; None if the store has all its outcomes, or it is postponed."""
+        """Return the next task; None if the store has all its outcomes, or the task is postponed to the end."""
         try:
             task = await anext(self._tasks)
         except StopAsyncIteration:
@@ -164,7 +164,7 @@ class TaskSource(Generic[Task]):
         return Begun(number, task, self._group_size, self._stop_group)
 
     async def aclose(self) -> None:
-        """Close a generator of tasks."""
+        """Close the iterable of tasks, if it is a generator."""
         if isinstance(self._tasks, AsyncGenerator):
             await self._tasks.aclose()
 

@@ -1,12 +1,12 @@
-"""A worker process: `python -c PROGRAM CONTROL DEATH`, two file descriptors.
+"""A worker process: `python -c PROGRAM CONTROL DEATH`, where CONTROL and DEATH are the numbers of file descriptors.
 
 Rules:
 
-1. It ends when its driver does, whatever it is doing: its control socket ends, and it cancels all calls. A loop that
-   hangs is ended by a thread that reads the other descriptor, which only the driver's end can end.
-2. Ctrl-C in a terminal is the driver's to handle. SIGINT is caught here and not ignored: an agent would inherit an
-   ignored signal.
-3. A call's answer is sent whole, or the process dies.
+1. The process ends when its driver ends, whatever it is doing: the end of the socket CONTROL cancels all calls. If the
+   loop hangs, a thread kills the process. The thread reads the pipe DEATH, which ends only with the driver.
+2. The driver handles a Ctrl-C in the terminal. The worker catches SIGINT and does not ignore it, since agents would
+   inherit an ignored signal.
+3. The answer of a call is sent whole, unless the process dies.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from .packing import Pickled, failure_of
 from .site import Site, open_site
 
 DEATH_GRACE = 1.5
-"""Seconds for a worker whose driver has died to end its agents in order. When exceeded: it is killed, and a watcher
-ends the agents."""
+"""Seconds in which a worker must end its agents after the driver has died. When exceeded: the worker is killed, and a
+watcher process ends the agents."""
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """First payload sent to a worker process."""
+    """Payload of the first frame that the driver sends to a worker process."""
 
     path: list[str]
-    """The driver's `sys.path`, so that its workers can import the same modules."""
+    """The driver's `sys.path`, so that the worker can import the same modules."""
     setup: bytes
 
 
@@ -76,7 +76,7 @@ async def _serve(control: socket.socket) -> None:
 
 
 async def _run_calls(site: Site, stream: FrameStream, frames: AsyncIterator[Frame]) -> None:
-    """Execute the driver's frames until they end; then cancel all calls."""
+    """Handle the driver's frames until they end; then cancel all calls."""
     scopes: dict[int, trio.CancelScope] = {}
 
     async def call(number: int, job: bytes, scope: trio.CancelScope) -> None:

@@ -1,4 +1,4 @@
-"""Check of a store for completeness: each result with its traces, and each trace as it was written."""
+"""Check of a store: each result must have its traces, and each trace must be as it was written."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     results: int
-    """Number of tasks, and samples of groups, that have their outcome."""
+    """Number of results; each sample of a group counts."""
     rollouts: int
     """Number of rollouts of the results."""
     attempts: int
-    """Number of other rollouts, of attempts without a result. Missing parts of such rollouts are no gaps."""
+    """Number of rollouts of attempts that have no result. Missing parts of such rollouts are not reported."""
     turns: int
     """Number of turns of all rollouts."""
     lines: int
     """Number of readable lines of all rollouts."""
     gaps: tuple[Gap, ...]
-    """The missing or changed parts of results; at most 10,000 of each file. `triocept.traces.check` lists their
-    names."""
+    """The missing or changed parts of results; at most 10,000 for each file. For their names see
+    `triocept.traces.check`."""
     more: int = 0
     """Number of gaps beyond those in `gaps`."""
 
@@ -42,13 +42,13 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_store(directory: str | os.PathLike[str]) -> StoreReport:
-    """Check every line of a store, and that each result has its traces, unchanged since it was done.
+    """Check every line of a store, and that each result has its traces, unchanged since the result was stored.
 
-    A store in use has no gaps for that reason: running tasks are no results yet. Memory holds a kilobyte or two for
-    each result, and no trace.
+    A store may be checked while a driver uses it: tasks that are running are no results yet, and so cause no gaps. The
+    check needs one or two kilobytes of memory for each result, and keeps no trace in memory.
 
     Raises:
-        StoreError: the directory is no store, or a newer triocept wrote it.
+        StoreError: the directory is not a store, or a newer triocept wrote it.
         OSError: the store cannot be read.
     """
     path = Path(directory)
@@ -64,7 +64,7 @@ class _Check:
         self._path = path
         self._gaps: list[Gap] = []
         self._named: dict[str, dict[str, TracePlace]] = {}
-        """The traces of results, by file and by run."""
+        """Places of the traces of results, by the name of the file and by `Trace.run`."""
         self._results = self._lines = self._turns = self._rollouts = self._attempts = self._more = 0
 
         def on_damage(number: int, why: str) -> None:
@@ -127,4 +127,5 @@ class _Check:
 
 
 _OF_ALL = {"newer_version", "old_format"}
-"""Gaps of lines whose rollout is unknown. An unreadable line is reported as missing in its own rollout."""
+"""Names of gaps that always count, since the rollout of such a line is unknown. An unreadable line also appears as a
+missing line of its rollout."""

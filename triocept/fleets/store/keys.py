@@ -16,7 +16,7 @@ from ..._util.checks import described
 from ..._util.unicode import mended
 
 TaskKey: TypeAlias = Callable[[Any], str | int]
-"""`(task) -> identifier of the task`, the same in every run of the program."""
+"""`(task) -> identifier of the task`, which must be the same in every run of the program."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -24,17 +24,17 @@ class Key(msgspec.Struct, frozen=True):
     """Name of the task in messages."""
     key: str
     digest: str | None
-    """Digest of the task, if it may not change under this key; None if a function made the key, or the task is not
-    JSON."""
+    """Digest of the task, which must not change under this key. None if there is no such check: the user's function
+    returned the key, the key is itself the digest, or the task is not JSON."""
     data: bytes | None
     """The task as JSON; None if it is not JSON."""
 
 
 def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
-    """Return the key of a task, named `place` in messages: the result of `own`, else its `id`, else a digest of it.
+    """Return the key of a task: the value of `own(task)`, else the task's `id`, else a digest of the task.
 
-    The `id` is a member of a mapping, else an attribute. Raise TypeError without an id if the task is not JSON, or if
-    the id is neither a text nor a whole number.
+    The `id` is a member of a mapping, else an attribute. Raise TypeError if the key is neither a text nor a whole
+    number, or if a task without `id` is not JSON. `place` is the name of the task in messages.
     """
     try:
         data = json_of(task, place)
@@ -52,7 +52,7 @@ def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
     if given is None and own is None:
         if digest is None:
             raise TypeError(
-                f"{why}; so {place} has no key for a resumed run: give it an `id`, or pass `key=` to the map"
+                f"{why}; so {place} has no key for a resumed run: add an `id` to the task, or pass `key=` to the map"
             )
         return Key(place, f"sha256:{digest}", None, data)
     if isinstance(given, bool) or not isinstance(given, (str, Integral, UUID)):
@@ -62,9 +62,9 @@ def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
 
 
 def json_of(value: object, what: str) -> bytes:
-    """Return a value as JSON, the same bytes for equal values: all types that msgspec encodes, and paths.
+    """Return a value as JSON, with the same bytes for equal values. It may contain paths and all types of msgspec.
 
-    Raise TypeError if it cannot be encoded, or not completely: an infinite float would be null.
+    Raise TypeError if the value cannot be encoded, or contains a float that is not finite, which would become null.
     """
     try:
         try:

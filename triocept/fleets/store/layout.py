@@ -1,9 +1,9 @@
-"""A store's directory: its files, its lock, and checks that it can be written.
+"""A store's directory: its files, its lock, and the check that files can be written in it.
 
 Rules:
 
 1. A directory with other content is left unchanged.
-2. `run.json` gets its name by a rename: no process finds an incomplete file.
+2. `run.json` is written under another name and then renamed, so that no process reads an incomplete file.
 3. Every error is raised before any task runs.
 """
 
@@ -32,7 +32,7 @@ RUN, LOCK, DONE, LOST, TRACES = "run.json", "lock", "done.jsonl", "lost.jsonl", 
 _PART = RUN + ".part"
 _WHAT = "a store of triocept.fleets"
 _PROBE = 64 * 1024
-"""Bytes: a disk without space for them has no space for a run."""
+"""Bytes that `probe` writes to check that the disk has space."""
 
 
 class RunFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +43,12 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     """Unique identifier of the store."""
     function: str | None = None
-    """Name of the function whose results the store holds; None means no results yet."""
+    """Name of the function whose results the store contains; None if no map has used the store."""
     settings: dict[str, Json] = {}
     created_at: float
-    """Seconds since the epoch."""
+    """Time of creation, in seconds since the epoch."""
     versions: dict[str, str] = {}
-    """Versions of `triocept` and of `python` that made the store."""
+    """Versions of `triocept` and `python` with which the store was created."""
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ def is_store(directory: str | os.PathLike[str]) -> bool:
 
 
 def make(directory: Path) -> None:
-    """Create the directory of a store, with its parents; raise StoreError if it is a file, or holds other content."""
+    """Create the directory of a store and its parents; raise StoreError if it is a file or has other content."""
     if directory.exists() and not directory.is_dir():
         raise StoreError("a store must be a directory, but this is a file", path=str(directory))
     directory.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def make(directory: Path) -> None:
 
 
 def probe(directory: Path) -> None:
-    """Raise OSError, with the directory's name, if the disk is full, or files cannot be created."""
+    """Raise OSError, with the directory's name, if the disk is full or no file can be created in the directory."""
     path = directory / TRACES / f".probe-{token_hex(4)}"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -94,7 +94,7 @@ def probe(directory: Path) -> None:
 
 
 def read_run(directory: Path) -> RunFile:
-    """Return the content of `run.json`; raise StoreError if there is no store, or a newer triocept wrote it."""
+    """Return the content of `run.json`; raise StoreError if it is not of a store, or a newer triocept wrote it."""
     path = directory / RUN
     try:
         data = path.read_bytes()
@@ -116,7 +116,7 @@ def read_run(directory: Path) -> RunFile:
 
 
 def write_run(directory: Path, run: RunFile) -> None:
-    """Write `run.json`; it is on the disk when this returns."""
+    """Write `run.json`, and return when it is safely on the disk."""
     part = directory / _PART
     data = msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n"
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -141,9 +141,11 @@ def new_run(settings: Mapping[str, Json]) -> RunFile:
 
 @final
 class Lock:
-    """Lock of the driver on the store; StoreError if another driver has it. OSError: the file system may have no locks.
+    """Lock of the driver on the store. The kernel releases the lock when the process ends, however it ends.
 
-    The kernel releases it when the process ends, however it ends.
+    Raises:
+        StoreError: another driver has locked the store.
+        OSError: the lock file cannot be written, or the file system does not support locks.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -157,7 +159,7 @@ class Lock:
             who = os.pread(self._fd, 1000, 0).decode(errors="replace").strip()
             self.release()
             raise StoreError(
-                f"another driver has it{f' ({who})' if who else ''}", path=str(directory)
+                f"another driver has locked the store{f' ({who})' if who else ''}", path=str(directory)
             ) from None
         except OSError as exc:
             self.release()
@@ -172,7 +174,7 @@ class Lock:
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Return the difference between the settings of two runs, as text; None if they are equal."""
+    """Describe the first difference between the settings of two runs; return None if the settings are equal."""
     for name in dict.fromkeys([*before, *now]):
         one, other = before.get(name), now.get(name)
         if one != other or (name in before) != (name in now):

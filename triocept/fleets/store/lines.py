@@ -1,12 +1,12 @@
-"""`done.jsonl`: one JSON object a line, for each task (and sample of its group) that has its outcome.
+"""The file `done.jsonl`: it has a line, one JSON object, for each task or sample that has its outcome.
 
-A task that was run again after an error, with `retry_errors`, has another line: the last line counts.
+If a task was run again after an error (`retry_errors`), it has another line, and its last line counts.
 
 Rules:
 
-1. A line is written by the driver that has the lock, with one `write`, before the result is delivered. A line that
-   could be written only in part is removed again.
-2. Bytes behind the last newline are no line: the driver with the lock cuts them off, and readers ignore them.
+1. The driver that has the lock writes each line with one `write`, before the result is delivered. If only a part of a
+   line could be written, the driver removes that part.
+2. Bytes after the last newline are not a line: the driver with the lock removes them, and readers ignore them.
 """
 
 from __future__ import annotations
@@ -23,34 +23,33 @@ import msgspec
 from ...errors import StoreError
 
 OutcomeWord: TypeAlias = Literal["value", "error", "stopped"]
-"""Outcome of a line; `stopped`: the sample's group was stopped."""
+"""Outcome of a task in its line; `stopped` means that the sample's group was stopped."""
 
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 
 class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Place of a trace: its lines, among the lines of other traces."""
+    """Place of a trace's lines in a file, which may also contain lines of other traces."""
 
     rollout: str
     """Id of the trace's rollout."""
     run: str
-    """Run of the rollout's id, as in `Trace.run`."""
+    """`Trace.run`, which distinguishes rollouts with the same id."""
     file: str
-    """Name of the file in the store's `traces`."""
+    """Name of the file in the store's directory `traces`."""
     begin: int
-    """Start of the trace's first line, in bytes from the file's beginning."""
+    """Start of the trace's first line, in bytes from the start of the file."""
     end: int
-    """End of the last line that existed when the task got its outcome; a score may come later."""
+    """End of the trace's last line when the task got its outcome; the line of a later score is not included."""
     ranges: tuple[tuple[int, int], ...] = ()
-    """Start and end of the trace's lines, if lines of other traces are between them. Empty means from `begin` to
-    `end`."""
+    """Start and end of each block of the trace's lines, if lines of other traces are between them; else empty."""
     digest: str | None = None
-    """Digest as in `Trace.digest`; None if its rollout was still open."""
+    """`Trace.digest`; None if the rollout was still open when the task got its outcome."""
 
 
 class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str
-    """Name of the class: `myproject.errors.Odd`."""
+    """Full name of the exception's class, for example `myproject.errors.Odd`."""
     message: str
     traceback: str = ""
 
@@ -58,7 +57,8 @@ class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str
     sample: int = msgspec.field(default_factory=int)
-    """Index in the group. Always written: only a plain default would be omitted. Missing in earlier files: 0."""
+    """Index of the sample in its group. Always written, as `default_factory` is not omitted; 0 if it is missing, as in
+    files of earlier versions."""
     group: int | None = None
     outcome: OutcomeWord
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -71,13 +71,13 @@ class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scores: dict[str, float] = {}
     traces: tuple[TracePlace, ...] = ()
     digest: str | None = None
-    """Digest of the task, if it is to be compared."""
+    """Digest of the task if a resumed run should compare it; see `Key.digest`."""
     task: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """The task, if it is JSON."""
 
 
 class LostLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A task, or a sample of its group, that is `Outcome.Lost`. It is not done."""
+    """Line of a task or sample whose outcome is `Outcome.Lost`. It is not done: a resumed run runs it again."""
 
     key: str
     sample: int
@@ -86,16 +86,16 @@ class LostLine(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """Reason of the worker's end."""
     beside: tuple[int, ...]
-    """Indexes as in `Lost.beside`."""
+    """Numbers of other tasks, as in `Outcome.Lost.beside`."""
     at: float
     """Time of writing: seconds since the epoch."""
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """Data held in memory of a task that has its outcome."""
+    """Data that stays in memory for each task that has its outcome."""
 
     offset: int
-    """Start of the task's line."""
+    """Start of the task's line in the file, in bytes."""
     is_error: bool
     digest: str | None
 
@@ -108,9 +108,9 @@ _encode = msgspec.json.Encoder().encode
 def index_of(
     path: Path, on_damage: Callable[[int, str], object] | None = None
 ) -> tuple[dict[tuple[str, int], Done], int]:
-    """Return the last line of each (key, sample), and the end of the whole lines.
+    """Return the last line of each (key, sample), and the end of the last complete line, in bytes.
 
-    Call `on_damage` with the number of each unreadable line, and the reason; without it, raise StoreError with them.
+    Call `on_damage` with number and reason for each unreadable line; if it is None, raise StoreError for the first.
     """
     found: dict[tuple[str, int], Done] = {}
     end = 0
@@ -141,7 +141,7 @@ def index_of(
 
 
 def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterator[DoneLine]:
-    """Yield the valid lines, in the order in which they were written; raise StoreError if one cannot be read."""
+    """Yield the last line of each task, in the order in the file; raise StoreError if a line cannot be read."""
     if not end:
         return
     lasts = {done.offset for done in index.values()}
@@ -180,12 +180,12 @@ class DoneFile:
             os.ftruncate(self._fd, self.end)
 
     def append(self, line: DoneLine) -> None:
-        """Write a line; after an OSError no part of it is in the file.
+        """Write a line; if that raises OSError, no part of the line is in the file.
 
-        Raise StoreError if the store was closed, or the file was changed by another program.
+        Raise StoreError if the store was closed, or if another program has changed the file.
         """
         if self._fd is None:
-            raise StoreError("it was closed while a map runs with it", path=str(self.path))
+            raise StoreError("the store was closed while a map was using it", path=str(self.path))
         own = os.fstat(self._fd)
         try:  # in a file that another program has changed, a new line would be lost
             is_in_place = own.st_size == self.end and os.path.samestat(own, os.stat(self.path))
@@ -193,7 +193,7 @@ class DoneFile:
             is_in_place = False
         if not is_in_place:
             raise StoreError(
-                "it was removed, replaced, written or cut off while its driver runs", path=str(self.path)
+                "another program removed or changed the file while the store was open", path=str(self.path)
             )
         data = _encode(line) + b"\n"
         try:
@@ -223,9 +223,9 @@ class DoneFile:
 
 @final
 class LostFile:
-    """`lost.jsonl`: the lost tasks, for the driver that has the lock. A resumed run begins with all other tasks.
+    """`lost.jsonl`, for the driver that has the lock: the lost tasks, which a resumed run runs after all other tasks.
 
-    An incomplete line of a killed driver is skipped: only the order of tasks changes. The first line creates the file.
+    The first line creates the file. An incomplete line of a killed driver is skipped; that changes only the order.
     """
 
     def __init__(self, path: Path) -> None:
@@ -240,7 +240,7 @@ class LostFile:
             self.keys.add((line.key, line.sample))
 
     def append(self, line: LostLine) -> None:
-        """Write a line. Raises OSError if it cannot be written."""
+        """Write a line; raise OSError if it cannot be written."""
         with open(self._path, "ab", buffering=0) as file:
             file.write(b"\n" + _encode(line))
         self.keys.add((line.key, line.sample))

@@ -1,4 +1,4 @@
-"""The traces of a result, in the store's files: read on each access, and not kept in memory."""
+"""The traces of a result in the store's files, which are read on each access and not kept in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...errors import DialectError, StoreError
 from .lines import TracePlace
 
 _HEAD = 400
-"""Bytes at the start of a line that contain the ids of its rollout and its run."""
+"""Maximum bytes at the start of a line in which its `rollout` and `run` are found."""
 
 _CHUNK = 1024 * 1024
 
@@ -24,9 +24,9 @@ _CHUNK = 1024 * 1024
 class StoredTraces(Sequence[Trace]):
     """Traces in a store. Made by a store only.
 
-    Each access reads them from disk: ten thousand results in memory cost no more than the places of their traces. To
-    use a trace twice, keep a reference. Each access may raise `StoreError`: the file is missing; or `OSError`: it
-    cannot be read. A damaged trace has `gaps`.
+    Each access reads the traces from disk, so that ten thousand results need memory only for the places of their
+    traces. To use a trace twice, keep a reference to it. Each access may raise `StoreError` if the file is missing, or
+    `OSError` if it cannot be read. A damaged trace has `gaps`.
     """
 
     def __init__(self, folder: Path, places: tuple[TracePlace, ...], key: str) -> None:
@@ -60,7 +60,7 @@ class StoredTraces(Sequence[Trace]):
             return read_places(self._folder, self.places)
         except FileNotFoundError as exc:
             raise StoreError(
-                f"the file is missing, and with it traces of the result {self._key!r}: see triocept check",
+                f"the file with the traces of the result {self._key!r} is missing: run `triocept check` on the store",
                 path=os.fspath(exc.filename),
             ) from None
 
@@ -74,7 +74,7 @@ class StoredTraces(Sequence[Trace]):
 
 
 def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
-    """Return the traces at these places; a child is among its parent's children."""
+    """Return the traces at these places; the trace of a child rollout is also in the `children` of its parent."""
     found: dict[tuple[str, str], Trace] = {}
     for name in dict.fromkeys(place.file for place in places):
         path, in_file = folder / name, [place for place in places if place.file == name]
@@ -113,7 +113,7 @@ def _read(
     number: int,
     on_damage: Callable[[DialectError], object],
 ) -> list[Trace]:
-    """Return the traces in these ranges; `number`: number of lines before the first range."""
+    """Return the traces in these ranges of a file; `number` is the number of lines before the first range."""
     runs = [f'"run":"{place.run}"'.encode() for place in places]
     reader = TraceReader(path, on_damage)
     for line, data in enumerate(_lines_in(file, ranges), number + 1):

@@ -1,4 +1,4 @@
-"""Reading of a store: by its driver, beside it, or after it."""
+"""Reading of a store, by its driver or by another program, during a run or after it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from .places import StoredTraces
 
 
 def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Json]]:
-    """Return the finished results of a store, in the order in which they were finished, also while its driver runs.
+    """Return the finished results of a store, in the order in which they were finished. Its driver may be running.
 
-    Each task (and each sample of its group) is returned once, with its last outcome. `task` and the value of an
+    Each task (and each sample of a group) is returned once, with its last outcome. `task` and the value of an
     `Outcome.Value` are the stored JSON; `task` is None if it is not JSON. An error is a `RemoteError` with the name of
-    its class. `traces` are read from the store on access. Memory holds some hundred bytes for each result, and no
-    trace.
+    its class. `traces` are read from the store on each access. The call needs some hundred bytes of memory for each
+    result, and keeps no trace in memory.
 
     Raises:
-        StoreError: the directory is no store; a newer triocept has written it; a line is damaged: the text names it.
-        OSError: the store cannot be read. Both errors are raised at once, except for a line that is damaged later.
+        StoreError: the directory is not a store, a newer triocept wrote it, or the line that the text names is damaged.
+        OSError: the store cannot be read. The call itself raises both errors; the iteration raises them only if a line
+            is damaged in the meantime.
     """
     path = Path(os.path.abspath(directory))
     read_run(path)
@@ -41,15 +42,15 @@ def results_in(directory: Path) -> Iterator[Result[Json, Json]]:
 
 
 def trace_files(directory: Path) -> list[Path]:
-    """Return the files of traces in a store, in the order of their names."""
+    """Return the files with traces in a store, in the order of their names."""
     return sorted(path for path in (directory / TRACES).iterdir() if path.suffix == ".jsonl")
 
 
 def named_runs(directory: Path, wanted: Collection[str] = ()) -> tuple[set[str], int, int]:
-    """Return the traces of results, by `Trace.run`; the number of results; and how many lack a file of their traces.
+    """Return `Trace.run` of all traces of results, the number of results, and the number of results without a file.
 
-    All other traces are of attempts without a result. With `wanted`, the ids or runs of rollouts, a result whose
-    missing files hold none of them is not counted as lacking one.
+    A result without a file is one whose traces are in a missing file. If `wanted` contains ids or runs of rollouts,
+    only missing files with these rollouts count. All other traces in the store are of attempts without a result.
     """
     read_run(directory)
     index, end = index_of(directory / DONE)

@@ -1,7 +1,7 @@
-"""The worker's side: the rollouts of all calls are recorded in the file of their process.
+"""Recording in a worker: the rollouts of all its calls are recorded in one file for each worker process.
 
-This holds for every endpoint and recorder: see `collecting` in the `_rollout` package. A failure here is recorded,
-however the function handles it: a call that is not recorded is not done.
+The rollouts of every endpoint are recorded, whatever its own recorder: see `collecting` in the `_rollout` package. If a
+record cannot be written, the call is not done, even if the function handles the error.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class RecordTo(msgspec.Struct, frozen=True):
     """Destination of the records of a call's rollouts, and the identity of the call."""
 
     directory: str
-    """Absolute path of the store: on the same disk for all workers."""
+    """Absolute path of the store, which must be the same directory for all workers."""
     run: str
-    """Run of the store."""
+    """`RunFile.run`, the id of the store."""
     worker: str
     """The name of the worker."""
     task: dict[str, Json]
@@ -62,13 +62,13 @@ class Recorders:
     def of(self, to: RecordTo) -> CallRecorder:
         """Return a recorder for a call.
 
-        Raise StoreError if the store does not exist: a worker on another machine, without the disk.
+        Raise StoreError if the store does not exist here, for example on another machine without the driver's disk.
         """
         key = (to.directory, to.run)
         if (recorder := self._recorders.get(key)) is None:
             directory = Path(to.directory)
             if read_run(directory).run != to.run:
-                raise StoreError("it is not the store of the driver", path=to.directory)
+                raise StoreError("this is not the store of the driver, but another one", path=to.directory)
             name = re.sub(r"[^A-Za-z0-9]+", "-", to.worker.partition(" (")[0]).strip("-")[:60] or "worker"
             unique = f"{name}-{os.getpid()}-{token_hex(8)}.jsonl"  # on all machines and over time
             recorder = self._recorders[key] = JSONLRecorder(directory / TRACES / unique)
@@ -102,7 +102,7 @@ class CallRecorder:
         await self._do(self._recorder.seal, trace)
 
     async def aclose(self) -> None:
-        """Do nothing: the process owns the recorder."""
+        """Do nothing: other calls of the process use the same recorder."""
 
     async def _do(self, step: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -112,7 +112,7 @@ class CallRecorder:
             raise
 
     async def keep(self, traces: Iterable[Trace], value: bytes) -> Kept:
-        """Return the record of a call whose function has ended; with `fsync`, after a sync to the disk."""
+        """Return the record of a call whose function has ended; if `fsync`, force the record to the disk before."""
         path = self._recorder.path
         places = tuple(
             [

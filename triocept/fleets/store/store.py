@@ -1,4 +1,4 @@
-"""The driver's side of a store: its lock, the finished results, and new results."""
+"""The code for a store in the driver: it locks the store, and reads and writes results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ from .reading import result_of, results_in
 from .recording import Kept, RecordTo
 
 LOOK_AHEAD = 100_000
-"""Maximum tasks checked before the first runs, in some seconds. A `range` may have any number."""
+"""Maximum number of tasks that are checked before the first task runs, which takes some seconds: a `range` may be
+huge."""
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -58,25 +59,25 @@ async def open_store(
 ) -> AsyncIterator[Store]:
     """Open a store, which keeps the results of a fleet on disk: `async with open_store("runs/today") as store`.
 
-    It is passed to a map: `fleet.map(solve, tasks, store=store)`. The same line begins a run and resumes it. The map
-    runs the tasks that have no outcome in the store yet. Every rollout that they open is recorded in the store,
-    whatever recorder its endpoint has.
+    Pass the store to a map: `fleet.map(solve, tasks, store=store)`. The same code begins a run and resumes it: the map
+    runs only the tasks that have no outcome in the store. Every rollout that they open is recorded in the store, even
+    if its endpoint has another recorder.
 
     Args:
-        directory: directory of this run alone; created with its parents if it does not exist. For workers on several
-            machines: on a disk that they share, under the same path.
-        settings: settings that distinguish this run from others: the model, the prompt's version. Kept in the store; a
-            later call with other settings raises.
+        directory: directory for this run only; created with its parents if it does not exist. If workers run on several
+            machines, it must be on a disk that they share, under the same path.
+        settings: settings that distinguish this run from others, such as the model or the prompt's version. They are
+            stored; if the store is opened with other settings, `StoreError` is raised.
         retry_errors: True runs tasks again whose outcome is an error. The new outcome then counts.
-        fsync: True forces a result and its traces to the disk before it is delivered. If False, a result survives the
-            program's SIGKILL, but a power cut may lose the last results: `triocept check` reports it.
+        fsync: True forces a result and its traces to the disk before the result is delivered. If False, a result
+            survives a SIGKILL of the program, but a power cut may lose the last results; `triocept check` reports it.
 
     Raises:
-        StoreError: the directory is no store, or of other settings; a newer triocept has written it; another driver has
-            it; a line of it is damaged. The text names the place.
+        StoreError: the directory is not a store, or has other settings; a newer triocept wrote it; another driver has
+            locked it; or a line is damaged. The text names the place.
         OSError: the store cannot be read or written, or its disk is full.
 
-    Closing: releases the lock for other drivers. The store must be open for as long as a map runs with it.
+    Closing: releases the lock, so that other drivers can open the store. Keep it open while a map uses it.
     """
     check_type("directory", directory, (str, os.PathLike), "a path")
     check_bool("retry_errors", retry_errors)
@@ -117,7 +118,7 @@ class Store:
         return MappingProxyType(self._state.run.settings)
 
     def results(self) -> Iterator[Result[Json, Json]]:
-        """Return the finished results, also of earlier drivers, in the order in which they were finished.
+        """Return the finished results, including those of earlier runs, in the order in which they were finished.
 
         See `read_results`.
         """
@@ -132,10 +133,10 @@ class MapStore:
         self._state = state
         self._own_key = own_key
         self._numbers: dict[str, int] = {}
-        """Indexes of the tasks that came, by key."""
+        """Indexes of the tasks that the map has read so far, by key."""
 
     def open(self) -> None:
-        """Mark the store as used by a running map; raise StoreError if another map runs with it, or it was closed."""
+        """Mark the store as used by a running map; raise StoreError if another map uses it, or it was closed."""
         self._state.begin()
 
     def task(self, number: int, task: object) -> TaskStore:
@@ -143,8 +144,8 @@ class MapStore:
         key = key_of(task, f"task {number}", self._own_key)
         if (first := self._numbers.setdefault(key.key, number)) != number:
             raise StoreError(
-                f"{key.place} has the same key as task {first}: {key.key!r}; a task is known by its key "
-                "(the number 1 and the text '1' are one key)"
+                f"{key.place} has the same key as task {first}: {key.key!r}; each task needs its own key "
+                "(the number 1 and the text '1' are the same key)"
             )
         return TaskStore(self._state, key)
 
@@ -161,9 +162,9 @@ class TaskStore:
         self._key = key
 
     def is_done(self, sample: int) -> bool:
-        """Return True if the sample has its outcome, and is not to be run again.
+        """Return True if the sample has its outcome and need not run again.
 
-        Raise StoreError if the outcome under this key is of another task.
+        Raise StoreError if the outcome stored under this key is that of another task.
         """
         key = self._key
         known = self._state.done.index.get((key.key, sample))
@@ -176,7 +177,7 @@ class TaskStore:
         return known is not None and not (known.is_error and self._state.retry_errors)
 
     def was_lost(self, size: int) -> bool:
-        """Return True if one of the samples was lost in an earlier run, or in this one."""
+        """Return True if one of the samples was lost in an earlier run or in this run."""
         return any((self._key.key, sample) in self._state.lost.keys for sample in range(size))
 
     def stored(self, task: T, sample: int) -> Result[T, Any]:
@@ -191,10 +192,11 @@ class TaskStore:
 
     @trio.lowlevel.enable_ki_protection
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
-        """Store a result, which is done from now on, and return it as the reader of the map gets it.
+        """Store a result, which is then done, and return the result for the reader of the map.
 
-        Without `kept`, the record of its worker, no worker has run it to an end. It runs again in the next run then,
-        unless its group was stopped. Raise StoreError if the worker could not record all of it.
+        `kept` is the worker's record of the call; None means that no worker has run the call to its end. Then the task
+        is not done and runs again in the next run, unless its group was stopped. Raise StoreError if the record is
+        incomplete.
         """
         if isinstance(result.outcome, Outcome.Lost):
             self._state.lost.append(
@@ -222,8 +224,8 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
     """Return the store of one map.
 
     Raises:
-        TypeError: a task has no key (checked for tasks that can be iterated more than once).
-        StoreError: two tasks have one key; or the store holds the results of another function, or was closed.
+        TypeError: a task has no key (checked if the tasks can be iterated more than once).
+        StoreError: two tasks have the same key; or the store contains results of another function, or was closed.
     """
     state: _State = store._state
     state.check_open()
@@ -236,7 +238,7 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
 
 
 def check_unchanged(store: Store, key: Key, samples: int) -> None:
-    """Raise StoreError if a result under this key is of another task."""
+    """Raise StoreError if a result that is stored under this key is that of another task."""
     task = TaskStore(store._state, key)
     for sample in range(samples):
         task.is_done(sample)
@@ -270,10 +272,10 @@ class _State:
 
     def check_open(self) -> None:
         if self._lock is None:
-            raise StoreError("it is closed: its block has ended", path=str(self.directory))
+            raise StoreError("the store is closed: its block has ended", path=str(self.directory))
 
     def hold(self, function: str) -> None:
-        """Record the function whose results the store holds; raise StoreError if it holds those of another function."""
+        """Record the function of the store's results; raise StoreError if the store has results of another function."""
         if self.run.function is None:
             self.run = msgspec.structs.replace(self.run, function=function)
             write_run(self.directory, self.run)
@@ -289,7 +291,7 @@ class _State:
         self.check_open()
         if self.has_map:
             raise StoreError(
-                "another map runs with it: give this map another store", path=str(self.directory)
+                "another map is using the store: open another store for this map", path=str(self.directory)
             )
         self.has_map = True
 
