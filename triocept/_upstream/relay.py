@@ -182,7 +182,7 @@ class Relay:
             self._held_size += len(frame)
             if self._held_size > self._most_held:
                 raise UpstreamError(
-                    f"more of the provider's answer waits for its end than {self._most_held} bytes"
+                    f"hold_calls: over {self._most_held} bytes of the provider's answer wait for its end"
                 )
         else:
             self._ready.data.append(frame)

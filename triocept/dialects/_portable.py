@@ -51,7 +51,7 @@ def refuse_token_ids(messages: Iterable[Message]) -> None:
     for message in messages:
         for part in message.content:
             if type(part) is Opaque and part.dialect == _COMPLETIONS and isinstance(part.raw, list):
-                raise DialectError("token ids cannot be said in another dialect", path="prompt")
+                raise DialectError("token ids cannot be expressed in another dialect", path="prompt")
 
 
 _BUDGETS = {"minimal": 2048, "low": 4096, "medium": 10_000, "high": 16_000, "xhigh": 32_000, "max": 32_000}

@@ -75,7 +75,7 @@ def bearer(api_key: str) -> dict[str, str]:
 
 
 def _no_earlier(request: Request, earlier: Request, answer: Response) -> Request:
-    raise DialectError("a request cannot go on from an earlier response here")
+    raise DialectError("this dialect cannot continue an earlier response: send the whole conversation")
 
 
 @final

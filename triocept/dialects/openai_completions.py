@@ -110,7 +110,7 @@ def parse_prompt(value: Json, path: str) -> Message:
     wrong = next((number for number, right in enumerate(rights) if not right), 0)
     where = f"{path}[{wrong}]"
     if isinstance(items[wrong], list):
-        raise DialectError("must be a list of token ids, and not empty", path=where)
+        raise DialectError("must be a list of token ids that is not empty", path=where)
     wanted = "a string" if isinstance(first, str) else "a string or a token id"
     raise DialectError(f"must be {wanted}, not {kind_of(items[wrong])}", path=where)
 
@@ -129,7 +129,7 @@ def text_of(messages: Sequence[Message]) -> str:
                         type(part)
                     ]
                     path = f"messages[{number}].content[{place}]"
-                    raise DialectError(f"{kind} cannot be said in a completions prompt", path=path)
+                    raise DialectError(f"{kind} cannot be expressed in a completions prompt", path=path)
         if text:
             turns.append((message.role, text))
     if all(role != "assistant" for role, _ in turns):
@@ -151,7 +151,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
     model = fields.need_text("model")
     message = parse_prompt(fields.take("prompt"), "prompt")
     if (fields.integer("n") or 1) > 1:
-        raise DialectError("only one choice can be given", path="n")
+        raise DialectError("must be 1: only one choice is supported", path="n")
     for name, read in (("suffix", Fields.text), ("echo", Fields.flag), ("logprobs", Fields.integer)):
         read(Fields({name: fields.peek(name)}), name)  # raise an error for another type, and keep the field
     return Request(

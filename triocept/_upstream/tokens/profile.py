@@ -101,11 +101,11 @@ PROFILES: dict[str, Profile] = {
 def profile_named(name: str, dialect: str) -> Profile:
     """Return the profile of this name; ValueError if it is unknown, or the server sends no tokens in this dialect."""
     if name not in PROFILES:
-        raise ValueError(f"there is no profile {name!r} for tokens; there are {', '.join(PROFILES)}")
+        raise ValueError(f"tokens= must be one of {', '.join(PROFILES)}, not {name!r}")
     profile = PROFILES[name]
     if dialect not in profile.dialects:
         known = " and ".join(sorted(profile.dialects))
-        raise ValueError(f"{name} sends its tokens in {known}, not in {dialect}")
+        raise ValueError(f"tokens={name!r} is possible with the dialects {known}, not with {dialect}")
     return profile
 
 

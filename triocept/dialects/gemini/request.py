@@ -273,7 +273,7 @@ def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, Ou
     if config is None:
         return Sampling(), None, None
     if (config.integer("candidateCount") or 1) > 1:
-        raise DialectError("only one candidate can be given", path=config.at("candidateCount"))
+        raise DialectError("must be 1: only one candidate is supported", path=config.at("candidateCount"))
     sampling = Sampling(
         max_output_tokens=config.integer("maxOutputTokens"),
         temperature=config.number("temperature"),

@@ -104,12 +104,12 @@ def batch_embeddings(call: SideCall) -> Embeddings:
     if not items:
         raise DialectError("must not be empty", path="requests")
     if len(items) > _MOST_INPUTS:
-        raise DialectError(f"has {len(items)} items, and {_MOST_INPUTS} are the most", path="requests")
+        raise DialectError(f"has {len(items)} items; the maximum is {_MOST_INPUTS}", path="requests")
     asked = [ProtoFields(value, path) for path, value in items]
     sizes = [(read_dimensions(fields, "outputDimensionality"), fields.path) for fields in asked]
     for size, path in sizes:
         if size != sizes[0][0]:
-            raise DialectError("must be that of the first", path=f"{path}.outputDimensionality")
+            raise DialectError("must equal that of the first request", path=f"{path}.outputDimensionality")
 
     def render(vectors: Sequence[Vector], tokens: int) -> Json:
         values: list[Json] = [{"values": list(vector)} for vector in vectors]
@@ -133,7 +133,7 @@ def _text(fields: ProtoFields) -> str:
     texts = [part.text("text") for _, part in parts]
     for (path, _), text in zip(parts, texts, strict=True):
         if text is None:
-            raise DialectError("must be text: only text is embedded here", path=path)
+            raise DialectError("must be text: other content cannot be embedded", path=path)
     if not (said := "\n".join(text for text in texts if text)):
         raise DialectError("must not be empty", path=content.at("parts"))
     return said

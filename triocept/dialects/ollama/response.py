@@ -245,7 +245,7 @@ class Chunks:
     def close(self) -> None:
         """Raise `UpstreamTruncated` if the document with `done` has not come."""
         if not self.done:
-            raise UpstreamTruncated("the provider's answer ended before it was done")
+            raise UpstreamTruncated("the provider's answer ended without a document with `done`")
 
 
 _LINES = re.compile(

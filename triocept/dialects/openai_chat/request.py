@@ -41,7 +41,7 @@ def _parse(
     model = fields.need_text("model")
     messages = read(need_items(fields, "messages"))
     if (fields.integer("n") or 1) > 1:
-        raise DialectError("only one choice can be given", path="n")
+        raise DialectError("must be 1: only one choice is supported", path="n")
     stream = fields.flag("stream") or False
     tools = memory.read(NAME, "tools", fields.array("tools"), parse_tool)
     if legacy := fields.items("functions"):

@@ -104,7 +104,7 @@ def open_answer(document: Json) -> tuple[Fields, Fields]:
     fields = Fields(document)
     choices = [Fields(item, path) for path, item in fields.items("choices")]
     if not choices:
-        raise DialectError("there is no choice", path="choices")
+        raise DialectError("must contain a choice", path="choices")
     # Only one choice was requested: that of index 0, or of the nearest index.
     return fields, min(choices, key=lambda choice: choice.integer("index") or 0)
 

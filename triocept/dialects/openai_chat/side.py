@@ -117,7 +117,7 @@ def _inputs(value: Json) -> tuple[Embedded, ...]:
     if not value:
         raise DialectError("must not be empty", path="input")
     if len(value) > _MOST_INPUTS:
-        raise DialectError(f"has {len(value):,} items, and {_MOST_INPUTS:,} are the most", path="input")
+        raise DialectError(f"has {len(value):,} items; the maximum is {_MOST_INPUTS:,}", path="input")
     return tuple(_input(item, f"input[{index}]") for index, item in enumerate(value))
 
 
@@ -131,7 +131,7 @@ def _input(value: Json, path: str) -> Embedded:
     for index, token in enumerate(value):
         if not _is_token(token):
             raise DialectError(
-                f"must be a token, a whole number, not {kind_of(token)}", path=f"{path}[{index}]"
+                f"must be a token id (a whole number), not {kind_of(token)}", path=f"{path}[{index}]"
             )
     return tuple(value)
 

@@ -290,7 +290,7 @@ class _Calls:
         if call.index is None:
             if not name:
                 if text:
-                    raise DialectError("arguments of a tool call without a name", path=call.path)
+                    raise DialectError("arguments came before the name of the tool", path=call.path)
                 return
             call.index, self.any = self._new_index(), True
             extra = dict(fields.rest() or {})
@@ -304,7 +304,7 @@ class _Calls:
         """End all calls; raise `DialectError` if a call has no name."""
         for call in self._open:
             if call.index is None:
-                raise DialectError("a tool call without a name", path=f"{call.path}.{call.kind}.name")
+                raise DialectError("is missing in the tool call", path=f"{call.path}.{call.kind}.name")
             events.append(PartEnd(call.index))
         self._open.clear()
         self._by_index.clear()
