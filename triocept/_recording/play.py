@@ -7,8 +7,8 @@ Rules:
 3. The recorded answer is played unchanged, with its stop reason and usage: an agent decides by the usage when to
    compact its history.
 4. A refused call is refused again, and a failed call fails again, with the recorded status.
-5. If the recorded agent disconnected, the live agent gets at least the recorded time to disconnect, at any pace,
-   because an agent disconnects by its own clock.
+5. If the recorded agent disconnected, the live agent gets at least the recorded time to do so, at any pace, because its
+   own clock decides when.
 """
 
 from __future__ import annotations

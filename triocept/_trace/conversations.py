@@ -46,11 +46,12 @@ decide.
 
 If the agent has not named a conversation, these rules decide its kind. They need other calls of the rollout with tools:
 where no call has tools, each conversation is a main one, because nothing distinguishes them. A short conversation
-without tools is a side call if it requests an object, if its answer is a summary, or if it contains the user's text
-from a conversation with tools (a request for a title does). A long conversation without tools is a side call if it
-requests a summary. A member of a crew (CrewAI) has a task of its own, so it is no side call. The first of the remaining
-conversations is the main conversation, and the others are sub-agents'. The kind of a call without an answer yet can
-change with later calls: a request for a title that comes first counts as the main conversation until then.
+without tools is a side call if it requests an object, or if its answer is a summary. It is also one if it contains the
+user's text from a conversation with tools, as a request for a title does. A long conversation without tools is a side
+call if it requests a summary. A member of a crew (CrewAI) has a task of its own, so it is no side call. The first of
+the remaining conversations is the main conversation, and the others are sub-agents'. The kind of a call without an
+answer yet can change with later calls: a request for a title that comes first counts as the main conversation until
+then.
 """
 
 from __future__ import annotations
@@ -481,7 +482,7 @@ def _is_handed_over(
     """Return True if a request continues a conversation under another system prompt.
 
     Args:
-        request: the first request under the system prompt.
+        request: the first request under the other system prompt.
         latest: the latest request of the conversation.
         answer: the answer to `latest`.
         question: the texts of the user in the conversation's first request. In a nested history they are literal, or in
@@ -519,7 +520,7 @@ def _is_same(one: Message, other: Message) -> bool:
 
 
 def _without_tools(messages: tuple[Message, ...]) -> list[bytes]:
-    """Return the keys of the messages without tool calls, tool results and reasoning."""
+    """Return the keys of the messages, after tool calls, tool results and reasoning were removed."""
     kept = [
         Message(message.role, content, message.name)
         for message in messages

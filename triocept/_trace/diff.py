@@ -3,9 +3,9 @@
 Rules:
 
 1. Messages are equal as in the graph (see `message_key`).
-2. Two unequal messages in the same place between equal messages are one edited message if their roles are equal, and at
-   least half of the shorter text is equal at its ends. Otherwise the old message was dropped, and the new one was
-   added.
+2. Two unequal messages may have the same place between equal messages. They are one edited message if their roles are
+   equal, and at least half of the shorter text is equal at its ends. Otherwise the old message was dropped, and the new
+   one was added.
 3. The time depends only on the differences, because messages at both ends that are the same objects are skipped.
 """
 

@@ -50,8 +50,8 @@ class JSONLRecorder:
 
     Lines are written to the operating system, not forced to the disk: they survive a SIGKILL of the program. With
     `fsync=True` each line survives a power cut too, at the cost of a disk write. Several recorders, in one program or
-    in several, may share a file. If the file is removed, renamed, replaced or truncated meanwhile, the recorder closes
-    it, and continues in the file that is then at the path (created if missing).
+    in several, may share a file. If the file is removed, renamed, replaced or truncated meanwhile, the recorder
+    continues in the file that is then at the path, and creates it if missing.
 
     Args:
         path: the file; created if it does not exist, else appended to. Its directory must exist.

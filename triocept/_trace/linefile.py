@@ -8,9 +8,8 @@ Rules:
    another program may have appended a line after it, and the cut would damage that line.
 3. Before appending, a program checks that the file ends with a newline; otherwise it writes a newline first. So an
    incomplete line, of this program or of a killed program, damages no other line.
-4. If the file is removed, renamed (log rotation), replaced or truncated, the next write detects this and goes to the
-   file that is now at the path. A warning in the program's log reports that this file does not contain the earlier
-   lines.
+4. If the file is removed, renamed (log rotation), replaced or truncated, the next write goes to the file that is now at
+   the path. A warning in the program's log reports that this file does not contain the earlier lines.
 5. Only a regular file is accepted: a pipe without a reader would block the event loop, and a device returns nothing.
 """
 

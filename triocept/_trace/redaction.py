@@ -8,19 +8,19 @@ Rules:
 2. A removed text is replaced by `[redacted]`. Only the record is redacted, both the trace in memory and what recorders
    get. The messages between an agent and its model are unchanged.
 3. Only texts are changed: contents, arguments and results of tools, a dialect's further members, metadata, notes, the
-   agent's own name. Roles, ids, the directories of an agent, names of members and of scores, numbers, and words of a
-   fixed set (a stop reason, an effort) stay. But keys are removed from them too: an agent may use its key as the name
-   of its session.
+   agent's own name. Unchanged are roles, ids, the directories of an agent, names of members and of scores, numbers, and
+   words of a fixed set (a stop reason, an effort). But keys are removed from them too: an agent may use its key as the
+   name of its session.
 4. Arguments are searched both as JSON text and decoded, because JSON can write a letter in several ways.
 5. Token ids encode the text. So if an answer was redacted, its ids and probabilities are not kept (gap `redacted`). If
    a request was redacted, those of the prompt are not kept (gap `prompt_redacted`).
 6. A message is searched once, when it is new. The other members of a request are searched only if they are not the same
    objects as in the last request. (An agent repeats them with every call, and dialects decode them once: see `memory`.)
 7. If a program has a redaction, the record of a call's wire view (`record_wire`), or of raw bytes, has no body.
-8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is decoded and redacted, because one dialect
-   sends such a file as plain text, which triocept itself encodes. Nothing else is decoded except JSON's escapes: a key
-   within base64, hex or a similar encoding stays. A search for each key in each alignment of each encoding would slow
-   every call, and still be no guarantee.
+8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is decoded and redacted: one dialect sends
+   such files as plain text, which triocept encodes. Nothing else is decoded except JSON's escapes: a key within base64,
+   hex or a similar encoding stays. A search for each key in each alignment of each encoding would slow every call, and
+   still be no guarantee.
 9. The agent and the model always get the original texts; `as_given` restores them from a redacted record.
 """
 

@@ -2,8 +2,8 @@
 
 The first rule that fits names the relation:
 
-1. A call that repeats an earlier call of its conversation is a `retry` if the earlier call got no answer, or if the
-   agent's SDK marks the call as a retry. Otherwise it is a `repeat`.
+1. A call that repeats an earlier call of its conversation is a `retry` or a `repeat`. It is a `retry` if the earlier
+   call got no answer, or if the agent's SDK marks the call as a retry.
 2. A call that sends the messages and the answer of a turn of its own conversation again `continues` that turn (see
    `graph`).
 3. A side call, or a call from a tool of the program, is related to the latest turn of the running conversation.

@@ -49,7 +49,7 @@ _decode_line = msgspec.json.Decoder(Line).decode
 
 
 class _Written(msgspec.Struct, gc=False):
-    """The chain and the counts after a number of the rollout's lines."""
+    """The chain over the rollout's lines up to some line, and the counts of these lines."""
 
     chain: bytes
     seq: int = 0

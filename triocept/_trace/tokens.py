@@ -74,7 +74,7 @@ def packed_floats(numbers: Iterable[float]) -> bytes:
 
 
 def unpacked_ids(data: bytes) -> array[int]:
-    """Return the token ids in bytes."""
+    """Return the token ids that the bytes encode."""
     values: array[int] = array("i")
     values.frombytes(data)
     if sys.byteorder == "big":
@@ -83,7 +83,7 @@ def unpacked_ids(data: bytes) -> array[int]:
 
 
 def unpacked_floats(data: bytes) -> array[float]:
-    """Return the numbers in bytes."""
+    """Return the numbers that the bytes encode."""
     values: array[float] = array("f")
     values.frombytes(data)
     if sys.byteorder == "big":

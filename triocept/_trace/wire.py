@@ -5,8 +5,8 @@ Rules:
 1. In headers that contain a key, and for the rollout's key in an address, `[redacted]` replaces the key.
 2. The first 8 MiB of each body are kept, but nothing of a compressed request body. The size counts the whole body.
 3. The turn is recorded before the end of its answer is sent. So the unsent rest is encoded before, and recorded too.
-4. For a call over a websocket, the record has the upgrade request, the call's frame as the body, and the frames of the
-   answer, one on each line.
+4. For a call over a websocket, the record has the upgrade request. The body is the call's frame, and the answer has a
+   line for each frame.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class Cassette:
         if self._was_there and not self._records_all:
             self._old = self._read_file()
         self._waiting: defaultdict[bytes, list[Recorded]] = defaultdict(list)
-        """Recorded calls that this run has not used yet, by their keys."""
+        """Recorded calls that this run has not used yet, by the key of their form."""
         for call in self._old:
             self._waiting[self._key(call)].append(call)
         if self._may_record:

@@ -1,32 +1,35 @@
-"""Events that must precede a recorded answer, for agents with concurrent sub-agents.
+"""The events that must happen before a recorded answer is given, for agents with concurrent sub-agents.
 
-Agents mark neither the turn that began a sub-agent, nor the call that first reports its end. A sub-agent's first call
-contains the prompt of the call that launched it. Its result comes back in one of two ways: as the result of that call,
-which its agent waits for; or pushed into the conversation that launched it (Claude Code from 2.1.3xx on:
-`<task-notification>`, at that conversation's current position). Claude Code names a sub-agent equally in its calls and
-in these notifications, so two sub-agents with equal final texts can be distinguished.
+Agents mark neither the turn that began a sub-agent, nor the call that first reports the sub-agent's end. A sub-agent's
+first call contains the prompt from the tool call that launched the sub-agent. The sub-agent's result comes back in one
+of two ways. Either it is the result of this tool call, for which the launching conversation waits. Or the agent inserts
+it into the launching conversation, at the current position of that (Claude Code from 2.1.3xx on:
+`<task-notification>`). Claude Code uses the same name for a sub-agent in its calls and in these notifications, so two
+sub-agents with equal final texts can be distinguished.
 
-The end of a concurrent sub-agent is pushed into the next call of the conversation that launched it. So the content of
-that call depends on timing, and content alone cannot replay it. These rules can (of Claude Code with two sub-agents and
-a compaction, 4 of 10 runs failed without them):
+The next call of the launching conversation reports the end of a concurrent sub-agent. So the content of this call
+depends on timing, and matching by content alone cannot replay it. These rules can. (Without them, 4 of 10 runs of
+Claude Code with two sub-agents and a compaction failed.)
 
-1. A turn of the conversation that launched sub-agents waits for those of their turns that had settled before this
-   conversation's next call came. "Next" is by conversation: a compaction's call continues no turn.
-2. The last turn of a sub-agent waits for the calls of that conversation that had come before; and for the earlier last
-   turns of other sub-agents.
-3. A call that came directly after a sub-agent's end and does not report it was made before the end. So reports in calls
-   determine an end's position:
+1. A turn of the launching conversation waits for the turns of the sub-agents that had settled before the next call of
+   this conversation came. (This is the next call in time: a compaction's call continues no turn.)
+2. The last turn of a sub-agent waits for the calls of the launching conversation that had come before it, and for the
+   last turns of sub-agents that had ended before.
+3. A call that came directly after a sub-agent's end, but does not report it, was made before the end. So the position
+   of an end follows from the reports in calls:
 
-   * A compaction's call reports nothing new. The call after it reports the ends before that call was made (measured
-     with Claude Code 2.1.332), or before its answer was made; the next call reports the others.
-   * If the first call after a compaction lists the sub-agent as ended, and a later call reports its end, the sub-agent
-     ended after the compaction's call was made and before its answer was given.
-   * If the call directly after an end is the last call and reports nothing, it was made before the end, too.
-   * An answer that launched a sub-agent cannot wait for its end. The following summary waits, if the call after it
-     reports the end.
-4. A summary from a side call, without tools, is a call of the conversation that continues from it.
-5. Nothing else waits, and nothing waits for an event that can only come later. A wait that would close a cycle is left
-   out, and so is a wait for a disconnect, which may be the agent's end.
+   * A compaction's call reports no new end. The call after it reports the ends from before the compaction's call was
+     made (measured with Claude Code 2.1.332), or from before its answer was made. The next call reports the others.
+   * The first call after a compaction may list a sub-agent as ended whose end a later call reports. Then the sub-agent
+     ended after the compaction's call was made, and before its answer was given.
+   * If the call directly after an end is the conversation's last call and does not report the end, it was made before
+     the end.
+   * An answer that launched a sub-agent cannot wait for the sub-agent's end. Instead the summary after it waits, if the
+     call after the summary reports the end.
+4. If a side call without tools requested a summary, it counts as a call of the conversation that continues from the
+   summary.
+5. No other turn waits, and no turn waits for an event that can only come later. A wait that would close a cycle is left
+   out. So is a wait for a disconnect, which may be the end of the agent.
 """
 
 from __future__ import annotations
@@ -45,26 +48,26 @@ from ..._trace.texts import texts_in
 from .record import Record, Recorded, Thread
 
 _LEAST = 12
-"""Minimum characters of a prompt, or an answer, whose repetition is not a coincidence."""
+"""Minimum characters of a prompt, or of an answer, that is not repeated by chance."""
 _NOTICE = "<task-id>"
-"""Text before a sub-agent's name in a notification of its end."""
+"""Text before a sub-agent's name in the notification of the sub-agent's end."""
 _HEAD = 40
-"""Characters of a final text that a tool repeats unchanged."""
+"""Characters at the start of a final text that a tool repeats unchanged."""
 
 
 class Report(NamedTuple):
-    """Position at which a conversation first reports a sub-agent's end; earlier positions compare as less."""
+    """Position at which a conversation first reports a sub-agent's end. Earlier positions compare as less."""
 
     place: int
-    """Number of the call."""
+    """Index of the call in the conversation."""
     text: int
-    """Index of the new text in the call."""
+    """Index of the text among the new texts of the call."""
     at: int
-    """Characters before it in the text."""
+    """Number of characters before the report in the text."""
 
 
 def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
-    """Return the turn that began a sub-agent.
+    """Return the turn that began a sub-agent; None if unknown.
 
     Args:
         first: the sub-agent's first turn.
@@ -89,11 +92,11 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
-    """Return where a conversation first reports a sub-agent's end by name, else by its final text; None means nowhere.
+    """Return where a conversation first reports a sub-agent's end: by name, or else by its final text. None: nowhere.
 
     Args:
         ended: the sub-agent's turns.
-        conversation: the turns of the conversation that launched it, in order of arrival.
+        conversation: the turns of the launching conversation, in order of arrival.
     """
     said, notice = _said_at_end(ended), f"{_NOTICE}{_name(ended)}<"
     is_named = ended[-1].conversation.parent is not None
@@ -115,7 +118,7 @@ def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Re
 
 
 def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
-    """Return True if a call lists a sub-agent as ended, False if it lists it as running, else None.
+    """Return True if a call lists a sub-agent as ended, False if the call lists it as running, else None.
 
     Claude Code 2.1.332 lists its sub-agents by name in its first call after a compaction: `Task a25101af (type:
     local_agent) (status: completed)`, or `Background agent "count" (a25101af) is still running`.
@@ -131,7 +134,7 @@ def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
 def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
     """Return True if a call contains no part of a sub-agent's final text, neither as text nor in a tool's result.
 
-    Some agents wait for a sub-agent with a tool (Codex), which returns the text in JSON.
+    In some agents (Codex), a tool waits for the sub-agent, and returns the text in JSON.
     """
     said = _said_at_end(ended)
     head = said.partition("\n")[0][:_HEAD]
@@ -140,7 +143,7 @@ def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
 
 
 def _name(ended: Sequence[Recorded]) -> str:
-    """Return the agent's own name of a sub-agent: the last part of its conversation's id."""
+    """Return the agent's name for a sub-agent, which is the last part of the id of its conversation."""
     return ended[-1].conversation.id.rpartition("/")[2]
 
 
@@ -150,11 +153,11 @@ def _said_at_end(ended: Sequence[Recorded]) -> str:
 
 
 _RIGHT_BEHIND = 0.1
-"""Maximum seconds in which an agent reports one conversation's end to another; see `Gate`."""
+"""Maximum seconds until an agent reports the end of one conversation to another one; see `Gate`."""
 
 
 class Happening(NamedTuple):
-    """The arrival of a call, or the settling of its turn."""
+    """An event of a turn: its call arrived, or (`settled`) the turn settled."""
 
     number: int
     """Number of the turn."""
@@ -163,18 +166,18 @@ class Happening(NamedTuple):
 
 class _SubAgent(NamedTuple):
     launch: Recorded
-    """The turn that began it."""
+    """The turn that began the sub-agent."""
     turns: Sequence[Recorded]
     family: Sequence[Recorded]
-    """The turns of the conversation that launched it, including summaries from side calls.
+    """The turns of the launching conversation, including summaries from side calls.
 
     Like `turns`, they are in order of arrival."""
     parents: Mapping[str, str | None]
-    """Id of the turn that each turn continues, by id."""
+    """For each turn's id, the id of the turn that it continues."""
     relations: Mapping[str, Relation]
-    """Relation of each turn to earlier turns, by id."""
+    """Relation of each turn to earlier turns, by the turn's id."""
     report: Report | None
-    """Position at which that conversation reports its end."""
+    """Position at which the launching conversation reports the sub-agent's end."""
 
     @property
     def last(self) -> Recorded:
@@ -182,7 +185,7 @@ class _SubAgent(NamedTuple):
 
     @property
     def informed(self) -> Recorded | None:
-        """The call of that conversation after which the end was pushed."""
+        """The last call of the launching conversation from before the sub-agent's end; None if unknown."""
         seen = sum(each.arrived < self.last.settled for each in self.family) - 1
         report = self.report.place if self.report is not None else None
         for place, behind in enumerate(self.family[1:]):
@@ -208,19 +211,19 @@ class _SubAgent(NamedTuple):
         return self.family[place] if place >= 0 else None
 
     def summary_behind(self, turn: Recorded) -> Recorded | None:
-        """Return the compaction's call if it is the next call of that conversation."""
+        """Return the next call of the launching conversation if it is a compaction's."""
         place = next(place for place, each in enumerate(self.family) if each is turn) + 1
         return self.family[place] if self._compacts(place) else None
 
     def _goes_on(self, place: int) -> bool:
-        """Return True if a call continues the previous call."""
+        """Return True if a call of the launching conversation continues the call before it."""
         return place == 0 or self.parents[self.family[place].turn.id] == self.family[place - 1].turn.id
 
     def _compacts(self, place: int) -> bool:
         """Return True if a call is a compaction's.
 
-        It continues an earlier call, and the following call continues none; or the following call continues its
-        summary.
+        Such a call continues an earlier call, and the call after it continues none; or the call after it restarts from
+        its summary.
         """
         if not 0 < place < len(self.family) - 1 or self._goes_on(place + 1):
             return False
@@ -233,7 +236,7 @@ class _SubAgent(NamedTuple):
 
 
 class Order:
-    """The order of a record.
+    """The order of events in a record.
 
     Args:
         record: the record.
@@ -241,12 +244,12 @@ class Order:
 
     def __init__(self, record: Record) -> None:
         self.launches: dict[Thread, Recorded] = {}
-        """The turn that began each sub-agent, by the sub-agent's conversation."""
+        """The turn that began each sub-agent, by the key of the sub-agent's conversation."""
         self._turns = record.turns
         self.waits: dict[int, list[Happening]] = {}
-        """For each answer, by the number of its turn, the events that must precede it."""
+        """By number of a turn, the events for which the turn's answer waits."""
         self._after: dict[Happening, set[Happening]] = {}
-        """For each event, the events that must precede it."""
+        """For each event, the events that must happen before it."""
         threads = record.threads
         for thread, turns in threads.items():
             if turns[0].kind == "sub_agent" and (launch := launch_of(turns[0], record.turns)) is not None:
@@ -285,7 +288,7 @@ class Order:
                     self._wait(turn, Happening(latest, settled=True))
 
     def _find_causes(self, threads: Mapping[Thread, Sequence[Recorded]]) -> None:
-        """Add the natural causes: an answer follows its call, a call follows the previous answer."""
+        """Add the natural order: an answer comes after its call, and a call after the previous answer."""
         for thread, turns in threads.items():
             launch = self.launches.get(thread)
             before = {Happening(launch.number, settled=True)} if launch is not None else set()
@@ -304,7 +307,7 @@ class Order:
         parents: Mapping[str, str | None],
         relations: Mapping[str, Relation],
     ) -> list[Recorded]:
-        """Return the turns of a conversation, and the summaries from its side calls."""
+        """Return the turns of a conversation, and the side calls whose summaries it continues from."""
         by_id = {each.turn.id: each for each in self._turns}
         family = list(turns)
         for each in turns:
@@ -322,11 +325,11 @@ class Order:
         return sorted(family, key=lambda each: each.arrived)
 
     def _follow(self, turn: Recorded, before: Recorded) -> None:
-        """Note that a call came after an answer, since it contains the answer."""
+        """Note that the call of `turn` came after the answer of `before`, because it contains that answer."""
         self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
-        """Let a turn wait for an event and return True, unless the event waits for the turn or is a disconnect."""
+        """Let a turn wait for an event. Return False without it if the event waits for the turn, or is a disconnect."""
         mine = Happening(turn.number, settled=True)
         if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":
             return False
@@ -348,8 +351,8 @@ class Order:
 def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
     """Return the sub-agents in the order in which they ended.
 
-    The clock decides, unless two ends are so near that their agent may have processed the later end first, and one call
-    reports both: then its reports decide.
+    The clock decides, unless two ends are so close that the agent may have processed the later end first, and the same
+    call reports both. Then the order of the reports decides.
     """
     ordered: list[_SubAgent] = []
     for sub in sorted(sub_agents, key=lambda sub: sub.last.settled):

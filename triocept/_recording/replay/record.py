@@ -28,9 +28,9 @@ their hash; reasoning, empty texts, ids and cache marks do not count. Further ru
 7. A live conversation keeps to the recorded conversation in which its first call was found, as long as its calls are
    found there. A new conversation prefers a recorded conversation that no other live conversation keeps to, because two
    sub-agents may have the same task.
-8. The nearest turn is the turn with the longest common beginning of moves, in a conversation of the same kind, that has
-   not answered this conversation yet. Of several, the first to settle wins. A repeated call is answered as in rule 6.
-   System prompts do not count, because a new version of an agent has another one.
+8. The nearest turn is the turn with the longest common beginning of moves. It is in a conversation of the same kind,
+   and has not answered this conversation yet. Of several such turns, the first to settle wins. A repeated call is
+   answered as in rule 6. System prompts do not count, because a new version of an agent has another one.
 9. In a recorded answer, the live directories replace the recorded ones. Tool calls keep their recorded ids. Raw bytes
    are sent again unchanged, if the record has them.
 """

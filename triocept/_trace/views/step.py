@@ -6,7 +6,7 @@ Delivery:
 2. Any other answer counts as delivered if the agent waited when it was given (`Turn.attended`). A turn is recorded
    before its last byte is sent, so no more is known about the last answer of a run.
 3. The next answer to an equal call supersedes an undelivered answer. If both answers were delivered, the agent sent the
-   call twice on purpose, to sample, and not as a retry (a retry gets the first answer once more).
+   call twice to sample. (It was no retry: a retry gets the first answer once more.)
 
 Gaps:
 
