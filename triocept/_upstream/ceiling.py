@@ -23,9 +23,9 @@ from ..dialects._documents import merged
 LEAST = 1024
 """Minimum tokens for an answer. If the context window leaves fewer, the prompt counts as too long."""
 MAX_WORDS = 4000
-"""Maximum characters of a refusal that are searched, because each pattern searches them again."""
+"""Maximum characters of a refusal that are searched; each pattern searches all of them."""
 MAX_MODELS = 256
-"""Maximum number of models with a learned maximum, because an agent may send any number of invented names."""
+"""Maximum number of models whose learned maximum is stored; an agent may invent any number of model names."""
 
 _N = r"(\d[\d,]*)"
 _OUTPUT = [  # patterns with the maximum tokens of an answer; 1 if the number itself is excluded

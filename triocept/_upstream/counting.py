@@ -3,7 +3,7 @@
 Rules:
 
 1. No call fails because a count is missing; the count is then estimated.
-2. A provider that has no call for counting is called only once.
+2. A provider that turns out to have no call for counting is not called again.
 """
 
 from __future__ import annotations

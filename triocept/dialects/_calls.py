@@ -211,8 +211,8 @@ class Pairing:
     """A pass over one conversation, message by message, that adds missing ids to tool calls and results.
 
     Args:
-        kept: function of a result's id that returns the `extra` in which the id is kept, so that it is written again.
-            It is called if the result's call has another id.
+        kept: function that is called with the id of a result whose call has another id. It returns an `extra` that
+            contains the result's id, so that the id is written again.
     """
 
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:

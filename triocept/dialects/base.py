@@ -191,7 +191,7 @@ class Dialect:
 
     key_headers: Callable[[str], dict[str, str]] = bearer
     """Function of `(api_key)` that returns the headers with the key, in the providers' form. It is also called once
-    when the record is created, to get the names of the headers: endpoints read a rollout's key from the same headers,
+    when the record is created, to get the names of the headers. Endpoints read a rollout's key from the same headers,
     and never display them. Default: `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the dialect's clients always send and its providers require, with names in lower case. They are

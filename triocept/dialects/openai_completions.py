@@ -3,7 +3,7 @@
 The prompt is a text, or token ids:
 
 1. A text, or a list of one text, is one user message. Token ids (or a list of one list of token ids) are one opaque
-   part of a message, because only this dialect supports them; they are written as one list. Other dialects cannot
+   part of a message, because only this dialect supports them. They are written as one list. Other dialects cannot
    express token ids, so their renderers raise an error (see `_portable`).
 2. One exchange has one answer, so a request with several prompts is refused.
 3. A conversation from another dialect becomes a text: the system and user messages, separated by blank lines. If the

@@ -124,7 +124,7 @@ def with_whole_arguments(response: Response) -> Response:
 
 
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and the wire's word as fields to keep if the stop reason does not determine that word.
+    """Return the stop reason, and the wire's word as a field to keep if the stop reason does not determine the word.
 
     Raise `UpstreamError` if the reason is unknown or missing.
     """

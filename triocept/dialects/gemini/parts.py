@@ -11,10 +11,9 @@ Tools, tool choice and tool calls:
 
 1. One tool on the wire becomes several canonical tools: one for each function in it, and one for each of the provider's
    own tools (`googleSearch`, …).
-2. `parameters` is written in Google's subset of OpenAPI, and converted to JSON Schema: types are UPPERCASE, `nullable`
-   is a flag, and whole numbers may be strings, as everywhere in proto JSON. The original object is kept, and written
-   again unless the JSON Schema was changed. The schema of a tool from another dialect is written as
-   `parametersJsonSchema`.
+2. `parameters` comes in Google's subset of OpenAPI: types are UPPERCASE, `nullable` is a flag, and whole numbers may be
+   strings, as everywhere in proto JSON. It is converted to JSON Schema. The original object is kept, and written again
+   unless the JSON Schema was changed. The schema of a tool from another dialect is written as `parametersJsonSchema`.
 3. The arguments of a call are an object (see `_calls`), and always complete: triocept never requests streamed
    arguments.
 4. Gemini 3 refuses calls without a signature. So a call in a history from another dialect gets the value that Google

@@ -22,9 +22,9 @@ An answer with tool calls has no special finish reason: the reason is `STOP`. A 
 that does not mean an answer, is a failure of the provider, never a stop reason.
 
 `promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So the canonical output count
-is the sum of candidates and thoughts, and the input count is the sum of the prompt and the tokens that a provider's own
-tools added. Further counts (by modality, …) are kept under their own names. The wire has no count of tokens written to
-a cache.
+is the sum of candidates and thoughts. The canonical input count is the sum of the prompt and the tokens that a
+provider's own tools added. Further counts (by modality, …) are kept under their own names. The wire has no count of
+tokens written to a cache.
 
 Google's errors have the form `{"error": {code, message, status, details}}`; in a stream, this object may be the only
 item of a list. `code` is the HTTP status, and `status` is the name of the gRPC status. `details` contains a retry delay
@@ -229,7 +229,7 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and the wire's word as fields to keep if the stop reason does not determine that word.
+    """Return the stop reason, and the wire's word as a field to keep if the stop reason does not determine the word.
 
     `reason` and `words` are the wire's `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).

@@ -366,7 +366,7 @@ _NO_FINISH = b',"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 class _OpenCall(FittedCall):
-    """A tool call that was begun on the wire."""
+    """A tool call that is being rendered."""
 
     def __init__(self, number: int, call: ToolCall, customs: frozenset[str]) -> None:
         super().__init__(call, customs)

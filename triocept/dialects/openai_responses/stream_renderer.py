@@ -81,7 +81,7 @@ class Counter:
 
 
 class Item:
-    """An item of the output that was begun on the wire; several parts may be written to it."""
+    """An item of the output that is being rendered; several parts may be written to it."""
 
     def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
         self.document: dict[str, Json] = document
