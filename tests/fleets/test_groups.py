@@ -226,5 +226,5 @@ async def test_what_makes_no_group_is_said_at_once() -> None:
             fleet.map(work.double, [1], group_size=0)
         with pytest.raises(TypeError, match="stop_group needs groups"):
             fleet.map(work.double, [1], stop_group=lambda results: True)
-        with pytest.raises(TypeError, match="stop_group takes one argument"):
+        with pytest.raises(TypeError, match="stop_group must take one argument"):
             fleet.map(work.double, [1], group_size=2, stop_group=lambda: True)  # type: ignore[arg-type,misc]

@@ -341,7 +341,7 @@ def test_slip(triocept_model):
         [
             "*AttributeError: triocept_model has no 'calls': call it to open a model, `model = triocept_model(…)`; "
             "the model has `model.calls`",
-            "*TypeError: it is already open, *: write `model = triocept_model(…)`, without `with`",
+            "*TypeError: the model is already open, *: write `model = triocept_model(…)`, without `with`",
             "*AttributeError: triocept_model has no 'cals'",
         ]
     )

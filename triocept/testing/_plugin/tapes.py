@@ -152,5 +152,5 @@ def _upstream(given: object, dialect: str | None, api_key_env: str | None) -> Ha
     variable = api_key_env or spoken[name].key_variable
     key = os.environ.get(variable) or None
     if key is None and (api_key_env or not is_near(host)):
-        raise ValueError(f"recording from {host} needs an API key: set the environment variable {variable}")
+        raise ValueError(f"recording from {host} needs an API key: set the variable {variable}")
     return forward_to(url, dialect=name, api_key=key)
