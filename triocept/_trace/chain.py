@@ -5,7 +5,7 @@ Rules:
 1. The chain is 16 bytes: the first half of a SHA-256. The chain of a rollout begins with the rollout's id and run:
    `sha256(rollout + "\n" + run)`.
 2. Each line contains the number of earlier lines of its rollout (`seq`) and the chain so far (`prev`, 32 hex digits).
-   Then the chain continues: `sha256(chain + line)`, the line without its newline.
+   The line continues the chain: its next value is `sha256(chain + line)`, with the line without its newline.
 3. A seal contains the chain after it (`digest`, the last member of its line). This chain covers the seal's line without
    `digest`.
 4. So a changed, dropped, doubled, moved or cut line shows: the `prev` of the next line, or the seal, does not match.

@@ -57,7 +57,7 @@ def family(trace: Trace) -> Iterator[Trace]:
 
 
 def sealed_files(directory: Path) -> list[Path]:
-    """Return the files that may be claimed, the oldest first by the clock of the file system.
+    """Return the files that may be claimed, the oldest first (by the file system's times).
 
     Raises:
         OSError: the directory cannot be read.

@@ -1,4 +1,4 @@
-"""The pieces of an answer, and their times, in a compact form. They are recorded with `record_increments`."""
+"""The pieces of an answer, and their times, in a compact form. They are recorded only with `record_increments=True`."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ class Proof:
         self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._link)
 
     def end(self) -> None:
-        """Report the gaps at the end of the file."""
+        """Report the gaps that are certain only at the end of the file."""
         if self.digest is None:
             self._gap("no_seal", self._last, "no seal follows it")
         for call, number in self.waiting.items():

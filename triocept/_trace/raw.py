@@ -30,7 +30,7 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     headers: dict[str, str] = {}
     """Headers that the program passed, names in lower case."""
     body: tuple[bytes | float, ...] = ()
-    """Pieces, each sent by itself, and the pauses between them, in seconds. Empty if the record has a `Redaction`."""
+    """Pieces, each sent by itself, and the pauses between them, in seconds. Empty if the program has a `Redaction`."""
     size: int = 0
     """Number of bytes of the body, also if `body` is empty because of a `Redaction`."""
     end: RawEnd = "whole"

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A line is made for one place (its `seq` and `prev`). It is counted just before the write, and discounted if the write
-   fails. So an interrupt in between leaves a missing line, which is reported as a gap, but never two lines with the
-   same number.
+1. A line is made for one place (its `seq` and `prev`). It is counted just before the write, and no longer counted if
+   the write fails. So an interrupt in between leaves a missing line, which is reported as a gap, but never two lines
+   with the same number.
 2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
 3. Every turn has an intent in the file. If the recorder got none (the call was refused before it was passed to a
    handler, for example), the intent is made from the turn.

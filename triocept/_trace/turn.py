@@ -44,7 +44,7 @@ class TurnError(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     """Name of the exception's class."""
     message: str
     status: int | None = None
-    """HTTP status that was sent to the agent; None if no connection waited."""
+    """HTTP status that was sent to the agent; None if no connection of the agent was waiting."""
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -139,9 +139,9 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """Version of the weights when the answer was complete. It differs from `policy_start` if the server kept the call
     running while its weights changed (`upstream.paused`)."""
     increments: Increments | None = None
-    """The pieces of the answer, and their times; None without `record_increments`, or for an answer given whole."""
+    """The pieces of the answer, and their times; None if not requested (`record_increments`), or if given whole."""
     wire: WireView | None = None
-    """The call as sent over the wire; None without `record_wire`."""
+    """The call as sent over the wire; None unless the program requested it (`record_wire`)."""
     raw: RawResponse | None = None
     """The raw bytes sent to the agent (`exchange.respond_raw`), and how they ended; None if the call was answered, or
     refused, in its dialect. With raw bytes, `response` is their content, if the program passed it. Bytes that were

@@ -28,7 +28,7 @@ class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     headers: dict[str, str]
     """Headers of the agent, names in lower case; headers that contain a key hold `[redacted]`."""
     body: bytes
-    """Body as received; for a websocket, the call's frame. Empty if it was compressed, or if the record has a
+    """Body as received; for a websocket, the call's frame. Empty if it was compressed, or if the program has a
     `Redaction`."""
     body_size: int
     """Number of bytes of the whole body; `body` has fewer if it was cut or left out."""

@@ -329,7 +329,7 @@ class Order:
         self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
-        """Let a turn wait for an event. Return False without it if the event waits for the turn, or is a disconnect."""
+        """Let a turn wait for an event. Return False if it cannot: the event waits for the turn, or is a disconnect."""
         mine = Happening(turn.number, settled=True)
         if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":
             return False

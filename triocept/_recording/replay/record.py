@@ -1,6 +1,6 @@
 """A recorded trace in the form in which two runs are compared. It finds the turn for a live call, and gives its answer.
 
-A call misses in two cases. `handler` then raises a `ReplayMiss`, whose text `_recording/miss.py` writes:
+A call misses in two cases. Then `replay/handler.py` raises a `ReplayMiss`; `_recording/miss.py` words it:
 
 * No turn has an equal `Key`, which is the moves (messages and actions, in order) and the names of the offered tools.
   The model, sampling settings and schemas of tools do not count. With `match="nearest"` (rule 8), a call misses only if
