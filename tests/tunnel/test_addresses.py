@@ -61,7 +61,7 @@ async def test_a_reach_that_is_none_is_a_valueerror() -> None:
     "name", ["", "http://a.example", "a.example:80", "a.example/x", "a b", "-a", "user@a", "[::1]"]
 )
 async def test_what_is_no_host_cannot_be_advertised(name: str) -> None:
-    with pytest.raises(ValueError, match="advertise: a host's name or address"):
+    with pytest.raises(ValueError, match="advertise must be a host's name or address"):
         async with serve_endpoint(advertise=name):
             raise AssertionError
 
@@ -88,7 +88,7 @@ def test_what_is_no_ssh_destination_is_refused(destination: str) -> None:
 
 
 async def test_a_tunnel_and_an_advertised_name_exclude_each_other() -> None:
-    with pytest.raises(ValueError, match="give one of them"):
+    with pytest.raises(ValueError, match="pass one of them"):
         async with serve_endpoint(advertise="a.example", tunnel=Relay()):
             raise AssertionError
 

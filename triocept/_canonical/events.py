@@ -134,7 +134,7 @@ class Fold(msgspec.Struct):
             DialectError: the event breaks the grammar.
         """
         if self._end is not None:
-            raise DialectError(f"{type(event).__name__} after the terminal event")
+            raise DialectError(f"{type(event).__name__} came after the terminal event")
         try:
             match event:
                 case PartDelta(index=index, text=text):

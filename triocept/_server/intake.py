@@ -263,7 +263,7 @@ def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id:
         if asking is not None and asking.state_key is None:
             text = f"rollout {asking.id} has no state: give open_rollout its initial value, state=…"
             raise Refusal(404, text, should_retry=False)
-        text = "this API key opens no state here: it wants the rollout's state_key"
+        text = "this API key is not a state key of this endpoint: send the rollout's state_key"
         raise Refusal(401, text, should_retry=False)
     _check_other_keys(head, (), rollout, registry)
     return rollout
@@ -381,7 +381,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> 
     if turn is None or turn.response is None:
         raise Refusal(
             dialect.lost_status,
-            f"this rollout has answered with no response {request.previous_response!r}",
+            f"there is no response {request.previous_response!r} in this rollout",
             should_retry=False,
             code="previous_response_not_found",
         )

@@ -279,7 +279,9 @@ class Server:
                 raise cancelled from None
         finally:
             if started and cancelled is None and not self._shutdown.is_set():
-                self.body.on_crash(self.body.crash or RuntimeError("the server ended without being asked to"))
+                self.body.on_crash(
+                    self.body.crash or RuntimeError("the server ended, although nothing has stopped it")
+                )
             with trio.CancelScope(shield=True):  # a start or a crash may have left it open
                 await trio.aclose_forcefully(self._listener)
             self.stopped.set()

@@ -217,7 +217,9 @@ class _Socket:
             text = "a response is in progress on this websocket: wait for its end, or use another `stream_id`"
             raise Refusal(400, text, should_retry=False, code="response_in_progress")
         if sum(map(len, self._lanes.values())) >= MAX_WAITING:
-            raise Refusal(429, f"{MAX_WAITING} responses are waiting on this websocket", retry_after=1)
+            raise Refusal(
+                429, f"{MAX_WAITING} calls wait on this websocket already: wait for an answer", retry_after=1
+            )
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, lane: str | None, waiting: deque[_Frame]) -> None:
@@ -426,10 +428,12 @@ class _Response:
         if raw.status is None and raw.size:
             raise ValueError("a websocket sends no bytes outside a frame: use the status 200, or no body")
         if raw.status not in (None, 200):
-            raise ValueError(f"a websocket has no HTTP status: it cannot send {raw.status}, as POST can")
+            raise ValueError(
+                f"a websocket has no HTTP status: it cannot send {raw.status} (an answer to POST can)"
+            )
         for name in ("content-length", "content-encoding"):
             if name in raw.headers:
-                raise ValueError(f"a websocket answer has no {name}, valid or invalid")
+                raise ValueError(f"a websocket answer cannot have the header {name}")
 
     def end(self, outcome: Outcome) -> bool:
         self._prepared.clear()  # prepared for an outcome that could not be recorded

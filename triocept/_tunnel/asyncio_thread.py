@@ -100,7 +100,7 @@ class AsyncioThread:
                 tasks[0].exception()  # marks the exception as retrieved
             raise
         if tasks[0].cancelled():
-            raise RuntimeError("the call was cancelled on the asyncio loop, not from here")
+            raise RuntimeError("asyncio cancelled the call, although trio did not")
         return tasks[0].result()
 
     @trio.lowlevel.enable_ki_protection

@@ -83,7 +83,7 @@ def check_url(url: str, *, whose: str) -> str:
     if not usable or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ValueError(f"{whose} must be a URL that begins with http:// or https://, not {url!r}")
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError(f"{whose}: a query, a fragment or a password cannot stand in an agent's base URL")
+        raise ValueError(f"{whose}: an agent's base URL must not have a query, a fragment or a password")
     return url.rstrip("/")
 
 
@@ -114,7 +114,9 @@ def check_host(name: str, *, whose: str) -> str:
     if not re.fullmatch(
         r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+(%\w+)?", name
     ):
-        raise ValueError(f"{whose}: a host's name or address, without scheme, port or path, not {name!r}")
+        raise ValueError(
+            f"{whose} must be a host's name or address, without scheme, port or path, not {name!r}"
+        )
     return name
 
 

@@ -104,7 +104,7 @@ class PrimeTunnel(Tunnel):
         """Register a tunnel, connect it, and yield the service's https URL. See `Tunnel.open`."""
         if scheme != "http":
             raise TunnelError(
-                f"{self!r}: the service's own end speaks TLS, and plain HTTP with the endpoint: serve it without tls="
+                f"{self!r}: the service reaches the endpoint by plain HTTP (its URL is https): serve it without tls="
             )
         body = trio.CancelScope()
         errors: list[BaseException] = []  # raised outside the nursery, which would wrap them

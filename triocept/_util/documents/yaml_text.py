@@ -183,6 +183,6 @@ def _plain_value(text: str, node: Node) -> Any:
     if _FLOAT.fullmatch(text):
         number = float(text)
         if number in (float("inf"), float("-inf")):
-            raise node.error(f"there is no such number: {text}")
+            raise node.error(f"the number is too large: {text}")
         return number
     return text
