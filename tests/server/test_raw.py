@@ -367,7 +367,7 @@ async def test_a_program_of_its_own_that_asks_gets_what_the_bytes_say_or_a_refus
         async with endpoint.open_rollout(raw(200, {}, b"{}", response="hello")) as rollout:
             assert (await rollout.ask("hi")).text == "hello"
         async with endpoint.open_rollout(raw(None, {}, b"", end="reset")) as rollout:
-            with pytest.raises(Refusal, match="bytes that are not a response: raw bytes without a head"):
+            with pytest.raises(Refusal, match="bytes, which are not a response: raw bytes without a head"):
                 await rollout.ask("hi")
 
 
