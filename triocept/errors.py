@@ -153,7 +153,7 @@ _FRAMING = frozenset(
 
 
 def can_be_sent(name: str, value: object) -> bool:
-    """Return True if the header is valid (RFC 9110, 5.5) and is none of those that the server sets to frame a body."""
+    """Return True if the header is valid (RFC 9110, 5.5) and is not a header that the server sets to frame a body."""
     if not isinstance(value, str):
         return False
     return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING

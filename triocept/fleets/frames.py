@@ -48,7 +48,7 @@ class Frame(msgspec.Struct, frozen=True):
 
 @final
 class FrameStream:
-    """Frames over a byte stream. Any end or error of the stream means that the other side is gone.
+    """Frames over a byte stream. Any end or error of the stream means that the other process has ended.
 
     `put` only queues a frame, and `write` sends it in its own task, so that a cancelled task sends no partial frame.
     """

@@ -116,7 +116,7 @@ class Slots:
 
     @property
     def workers(self) -> list[FleetWorker]:
-        """The workers except those that are retiring."""
+        """The workers that are not retiring: new calls may run in them."""
         return [state.worker for state in self._states.values() if not state.retires]
 
     async def take(self, priority: int) -> Slot:

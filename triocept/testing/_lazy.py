@@ -1,4 +1,4 @@
-"""Lazy names of `triocept.testing`: those that need the server are imported on first use, to keep the import fast."""
+"""Lazy names of `triocept.testing`: a name that needs the server is imported on first use, to keep the import fast."""
 
 from __future__ import annotations
 

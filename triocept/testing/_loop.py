@@ -186,7 +186,7 @@ class Loop:
         return function(*args)
 
     def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do as `call` does with the given job, which passes a result that arrives too late to its `on_lost`."""
+        """Do the same as `call`, but with `job`, which passes a result that arrives too late to its `on_lost`."""
         try:
             self.submit(job, function, *args)
             self.wait(job)
@@ -196,7 +196,7 @@ class Loop:
             raise
 
     async def do_async(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do as `do` does, for a task of asyncio or of another trio loop; cancelling the task cancels the job."""
+        """Do the same as `do` for a task of asyncio or of another trio loop; cancelling the task cancels the job."""
         try:
             self.submit(job, function, *args)
             while not await ended(job, ROUND):

@@ -28,7 +28,7 @@ def open_rollout(
 
     Args:
         handler: answers every exchange. If None, the body answers, with `async for` or `rollout.serve`.
-        dialects: dialects beside those of the package; see `serve_endpoint`.
+        dialects: additional dialects; see `serve_endpoint`.
         options: see `Endpoint.open_rollout`.
 
     Closing and errors: see `Endpoint.open_rollout`. Methods that need an address (`base_url`, `client`, `run_agent`, …)

@@ -34,7 +34,7 @@ from .call import MemoryCall
 def written(
     given: object, dialect: Dialect, model: str, *, stream: bool | None
 ) -> tuple[Request, dict[str, Json]]:
-    """Return the request, which determines the path of a call, and the document to send.
+    """Return the `Request`, which determines the path of the call's URL, and the document to send.
 
     Args:
         given: a text, messages, a `Request`, or the document itself, which is sent unchanged.
