@@ -136,7 +136,7 @@ class ToolResult(_Part, frozen=True, gc=False, kw_only=True):
     content: tuple[Text | Media | Opaque, ...] = ()
     is_error: bool = False
     name: str | None = None
-    """The tool's name, if the dialect gives it."""
+    """The tool's name, if the results of the dialect contain it."""
     extra: dict[str, Json] | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Checks of the answers that a program gives. They also replace what a wire or a file cannot hold.
+"""Checks of the answers that a program gives. Surrogates, which no wire or file can hold, are replaced.
 
 Rules:
 

@@ -1,7 +1,7 @@
 """Parts of a request that did not change since the last call are parsed only once, and stored only once.
 
 An agent sends its whole conversation with every call, and changes little in it. Claude Code, for example, moves its
-cache mark to the new last message and rewrites the message that had the mark; all messages except the last one to three
+cache mark to the new last message and rewrites the message that had the mark. All messages except the last one to three
 stay as they were. Equal wire items are parsed once (`Memory`), and equal messages become one object (`MessageTable`).
 So a turn costs only as much as its new messages.
 

@@ -142,7 +142,7 @@ class Admission:
         self._heads.pop(guest, None)
 
     def hold(self, guest: Guest, count: int) -> None:
-        """Record the number of bytes held for a connection; ignored if it is authenticated."""
+        """Record the number of bytes held for a connection; ignored if the connection is authenticated."""
         if guest not in self._keyless:
             return
         self._bytes_held += count - self._held.get(guest, 0)

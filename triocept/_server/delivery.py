@@ -4,10 +4,11 @@ Rules:
 
 1. The head is sent with the first increment of a stream, or after `HEAD_AFTER` seconds without an increment. A refusal
    that comes earlier has its own HTTP status.
-2. Silence is broken with bytes that the agent's dialect ignores: first after `HEAD_AFTER` seconds without an
-   increment, then whenever nothing was sent for `KEEPALIVE_EVERY` seconds, within an answer, too. In a stream, the
-   bytes are a no-op of the dialect, never an SSE comment, which breaks gemini-cli and does not count for Codex.
-   `keepalive` of each dialect's renderer writes these bytes (`\n` is a line feed, … differs from answer to answer)::
+2. Silence is broken with a keep-alive: bytes that the agent's dialect ignores. The first keep-alive is sent after
+   `HEAD_AFTER` seconds without an increment. Further ones are sent whenever nothing was sent for `KEEPALIVE_EVERY`
+   seconds, also in the middle of an answer. In a stream, a keep-alive is a no-op of the dialect. It is never an SSE
+   comment, which breaks gemini-cli and does not count for Codex. `keepalive` of each dialect's renderer returns these
+   bytes (`\n` is a line feed, … differs from answer to answer)::
 
        Messages     event: ping\ndata: {"type":"ping"}\n\n
        Chat         data: {…,"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":null}]}\n\n
@@ -20,16 +21,16 @@ Rules:
      object of Completions is `text_completion`. The id and the other values are those of the whole answer.
    * Before the first keep-alive of Responses, the events `response.created` and `response.in_progress` are sent, unless
      the answer has begun. Events are numbered from 0, so the first keep-alive then has the `sequence_number` 2.
-   * On a websocket, a keep-alive is the frame `{"type":"keepalive","sequence_number":…}`. The first one, too, is sent
-     after `KEEPALIVE_EVERY` seconds (`websocket`).
+   * On a websocket, a keep-alive is the frame `{"type":"keepalive","sequence_number":…}` (with the `stream_id` of its
+     lane). The first one, too, is sent after `KEEPALIVE_EVERY` seconds (`websocket`).
    * Before a whole document (a request without streaming), a keep-alive is one space.
 3. If a stream fails in the middle, the dialect's in-band error is sent, then the connection is broken off. So no client
    can take the stream for complete.
 4. A provider's bytes in the agent's dialect are written unchanged. They are rendered anew for a connection that
    requested another form of stream (a JSON array).
 5. Raw bytes (`respond_raw`) are sent unchanged; the connection frames them only if they have no framing. If a
-   keep-alive was sent before, the raw bytes are not sent, and the connection ends. While a program generates raw bytes,
-   no keep-alives are sent between them, and if the program fails, the connection is reset.
+   keep-alive was sent before, the raw bytes are not sent, and only their end takes effect (such as a close). While a
+   program generates raw bytes, no keep-alives are sent between them, and if the program fails, the connection is reset.
 6. An answer counts as delivered when its last byte is sent, not before.
 """
 
@@ -58,7 +59,7 @@ from .tapped import TappedTransport
 from .transport import Reply, Transport
 
 HEAD_AFTER = 30.0
-"""Seconds without an increment after which the head of an answer is sent. Until then a refusal has its own HTTP status.
+"""Seconds without an increment after which the head of an answer is sent. A refusal before that has its own status.
 
 gemini-cli waits 60 s for the head, qwen-code 120 s, Node's clients 300 s.
 """
@@ -103,7 +104,7 @@ class _HTTPDelivery(ABC):
     """The delivery of an answer to an HTTP client; a `Delivery`."""
 
     breaks = False
-    """True if the connection must be broken off: the bytes sent are not a complete answer."""
+    """True if the connection must be broken off, because the sent bytes are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
     """Bytes of the last increments, rendered before the turn is recorded and written afterwards; None if there are

@@ -5,7 +5,7 @@ Every error in these steps is sent in the dialect's own form, is logged once wit
 exchange.
 
 Before these steps, the path of the request is parsed: the rollout's prefix, then the dialect's usual path, with or
-without `/v1`. As this happens before the key is checked, the cache of parsed paths stays small whatever clients send,
+without `/v1`. This happens before the key is checked. So the cache of parsed paths stays small whatever clients send,
 and contains no query that could contain a key.
 """
 

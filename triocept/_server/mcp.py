@@ -50,7 +50,8 @@ async def serve_mcp(
     is called once the body was passed to the package.
 
     Raises:
-        Refusal: 405, the method is not POST; 501, the package is not installed. Or any exception of `read_body`.
+        Refusal: 405, the method is not POST; 501, the package is not installed. Exceptions of `read_body` are raised,
+            too.
 
     Cancellation: the running tool is cancelled.
     """

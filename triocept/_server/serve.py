@@ -53,7 +53,7 @@ OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
 _ACCEPTED_AT_ONCE = 32
 """Maximum connections that are accepted in one turn of the event loop: some 5 ms of work."""
 _BREATH = 0.1
-"""Seconds to wait for a free descriptor, or for the client of a refused connection."""
+"""Seconds to wait for a free descriptor, or until the client of a refused connection has read its answer."""
 _MOST_REFUSED = 32
 """Maximum connections that are answered with 503 at the same time; any more are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)

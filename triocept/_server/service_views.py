@@ -14,7 +14,8 @@ call                               body                                   answer
 =================================  =====================================  ==========================================
 
 The asking dialect is `?dialect=…`. Default: Anthropic's for a request with the `anthropic-version` header, else
-`openai_chat`. A refusal or a failure has its HTTP status, and a document in the asking dialect's form of an error.
+`openai_chat`. A refusal or a failure is answered with its HTTP status, and with an error document in the form of the
+asking dialect.
 """
 
 from __future__ import annotations

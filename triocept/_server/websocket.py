@@ -8,8 +8,8 @@ Rules:
 1. A frame that cannot be read is answered by an error frame, and the socket stays usable. Codex ignores an error
    frame without a `status`.
 2. Calls without a `stream_id` are answered one at a time: a second `response.create` while one is answered is an error.
-   Each `stream_id` is a separate lane (a queue of calls): calls of one lane wait for one another, but not for calls of
-   other lanes, and the events of a lane contain its `stream_id`.
+   Each `stream_id` is a separate lane (a queue of calls). Calls of one lane wait for one another, but not for calls of
+   other lanes. The events of a lane contain its `stream_id`.
 3. A warm-up (`generate` is false) is not a model call. It is answered here, and kept while the socket is open, so that
    a later call can continue from it. Every other response from which an agent can continue is a turn of the rollout.
 4. Frames of unknown types are ignored, because later versions of the protocol may add types. A `response.steer` is

@@ -128,7 +128,7 @@ class Supervisor:
         self.url: str | None = None
         """The URL of the tunnel; None while it is down."""
         self.error: TunnelError | None = None
-        """The reason why the tunnel is down, or was down last."""
+        """The reason why the tunnel is down now, or was down most recently; None if it was never down."""
         self._tunnel = tunnel
         self._open = partial(tunnel.open, port, host=host, scheme=scheme)
         self._endpoint_id = endpoint_id

@@ -35,7 +35,8 @@ _FORMS = (
 """For each form: the beginning of a key, the pattern of its rest, and the pattern of its rest directly after a
 letter."""
 _PEM = r"""-----BEGIN [A-Z ]*PRIVATE KEY-----(?!\\*["'`])[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"""
-"""Pattern of a private key. A truncated key extends to the end of the text. A first line in quotes is not a key."""
+"""Pattern of a private key. A truncated key extends to the end of the text. If its first line is in quotes, the text
+only mentions a key."""
 
 
 @cache

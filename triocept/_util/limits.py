@@ -45,7 +45,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     When exceeded: the oldest unauthenticated connection is closed. If all are authenticated, the new one gets 503.
     Unauthenticated connections have further limits: 8,192 connections, and 8 MiB of unfinished heads and bodies. They
     are read a few at a time, new ones first, and served one at a time, so they do not delay a request that has arrived.
-    New connections are accepted many at a time, so a flood of them delays the acceptance of others little.
+    New connections are accepted many at a time, so a flood of new connections hardly delays an agent's connection.
     """
     head_bytes: int = 256 * KIB
     """Maximum bytes of a request's head. When exceeded: 431. Some agents send long headers: hypercorn's own limit is

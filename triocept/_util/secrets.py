@@ -4,7 +4,7 @@ Rules:
 
 1. A provider's key is in use while its upstream is open, in whatever header it is sent. During that time it is removed
    from everything that any rollout records.
-2. A key is found as it is, and also if it was escaped by JSON once or several times: any letter may be written as its
+2. A key is found as it is, and also if JSON has escaped it once or several times. Any letter may then be written as its
    number (`\u0073k-…`), and a slash or a quote may follow backslashes.
 3. Only a text that can be a secret counts as a key. Users give local servers keys such as "x", "test" or "EMPTY", which
    also occur in ordinary words and numbers.
