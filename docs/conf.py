@@ -44,7 +44,7 @@ exclude_patterns = ["_build"]
 nitpicky = True
 # Type variables, and types of packages that a program need not have.
 nitpick_ignore_regex = [
-    ("py:class", r"(triocept\..*\.)?(T|Task|Co|Contra|Asked)"),
+    ("py:class|py:obj", r"(triocept\..*\.)?(T|Task|Co|Contra|Asked)"),
     ("py:class", "(Async)?(OpenAI|Anthropic)"),
     # `Literal["raise", "move"]`, which the text of `serve_endpoint` describes.
     ("py:class", "OnLostURL"),
