@@ -116,8 +116,7 @@ class Endpoint:
     def public_url(self) -> str:
         """The address for agents on other machines.
 
-        It is the tunnel's URL, or the `advertise` name with the port, or the bound address if other machines can dial
-        it.
+        It is the tunnel's URL, or the `advertise` name with the port, or a bound address that other machines can dial.
 
         Raises:
             TunnelError: there is no such address; or the tunnel is down and is being reopened (see `wait_reachable`).
@@ -239,8 +238,7 @@ class Endpoint:
             OSError: the recorder's file cannot be written; the text names the file. Raised before the body begins.
             Exception: the handler's exception, unwrapped. It has cancelled the body (see `on_fault`). If the body
                 failed too: a group.
-            MissingPrice: `limits` has a maximum cost, and a model without a price was requested. The body was
-                cancelled.
+            MissingPrice: `limits` has a maximum cost, and a requested model has no price. The body was cancelled.
             GateBypassed: a tool ran without a decision of the gate. The body was cancelled.
             TunnelError: the public URL that the agent was given is lost (`on_lost_url="raise"`), and the body was
                 cancelled.
@@ -302,8 +300,7 @@ async def serve_endpoint(
             counts as up while it is open.
         on_lost_url: what happens to a rollout whose agent was given a public URL (`reach="public"`) that is lost for
             good: the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise` cancels the rollout's body
-            with `TunnelError`. `move` keeps the rollout running; its `base_url` and `environ` contain the new URL from
-            then on.
+            with `TunnelError`. `move` keeps the rollout running; its `base_url` and `environ` then contain the new URL.
         limits: resource limits of the endpoint: connections, seconds, bytes. Each limit has a default.
         dialects: dialects to add to those of triocept and of installed packages. Installed packages register dialects
             under the entry points `triocept.dialects`; a dialect that cannot be loaded is logged as a warning.
@@ -316,13 +313,12 @@ async def serve_endpoint(
             Its exceptions propagate as those of `embed` do. None means no findings.
         record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
         on_event: called with each event of each rollout as it happens (`triocept.traces.RolloutEvent`). Its exceptions
-            are logged, once for each type. It must not be async, because the endpoint waits for it. If None, no events
-            are made.
+            are logged, once for each type. It must not be async: the endpoint waits for it. If None, no events are
+            made.
         websocket: True if the Responses dialect is served over websockets too. If False, an upgrade is answered with
             426, after which Codex sends POST requests at once.
         keep_alive: True if a connection may carry several calls. If False, each connection is closed after its first
-            answer. Use False for a client that outlives its event loop: it would reuse a connection of the loop that
-            has ended.
+            answer. Use False for a client that outlives its event loop: it would reuse a connection of the ended loop.
 
     Closing: rollouts that are still open end, and their agents get a 503. Idle connections are closed immediately,
     others after `grace` at the latest. Afterwards the port is free.

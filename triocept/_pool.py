@@ -4,8 +4,8 @@ Rules:
 
 1. A rollout is opened on the reachable endpoint that has the fewest rollouts. There is no checkpoint between choosing
    the endpoint and counting the rollout, so no endpoint gets more rollouts than allowed.
-2. When all endpoints are full, the pool opens as many endpoints as the waiting rollouts need. It closes endpoints that
-   were idle for a while.
+2. When all endpoints are full, the pool opens as many endpoints as the waiting rollouts need. It closes idle endpoints
+   after a while.
 3. If an endpoint dies, only its own rollouts fail or move. The pool stays open.
 4. If no endpoint can be opened, `serve_pool` raises the error; later, `open_rollout` does, if the pool has no endpoint
    at all. Other failures are logged, and the start is retried.
@@ -120,8 +120,8 @@ class Pool:
 
         Raises:
             trio.ClosedResourceError: the pool has ended.
-            EndpointCrashed: the rollout's endpoint has died (with `on_lost_endpoint="raise"`). The body was cancelled,
-                or never began.
+            EndpointCrashed: the rollout's endpoint died (`on_lost_endpoint="raise"`). The body was cancelled, or never
+                began.
             Exception: the pool has no endpoint, and could not open one; the error of the attempt, such as a
                 `TunnelError`.
 
@@ -400,16 +400,14 @@ async def serve_pool(
             stays; with `math.inf`, all endpoints stay.
         on_lost_endpoint: what happens to the rollouts of an endpoint that dies. `raise` cancels each rollout's body
             with `EndpointCrashed`. `move` moves the rollouts, with their keys and traces, to another endpoint; the
-            rollout's `environ` and `base_url` contain the new URL from then on. A running agent is ended, because it
-            has the old URL.
+            rollout's `environ` and `base_url` then contain the new URL. A running agent is ended: it has the old URL.
         recorder: receives every turn of every rollout. The pool closes it at the end.
         redact: as in `serve_endpoint`.
 
     Closing: each endpoint closes, as for `serve_endpoint`.
 
     Raises:
-        Exception: the first endpoint (in a fixed set, any endpoint) cannot be opened; its error is raised before the
-            body runs.
+        Exception: the first endpoint (in a fixed set, any endpoint) cannot be opened. Raised before the body runs.
         ValueError: an argument is invalid.
         BaseException: the body's exception, unwrapped.
 

@@ -8,10 +8,9 @@ gemini-cli, LangChain, agno and kimi-code were measured. In all rules except `RE
 * Adjacent texts are joined: Google's SDK sends each increment back.
 * The ids of calls do not count, because some SDKs drop them or make new ones. Calls and results are paired by order.
 * Arguments are compared as JSON values, because agents encode them anew, and may write whole numbers as floats.
-* Cache marks (Anthropic's `cache_control`) do not count, also on nested blocks, because agents move them from block to
-  block.
-* Media are compared by the hash of their data, or by their URL. The result of a failed tool call differs from that of a
-  successful one.
+* Cache marks (Anthropic's `cache_control`), also on nested blocks, do not count, because agents move them.
+* Media are compared by the hash of their data, or by their URL. A failed tool call's result differs from a successful
+  one.
 
 The rules:
 

@@ -206,8 +206,7 @@ def common_head(
 def _is_written_as(new: Json, old: Json) -> bool:
     """Return True if two equal values also have the same encoding (see `_Latest`); 40 µs for 900 KB.
 
-    The buffers are reused, because fresh memory pages take 20 times as long. A small write in between would shrink
-    them.
+    The buffers are reused: fresh memory pages take 20 times as long. A small write in between would shrink them.
     """
     try:
         buffers = _buffers.pop()

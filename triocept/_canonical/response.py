@@ -49,8 +49,7 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     stop_sequence: str | None = None
     """The stop string that ended the answer, if the provider sends it."""
     usage: Usage | None = None
-    """The usage; None if unknown. An agent that requires usage then gets an estimate, which the turn marks as an
-    estimate."""
+    """The usage; None if unknown. An agent that requires usage gets an estimate, and the turn marks it as such."""
     model: str = ""
     """The model's name; if empty, the name in the request is used."""
     id: str = ""

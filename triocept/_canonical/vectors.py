@@ -31,8 +31,7 @@ Embedded: TypeAlias = str | tuple[int, ...]
 Vector: TypeAlias = Sequence[float]
 
 DIMENSIONS = 1536
-"""Default number of dimensions, as in OpenAI's text-embedding-3-small, which most programs and vector stores use
-first."""
+"""Default dimensions, as in OpenAI's text-embedding-3-small, which most programs and vector stores use first."""
 _PLACES = struct.Struct("<4I")
 """The four places of one feature. With four places, it hardly matters if two features share one place."""
 _WHOLE = 0.5

@@ -1,7 +1,6 @@
 """The path from the socket to the exchange and back, on hypercorn and Quart-Trio.
 
-* `listen`: the listening socket, which is bound once and kept open. `serve`: starts, runs and ends a server with all
-  its parts.
+* `listen`: the listening socket, which is bound once and kept open. `serve`: starts, runs and ends a whole server.
 * `admission`: limits the number of connections, their time without a key and their memory, and orders their reads.
 * `base_connection`: the protocol-independent base class of a connection. It holds the received bytes, and the bytes
   still to be sent to a client that may have stopped reading.
@@ -16,8 +15,7 @@
 * `lifespan`: the application's start and end.
 * `intake`: the ONE function that answers a model call, independent of ASGI and Quart. Also: the paths of model calls,
   the headers that may hold a key, and the lookup of the rollout that a key belongs to.
-* `transport`: the interface that a connection of any protocol has for a model call. `tapped`: a transport that records
-  its call.
+* `transport`: the interface that every connection has for a model call. `tapped`: a transport that records its call.
 * `delivery`: writes an outcome as status, headers, JSON or SSE, and keep-alives while there is nothing to write.
   `failure`: the status and the message that an agent receives for a failure.
 * `notices`: limits the log lines that clients can cause.

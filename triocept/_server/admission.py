@@ -13,8 +13,7 @@ Rules:
    timer, and neither does an authenticated connection.
 5. Keyless connections are read a few at a time. Otherwise, if thousands send at the same time, all would be read in one
    turn of the event loop, and no other task would run meanwhile. Authenticated connections do not wait.
-6. A connection's turn ends one schedule point after it has read one piece. So the piece is processed before other
-   connections are read.
+6. A connection's turn ends one schedule point after reading one piece, so that the piece is processed before others.
 7. Requests without a key are also served one at a time, after all connections that can be accepted, and all that begin.
    So many such requests wait only at this point, where a request with a key does not wait.
 8. Connections that begin come first: those that have sent neither an incomplete head nor a request without a key. An
@@ -230,8 +229,7 @@ class Turns:
         """Wait for a turn, which must be given back with `end`. This is a schedule point only if no turn is free.
 
         Args:
-            begins: True if the connection has sent neither an incomplete head nor a request without a key; it then
-                comes first.
+            begins: True if the connection comes first: it has sent no incomplete head and no request without a key.
 
         Cancellation: no turn was taken.
         """
@@ -332,12 +330,11 @@ class Share(msgspec.Struct):
 
         Args:
             receive: a function that returns the piece. It may be cancelled, and is then called again.
-            arrived_at: a function that returns the time at which the last byte of any kind arrived, such as the framing
-                of a chunk.
+            arrived_at: a function that returns the arrival time of the last byte of any kind, such as a chunk's
+                framing.
 
         Raises:
-            Refusal: the rollout has ended; or 408 if no piece has arrived in time. All bytes of the request are
-                released.
+            Refusal: the rollout has ended; or 408 if no piece came in time. All bytes of the request are released.
         """
         rollout, seconds = self.rollout, self.waiting.seconds
         due, is_last = trio.current_time() + seconds, False

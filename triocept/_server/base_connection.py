@@ -1,7 +1,6 @@
 """The protocol-independent base class of a connection: received bytes, bytes to be sent, limits, admission.
 
-A client may stop reading its answer. On plain TCP, bytes are received from and sent to the bare socket; on TLS, the
-stream.
+A client may stop reading its answer. Bytes go through the bare socket on plain TCP, and through the stream on TLS.
 """
 
 from __future__ import annotations

@@ -107,8 +107,7 @@ class _HTTPDelivery(ABC):
     """True if the connection must be broken off, because the sent bytes are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
-    """Bytes of the last increments, rendered before the turn is recorded and written afterwards; None if there are
-    none."""
+    """Bytes of the last increments, rendered before the turn is recorded, and written afterwards; None before that."""
     _reply: Reply | None = None
     """The whole answer, rendered before the turn is recorded; None if it was not rendered."""
     _prepared_for: Outcome | None = None
@@ -253,8 +252,7 @@ class _HTTPDelivery(ABC):
     def _unsayable(self, exc: Exception) -> Failure:
         """Return the failure for an answer that could not be rendered.
 
-        The dialect may have no form for the answer (text completions have none for a tool call), or triocept has a
-        fault.
+        The dialect may have no form for it (text completions have none for a tool call), or triocept has a fault.
         """
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc

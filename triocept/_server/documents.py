@@ -4,16 +4,14 @@ Rules:
 
 1. A large body is decoded piece by piece, with a schedule point between the pieces. Agents send five megabytes after
    they have viewed a picture, and other agents must not wait meanwhile. A piece has at least one item of a list.
-2. The number of a body's values is limited before the body is decoded: `[],` has 3 bytes in JSON, but takes 72 bytes of
-   memory.
+2. The number of values is limited before a body is decoded: `[],` has 3 bytes in JSON, but takes 72 bytes of memory.
 3. A request with very many items is parsed in a thread, then counted and recorded in steps. An item costs some
    microseconds, so a request with 100,000 items would delay every other agent for half a second. A usual request is
    parsed without a thread.
 4. The items are only counted in a large body, as the sum of the lengths of its lists.
 5. Only the thread uses the rollout's `Memory` (of parsed items) meanwhile. Another call that is parsed at the same time
    gets a new `Memory`, which is then discarded.
-6. The token estimate and the table of messages are filled in these steps, so that recording the call later costs almost
-   nothing.
+6. These steps fill the token estimate and the table of messages, so that recording the call costs almost nothing.
 """
 
 from __future__ import annotations

@@ -3,13 +3,12 @@
 Rules:
 
 1. Once the end of a response is being sent, the application receives no disconnect message. hypercorn queues that
-   message after the last byte, and Quart-Trio would then cancel the very task that closes the connection or makes it
-   idle.
+   message after the last byte, and Quart-Trio would then cancel the task that closes the connection or makes it idle.
 2. A `KeyboardInterrupt` (any exception that is neither an `Exception` nor cancellation) ends the endpoint. hypercorn
    would only log it, as a failed request.
 3. If a request is answered before its body was read, the whole answer is sent first. The body is then received and
-   discarded for `LINGER` seconds before the connection is closed. Closing it immediately would reset it, and the client
-   would lose the answer.
+   discarded for `LINGER` seconds before the connection is closed. An immediate close would reset the connection, and
+   lose the answer.
 """
 
 from __future__ import annotations

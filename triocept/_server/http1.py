@@ -8,8 +8,7 @@
 * `100 Continue` is sent when the body is read, not before the key was checked.
 * h11 sends 400 in place of the answer if bytes follow the last request of a connection. (Some clients end a body with
   an empty line.) Here such bytes are ignored.
-* The number of lines in a head, or in the trailers of a body, is limited. The lines are counted before h11 makes
-  objects of them.
+* The lines of a head, or of a body's trailers, are limited. They are counted before h11 makes objects of them.
 
 `can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are internals of hypercorn, identical in 0.17.3
 and 0.18.0. `_receive_buffer` and its `maybe_extract_lines` are internals of h11, identical in 0.14.0 and 0.16.0.

@@ -14,8 +14,8 @@ Rules:
 3. The key and the declared size are checked before the body is read.
 4. A response and its head are sent together.
 5. If a request is answered before its body was read, the whole answer is sent first. The body is then received and
-   discarded for `LINGER` seconds before the connection is closed. Closing it immediately would reset it, and the client
-   would lose the answer.
+   discarded for `LINGER` seconds before the connection is closed. An immediate close would reset the connection, and
+   lose the answer.
 
 The package httptools would parse a head no faster than the regular expression here, and accepts heads that h11 refuses.
 """
@@ -94,8 +94,7 @@ class HTTP11:
     async def run(self) -> bool:
         """Serve requests, until the connection ends or hypercorn has to serve the rest of it.
 
-        Return True if hypercorn has to read the bytes in the connection's `ahead`, and False if the connection has
-        ended.
+        Return True if hypercorn has to read the bytes in the connection's `ahead`; False if the connection has ended.
         """
         if not await self._inbox.begin():
             return False
@@ -386,8 +385,7 @@ class Inbox:
     async def find_head(self) -> int:
         """Return the size of the next head, including the blank line.
 
-        Return 0 if hypercorn has to read the head, and -1 if the client has left before the end of its head and gets no
-        answer.
+        Return 0 if hypercorn has to read the head, and -1 if the client has left within its head (it gets no answer).
         """
         data, size, begun, connection = self.data, 0, False, self._connection
         lines = counted = 0

@@ -1,8 +1,7 @@
 """The one function that answers a model call. It is independent of ASGI and Quart.
 
 The steps follow the order of the bytes: method, key, size, body, JSON, dialect; then the exchange; then the answer.
-Every error in these steps is sent in the dialect's own form, is logged once without the key, and affects no other
-exchange.
+Every error in these steps is sent in the dialect's form, is logged once without the key, and affects no other exchange.
 
 Before these steps, the path of the request is parsed: the rollout's prefix, then the dialect's usual path, with or
 without `/v1`. This happens before the key is checked. So the cache of parsed paths stays small whatever clients send,
@@ -50,8 +49,7 @@ A dialect may define further headers (`Dialect.key_names`).
 KEY_HEADERS = frozenset({"authorization", *KEY_NAMES, "proxy-authorization", "cookie"})
 """Headers that may hold a key. Programs do not receive their values."""
 _SENT_ONCE = ("authorization", *KEY_NAMES)
-"""Headers whose repeated values are joined, so that none of their keys is valid: a proxy may have checked another
-key."""
+"""Headers whose repeated values are joined, so that none of the keys is valid: a proxy may have checked another."""
 _KEY_PLACES = frozenset(_SENT_ONCE)
 """Headers that hold a key in every dialect."""
 REDACTED = "[redacted]"

@@ -2,12 +2,11 @@
 
 Rules:
 
-1. The port is never probed, and never bound a second time: the socket that is bound also listens, on the requested
-   interface.
+1. The port is never probed, nor bound a second time: the bound socket also listens, on the requested interface.
 2. A forked process also has the socket. So the process that opened the socket shuts it down before closing it.
    Otherwise the kernel would queue clients for a socket that no process serves.
-3. A failure raises an `OSError` that names the address, or a `socket.gaierror` if the host does not resolve. No socket
-   stays open then.
+3. A failure raises an `OSError` that names the address (or a `socket.gaierror` for the host), and leaves no socket
+   open.
 """
 
 from __future__ import annotations

@@ -11,8 +11,7 @@ Rules:
    error.
 4. Any `Origin` is accepted. The specification requires servers to validate it against DNS rebinding; here the key
    protects against that: no browser sends a key by itself.
-5. The package is imported at the first call, in a thread, because the import takes a second and the endpoint must
-   continue meanwhile.
+5. The package is imported at the first call, in a thread: the import takes a second, and must not block the endpoint.
 """
 
 from __future__ import annotations
@@ -50,8 +49,7 @@ async def serve_mcp(
     is called once the body was passed to the package.
 
     Raises:
-        Refusal: 405, the method is not POST; 501, the package is not installed. Exceptions of `read_body` are raised,
-            too.
+        Refusal: 405, the method is not POST; 501, the package is not installed; or raised by `read_body`.
 
     Cancellation: the running tool is cancelled.
     """

@@ -14,8 +14,7 @@ call                               body                                   answer
 =================================  =====================================  ==========================================
 
 The asking dialect is `?dialect=…`. Default: Anthropic's for a request with the `anthropic-version` header, else
-`openai_chat`. A refusal or a failure is answered with its HTTP status, and with an error document in the form of the
-asking dialect.
+`openai_chat`. A refusal or a failure is answered with its HTTP status, and an error document in the asking dialect.
 """
 
 from __future__ import annotations

@@ -49,8 +49,7 @@ class Tunnel(ABC):
             port: the endpoint's live port.
             host: the host on which the endpoint is reachable from this machine.
             scheme: the endpoint's scheme.
-            previous: the URL that this endpoint's tunnel had before it died. If the tunnel can, it opens this URL
-                again.
+            previous: the URL that this endpoint's tunnel had before it died. The tunnel opens it again if it can.
 
         Raises:
             TunnelError: on entering, the tunnel cannot be opened. On leaving, the tunnel has died, which cancelled the
@@ -137,8 +136,7 @@ class FixedURL(Tunnel):
     The proxy needs a fixed port, so choose the endpoint's port: `serve_endpoint(port=8080, tunnel=FixedURL(…))`.
 
     Args:
-        url: the URL for agents, for example `https://agents.example/triocept`. The proxy must remove this path from
-            requests.
+        url: the URL for agents, such as `https://agents.example/triocept`. The proxy must remove its path.
 
     Raises:
         ValueError: agents cannot use the URL as their base URL.

@@ -4,8 +4,7 @@ Rules:
 
 1. A tunnel is checked by requests to its URL, on a new connection each time. A running program, or a service that
    reports "connected", proves nothing.
-2. An answer counts only if it comes from this endpoint. A proxy's error page does not count, nor another endpoint's
-   answer.
+2. An answer counts only if it comes from this endpoint, and not from a proxy (an error page) or another endpoint.
 3. A tunnel that has died is opened again, with back-off, for as long as the endpoint lives. Only if the first opening
    fails, the error is raised to the program.
 4. `on_lost` is called for an old URL as soon as a new URL replaces it, or when it was down for `patience` seconds.
@@ -56,8 +55,7 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     failures: int = 3
     """Consecutive failed checks after which the tunnel counts as dead."""
     back_off: float = 0.5
-    """Seconds before the second try to open a dead tunnel again; doubled for each further try. The first try is
-    immediate."""
+    """Seconds before the second try to reopen a dead tunnel (the first is immediate); doubled for each further try."""
     max_back_off: float = 30.0
     patience: float = 60.0
     """Seconds of downtime after which a URL counts as lost for its rollouts, even if it comes back later."""

@@ -3,10 +3,9 @@
 Rules:
 
 1. The package uses asyncio, so it gets an asyncio loop in a worker thread, which ends with the tunnel.
-2. The package starts and ends the program `frpc`. `frpc` is also registered with the watcher, which ends it if this
-   program is killed.
-3. Starts are spaced, as the service requires. Temporary failures (a refused connection, a time-out, 5xx, "too many
-   requests") are retried.
+2. The package starts and ends the program `frpc`. It is also registered with the watcher, which ends it if this program
+   is killed.
+3. Starts are spaced, as the service requires. A refused connection, a time-out, 5xx or "too many requests" is retried.
 4. If `frpc` dies, it is restarted while the registration still exists, because the registration keeps the URL.
 """
 
@@ -58,8 +57,8 @@ class PrimeTunnel(Tunnel):
     """A tunnel with a URL at Prime Intellect, for agents in any sandbox.
 
     Needs `pip install 'triocept[prime]'` and the service's key (`PRIME_API_KEY`, or `prime login`). The package fetches
-    the program `frpc` at its first use. Many endpoints may share one object, for example in a pool; the object spaces
-    their starts.
+    the program `frpc` at its first use. Many endpoints, such as a pool's, may share one object, which spaces their
+    starts.
 
     Args:
         name: name of the tunnel at the service.

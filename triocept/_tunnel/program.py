@@ -30,8 +30,7 @@ LAST_LINES = 20
 LINE_LIMIT = 4096
 """Maximum bytes that are kept of a line, because a progress bar is one endless line."""
 LAST_LINE = 1.0
-"""Seconds to wait for the last output of an ended program. It takes longer only if another process has the pipe
-open."""
+"""Seconds to wait for the last output of an ended program: it is late only if another process has the pipe open."""
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 

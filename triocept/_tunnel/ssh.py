@@ -28,8 +28,8 @@ TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10
 ALIVE_INTERVAL = 5
 ALIVE_COUNT = 3
-"""Unanswered keep-alives before the connection ends, so a dead network is noticed after 15 s. OpenSSH's default:
-never."""
+"""Unanswered keep-alives that end the connection, so a dead network is noticed after 15 s (OpenSSH's default:
+never)."""
 GRACE = 2.0
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 """Output of `ssh` for `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""

@@ -4,8 +4,7 @@
 * `contexts`: context managers that a Ctrl-C cannot interrupt halfway. `failures`: several errors, raised as one.
 * `limits`: resource limits of an endpoint. `secrets`: the finder of keys. `key_forms`: known forms of keys.
 * `unicode`: text that UTF-8 can encode. `figures`: short forms of numbers. `terminal`: output that never blocks.
-* `sse`: decodes and encodes server-sent events. `bare_socket`: reads a trio socket. `threads`: runs functions in
-  threads.
+* `sse`: server-sent events. `bare_socket`: reads a trio socket. `threads`: runs functions in threads.
 * `loop_watch`: finds functions that block the event loop.
 * `documents`: JSON and YAML files that people write, with line numbers. `disk`: files that survive a power cut.
 """

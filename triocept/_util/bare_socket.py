@@ -1,7 +1,7 @@
 """Direct reads from the kernel for a trio socket.
 
-trio's own `recv` tries to read before it waits. If the peer has not sent anything yet, this wastes a system call (and
-raises an exception).
+trio's own `recv` tries to read before it waits. If the peer has sent nothing yet, this wastes a system call (and an
+exception).
 
 Rule: only trio opens and closes the socket. The socket's descriptor is looked up at each call and never kept. Once the
 socket is closed, the kernel gives the same number to the next connection, whose bytes must not be read here. A reader

@@ -1,8 +1,8 @@
 """Checks of arguments, made in the call that receives them.
 
 So the call that contains a mistake raises the error: a `TypeError`, or a `ValueError` if the type is right. The text
-has three parts: the argument, the expected value, and the received value. Code that runs many times in a call does not
-use these checks.
+has three parts: the argument, the expected value, and the received value. Code that runs often does not use these
+checks.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ interrupt is raised only at a checkpoint, like a cancellation.
 
 The body of a context is the user's code, and is not protected. Functions that users pass in (a handler, a recorder, a
 tool) are not protected either. Called functions inherit protection, so `call_user` calls these functions and removes
-the protection. triocept's own recorders are protected, because an interrupt within a line would leave a file that looks
+the protection. triocept's own recorders are protected: an interrupt within a line would leave a file that looks
 damaged.
 
-The context with which a pool opens endpoints stays protected. If it were interrupted while it is being entered, nothing
-could exit it.
+The context with which a pool opens endpoints stays protected. If it were interrupted half entered, nothing could exit
+it.
 """
 
 from __future__ import annotations

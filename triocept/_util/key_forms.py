@@ -32,8 +32,7 @@ _FORMS = (
     ("xox", "[abprs]-[A-Za-z0-9-]{20,}", "[abprs]-[0-9]{8,20}-[A-Za-z0-9-]{20,}"),  # Slack
     ("eyJ", rf"{_ANY}{{10,}}{_JWT}", rf"{_ANY}{{10,400}}{_JWT}"),  # JSON web tokens
 )
-"""For each form: the beginning of a key, the pattern of its rest, and the pattern of its rest directly after a
-letter."""
+"""For each form: the beginning of a key, the pattern of its rest, and the pattern of its rest after a letter."""
 _PEM = r"""-----BEGIN [A-Z ]*PRIVATE KEY-----(?!\\*["'`])[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"""
 """Pattern of a private key. A truncated key extends to the end of the text. If its first line is in quotes, the text
 only mentions a key."""

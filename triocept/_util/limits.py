@@ -54,7 +54,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """Maximum lines of a request's head, and of the trailers of a chunked body. When exceeded: 431.
 
     A header of 6 bytes takes 300 bytes of memory once it is parsed. (Python's http.client and Apache allow 100 lines,
-    node allows 2,000.)
+    node 2,000.)
     """
     head_seconds: float = 30.0
     """Seconds from the first byte of a head to its last. When exceeded: 408. It also limits a TLS handshake, which is

@@ -60,8 +60,7 @@ class LoopWatch:
 
     Args:
         thread: thread of the loop.
-        soon: a function that posts a function to the loop, like `TrioToken.run_sync_soon`; it raises RuntimeError if no
-            loop runs.
+        soon: posts a function to the loop, like `TrioToken.run_sync_soon`; raises RuntimeError if no loop runs.
     """
 
     def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:

@@ -33,8 +33,7 @@ OWN_TEXT = "sk-triocept-"
 _OWN_KEY = re.compile(r"sk-triocept-[A-Za-z0-9_-]{16,}")
 _NUMBERED = re.compile(r"(?<!\\)\\++u00((?!22|5[Cc])[2-7][0-9A-Fa-f])")
 """Pattern of a printable letter written as its number. (A quote or a backslash is excluded, because as a letter it
-would break the JSON.) It takes linear time: a match begins only at the first of several backslashes, without
-backtracking."""
+would break the JSON.) Linear time: a match begins at the first of several backslashes, without backtracking."""
 _HIDES = re.compile(r"\\u00[2-7]").search
 _HIDES_BYTES = re.compile(rb"\\u00[2-7]").search
 _OWN = OWN_TEXT.encode()
@@ -47,8 +46,8 @@ _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AU
 """Pattern of the names of environment variables that hold a key."""
 _RANDOM = re.compile(r"(?=\D*\d)\S+")
 _LEAST = 16
-"""Minimum characters of a key in an environment variable. Shorter values are often words (`postgres`), and not set in
-every run."""
+"""Minimum characters of a key in an environment variable. Shorter values are often words (`postgres`), or not always
+set."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
 """Pattern of a string in JSON. A string without an end extends to the end of the text."""
 _SPACE, _LINE_END = re.compile(r"\s"), re.compile(r"[\r\n]")

@@ -4,8 +4,7 @@ Rules:
 
 1. If the terminal is closed, full, or blocked (by Ctrl-S or a pager), lines are lost, but no exchange is delayed or
    fails. Once the terminal accepts output again, the number of lost lines is printed.
-2. Text of an agent or a model cannot control the terminal, because characters that are not printable are shown as
-   numbers.
+2. Text of an agent or a model cannot control the terminal: characters that are not printable are shown as numbers.
 """
 
 from __future__ import annotations

@@ -45,8 +45,7 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
         aliases: True if anchors and aliases are allowed.
 
     Raises:
-        DialectError: the text is not YAML, or uses a feature of YAML that JSON does not have; the error contains the
-            line.
+        DialectError: the text is not YAML, or uses a feature that JSON does not have; the error contains the line.
     """
     import yaml  # imported here: it takes a tenth of a second
 
