@@ -86,7 +86,7 @@ def test_a_handler_of_a_file_answers(name: str, output: str, folder: Path) -> No
         (("--handler", "mine.py"), "'mine.py' names no handler: write mine.py:NAME"),
         (("--handler", "none.py:answer"), "File 'none.py' does not exist"),
         (("--handler", "script.yaml:answer"), "'script.yaml' is not a Python file (*.py)"),
-        (("--handler", "mine.py:a-b"), "'a-b' is not a name of Python"),
+        (("--handler", "mine.py:a-b"), "'a-b' is not a Python name"),
         (("--handler", "mine.py:answr"), "there is no 'answr' in mine.py; did you mean answer?"),
         (("--handler", "mine.py:number"), "a handler must be `async def handler(exchange)`; 3 cannot"),
         (("--handler", "slip.py:answer"), "--handler slip.py, line 2: "),

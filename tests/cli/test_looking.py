@@ -629,7 +629,11 @@ def test_of_several_files_one_may_hold_the_rollout_that_is_wanted(command: str, 
     done = looked(command, *paths, "--rollout", "b")
     assert (done.returncode, done.stderr) == (0, "")
     done = looked(command, *paths, "--rollout", "c")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Error: no file holds a rollout c\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "Error: none of the files contains a rollout c\n",
+    )
 
 
 # Whoever reads it

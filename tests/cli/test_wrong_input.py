@@ -44,7 +44,7 @@ WRONG = [
     (("run", "--upstream", "http://me:secret@localhost", "--", "true"), "with --api-key-env"),
     (("run", "--upstream", "http://localhost:99999/v1", "--", "true"), "not 'http://localhost:99999/v1'"),
     (("run", "--upstream", "http://localhost/v1/chat/completions", "--", "true"),
-     "its base URL is http://localhost/v1"),
+     "give the base URL, http://localhost/v1"),
     (("serve", "--script", "none.py"), "File 'none.py' does not exist"),
     (("serve", "--record", "none/t.jsonl"), "there is no directory none; create it"),
     (("serve", "--upstream", "localhost:8000"), "did you mean http://localhost:8000?"),

@@ -24,9 +24,9 @@ from ..agents import agent as find_agent
 from .options import Choice, F, Option, add_options, variables_of
 
 PROMPT = "{prompt}"
-"""Placeholder of the task's prompt in a command."""
+"""Placeholder in a command, which is replaced by the prompt of a task."""
 TO_END = 10.0
-"""Seconds for an agent to end by itself after `--max-seconds`: model calls are then refused, and most end at once."""
+"""Seconds for an agent to end by itself after `--max-seconds`. Its calls are then refused, so most agents end soon."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class AgentPlan:
     """An agent to start, perhaps several times."""
 
     command: tuple[str, ...]
-    """The command; of a known agent, the words of its task."""
+    """The command and its arguments; for a known agent, the words of the agent's task."""
     name: str | None = None
-    """Name of a known agent; if None, `command` starts the agent."""
+    """Name of an agent in `AGENTS` (a known agent); if None, `command` starts the agent."""
     executable: str | None = None
-    """The known agent's command, if it is not the usual one."""
+    """Program to start for a known agent; None means the agent's usual program."""
     options: tuple[str, ...] = ()
-    """Options of the known agent, which follow the options of its launch."""
+    """Additional options for a known agent, appended to the arguments that triocept passes."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Variables that the agent gets in addition to its environment."""
+    """Variables that are added to the agent's environment."""
 
     @property
     def usual(self) -> str:
@@ -50,10 +50,9 @@ class AgentPlan:
         return usual
 
     def launch(self, rollout: Rollout, folder: Path, prompt: str | None = None) -> Launch:
-        """Return how to start the agent, with a known agent's configuration in `folder`.
+        """Return the command that starts the agent. The configuration of a known agent is written into `folder`.
 
-        `prompt` is the task of a known agent, and replaces `{prompt}` in a command. If None, `command` is used as it
-        is.
+        `prompt` is the task of a known agent; in a command it replaces `{prompt}`. If None, `command` stays unchanged.
         """
         if self.name is None:
             words = self.command
@@ -86,7 +85,7 @@ class AgentPlan:
 
 
 def patience(limits: Limits | None) -> float:
-    """Return the seconds after which an agent that has not ended by itself is ended."""
+    """Return the seconds after which triocept ends an agent that still runs."""
     return inf if limits is None or limits.seconds is None else limits.seconds + TO_END
 
 
@@ -95,27 +94,29 @@ _NAMES = Choice(AGENTS)
 
 
 def agent_options(what: str) -> Callable[[F], F]:
-    """Return the options that choose the agent; `what` describes COMMAND beside `--agent`."""
+    """Return the options that choose the agent; `what` describes the meaning of COMMAND with or without `--agent`."""
     return add_options(
         _in_agent(
             "--agent",
             type=_NAMES,
             metavar="NAME",
-            help=f"Start a known agent. {what} The agent has a temporary configuration, not yours, and runs its tools "
-            f"without asking. Names: {_NAMES}.",
+            help=f"Start an agent that triocept knows by name. {what} The agent gets a temporary configuration instead "
+            f"of yours, and runs its tools without asking you. Names: {_NAMES}.",
         ),
         _in_agent(
             "--executable",
             metavar="FILE",
-            help="Command of the known agent. Default: the agent's usual command.",
+            help="Program to start for the agent that --agent names. Default: that agent's usual command, for example "
+            "claude for claude-code.",
         ),
         _in_agent(
             "--env",
             multiple=True,
             callback=variables_of,
             metavar="NAME[=VALUE]",
-            help="Pass this variable to the agent; without =VALUE, the value that it has here. Keys and endpoints of "
-            "model providers are not passed otherwise. May be given several times.",
+            help="Pass this variable to the agent. Without =VALUE, the agent gets the value from your environment. "
+            "Without this option, triocept passes no keys and no endpoints of model providers. May be given several "
+            "times.",
         ),
     )
 
@@ -125,12 +126,13 @@ run_options: Callable[[F], F] = add_options(
         "--cwd",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         metavar="DIR",
-        help="Working directory of the agent. Default: this one.",
+        help="Working directory of the agent. Default: the current directory.",
     ),
     _in_agent(
         "--interactive",
         is_flag=True,
-        help="Give the agent this terminal, with the keyboard. What triocept prints appears at the agent's end.",
+        help="Give this terminal and the keyboard to the agent. triocept prints its own output when the agent has "
+        "ended.",
     ),
 )
 
@@ -144,9 +146,9 @@ def plan_run(
     cwd: Path | None = None,
     interactive: bool = False,
 ) -> AgentPlan:
-    """Return the agent of `triocept run`.
+    """Return the agent that `triocept run` starts.
 
-    Raise click.UsageError if the command is not one, or is not installed, or there is no terminal for it.
+    Raise click.UsageError if the command is invalid or not installed, or if `interactive` finds no terminal.
     """
     if interactive and agent is not None:
         raise click.UsageError(
@@ -173,7 +175,7 @@ def plan_run(
 
 
 def _check_task(plan: AgentPlan, agent: str) -> None:
-    """Raise if the task of a known agent is empty, or contains the agent's command or options."""
+    """Raise click.UsageError if the task of a known agent is empty, or contains the agent's command or options."""
     task = plan.command
     usage = f'triocept run --agent {agent} -- "fix the bug"'
     if not any(word.strip() for word in task):
@@ -196,14 +198,14 @@ def _check_task(plan: AgentPlan, agent: str) -> None:
 def plan_fleet(
     command: tuple[str, ...], agent: str | None, executable: str | None, env: dict[str, str], *, here: bool
 ) -> AgentPlan:
-    """Return the agent of `triocept fleet`.
+    """Return the agent that `triocept fleet` starts.
 
     Args:
-        command: the command with `{prompt}`; of a known agent, its options behind `--`, or behind a second one as in
-            `run`.
+        command: without `agent`, a command that contains `{prompt}`. With `agent`, options for that agent, after `--`
+            or after a second `--` (as in `run`).
         agent: name of a known agent.
-        executable: the known agent's command.
-        env: variables for the agents.
+        executable: program to start for the known agent.
+        env: variables that are added to the environment of each agent.
         here: True if the agents run on this machine, where they must be installed.
     """
     options: tuple[str, ...] = ()

@@ -2,9 +2,10 @@
 
 Rules:
 
-1. Without `--policy`, only the tools of `--approve` are decided, by a person at the terminal. All others are approved.
-2. With both, the file decides first. The person decides on the tools of `--approve` that the file does not name, or
-   escalates. All others are rejected.
+1. Without `--policy`, a person at the terminal decides on calls of the tools of `--approve`. Calls of all other tools
+   are approved.
+2. With both options, the file of `--policy` decides first. The person decides on the tools of `--approve` that the file
+   does not name, or escalates. Calls of all other tools are rejected.
 3. A tool of `--approve` that the file decides is an error: the person would never be asked.
 4. While the agent has offered no tool of a name in `--approve`, the person is asked about every call: the name may be
    mistyped.
@@ -33,32 +34,32 @@ from .options import F, Option, did_you_mean, existing_file
 def _patterns(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str]:
     patterns = [pattern.strip() for each in given for pattern in each.split(",")]
     if "" in patterns:
-        raise click.BadParameter("a name of a tool is empty: write Bash, or Bash,Write; '*' is every tool")
+        raise click.BadParameter("a name of a tool is empty: write Bash, or Bash,Write; '*' means every tool")
     return patterns
 
 
 policy_option: Callable[[F], F] = existing_file(
     "--policy",
     "Approval",
-    "Decide on tool calls by this YAML or JSON file: a mapping from tools to approve, reject, ask and others. Calls "
-    "that it does not decide are rejected.",
+    "Decide on tool calls with this YAML or JSON file, which maps names of tools to approve, reject, ask or another "
+    "decision. Calls that the file does not decide are rejected.",
 )
 approve_option: Callable[[F], F] = partial(click.option, cls=Option, group="Approval")(
     "--approve",
     multiple=True,
     callback=_patterns,
     metavar="TOOLS",
-    help="Ask here, in the terminal, before a tool call: names of tools, separated by commas; '*' is every one. May be "
-    "given several times. Other tools run without a question, or as --policy decides.",
+    help="Ask you in this terminal before the agent gets a call of these tools. TOOLS are names, separated by commas; "
+    "'*' means every tool. May be given several times. Without --policy, calls of other tools are approved.",
 )
 
 
 def policy_of(file: Path | None, approve: Sequence[str] = (), *, no_terminal: str = "") -> Policy | None:
-    """Return the policy that the options describe; None if they are not given.
+    """Return the policy that the options describe; None if neither option is given.
 
-    `no_terminal` is the reason why no person can be asked.
+    `no_terminal` is the reason why no person can be asked. If it is empty, standard input and error are checked.
 
-    Raise click.UsageError if the file is not a policy, or a person is to be asked and cannot be.
+    Raise click.UsageError if the file is not a policy, or if a person must be asked and there is no terminal.
     """
     asked: dict[str, Policy | Decision] = dict.fromkeys(approve, ask_terminal)
     read: dict[str, Policy | Decision] = {}
@@ -84,7 +85,7 @@ def policy_of(file: Path | None, approve: Sequence[str] = (), *, no_terminal: st
 
 
 class Others:
-    """The policy for tools that `--approve` does not name: they are approved, if the agent has the named tools."""
+    """The policy for tools that `--approve` does not name: calls are approved if the agent offers the named tools."""
 
     def __init__(self, approve: Sequence[str]) -> None:
         self._missing = [name for name in approve if not set(name) & set("*?[")]

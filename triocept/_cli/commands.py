@@ -56,7 +56,7 @@ def main() -> None:
 @main.command(
     short_help="Run an agent with triocept as its model.", context_settings={"allow_interspersed_args": False}
 )
-@agent_options("COMMAND is then its task, and options of the agent follow a second --.")
+@agent_options("COMMAND is then the agent's task, and options of the agent follow a second --.")
 @run_options
 @script_option
 @handler_option
@@ -68,7 +68,7 @@ def main() -> None:
 @add_options(record_option, redact_option)
 @endpoint_options
 @json_option
-@click.option("--quiet", is_flag=True, help="Print the agent's output only.")
+@click.option("--quiet", is_flag=True, help="Print only the agent's own output.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
     script: Path | None,
@@ -82,7 +82,8 @@ def run(
     """Run COMMAND as an agent with triocept as its model, and print each model call.
 
     The agent gets the endpoint and a key in the usual environment variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, …).
-    The exit status is the agent's own; 1 after an error of the script or of triocept; 2 for a wrong command line.
+    The exit status is that of the agent. It is 1 after an error in the script or in triocept, and 2 for a wrong command
+    line.
 
     \b
     triocept run --script replies.py -- claude -p "fix the bug"
@@ -122,7 +123,8 @@ def run(
     cls=Option,
     group="Model",
     is_flag=True,
-    help="Reload the script whenever its file changes. Calls without a reply are refused, and do not end the command.",
+    help="Reload the script whenever its file changes. A call for which the script has no reply is refused, and does "
+    "not end the command.",
 )
 @handler_option
 @forward_options
@@ -132,11 +134,11 @@ def run(
 @add_options(record_option, redact_option)
 @endpoint_options
 @json_option
-@click.option("--quiet", is_flag=True, help="Print no model calls.")
+@click.option("--quiet", is_flag=True, help="Print no line for each model call.")
 def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **options: Any) -> None:
     """Serve an endpoint with one rollout until Ctrl-C, for agents that are started elsewhere.
 
-    Prints the base URLs, the key and, for a shell, the variables that connect an agent.
+    Prints the base URLs, the key, and `export` lines for a shell. An agent that this shell starts uses the endpoint.
 
     \b
     triocept serve --upstream https://api.openai.com/v1 --record traces.jsonl
@@ -155,7 +157,7 @@ def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **optio
 @main.command(short_help="Run a small agent with a scripted model: no key, no network.")
 @record_option
 def demo(record: Path | None) -> None:
-    """Run a small agent in a process of its own, answered by a scripted model: no key, no network."""
+    """Run a small agent, as a separate process, with a scripted model. The demo needs no key and no network."""
     end_with(partial(run_demo, record), notice=_NOTICE)
 
 
@@ -174,20 +176,20 @@ def demo(record: Path | None) -> None:
     type=NewFile(dir_okay=True),
     required=True,
     metavar="FILE",
-    help="File to write (of atif, the directory); - is standard output. It appears when it is complete.",
+    help="File to write; for atif, a directory. - means standard output. The file appears only when it is complete.",
 )
 @click.option(
     "--rollout",
     "rollouts",
     multiple=True,
     metavar="ID",
-    help="Export only this rollout. May be given several times.",
+    help="Export only the rollout with this id. May be given several times.",
 )
 @click.option(
     "--reward",
     metavar="NAME",
-    help="Of verifiers: the score that is the reward; other scores are metrics. Default: the only score, if there is "
-    "one alone.",
+    help="Only with --to verifiers: the score that becomes the reward; all other scores become metrics. Default: the "
+    "only score, if no rollout has another one.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @files_argument
@@ -199,9 +201,10 @@ def export(
     force: bool,
     files: tuple[Path, ...],
 ) -> None:
-    """Write the traces of all FILES in another format. Of a fleet's store: the traces of its results.
+    """Write the traces of all FILES in another format.
 
-    The last line names what the format cannot express.
+    If a FILE is the directory of a fleet's store, the traces of its results are written. The last line of output names
+    what the format cannot express.
 
     \b
     triocept export --to inspect traces.jsonl -o log.json
@@ -226,10 +229,10 @@ def export(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file.")
 @click.option("--quiet", is_flag=True, help="Print nothing: the exit status is the result.")
 def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
-    """Check that trace files are complete: no line changed, lost, doubled, moved or cut off, and a turn for each call.
+    """Check that trace files are complete: no line is changed, lost, doubled, moved or cut off, each call has a turn.
 
-    Prints each gap on a line of its own: file and line, name, rollout and call. Of a fleet's store: each result must
-    have its rollouts. The exit status is 1 if there is a gap, 2 if a file cannot be read.
+    Prints one line for each gap: the file and its line, the name of the gap, the rollout and the call. In a fleet's
+    store, each result must have its rollouts. The exit status is 1 if there is a gap, 2 if a file cannot be read.
 
     \b
     triocept check traces.jsonl

@@ -42,7 +42,7 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
 @existing_file(
     "--tasks",
     "Tasks and store",
-    'JSON objects, one per line: {"prompt": …, "id": …, "metadata": {…}}; only the prompt is required.',
+    'File of tasks, one JSON object per line: {"prompt": …, "id": …, "metadata": {…}}. Only the prompt is required.',
     required=True,
 )
 @_in_tasks(
@@ -50,26 +50,30 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Directory for traces and results. Created with its parents.",
+    help="Directory for traces and results; created, with its parents, if it does not exist.",
 )
-@_in_tasks("--resume", is_flag=True, help="Continue the run in the store: finished tasks are not repeated.")
-@_in_tasks("--retry-errors", is_flag=True, help="With --resume: run failed tasks again.")
+@_in_tasks("--resume", is_flag=True, help="Continue the run in the store. Finished tasks are not repeated.")
+@_in_tasks("--retry-errors", is_flag=True, help="Together with --resume: run failed tasks again.")
 @_in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks of the file.")
 @_in_tasks("--group-size", type=WholeNumber(1), metavar="N", help="Run each task N times. Default: 1.")
 @_in_tasks(
     "--fail-on-error",
     type=click.FloatRange(0, min_open=True),
     metavar="LIMIT",
-    help="End the run when LIMIT rollouts have failed or were lost; below 1, a share of all rollouts (0.1).",
+    help="End the run when LIMIT rollouts have failed or were lost. A LIMIT below 1 is a share of all rollouts: 0.1 "
+    "means one in ten.",
 )
-@agent_options(f"Without it, COMMAND starts the agent, and {PROMPT} in it stands for the prompt.")
+@agent_options(
+    f"Without --agent, COMMAND starts the agent, and {PROMPT} in COMMAND stands for the task's prompt."
+)
 @click.option(
     "--workspace",
     cls=Option,
     group="Agent",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Give each agent a copy of this directory to work in, removed at its end. Default: an empty directory.",
+    help="Give each agent its own copy of this directory to work in. The copy is removed when the agent has ended. "
+    "Default: an empty directory.",
 )
 @script_option
 @handler_option
@@ -82,10 +86,11 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     default="processes",
     metavar="ENGINE",
     show_default="processes, one for each core",
-    help=f"Where the workers run: {ENGINES}. SLOTS: number of agents at once; N: number of processes.",
+    help=f"Where the workers run: {ENGINES}. SLOTS is the number of agents that run at the same time, N the number of "
+    "processes.",
 )
 @_in_workers(
-    "--workers", type=WholeNumber(1), metavar="N", help="Number of workers, as in --engine processes:N."
+    "--workers", type=WholeNumber(1), metavar="N", help="Number of workers: N in --engine processes:N."
 )
 @_in_workers(
     "--slots-per-worker",
@@ -100,14 +105,14 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     default=2,
     show_default=True,
     metavar="N",
-    help="Run a rollout that kills its worker again, up to N times.",
+    help="If a rollout kills its worker, run the rollout again, up to N times.",
 )
 @_in_workers(
     "--rollout-timeout",
     "timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Cancel a rollout after SECONDS, and count it as failed. The time to copy its workspace counts.",
+    help="Cancel a rollout after SECONDS, and count it as failed. SECONDS include the time to copy the workspace.",
 )
 @click.option("--quiet", is_flag=True, help="Print no progress.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -131,10 +136,10 @@ def fleet(
     command: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Run an agent for each task of a file, many at once; traces and results go into a store.
+    """Run an agent for each task of a file, many agents at the same time, and store their traces and results.
 
-    The limits apply to each rollout. The exit status is 0 if all tasks are done; 1 if some failed or no agent called
-    the model; 2 if the command line or the file of tasks is wrong: nothing has started then.
+    The limits apply to each rollout separately. The exit status is 0 if all tasks are done; 1 if a task failed or no
+    agent called the model; 2 if the command line or the file of tasks is wrong, in which case no agent was started.
 
     \b
     triocept fleet --tasks tasks.jsonl --agent claude-code \\
@@ -184,7 +189,7 @@ def fleet(
 
 
 def _check_writable(store: Path) -> None:
-    """Raise click.UsageError if the store cannot be created, or not be written."""
+    """Raise click.UsageError if the store cannot be created or written."""
     folder = next(each for each in (store.absolute(), *store.absolute().parents) if os.path.lexists(each))
     if not folder.is_dir():
         raise click.UsageError(f"--store {store}: {folder} is a file; name another directory")
@@ -193,7 +198,7 @@ def _check_writable(store: Path) -> None:
 
 
 def _settings(plan: Plan, policy: Path | None) -> dict[str, Json]:
-    """Return the settings of a run; resuming it with other settings is refused."""
+    """Return the settings of a run. The run cannot be resumed with other settings."""
     handler, agent = plan.handler, plan.agent
     settings: dict[str, Json] = {"agent": agent.name or list(agent.command)}
     if agent.options:

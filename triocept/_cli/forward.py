@@ -28,14 +28,14 @@ _HOSTS = {host: name for name, dialect in _DIALECTS.items() for host in dialect.
 
 @dataclass(frozen=True)
 class Forward:
-    """A real model, as the options describe it."""
+    """The real model that the options describe."""
 
     url: str
     dialect: str
     model: str | None
     api_key: str | None
     variables: tuple[str, ...] = ()
-    """Environment variables to hide from the agent: the one that holds the key."""
+    """Environment variables to hide from the agent: the variable that holds the provider's key."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `open_upstream`."""
 
@@ -68,11 +68,11 @@ class Forward:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Open a handler that forwards to the model; report a missing key.
+        """Open a handler that forwards calls to the model. A missing key is reported with `say`.
 
         Raises:
             click.UsageError: the dialect does not support an option.
-            UpstreamError: the upstream does not return the requested tokens.
+            UpstreamError: the upstream does not return the token ids that `--tokens` requests.
         """
         if self.api_key is None and not is_near(urlsplit(self.url).hostname or ""):
             say(f"{self.variables[0]} is not set: calls go to {self.url} without a key")
@@ -90,19 +90,19 @@ class Forward:
 _FIELDS: dict[str, Any] = {
     name: hint for name, hint in get_type_hints(Sampling).items() if name != "max_output_tokens"
 }
-"""Names that `--sampling` accepts; the token limit has an option of its own, which is a ceiling."""
+"""Names that `--sampling` accepts. The token limit is left out: `--max-output-tokens` only lowers the agent's limit."""
 
 
 def _parse_sampling(
     context: click.Context, option: click.Parameter, given: tuple[str, ...]
 ) -> Sampling | None:
-    """Return all `NAME=VALUE` as one `Sampling`; `stop` may be repeated."""
+    """Return all `NAME=VALUE` options as one `Sampling`; `stop` may be given several times."""
     values: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")
         if name not in _FIELDS:
             raise click.BadParameter(
-                f"there is no {name!r}{did_you_mean(name, _FIELDS)}; there are {', '.join(_FIELDS)}"
+                f"there is no setting {name!r}{did_you_mean(name, _FIELDS)}; there are {', '.join(_FIELDS)}"
             )
         if name == "stop":
             values[name] = (*values.get(name, ()), value)
@@ -123,35 +123,38 @@ _OPTIONS: dict[str, Callable[[F], F]] = {
         "--upstream",
         type=base_url,
         metavar="URL",
-        help="Forward every call to this real model. URL is the base URL, as the provider's own SDK takes it.",
+        help="Forward every call to this real model. URL is the base URL that the provider's own SDK would get, for "
+        "example https://api.openai.com/v1.",
     ),
     "dialect": _in_upstream(
         "--upstream-dialect",
         "dialect",
         type=_DIALECT_NAMES,
         metavar="NAME",
-        help=f"Wire format of the real model. Default: by the host, else openai-chat. Names: {_DIALECT_NAMES}.",
+        help="Wire format of the real model. Default: the format of the URL's host, if triocept knows the host, else "
+        f"openai-chat. Names: {_DIALECT_NAMES}.",
     ),
     "model": _in_upstream(
-        "--model", metavar="NAME", help="Model to request. Default: the model that the agent requests."
+        "--model", metavar="NAME", help="Model to call. Default: the model that the agent requests."
     ),
     "api_key_env": _in_upstream(
         "--api-key-env",
         metavar="NAME",
-        help="Environment variable that holds the provider's key. Default, by the wire format: "
+        help="Environment variable that holds the provider's key. The default depends on the wire format: "
         f"{', '.join(_KEYS[:-1])} or {_KEYS[-1]}.",
     ),
     "tokens": _in_upstream(
         "--tokens",
         type=_TOKENS,
         metavar="NAME",
-        help=f"Record token ids and log probabilities of a server of this kind. Names: {_TOKENS}.",
+        help="Record the token ids and log probabilities that the real model's server returns. NAME is the kind of "
+        f"server: {_TOKENS}. Needs --model.",
     ),
     "retries": _in_upstream(
         "--retries",
         type=WholeNumber(0),
         metavar="N",
-        help="Retry a call up to N times if it fails before its first byte. Default: 0.",
+        help="Send a call again, up to N times, if it fails before the first byte of its answer. Default: 0.",
     ),
     "sampling": _in_upstream(
         "--sampling",
@@ -173,7 +176,7 @@ forward_options: Callable[[F], F] = add_options(*_OPTIONS.values())
 def forward_of(options: dict[str, Any]) -> Forward | None:
     """Return the real model that the options describe, and remove these options; None if there is no `--upstream`.
 
-    Raise click.UsageError if an option has no effect without `--upstream`, or contradicts another one.
+    Raise click.UsageError if an option has no effect without `--upstream`, or contradicts another option.
     """
     popped = {name: options.pop(name) for name in _OPTIONS}
     given = {name: value for name, value in popped.items() if value is not None}

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. What can be called without arguments (a function, a class) is called, once for each rollout: it returns the handler,
-   or a context that yields it. Anything else is the handler.
-2. The file is run once in a process. It can import modules in its directory, as if Python ran it.
+1. A function or class that can be called without arguments is called once for each rollout, and returns the handler,
+   or a context that yields the handler. Any other object is itself the handler.
+2. The file is run once in a process. It can import modules from its directory, as if Python had started the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class HandlerFile:
     path: Path
     name: str
     variables: tuple[str, ...] = ()
-    """Environment variables to hide from the agent: none; see `Forward`."""
+    """Environment variables to hide from the agent: none for a handler in a file; see `Forward`."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.name}"
@@ -61,7 +61,7 @@ class HandlerFile:
             yield Answers(found)
 
     def load(self) -> Any:
-        """Return the object of this name in the file."""
+        """Return the object that has the name `self.name` in the file."""
         names = vars(_module(self.path))
         if self.name not in names:
             public = [name for name, value in names.items() if callable(value) and not name.startswith("_")]
@@ -95,7 +95,7 @@ def _parse(context: click.Context, option: click.Parameter, text: str | None) ->
     if not file.endswith(".py"):
         raise click.BadParameter(f"{file!r} is not a Python file (*.py); a script is given with --script")
     if not name.isidentifier():
-        raise click.BadParameter(f"{name!r} is not a name of Python: write {file}:NAME")
+        raise click.BadParameter(f"{name!r} is not a Python name: write {file}:NAME")
     return HandlerFile(Path(file), name)
 
 
@@ -106,12 +106,13 @@ handler_option: Callable[[F], F] = click.option(
     type=click.Path(),
     callback=_parse,
     metavar="FILE:NAME",
-    help="Answer with this handler of a Python file, or with the handler that this function without arguments returns.",
+    help="Answer with a handler from a Python file. NAME is the handler, or a function without arguments that returns "
+    "the handler.",
 )
 
 
 def one_model(script: Script | None, handler: HandlerFile | None, forward: Forward | None) -> Model | None:
-    """Return the only given model; None if none is given. Raise click.UsageError if there are several."""
+    """Return the model that an option names; None if no option does. Raise click.UsageError if several options do."""
     given = {"--script": script, "--handler": handler, "--upstream": forward}
     names = [name for name, model in given.items() if model is not None]
     if len(names) > 1:

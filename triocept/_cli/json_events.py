@@ -2,9 +2,10 @@
 
 Rules:
 
-1. Standard output has events alone: what the agent, a handler or triocept prints there goes to standard error.
-2. A slow reader delays no agent: events wait in memory. Without a reader they are dropped, and the run continues.
-3. All events are written before the command ends. After an error or a signal, that takes at most `PATIENCE`.
+1. Standard output contains only events: what the agent, a handler or triocept prints there goes to standard error.
+2. A slow reader does not delay the agent: events wait in memory. If the reader has gone, events are dropped, and the
+   run continues.
+3. All events are written before the command ends. After an error or a signal, writing takes at most `PATIENCE`.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ import trio
 from ..traces import OnEvent, RolloutEvent
 
 PATIENCE = 2.0
-"""Seconds to write the last events of a run that was ended early."""
+"""Seconds to write the last events of a run that an error or a signal ended."""
 
 json_option = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print events on standard output, one JSON object on each line. Other output goes to standard error.",
+    help="Print the events of the run on standard output, one JSON object on each line. All other output goes to "
+    "standard error.",
 )
 
 
 @asynccontextmanager
 async def json_events(wanted: bool) -> AsyncIterator[OnEvent | None]:
-    """Take standard output for events, and yield the function that prints them; None: they are not `wanted`."""
+    """Use standard output for events only, and yield the function that prints them; None if they are not `wanted`."""
     if not wanted:
         await trio.lowlevel.checkpoint()
         yield None

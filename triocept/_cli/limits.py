@@ -19,7 +19,7 @@ from .options import F, Option, WholeNumber, add_options, existing_file
 
 
 def _amount(text: str) -> float:
-    """Return a number from 0 on: Python's `float` accepts `nan` and `inf`, too."""
+    """Return a finite number of 0 or more. Python's `float` alone would also accept `nan` and `inf`."""
     try:
         amount = float(text)
     except ValueError:
@@ -42,25 +42,27 @@ limit_options: Callable[[F], F] = add_options(
         "--max-seconds",
         type=_amount,
         metavar="SECONDS",
-        help=f"End the run after SECONDS: further calls are refused. An agent that has not ended {TO_END:g} s later is "
-        "ended.",
+        help=f"End the run after SECONDS: all later calls are refused. An agent that has not ended {TO_END:g} s later "
+        "gets SIGTERM.",
     ),
     _in_limits(
         "--max-cost",
         type=_amount,
         metavar="COST",
-        help="End the run when it has cost COST, in the currency of the prices.",
+        help="End the run when its calls have cost COST, in the currency of the prices.",
     ),
     _in_limits(
         "--price",
         multiple=True,
         metavar="MODEL=INPUT,OUTPUT[,CACHED]",
-        help="Price of a million tokens of a model; `*` in MODEL stands for any text. May be given several times.",
+        help="Prices of a million tokens of a model: input, output and cached input. `*` in MODEL stands for any text. "
+        "May be given several times.",
     ),
     existing_file(
         "--prices",
         "Limits of a run",
-        'A JSON file of prices: {"MODEL": {"input": …, "output": …, "cached_input": …, "cache_write": …}}.',
+        'JSON file with prices of a million tokens: {"MODEL": {"input": …, "output": …, "cached_input": …, '
+        '"cache_write": …}}.',
     ),
 )
 
@@ -68,8 +70,8 @@ limit_options: Callable[[F], F] = add_options(
 def limits_of(options: dict[str, Any], forward: Forward | None) -> Limits:
     """Return the limits that the options describe, and remove these options.
 
-    A call answered by the model of `forward` costs its price, whatever the agent requests. Raise click.UsageError if a
-    price is invalid, or `--max-cost` has no prices.
+    If `forward` names a model, each call costs the price of that model, whatever model the agent requests. Raise
+    click.UsageError if a price is invalid, or if `--max-cost` is given without prices.
     """
     model = None if forward is None else forward.model
     file: Path | None = options.pop("prices")
@@ -94,7 +96,7 @@ def _parse_price(option: str) -> tuple[str, Price]:
     try:
         amounts = [_amount(number) for number in numbers.split(",")]
         if not model or not 2 <= len(amounts) <= 3:
-            raise click.BadParameter("a model and two or three numbers are needed.")
+            raise click.BadParameter("a model and two or three prices are needed.")
     except click.BadParameter as exc:
         raise click.UsageError(
             f"--price {option}: {exc.message} Write MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED: the price of a "

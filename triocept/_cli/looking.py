@@ -2,10 +2,10 @@
 
 Rules:
 
-1. If the reader of the output has gone (`head`, a pager), the command ends silently. After Ctrl-C it dies of the
-   signal, as any program.
-2. Errors in a file are described on standard error, with the line; readable content is shown. The status is then 1, or
-   2 if a file cannot be opened, as in `check`.
+1. If the reader of the output has gone (`head`, a pager), the command ends silently. Ctrl-C ends the command with the
+   signal, as it ends any program.
+2. Errors in a file are described on standard error, with the number of the line; readable content is still shown. The
+   exit status is then 1, or 2 if a file cannot be opened, as in `check`.
 3. Memory holds only the rollouts that are open at one position of the file.
 """
 
@@ -36,21 +36,23 @@ from .stats_table import show_stats
 from .turn import show_turn
 from .words import counted
 
-_rollout_option = click.option("--rollout", metavar="ID", help="Only this rollout, by its id or its run.")
+_rollout_option = click.option(
+    "--rollout", metavar="ID", help="Read only the rollout with this id or this run."
+)
 
 
 @click.command(cls=Command, short_help="Show the rollouts of trace files, or one turn.")
 @files_argument
 @_rollout_option
 @click.option(
-    "--turn", "which", metavar="N", help="Show one turn completely, by its number or its id; of one file."
+    "--turn", "which", metavar="N", help="Show one turn of one FILE completely. N is its number or its id."
 )
-@click.option("--new", is_flag=True, help="Leave out the messages of that turn that the turn before it had.")
+@click.option("--new", is_flag=True, help="With --turn: leave out messages that are not new in this turn.")
 @click.option("--json", "as_json", is_flag=True, help="With --turn: print the turn as JSON.")
 def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: bool, as_json: bool) -> None:
-    """Show the rollouts in all FILES, a line for each turn; or one complete turn of one file.
+    """Show the rollouts in all FILES with a line for each turn, or one complete turn of one file.
 
-    A fleet's store (its directory) counts as a file.
+    A FILE may also be the directory of a fleet's store.
 
     \b
     triocept show traces.jsonl
@@ -95,7 +97,7 @@ def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: b
 def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
     """Show how the request of turn AFTER differs from that of turn BEFORE: messages, tools, settings.
 
-    BEFORE and AFTER are numbers or ids of turns.
+    BEFORE and AFTER are each the number or the id of a turn.
 
     \b
     triocept diff traces.jsonl 6 7
@@ -120,14 +122,14 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
     metavar="NAME",
     default=("kind", "model"),
     show_default="kind, model",
-    help=f"Group the calls by this. May be given several times. Names: {', '.join(KEYS)}.",
+    help=f"Group the calls by this property. May be given several times. Names: {', '.join(KEYS)}.",
 )
 @_rollout_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all figures.")
 def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_json: bool) -> None:
     """Count the calls in all FILES, their tokens, their seconds and the calls that failed.
 
-    Of a fleet's store (its directory), rollouts without a result are left out.
+    A FILE may also be the directory of a fleet's store, of which rollouts without a result are left out.
 
     \b
     triocept stats traces.jsonl
@@ -156,13 +158,13 @@ def _left_out(attempts: int) -> str:
 @dataclass
 class _Looked:
     status: int = 0
-    """Exit status: the worst of all files."""
+    """Exit status: the highest of all files."""
     attempts: int = 0
-    """Number of rollouts that were left out of stores."""
+    """Number of rollouts in stores that were left out because their attempts ended without a result."""
 
 
 def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace], object]) -> _Looked:
-    """Pass each rollout of each file to `take`. Unreadable parts are reported, and the others are still taken."""
+    """Call `take` with each rollout of each file. Unreadable parts are reported, and all other parts are still read."""
     looked = _Looked()
     without = 0
     for file in files:
@@ -175,7 +177,7 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
             if len(files) == 1:
                 raise
             if without == len(files):  # in no file at all
-                raise NoSuchRollout(f"no file holds a rollout {rollout}") from exc
+                raise NoSuchRollout(f"none of the files contains a rollout {rollout}") from exc
         except (TrioceptError, OSError) as exc:
             if isinstance(exc, OSError) and exc.filename is None:  # from standard output
                 raise
@@ -187,12 +189,12 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
 
 
 def _status(file: File) -> int:
-    """Return the status for a file that was read: 1 if a line of it was unreadable, or a store's file is missing."""
+    """Return the exit status after reading a file: 1 if a line is unreadable or a store's file is missing, else 0."""
     return 1 if file.damages or file.missing else 0
 
 
 def _status_of(error: OSError | TrioceptError) -> int:
-    """Return the status for a file that was not read to its end, or that lacks the requested item."""
+    """Return the exit status for a file that could not be read to its end, or that lacks the requested item."""
     unread = isinstance(error, NotAFile | StoreError) or (
         isinstance(error, OSError) and error.filename is not None
     )
@@ -200,7 +202,7 @@ def _status_of(error: OSError | TrioceptError) -> int:
 
 
 def _look(work: Callable[[Page], int]) -> NoReturn:
-    """Do the work and end the program: with 0, or with another status if there was an error."""
+    """Call `work`, then end the program with the exit status that it returns, or with another one after an error."""
     for name in ("SIGPIPE", "SIGINT"):
         if name in signal.Signals.__members__ and signal.getsignal(signal.Signals[name]) is not None:
             signal.signal(signal.Signals[name], signal.SIG_DFL)

@@ -24,7 +24,7 @@ else:
 
 
 def did_you_mean(text: str, names: Iterable[str]) -> str:
-    """Return the end of an error about a mistyped name: the most similar names; empty if no name is similar."""
+    """Return a hint for an error about a mistyped name: the most similar names; empty if no name is similar."""
     by_form = {name.replace("_", "-"): name for name in names}
     form = text.lower().replace("_", "-")
     near = [form] if form in by_form else get_close_matches(form, by_form, n=2)
@@ -41,7 +41,7 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command whose help lists its options in groups, in the order of their first options."""
+    """A command whose help lists its options in groups, ordered by the first option of each group."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -54,7 +54,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of commands; its error for an unknown command names a similar one."""
+    """A group of commands; the error for an unknown command names a similar command."""
 
     command_class = Command
 
@@ -71,7 +71,7 @@ class Group(click.Group):
 
 
 class Choice(_TextChoice):
-    """One of some names; the error for another name suggests a similar one. Underscores count as hyphens."""
+    """A name from a list; the error for an unknown name suggests a similar name. Underscores count as hyphens."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__([name.replace("_", "-") for name in names])
@@ -122,7 +122,7 @@ def base_url(text: str) -> str:
     for path in ("/chat/completions", "/completions", "/responses", "/messages"):
         if base.endswith(path):
             raise click.BadParameter(
-                f"{base} is the URL of a call; its base URL is {base.removesuffix(path)}"
+                f"{base} is the URL of a single call; give the base URL, {base.removesuffix(path)}"
             )
     return text
 
@@ -149,7 +149,7 @@ def variables_of(context: click.Context, option: click.Parameter, given: tuple[s
 
 
 def _record(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    """Raise if the file is not a trace file: other files are not appended to."""
+    """Return the path; raise if the file exists and is not a trace file, because turns would be appended to it."""
     start = b'{"type":"'  # of every line of a trace
     if path is not None and path.is_file():
         with path.open("rb") as file:
@@ -168,8 +168,9 @@ def existing_file(name: str, group: str, text: str, **settings: Any) -> Callable
 script_option = existing_file(
     "--script",
     "Model",
-    "Answer from this script: a Python file that defines 'replies', a list in YAML or JSON, or aimock's fixtures. "
-    "Each rollout starts it anew. Default, without another model: one fixed greeting answers every call.",
+    "Answer from this script: a Python file that defines the variable 'replies', a YAML or JSON file that contains a "
+    "list of replies, or a file of aimock's fixtures. Each rollout starts the script from its beginning. Default, if "
+    "no option names a model: one fixed greeting answers every call.",
 )
 
 files_argument: Callable[[F], F] = click.argument(
@@ -182,15 +183,17 @@ record_option = _in_record(
     callback=_record,
     type=NewFile(),
     metavar="FILE",
-    help="Append every turn to this file, one JSON line each, before the agent receives the end of its answer.",
+    help="Append every turn to this file, as one line of JSON. The turn is in the file before the agent receives the "
+    "end of the turn's answer.",
 )
 redact_option = _in_record(
     "--redact-known-keys",
     "redact",
     is_flag=True,
     callback=lambda _context, _option, known_keys: Redaction(known_keys=True) if known_keys else None,
-    help="Record [redacted] in place of private keys, and of text that looks like a key of GitHub, AWS, OpenAI, "
-    "Anthropic, Google, Slack and others. Without it, only keys that triocept itself uses are redacted.",
+    help="Record [redacted] in place of private keys, and in place of text that looks like a key of GitHub, AWS, "
+    "OpenAI, Anthropic, Google, Slack and others. Without this option, only keys that triocept itself uses are "
+    "redacted.",
 )
 
 _in_endpoint = partial(click.option, cls=Option, group="Endpoint")

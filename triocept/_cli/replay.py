@@ -22,7 +22,7 @@ from .words import flaw
 
 @dataclass(frozen=True)
 class ReplayFile:
-    """A recorded run, as the options describe it."""
+    """The recorded run that the options describe."""
 
     path: Path
     rollout: str | None = None
@@ -30,7 +30,7 @@ class ReplayFile:
     then: Model | None = None
     match: Match = "strict"
     once: bool = False
-    """True for a run that was recorded once, without a handler behind it."""
+    """True for a file of `--record-once`, which is replayed without a handler for calls that it does not contain."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -50,7 +50,8 @@ class ReplayFile:
         """Open a handler that answers as the recorded run did.
 
         Raises:
-            click.ClickException: the file has no such rollout, or several; or the rollout has no such turn.
+            click.ClickException: the file does not contain the rollout, or contains several; or the rollout does not
+                contain the turn of `--until`.
             OSError, DialectError: the file cannot be read.
         """
         async with AsyncExitStack() as stack:
@@ -92,31 +93,33 @@ replay_options: Callable[[F], F] = add_options(
     existing_file(
         "--replay",
         "Recorded run",
-        "Answer as this recorded run did. With a model: that answers calls without a recorded turn.",
+        "Answer each call as this recorded run did. A model (--script, --handler or --upstream) answers the calls that "
+        "have no recorded turn.",
     ),
     _in_replay(
         "--rollout",
         metavar="ID",
-        help="Id or run of the rollout to replay, if the file holds several.",
+        help="Rollout to replay if the file contains several: its id or its run.",
     ),
     _in_replay(
         "--until",
         metavar="TURN",
-        help="First turn that the model answers: its number in the main conversation, its id, or "
-        "CONVERSATION:NUMBER with a name of `triocept show`, as in 'sub-agent 1:0'.",
+        help="First turn that the model answers instead of the recorded run. TURN is the turn's number in the main "
+        "conversation, its id, or CONVERSATION:NUMBER, for example 'sub-agent 1:0'; `triocept show` prints the names "
+        "of conversations.",
     ),
     _in_replay(
         "--match",
         type=Choice(get_args(Match)),
         metavar="NAME",
-        help="Answer a call without a recorded turn by an error (strict, the default), or by the recorded turn with "
-        "the most similar beginning (nearest).",
+        help="Answer to a call without a recorded turn: an error (strict, the default), or the answer of the recorded "
+        "turn whose request begins most similarly (nearest).",
     ),
     _in_replay(
         "--record-once",
         type=NewFile(),
         metavar="FILE",
-        help="Replay this file if it exists; else record the run in it.",
+        help="Replay this file if it exists; otherwise record the run in this file.",
     ),
 )
 
@@ -124,7 +127,8 @@ replay_options: Callable[[F], F] = add_options(
 def replay_of(options: dict[str, Any]) -> ReplayFile | None:
     """Return the recorded run that the options describe, and remove these options.
 
-    A file that `--record-once` names and that does not exist is left as `keep_as`; `record` is then a file beside it.
+    If the file of `--record-once` does not exist, store its path as the option `keep_as`. The option `record` is then
+    a temporary file in the same directory.
     """
     replay, once, until, rollout, match = (
         options.pop(name) for name in ("replay", "record_once", "until", "rollout", "match")
