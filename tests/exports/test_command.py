@@ -240,7 +240,8 @@ def test_a_dash_is_standard_output(tmp_path: Path, file: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
     done = export("--to", "atif", file, "-o", "-", cwd=tmp_path)
     assert (
-        done.stderr == "Error: atif writes a directory, which standard output cannot hold: name one with -o\n"
+        done.stderr
+        == "Error: atif writes a directory, so it cannot use standard output: name a directory with -o\n"
     )
 
 

@@ -115,8 +115,7 @@ def agent_options(what: str) -> Callable[[F], F]:
             callback=variables_of,
             metavar="NAME[=VALUE]",
             help="Pass this variable to the agent. Without =VALUE, the agent gets the value from your environment. "
-            "Without this option, triocept passes no keys and no endpoints of model providers. May be given several "
-            "times.",
+            "Otherwise, triocept passes no keys and no endpoints of model providers. May be given several times.",
         ),
     )
 

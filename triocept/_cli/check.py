@@ -18,10 +18,10 @@ from .files import UNREAD
 from .words import a_directory, counted
 
 WHOLE, GAPS = 0, 1
-"""Exit statuses, in addition to `UNREAD`."""
+"""Exit statuses if all files are complete, and if there is a gap. `UNREAD` is the third status."""
 
 _SHOWN = 10
-"""Maximum gaps to list of an unreadable file: it may have as many as lines."""
+"""Maximum gaps to list for a file without a readable line: each of its lines is a gap."""
 
 
 def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
@@ -52,7 +52,7 @@ def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
 
 
 def lines_of(report: Report | StoreReport) -> Iterator[str]:
-    """Yield the lines that describe the findings: each gap, then the verdict."""
+    """Yield the lines that describe the findings: a line for each gap, then a line with the result."""
     if (
         isinstance(report, Report)
         and not report.lines

@@ -1,4 +1,4 @@
-"""`triocept demo`: a small agent in a process of its own, and a scripted model."""
+"""`triocept demo`: a small agent in a separate process, and a scripted model that answers the agent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AGENT = Path(__file__).with_name("demo_agent.py")
 
 
 def replies() -> list[Reply]:
-    """Return the model's replies: two tool calls, one after the other, then a text with the results."""
+    """Return the model's three replies: a tool call, another tool call, and a text with the results of both."""
 
     def conclude(request: Request) -> str:
         return f"Done. The file says: {request.tool_results[-1].text.strip()}"

@@ -1,6 +1,6 @@
-"""A small agent, for `triocept demo`: a tool loop over plain HTTP, with the standard library alone.
+"""A small agent for `triocept demo`: a tool loop over plain HTTP that uses only the standard library.
 
-It does not depend on triocept: it calls the model at OPENAI_BASE_URL with OPENAI_API_KEY, as any agent does.
+The agent does not depend on triocept. It calls the model at OPENAI_BASE_URL with OPENAI_API_KEY, as any agent does.
 """
 
 from __future__ import annotations

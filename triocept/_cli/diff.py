@@ -16,7 +16,7 @@ from .page import Page, Piece
 from .words import counted, decision_words, draft_words
 
 _AROUND = 20
-"""Characters to show before an edit, or before the first difference of two texts."""
+"""Number of unchanged characters to show before an edit, or before the first difference of two texts."""
 _DEEPEST = 4
 """Maximum depth of nested objects that are compared field by field."""
 _MARKS = {"added": ("+", "green"), "dropped": ("-", "red"), "edited": ("~", "yellow")}
@@ -90,7 +90,7 @@ def _changed(each: MessageDiff) -> Iterator[Piece]:
 
 
 def _fields(name: str, old: Json, new: Json, depth: int = 0) -> Iterator[tuple[str, Json, Json]]:
-    """Yield the differences of a setting: of two objects, the differing fields."""
+    """Yield a setting with its old and new value. If both values are objects, yield each field that differs instead."""
     inner: list[tuple[str, Json, Json]] = []
     if isinstance(old, dict) and isinstance(new, dict) and depth < _DEEPEST:
         for key in dict.fromkeys([*old, *new]):

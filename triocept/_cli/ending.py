@@ -2,15 +2,17 @@
 
 Rules:
 
-1. The first signal cancels. The agent ends first, while its calls are still answered; then the trace is sealed and the
-   endpoint closed.
-2. A second signal works as a second Ctrl-C in any triocept program: the agent gets SIGKILL, and nothing waits any more.
-   (A fleet's agents belong to its workers, which still have their grace period.) A third signal has its default effect,
-   and the watcher ends the agent; this works even where something blocks the event loop.
-3. A signal that was ignored at the start stays ignored: `nohup`, and SIGINT in the background job of a script.
-4. The program then ends by this signal. So a shell reports 128 and its number, a loop in a shell ends at Ctrl-C,
-   and a service manager records an orderly end.
-5. A triocept error is a line or two; an error of the user's script shows the script's frames, and no inner frames.
+1. The first signal cancels the command. The agent is ended first, while its calls are still answered; then the trace is
+   sealed and the endpoint closed.
+2. A second signal has the effect of a second Ctrl-C in any triocept program: the agent gets SIGKILL, and the command
+   waits for nothing. (The agents of a fleet belong to its workers, which still have their grace period.) A third signal
+   has its default effect, even if a function blocks the event loop, and the watcher ends the agent.
+3. A signal that was ignored when the command started stays ignored: under `nohup`, and SIGINT in a background job of a
+   shell script.
+4. After the cleanup, the first signal ends the program. A shell therefore reports 128 plus the signal's number, a loop
+   in a shell ends at Ctrl-C, and a service manager records an orderly end.
+5. A triocept error is printed in a line or two. An error in the user's script is printed with the script's frames, and
+   without triocept's frames.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from ..errors import TrioceptError
 from ..handlers.script import NotAReply, ShadowedRule
 
 MOMENT = 1.0
-"""Seconds after a signal until a notice is printed."""
+"""Seconds after the first signal until the notice is printed that the command is ending."""
 _SIGNALS = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
@@ -43,9 +45,10 @@ _SIGNALS = tuple(
 def end_with(
     work: Callable[[], Awaitable[int]], *, script: Path | None = None, notice: str | None = None
 ) -> NoReturn:
-    """Run `work`, then end the program: with its status, with 1 after an error, or by a signal.
+    """Run `work`, then end the program: with the status that `work` returns, with 1 after an error, or by a signal.
 
-    Errors of `script` are shown with their place; `notice` is printed if the end takes a moment after a signal.
+    Errors in the file `script` are printed with their place. `notice` is printed if the program has not ended `MOMENT`
+    seconds after a signal.
     """
     received: list[signal.Signals] = []
     signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -137,7 +140,7 @@ async def _receive(
 
 
 def _default_for_third(signals: list[signal.Signals]) -> None:
-    """Give the third signal its default effect without the event loop, which a script's function may block."""
+    """Install handlers that give the third signal its default effect, even if a script blocks the event loop."""
     came = 0
     receivers = {number: signal.getsignal(number) for number in signals}
 
@@ -156,7 +159,7 @@ def _default_for_third(signals: list[signal.Signals]) -> None:
 
 
 def describe_error(error: BaseException, script: Path | None = None) -> str:
-    """Describe an error for a person: triocept's in words, a script's with its place, any other with its type."""
+    """Describe an error: triocept's errors in words, errors in the script with their place, others with their type."""
     if isinstance(error, click.ClickException):
         return f"Error: {error.format_message()}"
     if script is not None and isinstance(error, NotAReply | ShadowedRule):
@@ -186,18 +189,18 @@ _AS_OPTIONS = (
     (r"an upstream's base_url", "a base URL"),
     (r"pass a key as api_key", "put the key into a variable, and name the variable with --api-key-env"),
 )
-"""Advice of errors that names arguments of Python, and the same advice with options of the command line."""
+"""Patterns of error texts that name arguments of Python, with replacements that name command-line options."""
 
 
 def in_options(text: str) -> str:
-    """Return an error's text with options of the command line in place of arguments of Python."""
+    """Return the text of an error with names of command-line options in place of arguments of Python."""
     for pattern, words in _AS_OPTIONS:
         text = re.sub(pattern, words, text)
     return text
 
 
 def _shorten(report: traceback.TracebackException, script: Path) -> None:
-    """Keep only the script's frames, the frames of its callees, and the causes that were raised in it."""
+    """Keep only the script's frames, the frames of functions that it called, and causes that were raised in it."""
     names = [frame.filename for frame in report.stack]
     first = names.index(str(script)) if str(script) in names else len(names)
     report.stack = traceback.StackSummary.from_list(report.stack[first:])

@@ -1,4 +1,4 @@
-"""`triocept export`: files of traces, in another format."""
+"""`triocept export`: writes the traces of files in another format."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class Export:
     to: str
     out: Path
     rollouts: tuple[str, ...] = ()
-    """Ids of the rollouts; empty means all rollouts in the file."""
+    """Ids of the rollouts to export; empty means all rollouts in the files."""
     replace: bool = False
     reward: str | None = None
-    """Name of the score that is the reward."""
+    """Name of the score that becomes the reward; only for the format verifiers."""
     _damages: list[DialectError] = field(default_factory=list)
     _seen: dict[str, int] = field(default_factory=dict)
-    """The number of turns of each chosen rollout."""
+    """Number of turns of each exported rollout."""
     _missing: list[str] = field(default_factory=list)
-    """Reports on stores whose trace files are missing."""
+    """A report for each store that lacks trace files."""
     _others: set[str] = field(default_factory=set)
 
     def run(self) -> int:
@@ -88,10 +88,10 @@ class Export:
             raise WrongPath(f"{exc.filename} exists already: {hint}") from exc
 
     def _print(self) -> Losses:
-        """Write to standard output, only once the export is complete. If the reader has gone, end silently."""
+        """Write to standard output, but only when the export is complete. If the reader has gone, end silently."""
         if FORMATS[self.to].write is None:
             raise WrongPath(
-                f"{self.to} writes a directory, which standard output cannot hold: name one with -o"
+                f"{self.to} writes a directory, so it cannot use standard output: name a directory with -o"
             )
         with ExitStack() as stack:
             with TemporaryDirectory(prefix="triocept-") as folder:
@@ -104,9 +104,9 @@ class Export:
         return losses
 
     def _chosen(self) -> Iterator[Trace]:
-        """Yield the requested traces; click.ClickException: a requested rollout does not exist.
+        """Yield the requested traces.
 
-        Raise DialectError if none of the files is a trace file.
+        Raise click.ClickException if a requested rollout does not exist, and DialectError if no file is a trace file.
         """
         for trace in (each for file in self.files for each in self._traces_of(file)):
             if self.rollouts and trace.rollout not in self.rollouts:
@@ -136,6 +136,6 @@ class Export:
 
 
 def _some(names: list[str], what: str) -> list[str]:
-    """Return the first names, and the number of the others."""
+    """Return at most `MOST` names; if there are more, the last item is their number."""
     more = len(names) - MOST
     return [*names[:MOST], *([f"and {more} {what}"] if more > 0 else [])]

@@ -1,7 +1,6 @@
-"""The rollouts of a file, one after the other, and the file's errors, in words and with the line.
+"""The rollouts of a file, one after the other, and the errors in the file, described in words with their line.
 
-All readable lines are read. Unreadable lines are reported on standard error; after many of them the file is not a trace
-file, and the others are only counted.
+All readable lines are read. The first `_SHOWN` unreadable lines are reported on standard error, the others are counted.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from ..fleets.store.reading import named_runs, trace_files
 from .words import a_directory, counted
 
 UNREAD = 2
-"""Exit status if a named file cannot be read or does not exist, as for a wrong command line."""
+"""Exit status if a named file cannot be read or does not exist. A wrong command line has the same status."""
 
 _SHOWN = 10
-"""Maximum unreadable lines, and rollouts to choose from, to list."""
+"""Maximum unreadable lines to report, and maximum rollouts to list in an error."""
 
 
 class NotThere(TrioceptError):
-    """A file does not hold the requested item."""
+    """A file does not contain the requested rollout or turn."""
 
 
 class NotAFile(NotThere):
@@ -34,13 +33,13 @@ class NotAFile(NotThere):
 
 
 class NoSuchRollout(NotThere):
-    """A file holds other rollouts, and not the requested one."""
+    """A file contains rollouts, but not the requested rollout."""
 
 
 class File:
-    """A file of `JSONLRecorder`; or a fleet's store, of which only the rollouts of results are taken.
+    """A file of `JSONLRecorder`, or a fleet's store, from which only the rollouts of results are read.
 
-    `rollout` is the id or run of the requested rollouts; None means all.
+    `rollout` is the id or the run of the requested rollouts; None means all rollouts.
     """
 
     def __init__(self, path: Path, rollout: str | None = None) -> None:
@@ -49,9 +48,9 @@ class File:
         self.damages = 0
         """Number of unreadable lines so far."""
         self.attempts = 0
-        """Number of rollouts of a store that were left out: their attempts ended without a result."""
+        """Number of rollouts in a store that were left out because their attempts ended without a result."""
         self.missing = 0
-        """Number of a store's results of which a trace file is missing."""
+        """Number of results in a store that lack a trace file."""
 
     def __iter__(self) -> Iterator[Trace]:
         def on_damage(damage: DialectError) -> None:
@@ -94,7 +93,7 @@ class File:
             raise NotThere(f"{self._path} holds no rollout: {why}")
 
     def one(self) -> Trace:
-        """Return the only rollout. NotThere: there are several, or there is no rollout."""
+        """Return the only rollout. Raise NotThere if there are several rollouts, or none."""
         found: Trace | None = None
         more: list[str] = []
         for trace in self:
@@ -111,12 +110,12 @@ class File:
         return found
 
     def turn(self, which: str) -> tuple[Trace, Turn]:
-        """Return the turn of this number or id, of the only rollout. NotThere: the file does not exist."""
+        """Return the only rollout, and its turn with this number or id. Raise NotThere if there is no such turn."""
         trace = self.one()
         return trace, self.turn_of(trace, which)
 
     def turn_of(self, trace: Trace, which: str) -> Turn:
-        """Return the turn of this number or id. NotThere: the file does not exist."""
+        """Return the turn with this number or id. Raise NotThere if the rollout has no such turn."""
         found = next((turn for turn in trace if which in (str(turn.number), turn.id)), None)
         if found is None:
             runs: list[list[int]] = []
@@ -130,7 +129,7 @@ class File:
         return found
 
     def _name(self, trace: Trace) -> str:
-        """Return the rollout's distinguishing name: its id, or its run if a rollout id was requested."""
+        """Return a name that distinguishes the rollout: its id, or its run if several runs have the requested id."""
         return trace.run if self._rollout == trace.rollout and trace.run else trace.rollout
 
 
@@ -141,10 +140,10 @@ def traces_of(
     leave_out: Callable[[Trace], bool] = lambda trace: True,
     wanted: Collection[str] = (),
 ) -> Iterator[Trace]:
-    """Yield the rollouts of a file. Of a fleet's store: the rollouts of results, and others that `leave_out` keeps.
+    """Yield the rollouts of a file. Of a fleet's store, yield rollouts with a result, and others not left out.
 
-    If a trace file of a store's results is missing, `on_missing` is called first: with the number of these results, and
-    that of all results. With `wanted`, only the results with these rollouts count.
+    If results of a store lack a trace file, `on_missing` is called first, with the number of these results and the
+    number of all results. If `wanted` is not empty, only results that have one of these rollouts are counted.
     """
     if not is_store(path):
         yield from iter_traces(path, on_damage=on_damage)

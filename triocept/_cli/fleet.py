@@ -1,9 +1,9 @@
-"""Many rollouts, from a file of prompts into a store: `triocept fleet`.
+"""`triocept fleet`: runs a rollout for each prompt of a file, and writes the results into a store.
 
 Rules:
 
-1. Errors are reported before any agent starts: in the tasks, the agent, the handler, the store, the engine.
-2. However it ends, the store holds the finished work, and the command to resume is printed.
+1. Errors in the tasks, the agent, the handler, the store or the engine are reported before any agent starts.
+2. However the command ends, the store contains the finished work, and the command that resumes the run is printed.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
 
 REASON_LENGTH = 500
-"""Maximum characters of a failure."""
+"""Maximum characters of the error text of a failure to print."""
 NAME_LENGTH = 256
-"""Maximum characters of a word that may be a file's name."""
+"""Maximum characters of a command's word that may be the name of a file."""
 TO_ANSWER = 10.0
-"""Maximum seconds until an upstream's first answer."""
+"""Maximum seconds until an upstream answers the check at the start."""
 
 
 @dataclass(frozen=True)
 class FleetRun:
     tasks: dict[str, dict[str, Any]]
-    """Tasks by file and line."""
+    """Tasks by the file and the line that contain them."""
     plan: Plan
     engine: Engine
     store: Path
@@ -49,12 +49,12 @@ class FleetRun:
     rollout_retries: int
     timeout: float | None
     most_failures: float | None
-    """Maximum failed or lost rollouts; below 1: a share of all; None means no limit. When exceeded: the run ends."""
+    """Number of failed or lost rollouts that ends the run. A number below 1 is a share of all; None means no limit."""
     retry_errors: bool
     quiet: bool
 
     async def run(self) -> int:
-        """Run the fleet and return the exit status: 0 if all tasks are done, 1 if some failed or no call was made.
+        """Run the fleet and return the exit status: 0 if all tasks are done, 1 if one failed or no agent made a call.
 
         Raises:
             Exception: the script is invalid.
@@ -93,7 +93,7 @@ class FleetRun:
         return 1 if stored.failed or lost or stored.without_calls else 0
 
     async def _map(self, store: Store) -> int:
-        """Run the remaining tasks; return the number of lost rollouts, which the store does not have."""
+        """Run the remaining tasks; return the number of lost rollouts, which are not in the store."""
         lost = failed = 0
         most = inf if self.most_failures is None else self.most_failures
         if most < 1:
@@ -125,7 +125,7 @@ class FleetRun:
         return lost
 
     def _relative_files(self) -> list[str]:
-        """Return the words of the agent's command that name files here, and none in its workspace."""
+        """Return words of the agent's command that name files in the current directory, but not in the workspace."""
         workspace = self.plan.workspace
         return [
             word
@@ -147,14 +147,14 @@ class FleetRun:
 
 @dataclass(frozen=True)
 class Stored:
-    """The rollouts of a run's tasks in its store."""
+    """Counts of the rollouts in a store that belong to the tasks of the run."""
 
     done: int
     failed: int
     last_failure: str
-    """Task and error of the last failure. Empty if no task has failed."""
+    """Task and error of the last failure; empty if no task has failed."""
     without_calls: bool
-    """True if rollouts are done, and none of them has a model call, although no limit ended it."""
+    """True if there are done rollouts, and each of them made no model call and was not ended by a limit."""
 
     @classmethod
     def of(cls, store: Store, tasks: Iterable[dict[str, Any]]) -> Stored:
@@ -175,7 +175,7 @@ class Stored:
 
 
 async def check_reachable(url: str) -> None:
-    """Raise click.UsageError if no HTTP server answers there, with any status."""
+    """Raise click.UsageError if no HTTP server answers at the URL. Any status is an answer."""
     import httpx2  # imported here: commands that read files need no HTTP client
 
     address = parse_address(url)

@@ -1,6 +1,6 @@
-"""The input of `triocept fleet`, checked before anything starts.
+"""The input of `triocept fleet`, which is checked before anything starts.
 
-It is the file of tasks, a JSON object in each line, and the engine that runs the workers, as `--engine` names it.
+The input is the file of tasks, with a JSON object in each line, and the engine of `--engine`, which runs the workers.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..fleets.store.keys import key_of
 from .options import did_you_mean
 
 MOST_ERRORS = 10
-"""Maximum bad lines to list."""
+"""Maximum invalid lines to list."""
 MOST_SHOWN = 60
-"""Maximum characters of a wrong value to print."""
+"""Maximum characters of an invalid value to print."""
 ENGINES = "in-process[:SLOTS] | processes[:N] | ray[:ADDRESS]"
 _KINDS = ("in-process", "processes", "ray")
 SLOTS = 32
@@ -32,19 +32,19 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     prompt: str
     """Prompt of the agent."""
     id: str | int | None = None
-    """Key that distinguishes the task, also when the run is resumed. If None, its complete content identifies it."""
+    """Key that identifies the task, also when the run is resumed. If None, the task's whole content is its key."""
     metadata: dict[str, Json] = {}
-    """Metadata of its traces."""
+    """Metadata of the task's traces."""
 
 
 def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the tasks in a file, by file and line, as JSON objects without unset fields. Blank lines are skipped.
+    """Return the tasks of a file as JSON objects without unset fields, by `FILE:LINE`. Blank lines are skipped.
 
-    Raise click.UsageError with the line numbers if a line is not a task, or two tasks are equal.
+    Raise click.UsageError with the numbers of the lines if a line is not a task, or if two tasks are equal.
     """
     tasks: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}
-    """Line of each key."""
+    """Number of the line that contains the task with each key."""
     errors: list[str] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -86,7 +86,7 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
 
 
 def _in_words(error: str, text: bytes) -> str:
-    """Return an error of msgspec without the names of its types."""
+    """Return the text of an error of msgspec, with plain words instead of msgspec's names of types."""
     if error == "Input data was truncated":
         return "the JSON object is not closed"
     if "unknown field" in error:
@@ -108,7 +108,7 @@ _TYPES = {"str": "a text", "int": "a whole number", "object": "a JSON object"}
 def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
     """Return the engine that `--engine`, `--workers` and `--slots-per-worker` describe.
 
-    Raise click.UsageError if they are invalid, or contradict each other, or Ray is not installed.
+    Raise click.UsageError if an option is invalid, if two options contradict each other, or if Ray is not installed.
     """
     kind, _, rest = text.partition(":")
     if kind != "ray" and rest and not (rest.isdecimal() and int(rest)):

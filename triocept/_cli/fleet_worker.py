@@ -1,4 +1,4 @@
-"""The work of `triocept fleet` in a worker: the model, opened once, and a rollout for each task."""
+"""The part of `triocept fleet` that runs in each worker: an endpoint, the model, and a rollout for each task."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from .run import say_hello
 from .script import Answers, Model
 
 OUTPUT_LENGTH = 20_000
-"""Characters of an agent's output to keep: its end, which usually reports the outcome."""
+"""Characters to keep from the end of an agent's output, which usually reports the outcome."""
 
 
 def _ignore(warning: str) -> None:
-    """Ignore a warning that was printed before any worker began."""
+    """Ignore a warning, because the command has printed it before the first worker started."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings that all tasks share. They are sent to the workers."""
+    """Settings that all tasks share, and that are sent to the workers."""
 
     handler: Model | None
-    """The model; None means each call gets one fixed greeting."""
+    """The model; None means that one fixed greeting answers every call."""
     agent: AgentPlan
     limits: Limits
     """Limits of each rollout."""
     policy: Policy | None
-    """Decides on tool calls; if None, all are approved."""
+    """Policy that decides on tool calls; if None, all calls are approved."""
     workspace: Path | None
-    """Directory of which each agent gets a copy to work in; None means an empty directory."""
+    """Directory that is copied for each agent to work in; None means an empty directory."""
     redact: Redaction | None = None
 
 
@@ -50,7 +50,7 @@ class Bench:
     plan: Plan
     endpoint: Endpoint
     model: Model
-    """Opened for each rollout, which begins a script anew. Warnings about the script are printed already."""
+    """Model that is opened again for each rollout, so that a script starts from its beginning."""
 
 
 @asynccontextmanager
@@ -63,9 +63,9 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
 
 
 async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[str, Any]:
-    """Run an agent with a prompt.
+    """Run an agent with the prompt of a task, and return the result that the store keeps in addition to the traces.
 
-    Raise AgentFailed if it ended with a status other than 0, and no limit had ended its run before.
+    Raise AgentFailed if the agent ended with a status other than 0, unless a limit had ended the run before.
     """
     plan = bench.plan
     folder = Path(tempfile.mkdtemp(prefix="triocept-"))

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A function or class that can be called without arguments is called once for each rollout, and returns the handler,
-   or a context that yields the handler. Any other object is itself the handler.
+1. A function or class that can be called without arguments is called once for each rollout. It returns the handler, or
+   a context that yields the handler. Any other object is itself the handler.
 2. The file is run once in a process. It can import modules from its directory, as if Python had started the file.
 """
 

@@ -1,7 +1,7 @@
-"""The output of a run in progress: a line for each exchange, on standard error.
+"""The output of a run in progress: a line on standard error for each exchange.
 
-The lines appear between the agent's own output. Further lines below an exchange give the reason of an error, or name a
-tool that the agent does not have. However the run ends, its last line reports what was recorded.
+The lines appear between the lines of the agent's own output. A further line below an exchange gives the reason of an
+error, or names a tool that the agent does not offer. However the run ends, the last line reports what was recorded.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from ..handlers import ScriptedModel
 from .words import STYLES, counted, cut, reason
 
 FILE_WIDTH = 200
-"""Columns, if there is no terminal with a known width."""
+"""Columns of a line if standard error is not a terminal."""
 RESULT_LENGTH = 60
 """Maximum characters of a tool's result."""
 MOST_UNUSED = 5
-"""Maximum unused replies to list."""
+"""Maximum unused replies of a script to list."""
 MOST_TOOLS = 10
-"""Maximum tools to name."""
+"""Maximum number of the agent's tools to name in a warning."""
 
 
 class Live:
-    """A recorder that prints. This recorder comes after the writing one, so it gets turns that are recorded already.
+    """A recorder that prints turns. It comes after the recorder that writes the file, so printed turns are recorded.
 
-    `quiet`: print nothing. `record`: the file in which the turns are recorded. `turns`: True for a line for each turn.
+    `quiet`: True to print nothing. `record`: the file of the recorded turns. `turns`: True to print each turn.
     """
 
     def __init__(self, *, quiet: bool = False, record: Path | None = None, turns: bool = True) -> None:
         self.file = record
-        """The file of the recorded turns, printed at the end."""
+        """The file of the recorded turns, which the last line names."""
         self._begun = False
         self._turns = turns
         self._outcomes: Counter[str] = Counter()
@@ -79,7 +79,7 @@ class Live:
         self._print("▸", "cyan", what)
 
     def opened(self, rollout: Rollout) -> None:
-        """Note that there will be a summary at the end."""
+        """Remember that a run has begun, so that `close` prints a summary."""
         self._begun = True
         state = core_of_rollout(rollout)
         state.on_unknown_tools, state.logs_unused_replies = None, False  # they are printed here
@@ -133,7 +133,7 @@ class Live:
         pass
 
     def ended(self, result: AgentResult, why: str | None) -> None:
-        """Note that the agent has ended, with any result; `why`: the reason why triocept ended it, if it did."""
+        """Print that the agent has ended. `why` is the reason if triocept ended the agent; otherwise None."""
         what = f"agent ended with {result.returncode} after {result.duration:.1f} s"
         if why is not None and result.returncode < 0:
             name = signal.Signals(-result.returncode).name
@@ -143,7 +143,7 @@ class Live:
         self._print("▸", "green" if result.returncode == 0 else "red", what)
 
     def end(self, rollout: Rollout, handler: object, agent: str | None) -> None:
-        """Print the remaining notes on a run without errors."""
+        """Print, after a run without errors, that the agent made no call, or that replies of the script are unused."""
         if not len(rollout.trace) and rollout.trace.stopped is None:
             self.say(_without_calls(rollout, agent))
         if isinstance(handler, ScriptedModel) and (left := handler.remaining):
@@ -152,7 +152,7 @@ class Live:
                 self._print("    └", "yellow", what)
 
     def close(self) -> None:
-        """Print what was recorded, also after an error or a signal. Print nothing if no run began."""
+        """Print how many turns were recorded, also after an error or a signal. Print nothing if no run began."""
         if not self._begun:
             return
         total = sum(self._outcomes.values())
@@ -162,7 +162,7 @@ class Live:
         self._print("▸", "cyan", what if self.file is None else f"{what} recorded in {self.file}")
 
     def _print_cut(self, line: RichText, *said: str) -> None:
-        """Print a line with texts after it; if it is too long, print each text on its own line, cut at the edge."""
+        """Print a line and texts after it. If that is too long, print each text on its own line, cut at the edge."""
         whole = RichText("  ").join([line, RichText(" ".join(said))]) if said else line
         fits = whole.cell_len <= self._console.width
         for each in [whole] if fits else [line, *(f"      {text}" for text in said)]:
@@ -173,7 +173,7 @@ class Live:
 
 
 def _why(error: TurnError, turn: Turn) -> str:
-    """Return the reason of an error; of a long one that the command prints in full at its end, the first sentence."""
+    """Return the reason of an error; if the command prints a long error at its end, return only its first sentence."""
     first, _, more = error.message.strip().partition("\n")
     is_cut = turn.outcome == "failed" and more
     if is_cut:
@@ -182,7 +182,7 @@ def _why(error: TurnError, turn: Turn) -> str:
 
 
 def _missing_tools(turn: Turn) -> str:
-    """Return a warning on calls of tools that the request does not offer: most agents ignore them, and end well."""
+    """Return a warning if the answer calls tools that the request does not offer; most agents ignore such calls."""
     if turn.response is None:
         return ""
     there = offered_names(turn.request)
@@ -197,7 +197,7 @@ def _missing_tools(turn: Turn) -> str:
 
 
 def _without_calls(rollout: Rollout, agent: str | None) -> str:
-    """Return advice on an agent whose rollout has no call."""
+    """Return advice for a rollout in which the agent made no model call."""
     refused = refusals(rollout)
     if count := refused.count:
         many = "1 request was refused" if count == 1 else f"{count:,} requests were refused"

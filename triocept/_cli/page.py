@@ -1,10 +1,11 @@
-"""Standard output as a page for a person: the content of a file.
+"""Standard output as a page on which a person reads the content of a file.
 
 Rules:
 
-1. On a terminal a line ends at the edge, with `…`, and has colours. In a pipe it is complete and plain, so that `grep`
-   finds everything. `COLUMNS` cuts in a pipe, too; `NO_COLOR` and `FORCE_COLOR` have their usual meaning.
-2. Text of an agent or a model cannot control the terminal (see `screen`).
+1. On a terminal, lines have colours and are cut at the edge, with `…`. In a pipe, lines are complete and plain, so that
+   `grep` finds everything. If `COLUMNS` is set, lines are also cut in a pipe. `NO_COLOR` and `FORCE_COLOR` have their
+   usual meaning.
+2. Text from an agent or a model cannot control the terminal (see `visible` in `_util.terminal`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Page:
             file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False, soft_wrap=True
         )
         self.width: int | None = None
-        """Columns; if None, lines are not cut."""
+        """Number of columns; if None, lines are not cut."""
         given = os.environ.get("COLUMNS", "")
         try:
             if given.isascii() and given.isdigit() and int(given):
@@ -59,7 +60,7 @@ class Page:
         self._console.print(text, soft_wrap=True)
 
     def text(self, text: str, style: str = "") -> None:
-        """Print a text of any length with its own line breaks; no line is cut."""
+        """Print a text of any length with its line breaks, without cutting any line."""
         text = visible(text, keep="\n\t")
         if self._is_plain or not style:
             self._write(text)
@@ -67,7 +68,7 @@ class Page:
             self._console.print(Text(text, style), soft_wrap=True)
 
     def table(self, rows: Iterable[tuple[Piece, ...]], right: Iterable[bool]) -> None:
-        """Print lines with aligned columns; `right` holds True for each column of numbers."""
+        """Print rows with aligned columns. `right` has an item for each column: True aligns the column to the right."""
         kept, aligned = list(rows), list(right)
         widths = [max(len(_text(row[at])) for row in kept) for at in range(len(aligned))]
         for row in kept:

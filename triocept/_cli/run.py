@@ -1,4 +1,4 @@
-"""An endpoint, a rollout, an agent: `triocept run`."""
+"""`triocept run`: opens an endpoint and a rollout, and runs an agent."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Run:
     record: Path | None = None
     redact: Redaction | None = None
     keep_as: Path | None = None
-    """File for the recorded turns, if the agent ends well."""
+    """Path to which the file of the recorded turns is moved if the agent ends with status 0."""
     host: str = "127.0.0.1"
     port: int = 0
     quiet: bool = False
@@ -53,12 +53,12 @@ class Run:
     cwd: Path | None = None
     as_json: bool = False
     interactive: bool = False
-    """True if the agent gets the terminal. Output of this program waits until its end."""
+    """True if the agent gets the terminal. This program prints its own output when the agent has ended."""
 
     async def run(self) -> int:
-        """Run the agent and return the exit status: its own (128 and the signal if a signal ended it, as in a shell).
+        """Run the agent and return its exit status; as in a shell, 128 plus the number of a signal that ended it.
 
-        An exception, for example a handler's, ends the command with another status, whatever the agent did.
+        An exception, for example in a handler, ends the command with another status, whatever the agent returned.
         """
         live = Live(quiet=self.quiet, record=self.record, turns=not self.interactive)
         if self.keep_as is not None and self.record is not None:
@@ -138,7 +138,7 @@ async def open_rollout(
     policy: Policy | None,
     as_json: bool,
 ) -> AsyncIterator[tuple[Endpoint, Rollout, Answers]]:
-    """Open the handler, an endpoint at a host and port, and a rollout; its turns are recorded, then printed."""
+    """Open the handler, an endpoint at the host and port `at`, and a rollout. Each turn is recorded, then printed."""
     recorders: list[Recorder] = [] if record is None else [JSONLRecorder(record)]
     recorder = RecorderGroup([*recorders, live])
     async with json_events(as_json) as on_event, handler.open(live.say) as answers:
@@ -151,7 +151,7 @@ async def open_rollout(
 
 @contextmanager
 def held_output() -> Iterator[None]:
-    """Hold what this program prints: while an agent has the terminal, it would spoil the agent's screen."""
+    """Collect this program's output while an agent has the terminal, and print it afterwards."""
     with TemporaryFile() as held:
         before = [os.dup(number) for number in (1, 2)]
         for number in (1, 2):

@@ -21,30 +21,30 @@ from ..handlers.script.fixtures import VectorsLeft
 
 @dataclass(frozen=True)
 class Answers:
-    """An open handler, as the options that name a model open it."""
+    """An open handler that answers the calls of a rollout, with its embeddings."""
 
     model: Handler
     embeddings: Embed | None = None
-    """Returns vectors of texts from a file of fixtures; None if the file has no vectors."""
+    """Function that returns vectors of texts from a file of fixtures; None if the file contains no vectors."""
     variables: tuple[str, ...] = ()
     """Environment variables to hide from the agent; see `Forward`."""
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Return itself: it is open already."""
+        """Yield the object itself, because the handler is already open."""
         await trio.lowlevel.checkpoint()
         yield self
 
 
 class Model(Protocol):
-    """A handler to open, as the options that name a model describe it."""
+    """A handler that the options describe, and that is not open yet."""
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Environment variables to hide from the agent; see `Forward`."""
 
     def open(self, say: Callable[[str], None]) -> AbstractAsyncContextManager[Answers]:
-        """Open the handler; `say` reports warnings."""
+        """Open the handler. Warnings are reported with `say`."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Script:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Open the script's handler. The script can import modules in its directory, as if Python ran it.
+        """Open the script's handler. The script can import modules from its directory, as if Python had started it.
 
-        Raise TrioceptError if the file is not a script, or any exception of the script's own code.
+        Raise TrioceptError if the file is not a script. Exceptions in the script's own code are raised unchanged.
         """
         await trio.lowlevel.checkpoint()
         self.prepare()
@@ -69,13 +69,13 @@ class Script:
 
 
 def add_directory(path: Path) -> None:
-    """Make the modules in a file's directory importable, as if Python ran the file."""
+    """Make the modules in a file's directory importable, as if Python had started the file."""
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.insert(0, folder)
 
 
 def read_answers(path: Path, say: Callable[[str], None]) -> Answers:
-    """Return the current content of a file; report warnings of scripts, without a place in triocept's code."""
+    """Read a script from a file. Report its warnings with `say`, without the line of triocept's code that warned."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScriptWarning)
         warnings.simplefilter("ignore", VectorsLeft)  # the vectors are served

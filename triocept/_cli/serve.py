@@ -70,7 +70,7 @@ class Serve:
 
 
 def described(endpoint: Endpoint, rollout: Rollout) -> str:
-    """Return the lines for a shell that connect an agent to the rollout."""
+    """Return lines for a shell, which connect agents that the shell starts to the rollout."""
     lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; ends with Ctrl-C or SIGTERM"]
     lines += [f"# base URL for {name}: {rollout.base_url(name)}" for name in known_dialects()]
     lines += [f"# key: {rollout.api_key}"]

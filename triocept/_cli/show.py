@@ -1,4 +1,4 @@
-"""`triocept show FILE`: each rollout of a file, a line for each turn, by conversation."""
+"""`triocept show FILE`: prints each rollout of a file, with a line for each turn, grouped by conversation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .words import (
 )
 
 _NARROW = 100
-"""Minimum columns; on fewer, times, answers and outcomes are left out."""
+"""Minimum columns for complete lines. On a narrower terminal, times, output tokens and outcomes are left out."""
 
 _COMMANDS = 3
 """Maximum agent commands to print."""
@@ -67,7 +67,7 @@ class Overview:
                 before = turn.id
 
     def _groups(self) -> list[_Group]:
-        """Return main conversations, each sub-agent, then side calls, in the order in which they began."""
+        """Return main conversations, sub-agents, side calls, then calls of tools, each kind in the order of its turns."""
         conversations = self._trace.conversations
         names = names_of(conversations.values())
         found: dict[object, _Group] = {}
@@ -112,13 +112,13 @@ class Overview:
 
 
 def begun_at(trace: Trace) -> float:
-    """Return the start of the rollout, if recorded, else of its first call, in seconds since the epoch."""
+    """Return the recorded start of the rollout, or the start of its first call, in seconds since the epoch."""
     first = min((turn.started_at for turn in trace), default=0.0)
     return trace.started_at if trace.started_at is not None else first
 
 
 def headline(trace: Trace) -> list[Piece]:
-    """Return a rollout in one line."""
+    """Return a line that summarizes a rollout."""
     usages = [turn.response.usage for turn in trace if turn.response is not None and turn.response.usage]
     usage = usage_of_all(usages) if usages else None
     talks = len({(each.id, each.kind) for each in trace.conversations.values()})
@@ -141,7 +141,7 @@ def headline(trace: Trace) -> list[Piece]:
 
 
 def _facts(trace: Trace) -> Iterable[str]:
-    """Yield further facts about a rollout, a line each."""
+    """Yield further facts about a rollout, each as one line."""
     commands = [*dict.fromkeys(map(command_line, trace.agents))]
     yield from (f"$ {command}" for command in commands[:_COMMANDS])
     if len(commands) > _COMMANDS:

@@ -1,4 +1,4 @@
-"""`triocept stats FILE…`: calls, tokens and seconds, by model, agent, kind, outcome."""
+"""`triocept stats FILE…`: counts calls, tokens and seconds, grouped by model, agent, kind or outcome."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
 PERCENTS = (50, 90, 99)
 _STEP = log(1.01)
 _LEAST = 1e-6
-"""Minimum seconds; shorter times are counted as this."""
+"""Minimum seconds. A shorter time is counted as this time."""
 
 
 class Quantiles:
     """Percentiles of any number of times, in constant memory.
 
-    Times are counted in classes that grow by one percent each, so a percentile is accurate to one percent.
+    Times are counted in classes, each one percent wider than the class before it. Percentiles are therefore accurate to
+    one percent.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class Quantiles:
         self._classes[round(log(max(seconds, _LEAST)) / _STEP)] += 1
 
     def percentile(self, percent: float) -> float:
-        """Return a percentile: the smallest time that `percent` of all times do not exceed."""
+        """Return the smallest time that at least `percent` percent of all times do not exceed."""
         if not self.count:
             raise ValueError("no times")
         wanted, seen = percent / 100 * self.count, 0
@@ -128,7 +129,7 @@ class Group:
 
 
 class Stats:
-    """Counts of all calls, and of each group of calls; `by` are names of `KEYS`."""
+    """Counts of all calls, and of each group of calls. `by` contains the names in `KEYS` by which calls are grouped."""
 
     def __init__(self, by: Sequence[str]) -> None:
         self.by = tuple(dict.fromkeys(by))
@@ -136,7 +137,7 @@ class Stats:
         self.sealed = 0
         self.sealed_with_gaps = 0
         self.attempts = 0
-        """Number of rollouts of stores without a result, which are not counted."""
+        """Number of rollouts in stores that are not counted because their attempts ended without a result."""
         self.total = Group()
         self.groups: dict[tuple[str, ...], Group] = {}
 
@@ -152,7 +153,7 @@ class Stats:
             self.total.add(turn)
 
     def sorted_groups(self) -> list[tuple[tuple[str, ...], Group]]:
-        """Return the groups, the one with most calls first."""
+        """Return the groups, ordered by their number of calls, the largest first."""
         return sorted(self.groups.items(), key=lambda each: (-each[1].calls, each[0]))
 
     def document(self) -> dict[str, Json]:

@@ -28,13 +28,13 @@ COLUMNS: dict[str, Callable[[Group], str]] = {
 LEAST_FIRST = ("first p90", "first p50", "cached", "p90", "max", "p50")
 """Columns to leave out first if there is not enough width."""
 LAST = ("err", "out", "in")
-"""Columns to leave out next, if even the shortest names do not fit: no number is cut in two."""
+"""Columns to leave out next, if the table does not fit even with the shortest names. Numbers are never cut."""
 LONG, SHORTEST = 24, 5
-"""Minimum characters of a name: before a column is left out, and after."""
+"""Minimum characters to which names are cut: before a column is left out, and afterwards."""
 
 
 def show_stats(page: Page, stats: Stats) -> None:
-    """Print the table, and above it the number of calls."""
+    """Print the number of calls, and below it the table."""
     gaps = (
         f", {stats.sealed_with_gaps:,} sealed with gaps (see triocept check)"
         if stats.sealed_with_gaps
@@ -69,7 +69,7 @@ def show_stats(page: Page, stats: Stats) -> None:
 
 
 def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:
-    """Return the table, narrowed until it fits: names are cut, then columns left out, then names cut again."""
+    """Return a table that fits the width: first names are cut, then columns left out, then names cut further."""
     columns = list(COLUMNS)
     table = _table(by, rows, columns)
     if width is None:

@@ -1,4 +1,4 @@
-"""`triocept show FILE --turn N`: one complete turn: request, answer, and all known facts."""
+"""`triocept show FILE --turn N`: prints one complete turn with its request, its answer and all known facts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RULE = 60
 
 
 def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -> None:
-    """Print one turn with complete messages, or only the messages that the previous turn did not have."""
+    """Print one turn with all its messages, or only with the messages that are new in this turn."""
     page.line((f"turn {turn.number}", "bold"), f" of {trace.rollout}  ", (turn.outcome, STYLES[turn.outcome]))
     for name, value in _facts(trace, turn):
         page.text(f"  {name:<12} {value}")
@@ -49,7 +49,7 @@ def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -
 
 
 def _known(trace: Trace, turn: Turn) -> set[int | None]:
-    """Return the positions of the messages that the continued turn had, and of its answer."""
+    """Return the positions of the messages that come from the turn which this turn continues, including its answer."""
     parent = trace.parents[turn.id]
     if parent is None:
         return set()
@@ -71,7 +71,7 @@ def _show_parts(page: Page, message: Message, names: Mapping[str, str]) -> None:
 
 
 def _words(part: Part, text: str, names: Mapping[str, str]) -> str:
-    """Return a part as text, with the names of tools by the ids of their calls."""
+    """Return a part of a message as text. `names` maps the ids of calls to the names of their tools."""
     match part:
         case Reasoning():
             return f"(thought) {text or 'not shown by its provider'}"

@@ -2,11 +2,11 @@
 
 Rules:
 
-1. A file with an error leaves the script unchanged, and the error is reported; so does a file that is unreadable, or
-   gone. An editor that replaces the file leaves no gap in time.
-2. A reloaded script starts anew. The old script completes its answers in progress.
-3. A request without a reply is refused with the reason, which is also reported: a slip needs no restart of the
-   endpoint.
+1. If the file contains an error, is unreadable or is gone, the error is reported. The script that was loaded before
+   continues to answer, also while an editor replaces the file.
+2. A reloaded script starts from its beginning. Answers in progress are completed by the old script.
+3. A request for which the script has no reply is refused with the reason, and the reason is reported. The endpoint
+   stays open, so that the user can correct the script.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from .ending import describe_error
 from .script import read_answers
 
 EVERY = 0.25
-"""Seconds between two checks. An editor that writes a file in pieces has this long to finish."""
+"""Seconds between two checks of the file. A file is reloaded only if it has not changed for this time."""
 _AS_BEFORE = "the previous version of the script continues to answer"
 
 
 class WatchedScript:
-    """A handler that answers from the last valid version of a file, which must be valid at the beginning.
+    """A handler that answers from the last valid version of a script file. The file must be valid at the start.
 
-    `say` reports errors, `note` successes.
+    Errors are reported with `say`, successes with `note`.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None], note: Callable[[str], None]) -> None:
@@ -49,7 +49,7 @@ class WatchedScript:
 
     @property
     def embed(self) -> Embed | None:
-        """Returns vectors of texts from the current file; None if the first version had no vectors."""
+        """Function that returns vectors of texts from the current file; None if the first version had no vectors."""
 
         def embed(texts: Sequence[str]) -> Any:
             embeddings = self._answers.embeddings
@@ -58,7 +58,7 @@ class WatchedScript:
         return embed if self._embeds else None
 
     def reset(self) -> None:
-        """Reload the file and start anew; if the file is invalid, start the last good version anew."""
+        """Reload the file and start from its beginning. If the file is invalid, restart its last valid version."""
         self._stamp = _stamp(self._path)
         self._read()
         if not self._is_good and isinstance(self._answers.model, ScriptedModel):
@@ -122,7 +122,7 @@ class _Stamp(msgspec.Struct, frozen=True):
     size: int
     number: int
     changed: int
-    """Nanoseconds, as in `written`; also changes with permissions and names."""
+    """Time of the last change of the file's content, permissions or name, in nanoseconds."""
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -38,18 +38,18 @@ __all__ = [
 STYLES = {"answered": "green", "refused": "yellow", "failed": "bold red", "abandoned": "magenta"}
 """Style of each outcome."""
 REASON_LENGTH = 2000
-"""Maximum characters of a reason: a provider may send a page of HTML."""
+"""Maximum characters of the reason of an error, because a provider may send a page of HTML."""
 _TEXT, _ARGUMENTS = 60, 55
-"""Maximum characters of a text in front of another, on a line with an edge."""
+"""Maximum characters of an answer's text, and of a call's arguments, if more follows on a line that is cut."""
 
 
 def a_directory(path: Path) -> str:
-    """Return the error text for a directory that was given for a file."""
+    """Return the text of the error for a path that is a directory instead of a file."""
     return f"{path}: it is a directory; name the files in it, as {path / '*.jsonl'}"
 
 
 _NAMED = re.compile(r"\S*( v?\d[\d.]*(?=\s|$))?")
-"""A name, and a version after a space, as in OpenAI's SDKs."""
+"""A name, and a version if one follows after a space, as in the User-Agent of OpenAI's SDKs."""
 
 
 def agent_name(turn: Turn) -> str:
@@ -64,7 +64,7 @@ def command_line(agent: AgentStart) -> str:
 
 
 def flaw(trace: Trace) -> str:
-    """Return why a trace of a file is not proved complete, in words that follow `it is`; empty if it is proved."""
+    """Return why a trace is not proved complete, in words that continue "it is"; empty if it is proved complete."""
     if trace.sealed:
         return ""
     if trace.digest is None:
@@ -78,21 +78,21 @@ def gap_names(trace: Trace) -> str:
 
 
 def tokens(number: int | None, usage: Usage | None) -> str:
-    """Return `12.1k`; `12.1k~` for an estimate; `-` for an unknown number."""
+    """Return a number of tokens as `12.1k`, as `12.1k~` if it is estimated, or as `-` if it is unknown."""
     if number is None or usage is None:
         return "-"
     return f"{short(number)}{'~' if usage.estimated else ''}"
 
 
 def seconds(value: float) -> str:
-    """Return `0.0042`, `0.058`, `1.21`, `12.1`, `121`: three significant digits."""
+    """Return seconds with about three significant digits: `0.0042`, `0.058`, `1.21`, `12.1`, `121.0`."""
     if value < 0.01:
         return f"{value:.4f}"
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:,.1f}"
 
 
 def reason(error: TurnError) -> str:
-    """Return the reason of an error with the agent's status, unless the message begins with the status."""
+    """Return the reason of an error, with the HTTP status that the agent got unless the message begins with it."""
     text = " ".join(error.message.split())
     if error.status is not None and error.type == "RawResponse":  # it may be 200, and still no valid answer
         text = f"{text} (HTTP status {error.status})"
@@ -106,7 +106,7 @@ def cut(text: str, length: int | None) -> str:
 
 
 def said(turn: Turn, *, whole: bool) -> str:
-    """Return the answer in one line: the text, and the called tools."""
+    """Return the answer in one line: its text, and the tools that it calls. If `whole`, nothing is cut."""
     response = turn.response
     if response is None:
         return ""
@@ -146,9 +146,9 @@ def draft_words(draft: Draft) -> str:
 
 
 def relation_words(relation: Relation, numbers: Mapping[str, int], before: str | None) -> str:
-    """Return how a turn relates to earlier turns; empty if it continues as expected.
+    """Return words for the relation of a turn to earlier turns; empty if the turn continues the previous turn.
 
-    `numbers` are by the ids of turns; `before` is the id of the previous turn in its conversation.
+    `numbers` maps the ids of turns to their numbers. `before` is the id of the previous turn in the conversation.
     """
     of = str(numbers[relation.turn]) if relation.turn is not None else "?"
     match relation.kind:

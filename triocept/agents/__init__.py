@@ -1,15 +1,16 @@
 """Known agents: functions that start each agent with a rollout as its model.
 
-Each agent has one small file (one for two if one was derived from the other) with a function `NAME(rollout,
-directory, prompt, …) -> Launch`. It writes the agent's configuration files into `directory`, and returns the command
-and the environment; `Prepare` describes the common arguments, and `dialect` is the agent's dialect. The files are
-measured with real versions of the agents; agents change, and the functions change with them::
+Each agent has a small module with a function `NAME(rollout, directory, prompt, …) -> Launch`; opencode and kilo, which
+was derived from opencode, share a module. The function writes the agent's configuration files into `directory`, and
+returns the command and the environment. `Prepare` describes the arguments that all functions have; `dialect` is the
+dialect in which the agent calls the rollout. Each module names the versions of the agent with which it was measured.
+The functions change when the agents change::
 
     launch = agents.codex(rollout, directory, "fix the bug")
     result = await rollout.run_agent(launch.argv, env=launch.env)
 
-Any other program is run without these functions: the environment that every agent gets points most of them to the
-rollout.
+Any other program can be run without these functions: most programs find the rollout through the environment variables
+that every agent gets.
 """
 
 from typing import TYPE_CHECKING

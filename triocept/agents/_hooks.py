@@ -1,7 +1,7 @@
-"""The hooks of agents that ask the rollout's gate (`open_rollout(gate=…)`, `approve`), in the agents' configuration.
+"""Hooks, in an agent's configuration, that ask the rollout's gate about tools (`open_rollout(gate=…)`, `approve`).
 
-Each agent takes them in a place of its own, beside the user's hooks. Nothing is written if the rollout needs no gate.
-No file contains the key: the agents give their environment to their hooks.
+Each agent reads these hooks from a different place, in addition to the user's hooks. If the rollout needs no gate,
+nothing is written. No file contains the key, because agents pass their environment to their hooks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .._rollout.rollout import Rollout, take_hook
 from ._launch import Directory, made, write_json, write_text
 
 SECONDS = 7 * 24 * 3600
-"""Time-out of a hook: a person may decide. After its time-out an agent runs the tool."""
+"""Time-out of a hook in seconds. It is long because a person may decide, and because agents run the tool after it."""
 
 _SCRIPT = """import os
 import sys
@@ -35,20 +35,20 @@ except BaseException as exc:  # 2 is the only status that keeps every agent from
     sys.exit(2)
 sys.stdout.buffer.write(answer)
 """
-"""The hook of agents that run a command: it passes the question on, and prints the answer."""
+"""Hook for agents whose hooks are commands: sends the agent's question to the gate, and prints the gate's answer."""
 
 
 def _command(rollout: Rollout, directory: Directory, agent: str) -> str:
-    """Return the command of a hook, as a shell takes it. Write `gate.py`."""
+    """Write `gate.py`, and return the command line, quoted for a shell, that runs it as a hook."""
     script = write_text(made(directory) / "gate.py", _SCRIPT)
     return shlex.join([sys.executable, "-I", "-S", str(script), rollout.service_url(f"gate/{agent}")])
 
 
 def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
-    """Return options for Claude Code. Write `gate.json`.
+    """Write `gate.json`, and return the options with which Claude Code reads it.
 
-    An http hook needs no program. `onFailure` (since 2.1.295) blocks a tool whose hook fails. Older versions run it,
-    and the gate ends the rollout then.
+    An http hook needs no program. `onFailure` (since 2.1.295) blocks a tool whose hook fails. Older versions run the
+    tool, and the gate then ends the rollout.
     """
     if not (events := take_hook(rollout, HOOKS["claude_code"])):
         return ()
@@ -66,10 +66,10 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
 
 
 def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
-    """Return the addition to Codex's `config.toml`, which is written to `config`.
+    """Return text to append to Codex's `config.toml`, whose path is `config`.
 
-    Codex silently skips a hook that the user has not trusted. The trust is a hash of the hook, under the resolved path
-    of the file.
+    Codex silently skips a hook that the user has not trusted. The text therefore contains the mark of trust: a hash of
+    the hook, under the resolved path of the file.
     """
     if not (events := take_hook(rollout, HOOKS["codex"])):
         return ""
@@ -90,7 +90,7 @@ def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
 
 
 def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cli") -> dict[str, Any]:
-    """Return the addition to the settings of gemini-cli, from which qwen-code was derived."""
+    """Return settings to add for gemini-cli, or for qwen-code, which was derived from gemini-cli."""
     if not (events := take_hook(rollout, HOOKS[agent])):
         return {}
     command = _command(rollout, directory, agent)
@@ -102,9 +102,9 @@ def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cl
 
 
 def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
-    """Return the variable that adds the hooks of qwen-code to the user's settings. Write `gate.json`.
+    """Write `gate.json`, and return the variable with which qwen-code adds its hooks to the user's settings.
 
-    Its http hooks run the tool if the gate answers with an error; its command hooks do not.
+    The hooks are commands, because with http hooks qwen-code runs the tool if the gate answers with an error.
     """
     settings = gemini_hooks(rollout, directory, "qwen_code")
     if not settings:
@@ -113,7 +113,7 @@ def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
 
 
 def copilot_hooks(rollout: Rollout, directory: Directory, home: Path) -> None:
-    """Write `hooks/triocept.json` into Copilot's home."""
+    """Write `hooks/triocept.json` into `home`, Copilot's configuration directory."""
     if not (events := take_hook(rollout, HOOKS["copilot"])):
         return
     names = {"before": "preToolUse", "after": "postToolUse"}
@@ -151,7 +151,7 @@ export const Triocept = async () => ({
 
 
 def opencode_hooks(rollout: Rollout, directory: Directory) -> dict[str, Any]:
-    """Return the addition to the configuration of opencode. Write the plugin `gate.js`."""
+    """Write the plugin `gate.js`, and return the configuration with which opencode loads it."""
     if not (events := take_hook(rollout, HOOKS["opencode"])):
         return {}
     url = json.dumps(rollout.service_url("gate/opencode"))

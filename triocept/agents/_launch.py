@@ -11,33 +11,33 @@ from typing import Any, Literal, TypeAlias, final
 import msgspec
 
 Directory: TypeAlias = str | os.PathLike[str]
-"""Directory of an agent's configuration; created if it does not exist."""
+"""Directory of an agent's configuration, which is created if it does not exist."""
 UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
-"""The dialects that most agents with several dialects support."""
+"""The dialects that an agent supports if it supports more than one; most such agents support these three."""
 
 
 @final
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """A command and the additions to its environment: the arguments of `rollout.run_agent`."""
+    """A command and the variables to add to its environment, as `rollout.run_agent` needs them."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str | None] = {}
     ungated: tuple[str, ...] = ()
-    """Tools for which the agent runs no hook: the gate is not asked about them, and `approve` decides in the answer."""
+    """Tools for which the agent runs no hook, so the gate is not asked. `approve` decides on such calls in the answer."""
 
     def __repr__(self) -> str:
         return f"Launch(argv={self.argv!r}, env of {', '.join(sorted(self.env)) or 'nothing'})"
 
 
 def made(directory: Directory) -> Path:
-    """Return the directory's absolute path (the agent may run elsewhere), created: qwen-code requires a HOME."""
+    """Create the directory, and return its absolute path, because the agent may run in another directory."""
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
     return path.absolute()
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a configuration file that only this user can read: it may contain the rollout's key."""
+    """Write a configuration file that only this user can read, because it may contain the rollout's key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)

@@ -1,9 +1,9 @@
-"""The tools of a rollout as an MCP server in an agent's own configuration; nothing if the rollout has no tools.
+"""Entries in an agent's configuration that name the MCP server of the rollout's tools; empty if it has no tools.
 
-No file contains the key: each agent reads it from the environment that it gets anyway. (qwen-code rewrites its
-settings, and makes them readable for all users.)
+No file contains the key: each agent reads it from the environment that every agent gets. (qwen-code rewrites its
+settings file, and makes the file readable for all users.)
 
-If the rollout has tools, and the package that serves them is missing, each function raises `ModuleNotFoundError`.
+Each function raises `ModuleNotFoundError` if the rollout has tools, and the package that serves them is missing.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, made, write_json
 
 NAME = "triocept"
-"""Name of the server in the agents; Claude Code's tools are `mcp__triocept__NAME`."""
+"""Name that agents give to the server. Claude Code, for example, calls a tool `mcp__triocept__NAME`."""
 
 
 def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return options and environment for Claude Code. Write `mcp.json`.
+    """Write `mcp.json`, and return the options and variables with which Claude Code reads it.
 
-    `MCP_CONNECTION_NONBLOCKING=false` makes it wait for the server: otherwise its first call would come without the
-    tools (measured by inspect_swe: 18 of 100 samples, 250 at a time). `alwaysLoad` makes 2.1.331 offer the tools to
-    the model, which otherwise would have to find them with `ToolSearch`; 2.1.197 has no such option.
+    `MCP_CONNECTION_NONBLOCKING=false` makes Claude Code wait for the server. Without it, the first call may come
+    without the tools (measured by inspect_swe: 18 of 100 samples, 250 at a time). `alwaysLoad` makes 2.1.331 offer the
+    tools directly, so that the model need not find them with `ToolSearch`; 2.1.197 has no such option.
     """
     if not _has_tools(rollout):
         return (), {}
@@ -39,7 +39,7 @@ def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, .
 
 
 def codex_config(rollout: Rollout) -> str:
-    """Return the addition to Codex's `config.toml`: its key comes from the environment that every agent gets."""
+    """Return text to append to Codex's `config.toml`. Codex reads the key from the environment."""
     if not _has_tools(rollout):
         return ""
     url = json.dumps(rollout.service_url("mcp"))
@@ -58,10 +58,10 @@ def gemini_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the additions to the settings and the environment of qwen-code.
+    """Return settings and variables to add for qwen-code.
 
-    In 0.15.10 the model has to find such tools with `tool_search` before they are offered. `alwaysLoadTools` avoids
-    that in 0.24.4, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes its first call wait for them.
+    In 0.15.10, tools are offered only after the model has found them with `tool_search`. In 0.24.4, `alwaysLoadTools`
+    offers them at once, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes the first call wait for them.
     """
     settings = gemini_servers(rollout)
     for server in settings.get("mcpServers", {}).values():
@@ -78,7 +78,7 @@ def opencode_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def _has_tools(rollout: Rollout) -> bool:
-    """Return True if the rollout has tools; raise if they cannot be served: the agent would silently lack them."""
+    """Return True if the rollout has tools; raise if they cannot be served, since the agent would not report that."""
     if rollout.tools and find_spec("mcp") is None:
         raise ModuleNotFoundError(
             f"rollout {rollout.id} has tools, which agents get over MCP, and the package 'mcp' is not installed: "

@@ -25,18 +25,18 @@ from .qwen_code import qwen_code
 
 
 class Prepare(Protocol):
-    """The function of a known agent that prepares its start."""
+    """Type of the functions that prepare the start of a known agent."""
 
     def __call__(
         self, rollout: Rollout, directory: Directory, prompt: str, *, executable: str = ...
     ) -> Launch:
-        """Write the agent's configuration, and return how to start it.
+        """Write the agent's configuration, and return the command and the variables that start the agent.
 
         Args:
-            rollout: the rollout that answers its calls.
-            directory: directory of its configuration, its state and its log.
-            prompt: its task.
-            executable: its command.
+            rollout: the rollout that answers the agent's calls.
+            directory: directory for the agent's configuration, state and log.
+            prompt: the agent's task.
+            executable: the program to start; default: the agent's usual command.
         """
 
 
@@ -58,11 +58,11 @@ _ALL: dict[str, Prepare] = {
     "qwen_code": qwen_code,
 }
 AGENTS: Mapping[str, Prepare] = MappingProxyType(_ALL)
-"""Every known agent, by its name."""
+"""The functions of all known agents, by the names of the agents."""
 
 
 def agent(name: str) -> Prepare:
-    """Return the function of the agent with this name; `-` may stand for `_`.
+    """Return the function of the known agent with this name, in which `-` may stand for `_`.
 
     Raises:
         ValueError: the name is unknown.

@@ -7,10 +7,10 @@ from ._launch import Directory, Launch, made
 
 
 def aider(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "aider") -> Launch:
-    """Prepare `aider --message`. It uses chat completions without tools: its edits are whole files in the text.
+    """Prepare `aider --message`. aider uses chat completions without tools: the model's text contains whole files.
 
-    Writes nothing, but has its HOME in `directory`. It commits nothing, because the commit message would cost another
-    model call. Without a git repository it creates one. It ends with 0 even if the model failed.
+    Nothing is written, but `directory` is aider's HOME. aider makes no commits, because each commit message would need
+    another model call. If there is no git repository, aider creates one. aider ends with 0 even if the model failed.
     """
     refuse_gate(rollout, "aider")
     return Launch(

@@ -11,8 +11,8 @@ from ._mcp import claude_options
 def claude_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "claude") -> Launch:
     """Prepare `claude -p`, allowed to run its tools without confirmation.
 
-    The environment is enough; if the rollout has tools, the function writes `mcp.json`, and for its gate `gate.json`.
-    `IS_SANDBOX` allows the tools for root, too.
+    Claude Code finds the rollout through environment variables. Files are written only if the rollout has tools
+    (`mcp.json`) or a gate (`gate.json`). `IS_SANDBOX` makes Claude Code accept this permission also as root.
     """
     options, env = claude_options(rollout, directory)
     hooks = claude_hooks(rollout, directory)

@@ -21,11 +21,11 @@ def cline(
 ) -> Launch:
     """Prepare `cline`, allowed to run its tools without confirmation, with this rollout as its provider.
 
-    Writes `cline/settings/providers.json`, as `cline auth` does, and `global-settings.json`, which disables its
-    telemetry; its state is stored beside them. One call to its vendor remains, for its feature flags.
+    Writes `cline/settings/providers.json`, as `cline auth` does, and `global-settings.json`, which disables cline's
+    telemetry. cline stores its state in the same directory. cline still calls its vendor once, for feature flags.
 
     Args:
-        dialect: its dialect: chat or responses.
+        dialect: dialect in which cline calls the rollout: chat completions or responses.
     """
     refuse_gate(rollout, "cline")
     data, provider = made(directory) / "cline", _PROVIDERS[dialect]

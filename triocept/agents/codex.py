@@ -26,13 +26,13 @@ def codex(
     """Prepare `codex exec`, without sandbox and approvals, with this rollout as its provider.
 
     Writes `codex/config.toml`, and for the built-in provider `codex/auth.json`, as `codex login --with-api-key` does.
-    For the rollout's gate it also writes `gate.py`, the program of its hook.
+    If the rollout has a gate, also writes `gate.py`, the program that Codex runs as a hook.
 
     Args:
-        provider: `custom`: a provider of its own, with half an hour of silence allowed (default of Codex: 300 s; only
-            events count). `built_in`: the built-in provider with another URL, as a user with an OpenAI key has it;
-            its limits are fixed.
-        websocket: True if the custom provider tries a websocket first; the built-in provider always does.
+        provider: `custom` defines a new provider in Codex, which may send no event for half an hour (default of Codex:
+            300 s). `built_in` changes only the URL of the built-in provider, which a user with an OpenAI key has; its
+            limits are fixed.
+        websocket: True if the custom provider tries a websocket first. The built-in provider always does.
     """
     home = made(directory) / "codex"
     base_url = rollout.base_url("openai_responses")

@@ -20,10 +20,11 @@ def continue_cli(
 ) -> Launch:
     """Prepare `cn -p`, allowed to run its tools without confirmation, with this rollout as its model.
 
-    Writes `continue/config.yaml`, and keeps its state beside it.
+    Writes `continue/config.yaml`. Continue keeps its state in the same directory.
 
     Args:
-        dialect: its dialect: chat or messages; it supports responses only with OpenAI's own host.
+        dialect: dialect in which Continue calls the rollout: chat completions or messages. Continue supports responses
+            only with OpenAI's own host.
     """
     refuse_gate(rollout, "Continue")
     home = made(directory) / "continue"

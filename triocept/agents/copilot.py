@@ -18,13 +18,13 @@ def copilot(
 ) -> Launch:
     """Prepare `copilot -p`, allowed to run its tools without confirmation.
 
-    The environment is enough; for the rollout's gate it writes `copilot/hooks/triocept.json` and `gate.py`. It ends
-    with 1 if `GH_TOKEN` or `GITHUB_TOKEN` is a classic token (`ghp_…`), though it needs no token: remove the variable
-    from its environment. Its sessions are in `directory`: the `copilot --resume=…` that it prints at its end needs the
-    same COPILOT_HOME.
+    Copilot finds the rollout through environment variables. If the rollout has a gate, the function writes
+    `copilot/hooks/triocept.json` and `gate.py`. Copilot needs no token, but ends with 1 if `GH_TOKEN` or
+    `GITHUB_TOKEN` is a classic token (`ghp_…`): remove the variable from its environment. Copilot keeps its sessions in
+    `directory`, so the command `copilot --resume=…` that it prints at the end needs the same COPILOT_HOME.
 
     Args:
-        websocket: True for responses over a websocket.
+        websocket: True to receive answers over a websocket.
     """
     home = made(directory) / "copilot"
     copilot_hooks(rollout, directory, home)

@@ -9,10 +9,10 @@ from ._mcp import gemini_servers
 
 
 def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "gemini") -> Launch:
-    """Prepare `gemini -p`, allowed to run its tools without confirmation; `-m` prevents a router call before each turn.
+    """Prepare `gemini -p`, allowed to run its tools without confirmation.
 
-    Writes `.gemini/settings.json` into `directory`, which is its HOME; for the
-    rollout's gate also `gate.py`, the program of its hook.
+    Without `-m`, gemini-cli would call a router model before each turn. The function writes `.gemini/settings.json`
+    into `directory`, which is gemini-cli's HOME, and, if the rollout has a gate, `gate.py`, the program of its hook.
     """
     directory = made(directory)
     write_json(

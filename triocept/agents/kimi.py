@@ -12,7 +12,7 @@ _KIND = {
     "openai_responses": "openai_responses",
     "anthropic_messages": "anthropic",
 }
-"""kimi-code's names of the dialects."""
+"""The dialects, and their names in kimi-code."""
 
 
 def kimi_code(
@@ -23,9 +23,9 @@ def kimi_code(
     executable: str = "kimi",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """Prepare `kimi -p`, with this rollout as its provider; with `-p` it needs no permission.
+    """Prepare `kimi -p`, with this rollout as its provider. With `-p`, kimi-code runs its tools without confirmation.
 
-    Writes `kimi-code/config.toml`, and keeps its state beside it.
+    Writes `kimi-code/config.toml`. kimi-code keeps its state in the same directory.
     """
     refuse_gate(rollout, "kimi-code")
     home = made(directory) / "kimi-code"

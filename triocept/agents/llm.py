@@ -14,7 +14,7 @@ def shell(command: str) -> str:
     code = f"\\n(exit code {done.returncode})" if done.returncode else ""
     return done.stdout + done.stderr + code
 '''
-"""The default functions of llm: it has no tools of its own."""
+"""Default for `functions`: llm has no built-in tools, so this code defines a shell as its tool."""
 
 
 def llm(
@@ -25,7 +25,7 @@ def llm(
     Writes `llm/extra-openai-models.yaml`, `llm/keys.json` and `llm/functions.py`.
 
     Args:
-        functions: Python code; each function in it is a tool. `""`: no tools.
+        functions: Python code, in which each function is a tool for the model. The empty string means no tools.
     """
     refuse_gate(rollout, "llm")
     home = made(directory) / "llm"

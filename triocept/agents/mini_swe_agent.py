@@ -9,7 +9,7 @@ from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, made, write_json
 
 _FOR_EVER = 2**32
-"""Seconds since the epoch: litellm requires a new login if a key has no end, or is expired."""
+"""Expiry of the key, in seconds since the epoch: litellm requires a new login if a key has expired or has no expiry."""
 
 
 def mini_swe_agent(
@@ -22,12 +22,12 @@ def mini_swe_agent(
 ) -> Launch:
     """Prepare `mini`, which runs to its end without confirmation.
 
-    Its trajectory is written into `directory`.
+    mini-swe-agent writes its trajectory into `directory`.
 
     Args:
-        dialect: its dialect. Chat completions are requested whole: it has no switch for streams. Responses use
-            litellm's `chatgpt` provider, which only streams, puts instructions of Codex before the agent's own, and
-            reads the key from a file.
+        dialect: dialect in which mini-swe-agent calls the rollout. Chat completions are never streamed. Responses use
+            litellm's `chatgpt` provider, which always streams, reads the key from a file, and puts the instructions of
+            Codex before those of the agent.
     """
     refuse_gate(rollout, "mini-swe-agent")
     env = {

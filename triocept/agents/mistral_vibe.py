@@ -24,7 +24,7 @@ def mistral_vibe(
 ) -> Launch:
     """Prepare `vibe -p`, allowed to run its tools without confirmation, with this rollout as its provider.
 
-    Writes `vibe/config.toml`, and keeps its state beside it. Titles, telemetry and experiments are off.
+    Writes `vibe/config.toml`, which turns titles, telemetry and experiments off. The state is in the same directory.
     """
     refuse_gate(rollout, "mistral-vibe")
     home = made(directory) / "vibe"
@@ -61,4 +61,4 @@ alias = "triocept"
 
 
 _NO_KEYRING = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
-"""It searches the keyring for keys of other providers, and a desktop would show a prompt."""
+"""Disables the keyring: mistral-vibe would search it for keys of other providers, and a desktop would show a prompt."""

@@ -21,9 +21,9 @@ def opencode(
 ) -> Launch:
     """Prepare `opencode run`, with this rollout as its provider.
 
-    `--title` prevents a second call, for a title, beside the first.
+    Without `--title`, opencode would make a second call, at the same time as the first, to generate a title.
 
-    Writes `opencode.json`, for the rollout's gate the plugin `gate.js`, and keeps its state in `directory`.
+    Writes `opencode.json` and, if the rollout has a gate, the plugin `gate.js`. The state is kept in `directory`.
     """
     directory = made(directory)
     configuration = {**_configuration(rollout, dialect), **opencode_hooks(rollout, directory)}
@@ -44,9 +44,8 @@ def kilo(
 ) -> Launch:
     """Prepare `kilo run --auto`, with this rollout as its provider.
 
-    `--title` prevents a second call, for a title, beside the first; its environment disables telemetry.
-
-    Writes `kilo.json`, and keeps its state in `directory`.
+    Without `--title`, kilo would make a second call, at the same time as the first, to generate a title. Environment
+    variables disable its telemetry. Writes `kilo.json`. kilo keeps its state in `directory`.
     """
     refuse_gate(rollout, "kilo")
     directory = made(directory)
@@ -68,7 +67,7 @@ _PROVIDERS: dict[str, str] = {
 
 
 def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
-    """Return the JSON configuration of both agents."""
+    """Return the configuration that opencode and kilo have in common."""
     base = rollout.base_url(dialect)
     options = {
         "baseURL": base if base.endswith("/v1") else f"{base}/v1",  # the AI SDK adds no /v1 itself
@@ -89,7 +88,7 @@ def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
 
 
 def _state(directory: Path) -> dict[str, str]:
-    """Return the variables that keep all of their files in `directory`."""
+    """Return the variables that make opencode and kilo keep all their files in `directory`."""
     return {
         f"XDG_{kind}_HOME": str(directory / kind.lower()) for kind in ("DATA", "CACHE", "STATE", "CONFIG")
     }

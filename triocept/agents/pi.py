@@ -16,7 +16,7 @@ def pi(
 ) -> Launch:
     """Prepare `pi -p`, with this rollout as its provider.
 
-    Writes `.pi/agent/models.json` into `directory`, which is its HOME.
+    Writes `.pi/agent/models.json` into `directory`, which is pi's HOME.
     """
     refuse_gate(rollout, "pi")
     directory = made(directory)

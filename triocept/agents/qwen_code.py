@@ -11,8 +11,9 @@ from ._mcp import qwen_servers
 def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
     """Prepare `qwen -p`, allowed to run its tools without confirmation.
 
-    Its HOME is in `directory`; if the rollout has tools, the function writes `.qwen/settings.json` there. For its
-    gate it writes `gate.json` and `gate.py`, beside the user's hooks. It waits 120 s for the head of an answer.
+    `directory` is qwen-code's HOME. If the rollout has tools, the function writes `.qwen/settings.json` there. If it
+    has a gate, it writes `gate.json` and `gate.py`, which leave the user's hooks in place. qwen-code waits 120 s for the
+    head of an answer.
     """
     servers, env = qwen_servers(rollout)
     if servers:
