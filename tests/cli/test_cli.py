@@ -103,7 +103,7 @@ def test_what_a_real_model_cannot_be_asked_for_is_said() -> None:
         assert "Traceback" not in done.stderr
         return done.stderr
 
-    assert "there is no 'heat'; there are temperature, top_p" in told("--sampling", "heat=1")
+    assert "there is no setting 'heat'; there are temperature, top_p" in told("--sampling", "heat=1")
     assert "'hot' is not a value of temperature" in told("--sampling", "temperature=hot")
     assert "--tokens needs --model NAME" in told("--tokens", "vllm")
     assert "--max-output-tokens" in told("--max-output-tokens", "0")

@@ -5,7 +5,7 @@ Rules:
 1. The first signal cancels the command. The agent is ended first, while its calls are still answered; then the trace is
    sealed and the endpoint closed.
 2. A second signal has the effect of a second Ctrl-C in any triocept program: the agent gets SIGKILL, and the command
-   waits for nothing. (The agents of a fleet belong to its workers, which still have their grace period.) A third signal
+   waits for nothing. The agents of a fleet belong to its workers, which still have their grace period. A third signal
    has its default effect, even if a function blocks the event loop, and the watcher ends the agent.
 3. A signal that was ignored when the command started stays ignored: under `nohup`, and SIGINT in a background job of a
    shell script.

@@ -67,7 +67,7 @@ class Overview:
                 before = turn.id
 
     def _groups(self) -> list[_Group]:
-        """Return main conversations, sub-agents, side calls, then calls of tools, each kind in the order of its turns."""
+        """Return main conversations, sub-agents, side calls, then calls of tools; each kind is ordered by its start."""
         conversations = self._trace.conversations
         names = names_of(conversations.values())
         found: dict[object, _Group] = {}

@@ -1,6 +1,6 @@
-"""The command of an agent: the checks before its start, and the start itself, with errors that name the fault.
+"""Checks and starts the command of an agent, with errors that name the cause.
 
-No text here contains an argument or a value of the environment: they may be keys.
+No error here contains an argument or a value of the environment, because they may be keys.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ KILL_TIMEOUT = 1.0
 def check_argv(
     argv: Sequence[str | os.PathLike[str]], example: str = '"claude", "-p", "fix the bug"'
 ) -> tuple[str, ...]:
-    """Return the command as a tuple of str. Errors show the `example`.
+    """Return the command as a tuple of str. The texts of errors contain the `example`.
 
     Raises:
-        TypeError: not a sequence of str or paths.
-        ValueError: empty, or the system cannot pass it on.
+        TypeError: `argv` is not a sequence of str or paths.
+        ValueError: `argv` is empty, or contains a text that the system cannot pass to a process.
     """
     if isinstance(argv, str | bytes | os.PathLike):
-        raise TypeError(f"argv must be a list, [{example}], not one str: no shell would split it")
+        raise TypeError(f"argv must be a list, [{example}], not one str, because no shell would split it")
     given: object = argv
     if not isinstance(given, Iterable):
         kind = type(argv).__name__
@@ -58,8 +58,8 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
     """Return a checked copy of the environment.
 
     Raises:
-        TypeError: not of str.
-        ValueError: the system cannot pass it on; the text names the variable, never its value.
+        TypeError: a name or a value is not a str.
+        ValueError: the system cannot pass a variable to a process. The error names the variable, but not its value.
     """
     environment: dict[str, str] = {}
     for name, value in env.items():
@@ -74,17 +74,17 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
 
 
 def check_cwd(cwd: object) -> None:
-    """Raise TypeError unless it can be a working directory. The start checks that it exists."""
+    """Raise TypeError unless `cwd` is None, a str or a path. Whether the directory exists is checked at the start."""
     if cwd is not None:
         check_type("cwd", cwd, (str, os.PathLike), "a str or a path")
 
 
 def check_input(data: object) -> bytes | None:
-    """Return the agent's stdin as bytes; None is empty.
+    """Return the agent's stdin as bytes; None means an empty stdin.
 
     Raises:
-        TypeError: neither bytes nor str.
-        ValueError: a str that UTF-8 cannot encode.
+        TypeError: `data` is neither bytes nor str.
+        ValueError: `data` is a str that UTF-8 cannot encode.
     """
     if data is None or isinstance(data, bytes):
         return data
@@ -110,21 +110,21 @@ async def start_process(
     terminal: bool = False,
     mark: int | None = None,
 ) -> trio.Process:
-    """Start the process, in its own group and, without a terminal, in its own session.
+    """Start the process in its own group and, unless `terminal` is set, in its own session.
 
     Args:
-        argv: as of `check_argv`.
-        env: as of `check_env`.
-        cwd: its working directory.
-        feed: True for a pipe to its stdin, False for an empty stdin.
-        capture: True for pipes from its stdout and stderr, False to inherit those of the program.
-        terminal: True to inherit stdin, too, and to stay in the program's session.
-        mark: the mark that `launch` puts on it, and on all that it starts. None means no mark.
+        argv: the command that `check_argv` returned.
+        env: the environment that `check_env` returned.
+        cwd: working directory of the process; None means that of the program.
+        feed: True for a pipe to the process's stdin, False for an empty stdin.
+        capture: True for pipes from stdout and stderr, False to inherit the program's stdout and stderr.
+        terminal: True to inherit the program's stdin as well, and to stay in the program's session.
+        mark: the mark that `launch` puts on the process and all processes that it starts. None means no mark.
 
-    Cancellation: immediate, or else the process is returned; never both.
+    Cancellation: either immediate, without a process, or too late, and the process is returned.
 
     Raises:
-        AgentFailed: it cannot be started.
+        AgentFailed: the process cannot be started.
         NotImplementedError: on Windows.
     """
     if os.name != "posix":
@@ -186,7 +186,7 @@ async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any
 
 
 def kill_nowait(process: trio.Process) -> None:
-    """Kill a process with its group, and reap it. There is no checkpoint, at which a Ctrl-C would arrive."""
+    """Kill a process with its group, and reap it, without a checkpoint at which a Ctrl-C could interrupt."""
     deadline = time.monotonic() + KILL_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):

@@ -1,16 +1,16 @@
 """Environment of an agent: the parent's, without keys and endpoints of model providers, plus the agent's own provider.
 
-Variables that are removed, in upper or lower case:
+These variables are removed, in upper and in lower case:
 
 * variables that choose a provider (`CHOICES`), or link an agent to the agent that started it (`NESTED`);
-* a variable of a provider (`PROVIDERS`) with a word for a key or an endpoint in its name (`WORDS`):
-  `OPENAI_WEBHOOK_SECRET`, `OLLAMA_HOST`. Settings stay: `CLAUDE_CODE_MAX_OUTPUT_TOKENS`, `ANTHROPIC_MODEL`;
-* any variable that ends like a key or an endpoint of a provider (`SUFFIXES`), and some single ones (`NAMES`).
+* variables of a provider (`PROVIDERS`) with a word for a key or an endpoint in their names (`WORDS`), for example
+  `OPENAI_WEBHOOK_SECRET` and `OLLAMA_HOST`. Settings like `CLAUDE_CODE_MAX_OUTPUT_TOKENS` and `ANTHROPIC_MODEL` stay;
+* variables whose names end like a key or an endpoint of a provider (`SUFFIXES`), and some single ones (`NAMES`).
 
-The list is wider than the existing providers: `env=` restores a key removed in error, while a key that stays is a leak.
-AWS keys open Amazon's models, so they are removed too. `GOOGLE_APPLICATION_CREDENTIALS` stays: it names a file that an
-agent may need for its work. `GH_TOKEN` and `GITHUB_TOKEN` stay, because git and gh need them. GitHub's Copilot is the
-only agent that uses them as its model's key; it gets its own provider, and is configured to call no other.
+The list covers more than the existing providers. A key removed in error can be restored with `env=`, but a key that
+stays in error is a leak. AWS keys give access to Amazon's models, so they are removed. `GOOGLE_APPLICATION_CREDENTIALS`
+stays, because it names a file that an agent may need for its work. `GH_TOKEN` and `GITHUB_TOKEN` stay, because git and
+gh need them. Only GitHub's Copilot uses them as the key of its model, and it is configured to call only the rollout.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SUFFIXES = (
 )
 NAMES = frozenset({"API_KEY", "BASE_URL", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "REPLICATE_TOKEN"})
 ACCOUNTS = frozenset({"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "KUBECONFIG", "SSH_AUTH_SOCK"})
-"""Variables that lead to credentials, in a file or in another program."""
+"""Variables that name a file or another program which contains credentials."""
 SECRET_SUFFIXES = ("KEY", "KEYS", "TOKEN", "SECRET", "PASSWORD")
 
 
@@ -53,17 +53,16 @@ _kept: set[str] = set()
 
 
 def keep_from_agents(names: Iterable[str]) -> None:
-    """Mark variables as this program's own: its agents do not inherit them from now on."""
+    """Exclude variables from the environment of all agents that this program starts from now on."""
     _kept.update(names)
 
 
 def agent_environment(
     parent: Mapping[str, str], provider: Mapping[str, str], extra: Mapping[str, str | None] | None = None
 ) -> dict[str, str]:
-    """Return an agent's environment: `parent` without its providers, then `provider`, then `extra`, which has priority.
+    """Return an agent's environment: `parent` without its providers, overridden by `provider`, then by `extra`.
 
-    The hosts of the provider's URLs are added to `NO_PROXY`, so that a proxy of the parent does not take the agent's
-    calls.
+    The hosts of the provider's URLs are added to `NO_PROXY`, so that the agent's calls do not go to a proxy.
 
     Args:
         parent: usually `os.environ`.
@@ -99,13 +98,13 @@ def is_provider_variable(name: str) -> bool:
 
 
 def opens_an_account(name: str) -> bool:
-    """Return True if a variable probably holds a credential, or leads to one."""
+    """Return True if a variable probably contains a credential, or names a place that contains credentials."""
     name = name.upper()
     return name in ACCOUNTS or name.endswith(("CREDENTIALS", *SECRET_SUFFIXES))
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values that no message may contain, chosen by their variables' names, the longest first."""
+    """Return the values that no message may contain, the longest first. The names of the variables decide."""
     # Shorter values ("1", "none", "dummy") are words, and would mask ordinary text.
     values = {v for k, v in environment.items() if k.upper().endswith(SECRET_SUFFIXES) and len(v) >= 8}
     return tuple(sorted(values, key=len, reverse=True))

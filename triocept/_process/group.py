@@ -1,18 +1,18 @@
-"""The processes of an agent, and the signals to them. Run as a script, this module is the watcher.
+"""Finds the processes of an agent, and sends signals to them. Run as a script, this module is the watcher.
 
-The script uses the standard library alone, because the watcher must start in milliseconds, and must survive everything.
+The script uses only the standard library, because the watcher must start in milliseconds, and must not fail.
 
 Rules:
 
-1. A process is an agent's in three cases: it is in the agent's group or session, it has one of the agent's two marks,
-   or its parent is the agent's. The marks find processes that left the group by `setsid` and were orphaned. One mark
-   is in the environment, which a process can drop (`env -i`) or hide (another user's process, a rewritten title). The
-   other is a limit of the process, which it cannot remove, see `launch`. It fails only for processes of another user
-   with unreadable limits.
-2. A process id may be reused by another process. A signal goes only to the process that was seen, identified by its
-   time of birth.
+1. A process belongs to an agent in three cases: it is in the agent's group or session, it has one of the agent's two
+   marks, or its parent belongs to the agent. The marks find processes that left the group by `setsid` and were
+   orphaned. One mark is in the environment, which a process can drop (`env -i`) or hide (another user's process, a
+   rewritten title). The other mark is a limit that the process cannot remove, see `launch`. It cannot be read only if
+   another user's process has unreadable limits.
+2. A process id may be reused by another process. A signal is therefore sent only if the process still has the time of
+   birth that was seen.
 3. Zombies that were not reaped count as dead.
-4. Without a /proc (macOS) an agent is its group, no more.
+4. Without a /proc (macOS), only the processes in the agent's group are found.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ import sys
 import time
 
 MARK = "TRIOCEPT_AGENT"
-"""The variable in every agent's environment: its token, after the tokens of the agents that it runs in, split by
-`:`."""
+"""Variable in every agent's environment. It contains the agent's token, after the tokens of the agents that started it,
+separated by `:`."""
 
 LOCKS = 10
-"""Number of the resource RLIMIT_LOCKS, whose value is the mark; see `launch`, which this script cannot import."""
+"""Number of the resource RLIMIT_LOCKS, whose value is the mark (see `launch`, which this script cannot import)."""
 TERM_GRACE = 1.0
-"""Seconds from the watcher's SIGTERM to its SIGKILL: all agents end within 2 s of the program's death."""
+"""Seconds from the watcher's SIGTERM to its SIGKILL, so that all agents end within 2 s of the program's death."""
 SEARCH = 3.0
-"""Seconds for which the watcher of a dead program continues to search, and the maximum of any search. The mark of an
-agent between fork and exec appears late, depending on the load of the machine."""
+"""Maximum seconds to search for processes of agents. After the program's death, the watcher uses all of this time,
+because an agent between fork and exec has no mark yet. On a busy machine, exec may take long."""
 QUIET = 5
-"""Searches in a row that must find nothing before the watcher of a living program stops."""
+"""Number of searches in a row without a process after which an agent of a living program counts as ended."""
 PAUSE = 0.05
 """Seconds between two searches."""
 
 
 class ProcessTree:
-    """An agent and the processes that it starts. Before the agent runs, only its token is set."""
+    """An agent, whose processes are searched for. Before the agent runs, only its token and its mark are known."""
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
         self.token: bytes = token.encode()
@@ -69,12 +69,12 @@ class ProcessInfo:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Process id and time of birth, which identify the process."""
+        """Process id and time of birth, which together identify the process."""
         return self.pid, self.born
 
 
 def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
-    """Return all processes, with the marks of those born at `since` or later; None if there is no /proc."""
+    """Return all processes by id; None if there is no /proc. Marks are read only of processes born since `since`."""
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         processes = {process.pid: process for process in map(_look_at, pids) if process is not None}
@@ -90,7 +90,7 @@ def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
 
 
 def limit_mark(token: str) -> int | None:
-    """Return the number with which `launch` marks an agent: 56 bits, above all usual values of this limit."""
+    """Return the number with which `launch` marks an agent: 2^56 and more, above all usual values of the limit."""
     try:
         return (1 << 56) + int(token[:14], 16)
     except ValueError:
@@ -98,16 +98,13 @@ def limit_mark(token: str) -> int | None:
 
 
 def birth(pid: int) -> int | None:
-    """Return the birth of a process, in clock ticks since the boot; None if it has ended or there is no /proc."""
+    """Return when a process began, in clock ticks since the boot; None if it has ended or there is no /proc."""
     process = _look_at(pid)
     return None if process is None else process.born
 
 
 def open_handle(pid: int) -> int | None:
-    """Return a handle of the process that outlives the reuse of its id; None if the system has no pidfd.
-
-    Old kernels and some sandboxes have none.
-    """
+    """Return a pidfd, which refers to this process even if its id is reused; None on old kernels and some sandboxes."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             return os.pidfd_open(pid)
@@ -115,17 +112,17 @@ def open_handle(pid: int) -> int | None:
 
 
 class Ending:
-    """The end of some agents: signals in rounds, until none of their processes lives."""
+    """Ends agents: the caller sends signals in rounds until no process of the agents lives."""
 
     def __init__(self, agents: list[ProcessTree]) -> None:
         self._agents = agents
         self._signalled: set[tuple[int, int]] = set()
 
     def send(self, signum: int, processes: dict[int, ProcessInfo] | None) -> int:
-        """Signal the living processes of the agents; return their number. 0 sends no signal.
+        """Send a signal to the living processes of the agents, and return their number. A `signum` of 0 only counts.
 
-        SIGTERM is sent once to each process, because many treat a second one as "stop at once". SIGKILL is sent in
-        every round.
+        SIGTERM is sent once to each process, because many programs stop without cleanup at a second SIGTERM. SIGKILL
+        is sent in every round.
         """
         if processes is None:
             count = 0
@@ -172,10 +169,7 @@ class Ending:
         return [process for process in found.values() if process.alive]
 
     def _groups(self, processes: dict[int, ProcessInfo]) -> set[int]:
-        """Return the agents' groups.
-
-        A leader with another time of birth does not belong to the agent: its id was reused.
-        """
+        """Return the agents' groups, except a group whose leader has another time of birth: its id was reused."""
         return {
             agent.pid
             for agent in self._agents
@@ -230,8 +224,8 @@ def _send(process: ProcessInfo, signum: int) -> None:
 def watch(program: int, since: int) -> None:
     """Run the watcher: read the agents from stdin, and end them when `program` has ended.
 
-    The lines are `+ token`, `= token pid born`, `- token`, `! token` for an agent to end now, and `quit`, after which
-    no agent is ended.
+    `+ token` registers an agent, `= token pid born` adds its process, `- token` removes it, and `! token` ends it now.
+    After `quit`, no agent is ended.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
@@ -249,16 +243,16 @@ def watch(program: int, since: int) -> None:
 
 
 class _Listener:
-    """The lines of the program, and the check that it lives."""
+    """Reads the lines that the program writes, and checks that the program lives."""
 
     def __init__(self, program: int) -> None:
         self.agents: dict[str, ProcessTree] = {}
         self.doomed: list[ProcessTree] = []
-        """Agents to end now: the program has no descriptor left to search for their processes."""
+        """Agents to end now, because the program could not end them itself."""
         self.over = False
-        """True if the program has quit, or has ended."""
+        """True if the program has written `quit`, or has ended."""
         self.closed = False
-        """True if there is no more to read."""
+        """True if no more lines are read."""
         self._rest = b""
         self._poll = select.poll()
         self._poll.register(0, select.POLLIN)
@@ -272,10 +266,7 @@ class _Listener:
 
     @property
     def is_orphan(self) -> bool:
-        """True if the program is dead.
-
-        A living program that closes the pipe has waited until its agents were started.
-        """
+        """True if the program is dead. A living program may have closed the pipe; all its agents are started then."""
         return os.getppid() != self._program
 
     def poll(self, timeout: float | None = None) -> None:
@@ -310,7 +301,7 @@ class _Listener:
 
 
 def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bool = False) -> None:
-    """End the agents. `last`: they belong to a dead program, and one may still be before its exec, without a mark."""
+    """End the agents. `last` is True if the program is dead; an agent may then still be before exec, without a mark."""
     ending, start, quiet = Ending(agents), time.monotonic(), 0
     while quiet < QUIET or (last and listener.is_orphan):
         elapsed = time.monotonic() - start

@@ -1,20 +1,20 @@
-"""A script that marks its process, and then becomes an agent. It runs for some milliseconds.
+"""A script that marks its own process, and then becomes an agent. The script runs for some milliseconds.
 
 The mark is the value of a process limit, RLIMIT_LOCKS, soft and hard. This limit of file locks has had no effect
-since Linux 2.4.25 (setrlimit(2)). Every child inherits it, and raising the hard limit needs CAP_SYS_RESOURCE. So the
-mark stays on a process that drops its environment (`env -i`), leaves its session (`setsid`) and loses its parent (a
+since Linux 2.4.25 (setrlimit(2)). Every child inherits it, and raising the hard limit needs CAP_SYS_RESOURCE. A process
+therefore keeps the mark if it drops its environment (`env -i`), leaves its session (`setsid`) and loses its parent (a
 daemon's double fork).
 
-The mark must be set before the agent's first instruction, so it is set here, not from outside. It is not set in a
-function between fork and exec: that would make every start a fork of the whole program, and a large program takes
-long to fork.
+The mark must be set before the agent's first instruction, so this script sets it in the process that becomes the agent.
+A function between fork and exec could also set it, but every start would then fork the whole program. Forking a large
+program takes long.
 
 Rules:
 
-1. The agent is not affected: its arguments, environment, signals and descriptors are the given ones; but SIGINT is
-   never blocked.
-2. Progress and errors are written to the pipe: `+` when this runs, then the number of the error of the exec.
-3. Built-in modules alone: each other module costs a millisecond.
+1. The agent gets the arguments, environment, signals and descriptors that it would get without this script, except that
+   SIGINT is never blocked.
+2. Progress and errors are written to the pipe: `+` when the script runs, then the error number if exec fails.
+3. The script imports only built-in modules, because each other module takes a millisecond.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -27,11 +27,11 @@ LOCKS = 10
 The module `resource` has no constant for it.
 """
 NOT_HERE = {2, 20}
-"""ENOENT, ENOTDIR: the next directory of the PATH may contain the command."""
+"""ENOENT and ENOTDIR. After one of these errors, the next directory of the PATH is tried."""
 
 
 def launch(pipe: int, mark: int, argv: list[str]) -> int:
-    """Become `argv`; return the error's number if that fails."""
+    """Replace this process with the command `argv`; return the error's number if that fails."""
     posix.set_inheritable(pipe, False)
     posix.write(pipe, b"+")
     try:

@@ -1,6 +1,6 @@
-"""The output of an agent, and its result.
+"""The output of an agent, and the result of its run.
 
-Memory holds the start and the end of each stream, at most twice the limit; a file or a terminal receives everything.
+The start and the end of each stream are kept in memory, at most twice the limit. Files and terminals get all output.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import trio
 from ..errors import AgentFailed
 
 STDERR_TAIL = 2000
-"""Characters of stderr in the text of an error: a screen."""
+"""Characters from the end of stderr that an error contains: about one screen."""
 
 
 class BinaryWriter(Protocol):
-    """A target for output: a file opened in binary mode, or any object with its `write`."""
+    """A target for output: a file opened in binary mode, or any object with the same method `write`."""
 
     def write(self, data: bytes, /) -> Any:
-        """Write the bytes, or some of them, and return their number; None means all. Called in a worker thread."""
+        """Write some or all of the bytes, and return how many; None means all. The caller is a worker thread."""
 
 
 @final
 class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an agent. The repr of a result shows no output and no arguments, which may contain keys."""
+    """The result of an agent's run. The repr shows neither output nor arguments, because they may contain keys."""
 
     argv: tuple[str, ...]
     returncode: int
-    """As of `subprocess`: a negative code is the signal that ended it."""
+    """Exit status of the agent; as in `subprocess`, a negative number is the signal that ended the agent."""
     duration: float
-    """Seconds from its start to its end, on trio's clock."""
+    """Seconds from the agent's start to its end, on trio's clock."""
     stdout: bytes = b""
     """The whole stdout, or its start and its end with a note about the dropped middle. Empty if it was not captured."""
     stderr: bytes = b""
@@ -42,7 +42,7 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
     stderr_dropped: int = 0
     """Number of bytes missing from `stderr`."""
     stderr_tail: str = ""
-    """The last screen of stderr, without the keys of the agent's environment: usable in an error's text."""
+    """The last 2000 characters of stderr, with `***` in place of the keys in the agent's environment."""
 
     @property
     def stdout_text(self) -> str:
@@ -58,7 +58,7 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
         """Return the result itself, if the return code is 0.
 
         Raises:
-            AgentFailed: the return code is not 0; the text ends with the last screen of stderr.
+            AgentFailed: the return code is not 0. The error contains `stderr_tail`.
         """
         if self.returncode == 0:
             return self
@@ -98,18 +98,18 @@ class OutputBuffer:
 
     @property
     def dropped(self) -> int:
-        """Number of bytes that were dropped."""
+        """Number of bytes dropped from the middle."""
         return max(0, self._total - self._head_limit - self._tail_limit)
 
     def content(self) -> bytes:
-        """Return all bytes, or the first and the last ones with a note between."""
+        """Return all bytes, or the first and the last bytes with a note between about the dropped bytes."""
         self._trim()
         if not self.dropped:
             return bytes(self._head + self._tail)
         return b"%s\n[... %d bytes dropped ...]\n%s" % (self._head, self.dropped, self._tail)
 
     def tail(self) -> str:
-        """Return the last screen of characters."""
+        """Return the last `STDERR_TAIL` characters."""
         end = bytes(self._tail) if len(self._tail) >= 4 * STDERR_TAIL else bytes(self._head + self._tail)
         return end[-4 * STDERR_TAIL :].decode(errors="replace").strip()[-STDERR_TAIL:]
 
@@ -119,7 +119,7 @@ class OutputBuffer:
 
 @final
 class Tee:
-    """A file that receives every byte, in worker threads: a slow disk or a stopped terminal delays only its agent."""
+    """A file that receives all output. Worker threads write it, so a slow disk or stopped terminal delays one agent."""
 
     def __init__(self, file: BinaryWriter) -> None:
         self._file = file
@@ -133,7 +133,7 @@ class Tee:
         Cancellation: immediate. The thread is abandoned with its current write.
 
         Raises:
-            OSError: or another error of the file.
+            Exception: an error of the file, usually OSError.
         """
 
         def write_all() -> None:
@@ -151,20 +151,20 @@ class Tee:
 
 @final
 class OutputReader:
-    """A reader of one stream of an agent, to its end, into the buffer and the tees."""
+    """Reads one output stream of an agent to its end, and writes the bytes into the buffer and the tees."""
 
     def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, tees: Sequence[Tee]) -> None:
         self.buffer: OutputBuffer = OutputBuffer(limit)
         self.error: Exception | None = None
-        """The first error of a tee."""
+        """The first error of writing to a tee."""
         self._stream = stream
         self._sinks = tees
 
     @trio.lowlevel.enable_ki_protection
     async def read(self, on_error: Callable[[], None]) -> None:
-        """Read to the end, whatever a tee does: an agent must not hang on a full pipe, nor die of a broken one.
+        """Read to the end, even if a tee fails, so that the agent neither hangs at a full pipe nor gets SIGPIPE.
 
-        `on_error` is called when a tee cannot write. Cancellation: immediate; the bytes read so far are in the buffer.
+        `on_error` is called when a tee fails. Cancellation: immediate; the bytes read so far are in the buffer.
         """
         if self._stream is None:
             return
@@ -184,7 +184,7 @@ class OutputReader:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with stars in place of the secrets."""
+    """Return the text with `***` in place of each secret."""
     for secret in secrets:
         text = text.replace(secret, "***")
     return text

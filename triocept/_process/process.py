@@ -2,13 +2,15 @@
 
 Rules:
 
-1. The agent leads its own session and group, without a terminal: programs that would prompt there (ssh, git) fail at
-   once. With `output="terminal"` it leads its own group in the program's session, and gets its terminal (`terminal`).
-2. When the context is left, on every path, no process of the agent lives. The group and the processes that left it
-   (see `group`) get SIGTERM, some grace, then SIGKILL. Then the agent is reaped. All of that takes a bounded time.
-3. The agent is reaped last: until then its process id, and its group's, cannot be reused.
-4. Its output is read to the end, but a process that holds a pipe open cannot block the context.
-5. No text and no repr here shows a value of the environment, or an argument.
+1. The agent leads its own session and group, without a terminal, so programs that would prompt there (ssh, git) fail
+   immediately. With `output="terminal"`, the agent leads its own group in the program's session, and gets the program's
+   terminal (`terminal`).
+2. However the context is left, no process of the agent lives afterwards. The agent's group, and processes that left the
+   group (see `group`), get SIGTERM, some time to end, then SIGKILL. Then the agent is reaped. All this takes a bounded
+   time.
+3. The agent is reaped last, because the ids of its process and its group can be reused afterwards.
+4. The output is read to its end, but a process that keeps a pipe open cannot block the context.
+5. No error and no repr here contains a value of the environment or an argument.
 """
 
 from __future__ import annotations
@@ -42,32 +44,32 @@ from .watcher import Watcher
 log = logging.getLogger("triocept.agent")
 
 OutputFile: TypeAlias = str | os.PathLike[str] | BinaryWriter
-"""A path, which is created or emptied, or an object to write bytes to."""
+"""The path of a file, which is created or emptied, or an object to which bytes are written."""
 OutputMode: TypeAlias = Literal["capture", "echo", "inherit", "terminal"]
-"""The treatment of the output.
+"""What becomes of the agent's output.
 
-`capture`: it is kept. `echo`: it is kept, and written to this program's own stdout and stderr as well. `inherit`: the
-agent writes there itself, to the terminal if there is one, and nothing is kept. `terminal`: the agent gets the terminal
+`capture`: the output is kept in memory. `echo`: it is kept, and also written to this program's stdout and stderr.
+`inherit`: the agent uses this program's stdout and stderr, and nothing is kept. `terminal`: the agent gets the terminal
 of this program, with the keyboard, and nothing is kept.
 """
 
 OUTPUT_LIMIT = 1024 * 1024
-"""Bytes of each stream that are kept."""
+"""Maximum bytes of each output stream that are kept in memory."""
 TERMINATE_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL, as in trio's own `run_process`."""
 LEFTOVER_PATIENCE = 0.2
-"""Seconds for processes that a finished agent left behind to end by themselves (`agent > >(tee log)`: that tee)."""
+"""Seconds for processes that a finished agent left behind to end by themselves, such as tee in `agent > >(tee log)`."""
 LEFTOVER_GRACE = 1.0
-"""Seconds from SIGTERM to SIGKILL for the processes that are still alive: the agent itself does not wait for them."""
+"""Seconds from SIGTERM to SIGKILL for processes that a finished agent left behind."""
 KILL_TIMEOUT = 5.0
 """Seconds for the kernel to end processes that got SIGKILL. A process that takes longer hangs in a device."""
 DRAIN_TIMEOUT = 1.0
-"""Seconds to read the rest of the pipes when all processes are dead."""
+"""Seconds to read the rest of the output when all processes are dead."""
 LOOK_PAUSE = 0.02
 """Seconds between two searches for living processes."""
 QUIET = 2
-"""Searches in a row that must find nothing. One search misses a process that is forked after /proc was listed, by a
-parent that has ended when its own entry is read."""
+"""Number of searches in a row that must find no process. One search can miss a process that was forked after /proc was
+listed, if its parent ended before the search read the parent's entry."""
 
 
 @protected_context
@@ -88,25 +90,25 @@ async def open_process(
 
     Args:
         argv: the command and its arguments. A name without a slash is looked up in the `PATH` of `env`.
-        env: the whole environment, as of `environment.agent_environment`. The agent's mark is added.
-        watcher: ends the agent if the program is killed.
-        cwd: the agent's working directory. None means the program's.
+        env: the whole environment, as `environment.agent_environment` returns it. The agent's mark is added.
+        watcher: the watcher that ends the agent if the program is killed.
+        cwd: the agent's working directory. None means that of the program.
         input: bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty.
         output: see `OutputMode`.
         output_limit: maximum bytes of each stream that are kept, half from its start and half from its end.
-        stdout_file: receives all of stdout as it arrives.
-        stderr_file: receives all of stderr as it arrives; may be the same as `stdout_file`.
-        terminate_grace: seconds that the agent has after SIGTERM.
+        stdout_file: file that receives all of stdout as it arrives.
+        stderr_file: file that receives all of stderr as it arrives; may be the same as `stdout_file`.
+        terminate_grace: seconds between SIGTERM and SIGKILL.
 
-    Cancellation: at any moment; an agent that is being started is ended, too.
-    Closing: ends all living processes of the agent. That takes at most `terminate_grace` and 7 s, usually some
-    milliseconds, also when cancelled. A second Ctrl-C sends SIGKILL at once.
+    Cancellation: at any moment; an agent that is being started is also ended.
+    Closing: ends all living processes of the agent. This takes at most `terminate_grace` plus 7 s, usually some
+    milliseconds, also when cancelled. A second Ctrl-C sends SIGKILL immediately.
 
     Raises:
         TypeError, ValueError: `argv`, `env` or an option is invalid.
         AgentFailed: the agent cannot be started, or a file for its output cannot be written.
         NotImplementedError: on Windows.
-        Exception: an error of writing its stdin or of reading its output; the agent has been ended then.
+        Exception: writing the agent's stdin or reading its output failed. The agent has then been ended.
     """
     command, environment, token = check_argv(argv), check_env(env), secrets.token_hex(16)
     data = check_input(input)
@@ -185,9 +187,9 @@ class AgentProcess:
     ) -> None:
         self.argv = argv
         self.pid: int = process.pid
-        """Also the id of its group and of its session."""
+        """Id of the process, which is also the id of its group and of its session."""
         self.returncode: int | None = None
-        """None while the process runs."""
+        """Return code of the process; None while it runs."""
         self.duration: float | None = None
         """Seconds that the process ran; None while it runs."""
         self._process = process
@@ -202,12 +204,12 @@ class AgentProcess:
         self._handle = None if agent.born is None else open_handle(process.pid)
         self._reaped = False
         self._blind = False
-        """True if the last search for its processes failed."""
+        """True if the last search for the agent's processes failed."""
         self._quiet = 0
-        """Searches in a row, each begun after the exit, that found no living process."""
+        """Number of the last searches in a row that began after the exit and found no living process."""
         self._exited, self._drained = trio.Event(), trio.Event()
         self._failure: Exception | None = None
-        """The first exception of the tasks beside the body."""
+        """First exception in the tasks that run concurrently with the caller's `async with` block."""
         self._body = trio.CancelScope()
         self._tasks = trio.CancelScope(shield=True)
         watcher.started_nowait(agent)
@@ -217,10 +219,10 @@ class AgentProcess:
         return f"<AgentProcess {self.argv[0]!r} (process {self.pid}): {state}>"
 
     async def wait(self) -> int:
-        """Wait for the end of the process, not of the processes that it left running.
+        """Wait until the process ends. Processes that it started may still run afterwards.
 
         Returns:
-            The return code, as of `subprocess`: a negative code is the signal that ended it.
+            The return code; as in `subprocess`, a negative number is the signal that ended the process.
 
         Cancellation: immediate; the process continues until its context is left.
         """
@@ -229,15 +231,15 @@ class AgentProcess:
         return self.returncode
 
     async def wait_drained(self) -> None:
-        """Wait until the process has ended, and all of its output has been read. Cancellation: as of `wait`."""
+        """Wait until the process has ended, and all of its output has been read. Cancellation: as in `wait`."""
         await self._drained.wait()
 
     @property
     def result(self) -> AgentResult:
-        """The result of the process, available when the context has been left.
+        """The result of the process, which exists when its context has been left.
 
         Raises:
-            RuntimeError: the context has not been left.
+            RuntimeError: the context has not been left yet.
         """
         if not self._drained.is_set() or self.returncode is None or self.duration is None:
             raise RuntimeError(f"agent {self.argv[0]!r} has no result before its `async with` block ends")
@@ -255,7 +257,7 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self, data: bytes | None) -> None:
-        """Run the tasks beside the body. Only `_end` ends them: they are shielded from everything else."""
+        """Run the tasks that serve the process until `_end` cancels them. They are shielded from other cancellation."""
         stdin = self._process.stdin
 
         @trio.lowlevel.enable_ki_protection
@@ -279,7 +281,7 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run one of these tasks. Its exception ends the block; the others continue, because the end needs them."""
+        """Run a task of `_run`. An exception cancels the caller's block; the other tasks continue until `_end`."""
         try:
             await work()
         except Exception as exc:  # raised to the caller when the agent has been ended
@@ -307,7 +309,10 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _end(self, *, natural: bool) -> None:
-        """End the living processes, read the rest of the output, reap. `natural`: the process ended by itself."""
+        """End the living processes, read the rest of the output, and reap the process.
+
+        `natural` is True if the process ended by itself.
+        """
         try:
             with trio.CancelScope(shield=True):
                 ending = Ending([self._agent])
@@ -332,7 +337,7 @@ class AgentProcess:
             self._close()
 
     async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
-        """Signal the processes until they are dead, or the time is over. Return True if all are dead."""
+        """Send a signal to the processes until all are dead or `seconds` are over. Return True if all are dead."""
         if signum == signal.SIGKILL:  # first, and without a search in /proc, which can hang
             self._kill_group()
         with trio.move_on_after(seconds):
@@ -356,7 +361,7 @@ class AgentProcess:
         return False
 
     def _count(self, exited: bool, living: int) -> None:
-        """Count one more search, which began before or after the exit."""
+        """Count one more search, which found `living` processes. `exited` is True if it began after the exit."""
         self._quiet = self._quiet + 1 if exited and not living else 0
 
     @property
@@ -370,7 +375,7 @@ class AgentProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _kill_nowait(self) -> None:
-        """Kill the processes without a checkpoint, for code that cannot wait."""
+        """Kill the agent's processes without a checkpoint, for code that cannot be interrupted."""
         deadline, ending = time.monotonic() + 1.0, Ending([self._agent])
         self._kill_group()
         while time.monotonic() < deadline and not self._is_over:
@@ -381,10 +386,7 @@ class AgentProcess:
             time.sleep(0.01)
 
     def _leave(self) -> None:
-        """Unregister the agent if no process of it lives; otherwise let the watcher end the rest.
-
-        The watcher is a separate process.
-        """
+        """Unregister the agent if none of its processes lives; otherwise let the watcher's process end the rest."""
         if self._blind:
             log.warning(
                 "no descriptor is left to list the processes that agent %r started: its watcher ends them",
@@ -407,7 +409,7 @@ class AgentProcess:
 def _leave(
     agent: AgentProcess | None, raised: type[BaseException] | None, watcher: Watcher, token: str
 ) -> None:
-    """Report to the watcher the end of an agent's context, or a start that failed."""
+    """Report to the watcher that an agent's context was left, or that the agent could not be started."""
     if agent is not None:
         agent._leave()
     elif raised is None or issubclass(raised, Exception | trio.Cancelled):
@@ -424,7 +426,7 @@ def check_output(
     terminate_grace: object,
     data: object = None,
 ) -> None:
-    """Check the options of the output before an agent runs that an error would have to end."""
+    """Check the options of the output before the agent starts, so that an error need not end the agent."""
     if output not in get_args(OutputMode):
         raise ValueError(f"output must be one of {', '.join(get_args(OutputMode))}, not {output!r}")
     check_count("output_limit", output_limit)
@@ -439,7 +441,7 @@ def check_output(
 
 
 def _check_file(name: str, file: object) -> None:
-    """Raise TypeError unless bytes can be written to the given file."""
+    """Raise TypeError unless `file` is None, a path, or an object to which bytes can be written."""
     if file is None or isinstance(file, str | os.PathLike):
         return
     if isinstance(file, io.TextIOBase) or not callable(getattr(file, "write", None)):
@@ -447,7 +449,7 @@ def _check_file(name: str, file: object) -> None:
 
 
 def _read_returncode(pid: int) -> int | None:
-    """Return the return code without reaping the process; None if it runs, or was reaped elsewhere."""
+    """Return the return code without reaping the process; None if the process runs, or was reaped elsewhere."""
     try:
         status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:
@@ -460,7 +462,7 @@ def _read_returncode(pid: int) -> int | None:
 def _open_tees(
     stack: AsyncExitStack, output: OutputMode, stdout: OutputFile | None, stderr: OutputFile | None
 ) -> tuple[list[Tee], list[Tee]]:
-    """Return the targets of the two streams beside memory. A file for both is opened once."""
+    """Return the files and streams to which stdout and stderr are written. A file for both is opened once."""
     tees: list[list[Tee]] = [[], []]
     if output == "echo":
         tees = [[Tee(sys.stdout.buffer)], [Tee(sys.stderr.buffer)]]

@@ -1,13 +1,13 @@
-"""The terminal of this program, given to an agent for its life, as a shell gives it to a job.
+"""Gives this program's terminal to an agent while the agent runs, as a shell gives its terminal to a job.
 
 Rules:
 
-1. The agent's group is the terminal's foreground group. So Ctrl-C, other keys and changes of the window's size
+1. The agent's group is the terminal's foreground group. Ctrl-C, other keys and changes of the window's size therefore
    reach the agent, not this program.
 2. When the agent is suspended (Ctrl-Z), this program takes the terminal back and suspends itself, so that the user's
-   shell continues. When the shell continues this program, the agent gets the terminal with its own modes.
-3. At the agent's end, however it comes, the terminal's modes are those from before. After an agent that did not end by
-   itself, typed input is dropped, and the screen leaves modes that full-screen programs set.
+   shell continues. When the shell continues this program, the agent gets the terminal back, with the agent's modes.
+3. However the agent ends, the terminal then gets back the modes from before the start. If the agent's return code is
+   not 0, typed input is dropped, and the modes that full-screen programs set are reset.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ with contextlib.suppress(ImportError):  # Windows
 FD = 0
 """Descriptor of the terminal: standard input."""
 STOP_TIME = 0.1
-"""Seconds for the kernel to stop this program after its signal."""
+"""Seconds for the kernel to stop this program after a signal that stops it."""
 _PLAIN_MODES = (
     "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l"  # no reports of mouse and focus
     "\x1b[?2004l\x1b[?1l\x1b>\x1b[<u"  # paste without brackets, usual keys
@@ -36,7 +36,7 @@ _PLAIN_MODES = (
 
 
 def terminal_problem() -> str | None:
-    """Return why this program cannot give a terminal to an agent; None if it can."""
+    """Return the reason why this program cannot give its terminal to an agent; None if it can."""
     if threading.current_thread() is not threading.main_thread():
         return "this is not the main thread"
     if os.name != "posix" or not (os.isatty(FD) and os.isatty(1)):
@@ -49,7 +49,7 @@ def terminal_problem() -> str | None:
 
 
 class Terminal:
-    """The terminal of this program. Raise ValueError if there is none to give."""
+    """The terminal of this program. Raise ValueError if this program cannot give it to an agent."""
 
     def __init__(self) -> None:
         if (problem := terminal_problem()) is not None:
@@ -57,10 +57,10 @@ class Terminal:
         self._modes = termios.tcgetattr(FD)
         self._group = os.getpgrp()
         self._given = False
-        """False while the agent is suspended: the terminal may be the shell's then."""
+        """True while the agent has the terminal. While the agent is suspended, the shell may have the terminal."""
 
     async def follow(self, pid: int) -> None:
-        """Give the terminal to the process `pid` and its group, and suspend this program with it. Return at its end."""
+        """Give the terminal to the group of `pid` until that process ends. Suspend this program when the group is."""
         with trio.open_signal_receiver(signal.SIGCHLD) as signals:
             self._give(pid)
             while True:
@@ -75,7 +75,7 @@ class Terminal:
                         await self._suspend(pid)
 
     def close(self, returncode: int | None) -> None:
-        """Take the terminal back. `returncode` is the agent's; None if it did not start."""
+        """Take the terminal back. `returncode` is that of the agent; None if the agent did not start."""
         if not self._given:
             return
         with _in_background(), contextlib.suppress(OSError, termios.error):  # the terminal is closed
@@ -122,7 +122,7 @@ class Terminal:
 
 
 def _stop_signal(pid: int) -> int | None:
-    """Return the signal that has stopped a process; 0 if the process has ended; None if it runs."""
+    """Return the signal that stopped (suspended) a process; 0 if the process has ended; None if it runs."""
     try:
         state = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -132,7 +132,7 @@ def _stop_signal(pid: int) -> int | None:
 
 @contextlib.contextmanager
 def _in_background() -> Iterator[None]:
-    """Allow changes of the terminal from a background group, which SIGTTOU would stop."""
+    """Block SIGTTOU, which would stop this program when it changes the terminal from a background group."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         yield

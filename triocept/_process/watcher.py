@@ -1,14 +1,14 @@
-"""The watcher: a small process that ends the agents of a program that was killed. It holds the read end of a pipe.
+"""The watcher: a small process that ends the agents of a program that was killed. It reads a pipe from the program.
 
-It is started with the first agent, so that a program without agents has no cost. `group` contains its code.
-PR_SET_PDEATHSIG is not used, because it fires when the *thread* ends that forked. trio forks in a worker thread,
-which ends after 10 idle seconds.
+The watcher is started with the first agent, so a program without agents starts no watcher. `group` contains its code.
+PR_SET_PDEATHSIG is not used, because its signal is sent when the *thread* that forked ends. trio forks in a worker
+thread, which ends after 10 idle seconds.
 
 Rules:
 
-1. An agent is registered before it is started: there is no moment at which it would outlive the program.
-2. A watcher that fails is logged and replaced; it never fails a rollout.
-3. Searches for an agent's processes go through the watcher: simultaneous searches share one look at /proc.
+1. An agent is registered before it is started, so that it never outlives the program.
+2. If the watcher fails, the failure is logged and the watcher is replaced. No rollout fails because of the watcher.
+3. Searches for an agent's processes go through the class `Watcher`: simultaneous searches read /proc only once.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from .group import ProcessInfo, ProcessTree, birth, read_processes
 log = logging.getLogger("triocept.agent")
 
 READY_TIMEOUT = 10.0
-"""Seconds for the watcher's start. It takes 0.02; a cold network file system may take a few."""
+"""Maximum seconds for the watcher's start. Usually it takes 0.02 s, on a slow network file system some seconds."""
 QUIT_TIMEOUT = 2.0
-"""Seconds for its end."""
+"""Maximum seconds for the watcher's end."""
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""The variables of the environment that a Python interpreter may need to start."""
+"""Environment variables that a Python interpreter may need to start."""
 
 
 @protected_context
 async def open_watcher() -> AsyncIterator[Watcher]:
     """Open the watcher of a program's agents; its process starts when the first agent is registered.
 
-    Cancellation: opening has nothing to cancel.
-    Closing: at most 2 s, also when cancelled. Agents that are still registered are then ended by the process.
+    Cancellation: opening does not wait, so it cannot be cancelled.
+    Closing: at most 2 s, also when cancelled. The process then ends agents that are still registered.
     """
     watcher = Watcher()
     try:
@@ -56,22 +56,22 @@ async def open_watcher() -> AsyncIterator[Watcher]:
 
 @final
 class Watcher:
-    """A watcher of every agent of the program. The watcher outlives the program until it has ended the agents.
+    """A watcher of all agents of the program. Its process outlives the program until all agents are ended.
 
     Created by `open_watcher`.
     """
 
     def __init__(self) -> None:
         self._agents: dict[str, bytes] = {}
-        """The current line for the process about each agent, by token."""
+        """The line about each agent, by token, that a new process of the watcher has to receive."""
         self._process: trio.Process | None = None
         self._pipe: int | None = None
-        """The only write end. It is not inherited: its closing, whatever kills the program, is the signal."""
+        """The only write end of the pipe. No process inherits it, so the pipe closes when the program dies."""
         self._lock = trio.Lock()
         self._closed = False
         self._since = birth(os.getpid()) or 0
         self._handed_over = False
-        """True if the process ends agents that this program could not end."""
+        """True if the watcher's process has to end agents that this program could not end."""
         self._processes: dict[int, ProcessInfo] | None = None
         self._looked = -1.0
         self._look = trio.Lock()
@@ -79,16 +79,16 @@ class Watcher:
 
     @property
     def pid(self) -> int | None:
-        """Id of the process, while there is one."""
+        """Id of the watcher's process; None if none runs."""
         return None if self._process is None else self._process.pid
 
     async def register(self, token: str) -> None:
-        """Register a token: from now on no process with it outlives the program.
+        """Register a token. From now on, no process with this token outlives the program.
 
         Cancellation: the token is not registered. A watcher that is being started is ended.
 
         Raises:
-            trio.ClosedResourceError: its endpoint has ended.
+            trio.ClosedResourceError: the watcher's endpoint has ended.
         """
         async with self._lock:
             self._check_open()
@@ -100,32 +100,29 @@ class Watcher:
             self._tell(self._agents[token])
 
     def started_nowait(self, agent: ProcessTree) -> None:
-        """Report that the agent runs. Its group helps to find processes that hide their environment."""
+        """Report that the agent runs. With the agent's group, processes that hide their environment are found."""
         line = b"= %s %d %d\n" % (agent.token, agent.pid or 0, agent.born or 0)
         self._agents[agent.token.decode()] = line
         self._tell(line)
 
     def unregister_nowait(self, token: str) -> None:
-        """Unregister an agent without living processes."""
+        """Unregister an agent that has no living processes."""
         if self._agents.pop(token, None) is not None:
             self._tell(b"- %s\n" % token.encode())
 
     def hand_over_nowait(self, token: str) -> None:
-        """Let the process end the agent: SIGTERM, and SIGKILL a second later.
-
-        For a program that cannot do it itself.
-        """
+        """Let the watcher's process end an agent that this program cannot end: SIGTERM, and SIGKILL a second later."""
         if self._agents.pop(token, None) is not None:
             self._tell(b"! %s\n" % token.encode())
             self._handed_over = True
 
     @property
     def sees(self) -> bool:
-        """True if there is a /proc. If a search fails all the same, no descriptor is left for it."""
+        """True if there is a /proc. If a search fails nevertheless, this program has no free file descriptor."""
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
-        """Return all processes, as of some time after the call; None if there is no /proc. Cancellation: immediate."""
+        """Return the processes that exist some time after the call; None without a /proc. Cancellation: immediate."""
         asked = time.monotonic()
         async with self._look:
             if self._looked < asked:
@@ -137,9 +134,9 @@ class Watcher:
             return self._processes
 
     def _check_open(self) -> None:
-        """Raise an error if the endpoint has ended: nothing would end a process that is started now."""
+        """Raise trio.ClosedResourceError if the endpoint has ended, since nothing would end a process started now."""
         if self._closed:
-            raise trio.ClosedResourceError("the endpoint has ended: it can run no agent")
+            raise trio.ClosedResourceError("the endpoint has ended, so it can run no agent")
 
     @trio.lowlevel.enable_ki_protection
     async def _start(self) -> None:
@@ -160,7 +157,7 @@ class Watcher:
                 # Until it has set up its signals, and cannot be stopped any more.
                 async with self._process.stdout as ready:
                     if not await ready.receive_some(16):
-                        raise OSError(f"{sys.executable} ended at once")
+                        raise OSError(f"{sys.executable} ended immediately after its start")
             self._check_open()
         except (OSError, trio.TooSlowError) as error:
             self._give_up_nowait()
@@ -181,7 +178,7 @@ class Watcher:
             self._on_died()
 
     def _on_died(self) -> None:
-        """Log that the process is dead or stopped. The next agent starts a new one, which receives all agents."""
+        """Log that the watcher's process is dead or stopped. The next agent starts a new process, for all agents."""
         log.warning(
             "the watcher (process %s) has died: until the next agent starts, agents would outlive this program "
             "if it were killed",

@@ -23,7 +23,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     env: Mapping[str, str | None] = {}
     ungated: tuple[str, ...] = ()
-    """Tools for which the agent runs no hook, so the gate is not asked. `approve` decides on such calls in the answer."""
+    """Tools for which the agent runs no hook, so the gate is not asked. `approve` decides on them in the answer."""
 
     def __repr__(self) -> str:
         return f"Launch(argv={self.argv!r}, env of {', '.join(sorted(self.env)) or 'nothing'})"

@@ -12,8 +12,8 @@ def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable
     """Prepare `qwen -p`, allowed to run its tools without confirmation.
 
     `directory` is qwen-code's HOME. If the rollout has tools, the function writes `.qwen/settings.json` there. If it
-    has a gate, it writes `gate.json` and `gate.py`, which leave the user's hooks in place. qwen-code waits 120 s for the
-    head of an answer.
+    has a gate, it writes `gate.json` and `gate.py`; the user's hooks still run. qwen-code waits 120 s for the head of
+    an answer.
     """
     servers, env = qwen_servers(rollout)
     if servers:
