@@ -306,7 +306,7 @@ def test_a_file_without_a_task_is_told(folder: Path) -> None:
         ((), (), "there is no agent to run"),
         ((), ("--", "true"), "COMMAND has no place for the prompt"),
         ((), ("--", "no-such-program", "{prompt}"), "there is no program 'no-such-program' on the PATH"),
-        (("--agent", "kimi-code"), (), "install it, or name its command with --executable"),
+        (("--agent", "kimi-code"), (), "install it, or give its path with --executable"),
         (("--agent", "codex"), AGENT_COMMAND, "exclude each other"),
         (("--executable", "x"), AGENT_COMMAND, "needs --agent NAME"),
         (("--engine", "threads"), AGENT_COMMAND, "there is no such engine; there are in-process"),
@@ -415,7 +415,7 @@ def test_an_agent_that_never_calls_the_model_needs_another_store(folder: Path) -
         run = fleet(*more, command=("--", sys.executable, "-S", "-c", "pass", "{prompt}"))
         assert run.returncode == 1
         assert (
-            "1 of 1 done, without any model call\n▸ these count as done: after the correction, use another"
+            "1 of 1 done, without any model call\n▸ these tasks count as done: correct the cause, then run"
             in (run.stderr)
         )
 

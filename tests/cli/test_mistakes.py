@@ -206,7 +206,7 @@ def test_what_is_piped_in_is_said_not_to_reach_the_agent() -> None:
 
 def test_a_model_without_a_price_is_named_at_the_end(tmp_path: Path) -> None:
     done = triocept("run", "--price", "other=1,2", *ASK, "a")
-    assert "cost     unknown: not all that was asked has a price (m)" in done.stderr
+    assert "cost     unknown: not every requested model has a price (m)" in done.stderr
 
 
 def test_prices_that_are_none_name_the_model(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class AgentPlan:
                 f"triocept run -- {' '.join(words)}"
             )
         if os.sep not in name:
-            other = "give its full path" if self.name is None else "name its command with --executable"
+            other = "give its full path" if self.name is None else "give its path with --executable"
             raise click.UsageError(f"there is no program {name!r} on the PATH: install it, or {other}")
         if not Path(name).is_file():
             what = "is a directory" if Path(name).is_dir() else "does not exist"
@@ -159,7 +159,7 @@ def plan_run(
     if cwd is not None and command and os.sep in command[0]:  # a path from here, not from there
         command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:
-        raise click.UsageError("--executable names the command of a known agent, and needs --agent NAME")
+        raise click.UsageError("--executable names the program of a known agent, and needs --agent NAME")
     plan = AgentPlan(command, env=env)
     if agent is not None:
         end = command.index("--") if "--" in command else len(command)
@@ -217,7 +217,7 @@ def plan_fleet(
             f"in: --agent {agent} -- --max-turns 5"
         )
     if executable is not None and agent is None:
-        raise click.UsageError("--executable names the command of a known agent, and needs --agent NAME")
+        raise click.UsageError("--executable names the program of a known agent, and needs --agent NAME")
     if agent is None and not command:
         raise click.UsageError(
             f"there is no agent to run: give --agent NAME, or -- COMMAND with {PROMPT} in it"

@@ -86,7 +86,9 @@ class File:
             )
         if self.attempts and not found:
             attempts = counted(self.attempts, "rollout", "rollouts")
-            raise NotThere(f"{self._path} holds no result yet, but {attempts} of attempts")
+            raise NotThere(
+                f"{self._path} contains no result yet, only {attempts} of attempts without a result"
+            )
         if not found:
             why = "no line of it can be read" if self.damages else "it is empty"
             why = "the trace files of its results are missing" if self.missing else why

@@ -81,7 +81,9 @@ class FleetRun:
                 if (missing := self._total - stored.done - stored.failed) > 0:
                     self._say(f"to run the other {missing:,}: the same command with --resume")
                 if stored.without_calls:
-                    self._say("these count as done: after the correction, use another --store")
+                    self._say(
+                        "these tasks count as done: correct the cause, then run them with another --store"
+                    )
                 if stored.last_failure:
                     self._say(f"the last failure: {stored.last_failure}")
                     if not stored.done and (names := self._relative_files()):

@@ -59,7 +59,9 @@ class Forward:
                 f"--api-key-env: the variable {api_key_env} is not set, or is empty: export {api_key_env}=..."
             )
         if options.get("tokens") and model is None:
-            raise click.UsageError("--tokens needs --model NAME: one call of the model is tried at the start")
+            raise click.UsageError(
+                "--tokens needs --model NAME, because one call to that model is tried at the start"
+            )
         variable = api_key_env or _DIALECTS[name].key_variable
         return cls(url, name, model, os.environ.get(variable) or None, (variable,), options)
 

@@ -70,7 +70,7 @@ class Live:
         except (AttributeError, OSError, ValueError):  # there is no standard input, or it was closed
             is_fed = False
         if is_fed:
-            self.say("the agent does not get this standard input; its own is empty")
+            self.say("the agent does not get this standard input; the agent's standard input is empty")
 
     def say(self, warning: str) -> None:
         self._print("▸", "yellow", warning)
@@ -127,7 +127,7 @@ class Live:
             self._print("▸", "cyan", f"cost     {trace.cost:,.6g}")
         elif trace._prices:
             asked = ", ".join(sorted({turn.request.model for turn in trace}))
-            self._print("▸", "yellow", f"cost     unknown: not all that was asked has a price ({asked})")
+            self._print("▸", "yellow", f"cost     unknown: not every requested model has a price ({asked})")
 
     async def aclose(self) -> None:
         pass

@@ -68,7 +68,8 @@ class Run:
                 returncode = await self._run_in(Path(folder), live)
             if self.keep_as is not None and returncode:
                 live.say(
-                    f"not kept as {self.keep_as}, to be recorded again: the agent ended with {returncode}"
+                    f"the record is not kept as {self.keep_as}, because the agent ended with {returncode}: "
+                    "the same command records the run again"
                 )
             elif self.keep_as is not None and self.record is not None and self.record.exists():
                 live.file = self.record.replace(self.keep_as)

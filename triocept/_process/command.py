@@ -39,7 +39,9 @@ def check_argv(
     given: object = argv
     if not isinstance(given, Iterable):
         kind = type(argv).__name__
-        hint = f"; of {kind} it is run_agent(launch.argv, env=launch.env)" if hasattr(argv, "argv") else ""
+        hint = (
+            f"; for a {kind}, write run_agent(launch.argv, env=launch.env)" if hasattr(argv, "argv") else ""
+        )
         raise TypeError(f"argv must be a list, [{example}], not {described(argv)}{hint}")
     command = []
     for place, argument in enumerate(argv):
@@ -47,7 +49,7 @@ def check_argv(
         if not isinstance(text, str):
             raise TypeError(f"argv[{place}] must be a str, not {type(text).__name__}")
         if not _can_be_passed(text):
-            raise ValueError(f"argv[{place}] cannot be passed on: it holds a NUL or a surrogate")
+            raise ValueError(f"argv[{place}] cannot be passed to a process: it contains a NUL or a surrogate")
         command.append(text)
     if not command or not command[0]:
         raise ValueError("argv is empty: its first entry names the program to run")
@@ -67,7 +69,7 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
         if not isinstance(value, str):
             raise TypeError(f"env must hold only str, but the value of {name!r} is {type(value).__name__}")
         if not name or "=" in name or not _can_be_passed(name) or not _can_be_passed(value):
-            text = f"the environment variable {name!r} cannot be passed on: a NUL, a `=` or a surrogate"
+            text = f"env: {name!r} cannot be passed to a process: it is empty, or contains a NUL, `=` or a surrogate"
             raise ValueError(text)
         environment[name] = value
     return environment

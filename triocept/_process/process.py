@@ -432,7 +432,7 @@ def check_output(
     check_count("output_limit", output_limit)
     check_number("terminate_grace", terminate_grace)
     if output in ("inherit", "terminal") and (stdout_file is not None or stderr_file is not None):
-        text = f'output="{output}" connects the agent to our own stdout and stderr: no file gets output'
+        text = f'output="{output}" lets the agent write to our own stdout and stderr: leave out the files'
         raise ValueError(text)
     if output == "terminal" and data is not None:
         raise ValueError('output="terminal" gives the agent our own stdin: leave out input=')
