@@ -35,14 +35,14 @@ everything is kept.
 The test suite generates this page. The suite sends every feature through every pair of dialects and back, as bytes, and
 fails if a cell is no longer true.
 
-- *kept*: sent to the other side, with the same meaning.
-- *lost*: left out, because the other dialect cannot express it, or its servers would refuse it.
-- *refused*: an error (a 400 to the agent), because without it the request or the answer would mean something else.
-- Any other text: the form that it gets in the other dialect.
+- *kept*: triocept sends the feature to the other side, with the same meaning.
+- *lost*: triocept leaves the feature out, because the other dialect has no form for it, or its servers would refuse it.
+- *refused*: the agent gets an error (400), because the request or answer would mean something else without the feature.
+- Any other text: the form that the feature gets in the other dialect.
 
 The dialects: *chat* is `openai_chat`, *completions* `openai_completions`, *Responses* `openai_responses`, *Messages*
-`anthropic_messages`, *Gemini* `gemini`, *Ollama* `ollama`. In all of them, an agent gets only one answer to a request:
-`n` above 1 is refused.
+`anthropic_messages`, *Gemini* `gemini`, *Ollama* `ollama`. In every dialect, an agent gets only one answer to a
+request: triocept refuses a request with `n` above 1.
 """
 _REQUESTS = """
 ## From an agent to a provider
