@@ -112,7 +112,7 @@ async def test_a_family_of_which_a_child_misses_something_is_put_aside(
     assert [trace.sealed for trace in read_traces(path, on_damage=print)] == [True, False]
     assert await taken(tmp_path) == []
     assert names(tmp_path / "damaged") == ["parent"]
-    assert "is not whole" in caplog.text
+    assert "is incomplete" in caplog.text
 
 
 async def test_a_child_whose_parent_is_recorded_elsewhere_has_a_file_of_its_own(tmp_path: Path) -> None:

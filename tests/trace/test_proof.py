@@ -626,7 +626,7 @@ async def test_metadata_is_json_by_name(metadata: object) -> None:
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 async def test_a_number_that_json_does_not_have_is_told_by_its_place(number: float) -> None:
     async with serve_endpoint() as endpoint:
-        with pytest.raises(ValueError, match=r"metadata\['losses'\]\[1\] is not a finite number"):
+        with pytest.raises(ValueError, match=r"metadata\['losses'\]\[1\] must be a finite number"):
             endpoint.open_rollout(metadata={"losses": [0.5, number]})
 
 

@@ -212,7 +212,7 @@ async def test_after_its_patience_those_who_hold_the_url_of_a_dead_tunnel_are_to
     health = TunnelHealth(interval=0.02, back_off=0.01, max_back_off=0.02, patience=0.1)
     async with serve_endpoint(tunnel=relay, tunnel_health=health) as endpoint:
         start = trio.current_time()
-        with pytest.raises(TunnelError, match="has died: the relay refuses"):
+        with pytest.raises(TunnelError, match="has ended: the relay refuses"):
             async with endpoint.open_rollout(echo) as rollout:
                 rollout.environ(reach="public")
                 relay.refuses = 10**9

@@ -602,6 +602,6 @@ async def test_a_pool_that_is_left_while_it_grows_ends_the_growing_one_too() -> 
     {"open_endpoint": [serve_endpoint], "max_endpoints": 3},
 ])  # fmt: skip
 async def test_what_makes_no_sense_is_a_valueerror(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"is 1 or more|a pool that grows|at least one endpoint"):
+    with pytest.raises(ValueError, match=r"must be 1 or more|a pool that grows|at least one endpoint"):
         async with serve_pool(**options):
             raise AssertionError

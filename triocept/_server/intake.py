@@ -317,7 +317,7 @@ def _keys(head: Head, dialects: Iterable[Dialect] = ()) -> Iterator[tuple[str, s
         if key := headers.get(name):
             yield name, key
     for dialect in dialects:
-        if (own := _own_key(dialect, headers)) and own != token:
+        if (own := _own_key(dialect, headers)) and not (is_bearer and own == token):
             yield next(name for name in dialect.key_names if own in headers.get(name, "")), own
     if scheme and not token and not is_bearer:  # the key alone, as curl users first try it
         yield "authorization", scheme
