@@ -426,7 +426,7 @@ def test_a_relative_file_in_the_command_of_agents_that_failed_is_named(folder: P
     command = ("--", sys.executable, "-S", "agent.py", "{prompt}")
     run = fleet(command=command)
     assert run.returncode == 1
-    assert "and agent.py is a file of this one: give its absolute path" in run.stderr
+    assert "but agent.py is a file of this directory: give its absolute path" in run.stderr
     assert "check the base URL" not in run.stderr
     (folder / "there").mkdir()
     (folder / "there" / "agent.py").write_text("raise SystemExit(3)\n")

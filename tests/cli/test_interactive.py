@@ -145,7 +145,9 @@ def test_ctrl_z_leads_to_the_shell_and_fg_back_to_the_agent(folder: Path) -> Non
 
 def test_a_person_cannot_be_asked_while_the_agent_has_the_terminal(folder: Path) -> None:
     with interactive(folder, "--approve", "Bash") as terminal:
-        terminal.expect("--approve Bash asks a person, and with --interactive the agent has the terminal")
+        terminal.expect(
+            "--approve Bash asks a person in the terminal, but with --interactive the agent has the"
+        )
         assert terminal.process.wait(PATIENCE) == 2
 
 
@@ -154,7 +156,7 @@ def test_a_person_cannot_be_asked_while_the_agent_has_the_terminal(folder: Path)
     [
         (
             ("--interactive", "--", "true"),
-            "--interactive gives the agent the terminal, and standard input and",
+            "--interactive gives the agent the terminal, but standard input and",
         ),
         (("--interactive", "--agent", "codex", "--", "x"), "--interactive and --agent exclude each other"),
         (("--cwd", "none", "--", "true"), "Directory 'none' does not exist"),

@@ -113,7 +113,7 @@ def test_the_score_that_is_the_reward_can_be_named_and_several_without_a_name_ar
     (trace,) = json.loads((tmp_path / "out.jsonl").read_text())["traces"]
     assert (trace["rewards"], trace["metrics"]) == ({"right": {"score": 0.75}}, {"tokens": 5000})
     done = export("--to", "inspect", *ask[2:], "--reward", "right", cwd=tmp_path)
-    assert (done.returncode, "--reward: only with --to verifiers" in done.stderr) == (2, True)
+    assert (done.returncode, "--reward needs --to verifiers" in done.stderr) == (2, True)
     done = export(*ask, "--reward", "wrong", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("Error: no rollout has the score 'wrong'")

@@ -155,7 +155,7 @@ def plan_run(
             "command, as in: triocept run --interactive -- claude"
         )
     if interactive and (problem := terminal_problem()) is not None:
-        raise click.UsageError(f"--interactive gives the agent the terminal, and {problem}")
+        raise click.UsageError(f"--interactive gives the agent the terminal, but {problem}")
     if cwd is not None and command and os.sep in command[0]:  # a path from here, not from there
         command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:

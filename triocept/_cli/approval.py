@@ -71,14 +71,14 @@ def policy_of(file: Path | None, approve: Sequence[str] = (), *, no_terminal: st
         for tool, (pattern, kind) in _decided(read, approve):
             raise click.UsageError(
                 f"--approve {tool}: {file} decides these calls first ({pattern}: {kind}), so no person is asked; write "
-                f"{pattern}: escalate in the file, or leave out one of them"
+                f"{pattern}: escalate in the file, or leave out --approve {tool}"
             )
     asks = [f"--policy {file}"] if ask_terminal in read.values() else []
     asks += [f"--approve {','.join(approve)}"] if approve else []
     if not no_terminal and not all(map(_is_terminal, (0, 2))):
         no_terminal = "standard input and standard error are not both a terminal"
     if asks and no_terminal:
-        raise click.UsageError(f"{asks[0]} asks a person, and {no_terminal}")
+        raise click.UsageError(f"{asks[0]} asks a person in the terminal, but {no_terminal}")
     if file is None:
         return [asked, Others(approve)] if asked else None
     return [read, asked] if asked else read

@@ -41,7 +41,7 @@ from .run import Run, say_hello
 from .script import Answers, Model, Script
 from .serve import Serve
 
-_NOTICE = "the agent is being ended; again to kill it"
+_NOTICE = "the agent is being ended; send the signal (Ctrl-C) again to kill it"
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -211,7 +211,7 @@ def export(
     triocept export --to jsonl runs/*.jsonl -o - | jq .outcome
     """
     if reward is not None and to != "verifiers":
-        raise click.UsageError("--reward: only with --to verifiers")
+        raise click.UsageError("--reward needs --to verifiers: other formats have no reward")
     try:
         status = Export(files, to, out, rollouts=rollouts, replace=force, reward=reward).run()
     except (TrioceptError, OSError) as exc:

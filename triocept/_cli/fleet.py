@@ -88,7 +88,7 @@ class FleetRun:
                     self._say(f"the last failure: {stored.last_failure}")
                     if not stored.done and (names := self._relative_files()):
                         self._say(
-                            f"each agent works in a directory of its own, and {names[0]} is a file of this one: give "
+                            f"each agent works in its own directory, but {names[0]} is a file of this directory: give "
                             "its absolute path, or put it into --workspace"
                         )
                     self._say("to run failed tasks again: the same command with --resume --retry-errors")
