@@ -53,7 +53,7 @@ class Export:
     _others: set[str] = field(default_factory=set)
 
     def run(self) -> int:
-        """Write the export, and return the exit status: 1 if results of a store lack their traces."""
+        """Write the export, and return the exit status: 1 if a store contains results without traces, else 0."""
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise WrongPath(a_directory(folder))
         with warnings.catch_warnings(record=True) as told:

@@ -142,7 +142,7 @@ def traces_of(
     leave_out: Callable[[Trace], bool] = lambda trace: True,
     wanted: Collection[str] = (),
 ) -> Iterator[Trace]:
-    """Yield the rollouts of a file. Of a fleet's store, yield rollouts with a result, and others not left out.
+    """Yield the rollouts of a file; of a store, those with a result, and others for which `leave_out` returns False.
 
     If results of a store lack a trace file, `on_missing` is called first, with the number of these results and the
     number of all results. If `wanted` is not empty, only results that have one of these rollouts are counted.

@@ -18,7 +18,7 @@ from .._rollout.rollout import Rollout, take_hook
 from ._launch import Directory, made, write_json, write_text
 
 SECONDS = 7 * 24 * 3600
-"""Time-out of a hook in seconds. It is long because a person may decide, and because agents run the tool after it."""
+"""Time-out of a hook in seconds: long, because a person may decide, and agents run the tool after the time-out."""
 
 _SCRIPT = """import os
 import sys

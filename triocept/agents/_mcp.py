@@ -61,7 +61,7 @@ def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
     """Return settings and variables to add for qwen-code.
 
     In 0.15.10, tools are offered only after the model has found them with `tool_search`. In 0.24.4, `alwaysLoadTools`
-    offers them at once, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes the first call wait for them.
+    offers them from the start, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes the first call wait for them.
     """
     settings = gemini_servers(rollout)
     for server in settings.get("mcpServers", {}).values():
