@@ -205,7 +205,7 @@ async def test_what_is_no_piece_is_named_and_its_generator_closed(kind: str, pie
 @pytest.mark.parametrize("body", ["text", {"a": 1}, 5, None])
 async def test_what_is_no_body_is_said_before_anything_is_sent(body: Any) -> None:
     async def handler(exchange: Exchange) -> None:
-        with pytest.raises(TypeError, match="body must be bytes, or an iterable of bytes and pauses"):
+        with pytest.raises(TypeError, match="body must be bytes, or an iterable of bytes and of pauses"):
             await exchange.respond_raw(200, {}, body)
         with pytest.raises(ValueError, match="status"):
             await exchange.respond_raw(100, {}, endless())

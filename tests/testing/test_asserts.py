@@ -216,7 +216,7 @@ def test_reasoning_counts_only_where_it_is_expected() -> None:
 
 
 def test_a_message_as_providers_write_it_is_told_what_is_meant(model: SyncRollout) -> None:
-    with pytest.raises(TypeError, match=r"not dict: .*: \('user', …\) is a pair$"):
+    with pytest.raises(TypeError, match=r"not dict: .*: \('user', …\) is such a pair$"):
         model.assert_messages(..., {"role": "user", "content": "what to drink?"}, call=0)
 
 

@@ -128,7 +128,7 @@ def test_an_endless_one_ends_with_its_rollout_and_that_is_no_fault() -> None:
 @pytest.mark.parametrize("body", ["text", 5])
 def test_what_is_no_body_is_said_and_the_call_can_still_be_answered(body: object) -> None:
     def handler(exchange: SyncExchange) -> None:
-        with pytest.raises(TypeError, match="body must be bytes, or an iterable of bytes and pauses"):
+        with pytest.raises(TypeError, match="body must be bytes, or an iterable of bytes and of pauses"):
             exchange.respond_raw(200, {}, body)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="status"):
             exchange.respond_raw(5, {}, iter([b"a"]))

@@ -134,7 +134,7 @@ def given_event(event: object) -> Event:
 
 
 def fit(noun: T) -> T:
-    """Return a canonical value without surrogates, or the same object if it has none.
+    """Return a copy of `noun` whose lone surrogates are replaced, or `noun` itself if it contains no surrogate.
 
     Raises:
         TypeError: the value contains something that is not JSON.

@@ -309,7 +309,7 @@ class Arrivals:
             self._lot.unpark_all()
 
     def put_back(self, exchange: ExchangeState) -> None:
-        """Put back an exchange that did not reach the task that took it. It is the next to be taken."""
+        """Put an exchange at the head of the queue: the task that took it was cancelled before it received it."""
         if exchange.settled or self._closed:
             return
         if self._take is not None:

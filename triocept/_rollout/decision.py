@@ -124,7 +124,8 @@ def check_policy(policy: object, place: str = "the policy") -> None:
     if isinstance(policy, Mapping):
         if not policy:
             raise ValueError(
-                f"{place} must not be empty: it would reject every call; write {{'*': Decision.reject(…)}}"
+                f"{place} must not be empty: it would reject every call. If you want that, write "
+                "{'*': Decision.reject(…)}"
             )
         for pattern, value in policy.items():
             if not isinstance(pattern, str) or not pattern:

@@ -76,7 +76,7 @@ class Exchange:
 
     @property
     def raw(self) -> Json:
-        """The agent's document as received, decoded.
+        """The JSON document of the agent's request: decoded, and otherwise as it was received.
 
         It is a copy: your changes to it affect no record and no other call.
         """

@@ -467,7 +467,7 @@ def refuse_gate(rollout: Rollout, agent: str) -> None:
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:
-    """Put back an exchange that did not reach the task that took it."""
+    """Put an exchange back in the queue, because the task that took it was cancelled before it received it."""
     rollout._core.arrivals.put_back(core_of(exchange))
 
 

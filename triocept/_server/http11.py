@@ -1,4 +1,4 @@
-"""HTTP/1.1 without hypercorn, for model calls and requests without a key.
+"""HTTP/1.1 without hypercorn: for model calls, and for any request without an API key.
 
 Rules:
 

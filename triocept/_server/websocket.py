@@ -180,7 +180,9 @@ class _Socket:
             if name is not None and not isinstance(name, str):
                 raise DialectError("must be a string", path="stream_id")
             if name is not None and len(name) > MAX_LANE:
-                raise DialectError(f"must have at most {MAX_LANE} characters", path="stream_id")
+                raise DialectError(
+                    f"must have at most {MAX_LANE} characters, not {len(name)}", path="stream_id"
+                )
             lane = name
             self._check_capacity(lane)
             share.add(len(message.data))

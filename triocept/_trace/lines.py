@@ -75,7 +75,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
-    """Numbers of a rollout's records that are in an earlier file."""
+    """How many records of a rollout are in an earlier file, by kind."""
 
     intents: int
     turns: int

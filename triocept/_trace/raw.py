@@ -72,6 +72,9 @@ _ENDS = {
 }
 
 
+_BODY = "body must be bytes, or an iterable of bytes and of pauses (seconds)"
+
+
 def given_raw(
     status: object, headers: object, body: object, end: object, most: int | None = None
 ) -> RawResponse:
@@ -93,7 +96,7 @@ def given_raw(
         raise ValueError("headers need a status: without a status, no head is sent")
     items = [body] if isinstance(body, (bytes, bytearray, memoryview)) else body
     if isinstance(items, (str, Mapping)) or not isinstance(items, Iterable):
-        raise TypeError(f"body must be bytes, or an iterable of bytes and pauses, not {described(body)}")
+        raise TypeError(f"{_BODY}, not {described(body)}")
     pieces = tuple(
         [piece for number, item in enumerate(items) if (piece := given_piece(number, item)) != b""]
     )
@@ -111,7 +114,7 @@ def is_made_on_the_way(body: object) -> bool:
     if isinstance(body, (bytes, bytearray, memoryview, list, tuple)):
         return False
     if isinstance(body, (str, Mapping)) or not isinstance(body, (Iterable, AsyncIterable)):
-        raise TypeError(f"body must be bytes, or an iterable of bytes and pauses, not {described(body)}")
+        raise TypeError(f"{_BODY}, not {described(body)}")
     return not isinstance(body, Sequence)
 
 

@@ -112,7 +112,7 @@ def overflow_words(message: str, *, known: str, counted: str, uncounted: str) ->
 
 
 def error_text(error: Json, document: Json, status: int) -> str:
-    """Return the message of `error`, which is a field of `document`, or the document itself."""
+    """Return the message in `error`, which is a field of `document` or the whole document."""
     said: Json = None
     if isinstance(error, dict):
         said = error.get("message") or error.get("detail")

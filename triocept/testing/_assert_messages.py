@@ -33,7 +33,7 @@ def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> Non
         if isinstance(each, Mapping):
             raise TypeError(
                 f"an expected message must be a text, a pair of role and text, a ToolCall or a Message, not "
-                f"{described(each)}: ({each.get('role', 'user')!r}, …) is a pair"
+                f"{described(each)}: ({each.get('role', 'user')!r}, …) is such a pair"
             )
     messages = request.messages
     if _all_match(expected, messages):

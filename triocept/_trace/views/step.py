@@ -188,7 +188,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mask(self) -> bytes:
-        """For each token of the completion: 1 if it is trained on, else 0. All tokens have the same value."""
+        """For each token of the completion: 1 if it is trained on, else 0. All tokens of a step have one value."""
         return bytes([self.trained]) * (len(self.tokens.completion) // 4)
 
     @property

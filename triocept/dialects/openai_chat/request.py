@@ -189,7 +189,7 @@ def parse_include_usage(fields: Fields) -> bool:
 
 
 def render_stream(request: Request) -> dict[str, Json]:
-    """Return the fields that request a stream, and the usage at its end."""
+    """Return the fields that request a stream with the usage at its end."""
     if not request.stream:
         return {}
     return {"stream": True, **({"stream_options": {"include_usage": True}} if request.include_usage else {})}

@@ -191,7 +191,7 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def error_body(cls, message: str = "the server is overloaded", status: int = 503) -> Self:
-        """Return 200 and, instead of the answer, the dialect's JSON error document of this status.
+        """Return a fault: status 200 with the dialect's JSON error document for `status` as its body.
 
         A streaming call gets the document, too.
 
