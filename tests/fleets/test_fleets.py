@@ -87,7 +87,7 @@ async def test_a_function_that_gives_nothing_to_await_is_told_so(make: Make) -> 
         (result,) = await results_of(fleet, plain, [1])
     assert isinstance(result.outcome, Outcome.Error)
     assert "plain` returned int: 1, which cannot be awaited" in str(result.outcome.error)
-    assert "is it an `async def`" in str(result.outcome.error)
+    assert "it must be an `async def`" in str(result.outcome.error)
 
 
 async def test_a_map_that_is_entered_wrongly_says_how() -> None:

@@ -211,7 +211,7 @@ def test_a_rule_that_some_request_reaches_is_none(rules: list[Any]) -> None:
 WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: when(txet="a"), TypeError, r"when\(\) got an unexpected keyword argument 'txet': text\?"),
     (lambda: when(tool="a"), TypeError, r"'tool': offered_tool=… .* or result_of=…"),
-    (lambda: when(), TypeError, r"otherwise\(…\) each time"),
+    (lambda: when(), TypeError, r"otherwise\(…\) \(used each time\)"),
     (lambda: when(text=3), TypeError, "when: text must be a str or a compiled pattern, not int: 3"),
     (lambda: when(text=re.compile(b"a")), TypeError, "not of bytes"),
     (lambda: when(text=""), ValueError, "would match everything"),
@@ -224,7 +224,7 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: when(text="a").reply(), NotAReply, r"when\(text='a'\)\.reply must end with a reply"),
     (lambda: when(text="a").reply("x", 1), NotAReply, "must end with a reply"),
     (lambda: when(text="a").reply("x", None), NotAReply, r"reply: reply 1 is not a reply: None"),
-    (lambda: when(text="a").repeat(1), NotAReply, "only a pause: give it a reply"),
+    (lambda: when(text="a").repeat(1), NotAReply, "only a pause: add a reply"),
     (
         lambda: ScriptedModel([42]),
         NotAReply,

@@ -79,7 +79,9 @@ async def test_a_websocket_that_is_not_there_is_a_404_in_json(
         await stream.send_all(UPGRADE.format(path).encode())
         answer = await read_to_end(stream)
     assert answer.startswith(b"HTTP/1.1 404")
-    assert "no websocket" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
+    assert (
+        "websockets are supported only at" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
+    )
     assert not [record for record in caplog.records if record.exc_info]
 
 

@@ -120,7 +120,8 @@ def when(
     )
     if not conditions:
         raise TypeError(
-            "when() without conditions matches every request: write the reply alone (used once) or otherwise(…)"
+            "when() without conditions matches every request: write the reply alone (used once), or otherwise(…) (used "
+            "each time)"
         )
     return When(conditions)
 
