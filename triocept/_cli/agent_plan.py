@@ -19,7 +19,8 @@ import msgspec
 from .._process.terminal import terminal_problem
 from .._rollout.budget import Limits
 from .._rollout.rollout import Rollout
-from ..agents import AGENTS, Launch
+from .._rollout.user_home import user_home
+from ..agents import AGENTS, Launch, claude_code
 from ..agents import agent as find_agent
 from .options import Choice, F, Option, add_options, variables_of
 
@@ -43,6 +44,8 @@ class AgentPlan:
     """Additional options for a known agent, appended to the arguments that triocept passes."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that are added to the agent's environment."""
+    keep_home: bool = False
+    """True if the agent has the user's own configuration."""
 
     @property
     def usual(self) -> str:
@@ -82,6 +85,15 @@ class AgentPlan:
             what = "is a directory" if Path(name).is_dir() else "does not exist"
             raise click.UsageError(f"the program {name!r} {what}: correct the path")
         raise click.UsageError(f"the file {name!r} is not executable: chmod +x {shlex.quote(name)}")
+
+    def check_home(self, cwd: Path | None) -> None:
+        """Raise click.UsageError if the agent cannot have the user's own configuration."""
+        known = self.name is not None and find_agent(self.name) is claude_code
+        program = "claude" if known else self.command[0] if self.name is None else self.name
+        try:
+            user_home((program,), self.env, cwd)
+        except ValueError as exc:
+            raise click.UsageError(str(exc).replace("keep_home", "--keep-home")) from None
 
 
 def patience(limits: Limits | None) -> float:
@@ -133,6 +145,11 @@ run_options: Callable[[F], F] = add_options(
         help="Give this terminal and the keyboard to the agent. triocept prints its own output when the agent has "
         "ended.",
     ),
+    _in_agent(
+        "--keep-home",
+        is_flag=True,
+        help="Of Claude Code: use your own configuration (settings, hooks, MCP servers), unless it names a provider.",
+    ),
 )
 
 
@@ -144,6 +161,7 @@ def plan_run(
     *,
     cwd: Path | None = None,
     interactive: bool = False,
+    keep_home: bool = False,
 ) -> AgentPlan:
     """Return the agent that `triocept run` starts.
 
@@ -160,16 +178,18 @@ def plan_run(
         command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:
         raise click.UsageError("--executable names the program of a known agent, and needs --agent NAME")
-    plan = AgentPlan(command, env=env)
+    plan = AgentPlan(command, env=env, keep_home=keep_home)
     if agent is not None:
         end = command.index("--") if "--" in command else len(command)
-        plan = AgentPlan(command[:end], agent, executable, command[end + 1 :], env)
+        plan = AgentPlan(command[:end], agent, executable, command[end + 1 :], env, keep_home)
         _check_task(plan, agent)
     elif not command[0].strip():
         raise click.UsageError(
             "COMMAND is empty: name the agent to run, as in: triocept run -- claude -p hello"
         )
     plan.check_installed()
+    if keep_home:
+        plan.check_home(cwd)
     return plan
 
 

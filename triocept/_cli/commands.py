@@ -93,8 +93,8 @@ def run(
         -- claude -p "fix the bug" --allowedTools Bash
     triocept run --replay trace.jsonl -- claude -p "fix the bug"
     """
-    cwd, interactive = options["cwd"], options["interactive"]
-    plan = plan_run(command, agent, executable, env, cwd=cwd, interactive=interactive)
+    cwd, interactive, keep_home = options["cwd"], options["interactive"], options.pop("keep_home")
+    plan = plan_run(command, agent, executable, env, cwd=cwd, interactive=interactive, keep_home=keep_home)
     if interactive and options["as_json"]:
         raise click.UsageError("--json and --interactive exclude each other: the terminal is the agent's")
     forward = forward_of(options)

@@ -93,7 +93,9 @@ class Run:
             live.begin(endpoint, rollout, launch.argv)
             if self.agent.name is not None:
                 asks = "" if self.policy is not None else "; the agent runs its tools without asking"
-                live.note(f"config   temporary, not your own{asks}")
+                live.note(
+                    f"config   {'your own' if self.agent.keep_home else 'temporary, not your own'}{asks}"
+                )
             if isinstance(self.handler, ReplayFile):
                 live.note(f"replay   {self.handler.what}")
             hidden = [name for name in self.handler.variables if name not in rollout.environ()]
@@ -112,7 +114,9 @@ class Run:
             try:
                 with ExitStack() as stack:
                     output: OutputMode = "terminal" if self.interactive else "inherit"
-                    opening_agent = rollout.open_agent(launch.argv, env=env, output=output, cwd=self.cwd)
+                    opening_agent = rollout.open_agent(
+                        launch.argv, env=env, output=output, cwd=self.cwd, keep_home=self.agent.keep_home
+                    )
                     async with opening_agent as process:
                         if self.interactive:
                             stack.enter_context(held_output())

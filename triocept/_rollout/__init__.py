@@ -24,6 +24,7 @@
 * `gate`: decisions at the agent's own hooks, and the check of its results. `hooks`: the forms of these hooks.
   `decision`: decisions about tool calls, and policies.
 * `agent`: a running agent, its process and its calls. `environment`: the variables that point an agent at a rollout.
+  `user_home`: the check of the user's own configuration of an agent.
 
 Programs hold facades (`Rollout`, `Exchange`); the modules here hold states (`RolloutState`, `ExchangeState`). The
 names of the states have no underscore, but the states are not public.

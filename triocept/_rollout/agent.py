@@ -15,12 +15,13 @@ from .._process.output import AgentResult
 from .._process.process import OUTPUT_LIMIT, TERMINATE_GRACE, AgentProcess, check_output, open_process
 from .._trace.entries import AgentStart
 from .._trace.rollout_events import AgentEnded
-from .._util.checks import check_keywords, check_type
+from .._util.checks import check_bool, check_keywords, check_type
 from .._util.contexts import protected_context
 from .._util.failures import keeping, keeping_each, raise_all
 from ..errors import RolloutClosed
 from .exchange import Exchange
 from .options import AgentOptions
+from .user_home import user_home
 
 if TYPE_CHECKING:
     from .rollout import Rollout
@@ -122,7 +123,9 @@ class Agent:
                 scope.cancel()
 
 
-def check_agent_options(function: str, options: AgentOptions) -> AgentOptions:
+def check_agent_options(
+    function: str, argv: Sequence[str | os.PathLike[str]], options: AgentOptions
+) -> AgentOptions:
     """Check the options that were passed to `function`, and return them.
 
     Raise TypeError or ValueError if an option is invalid.
@@ -142,6 +145,9 @@ def check_agent_options(function: str, options: AgentOptions) -> AgentOptions:
         options.get("terminate_grace", TERMINATE_GRACE),
         options.get("input"),
     )
+    check_bool("keep_home", options.get("keep_home", False))
+    if options.get("keep_home"):
+        options = {**options, "env": user_home(argv, env, options.get("cwd"))}
     return options
 
 
@@ -167,6 +173,7 @@ async def open_agent(
     )
     start = await core.records.record_entry(start)
     of_process: dict[str, Any] = {**options, "env": environment}
+    of_process.pop("keep_home", None)
     process: AgentProcess | None = None
     try:
         async with open_process(argv, watcher=core.watcher, **of_process) as process:

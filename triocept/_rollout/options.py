@@ -115,3 +115,5 @@ class AgentOptions(TypedDict, total=False):
     """A path, or a binary file, that receives all of stderr. None means no file."""
     terminate_grace: float
     """Seconds that the agent has after SIGTERM. Default: 5."""
+    keep_home: bool
+    """True if Claude Code has the user's own configuration. Default: False, the configuration that `env` names."""

@@ -355,6 +355,9 @@ class Rollout(Given):
             stdout_file: a path or a binary file that receives all of stdout, as it arrives.
             stderr_file: a path or a binary file that receives all of stderr, as it arrives.
             terminate_grace: seconds that the agent has after SIGTERM. Default: 5.
+            keep_home: True if Claude Code has the user's own configuration, not the empty one of `agents.claude_code`:
+                `CLAUDE_CONFIG_DIR` is left out of `env`. ValueError if the configuration names another provider, and
+                for other agents.
 
         Returns:
             Return code (negative: the signal that ended the agent), output and duration. A return code other than 0
@@ -370,7 +373,7 @@ class Rollout(Given):
         after `terminate_grace`. If this program itself is killed, its agents end within 2 s.
         """
         try:
-            opened = open_agent(self._core, check_argv(argv), check_agent_options("run_agent", options))
+            opened = open_agent(self._core, check_argv(argv), check_agent_options("run_agent", argv, options))
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the relevant line is the caller's
         try:
@@ -394,13 +397,14 @@ class Rollout(Given):
 
         Errors and cancellation are those of `run_agent`.
 
-        Keywords: env, cwd, input, output, output_limit, stdout_file, stderr_file, terminate_grace; see `run_agent`.
+        Keywords: env, cwd, input, output, output_limit, stdout_file, stderr_file, terminate_grace, keep_home; see
+        `run_agent`.
 
         Closing: an agent that still runs is ended, as by a cancellation of `run_agent`. Afterwards `agent.result` is
         available.
         """
         try:
-            return open_agent(self._core, check_argv(argv), check_agent_options("open_agent", options))
+            return open_agent(self._core, check_argv(argv), check_agent_options("open_agent", argv, options))
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the relevant line is the caller's
 

@@ -1,0 +1,105 @@
+"""`run_agent(keep_home=True)`: the user's own configuration, and no provider beside the rollout."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.cli_forks import triocept
+from triocept import Rollout, agents, serve_endpoint
+from triocept._rollout.user_home import user_home
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's HOME, with a program `claude` that prints its configuration directory and its URL."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+    (tmp_path / "work").mkdir()
+    claude = tmp_path / "claude"
+    claude.write_text('#!/bin/sh\necho "${CLAUDE_CONFIG_DIR-none} $ANTHROPIC_BASE_URL"\n')
+    claude.chmod(0o755)
+    return tmp_path
+
+
+def written(file: Path, **settings: Any) -> Path:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(settings))
+    return file
+
+
+async def run(rollout: Rollout, home: Path, **options: Any) -> str:
+    launch = agents.claude_code(rollout, home / "fresh", "a task", executable=str(home / "claude"))
+    result = await rollout.run_agent(launch.argv, env=launch.env, cwd=home / "work", **options)
+    return result.stdout_text.strip()
+
+
+async def test_claude_code_has_the_configuration_of_its_user_and_the_url_of_the_rollout(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(home / ".claude" / "settings.json", env={"ANTHROPIC_MODEL": "m"}, hooks={})
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        url = rollout.environ()["ANTHROPIC_BASE_URL"]
+        assert await run(rollout, home) == f"{home / 'fresh' / 'claude'} {url}"
+        assert await run(rollout, home, keep_home=True) == f"none {url}"
+        monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / "own"))
+        assert await run(rollout, home, keep_home=True) == f"{home / 'own'} {url}"
+        written(home / "own" / ".claude.json", env={"ANTHROPIC_BASE_URL": "https://elsewhere"})
+        with pytest.raises(ValueError, match=r"own/\.claude\.json sets ANTHROPIC_BASE_URL, which replaces"):
+            await run(rollout, home, keep_home=True)
+
+
+PLACES = (
+    ".claude.json",
+    ".claude/settings.json",
+    ".claude/remote-settings.json",
+    "work/.claude/settings.local.json",
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"env": {"CLAUDE_CODE_USE_BEDROCK": "1"}}, "sets CLAUDE_CODE_USE_BEDROCK, which"),
+        ({"env": {"A": "b", "ANTHROPIC_AUTH_TOKEN": "x"}}, "sets ANTHROPIC_AUTH_TOKEN, which"),
+        ({"apiKeyHelper": "print-key"}, "sets apiKeyHelper, which"),
+        (None, "cannot be checked: "),
+    ],
+)
+def test_a_file_that_names_another_provider_is_refused(
+    home: Path, place: str, settings: dict[str, Any] | None, problem: str
+) -> None:
+    file = written(home / place, **(settings or {}))
+    if settings is None:
+        file.write_text("// a comment")
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+        user_home(["claude"], None, home / "work")
+    assert str(caught.value).startswith(f"keep_home: {file} {problem}")
+
+
+@pytest.mark.parametrize("name", sorted(agents.AGENTS.keys() - {"claude_code"}))
+async def test_other_agents_are_refused_by_name(name: str, home: Path) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        launch = agents.agent(name)(rollout, home / "fresh", "a task")
+        with pytest.raises(
+            ValueError, match=f"^keep_home: {launch.argv[0]} cannot have your own configuration"
+        ):
+            await rollout.run_agent(launch.argv, env=launch.env, keep_home=True)
+
+
+def test_the_command_line_keeps_the_home_of_claude_code_alone(home: Path) -> None:
+    known = ("run", "--keep-home", "--executable", str(home / "claude"), "--agent")
+    env = {"HOME": str(home)}
+    done = triocept(*known, "claude-code", "--", "a task", timeout=60, env=env)
+    assert (done.returncode, done.stdout.startswith("none http://127.0.0.1:")) == (0, True)
+    assert "config   your own; the agent runs its tools" in done.stderr
+    written(home / ".claude" / "settings.json", env={"ANTHROPIC_BASE_URL": "https://elsewhere"})
+    done = triocept(*known, "claude-code", "--", "a task", timeout=60, env=env)
+    assert done.returncode == 2
+    assert "--keep-home: " in done.stderr
+    assert "sets ANTHROPIC_BASE_URL" in done.stderr
+    done = triocept(*known, "codex", "--", "a task", timeout=60, env=env)
+    assert done.returncode == 2
+    assert "--keep-home: codex cannot have your own configuration" in done.stderr
