@@ -274,7 +274,7 @@ class ReplayMiss(TrioceptError):
 
 
 class RecordingFailed(TrioceptError):
-    """A response that a cassette must not record.
+    """A cassette cannot record a response.
 
     The provider refused the key or could not be reached, or the response is raw bytes. This run does not write the
     cassette.

@@ -1,4 +1,4 @@
-"""`triocept export`: writes the traces of files in another format."""
+"""`triocept export`: reads trace files, and writes their traces in another format."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class OpenDraft:
 
     @property
     def came_whole(self) -> bool:
-        """True if the answer came without increments, once the iteration has begun."""
+        """True if the answer came as a whole, without increments. Known only once the iteration has begun."""
         return not self._reader.began
 
     def __aiter__(self) -> OpenDraft:

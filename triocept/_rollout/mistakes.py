@@ -1,4 +1,4 @@
-"""Log lines about mistakes in a script or a handler that raise no error, so that the agent ends normally."""
+"""Log lines about mistakes in a script or a handler that raise no error and do not stop the agent."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ class Turns:
         self._others = trio.lowlevel.ParkingLot()
 
     async def begin(self, *, begins: bool) -> None:
-        """Wait for a turn, which must be given back with `end`. This is a schedule point only if no turn is free.
+        """Wait until the caller may proceed; it must call `end` later. A schedule point only if the caller has to wait.
 
         Args:
             begins: True if the connection comes first: it has sent no incomplete head and no request without a key.

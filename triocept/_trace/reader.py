@@ -271,7 +271,7 @@ class _Run:
         return self._messages[number]
 
     def finished(self) -> Trace:
-        """Return the trace, and seal it if nothing is missing."""
+        """Return the trace; seal it, that is, mark it as complete, if none of its lines is missing."""
         proof = self.proof
         proof.end()
         for intent in self._intents.values():

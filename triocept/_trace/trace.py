@@ -316,7 +316,7 @@ class Trace:
 
     @property
     def branches(self) -> tuple[TurnBranch, ...]:
-        """The turns as the branches of a tree. Turns that several threads share are in one branch only."""
+        """The turns, grouped into the branches of a tree. Turns that several threads share are in one branch only."""
         return self._derived.branches()
 
     def find(

@@ -140,7 +140,7 @@ _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
 
 
 def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
-    """Return the schema as the schema of one object.
+    """Return a schema of one object, with `type: object` at the top, that replaces the schema.
 
     Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. The properties of these alternatives become properties of
     the object. A property stays required if the schema itself, an item of `allOf`, or every alternative requires it.

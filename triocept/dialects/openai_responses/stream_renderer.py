@@ -194,7 +194,7 @@ def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect:
 
 
 def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the document of a new item that begins with `part`."""
+    """Return the JSON object of the output item that `part` begins."""
     match part:
         case Opaque(raw=raw) if isinstance(raw, dict):
             return dict(raw)

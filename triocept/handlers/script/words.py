@@ -1,4 +1,4 @@
-"""Words of a request that scripts use."""
+"""Parts of a request in words: its system text, the names of its calls, and shortened values for messages."""
 
 from __future__ import annotations
 
