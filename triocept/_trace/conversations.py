@@ -8,15 +8,18 @@ The first rule that fits decides which conversation a call belongs to:
 3. It repeats a call that got no answer.
 4. It sends the messages of an earlier call and more, but without the answer to that call, which the agent has dropped.
    Exception: it looks like a request for a title, because it offers no tools and the conversation has tools.
-5. It repeats an earlier call with more text in the last message, and no earlier call had tools. (A DSPy program appends
-   the results of its tools to the last message.)
-6. It is a handoff (see below): another agent takes the conversation over.
-7. It is a compaction (see below): it contains the summary of a turn.
+5. It repeats the latest call of one of the last 64 conversations, with one piece of text added to the last message,
+   which is the user's. No call so far has tools. (A DSPy program adds the results of its tools to the last message.)
+6. It is a handoff (see below) from one of the last 16 conversations: another agent takes the conversation over.
+7. It is a compaction (see below): it contains the summary of one of the last 16 turns that may be summaries.
 8. Otherwise the call begins a new conversation.
 
+By rules 4 to 7, a call joins only a conversation that the agent has not named.
+
 Messages are equal if their roles, texts, calls, results and media are equal (`THREAD` in `_canonical/form`). Reasoning,
-ids of calls, cache marks and the split of a text into parts do not count. In rules 2 to 7, two calls never share a
-conversation if the agent names different kinds or families (`prompt_cache_key`) for them.
+ids of calls, cache marks and the split of a text into parts do not count. By rules 2 to 7, two calls never share a
+conversation if the agent names different kinds for them, or, where it names no conversation, different families
+(`prompt_cache_key`).
 
 In a handoff, another agent continues the conversation under its own system prompt. After the system prompt, its first
 call has one of these forms:
