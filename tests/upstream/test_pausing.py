@@ -410,3 +410,14 @@ async def test_a_session_that_cannot_be_sent_is_refused_when_the_upstream_opens(
     with pytest.raises(ValueError, match=next(iter(options))):
         async with open_upstream("http://x", dialect=CHAT, **options):
             pytest.fail("it opens")
+
+
+@pytest.mark.parametrize("version", [7, b"x", ["a"]])
+async def test_a_version_that_no_record_can_hold_is_refused_where_it_is_set(version: Any) -> None:
+    async with open_upstream("http://x", dialect=CHAT) as upstream:
+        upstream.policy_version = "1"
+        with pytest.raises(
+            TypeError, match=r"^policy_version must be a str or None, not .+; for a step, pass str"
+        ):
+            upstream.policy_version = version
+        assert upstream.policy_version == "1"

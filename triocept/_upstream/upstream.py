@@ -142,11 +142,17 @@ class Upstream:
 
         The version is recorded as `policy_start` of a turn when its call is sent, and as `policy_end` when its answer
         ends. A version that the provider itself sends takes precedence.
+
+        Raises:
+            TypeError: when set: the version is neither a str nor None.
         """
         return self._pauses.version
 
     @policy_version.setter
     def policy_version(self, version: str | None) -> None:
+        check_type(
+            "policy_version", version, (str, type(None)), "a str or None", "for a step, pass str(step)"
+        )
         self._pauses.version = version
 
     def paused(self, mode: PauseMode = "keep") -> AbstractAsyncContextManager[Pause]:
