@@ -603,3 +603,9 @@ async def test_every_export_counts_the_decisions_and_answers_that_it_leaves_out(
     list(flat_rows(trace, losses))
     assert "1 decision about a tool call" in str(losses)
     assert "1 answer that the agent did not get" in str(losses)
+
+
+@pytest.mark.parametrize("kind", ["deny", "rejected", "Reject", ["approve"]])
+def test_a_decision_of_an_unknown_kind_is_an_error_and_approves_nothing(kind: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^kind must be "):
+        Decision(kind=kind)

@@ -214,13 +214,14 @@ async def test_the_program_chooses_what_a_bypass_does(dialect: str, on_bypass: A
     assert ended == (on_bypass == "end")
 
 
-async def test_a_rejected_call_that_ran_all_the_same_ends_the_rollout() -> None:
+@pytest.mark.parametrize("reason", ["not on a Sunday", "- \nnot on a Sunday"])
+async def test_a_rejected_call_that_ran_all_the_same_ends_the_rollout(reason: str) -> None:
     with pytest.raises(
         GateBypassed, match="was rejected at the gate, and its result does not contain the reason"
     ):
-        async with opened(CALL, "bye", gate={"*": Decision.reject("not on a Sunday")}) as (_, agent):
+        async with opened(CALL, "bye", gate={"*": Decision.reject(reason)}) as (_, agent):
             (call,) = await agent.ask_model()
-            assert (await agent.ask_gate(call)) == {"decision": "deny", "reason": "not on a Sunday"}
+            assert (await agent.ask_gate(call)) == {"decision": "deny", "reason": reason}
             agent.add(agent.result(call, "the files"))
             await agent.ask_model()
             await trio.sleep_forever()

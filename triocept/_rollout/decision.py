@@ -25,7 +25,7 @@ import trio
 from .._canonical.content import Json, ToolCall
 from .._canonical.given import fit_json
 from .._trace.turn import Decided, DecisionKind
-from .._util.checks import described, named, takes
+from .._util.checks import check_choice, described, named, takes
 from .._util.unicode import mended_text
 from .exchange import Exchange, core_of
 from .functions import awaited
@@ -45,7 +45,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the policy or person that decided. Empty means the name of the policy's function, or its pattern."""
 
     def __post_init__(self) -> None:
-        """Raise TypeError unless the texts, which are recorded, are of type str."""
+        """Raise an error unless the kind is known and the texts, which are recorded, are of type str."""
+        check_choice("kind", self.kind, DecisionKind)
         for name in ("reason", "by", "arguments"):
             text: object = getattr(self, name)
             if text is None and name == "arguments":

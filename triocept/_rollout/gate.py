@@ -275,7 +275,7 @@ class GateState:
         for message in request.messages:
             for result in message.tool_results:
                 known = self._calls.pop(result.id, None)
-                if known is not None and (problem := self._problem(known, result, request)) is not None:
+                if known is not None and (problem := self._problem(known, result)) is not None:
                     text = f"rollout {self._rollout.id}: {known.call.name} ({known.call.id}) {problem}"
                     yield known.call, GateBypassed(f"{text}; check the hooks in the agent's configuration")
 
@@ -283,28 +283,30 @@ class GateState:
         """Return True if a call that has bypassed the gate ends the rollout."""
         return (self._gate.on_bypass or ("end" if exchange.dialect in _FLAGGED else "report")) == "end"
 
-    def _problem(self, known: _Call, result: ToolResult, request: Request) -> str | None:
+    def _problem(self, known: _Call, result: ToolResult) -> str | None:
         hook, decision = self.hook, known.decision
         if hook is not None and known.call.name in hook.unasked:
             return None
         if decision is None:
-            if self._is_own(known.call, result, request):
+            if self._is_own(known, result):
                 return None
             return f"has a result, and its question at the gate was {'not answered' if known.asked else 'never asked'}"
         if decision.kind in ("reject", "terminate"):
-            if _letters(decision.reason.partition("\n")[0])[:_REASON] in _letters(result.text):
+            first = next(filter(None, map(_letters, decision.reason.split("\n"))), "")
+            if first[:_REASON] in _letters(result.text):
                 return None
             return "was rejected at the gate, and its result does not contain the reason"
         if self._gate.after is not None and not (known.shown or result.is_error):
             return "has a result that the gate did not get"
         return None
 
-    def _is_own(self, call: ToolCall, result: ToolResult, request: Request) -> bool:
+    def _is_own(self, known: _Call, result: ToolResult) -> bool:
         """Return True if the agent has made this result itself, without running a tool."""
         if self.hook is not None and self.hook.own_errors is not None:
             return re.match(self.hook.own_errors, result.text) is not None
+        call = known.call
         broken = call.kind == "json" and not isinstance(arguments_value(call.arguments), dict)
-        return result.is_error or broken or call.name not in offered_names(request)
+        return result.is_error or broken or call.name not in offered_names(known.exchange.request)
 
 
 def _content(call: ToolCall) -> tuple[str, Json]:
