@@ -76,6 +76,7 @@ def test_the_agent_has_the_terminal_and_what_triocept_prints_waits_for_its_end(f
         shown = terminal.expect("said: hello")
         assert "printed by the handler" not in shown
         assert "answered" not in shown
+        terminal.expect("ready> ")
         terminal.type("\x03")
         terminal.expect("interrupted")
         terminal.type("\x04")
@@ -140,7 +141,7 @@ def test_ctrl_z_leads_to_the_shell_and_fg_back_to_the_agent(folder: Path) -> Non
         terminal.type("echo still $((1 + 1))\n")
         terminal.expect("still 2")
         terminal.type("exit\n")
-        terminal.process.wait(PATIENCE)
+        assert terminal.process.wait(PATIENCE) == 0
 
 
 def test_a_person_cannot_be_asked_while_the_agent_has_the_terminal(folder: Path) -> None:
