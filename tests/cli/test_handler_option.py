@@ -1,6 +1,7 @@
 """`--handler FILE:NAME`: a handler of the user's own answers."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_a_wrong_handler_is_described_and_no_agent_starts(
 def test_an_error_of_the_file_shows_its_own_lines_alone(name: str, line: str, folder: Path) -> None:
     done = run(folder, "--handler", name)
     assert done.returncode == 1
-    error = done.stderr.partition("Error: ")[2]
+    error = re.split(r"^Error: ", done.stderr, maxsplit=1, flags=re.MULTILINE)[-1]
     assert error.startswith(f"the script {name.partition(':')[0]} failed:\nTraceback")
     assert line in error
     assert error.count("File ") == 1
