@@ -2,8 +2,8 @@
 
 The package is layered: imports only point down, and import-linter checks it. From the top:
 
-* L6 `_cli`, `__main__`: the command line. `exports`: traces in other formats. `testing`: scripted models for sync and
-  asyncio code. `fleets`: many rollouts on many cores.
+* L6 `_cli`, `__main__`: the command line. `evaluation`: tasks with scores, on fleets and exports. `exports`: traces in
+  other formats. `testing`: scripted models for sync and asyncio code. `fleets`: many rollouts on many cores.
 * L5 `_endpoint`: `serve_endpoint`, `Endpoint`. Read it second. `_pool`: many endpoints. `_tracefiles`: follow and lease
   trace files. `agents`: how known agents are started. `types`, `traces`, `tunnels`: public names of lower layers.
 * L4 `_server`: socket, HTTP/1.1 for model calls, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2.

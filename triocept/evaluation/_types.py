@@ -1,0 +1,349 @@
+"""Tasks, scores and samples of an evaluation, and the results that a store keeps.
+
+The store of an evaluation is the store of a fleet. It also contains the file `evaluation.json` (an `EvaluationFile`)
+with the planned tasks. Each sample has a line in `done.jsonl`:
+
+* A sample with scores has the outcome `value`; the value is a `SampleRecord`.
+* A sample without a score has the outcome `error`; the error is a `NoScore`, or any other exception of a worker.
+* A sample that ended its worker has a line in `lost.jsonl` only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, final, get_args
+
+import msgspec
+
+from .._canonical.content import Json
+from .._trace.trace import Trace
+from ..errors import RemoteError, StoreError, TrioceptError
+from ..fleets import Outcome, Result
+from ..fleets import read_results as read_stored
+from ..fleets.store.layout import DONE, LOST
+from ..fleets.store.lines import LostLine
+
+EVALUATION = "evaluation.json"
+"""Name of the file in the store that describes the evaluation."""
+
+Reason: TypeAlias = Literal[
+    "agent_not_started",
+    "agent_raised",
+    "no_model_call",
+    "provider_error",
+    "model_error",
+    "scorer_failed",
+    "scorer_timeout",
+    "invalid_score",
+    "worker_lost",
+    "error",
+]
+"""Reason why a sample has no score; `error` stands for every other exception in the worker."""
+AgentEnd: TypeAlias = Literal["completed", "failed", "time_limit", "limit"]
+"""How the agent of a scored sample ended: with status 0, another status, by its time limit, or by another limit."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A task of an evaluation. The names are those of Inspect's `Sample`, where it has the field."""
+
+    id: str
+    """Identifier, unique among the tasks of the evaluation."""
+    prompt: str
+    """Text that the agent gets."""
+    target: str | tuple[str, ...] = ""
+    """The right answer, or several right answers; empty if the scorers need none."""
+    files: dict[str, str] = {}
+    """Files and directories of the agent's working directory: the path in it, and the path of a file or directory to
+    copy from, a data URL, or the content itself."""
+    setup: str | None = None
+    """Shell script that runs in the working directory before the agent starts."""
+    check: str | tuple[str, ...] | None = None
+    """Command of the scorer `check_command`: a line for the shell, or the words of a command. It runs in the working
+    directory after the agent has ended."""
+    check_timeout: float = 600.0
+    """Maximum seconds of the check command. When exceeded: the sample has no score."""
+    time_limit: float | None = None
+    """Maximum seconds of the agent. When exceeded: the agent is ended, and its work is scored as it is."""
+    turn_limit: int | None = None
+    """Maximum answered model calls of the agent. When exceeded: further calls are refused, and the work is scored."""
+    metadata: dict[str, Json] = {}
+    """Your own data, for example to group the tasks by."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All right answers; empty if the task has none."""
+        if isinstance(self.target, str):
+            return (self.target,) if self.target else ()
+        return self.target
+
+
+class Score(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The score that a scorer gives a sample."""
+
+    value: float
+    """A finite number; for pass@k and similar figures, 1.0 or more is a pass."""
+    answer: str | None = None
+    """The agent's answer that was scored."""
+    explanation: str | None = None
+    """Reason of the score for a reader, for example the output of a check command."""
+    metadata: dict[str, Json] = {}
+
+
+class NoScore(TrioceptError):
+    """The end of a sample without a score. A scorer raises it if it cannot decide.
+
+    Attributes:
+        reason: the reason; one of a scorer is `scorer_failed`.
+        message: description for a reader.
+    """
+
+    def __init__(self, message: str, *, reason: Reason = "scorer_failed") -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason: Reason = reason
+        self.message = message
+
+
+class SampleRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Value of a scored sample in its store."""
+
+    scores: dict[str, Score]
+    ended: AgentEnd = "completed"
+    stopped: str | None = None
+    returncode: int | None = None
+    seconds: float = 0.0
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    output: str = ""
+
+
+@final
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a task."""
+
+    task: str
+    """Id of the task."""
+    number: int
+    """Index among the samples of the task, from 0."""
+    scores: dict[str, Score] = {}
+    """Scores by name: the scorer's name, or `scorer.key` for each key of a dict that a scorer returned. A sample
+    without a score may have scores of those scorers that did not fail; they are in no total."""
+    reason: Reason | None = None
+    """Reason why the sample has no score; None if it is scored."""
+    explanation: str = ""
+    """Text of the error; empty if the sample is scored."""
+    ended: AgentEnd | None = None
+    """How the agent ended; None if the sample has no score."""
+    stopped: str | None = None
+    """The limit that stopped the agent, as in `Trace.stopped`."""
+    returncode: int | None = None
+    """Exit status of the agent; None for a function in this process."""
+    attempts: int = 1
+    """Number of times that the sample was run, over all runs of the program."""
+    seconds: float = 0.0
+    """Seconds from the agent's start to its end."""
+    turns: int = 0
+    """Model calls of the agent that have an outcome."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    """Cost of the model calls, those of a judge included; None if there are no prices."""
+    output: str = ""
+    """End of the agent's output."""
+    traces: Sequence[Trace] = ()
+    """Traces of the sample, read from the store on each access: the agent's rollout first. Judges are its children."""
+
+    @property
+    def scored(self) -> bool:
+        return self.reason is None
+
+
+class EvaluationFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of `evaluation.json`."""
+
+    format: int = 1
+    name: str
+    agent: str
+    model: str
+    samples: int
+    """Planned samples of each task."""
+    scorers: tuple[str, ...]
+    started_at: float
+    """Time when the evaluation first started, in seconds since the epoch."""
+    tasks: tuple[Task, ...]
+    """The planned tasks, in their order."""
+
+
+@final
+class Results(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """The results of an evaluation: its tasks, and those of their samples that have ended."""
+
+    name: str
+    """Name of the evaluation: of the file of its tasks, or as given."""
+    agent: str
+    model: str
+    scorers: tuple[str, ...]
+    """Names of the scorers; a scorer that returns a dict has several scores."""
+    samples_per_task: int
+    """Planned samples of each task."""
+    tasks: tuple[Task, ...]
+    """The planned tasks, in their order."""
+    samples: tuple[Sample, ...]
+    """The ended samples, in the order of the tasks and of their numbers."""
+    started_at: float
+    """Time when the evaluation first started, in seconds since the epoch."""
+    directory: Path | None = None
+    """The store; None if there is none."""
+
+    @property
+    def planned(self) -> int:
+        """Number of planned samples."""
+        return len(self.tasks) * self.samples_per_task
+
+    @property
+    def scored(self) -> tuple[Sample, ...]:
+        """The samples that are scored."""
+        return tuple(sample for sample in self.samples if sample.scored)
+
+    @property
+    def unscored(self) -> tuple[Sample, ...]:
+        """The ended samples without a score."""
+        return tuple(sample for sample in self.samples if not sample.scored)
+
+    @cached_property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of all scores, in the order of their first occurrence."""
+        return tuple(dict.fromkeys(name for sample in self.scored for name in sample.scores))
+
+    def by_task(self) -> dict[str, list[Sample]]:
+        """Return the ended samples of each planned task, by the task's id; the list is empty if none has ended."""
+        found: dict[str, list[Sample]] = {task.id: [] for task in self.tasks}
+        for sample in self.samples:
+            found[sample.task].append(sample)
+        return found
+
+    def values(self, score: str) -> dict[str, list[float]]:
+        """Return the values of a score by the task's id, without unscored samples; a list may be empty."""
+        return {
+            task: [
+                sample.scores[score].value for sample in samples if sample.scored and score in sample.scores
+            ]
+            for task, samples in self.by_task().items()
+        }
+
+
+def read_results(store: str | os.PathLike[str]) -> Results:
+    """Return the results of the evaluation in a store. The evaluation may still be running.
+
+    Raises:
+        StoreError: the directory is not the store of an evaluation, or a line of it is damaged.
+        OSError: the store cannot be read.
+    """
+    directory = Path(os.path.abspath(store))
+    stored = read_stored(directory)  # it checks the directory
+    about = read_evaluation(directory)
+    if about is None:
+        raise StoreError(
+            f"it is the store of a fleet, not of an evaluation: it contains no {EVALUATION}",
+            path=str(directory),
+        )
+    attempts, lost = _attempts(directory / DONE), _lost(directory / LOST)
+    found: dict[tuple[str, int], Sample] = {}
+    for result in stored:
+        place = str(result.key), result.sample
+        lost.pop(place, None)
+        found[place] = sample_of(result, attempts[place])
+    for (task, number), line in lost.items():
+        found[task, number] = Sample(task=task, number=number, reason="worker_lost", explanation=line.reason)
+    places = ((task.id, number) for task in about.tasks for number in range(about.samples))
+    return Results(
+        name=about.name,
+        agent=about.agent,
+        model=about.model,
+        scorers=about.scorers,
+        samples_per_task=about.samples,
+        tasks=about.tasks,
+        samples=tuple(found[place] for place in places if place in found),
+        started_at=about.started_at,
+        directory=directory,
+    )
+
+
+def read_evaluation(directory: Path) -> EvaluationFile | None:
+    """Return the description of the evaluation in a store; None if there is none. Raise StoreError if it is damaged."""
+    try:
+        return msgspec.json.decode((directory / EVALUATION).read_bytes(), type=EvaluationFile)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as exc:
+        raise StoreError(f"its {EVALUATION} cannot be read: {exc}", path=str(directory)) from None
+
+
+def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:
+    """Return the sample of a result of the fleet, from a running map or from a store."""
+    task, number = str(result.key), result.sample
+    match result.outcome:
+        case Outcome.Value(value=value):
+            record = msgspec.convert(value, SampleRecord)
+            return Sample(
+                task=task,
+                number=number,
+                attempts=attempts,
+                traces=result.traces,
+                **msgspec.structs.asdict(record),
+            )
+        case Outcome.Lost(reason=why):
+            return Sample(task=task, number=number, reason="worker_lost", explanation=why, attempts=attempts)
+        case Outcome.Error(error=error):
+            reason, text = _reason(error)
+        case _:
+            reason, text = "error", "the sample was stopped"
+    return Sample(
+        task=task,
+        number=number,
+        scores={name: Score(value) for name, value in result.scores.items()},
+        reason=reason,
+        explanation=text,
+        attempts=attempts,
+        traces=result.traces,
+    )
+
+
+def _reason(error: BaseException) -> tuple[Reason, str]:
+    if isinstance(error, NoScore):
+        return error.reason, error.message
+    if not isinstance(error, RemoteError):
+        return "error", f"{type(error).__name__}: {error}"
+    text = str(error)
+    reason, colon, rest = text.removeprefix(f"{error.type}: ").partition(": ")
+    if colon and error.type.rpartition(".")[2] == NoScore.__name__ and reason in get_args(Reason):
+        return msgspec.convert(reason, Reason), rest
+    return "error", text
+
+
+class _Place(msgspec.Struct, frozen=True):
+    key: str
+    sample: int = 0
+
+
+def _attempts(path: Path) -> Counter[tuple[str, int]]:
+    """Return the number of lines of each sample in the file."""
+    decode = msgspec.json.Decoder(_Place).decode
+    return Counter((place.key, place.sample) for place in map(decode, _lines(path)))
+
+
+def _lost(path: Path) -> dict[tuple[str, int], LostLine]:
+    decode = msgspec.json.Decoder(LostLine).decode
+    return {(line.key, line.sample): line for line in map(decode, _lines(path))}
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the complete lines of a file, which may not exist."""
+    if path.exists():
+        with path.open("rb") as file:
+            yield from (line for line in file if line.endswith(b"\n"))
