@@ -7,8 +7,8 @@ The package is layered: imports only point down, and import-linter checks it. Fr
 * L5 `_endpoint`: `serve_endpoint`, `Endpoint`. Read it second. `_pool`: many endpoints. `_tracefiles`: follow and lease
   trace files. `agents`: how known agents are started. `types`, `traces`, `tunnels`: public names of lower layers.
 * L4 `_server`: socket, HTTP/1.1 for model calls, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2.
-  `_tunnel`: how remote agents reach the endpoint. `_recording`: recordings that answer again, as
-  replays and cassettes. `handlers`: handlers that compose.
+  `_tunnel`: how remote agents reach the endpoint. `_view`: the page on which people watch and decide. `_recording`:
+  recordings that answer again, as replays and cassettes. `handlers`: handlers that compose.
 * L3 `_rollout`: exchange, rollout, registry, host services. trio, no HTTP. The core of the library.
 * L2 `dialects`: one sans-IO codec for each wire format. `_trace`: turns, the message graph, the file.
 * L1 `_canonical`: the types in which all dialects meet. `_process`: an agent's process and its descendants.
