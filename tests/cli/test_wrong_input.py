@@ -153,7 +153,7 @@ def test_the_options_of_run_are_in_groups() -> None:
         "Agent", "Model", "Real model", "Recorded run", "Approval", "Limits of a run", "Record", "Endpoint",
         "Other options",
     ]  # fmt: skip
-    assert "An agent that has not ended 10 s later" in " ".join(text.split())
+    assert "If the agent still runs 10 s later" in " ".join(text.split())
 
 
 def test_each_command_has_a_short_help_that_is_not_cut() -> None:

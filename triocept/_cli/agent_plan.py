@@ -127,7 +127,8 @@ def agent_options(what: str) -> Callable[[F], F]:
             callback=variables_of,
             metavar="NAME[=VALUE]",
             help="Pass this variable to the agent. Without =VALUE, the agent gets the value from your environment. "
-            "Otherwise, triocept passes no keys and no endpoints of model providers. May be given several times.",
+            "Variables with keys and endpoints of model providers are passed only if named here. May be given several "
+            "times.",
         ),
     )
 

@@ -41,16 +41,17 @@ def _patterns(context: click.Context, option: click.Parameter, given: tuple[str,
 policy_option: Callable[[F], F] = existing_file(
     "--policy",
     "Approval",
-    "Decide on tool calls with this YAML or JSON file, which maps names of tools to approve, reject, ask or another "
-    "decision. Calls that the file does not decide are rejected.",
+    "Decide on tool calls with this YAML or JSON file. It maps names of tools to decisions: approve, reject, "
+    "ask or another decision. Calls that the file does not decide are rejected.",
 )
 approve_option: Callable[[F], F] = partial(click.option, cls=Option, group="Approval")(
     "--approve",
     multiple=True,
     callback=_patterns,
     metavar="TOOLS",
-    help="Ask you in this terminal before the agent gets a call of these tools. TOOLS are names, separated by commas; "
-    "'*' means every tool. May be given several times. Without --policy, calls of other tools are approved.",
+    help="When the model calls one of these tools, ask you in this terminal before the agent gets the call. TOOLS are "
+    "names, separated by commas; '*' means every tool. May be given several times. Without --policy, calls of other "
+    "tools are approved.",
 )
 
 

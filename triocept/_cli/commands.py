@@ -188,8 +188,8 @@ def demo(record: Path | None) -> None:
 @click.option(
     "--reward",
     metavar="NAME",
-    help="Only with --to verifiers: the score that becomes the reward; all other scores become metrics. Default: the "
-    "only score, if no rollout has another one.",
+    help="Only with --to verifiers: use this score as the reward, and all other scores as metrics. Default: the only "
+    "score, if no rollout has another one.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @files_argument
@@ -204,7 +204,7 @@ def export(
     """Write the traces of all FILES in another format.
 
     If a FILE is the directory of a fleet's store, the traces of its results are written. The last line of output names
-    what the format cannot express.
+    the parts of the traces that the format cannot hold.
 
     \b
     triocept export --to inspect traces.jsonl -o log.json
@@ -229,10 +229,11 @@ def export(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file.")
 @click.option("--quiet", is_flag=True, help="Print nothing: the exit status is the result.")
 def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
-    """Check that trace files are complete: no line is changed, lost, doubled, moved or cut off, each call has a turn.
+    """Check that trace files are complete: each call has a turn, and no line is changed, lost, doubled, moved or cut.
 
-    Prints one line for each gap: the file and its line, the name of the gap, the rollout and the call. In a fleet's
-    store, each result must have its rollouts. The exit status is 1 if there is a gap, 2 if a file cannot be read.
+    Prints one line for each gap (a missing or changed part): the file and its line, the name of the gap, the rollout
+    and the call. In a fleet's store, each result must have its rollouts. The exit status is 1 if there
+    is a gap, 2 if a file cannot be read.
 
     \b
     triocept check traces.jsonl

@@ -52,10 +52,14 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     metavar="DIR",
     help="Directory for traces and results; created, with its parents, if it does not exist.",
 )
-@_in_tasks("--resume", is_flag=True, help="Continue the run in the store. Finished tasks are not repeated.")
+@_in_tasks(
+    "--resume", is_flag=True, help="Continue the run that the store holds. Finished tasks are not run again."
+)
 @_in_tasks("--retry-errors", is_flag=True, help="Together with --resume: run failed tasks again.")
 @_in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks of the file.")
-@_in_tasks("--group-size", type=WholeNumber(1), metavar="N", help="Run each task N times. Default: 1.")
+@_in_tasks(
+    "--group-size", type=WholeNumber(1), metavar="N", help="Number of rollouts for each task. Default: 1."
+)
 @_in_tasks(
     "--fail-on-error",
     type=click.FloatRange(0, min_open=True),
@@ -90,7 +94,10 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     "processes.",
 )
 @_in_workers(
-    "--workers", type=WholeNumber(1), metavar="N", help="Number of workers: N in --engine processes:N."
+    "--workers",
+    type=WholeNumber(1),
+    metavar="N",
+    help="Number of workers. The same as N in --engine processes:N.",
 )
 @_in_workers(
     "--slots-per-worker",

@@ -137,7 +137,9 @@ _OPTIONS: dict[str, Callable[[F], F]] = {
         f"openai-chat. Names: {_DIALECT_NAMES}.",
     ),
     "model": _in_upstream(
-        "--model", metavar="NAME", help="Model to call. Default: the model that the agent requests."
+        "--model",
+        metavar="NAME",
+        help="Name of the model to request. Default: the model that the agent requests.",
     ),
     "api_key_env": _in_upstream(
         "--api-key-env",

@@ -31,31 +31,33 @@ def _amount(text: str) -> float:
 
 _in_limits = partial(click.option, cls=Option, group="Limits of a run")
 limit_options: Callable[[F], F] = add_options(
-    _in_limits("--max-turns", type=WholeNumber(0), metavar="N", help="End the run after N answered calls."),
+    _in_limits(
+        "--max-turns", type=WholeNumber(0), metavar="N", help="End an agent's run after N answered calls."
+    ),
     _in_limits(
         "--max-tokens",
         type=WholeNumber(0),
         metavar="N",
-        help="End the run after N tokens, input and output together.",
+        help="End an agent's run after N tokens, input and output together.",
     ),
     _in_limits(
         "--max-seconds",
         type=_amount,
         metavar="SECONDS",
-        help=f"End the run after SECONDS: all later calls are refused. An agent that has not ended {TO_END:g} s later "
-        "gets SIGTERM.",
+        help=f"End an agent's run SECONDS after its start: all later calls are refused. If the agent still runs "
+        f"{TO_END:g} s later, it gets SIGTERM.",
     ),
     _in_limits(
         "--max-cost",
         type=_amount,
         metavar="COST",
-        help="End the run when its calls have cost COST, in the currency of the prices.",
+        help="End an agent's run when its calls have cost COST, in the currency of the prices.",
     ),
     _in_limits(
         "--price",
         multiple=True,
         metavar="MODEL=INPUT,OUTPUT[,CACHED]",
-        help="Prices of a million tokens of a model: input, output and cached input. `*` in MODEL stands for any text. "
+        help="Prices of MODEL for a million tokens: input, output and cached input. `*` in MODEL stands for any text. "
         "May be given several times.",
     ),
     existing_file(

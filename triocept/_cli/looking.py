@@ -37,7 +37,9 @@ from .turn import show_turn
 from .words import counted
 
 _rollout_option = click.option(
-    "--rollout", metavar="ID", help="Read only the rollout with this id or this run."
+    "--rollout",
+    metavar="ID",
+    help="Read only the rollout with this id, or the rollout of the run with this id.",
 )
 
 
@@ -129,7 +131,7 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
 def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_json: bool) -> None:
     """Count the calls in all FILES, their tokens, their seconds and the calls that failed.
 
-    A FILE may also be the directory of a fleet's store, of which rollouts without a result are left out.
+    A FILE may also be the directory of a fleet's store. Its rollouts without a result are not counted.
 
     \b
     triocept stats traces.jsonl

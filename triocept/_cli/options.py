@@ -183,8 +183,8 @@ record_option = _in_record(
     callback=_record,
     type=NewFile(),
     metavar="FILE",
-    help="Append every turn to this file, as one line of JSON. The turn is in the file before the agent receives the "
-    "end of the turn's answer.",
+    help="Append every turn to this file, as one line of JSON. Each turn is written before the agent receives the end "
+    "of its answer.",
 )
 redact_option = _in_record(
     "--redact-known-keys",

@@ -99,21 +99,21 @@ replay_options: Callable[[F], F] = add_options(
     _in_replay(
         "--rollout",
         metavar="ID",
-        help="Rollout to replay if the file contains several: its id or its run.",
+        help="Id of the rollout to replay, or id of its run. Needed if the file contains several rollouts.",
     ),
     _in_replay(
         "--until",
         metavar="TURN",
-        help="First turn that the model answers instead of the recorded run. TURN is the turn's number in the main "
-        "conversation, its id, or CONVERSATION:NUMBER, for example 'sub-agent 1:0'; `triocept show` prints the names "
-        "of conversations.",
+        help="First turn that the model answers; the turns before it are replayed. TURN is the turn's number in the "
+        "main conversation, its id, or CONVERSATION:NUMBER, for example 'sub-agent 1:0'; `triocept show` prints the "
+        "names of conversations.",
     ),
     _in_replay(
         "--match",
         type=Choice(get_args(Match)),
         metavar="NAME",
-        help="Answer to a call without a recorded turn: an error (strict, the default), or the answer of the recorded "
-        "turn whose request begins most similarly (nearest).",
+        help="What a call gets for which there is no recorded turn: an error (strict, the default), or the answer of "
+        "the recorded turn whose request has the longest beginning in common (nearest).",
     ),
     _in_replay(
         "--record-once",

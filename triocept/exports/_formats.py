@@ -66,7 +66,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format(name="otlp", what="spans of OpenTelemetry, as OTLP/JSON", write=write_otlp),
             Format(
                 name="otlp-content",
-                what="the same spans, with all that was said in them",
+                what="the same spans, with the full content of messages and answers",
                 write=write_otlp_with_content,
             ),
         )
