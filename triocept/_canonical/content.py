@@ -122,7 +122,7 @@ class RefusalText(_Part, frozen=True, gc=False):
 
 
 class Opaque(_Part, frozen=True, gc=False):
-    """A part that only its own dialect understands. It is kept, and written only into that dialect again."""
+    """A part that only one dialect has. It is kept unchanged, and only written in that dialect."""
 
     dialect: str
     raw: Json

@@ -1,4 +1,4 @@
-"""The increments of a response, their conversion to a whole response, and two buffers for increments that must wait.
+"""The events of a streamed response, their conversion to a whole response, and two buffers for events that must wait.
 
 Grammar::
 
@@ -226,7 +226,7 @@ class Seams(dict[int, str]):
     """
 
     def take(self, event: Event) -> tuple[Event, ...]:
-        """Add an event, and return the events that can be passed on now; perhaps none."""
+        """Add an event. Return the events that can be passed on now, if any."""
         match event:
             case PartDelta(index=index, text=text):
                 text = self.pop(index, "") + text

@@ -1,4 +1,6 @@
-"""The form of a message's part, by which messages are compared. There is a named rule for each use.
+"""The comparison of messages: each part is converted to a form, and equal forms mean equal parts.
+
+Each use has a named rule.
 
 Agents do not send history back byte for byte, and two runs of one agent differ (in times, paths, ids). So messages are
 compared by a form: a JSON value that is the same for parts that count as equal. Claude Code, opencode, pi, qwen-code,
@@ -53,7 +55,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Rule(NamedTuple):
-    """The details in which the rules for comparing messages differ."""
+    """A rule for comparing messages: which details count."""
 
     block: Callable[[Json], Json]
     """Function for a block that only its own dialect understands: it removes the members that do not count."""
@@ -64,7 +66,7 @@ class Rule(NamedTuple):
 
 
 def part_form(part: Part, rule: Rule) -> list[Json] | None:
-    """Return the form of a part, which begins with a kind; None if the part does not count."""
+    """Return the form of a part, a list that begins with the part's kind; None if the rule ignores the part."""
     match part:
         case Text(text=text):
             return ["text", text] if text and not text.startswith(NONCE) else None
@@ -95,7 +97,10 @@ def role_form(message: Message) -> str:
 
 
 def placed_forms(message: Message, rule: Rule) -> Iterator[tuple[str, Part, list[Json]]]:
-    """Yield role, part and form of each part that counts. The role of a tool's result is `tool` in every dialect."""
+    """Yield the role, the part and the form of each part that the rule does not ignore.
+
+    The role of a tool's result is `tool` in every dialect.
+    """
     role = role_form(message)
     for part in message.content:
         if form := part_form(part, rule):
@@ -112,7 +117,7 @@ def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json
 
 
 def message_key(message: Message) -> bytes:
-    """Return a key of 16 bytes, which is the same for messages that are equal by the rule `THREAD`."""
+    """Return 16 bytes that are the same for messages that are equal by the rule `THREAD`."""
     name = None if message.role == "assistant" else message.name  # LangChain sends an agent's own name
     forms = [form for part in message.content if (form := part_form(part, THREAD))]
     return blake2b(_encode([role_form(message), name, join_texts(forms)]), digest_size=16).digest()
@@ -168,7 +173,10 @@ def unmarked(block: Json, levels: int = _LEVELS) -> Json:
 
 
 def timeless(raw: Json) -> Json:
-    """Return a block as a cassette keeps it: no cache marks, no run-specific members, long words hashed."""
+    """Return a block in the form that a cassette stores.
+
+    Cache marks and members that differ from run to run are left out, and long words are hashed.
+    """
     match raw:
         case str() if len(raw) > _LONGEST and not any(letter.isspace() for letter in raw):
             return _hash(raw.encode())

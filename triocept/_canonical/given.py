@@ -45,7 +45,9 @@ _decode = msgspec.json.Decoder().decode
 
 
 def given_response(answer: object) -> Response:
-    """Return the response that the argument of `exchange.respond` stands for.
+    """Return the response that the argument of `exchange.respond` describes.
+
+    It is a text, a part, parts, or a response.
 
     Raises:
         TypeError: the argument is not an answer, or a field has the wrong type.
@@ -150,7 +152,7 @@ def fit(noun: T) -> T:
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
-    """Return a copy of the arguments of `exchange.annotate`, as a file returns them; an error names the argument."""
+    """Return a copy of the arguments of `exchange.annotate`, as read from a file. Errors name the argument."""
     try:
         copy: dict[str, Json] = read_back(notes)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
@@ -203,7 +205,7 @@ def no_number_at(value: object) -> str | None:
 
 
 def fit_json(value: Json) -> Json:
-    """Return a JSON value without surrogates, as `fit` does, but raise the encoder's own errors."""
+    """Return a copy of a JSON value without surrogates, as `fit` does. The encoder's own errors are raised."""
     try:
         _encode(value)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Parts of a request that did not change since the last call are parsed only once, and stored only once.
+"""A memory of the latest call: parts of a request that did not change since then are neither parsed nor stored again.
 
 An agent sends its whole conversation with every call, and changes little in it. Claude Code, for example, moves its
 cache mark to the new last message and rewrites the message that had the mark. All messages except the last one to three
@@ -50,7 +50,7 @@ _CROWD = 8
 
 @dataclass(frozen=True)
 class _Latest:
-    """The latest request in a dialect."""
+    """The latest request that arrived in a dialect."""
 
     rest: bytes | None
     """The encoded document without the conversation. It is compared encoded, because in Python `true` equals 1, 1
@@ -150,7 +150,9 @@ class MessageTable:
     def intern(
         self, messages: tuple[Message, ...], kept_form: Callable[[Message], Message] | None = None
     ) -> tuple[Message, ...]:
-        """Return the messages, each as the object that earlier turns share; the same tuple if nothing changes.
+        """Replace each message that an equal earlier message exists for by that earlier object.
+
+        Return the same tuple if nothing changes.
 
         Args:
             messages: a conversation.
@@ -196,7 +198,7 @@ class MessageTable:
 def common_head(
     items: Sequence[object], old: Sequence[object], differ: Callable[[Any, Any], object] = ne
 ) -> int:
-    """Return how many leading items equal the old ones (with `is_not` as `differ`: are identical to them).
+    """Return how many leading items of both sequences are equal (with `is_not` as `differ`: identical).
 
     Each item up to the first difference is compared once, in C code.
     """
@@ -204,7 +206,7 @@ def common_head(
 
 
 def _is_written_as(new: Json, old: Json) -> bool:
-    """Return True if two equal values also have the same encoding (see `_Latest`); 40 µs for 900 KB.
+    """Return True if two equal values also have the same JSON encoding (see `_Latest`). Takes 40 µs for 900 KB.
 
     The buffers are reused: fresh memory pages take 20 times as long. A small write in between would shrink them.
     """

@@ -77,7 +77,7 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def stopped(self) -> StopReason:
-        """`stop_reason`, or the stop reason that the content implies."""
+        """`stop_reason` if it is set, else the stop reason that the content implies."""
         return self.stop_reason or settled_stop(None, calls=bool(self.tool_calls))
 
 
@@ -100,7 +100,9 @@ def _said(part: ResponsePart) -> Json:
 
 
 def settled_stop(stop: StopReason | None, *, calls: bool) -> StopReason:
-    """Return the stop reason of an answer. Between `tool_use` and `end`, only the presence of tool calls decides.
+    """Return the stop reason of an answer.
+
+    `tool_use` and `end` are corrected by `calls`: True if the answer has tool calls.
 
     Some servers send a stop reason that contradicts the answer: vLLM sends "stop" with the call of a named tool choice,
     and other servers send "tool_calls" without a call.

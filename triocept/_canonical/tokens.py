@@ -26,7 +26,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Estimator:
-    """An estimator for successive calls of one agent. It does not count messages of the last conversation again.
+    """An estimator for successive calls of one agent.
+
+    Messages that it counted in the call before are not counted again.
 
     It keeps only the last conversation.
     """

@@ -42,7 +42,7 @@ PAUSE = 0.05
 
 
 class ProcessTree:
-    """An agent, whose processes are searched for. Before the agent runs, only its token and its mark are known."""
+    """An agent whose processes are to be found. Before the agent runs, only its token and its mark are known."""
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
         self.token: bytes = token.encode()
@@ -74,7 +74,10 @@ class ProcessInfo:
 
 
 def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
-    """Return all processes by id; None if there is no /proc. Marks are read only of processes born since `since`."""
+    """Return all processes by id; None if there is no /proc.
+
+    Marks are read only for processes that were born after `since`.
+    """
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         processes = {process.pid: process for process in map(_look_at, pids) if process is not None}
@@ -266,7 +269,7 @@ class _Listener:
 
     @property
     def is_orphan(self) -> bool:
-        """True if the program is dead. A living program may have closed the pipe; all its agents are started then."""
+        """True if the program is dead. If the program lives but has closed the pipe, it will start no more agents."""
         return os.getppid() != self._program
 
     def poll(self, timeout: float | None = None) -> None:
@@ -301,7 +304,10 @@ class _Listener:
 
 
 def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bool = False) -> None:
-    """End the agents. `last` is True if the program is dead; an agent may then still be before exec, without a mark."""
+    """End the agents. `last` is True if the program is dead.
+
+    An agent of a dead program may still be starting (before exec), without a mark.
+    """
     ending, start, quiet = Ending(agents), time.monotonic(), 0
     while quiet < QUIET or (last and listener.is_orphan):
         elapsed = time.monotonic() - start

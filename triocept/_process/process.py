@@ -361,7 +361,10 @@ class AgentProcess:
         return False
 
     def _count(self, exited: bool, living: int) -> None:
-        """Count one more search, which found `living` processes. `exited` is True if it began after the exit."""
+        """Note the result of a search that found `living` processes.
+
+        `exited` is True if the search began after the agent's exit.
+        """
         self._quiet = self._quiet + 1 if exited and not living else 0
 
     @property

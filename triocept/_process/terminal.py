@@ -60,7 +60,10 @@ class Terminal:
         """True while the agent has the terminal. While the agent is suspended, the shell may have the terminal."""
 
     async def follow(self, pid: int) -> None:
-        """Give the terminal to the group of `pid` until that process ends. Suspend this program when the group is."""
+        """Give the terminal to the process group of `pid` until that process ends.
+
+        While that group is suspended, suspend this program too.
+        """
         with trio.open_signal_receiver(signal.SIGCHLD) as signals:
             self._give(pid)
             while True:

@@ -100,7 +100,7 @@ class Watcher:
             self._tell(self._agents[token])
 
     def started_nowait(self, agent: ProcessTree) -> None:
-        """Report that the agent runs. With the agent's group, processes that hide their environment are found."""
+        """Report that the agent runs. Its process group finds processes whose environment cannot be read."""
         line = b"= %s %d %d\n" % (agent.token, agent.pid or 0, agent.born or 0)
         self._agents[agent.token.decode()] = line
         self._tell(line)
@@ -118,7 +118,7 @@ class Watcher:
 
     @property
     def sees(self) -> bool:
-        """True if there is a /proc. If a search fails nevertheless, this program has no free file descriptor."""
+        """True if the system has a /proc, in which processes can be searched."""
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:

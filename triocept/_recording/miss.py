@@ -66,7 +66,7 @@ def not_recorded(
 
 
 def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
-    """Return the error for a call from which the recorded agent disconnected, and the live agent does not."""
+    """Return the error for a call during which the recorded agent disconnected, but the live agent stays connected."""
     return ReplayMiss(
         f"{call} has no complete recorded answer: the recorded agent disconnected from {place}.\n{advice}",
         closest=closest,

@@ -132,7 +132,10 @@ class _Part:
 
 
 def pieces_of(answer: Answer) -> Iterator[Piece]:
-    """Yield an answer in its recorded pieces. If none were recorded, yield its start, and all else when it ended."""
+    """Yield an answer in its recorded pieces.
+
+    If no pieces were recorded, yield its start, then everything else at the time when it ended.
+    """
     response = answer.response
     assert response is not None
     start, *rest = events_of(response)
@@ -195,7 +198,7 @@ _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context
 
 
 class StillThere(Exception):
-    """The recorded agent disconnected from this answer; the live agent has not."""
+    """The recorded agent disconnected during this answer, but the live agent is still connected."""
 
 
 def pace_of(timing: Timing) -> float:

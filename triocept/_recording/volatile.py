@@ -40,7 +40,10 @@ class Started(Protocol):
 
 
 def slug(path: str) -> str:
-    """Return a path with a `-` for each character that is no letter or digit, as agents name files after it."""
+    """Return a path with `-` in place of each character that is no letter or digit.
+
+    Agents derive file names from paths so.
+    """
     return re.sub(r"[^A-Za-z0-9]", "-", path)
 
 
@@ -95,7 +98,10 @@ def translation(
 
 
 def _replacing(paths: Mapping[str, str], slugs: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that replaces these paths, and their slugs: by the entry in `slugs`, else by the new path."""
+    """Return a function that replaces these paths, and their slugs, in a text.
+
+    The new slug is the entry in `slugs`, if there is one, else the slug of the new path.
+    """
     table = {slug(path): new for path, new in paths.items()} | dict(slugs) | dict(paths)
     if not table:
         return lambda text: text

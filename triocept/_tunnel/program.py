@@ -105,7 +105,7 @@ async def open_program(
 
 
 async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> str:
-    """Wait for a matching line; return "" if there is one, else the reason."""
+    """Wait for a matching line. Return "" when it came, else the reason why it did not come."""
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
 
@@ -179,7 +179,7 @@ class _Stream:
         trio.from_thread.run_sync(self._feed, data)
 
     def end(self) -> None:
-        """Process what was written after the last complete line."""
+        """Process the text after the last complete line."""
         self._feed(b"\n")
 
     def _feed(self, data: bytes) -> None:

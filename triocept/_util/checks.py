@@ -74,7 +74,7 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
 
 
 def meant(name: object, known: Collection[str], all_of_them: str = "there are") -> str:
-    """Return the end of an error about an unknown name: it suggests a similar known name, or lists all of them."""
+    """Return the second half of an error about an unknown name: a similar known name, or a list of all known names."""
     near = get_close_matches(str(name), known, 1)
     return f": {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
 
@@ -133,7 +133,7 @@ def check_number(
 
 
 def _is_finite(value: Real) -> bool:
-    """Return True if a number is finite, also as a float. No clock can be set to 10**400."""
+    """Return True if a number is finite, also when converted to a float: 10**400 is not."""
     try:
         return math.isfinite(value)
     except OverflowError:
@@ -141,7 +141,7 @@ def _is_finite(value: Real) -> bool:
 
 
 def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:
-    """Return a TypeError about the first field that JSON cannot encode; None if all fields can be encoded."""
+    """Return a TypeError about the first of `fields` that JSON cannot encode; None if JSON can encode all fields."""
     for name, value in fields.items():
         try:
             says(value)
@@ -191,7 +191,10 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 
 
 def is_not_async(function: object) -> bool:
-    """Return True if a function surely returns nothing awaitable, but constants, texts or new collections."""
+    """Return True if a function's source shows that it returns only constants, texts or new collections.
+
+    These are not awaitable.
+    """
     code = getattr(function, "__code__", None)
     generator = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
     if code is None or code.co_flags & (inspect.CO_COROUTINE | generator):

@@ -61,7 +61,7 @@ def shown(
 def _opening(
     function: Callable[P, AsyncIterator[T]], kind: type[_Context[T]]
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """Return a function that opens a context of this kind, with the keywords and the return type of a context.
+    """Return a function with the parameters of `function`, which returns a context of type `kind`.
 
     contextlib would keep the signature of the generator function.
     """
@@ -132,7 +132,7 @@ class _Context(Context[T]):
 
 
 class _Protected(_Context[T]):
-    """A context that is protected from the first instruction of its entry and exit on; contextlib's are not."""
+    """A context whose entry and exit are protected from their first instruction on. Those of contextlib are not."""
 
     __aenter__ = enable_ki_protection(_Context.__aenter__)
     __aexit__ = enable_ki_protection(_Context.__aexit__)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Write a file's content, or the names in a directory, from the system's cache to the disk."""
+    """Force the content of a file, or the names in a directory, from the system's cache to the disk (fsync)."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

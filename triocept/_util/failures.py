@@ -17,7 +17,7 @@ import trio
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Return the part of `exc` that is cancellation, and the other part; None for a part that is missing.
+    """Split `exc` into two exceptions: its cancellations and all other errors. None stands for an empty part.
 
     Each part of a group is a group again.
     """
@@ -97,7 +97,7 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 
 def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
-    """Return those of `errors` that contain an exception which `error` does not contain."""
+    """Return the members of `errors` that contain at least one exception that `error` does not contain."""
     known = {id(leaf) for leaf in leaves(error)}
     return [other for other in errors if any(id(leaf) not in known for leaf in leaves(other))]
 

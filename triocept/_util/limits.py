@@ -16,7 +16,10 @@ MOMENT_TURNS = 10
 
 
 async def pass_moment() -> None:
-    """Wait until events are handled that came while the event loop was blocked, before a time limit ends anything."""
+    """Let the event loop handle the events that arrived while it was blocked.
+
+    Call this before a time limit ends something.
+    """
     await wait_turns(MOMENT_TURNS)
     await trio.sleep(MOMENT)
 

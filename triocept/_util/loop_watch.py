@@ -43,7 +43,7 @@ class Place(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True, eq=False)
 class _Heartbeat:
-    """A function call that was posted to the loop and has not run yet."""
+    """A callback that was scheduled in the loop and has not run yet."""
 
     since: float
     place: Place | None = None
@@ -53,7 +53,7 @@ class _Heartbeat:
 
 
 class LoopWatch:
-    """A watch for functions that keep the loop from running other tasks. A call that blocks nothing costs nothing.
+    """A watch for functions that keep the loop from running other tasks. Functions that do not block cost nothing.
 
     The watch's thread looks at the stack of the loop every `EVERY` seconds, and posts a heartbeat if a user function is
     on the stack. A loop that waits for I/O runs no user function, so it is not woken, and a mock clock still jumps.
@@ -81,10 +81,13 @@ class LoopWatch:
             self._looking.join(LONG)
 
     def found(self, place: Place) -> None:
-        """Handle a block of more than `LONG` seconds, which still lasts. Called once, in the watch's thread."""
+        """Handle a call that has blocked the loop for more than `LONG` seconds and still does.
+
+        Runs once, in the watch's thread.
+        """
 
     def over(self, place: Place, seconds: float) -> None:
-        """Handle the end of a block that `found` was called for. Called in the loop.
+        """Handle the end of the blocking call for which `found` was called. Runs in the loop.
 
         It is not called if a caller already got an error for the block.
 
@@ -94,12 +97,12 @@ class LoopWatch:
         """
 
     def note_reported(self) -> None:
-        """Record that a caller already got an error for the current block."""
+        """Record that the current blocking call was already reported to a caller as an error."""
         if (heartbeat := self._heartbeat) is not None:
             heartbeat.reported = True
 
     def _look(self) -> None:
-        """Report the place that blocks the loop, once the heartbeat is late by seconds and by number of looks.
+        """Report the function that blocks the loop, when the heartbeat is late in seconds and in number of checks.
 
         The looks are counted, because a process may be suspended, or get no time on a loaded machine.
         """
@@ -130,7 +133,7 @@ class LoopWatch:
 
 
 class _LoggingWatch(LoopWatch):
-    """A watch that logs each place once."""
+    """A watch that logs each blocking function once."""
 
     def __init__(self) -> None:
         super().__init__(threading.current_thread(), trio.lowlevel.current_trio_token().run_sync_soon)
@@ -156,7 +159,7 @@ _watch: trio.lowlevel.RunVar[_LoggingWatch | None] = trio.lowlevel.RunVar("trioc
 
 @contextmanager
 def logged_blocks() -> Iterator[None]:
-    """Within this context, log each place that blocks the event loop. All endpoints in a loop share a watch."""
+    """Log each function that blocks the event loop while this context is open. All endpoints of a loop share it."""
     watch = _watch.get()
     if watch is None:
         watch = _LoggingWatch()
@@ -173,7 +176,7 @@ def logged_blocks() -> Iterator[None]:
 
 
 def place_of(thread: threading.Thread) -> str:
-    """Return the innermost user function that a thread runs, with file and line; else its innermost function."""
+    """Return the innermost function of user code that a thread runs; if none, the innermost function of any code."""
     frame = sys._current_frames().get(thread.ident or -1)
     if frame is None:
         return "a thread that has ended"
@@ -186,7 +189,7 @@ def _place(frame: FrameType) -> Place:
 
 
 def _first_of_user(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of a task that is not of triocept, a library or generated code."""
+    """Return the innermost frame of a task's user code: not of triocept, a library or generated code."""
     while frame is not None:
         code = frame.f_code
         if code.co_name == "unrolled_run" and code.co_filename.startswith(_TRIO):

@@ -119,7 +119,7 @@ class KeylessPieces:
         """True if everything is kept until the next white space."""
 
     def take(self, piece: str) -> str:
-        """Add a piece. Return the text, without keys, that need not be kept."""
+        """Add a piece of text. Return the text that can no longer be the start of a key, with complete keys removed."""
         self._held.append(piece)
         if self._in_word and not _space().search(piece):
             return ""
@@ -129,13 +129,16 @@ class KeylessPieces:
         return without_keys(text[:at])
 
     def end(self) -> str:
-        """Return the text that is still kept, without keys."""
+        """Return the rest of the text, with complete keys removed."""
         text, self._held, self._in_word = "".join(self._held), [], False
         return without_keys(text)
 
 
 def _possible_key(text: str) -> tuple[int, bool]:
-    """Return the position from which a text may begin a key, and True if white space has to end it."""
+    """Return the position in `text` at which an incomplete key may start.
+
+    The flag is True if only white space can end that key.
+    """
     if "\\" in text or OWN_TEXT in text:
         word = max([found.end() for found in _space().finditer(text)], default=0)
         if "\\" in text[word:] or OWN_TEXT in text[word:]:
@@ -161,7 +164,7 @@ def _space() -> re.Pattern[str]:
 
 
 def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = False) -> str:
-    """Return a text without the keys that are in use, and without every key of triocept's own.
+    """Return a text without the keys that are in use, and without all keys that triocept generated.
 
     Args:
         text: the text.
@@ -213,7 +216,7 @@ def may_hold_a_key(data: bytes) -> bool:
 
 
 def _without_written(text: str, more: Iterable[str], known_forms: bool) -> str:
-    """Return the text without keys, except for keys that have letters written as numbers."""
+    """Return the text without keys, except for keys in which letters are escaped as numbers."""
     for key in (*LIVE_KEYS.texts, *more):
         text = text.replace(key, MARK)
     if LIVE_KEYS.escaped and "\\" in text:

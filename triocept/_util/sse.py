@@ -22,7 +22,7 @@ MAX_EVENT = 64 * 1024 * 1024
 
 
 class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
-    r"""The rule for cutting the bytes of a stream: it may be cut after each match of a pattern.
+    r"""A rule that allows to cut the bytes of a stream after each match of a pattern, and nowhere else.
 
     For example, if each document begins with a byte 0x1e and ends with a line feed::
 

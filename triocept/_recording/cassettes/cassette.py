@@ -1,4 +1,4 @@
-"""Cassettes: files with calls to a real model and their outcomes, from which calls are answered.
+"""Cassettes: files with recorded calls to a real model and their outcomes. Later calls are answered from them.
 
 Rules:
 
@@ -328,7 +328,7 @@ class Cassette:
         return key_of(call.form, model=self._compare_model)
 
     def _counted(self, form: dict[str, Json]) -> dict[str, Json]:
-        """Return the part of a form that is compared."""
+        """Return the part of a request's form that is compared with recorded calls."""
         return form if self._compare_model else {name: part for name, part in form.items() if name != "model"}
 
     def _advice(self) -> str:

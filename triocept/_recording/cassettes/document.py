@@ -211,7 +211,7 @@ def added(
     new: Sequence[Recorded],
     key: Callable[[Recorded], bytes],
 ) -> list[Recorded]:
-    """Return all calls of a file, followed by the calls of a recording that the file does not have.
+    """Return all calls of a file, followed by those calls of a recording that the file does not contain.
 
     Args:
         there: current content of the file.
@@ -231,7 +231,7 @@ def added(
 
 
 def numbered(calls: Sequence[Recorded]) -> list[Recorded]:
-    """Return the calls. A call with the number 0 gets the first free number."""
+    """Return the calls with numbers: a call whose number is 0 gets the first free number."""
     taken = {call.number for call in calls}
     free = (number for number in count(1) if number not in taken)
     return [call if call.number else msgspec.structs.replace(call, number=next(free)) for call in calls]

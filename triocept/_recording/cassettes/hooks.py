@@ -89,7 +89,9 @@ def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
 
 
 def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
-    """Return a function for `normalise_text` that turns dates, times, durations and ids into `<date>`, `<id>`, ….
+    """Return a function for the option `normalise_text`.
+
+    It replaces dates, times, durations and ids with `<date>`, `<id>`, ….
 
     The git snapshot and the listing of files that some agents put into their prompts become `<git>` and `<files>`.
 

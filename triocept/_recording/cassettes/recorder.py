@@ -1,4 +1,6 @@
-"""The outcome of a call as a value without keys, to record it; and the errors for outcomes that are not kept.
+"""Conversion of a call's outcome to a value without keys. The value is recorded.
+
+Outcomes that cannot be recorded have an error.
 
 Rules:
 
@@ -80,14 +82,14 @@ def unrecordable(
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
-    """Return the outcome of an exchange whose handler has returned, or raised `error`; None without an outcome yet."""
+    """Return the outcome of an exchange whose handler has returned, or raised `error`; None if there is none yet."""
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome
 
 
 def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redactor) -> Answer | None:
-    """Return the answer of an exchange as a value, or None if a replay could not give it again.
+    """Return the answer of an exchange as a value, or None if a replay could not repeat it.
 
     Args:
         core: the exchange, with the pieces of its answer.
@@ -114,7 +116,7 @@ def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redacto
 
 
 def _response(core: ExchangeState, outcome: Outcome) -> Response | None:
-    """Return the response without ids, because each answer gets new ids when it is given."""
+    """Return the response without ids, because each replayed answer gets new ids."""
     if isinstance(outcome, Answered):
         response = outcome.response
     elif core.fold is not None and (response := core.fold.response()).content:
@@ -166,7 +168,9 @@ def _failure(outcome: Refused, redactor: Redactor) -> Failure:
 def recounted(
     increments: Increments, before: Sequence[ResponsePart], now: Sequence[ResponsePart]
 ) -> Increments:
-    """Return the pieces of an answer without keys. The mark of a key that spanned pieces is in the last of them.
+    """Return the pieces of an answer without keys.
+
+    Where a key spanned several pieces, the text that replaces it is in the last of them.
 
     Args:
         increments: the original pieces.

@@ -65,11 +65,14 @@ class _Calls:
 
     @property
     def due(self) -> int:
-        """Number of the call that has waited longest for its result; if no call waits, the number of the next call."""
+        """The number of the call that has waited longest for its result.
+
+        If no call waits, the number that the next call will get.
+        """
         return self._waiting[0] if self._waiting else self.last + 1
 
     def call(self) -> int:
-        """Return the number of the next call, which then waits for its result."""
+        """Add a call that waits for its result, and return its number."""
         self.last += 1
         self._waiting.append(self.last)
         return self.last
@@ -149,7 +152,7 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
 def _stored_results(
     parts: Iterable[tuple[Part, list[Json]]], calls: _Calls, numbers: dict[str, int]
 ) -> list[dict[str, Json]]:
-    """Return adjacent results in the order of their calls, because tools may end in any order."""
+    """Return adjacent results, sorted in the order of their calls, because tools may finish in any order."""
     numbered: list[tuple[int, list[Json]]] = []
     new = calls.last
     for part, form in parts:

@@ -65,7 +65,7 @@ PATIENCE = 10.0
 
 
 class Gate:
-    """The recorded events that have happened so far in one live rollout."""
+    """The recorded events that were repeated so far in one live rollout."""
 
     def __init__(self, order: Order, turns: tuple[Recorded, ...]) -> None:
         self._order = order
@@ -82,12 +82,12 @@ class Gate:
         self._news.notify_all()
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Note that these turns will not happen, because they follow from a fork."""
+        """Note that these turns will not be repeated, because they come after the fork."""
         self._gone |= set(numbers)
         self._news.notify_all()
 
     async def wait(self, turn: Recorded) -> list[str]:
-        """Wait until the answer of this turn may be given.
+        """Wait until the events have happened that came before the answer of this recorded turn.
 
         Returns:
             Ids of the turns whose events did not happen in time.
@@ -188,7 +188,10 @@ class ReplayRun:
     async def _give(
         self, exchange: Exchange, conversation: Conversation, found: Recorded, notes: dict[str, Json]
     ) -> None:
-        """Give the recorded answer when it is due. `notes` holds the differences to the recorded call."""
+        """Give the recorded answer when the events before it have happened.
+
+        `notes` holds the differences to the recorded call.
+        """
         self._gate.note(found.number, settled=False)
         note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id, **notes}
         try:
@@ -235,7 +238,7 @@ def _place(turn: Recorded) -> str:
 
 
 class _Directories:
-    """Directories of the live agents, as far as a replay needs them."""
+    """The directories of the live agents that a replay needs."""
 
     def __init__(self, plan: Plan, agents: Sequence[Started]) -> None:
         self.count = len(agents)

@@ -56,7 +56,10 @@ _HEAD = 40
 
 
 class Report(NamedTuple):
-    """Position at which a conversation first reports a sub-agent's end. Earlier positions compare as less."""
+    """The position in a conversation at which it first reports the end of a sub-agent.
+
+    Earlier positions compare as less.
+    """
 
     place: int
     """Index of the call in the conversation."""
@@ -92,7 +95,9 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
-    """Return where a conversation first reports a sub-agent's end: by name, or else by its final text. None: nowhere.
+    """Return the position at which a conversation first reports a sub-agent's end; None if nowhere.
+
+    The report has the sub-agent's name or its final text.
 
     Args:
         ended: the sub-agent's turns.
@@ -118,7 +123,7 @@ def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Re
 
 
 def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
-    """Return True if a call lists a sub-agent as ended, False if the call lists it as running, else None.
+    """Return True if a call's request lists a sub-agent as ended, False if it lists it as running, else None.
 
     Claude Code 2.1.332 lists its sub-agents by name in its first call after a compaction: `Task a25101af (type:
     local_agent) (status: completed)`, or `Background agent "count" (a25101af) is still running`.
@@ -132,7 +137,7 @@ def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
 
 
 def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
-    """Return True if a call contains no part of a sub-agent's final text, neither as text nor in a tool's result.
+    """Return True if a call's request contains no part of a sub-agent's final text, in texts and tool results.
 
     In some agents (Codex), a tool waits for the sub-agent, and returns the text in JSON.
     """
@@ -185,7 +190,7 @@ class _SubAgent(NamedTuple):
 
     @property
     def informed(self) -> Recorded | None:
-        """The last call of the launching conversation from before the sub-agent's end; None if unknown."""
+        """The last call that the launching conversation made before the sub-agent ended; None if unknown."""
         seen = sum(each.arrived < self.last.settled for each in self.family) - 1
         report = self.report.place if self.report is not None else None
         for place, behind in enumerate(self.family[1:]):
@@ -211,7 +216,7 @@ class _SubAgent(NamedTuple):
         return self.family[place] if place >= 0 else None
 
     def summary_behind(self, turn: Recorded) -> Recorded | None:
-        """Return the next call of the launching conversation if it is a compaction's."""
+        """Return the next call of the launching conversation if that call makes the summary of a compaction."""
         place = next(place for place, each in enumerate(self.family) if each is turn) + 1
         return self.family[place] if self._compacts(place) else None
 
@@ -220,7 +225,7 @@ class _SubAgent(NamedTuple):
         return place == 0 or self.parents[self.family[place].turn.id] == self.family[place - 1].turn.id
 
     def _compacts(self, place: int) -> bool:
-        """Return True if a call is a compaction's.
+        """Return True if a call makes the summary of a compaction.
 
         Such a call continues an earlier call, and the call after it continues none; or the call after it restarts from
         its summary.
@@ -288,7 +293,7 @@ class Order:
                     self._wait(turn, Happening(latest, settled=True))
 
     def _find_causes(self, threads: Mapping[Thread, Sequence[Recorded]]) -> None:
-        """Add the natural order: an answer comes after its call, and a call after the previous answer."""
+        """Add the order within a conversation: an answer comes after its call, and a call after the previous answer."""
         for thread, turns in threads.items():
             launch = self.launches.get(thread)
             before = {Happening(launch.number, settled=True)} if launch is not None else set()
@@ -329,7 +334,10 @@ class Order:
         self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
-        """Let a turn wait for an event. Return False if it cannot: the event waits for the turn, or is a disconnect."""
+        """Make a turn wait for an event.
+
+        Return False if that is impossible: the event waits for the turn, or is a disconnect.
+        """
         mine = Happening(turn.number, settled=True)
         if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":
             return False

@@ -74,7 +74,7 @@ class Move(NamedTuple):
 
     @property
     def shown(self) -> Json:
-        """The value before it was encoded; the encoded text if a mask made the JSON invalid."""
+        """The value of the move, decoded from its JSON; the encoded text if a mask made the JSON invalid."""
         try:
             return (
                 self.value if self.kind in ("text", "result", "refusal") else msgspec.json.decode(self.value)
@@ -87,7 +87,7 @@ Moves: TypeAlias = tuple[Move, ...]
 
 
 class Key(NamedTuple):
-    """The compared content of a request: equal for calls that get the same answer."""
+    """The content of a request that is compared. Calls with equal content get the same answer."""
 
     moves: Moves
     tools: tuple[str, ...]
@@ -233,7 +233,7 @@ class Record:
 
 
 def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) -> Iterator[float]:
-    """Yield the times at which the calls of these turns arrived, as if the clock had never been set.
+    """Yield the times at which the calls of these turns arrived, corrected for changes of the system's clock.
 
     Each turn gets the smallest clock correction so far with which it settles after the previous turn. If there is none,
     the clock was set. If the call seems to come before all others, the clock was set back: the call is placed after all
@@ -290,7 +290,10 @@ class Matching:
         return self._take(live, key, self._next(live, own or same_kind or free or rest or found))
 
     def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the nearest turn; None if all turns of its kind have answered this conversation."""
+        """Return the turn whose request has the longest common beginning.
+
+        Return None if all turns of its kind have already answered this conversation.
+        """
         live = thread_of(conversation)
         had = self._had.get(live, {})
         for number, before in reversed(had.items()):
@@ -333,7 +336,10 @@ class Matching:
 
 
 def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
-    """Return the turn with the longest common beginning; of equally long ones the first. None if there is no turn."""
+    """Return the turn whose request has the longest common beginning with `moves`; None if there is no turn.
+
+    Of equal ones, the first is returned.
+    """
     without_system = [move for move in moves if move.role != "system"]
 
     def in_common(turn: Recorded) -> int:
@@ -398,7 +404,7 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
 
 
 def following(record: Record, launches: Mapping[Thread, Recorded], turn: Recorded) -> frozenset[int]:
-    """Return the numbers of a turn and of all turns that follow from it.
+    """Return the number of a turn, and the numbers of all turns that depend on its answer.
 
     These are the later turns of its conversation, and all turns of the sub-agents that these turns began.
 

@@ -42,7 +42,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class _Walk:
-    """A reader of a text that was already checked to be JSON."""
+    """A reader of valid JSON. The text was checked before."""
 
     def __init__(self, text: str, file: str) -> None:
         self._text = text
