@@ -245,25 +245,32 @@ _ABOVE = """\
 <!-- Written by `python -m tests.real_sdks.fault_table`, which calls them. `nox -s sdks` checks that the page is still
 true, for the SDKs that it finds in these versions. -->
 
-This page shows the reaction of the official SDKs to each {class}`~triocept.handlers.Fault`; see
-[how to use faults](../how-to/faults.md). The SDKs have their default settings, except for a timeout of 1.5 seconds for
-faults that stall.
+A {class}`~triocept.handlers.Fault` is an answer with an error of a provider or of a connection. This page shows how the
+official SDKs react to each fault; see [how to use faults](../how-to/faults.md). For the faults `stall` and
+`stalled_head`, the SDKs have a timeout of 1.5 seconds, and for all other faults a timeout of 30 seconds. All other
+settings are the defaults of the SDKs.
 
-In each cell, the number before the colon is how many HTTP calls the SDK made for one call of its application. After the
-colon is the exception or the result. The marks:
+In each cell, the number before the colon is the number of HTTP requests that the SDK sent for one call of its method.
+After the colon is the exception that the SDK raised, or the result that it returned. The cells have these marks:
 
-- **Bold**: the fault passes as success. No exception was raised, but the result is not the answer.
-- †: the exception is not one of the SDK's own classes. `except openai.OpenAIError` does not catch it.
-- *hangs*: the call had not ended after 12 seconds, or after 100 seconds if nothing stalls.
+- **Bold**: the fault passes as success. The SDK raised no exception, but its result is not the answer.
+- †: the exception does not belong to the SDK. For example, `except openai.OpenAIError` does not catch it.
+- *the answer*: the SDK returned the whole answer. If its stop reason is unusual, the cell also
+  contains the stop reason; *no reason* means that the answer has no stop reason.
+- *hangs*: the SDK's method had not returned after 12 seconds with the timeout of 1.5 seconds, or after 100 seconds with
+  the timeout of 30 seconds.
 
 """
 _SHORT = "## Faults that pass as success"
 _FORMS = {"whole": "Whole calls", "streamed": "Streams"}
 _READ = {
-    "whole": "The calls are `chat.completions.create`, `messages.create` and `generate_content`.",
+    "whole": (
+        "For this table, the SDKs' methods `chat.completions.create`, `messages.create` and `generate_content` were "
+        "called."
+    ),
     "streamed": (
-        "The calls are `chat.completions.create(stream=True)`, `messages.stream` with its final message, and "
-        "`generate_content_stream`."
+        "For this table, the SDKs' methods `chat.completions.create(stream=True)`, `messages.stream` (including its "
+        "final message) and `generate_content_stream` were called."
     ),
 }
 _HEADS = {"openai": "openai", "anthropic": "anthropic", "google": "google-genai"}

@@ -115,15 +115,15 @@ def usage(name: str, field: str) -> Answer:
 
 
 _SLOT = (
-    "The data is packed into a field that agents of the dialect send back unchanged. Chat completions has no such "
-    "field; there, an upstream reads the data from the trace."
+    "triocept packs the data into a field that agents of the dialect send back unchanged. Chat completions has no such "
+    "field, so an upstream reads the data from the trace."
 )
 CONTENT, ENDS, NUMBERS = "Content", "Stop reasons", "Usage and names"
 ANSWERS = [
     answered("text", lambda r: r.text or None, Text("so")),
     answered("text, a call, and text after it, in order", shape, Text("one"), ToolCall("ls", "{}", "call_1"),
      Text("two"), word=lambda _: "texts joined", fields=(("tools", (LS,)),),
-     note="A whole answer of chat completions has a single text."),
+     note="In chat completions, a whole answer has only a single text."),
     answered("reasoning, separate from text", lambda r: (thought(r), r.text), Reasoning("hm"), Text("so"),
      word=lambda _: "lost"),
     _own("signed reasoning: its text", thought, signed, replayed=False),
@@ -148,7 +148,9 @@ ANSWERS = [
     answered("arguments that are not JSON", lambda r: next((c.arguments for c in r.tool_calls), None),
      ToolCall("ls", '{"path": ', "call_1"), fields=(("tools", (LS,)),)),
     answered("fields and parts that exist only in its own dialect", lambda r: (r.extra or {}).get("x_own"),
-     Text("a"), extra={"x_own": True}, note="Clients validate the answers that they get."),
+     Text("a"), extra={"x_own": True},
+     note="Clients validate the answers that they get, and may fail because of an unknown "
+          "field."),
     stopped("the model was done", "end"),
     stopped("tool calls", "tool_use", ToolCall("ls", "{}", "call_1"), fields=(("tools", (LS,)),)),
     stopped("a stop string", "stop_sequence", stop_sequence="END"),

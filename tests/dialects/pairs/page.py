@@ -28,32 +28,37 @@ _HEAD = """\
 
 # Translation between dialects
 
-This page lists the features that are kept, changed or lost when an agent and its provider use different dialects. Each
-request is translated from the agent's dialect to the provider's, and each answer back. If both sides use one dialect,
-everything is kept.
+If an agent and its provider use different dialects, triocept translates each request from the agent's dialect to the
+provider's dialect, and each answer from the provider's dialect to the agent's. This page lists the features of requests
+and answers that such a translation keeps, changes or loses. If agent and provider use the same dialect, every feature
+is kept.
 
-The test suite generates this page. The suite sends every feature through every pair of dialects and back, as bytes, and
-fails if a cell is no longer true.
+The test suite generates this page. A test sends every feature, as bytes, through every pair of dialects and back. The
+test fails if a cell of the tables is no longer true. The cells have these values:
 
 - *kept*: triocept sends the feature to the other side, with the same meaning.
-- *lost*: triocept leaves the feature out, because the other dialect has no form for it, or its servers would refuse it.
-- *refused*: the agent gets an error (400), because the request or answer would mean something else without the feature.
-- Any other text: the form that the feature gets in the other dialect.
+- *lost*: triocept sends the request or answer without the feature, because the other dialect has no field for the
+  feature, or the other side would refuse it.
+- *refused*: triocept sends an error (400) to the agent, because the request or the answer would have another meaning
+  without the feature.
+- Any other text: the form in which triocept sends the feature to the other side.
 
-The dialects: *chat* is `openai_chat`, *completions* `openai_completions`, *Responses* `openai_responses`, *Messages*
-`anthropic_messages`, *Gemini* `gemini`, *Ollama* `ollama`. In every dialect, an agent gets only one answer to a
-request: triocept refuses a request with `n` above 1.
+The tables use short names of the dialects: *chat* for `openai_chat`, *completions* for `openai_completions`,
+*Responses* for `openai_responses`, *Messages* for `anthropic_messages`, *Gemini* for `gemini`, *Ollama* for `ollama`.
+In every dialect, an agent gets only one answer to a request: triocept refuses a request with `n` above 1.
 """
 _REQUESTS = """
 ## From an agent to a provider
 
-The columns are the provider's dialect. "Sent by" lists the dialects whose agents can send the feature.
+These tables show the features of requests. Each of the last six columns is a dialect of the provider. The column *sent
+by* lists the dialects in which an agent can send the feature.
 """
 _ANSWERS = """
 ## From a provider to an agent
 
-The columns are the agent's dialect. "Sent by" lists the dialects whose providers can send the feature. Each row applies
-to whole and to streamed answers, except where both are named.
+These tables show the features of answers. Each of the last six columns is a dialect of the agent. The column *sent by*
+lists the dialects in which a provider can send the feature. A row applies to whole and to streamed answers, unless a
+cell has separate values for *whole* and *streamed*.
 """
 
 
