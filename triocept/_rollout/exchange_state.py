@@ -543,6 +543,7 @@ class ExchangeState:
             self.rollout.on_settled(self, turn)
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
+        rollout = self.rollout
         response = outcome.response if isinstance(outcome, Answered | Raw) else None
         if response is None and self.fold is not None:
             response = self.fold.response()
@@ -552,32 +553,36 @@ class ExchangeState:
         elif self._raw_stream is not None:  # a stream without its end: the bytes so far
             raw = self._raw_stream.sent("stall" if isinstance(outcome, Abandoned) else "reset")
         policy_start, policy_end = (None, None) if self.policy is None else self.policy(response)
+        drafts = self.drafts
+        if self.open_drafts:
+            drafts += tuple([draft.record() for draft in self.open_drafts])
+        began_at = self.answer.began_at
         return Turn(
             id=self.id,
-            rollout=self.rollout.id,
-            run=self.rollout.trace.run,
+            rollout=rollout.id,
+            run=rollout.trace.run,
             number=number,
             dialect=self.dialect,
-            request=self._kept or self.recorded_request(),
+            request=self._kept if self._kept is not None else self.recorded_request(),
             outcome=outcome.kind,
             response=response,
             error=outcome.why,
             conversation=self.claimed,
             attempt=self.attempt,
             started_at=self.started_at,
-            first_event=self.first_event,
-            duration=self.elapsed,
+            first_event=None if began_at is None else began_at - self._start,
+            duration=trio.current_time() - self._start,
             attended=bool(self.answer.subscriptions),
             rewritten=bool(self.sampled and response and said_in(response) != said_in(self.sampled())),
-            branch=self.rollout.trace.branch,
+            branch=rollout.trace.branch,
             notes=self._notes,
             decisions=self.decisions,
-            drafts=self.drafts + tuple([draft.record() for draft in self.open_drafts]),
+            drafts=drafts,
             tokens=self.tokens() if self.tokens is not None else None,
             policy_start=policy_start,
             policy_end=policy_end,
             agent=self.agent,
-            increments=self.kept_increments if self.rollout.record_increments else None,
+            increments=self.kept_increments if rollout.record_increments else None,
             wire=self._wire.view() if self._wire is not None else None,
             raw=raw,
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
 import trio
 
-from .._canonical.content import Json
+from .._canonical.content import Json, ToolCall
 from .._canonical.form import arguments_value
 from .._canonical.given import fit_metadata
 from .._canonical.memory import Memory
@@ -250,8 +250,11 @@ class RolloutState:
         self.calls.end(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
-        if turn and turn.response and (calls := turn.response.tool_calls):
-            warn_of_unknown_tools(self, turn, calls)
+        if turn is not None and (response := turn.response) is not None:
+            for part in response.content:
+                if type(part) is ToolCall:  # nearly all answers of a chat have none
+                    warn_of_unknown_tools(self, turn, response.tool_calls)
+                    break
 
     def outlives(self, error: BaseException) -> bool:
         """Return True if the rollout stays open after this error.

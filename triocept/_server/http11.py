@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from itertools import repeat
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
@@ -47,6 +48,7 @@ _HEAD = re.compile(
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+\r\n)++)\r\n"
 )
 _LENGTH = re.compile(r"[0-9]{1,15}")
+_COLON = repeat(":")
 _HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
 _STARTS = (b"GET /", b"POST /", b"PUT /", b"PATCH /", b"DELETE /")
 _WITHOUT_BODY = ("GET", "DELETE")
@@ -171,8 +173,7 @@ class HTTP11:
         path, _, query = match[2].decode().partition("?")
         lines = match[3].decode().split("\r\n")
         headers: dict[str, str] = {}
-        for line in lines[:-1]:
-            name, _, value = line.partition(":")
+        for name, _, value in map(str.partition, lines[:-1], _COLON):
             headers[name.lower()] = value.strip()  # spaces and tabs: the grammar allows no other white space
         length = headers.get("content-length", "0" if method in _WITHOUT_BODY else "")
         closes = headers.get("connection", "").lower()
@@ -229,15 +230,13 @@ class HTTP11:
             (status, headers), self._start = self._start, None
             self._chunked = not last
             self._closes = self._closes or bool(self._unread) or self._connection.ending
-            lines = [f"HTTP/1.1 {status} \r\n"]
-            lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
-            lines.append(
-                "transfer-encoding: chunked\r\n" if self._chunked else f"content-length: {len(data)}\r\n"
+            fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            framing = "transfer-encoding: chunked" if self._chunked else f"content-length: {len(data)}"
+            end = "\r\nconnection: close" if self._closes else ""
+            date = http_date(int(time.time()))
+            head = f"HTTP/1.1 {status} \r\n{fields}{framing}{end}\r\ndate: {date}\r\n\r\n".encode(
+                "latin-1", "replace"
             )
-            if self._closes:
-                lines.append("connection: close\r\n")
-            lines.append(f"date: {http_date(int(time.time()))}\r\n\r\n")
-            head = "".join(lines).encode("latin-1", "replace")
         if self._chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if last:  # from here on a hang-up is ignored
@@ -395,6 +394,8 @@ class Inbox:
                 await self._arrival.wait()
             seen = max(0, size - 3)
             end = data.find(b"\r\n\r\n", seen)
+            if not begun and 0 <= end <= self._max_head and data.startswith(_STARTS):
+                return end + 4  # the usual case; the strict grammar rejects a blank line before this one
             ours = data.startswith(_STARTS) or any(start.startswith(data) for start in _STARTS)
             ours = ours and (end if end >= 0 else len(data)) <= self._max_head
             blank = BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))

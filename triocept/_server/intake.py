@@ -149,7 +149,9 @@ async def intake(
     try:
         if head.method != "POST":
             raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
-        rollout = authenticate(head, registry, route.rollout_id, (route.dialect,))
+        rollout = _rollout_of_only_key(head, registry, route)
+        if rollout is None:
+            rollout = authenticate(head, registry, route.rollout_id, (route.dialect,))
         if rollout.record_wire:
             shown_headers = redacted(head.headers, rollout, route.dialect)
             wire = WireLog(head.method, shown_url(head, rollout.api_key, REDACTED), shown_headers)
@@ -186,7 +188,7 @@ async def intake(
         await write_failure(failure_of_fault(exc), route.dialect, transport, _take_fault_of(rollout))
         return
     finally:
-        if share is not None:
+        if share is not None and (share.bytes or admission.waiting.first):
             share.release()
     await rollout.answer_call(
         request,
@@ -203,6 +205,19 @@ def _take_fault_of(rollout: RolloutState | None) -> TakeFault | None:
     return None if rollout is None else rollout.take_fault
 
 
+def _rollout_of_only_key(head: Head, registry: Registry[RolloutState], route: Route) -> RolloutState | None:
+    """Return the rollout of a request with exactly one key, which is valid; None if `authenticate` has to decide."""
+    headers = head.headers
+    places = headers.keys() & _key_places(route.dialect)
+    if len(places) != 1:
+        return None
+    (name,) = places
+    key = headers[name]
+    if name == "authorization" and key[:7] == "Bearer ":
+        return registry.authenticate(key[7:].strip(), route.rollout_id)
+    return registry.authenticate(key, route.rollout_id) if name in KEY_NAMES else None
+
+
 def authenticate(
     head: Head, registry: Registry[RolloutState], rollout_id: str | None, dialects: Iterable[Dialect] = ()
 ) -> RolloutState:
@@ -214,7 +229,7 @@ def authenticate(
     """
     _, key = next(_keys(head, dialects), ("", None))
     rollout = registry.authenticate(key, rollout_id)
-    places = _KEY_PLACES.union(*[dialect.key_names for dialect in dialects])
+    places = _KEY_PLACES.union(*map(_key_places, dialects))
     if rollout is not None and len(head.headers.keys() & places) == 1:
         return rollout  # the usual case
     _check_sent_once(head)
@@ -222,6 +237,18 @@ def authenticate(
         raise _endpoint_stops() if registry.closing else _wrong_key(head, key, rollout_id, dialects)
     _check_other_keys(head, dialects, rollout, registry)
     return rollout
+
+
+@lru_cache(maxsize=64)
+def _key_places(dialect: Dialect) -> frozenset[str]:
+    """Return the headers that hold a key in a dialect."""
+    return _KEY_PLACES | dialect.key_names
+
+
+@lru_cache(maxsize=64)
+def _hidden_headers(dialect: Dialect) -> frozenset[str]:
+    """Return the headers whose values programs do not receive."""
+    return KEY_HEADERS | dialect.key_names
 
 
 def _check_sent_once(head: Head) -> None:
@@ -419,6 +446,6 @@ def redacted(
     The value is `[redacted]` for every header that may hold a key, here or in this dialect, and for every other header
     that contains the rollout's key.
     """
-    hidden = KEY_HEADERS if dialect is None else KEY_HEADERS | dialect.key_names
+    hidden = KEY_HEADERS if dialect is None else _hidden_headers(dialect)
     key = rollout.api_key
     return {name: REDACTED if name in hidden or key in value else value for name, value in headers.items()}

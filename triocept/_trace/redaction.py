@@ -61,6 +61,8 @@ _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
 """Members that hold JSON of the program, or of its tools: every string in them is a text, whatever its name."""
 _WITH_BASE64 = frozenset({"media_type", "mime_type", "mimeType", "kind"})
 """If an object has one of these members, its `data` is base64."""
+_JOINED = 64 * 1024
+"""Characters up to which the texts of a message are searched together; a copy of more takes longer than the search."""
 _IS_TEXT_FILE = b'"media_type":"text/'
 _encode = msgspec.json.Encoder().encode
 
@@ -429,8 +431,10 @@ def _is_keyless(noun: Message | Response) -> bool:
             case _:
                 texts += part.url, part.data, part.media_type, part.name
                 texts.append(text_in_file(part.kind, part.media_type, part.data))
-    for sign in LIVE_KEYS.signs:
-        for text in texts:
-            if text and sign in text and without_keys(text) != text:
-                return False
+    said = [text for text in texts if text]
+    if sum(map(len, said)) < _JOINED:  # no key contains a line break
+        said = ["\n".join(said)]
+    for text in said:  # noqa: SIM110 (a generator is dearer)
+        if LIVE_KEYS.may_be_in(text) and without_keys(text) != text:
+            return False
     return True

@@ -37,8 +37,8 @@ would break the JSON.) Linear time: a match begins at the first of several backs
 _HIDES = re.compile(r"\\u00[2-7]").search
 _HIDES_BYTES = re.compile(rb"\\u00[2-7]").search
 _OWN = OWN_TEXT.encode()
-_SIGNS = (OWN_TEXT, r"\u00")
-"""The prefix of triocept's own keys, and the prefix of letters written as numbers."""
+_RARE = ("-", "_")
+"""Characters that most keys contain. Base64 contains neither, and a search for one character is the fastest search."""
 _SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\*+(?:u005[Cc])?"}
 """Patterns of the characters that JSON writes, or may write, with a backslash. The pattern of a backslash also matches
 nothing, for a backslash that belongs to a letter written as its number."""
@@ -66,8 +66,9 @@ class LiveKeys:
         """The keys as JSON writes them, without the quotes around them. They are printable ASCII."""
         self.escaped: tuple[re.Pattern[str], ...] = ()
         """Patterns of those keys that JSON may write in several forms. Few keys contain such a character."""
-        self.signs: tuple[str, ...] = _SIGNS
-        """Every text with a key contains at least one of these texts. So most texts need no further search."""
+        self._by_rare: tuple[tuple[str, tuple[str, ...]], ...] = (("-", (OWN_TEXT,)),)
+        """The keys, and the prefix of triocept's own keys, by a rare character that they contain. The character is
+        empty for keys without one."""
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:
@@ -99,7 +100,23 @@ class LiveKeys:
                 if _SPECIAL.keys() & set(key)
             ]
         )
-        self.signs = (*_SIGNS, *self.texts, *(["\\"] if self.escaped else []))
+        by_rare: dict[str, list[str]] = {"-": [OWN_TEXT]}
+        for key in self.texts:
+            by_rare.setdefault(next((one for one in _RARE if one in key), ""), []).append(key)
+        self._by_rare = tuple([(rare, tuple(keys)) for rare, keys in by_rare.items()])
+
+    def may_be_in(self, text: str) -> bool:
+        """Return False if a text contains no key, and True if it may contain one.
+
+        Each search is a `find` of one text, which takes about 0.4 ms in 5 MB. A regular expression with all keys would
+        take 15 to 60 ms, and with many different keys a second.
+        """
+        for rare, keys in self._by_rare:
+            if rare in text:
+                for key in keys:
+                    if key in text:
+                        return True
+        return "\\" in text and (self.escaped != () or (r"\u00" in text and _HIDES(text) is not None))
 
 
 LIVE_KEYS = LiveKeys()
