@@ -502,7 +502,6 @@ def test_stop_reasons_are_written_so_and_codex_is_told_completed(
 @pytest.mark.parametrize("ending", [
     {"status": "in_progress"},
     {"status": "queued"},
-    {"status": "cancelled"},
     {"status": "failed"},
     {},
     {"status": "incomplete"},
@@ -511,6 +510,12 @@ def test_stop_reasons_are_written_so_and_codex_is_told_completed(
 def test_an_answer_that_is_not_finished_is_a_failure(ending: Json) -> None:
     with pytest.raises(UpstreamError, match="no reason known"):
         RESPONSES.parse_response({"id": "r", "output": [], **ending})
+
+
+def test_a_cancelled_answer_is_one_that_its_server_has_aborted() -> None:
+    with pytest.raises(UpstreamError, match="aborted its answer") as raised:
+        RESPONSES.parse_response({"id": "r", "output": [], "status": "cancelled"})
+    assert raised.value.code == "abort"
 
 
 def test_a_refusal_in_words_is_one() -> None:

@@ -67,6 +67,12 @@ class Engine:
         self.sampled_while_paused = 0
         self.fail: dict[str, bytes] = {}
         """What a route answers with, instead."""
+        self.fail_once: dict[str, bytes] = {}
+        """The same, the first time only."""
+        self.before_tokens = False
+        """Whether a pause that aborts finds calls without a token."""
+        self.slow_pause: trio.Event | None = None
+        """What a pause waits for before it is answered."""
         self.paused = False
         self._news = trio.Event()
 
@@ -85,6 +91,9 @@ class Engine:
             return
         self.routes.append(asked.target)
         self.change()
+        if target.path in self.fail_once:
+            await stream.send_all(self.fail_once.pop(target.path))
+            return
         for path, data in self.fail.items():
             if target.path == path:
                 await stream.send_all(data)
@@ -114,6 +123,8 @@ class Engine:
         if mode == "abort":
             self.generations = dict.fromkeys(self.generations, True)
         self.change()
+        if self.slow_pause is not None:
+            await self.slow_pause.wait()
         if mode != "keep":
             await self.until(lambda: not self.generations)
 
@@ -133,26 +144,29 @@ class Engine:
     async def _write(self, call: object, document: Any, stream: trio.SocketStream) -> None:
         tokens: list[str] = []
         streams = bool(document.get("stream"))
-        if streams:
-            await stream.send_all(head() + chunk(self._chunk({"role": "assistant", "content": ""})))
+        start = head() + chunk(self._chunk({"role": "assistant", "content": ""}))
+        if streams and not self.before_tokens:
+            await stream.send_all(start)
+            start = b""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._note_rest)
             nursery.start_soon(self._note_disconnect, call, stream)
             for place in range(LENGTH):
-                if place == LENGTH // 2:
+                if place == (0 if self.before_tokens else LENGTH // 2):
                     await self.until(lambda: self.generations[call] or self._goes_on(streams))
                 await self.until(lambda: self.generations[call] or not self._frozen)
                 if self.generations[call]:
                     break
                 tokens.append(f"{document['messages'][-1]['content']}.{self.version} ")
                 if streams:
-                    await stream.send_all(chunk(self._chunk({"content": tokens[-1]})))
+                    await stream.send_all(start + chunk(self._chunk({"content": tokens[-1]})))
+                    start = b""
             nursery.cancel_scope.cancel()
         reason = "abort" if self.generations[call] else "stop"
         usage = {"prompt_tokens": 3, "completion_tokens": len(tokens), "total_tokens": 3 + len(tokens)}
         if streams:
             last = self._chunk({}, finish_reason=reason) + self._chunk(None, usage=usage)
-            await stream.send_all(chunk(last + b"data: [DONE]\n\n") + END)
+            await stream.send_all(start + chunk(last + b"data: [DONE]\n\n") + END)
         else:
             message = {"role": "assistant", "content": "".join(tokens)}
             choice = {"index": 0, "message": message, "finish_reason": reason}

@@ -14,6 +14,7 @@ from triocept import (
     Exchange,
     Message,
     Request,
+    Response,
     Rollout,
     Text,
     Upstream,
@@ -26,7 +27,23 @@ from triocept.traces import JSONLRecorder, Turn, read_traces
 
 from .conftest import ask_roughly, staged
 from .engines import OPENAPI, Engine, serve_engine
-from .provider import CHAT, Asked, body_of, path_of, says, serve_provider, whole
+from .provider import (
+    CHAT,
+    END,
+    MESSAGES,
+    RESPONSES,
+    USAGE,
+    Asked,
+    body_of,
+    chunk,
+    head,
+    path_of,
+    says,
+    serve_provider,
+    whole,
+    wire_stream,
+    wire_whole,
+)
 
 ROLLOUTS = 32
 KINDS = [*OPENAPI, "llama_cpp"]
@@ -194,6 +211,113 @@ async def test_an_answer_that_another_program_aborts_is_requested_again(stream: 
         assert [draft.response.text for draft in turn.drafts if draft.response] == ["hello"] * 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", [MESSAGES, RESPONSES])
+async def test_an_answer_that_vllm_aborts_in_another_dialect_is_requested_again(
+    dialect: str, stream: bool
+) -> None:
+    complete = [head(), *map(chunk, wire_stream(dialect)), END] if stream else [whole(wire_whole(dialect))]
+    answers = [aborted_by_vllm(dialect, "" if stream else "Hello", stream=stream), b"".join(complete)]
+
+    async def answer(asked: Asked, stream_to: trio.SocketStream) -> None:
+        await stream_to.send_all(answers.pop(0))
+
+    async with staged(answer, dialect) as stage:
+        answered = await stage.ask(dialect, stream=stream)
+        (turn,) = stage.rollout.trace
+    assert answered.status_code == 200
+    assert turn.response is not None
+    assert turn.response.text == "Hello, world."
+    assert [draft.why for draft in turn.drafts] == ["abort"]
+
+
+@pytest.mark.parametrize("dialect", [MESSAGES, RESPONSES])
+async def test_a_stream_that_vllm_aborts_after_a_part_breaks_visibly_in_each_dialect(dialect: str) -> None:
+    async with staged(says(aborted_by_vllm(dialect, "Hello", stream=True)), dialect) as stage:
+        told, _ = await ask_roughly(stage, dialect)
+        (turn,) = stage.rollout.trace
+    assert b"Hel" in told
+    assert b"aborted its answer" in told
+    assert turn.outcome == "refused"
+    assert len(stage.provider.asked) == 1
+
+
+async def test_an_answer_of_another_server_without_a_stop_reason_is_an_error_at_once() -> None:
+    document = json.loads(wire_whole(MESSAGES))
+    del document["stop_reason"]
+    async with staged(says(whole(json.dumps(document).encode())), MESSAGES) as stage:
+        answered = await stage.ask(MESSAGES)
+    assert answered.status_code == 502
+    assert "no reason known to Messages" in answered.text
+    assert len(stage.provider.asked) == 1
+
+
+@pytest.mark.parametrize("dialect", [MESSAGES, RESPONSES])
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+async def test_a_call_of_a_dialect_without_aborts_is_cancelled_before_the_server_is_paused(
+    kind: str, dialect: str
+) -> None:
+    """Else a part of an answer would count as the whole."""
+    arrived, order = trio.Event(), list[str]()
+    document = wire_whole(dialect)
+
+    async def answer(asked: Asked, stream: trio.SocketStream) -> None:
+        if asked.target.endswith(("/messages", "/responses")):
+            order.append("call")
+            if not arrived.is_set():
+                arrived.set()
+                assert not await stream.receive_some()  # it is cancelled
+                order.append("end")
+                return
+            await stream.send_all(whole(document))
+        elif asked.target == "/openapi.json":
+            await stream.send_all(whole(json.dumps(OPENAPI[kind]).encode()))
+        else:
+            order.append(asked.target.partition("?")[0])
+            await stream.send_all(whole(b"{}"))
+
+    async with staged(answer, dialect) as stage, trio.open_nursery() as nursery:
+        nursery.start_soon(stage.ask, dialect)
+        await arrived.wait()
+        async with stage.upstream.paused("abort"):
+            order.append("body")
+    assert [each for each in order if each not in ("/weight_info", "/model_info")] == [
+        "call",
+        "end",
+        "/pause" if kind == "vllm" else "/pause_generation",
+        "body",
+        "/resume" if kind == "vllm" else "/continue_generation",
+        "call",
+    ]
+    (turn,) = stage.rollout.trace
+    assert turn.outcome == "answered"
+
+
+def aborted_by_vllm(dialect: str, text: str, *, stream: bool) -> bytes:
+    """An aborted answer as vLLM sends it; in Responses, of a model in the harmony format.
+
+    Sources: entrypoints/anthropic/serving.py, entrypoints/openai/responses/serving.py.
+    """
+    content = (Text(text),) if text else ()
+    response = Response(content, id="chatcmpl-1", model="m", dialect=dialect, usage=USAGE)
+    if not stream:
+        document = json.loads(wire_whole(dialect, response))
+        if dialect == MESSAGES:
+            del document["stop_reason"]
+        else:
+            document["status"] = "cancelled"
+        return whole(json.dumps(document).encode())
+    pieces = wire_stream(dialect, response)
+    if dialect == MESSAGES:
+        pieces[-1] = pieces[-1].replace(b'"stop_reason":"end_turn"', b'"stop_reason":null')
+    else:
+        before, _, data = pieces[-1].rpartition(b"data: ")
+        event = json.loads(data)
+        event["response"]["status"] = "cancelled"
+        pieces[-1] = before + b"data: " + json.dumps(event).encode() + b"\n\n"
+    return b"".join([head(), *map(chunk, pieces), END])
+
+
 def whole_chat(reason: str) -> bytes:
     message = {"role": "assistant", "content": "hello"}
     choice = {"index": 0, "message": message, "finish_reason": reason}
@@ -211,6 +335,24 @@ async def test_a_server_that_aborts_every_answer_is_given_up(monkeypatch: pytest
         assert len(stage.provider.asked) == 1 + pausing.MAX_ABORTED
         (turn,) = stage.rollout.trace
         assert turn.outcome == "refused"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_aborts_for_pauses_of_the_upstream_itself_never_end_a_call(stream: bool) -> None:
+    async with agents_of("vllm") as agents:
+        engine, upstream = agents.engine, agents.upstream
+        engine.before_tokens = stream  # of a stream, nothing has reached the agent
+        agents.begin(int(stream), int(stream) + 1)
+        for number in range(pausing.MAX_ABORTED + 2):
+            await engine.until(lambda number=number: len(engine.begun) == number + 1)
+            await wait_all_tasks_blocked()
+            async with upstream.paused("abort"):
+                assert not engine.generations
+        await engine.until(lambda: len(engine.begun) == pausing.MAX_ABORTED + 3)
+        engine.rest.set()
+    (turn,) = agents.turns().values()
+    assert turn.outcome == "answered"
+    assert len(turn.drafts) == pausing.MAX_ABORTED + 2
 
 
 async def test_a_stream_that_is_aborted_after_its_agent_has_a_part_breaks_visibly() -> None:
@@ -287,6 +429,40 @@ async def test_a_pause_that_the_server_refuses_raises_and_resumes() -> None:
         agents.engine.rest.set()
         agents.begin(0, 1)
     assert agents.answers["r0"] == "r0.w1 " * 4
+
+
+async def test_a_resume_with_an_unreadable_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pausing, "RESUME_PAUSE", 0.01)
+    async with agents_of("vllm") as agents:
+        async with agents.upstream.paused():
+            agents.engine.fail_once["/resume"] = whole(b"{broken")
+        assert agents.engine.routes.count("/resume") == 2
+        assert not agents.engine.paused
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_an_upstream_that_is_closed_while_a_pause_begins_resumes_its_server(is_cancelled: bool) -> None:
+    raised: list[BaseException] = []
+    async with serve_engine("vllm") as engine, trio.open_nursery() as nursery:
+        engine.slow_pause = trio.Event()
+
+        async def pause() -> None:
+            try:
+                async with upstream.paused():
+                    pytest.fail("the body begins")
+            except trio.ClosedResourceError as exc:
+                raised.append(exc)
+
+        with trio.CancelScope() as scope:
+            async with open_upstream(engine.url, dialect=CHAT) as upstream:
+                nursery.start_soon(pause)
+                await engine.until(lambda: engine.paused)
+                if is_cancelled:
+                    scope.cancel()
+        assert not engine.paused
+        assert engine.routes[-1] == "/resume"
+        await wait_all_tasks_blocked()
+    assert "closed before its pause began" in str(raised[0])
 
 
 async def test_a_server_that_cannot_be_resumed_is_an_error_and_calls_go_on(

@@ -11,7 +11,10 @@ Rules:
 4. Without a usable route, only triocept holds the calls back. If the server cannot keep calls in progress, the mode
    `wait` is used in place of `keep`.
 5. An agent that has received a part of an answer cannot be sent another answer. So `abort` lets such a call finish.
-6. A call that the server aborted, for this program or for another one, is sent again at most `MAX_ABORTED` times.
+6. Only answers of some dialects show that the server aborted them. In the other dialects, `abort` cancels the calls
+   before the server is paused.
+7. A call that was aborted for a pause of this upstream is always sent again; for another program, at most `MAX_ABORTED`
+   times.
 """
 
 from __future__ import annotations
@@ -46,7 +49,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("triocept.upstream")
 
 MAX_ABORTED = 8
-"""Maximum times that a call is sent again because its server aborted it."""
+"""Maximum times that a call is sent again because its server aborted it for another program."""
+_SHOWN = frozenset({"openai_chat", "openai_completions"})
+"""Dialects whose whole answers always show an abort. vLLM and SGLang report it in no other dialect, or only for some
+models: an aborted answer then looks complete."""
 ROUTE_SECONDS = 60.0
 """Maximum seconds for one call to a server's route, except for a pause that waits for running calls."""
 LOOK_SECONDS = 10.0
@@ -150,9 +156,12 @@ class InFlight:
 class Pauses:
     """The pauses of one upstream, its calls in flight, and the calls that wait for a resume."""
 
-    def __init__(self, requests: Requests, transport: ProviderClient, reader: Reader) -> None:
+    def __init__(self, requests: Requests, transport: ProviderClient, reader: Reader, dialect: str) -> None:
         self.version: str | None = None
         """Version of the server's weights; None if unknown."""
+        self.aborts: int = 0
+        """Number of pauses so far that aborted calls."""
+        self._aborts_show = dialect in _SHOWN
         self._requests = requests
         self._transport = transport
         self._reader = reader
@@ -164,6 +173,8 @@ class Pauses:
         """The pause, the path and document that start it, and the calls that were in flight when it began."""
         self._before: str | None = None
         """Version of the weights when the pause began."""
+        self._beginning: trio.CancelScope | None = None
+        """The scope of a task that begins a pause; None if no task does."""
 
     @asynccontextmanager
     async def in_flight(
@@ -240,13 +251,15 @@ class Pauses:
             self._before = self.version
             if mode == "keep" and mode not in pauses:
                 mode = "wait"
+            self.aborts += mode == "abort"
             route, calls = pauses.get(mode), tuple(self._calls)
             server = None if routes is None or route is None else routes.server
             self._plan = Pause(mode=mode, server=server), route, calls
             for call in calls:
                 call.version = call.version or self.version
                 # A server returns what it has of a whole answer. A stream could begin before it is aborted.
-                if mode == "abort" and not call.begun() and (call.stream or route is None):
+                is_cancelled = call.stream or route is None or not self._aborts_show
+                if mode == "abort" and is_cancelled and not call.begun():
                     call.scope.cancel()
                 elif mode == "keep":
                     call.keep()
@@ -269,10 +282,14 @@ class Pauses:
 
     @asynccontextmanager
     async def _or_resume(self) -> AsyncIterator[None]:
-        """Resume the upstream if the body fails."""
+        """Resume the upstream if the body fails, or the upstream is closed."""
         errors: list[BaseException] = []
         with keeping(errors):
-            yield
+            with trio.CancelScope() as self._beginning:
+                yield
+            if self._beginning.cancelled_caught:
+                raise trio.ClosedResourceError("the upstream was closed before its pause began")
+        self._beginning = None
         if errors:
             raise_all([*errors, *await run_each(self.end)])
 
@@ -321,8 +338,12 @@ class Pauses:
                 self._resumed = None
 
     async def close(self) -> None:
-        """Resume the upstream if it is paused."""
-        if self._resumed is not None:
+        """Resume the upstream if it is paused. If a task is just beginning a pause, that task resumes it."""
+        if self._beginning is not None and self._resumed is not None:
+            self._beginning.cancel()
+            with trio.move_on_after(RESUME_SECONDS, shield=True):
+                await self._resumed.wait()
+        elif self._resumed is not None:
             await self.end()
 
     def _check_free(self) -> None:
@@ -334,7 +355,7 @@ class Pauses:
         if self._routes is None:
             try:
                 self._routes = routes_of(await self.send("GET", "/openapi.json", {}, LOOK_SECONDS))
-            except (UpstreamError, DialectError) as exc:
+            except UpstreamError as exc:
                 log.debug("the server does not list its routes: %s", exc)
         return self._routes
 
@@ -345,7 +366,7 @@ class Pauses:
         try:
             answer = await self.send("GET", self._routes.version, {}, LOOK_SECONDS)
             return next(iter(versions_in(answer)), None)
-        except (UpstreamError, DialectError):
+        except UpstreamError:
             return None
 
     async def send(self, method: str, path: str, document: Json, seconds: float | None) -> Json:
@@ -360,20 +381,42 @@ class Pauses:
                     error = self._reader.failure(reply.status, body[:MAX_ERROR], reply.headers, call.address)
                     error.message = f"{method} {path}: {error.message}"
                     raise error
-                return decode_json(body) if reply.media_type == "application/json" else None
+                try:
+                    return decode_json(body) if reply.media_type == "application/json" else None
+                except DialectError as exc:
+                    raise self._reader.unreadable(exc, body, reply.headers) from exc
         raise UpstreamError(f"{method} {path}: no answer within {seconds:g} s", status=504)
 
 
-async def may_repeat(error: UpstreamError, tries: int) -> bool:
-    """Wait briefly and return True if an error means that a call was aborted and may be sent again."""
-    if error.code != ABORTED or tries > MAX_ABORTED:
-        return False
-    await trio.sleep(min(FIRST_PAUSE * 2.0 ** (tries - 2), LONGEST_PAUSE) if tries > 1 else 0)
-    return True
+@final
+class Repeats:
+    """The repeats of one call that was aborted."""
+
+    def __init__(self, pauses: Pauses) -> None:
+        self._pauses = pauses
+        self._own = pauses.aborts
+        self._others = 0
+        """Number of aborts for other programs."""
+
+    async def allow(self, error: UpstreamError) -> bool:
+        """Wait briefly and return True if an error means that the call was aborted and may be sent again."""
+        if error.code != ABORTED:
+            return False
+        own, self._own = self._own, self._pauses.aborts
+        if own != self._own:
+            await trio.lowlevel.checkpoint()
+            return True
+        self._others += 1
+        if self._others > MAX_ABORTED:
+            return False
+        await trio.sleep(
+            min(FIRST_PAUSE * 2.0 ** (self._others - 2), LONGEST_PAUSE) if self._others > 1 else 0
+        )
+        return True
 
 
 def partial_answer(dialect: Dialect, body: bytes) -> Response | None:
-    """Return the content of an aborted whole answer; None if it cannot be parsed."""
+    """Return the content of an aborted whole answer; None if it is of another dialect than chat or completions."""
     try:
         document = decode_json(body)
         choices = document["choices"]

@@ -23,7 +23,6 @@ from contextlib import (
     contextmanager,
 )
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, final
 
 import msgspec
@@ -65,7 +64,7 @@ from .given import (
 from .headers import passed_down, secrets_in
 from .limiter import Limiter
 from .patience import Patience, retry_pause
-from .pausing import Pause, PauseMode, Pauses, may_repeat, partial_answer
+from .pausing import Pause, PauseMode, Pauses, Repeats, partial_answer
 from .relay import Pieces, Relay
 from .request import MAX_DOCUMENT, Overrides, ProviderRequest, Requests
 from .sessions import Sessions, open_sessions
@@ -126,7 +125,7 @@ class Upstream:
         self._requests = Requests(address, self._codec, api_key, overrides, profile, session_header)
         self._counter = Counter(self._requests, transport, self._codec)
         self._reader = Reader(self._codec, api_key)
-        self._pauses = Pauses(self._requests, transport, self._reader)
+        self._pauses = Pauses(self._requests, transport, self._reader, dialect.name)
         self._sessions = sessions
         if sessions is not None:
             sessions.pauses = self._pauses
@@ -252,14 +251,15 @@ class Upstream:
         request, core = _given("fetch", request), None if exchange is None else core_of(exchange)
         rollout = "" if core is None else core.rollout.id
         call = self._requests.of_request(request, stream=False, rollout=rollout)
-        for tries in count(1):
+        repeats = Repeats(self._pauses)
+        while True:
             try:
                 with self._named():
                     async with self._open(call) as reply:
                         response, _ = await self._read_whole(reply, call)
                 break
             except UpstreamError as exc:
-                if not await may_repeat(exc, tries):
+                if not await repeats.allow(exc):
                     raise
                 call = self._requests.of_request(request, stream=False, rollout=rollout)
         if core is not None:
@@ -308,7 +308,8 @@ class Upstream:
         begun = False
         with self._named():
             async with AsyncExitStack() as stack:
-                for tries in count(1):
+                repeats = Repeats(self._pauses)
+                while True:
                     call = self._requests.of_request(
                         request, stream=True, rollout="" if core is None else core.rollout.id
                     )
@@ -319,7 +320,7 @@ class Upstream:
                         break
                     except UpstreamError as exc:
                         await stack.aclose()
-                        if not await may_repeat(exc, tries):
+                        if not await repeats.allow(exc):
                             raise
                 begun = True
                 reply.patience.pause(True)
@@ -448,7 +449,8 @@ class Upstream:
         def begun() -> bool:
             return exchange.answer.began_at is not None or exchange.settled
 
-        for tries in count(1):
+        repeats = Repeats(self._pauses)
+        while True:
             reply, since = None, exchange.elapsed
             try:
                 async with self._open(call, exchange, begun) as reply:
@@ -461,7 +463,7 @@ class Upstream:
                         await self._answer_stream(exchange, reply, call)
                 return
             except UpstreamError as exc:
-                if begun() or not await may_repeat(exc, tries):
+                if begun() or not await repeats.allow(exc):
                     raise
                 kept = None if reply is None else reply.in_flight
                 keep_aborted(

@@ -37,8 +37,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 ABORTED = "abort"
-"""Error code of an answer that the model server aborted, as vLLM and SGLang do before their weights change.
-"""
+"""Error code of an answer that the model server aborted, as vLLM and SGLang do before their weights change."""
 OVERFLOW = "context_length_exceeded"
 """The `Failure.code` of an overflow, in every dialect."""
 
@@ -109,6 +108,12 @@ def overflow_words(message: str, *, known: str, counted: str, uncounted: str) ->
         return message
     counts = overflow_counts(message)
     return f"{uncounted}: {message}" if counts is None else counted.format(tokens=counts[0], most=counts[1])
+
+
+def aborted(sign: str) -> UpstreamError:
+    """Return the error for an answer that the model server aborted; `sign` is how the answer shows that."""
+    text = f"the provider aborted its answer ({sign}), as servers do before they change their weights"
+    return UpstreamError(text, code=ABORTED)
 
 
 def error_text(error: Json, document: Json, status: int) -> str:

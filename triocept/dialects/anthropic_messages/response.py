@@ -27,6 +27,7 @@ from .._documents import Fields, encode_json, is_same_dialect, known_of, merged,
 from .._failures import (
     OVERFLOW,
     Failure,
+    aborted,
     error_of,
     error_text,
     is_overflow,
@@ -48,7 +49,10 @@ def parse_response(document: Json) -> Response:
         for number, part in enumerate(parse_content(value, "content", parse_block))
     )
     calls = any(isinstance(part, ToolCall) for part in content)
-    stop, kept = parse_finish(fields.take("stop_reason"), calls=calls)
+    identity = fields.text("id") or ""
+    if (reason := fields.take("stop_reason")) is None:
+        check_aborted(identity)
+    stop, kept = parse_finish(reason, calls=calls)
     for known in ("type", "role"):
         fields.take(known)
     return Response(
@@ -57,7 +61,7 @@ def parse_response(document: Json) -> Response:
         stop_sequence=fields.text("stop_sequence"),
         usage=parse_usage(fields.take("usage"), "usage"),
         model=fields.text("model") or "",
-        id=fields.text("id") or "",
+        id=identity,
         extra={**known_of(fields.rest()), **kept} or None,
         dialect=NAME,
     )
@@ -121,6 +125,16 @@ def with_whole_arguments(response: Response) -> Response:
         for part in response.content
     )
     return msgspec.structs.replace(response, content=content)
+
+
+def check_aborted(identity: str) -> None:
+    """Raise `UpstreamError` if an answer that has ended without a stop reason was aborted.
+
+    vLLM has no word of Messages for the reason "abort", and leaves it out (entrypoints/anthropic/serving.py). Its
+    answers have the ids of chat completions, which tells them from answers of other servers.
+    """
+    if identity.startswith("chatcmpl-"):
+        raise aborted("no stop_reason, from vLLM")
 
 
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:

@@ -63,7 +63,15 @@ from .parts import (
     signature_blobs,
     signature_of,
 )
-from .response import parse_error, parse_finish, parse_usage, render_error, render_finish, render_usage
+from .response import (
+    check_aborted,
+    parse_error,
+    parse_finish,
+    parse_usage,
+    render_error,
+    render_finish,
+    render_usage,
+)
 
 _CONTENT = events_pattern(rb'\{"type": ?"content_block_delta",', rb"content_block_delta")
 
@@ -76,6 +84,7 @@ class Parser(StreamParser):
         self._blocks = Blocks()
         self._done = False
         self._usage: dict[str, Json] = {}
+        self._identity = ""
         self._reason: str | None = None
         self._sequence: str | None = None
         self._extra: dict[str, Json] = {}
@@ -112,6 +121,7 @@ class Parser(StreamParser):
             case "message_start":
                 message = fields.need_object("message")
                 identity, model = message.text("id") or "", message.text("model") or ""
+                self._identity = identity
                 self._count(message.take("usage"))
                 for known in ("type", "role", "content", "stop_reason", "stop_sequence"):
                     message.take(known)
@@ -121,6 +131,8 @@ class Parser(StreamParser):
             case "message_delta":
                 delta = fields.object("delta") or Fields({})
                 self._reason = delta.text("stop_reason") or self._reason
+                if self._reason is None:
+                    check_aborted(self._identity)
                 self._sequence = delta.text("stop_sequence") or self._sequence
                 self._count(fields.take("usage"))
                 self._extra |= known_of(delta.rest()) | known_of(fields.rest())

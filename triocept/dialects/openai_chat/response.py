@@ -35,6 +35,7 @@ from .._failures import (
     ABORTED,
     OVERFLOW,
     Failure,
+    aborted,
     error_of,
     is_overflow,
     is_overflow_failure,
@@ -193,8 +194,7 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
     """
     stop = _PARSED.get(reason) if isinstance(reason, str) else None
     if reason == ABORTED:
-        text = 'the provider aborted its answer (finish_reason "abort"), as servers do before they change their weights'
-        raise UpstreamError(text, code=ABORTED)
+        raise aborted('finish_reason "abort"')
     if stop is None:
         raise UpstreamError(
             f"the provider ended its answer for no reason known to chat completions: {reason!r}"

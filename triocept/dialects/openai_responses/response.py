@@ -37,7 +37,7 @@ from ...errors import DialectError, UpstreamError
 from .._calls import custom_names, fitted_call, fresh_id
 from .._clock import answer_time
 from .._documents import Fields, decode_json, is_same_dialect, known_of, merged
-from .._failures import Failure, error_of
+from .._failures import Failure, aborted, error_of
 from .._portable import effort_for
 from ..openai_chat.response import UsageNames
 from ..openai_chat.response import parse_error as parse_chat_error
@@ -248,8 +248,12 @@ def parse_finish(
     """Return the stop reason, and the wire's words as fields to keep if the stop reason does not determine them.
 
     Raises:
-        UpstreamError: the answer is not finished, or it is incomplete for an unknown reason.
+        UpstreamError: the answer is not finished, it was aborted, or it is incomplete for an unknown reason.
     """
+    if (
+        status == "cancelled"
+    ):  # vLLM, for models in the harmony format (entrypoints/openai/responses/serving.py)
+        raise aborted('status "cancelled"')
     if status == "completed":
         return settled_stop("refused" if refusal and not calls else "end", calls=calls), {}
     reason = details.text("reason") if details else None
