@@ -304,7 +304,9 @@ async def test_what_is_forked_while_a_look_is_under_way_ends_though_its_parent_h
         if not forked and agent.returncode is not None:
             forked = True
             forks.write_bytes(b"now\n")
+            end = time.monotonic() + 30
             while not running(f"sleep\0{tag}") or running(str(forks)):
+                assert time.monotonic() < end
                 time.sleep(0.001)
         return look_at(pid)
 

@@ -37,6 +37,13 @@ def asks(model: SyncRollout, **options: Any) -> str | None:
     return answer.choices[0].message.content
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def is_refused(model: SyncRollout) -> None:
     with pytest.raises(openai.APIError):
         asks(model)
@@ -128,8 +135,7 @@ def test_a_handler_that_has_not_answered_is_not_waited_for(monkeypatch: pytest.M
     with fake_model(handler=handler) as model:
         application = threading.Thread(target=is_refused, args=(model,))
         application.start()
-        while not model.calls:
-            time.sleep(0.001)
+        wait_until(lambda: model.calls)
     application.join(10)
     assert time.monotonic() - began < 20
 
@@ -149,20 +155,20 @@ def test_a_ctrl_c_waits_for_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_thread_whose_agent_has_gone_fails_its_rollout_while_that_is_open() -> None:
-    gone = threading.Event()
+    begun, gone = threading.Event(), threading.Event()
 
     def handler(exchange: SyncExchange) -> None:
+        begun.set()
         gone.wait(10)
         raise KeyError("late")
 
     with pytest.raises(KeyError, match="late"), fake_model(handler=handler) as model:
-        with pytest.raises(openai.APITimeoutError):
-            asks(model, timeout=0.2)
-        while not model.trace:
-            time.sleep(0.001)
+        while not begun.is_set():  # an agent that disconnects before its handler has begun is no fault
+            with pytest.raises(openai.APITimeoutError):
+                asks(model, timeout=0.2)
+        wait_until(lambda: model.trace)
         gone.set()
-        while not model.faults:
-            time.sleep(0.001)
+        wait_until(lambda: model.faults)
 
 
 # Handlers run under trio
