@@ -20,9 +20,12 @@ from hypothesis import strategies as st
 from triocept import (
     Exchange,
     Limits,
+    Message,
     Refusal,
+    Request,
     Response,
     Rollout,
+    Text,
     ToolCall,
     Trace,
     Turn,
@@ -49,7 +52,7 @@ from triocept.traces import (
     TurnLost,
     TurnSettled,
 )
-from triocept.types import Reasoning, RolloutOptions
+from triocept.types import Reasoning, RolloutOptions, ToolResult
 
 HOUR = 3600.0
 
@@ -387,6 +390,53 @@ async def test_an_interrupt_in_the_watcher_ends_the_rollout(
                 await ask(rollout, "stream 0", stream=True)
     assert traces[0].sealed
     assert len(traces[0]) == 1
+
+
+@pytest.mark.parametrize("kind", [CallArrived, TurnSettled, IncrementSent, RolloutEnded])
+async def test_a_watcher_that_always_exits_is_called_once_and_its_exit_is_raised_alone(
+    kind: type[RolloutEvent],
+) -> None:
+    exits: list[SystemExit] = []
+
+    def watch(event: RolloutEvent) -> None:
+        if exits or isinstance(event, kind):
+            exits.append(SystemExit(3))
+            raise exits[-1]
+
+    with pytest.raises(SystemExit) as raised:
+        async with watched(watch) as rollout:
+            with suppress(UpstreamError):
+                await ask(rollout, "stream 0", stream=True)
+    assert exits == [raised.value]
+
+
+def test_the_short_form_of_a_call_holds_the_end_of_its_last_message_also_of_results() -> None:
+    results = ToolResult(id="c1", content=(Text("first"),)), ToolResult(id="c2", content=(Text("second"),))
+
+    def text_of(*messages: Message) -> object:
+        request = Request(dialect="openai_chat", model="m", messages=messages)
+        event = CallArrived(
+            rollout="r",
+            run="1",
+            number=0,
+            at=0.0,
+            clock=0.0,
+            exchange="e",
+            dialect="openai_chat",
+            request=request,
+            agent=None,
+        )
+        return event.brief()["text"]
+
+    hello = Message("user", (Text("hel"), Text("lo")))
+    assert text_of() == ""
+    assert text_of(hello) == "hello"
+    assert text_of(hello, Message("tool", results)) == "first\nsecond"
+    assert text_of(Message("user", (*results, Text("and now?")))) == "first\nsecond\nand now?"
+    assert (
+        text_of(Message("tool", (ToolResult(id="c", content=(Text("x" * 300 + "end"),)),)))
+        == "x" * 197 + "end"
+    )
 
 
 async def test_a_real_interrupt_reaches_the_watcher_at_any_line() -> None:

@@ -5,7 +5,8 @@ Rules:
 1. `on_event` is called in the task that caused the event, and must return quickly: a slow function blocks the event
    loop.
 2. An exception of `on_event` is logged, once for each type of exception, and affects no exchange. An exception that is
-   no `Exception`, such as KeyboardInterrupt, is raised to the rollout's owner, as for a handler.
+   no `Exception`, such as KeyboardInterrupt, is raised to the rollout's owner, as for a handler. `on_event` is then not
+   called again for this rollout.
 3. Without `on_event` there is no `EventSender`, and no event is created.
 """
 
@@ -105,6 +106,8 @@ class EventSender:
         self.receiver = receiver
         self._count = 0
         self._ended = False
+        self._failed = False
+        """True after `on_event` has raised an exception that is no `Exception`."""
         self._arrived: set[str] = set()
         """Ids of the exchanges that have arrived and have no outcome yet."""
         self._increments: dict[str, IncrementSender] = {}
@@ -112,7 +115,7 @@ class EventSender:
 
     def send(self, kind: type[RolloutEvent], /, **fields: Any) -> None:
         """Create an event, and call `on_event` with it. After the end of the rollout, send only scores."""
-        if self._ended and kind is not Scored:
+        if self._failed or (self._ended and kind is not Scored):
             return
         self._ended = self._ended or kind is RolloutEnded
         trace = self._rollout.trace
@@ -123,6 +126,7 @@ class EventSender:
         )
         error = self.receiver.call(event)
         if error is not None:
+            self._failed = True
             if self._rollout.report is None:  # the caller is the program itself
                 raise error
             self._rollout.report(error)

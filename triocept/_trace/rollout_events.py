@@ -113,13 +113,16 @@ class CallArrived(_Event, frozen=True, kw_only=True):
 
     def _more(self) -> dict[str, Json]:
         request = self.request
+        texts: list[str] = []
+        for message in request.messages[-1:]:
+            texts = [*(result.text for result in message.tool_results), message.text]
         return {
             "exchange": self.exchange,
             "dialect": self.dialect,
             "model": request.model,
             "messages": len(request.messages),
             "tools": len(request.tools),
-            "text": request.messages[-1].text[-_BRIEF:] if request.messages else "",
+            "text": "\n".join(filter(None, texts))[-_BRIEF:],
             "agent": self.agent,
         }
 
