@@ -124,9 +124,11 @@ def test_what_stands_at_the_top_stands_in_its_module_too() -> None:
 ])  # fmt: skip
 def test_a_name_that_is_in_a_module_is_told_where(name: str, place: str) -> None:
     assert not hasattr(triocept, name)
-    with pytest.raises(AttributeError, match=rf"'triocept' has no attribute '{name}'; it is {place}.{name}$"):
+    with pytest.raises(
+        AttributeError, match=rf"'triocept' has no attribute '{name}'; it is now {place}.{name}$"
+    ):
         getattr(triocept, name)
-    with pytest.raises(ImportError, match=rf"cannot import name '{name}' .*; it is {place}.{name}$"):
+    with pytest.raises(ImportError, match=rf"cannot import name '{name}' .*; it is now {place}.{name}$"):
         exec(f"from triocept import {name}")
 
 
@@ -134,10 +136,10 @@ def test_a_name_that_is_in_a_module_is_told_where(name: str, place: str) -> None
 def test_the_error_of_an_old_name_names_the_new_one(old: str, new: str) -> None:
     module, _, name = old.rpartition(".")
     with pytest.raises(
-        AttributeError, match=rf"'{module}' has no attribute '{name}'; it is {re.escape(new)}$"
+        AttributeError, match=rf"'{module}' has no attribute '{name}'; it is now {re.escape(new)}$"
     ):
         getattr(import_module(module), name)
-    with pytest.raises(ImportError, match=rf"cannot import name '{name}' .*; it is {re.escape(new)}$"):
+    with pytest.raises(ImportError, match=rf"cannot import name '{name}' .*; it is now {re.escape(new)}$"):
         exec(f"from {module} import {name}")
     assert pydoc.locate(new.partition(" ")[0]) is not None
 
@@ -182,7 +184,7 @@ def test_each_public_name_of_0_2_works_or_its_error_and_the_page_name_the_new_on
         try:
             getattr(import_module(module), name)
         except AttributeError as exc:
-            place = str(exc).rpartition("; it is ")[2].partition(" ")[0]
+            place = str(exc).rpartition("; it is now ")[2].partition(" ")[0]
             home, _, present = place.rpartition(".")
             assert hasattr(import_module(home), present), f"{module}.{name}: {exc}"
             rows = [line for line in page.splitlines() if line.startswith("|") and home in line]
@@ -191,7 +193,7 @@ def test_each_public_name_of_0_2_works_or_its_error_and_the_page_name_the_new_on
 
 def test_the_error_of_an_old_module_names_the_new_one() -> None:
     with pytest.raises(
-        ModuleNotFoundError, match=r"^there is no module 'triocept.nouns'; it is triocept.types$"
+        ModuleNotFoundError, match=r"^there is no module 'triocept.nouns'; it is now triocept.types$"
     ):
         exec("from triocept.nouns import Media")
 
@@ -254,11 +256,14 @@ def test_each_field_of_the_options_says_what_it_is(options: typing.Any) -> None:
 
 async def test_a_keyword_that_there_is_none_of_is_named_with_what_was_meant() -> None:
     async with triocept.serve_endpoint() as endpoint:
-        with pytest.raises(TypeError, match=r"open_rollout.*unexpected keyword argument 'modle': model\?"):
+        with pytest.raises(
+            TypeError, match=r"open_rollout.*unexpected keyword argument 'modle'; did you mean model\?"
+        ):
             endpoint.open_rollout(modle="x")  # type: ignore[call-arg]
         async with endpoint.open_rollout() as rollout:
             with pytest.raises(
-                TypeError, match=r"open_child.*unexpected keyword argument 'on_hang': on_hangup\?"
+                TypeError,
+                match=r"open_child.*unexpected keyword argument 'on_hang'; did you mean on_hangup\?",
             ):
                 rollout.open_child(on_hang="finish")  # type: ignore[call-arg]
             with pytest.raises(
@@ -267,7 +272,7 @@ async def test_a_keyword_that_there_is_none_of_is_named_with_what_was_meant() ->
                 await rollout.run_agent(["true"], zzz=1)  # type: ignore[call-arg]
             with pytest.raises(
                 TypeError,
-                match=r"open_agent.*unexpected keyword argument 'termnate_grace': terminate_grace\?",
+                match=r"open_agent.*unexpected keyword argument 'termnate_grace'; did you mean terminate_grace\?",
             ):
                 rollout.open_agent(["true"], termnate_grace=1)  # type: ignore[call-arg]
 

@@ -123,7 +123,9 @@ class Endpoint:
         """
         if self._supervisor is not None:
             if self._supervisor.url is None:
-                raise TunnelError(f"the tunnel is down, and is being opened again: {self._supervisor.error}")
+                raise TunnelError(
+                    f"the tunnel is down, and triocept is opening it again (last error: {self._supervisor.error})"
+                )
             return self._supervisor.url
         name = self._advertise
         if name is None:
@@ -132,8 +134,8 @@ class Endpoint:
                 name = self._dialable
         if name is None:
             raise TunnelError(
-                f"{self.url} is an address for this machine only: give serve_endpoint an advertise= (a name or address "
-                "under which others reach this machine) or a tunnel="
+                f"{self.url} can be reached only from this machine: give serve_endpoint advertise= (a name or address "
+                "under which other machines reach this one) or tunnel="
             )
         return self._url(name)
 
@@ -172,7 +174,7 @@ class Endpoint:
             name = repr(given.name) if isinstance(given, Dialect) else "a str"
             raise TypeError(f"a dialect must be given by its name, {name}, not {described(given)}")
         if dialect not in self.dialects:
-            raise ValueError(f"no dialect {dialect!r}: there are {', '.join(self.dialects)}")
+            raise ValueError(f"unknown dialect {dialect!r}; the dialects are {', '.join(self.dialects)}")
         return f"{self.root_url(rollout_id, reach)}{self.dialects[dialect].base_path}"
 
     def _url(self, name: str) -> str:
@@ -589,7 +591,7 @@ def _ssl_context(tls: TLS | None) -> ssl.SSLContext | None:
         context.load_cert_chain(*tls)
     except ssl.SSLError as exc:
         raise ValueError(
-            f"tls: {tls[0]} and {tls[1]} do not contain a certificate and its key, as PEM: {exc}"
+            f"tls: {tls[0]} and {tls[1]} are not a certificate and its private key in PEM format: {exc}"
         ) from exc
     context.set_alpn_protocols(["http/1.1"])
     return context

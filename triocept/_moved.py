@@ -93,7 +93,7 @@ def hints_of(module: str) -> Callable[[str], NoReturn]:
 
 
 def _raise_missing(module: str, name: str, place: str | None) -> NoReturn:
-    hint = f"; it is {place}" if place is not None else ""
+    hint = f"; it is now {place}" if place is not None else ""
     if hint and _is_from_import():
         raise ImportError(f"cannot import name {name!r} from {module!r}{hint}", name=module)
     text = f"module {module!r} has no attribute {name!r}{hint}"
@@ -125,7 +125,7 @@ class _MovedModules(MetaPathFinder):
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> None:
         if name in RENAMED:
-            raise ModuleNotFoundError(f"there is no module {name!r}; it is {RENAMED[name]}", name=name)
+            raise ModuleNotFoundError(f"there is no module {name!r}; it is now {RENAMED[name]}", name=name)
 
 
 sys.meta_path.append(_MovedModules())

@@ -427,7 +427,9 @@ async def serve_pool(
     if max_endpoints is not None:
         check_count("max_endpoints", max_endpoints, least=1)
         if not grows:
-            raise ValueError("max_endpoints needs a pool that grows")
+            raise ValueError(
+                "max_endpoints needs a pool that grows: pass one function as open_endpoint, not a list of functions"
+            )
     errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
     with keeping(errors):
         async with AsyncExitStack() as stack:
@@ -479,10 +481,15 @@ def _check_opener(given: object) -> None:
     for one in several:
         if isinstance(one, AbstractAsyncContextManager):
             raise TypeError(
-                f"open_endpoint must be a function that opens an endpoint; this one was called already: {hint}"
+                "open_endpoint must be a function that opens an endpoint, but this function was already called: "
+                f"write {hint}"
             )
         if not callable(one):
-            more = f"; per_endpoint={one} is how many rollouts one has" if isinstance(one, int) else ""
+            more = (
+                f"; to limit the rollouts of each endpoint, pass per_endpoint={one}"
+                if isinstance(one, int)
+                else ""
+            )
             raise TypeError(
-                f"open_endpoint must be a function that opens an endpoint, not {described(one)}: {hint}{more}"
+                f"open_endpoint must be a function that opens an endpoint, not {described(one)}: write {hint}{more}"
             )

@@ -168,7 +168,7 @@ def _checked(name: str, value: str) -> tuple[str, str]:
 
 def _mended_code(code: str | None) -> str | None:
     if code is not None and not isinstance(code, str):
-        raise TypeError(f"a code must be a str, not {type(code).__name__}: {code!r}")
+        raise TypeError(f"a refusal's code must be a str, not {type(code).__name__}: {code!r}")
     return code and mended_text(code)
 
 

@@ -212,11 +212,11 @@ async def test_a_refusal_is_an_answer() -> None:
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    (3, "returns a vector for each; it returned int: 3"),
-    ([], r"a vector for each text \(1\); it returned 0"),
-    ([[1.0], [2.0]], r"a vector for each text \(1\); it returned 2"),
-    ([["x"]], "returns a vector for each; it returned list"),
-    ([[]], "vectors of one size"),
+    (3, "returns a vector for each text; it returned int: 3"),
+    ([], r"a vector for each text, 1 in all; it returned 0"),
+    ([[1.0], [2.0]], r"a vector for each text, 1 in all; it returned 2"),
+    ([["x"]], "returns a vector for each text; it returned list"),
+    ([[]], "all have the same size"),
     ([[1.0, 2.0]], "vectors of 2 numbers, but the agent requested 3"),
     ([[1.0, 2.0, 1e300]], "finite numbers"),
 ])  # fmt: skip

@@ -63,10 +63,10 @@ async def test_the_parts_of_one_input_are_one_text() -> None:
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    (True, "returns the findings for each; it returned bool: True"),
-    ("violence", "returns the findings for each; it returned str"),
-    ([], "for each text: 1, and not 0"),
-    ([["violance"]], "the unknown category 'violance': violence"),
+    (True, "returns the findings for each text; it returned bool: True"),
+    ("violence", "returns the findings for each text; it returned str"),
+    ([], "for each text, 1 in all; it returned 0"),
+    ([["violance"]], "the unknown category 'violance'; did you mean violence"),
     ([{"violence": "much"}], "the score of 'violence' must be a number"),
     ([3], "moderate must return True, categories, or scores"),
 ])  # fmt: skip

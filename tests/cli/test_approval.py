@@ -128,7 +128,9 @@ def test_a_question_that_is_not_answered_ends_with_the_run(end: str, folder: Pat
             terminal.type({"interrupt": "\x03", "end of file": "\x04"}[end])
         shown = terminal.expect("1 turn (1 ")
         if end == "end of file":
-            shown = terminal.expect("Error: ask_terminal: standard input has ended")
+            shown = terminal.expect(
+                "Error: ask_terminal needs a person who answers at a terminal, but standard input has ended"
+            )
         else:
             assert "the question is withdrawn" in shown
         status = {"interrupt": -signal.SIGINT, "agent": 128 + signal.SIGTERM, "end of file": 1}[end]
@@ -144,7 +146,7 @@ def test_a_question_that_is_not_answered_ends_with_the_run(end: str, folder: Pat
         (None, ("--approve", "a,,b"), "a name of a tool is empty"),
         (None, ("--policy", "none.yaml"), "File 'none.yaml' does not exist"),
         ("a: ask", ("--policy", "policy.yaml"), "--policy policy.yaml asks a person"),
-        ("a: approv", ("--policy", "policy.yaml"), "there is no decision 'approv'"),
+        ("a: approv", ("--policy", "policy.yaml"), "unknown decision 'approv'"),
         ("- a", ("--policy", "policy.yaml"), "a policy must be a mapping from tools to decisions"),
         ("a: approve", ("--policy", "policy.yaml", "--approve", "a"), "decides these calls first (a: approve)"),
         ("a: escalate\n'*': reject", ("--policy", "policy.yaml", "--approve", "a"), "(*: reject)"),

@@ -103,7 +103,7 @@ def test_what_a_real_model_cannot_be_asked_for_is_said() -> None:
         assert "Traceback" not in done.stderr
         return done.stderr
 
-    assert "there is no setting 'heat'; there are temperature, top_p" in told("--sampling", "heat=1")
+    assert "unknown setting 'heat'; the settings are temperature, top_p" in told("--sampling", "heat=1")
     assert "'hot' is not a value of temperature" in told("--sampling", "temperature=hot")
     assert "--tokens needs --model NAME" in told("--tokens", "vllm")
     assert "--max-output-tokens" in told("--max-output-tokens", "0")
@@ -118,7 +118,10 @@ def test_options_that_do_not_go_together_are_clear_errors(tmp_path: Path) -> Non
     done = triocept("run", "--script", script, "--upstream", "http://localhost/v1", "--", "true")
     assert (done.returncode, "exclude each other" in done.stderr) == (2, True)
     done = triocept("run", "--model", "m", "--", "true")
-    assert (done.returncode, "--model: no effect without --upstream URL" in done.stderr) == (2, True)
+    assert (
+        done.returncode,
+        "--model: such an option has an effect only with --upstream URL" in done.stderr,
+    ) == (2, True)
     done = triocept("serve", "--upstream", "http://localhost/v1", "--api-key-env", "NOT_SET_ANYWHERE")
     assert (done.returncode, "NOT_SET_ANYWHERE" in done.stderr) == (2, True)
     done = triocept("run", "--upstream", "localhost:8000", "--", "true")

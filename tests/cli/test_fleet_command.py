@@ -274,7 +274,7 @@ def test_a_line_that_is_no_task_is_told_with_its_number_and_nothing_starts(folde
     assert "line 1 is the same" in told[2][1]
     assert told[4][1].startswith("prompt must be a text, not 3; a line has the form {")
     assert told[7][1].startswith("id must be a whole number or a text, not true; a line has the form {")
-    assert told[3][1] == "line 6 has the same id, '1': ids must differ"
+    assert told[3][1] == "line 6 has the same id, '1': give each task its own id"
     assert not Path("run").exists()
 
 
@@ -309,7 +309,7 @@ def test_a_file_without_a_task_is_told(folder: Path) -> None:
         (("--agent", "kimi-code"), (), "install it, or give its path with --executable"),
         (("--agent", "codex"), AGENT_COMMAND, "exclude each other"),
         (("--executable", "x"), AGENT_COMMAND, "needs --agent NAME"),
-        (("--engine", "threads"), AGENT_COMMAND, "there is no such engine; there are in-process"),
+        (("--engine", "threads"), AGENT_COMMAND, "unknown engine; the engines are in-process"),
         (("--engine", "processes:0"), AGENT_COMMAND, "the number of workers must be 1 or more, not '0'"),
         (("--engine", "processes:2", "--workers", "3"), AGENT_COMMAND, "contradict each other"),
         (("--engine", "in-process:2", "--slots-per-worker", "3"), AGENT_COMMAND, "contradict each other"),
@@ -385,7 +385,7 @@ def test_a_directory_that_holds_results_is_left_alone_without_resume(folder: Pat
     write_tasks({"prompt": "a"})
     assert fleet().returncode == 0
     before = Path("run/done.jsonl").read_bytes()
-    assert "run holds the results of a run: continue it with --resume" in refused()
+    assert "run holds the results of a run: continue that run with --resume" in refused()
     assert Path("run/done.jsonl").read_bytes() == before
 
 

@@ -121,7 +121,7 @@ def test_a_handler_answers_after_a_replay(folder: Path) -> None:
     done = run(folder, "--replay", "t.jsonl", "--until", "1", "--handler", "mine.py:answer")
     assert done.stdout == "said: answer 1\nsaid: from beside\n", done.stderr
     done = run(folder, "--replay", "t.jsonl", "--until", "1")
-    assert "--script FILE, --handler FILE:NAME, --upstream URL" in done.stderr
+    assert "--script FILE, --handler FILE:NAME or --upstream URL" in done.stderr
 
 
 @pytest.mark.parametrize("engine", ["in-process:2", "processes:1"])

@@ -157,7 +157,7 @@ def test_a_person_cannot_be_asked_while_the_agent_has_the_terminal(folder: Path)
     [
         (
             ("--interactive", "--", "true"),
-            "--interactive gives the agent the terminal, but standard input and",
+            "--interactive cannot give the agent the terminal: standard input and",
         ),
         (("--interactive", "--agent", "codex", "--", "x"), "--interactive and --agent exclude each other"),
         (("--cwd", "none", "--", "true"), "Directory 'none' does not exist"),

@@ -194,7 +194,7 @@ def test_a_turn_says_what_it_stands_for_and_what_it_took(file: Path) -> None:
 def test_a_turn_that_is_not_there_is_told_with_those_that_are(file: Path) -> None:
     done = looked("show", file, "--turn", "9")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"Error: rollout r_1 in {file} has no turn 9; it has 0-6\n"
+    assert done.stderr == f"Error: rollout r_1 in {file} has no turn 9; turns in this rollout: 0-6\n"
     assert looked("show", file, "--json").returncode == 2
 
 

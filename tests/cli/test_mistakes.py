@@ -53,7 +53,7 @@ def test_an_empty_command_is_said(command: tuple[str, ...]) -> None:
 def test_a_known_agent_without_anything_to_do_is_said() -> None:
     done = triocept("run", "--agent", "codex", "--", " ")
     assert done.returncode == 2
-    assert "with --agent it is the agent's task" in done.stderr
+    assert "with --agent, COMMAND is the agent's task" in done.stderr
 
 
 def test_a_command_for_no_agent_is_said() -> None:
@@ -151,9 +151,9 @@ def test_what_is_no_reply_is_said_with_its_place(text: str, said: str, tmp_path:
 
 @pytest.mark.parametrize(("text", "said"), [
     ('["a", {"refuse": 200}]', "s.json:1: [1]: the status of a refusal must be 400 to 599, not 200"),
-    ('[{"refuse": 429, "retry": 1}]', "s.json:1: [0].retry: there is no 'retry' here: retry_after?"),
-    ('[{"tool": "bash", "args": {}}]', "s.json:1: [0].args: there is no 'args' here"),
-    ('[["a", {"tool": "b", "x": 1}]]', "s.json:1: [0][1].x: there is no 'x' here"),
+    ('[{"refuse": 429, "retry": 1}]', "s.json:1: [0].retry: there is no key 'retry' here; did you mean retry_after?"),
+    ('[{"tool": "bash", "args": {}}]', "s.json:1: [0].args: there is no key 'args' here"),
+    ('[["a", {"tool": "b", "x": 1}]]', "s.json:1: [0][1].x: there is no key 'x' here"),
 ])  # fmt: skip
 def test_what_is_no_reply_of_a_json_script_is_said_in_one_line(text: str, said: str, tmp_path: Path) -> None:
     done = triocept("run", "--script", written(tmp_path, text, "s.json"), *ASK)
@@ -367,11 +367,14 @@ def test_an_option_of_a_known_agent_among_the_words_of_its_task_is_said() -> Non
     done = triocept("run", "--agent", "claude-code", "--", "fix the bug", "--model", "opus")
     assert done.returncode == 2
     told = " ".join(done.stderr.split())
-    assert "--model begins like an option of claude-code" in told
+    assert "--model looks like an option of claude-code" in told
     assert "triocept run --agent claude-code -- 'fix the bug' -- --model" in told
 
 
 def test_a_variable_that_is_not_set_cannot_be_passed_to_an_agent() -> None:
     done = triocept("run", "--env", "NOT_SET_ANYWHERE", "--", "true")
     assert done.returncode == 2
-    assert "'NOT_SET_ANYWHERE' is not set here: set it, or write NOT_SET_ANYWHERE=VALUE" in done.stderr
+    assert (
+        "'NOT_SET_ANYWHERE' is not set in this environment: set it, or write NOT_SET_ANYWHERE=VALUE"
+        in done.stderr
+    )

@@ -149,7 +149,7 @@ def test_a_run_that_failed_is_not_kept_and_is_recorded_again(tmp_path: Path) -> 
     (["--until", "1"], "--rollout and --until need --replay FILE"),
     (["--match", "nearest"], "--match needs --replay FILE"),
     (["--rollout", "r"], "--rollout and --until need --replay FILE"),
-    (["--replay", "{}", "--until", "1"], "--until needs a model for the turns that follow"),
+    (["--replay", "{}", "--until", "1"], "--until needs a model that answers from that turn on"),
     (["--replay", "{}", "--record-once", "x"], "--record-once excludes --replay, --until"),
     (["--record", "x", "--record-once", "y"], "--record-once excludes --replay, --until"),
 ])  # fmt: skip

@@ -61,7 +61,7 @@ def test_run_answers_by_fixtures_and_says_what_may_not_be_meant(tmp_path: Path) 
 
 @pytest.mark.parametrize(("text", "words"), [
     ("- when: {txet: a}\n  reply: b",
-     r"^Error: .*s.yaml:1: \[0\].when.txet: there is no 'txet' here: text\?$"),
+     r"^Error: .*s.yaml:1: \[0\].when.txet: there is no key 'txet' here; did you mean text\?$"),
     ("- otherwise: a\n- b", r"^Error: .*s.yaml: replies\[1\], given to every request, is never reached: "),
     ("- a\n- 'b", r"^Error: .*s.yaml:2: this is not YAML"),
 ])  # fmt: skip

@@ -36,7 +36,7 @@ WRONG = [
     (("run", "--", "no-such-program"), "there is no program 'no-such-program' on the PATH: install it"),
     (("run", "--", "./none"), "the program './none' does not exist: correct the path"),
     (("run", "--", "./folder"), "the program './folder' is a directory"),
-    (("run", "--", "./tasks.jsonl"), "the file './tasks.jsonl' is not executable: chmod +x"),
+    (("run", "--", "./tasks.jsonl"), "the file './tasks.jsonl' is not executable: run chmod +x"),
     (("run", "--agent", "codex", "--executable", "./none", "--", "x"), "the program './none' does not exist"),
     (("run", "--upstream", "localhost:8000", "--", "true"), "did you mean http://localhost:8000?"),
     (("run", "--upstream", "ftp://localhost", "--", "true"),

@@ -125,7 +125,8 @@ def test_a_status_that_says_no_failure_becomes_a_bad_gateway(status: int) -> Non
 
 def test_a_dialect_that_does_not_exist_is_named_in_the_error() -> None:
     with pytest.raises(
-        ValueError, match="no dialect 'esperanto'; there are anthropic_messages, gemini, ollama, openai_chat"
+        ValueError,
+        match="no dialect 'esperanto'; the dialects are anthropic_messages, gemini, ollama, openai_chat",
     ):
         dialect("esperanto")
     assert dialect(CHAT) is DIALECTS[CHAT]

@@ -367,7 +367,7 @@ def test_what_a_prompt_cannot_say_is_an_error(part: Part, what: str) -> None:
 
 def test_tools_cannot_be_offered_unless_none_may_be_called() -> None:
     tools = (Tool(name="ls"),)
-    with pytest.raises(DialectError, match="tools cannot be offered"):
+    with pytest.raises(DialectError, match="cannot offer tools"):
         rendered(said("user", "hi"), tools=tools)
     assert rendered(said("user", "hi"), tools=tools, tool_choice=ToolChoice(mode="none"))["prompt"] == "hi"
 

@@ -153,7 +153,7 @@ async def test_an_installed_one_is_known_by_its_name_without_being_given() -> No
 
 
 def test_a_name_that_nobody_brings_is_an_error_that_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match="no dialect 'toy'; there are anthropic_messages, gemini"):
+    with pytest.raises(ValueError, match="no dialect 'toy'; the dialects are anthropic_messages, gemini"):
         dialect("toy")
 
 

@@ -176,7 +176,7 @@ def test_a_format_that_there_is_none_of_is_said_with_those_that_there_are(tmp_pa
     assert done.returncode == 2
     assert "'xml' is not one of" in done.stderr
     assert ", inspect, " in done.stderr
-    with pytest.raises(ValueError, match="there is no format 'xml'; there are jsonl, "):
+    with pytest.raises(ValueError, match="unknown format 'xml'; the formats are jsonl, "):
         write_export([], "xml", tmp_path / "out")
 
 

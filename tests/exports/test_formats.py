@@ -285,9 +285,11 @@ def test_which_score_is_the_reward_is_decided_once_for_all_rollouts_of_a_file(tm
 
 
 def test_a_reward_is_for_verifiers_alone_and_is_the_score_of_some_rollout(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is for the format verifiers, not openai"):
+    with pytest.raises(ValueError, match="needs the format verifiers, not openai"):
         write_export([scored(right=1)], "openai", tmp_path / "out", reward="right")
-    with pytest.raises(ValueError, match=r"no rollout has the score 'rihgt' .* there are right, tokens"):
+    with pytest.raises(
+        ValueError, match=r"no rollout has the score 'rihgt', .* the scores are right, tokens"
+    ):
         write_export([scored(right=1, tokens=2), scored()], "verifiers", tmp_path / "out", reward="rihgt")
     assert not [*tmp_path.iterdir()]
     write_export([scored(right=1, tokens=2), scored()], "verifiers", tmp_path / "out", reward="right")

@@ -93,7 +93,7 @@ async def test_a_function_that_gives_nothing_to_await_is_told_so(make: Make) -> 
 async def test_a_map_that_is_entered_wrongly_says_how() -> None:
     async with open_fleet() as fleet:
         opened: Any = fleet.map(work.double, [1])
-        text = r"^fleet.map\(…\) is an async context manager: `async with fleet.map\(…\) as results`$"
+        text = r"^fleet.map\(…\) is an async context manager: write `async with fleet.map\(…\) as results`$"
         with pytest.raises(TypeError, match=text):
             await opened
         with pytest.raises(TypeError, match=text):
@@ -220,7 +220,7 @@ async def test_a_function_with_other_arguments_is_said_at_once() -> None:
     async with open_fleet() as fleet:
         with pytest.raises(
             TypeError,
-            match=r"other must accept attempt=: a map calls `await .*other\(worker, task, attempt=1\)`",
+            match=r"other must accept attempt=, because a map calls `await .*other\(worker, task, attempt=1\)`",
         ):
             fleet.map(other, [1])  # type: ignore[arg-type]
 
@@ -243,7 +243,7 @@ async def test_a_function_that_requires_another_argument_is_named_with_it() -> N
             r"more requires `extra`, which a map does not pass: declare a default, or bind a value with functools",
         ),
         (sampled, r"sampled requires `third`, `extra`, which a map does not pass"),
-        (without, r"without must accept attempt=: "),
+        (without, r"without must accept attempt=, "),
     ]
     async with open_fleet() as fleet:
         for function, text in wrong:
@@ -277,7 +277,7 @@ async def test_a_class_as_engine_and_a_path_as_store_are_errors() -> None:
             pass
     async with open_fleet() as fleet:
         with pytest.raises(
-            TypeError, match=r"^store must be an open store, not str: 'runs': `async with open_store"
+            TypeError, match=r"^store must be an open store, not str: 'runs': write `async with open_store"
         ):
             await results_of(fleet, work.double, [1], store="runs")
 

@@ -517,7 +517,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "broken": (lambda path: (path / "run.json").write_text("{"), r"its run.json cannot be read: "),
     "damaged line": (
      lambda path: (path / "done.jsonl").write_bytes(b"{}\n" + (path / "done.jsonl").read_bytes()),
-     r"s/done.jsonl:1: this line does not belong to a store: .*remove the line, and its task runs again"),
+     r"s/done.jsonl:1: this line does not belong to a store: .*to run its task again, remove the line"),
     "damaged task": (lambda path: (path / "done.jsonl").write_bytes(
       (path / "done.jsonl").read_bytes().partition(b',"task":')[0] + b',"task":"\xff"}\n'),
      r"s/done.jsonl:1: this line does not belong to a store: .*(?i:utf-8)"),
@@ -525,7 +525,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
       (path / "done.jsonl").read_text().replace('"worker"', '"walker"')),
      r"s/done.jsonl:1: this line does not belong to a store: .*`worker`"),
     "no run.json": (lambda path: (path / "run.json").unlink(),
-     r"s: it is not a store, and not empty: it contains done.jsonl; use an empty or a new directory"),
+     r"s: the directory is neither a store nor empty: it contains done.jsonl; use an empty or a new directory"),
 }  # fmt: skip
 
 
@@ -563,12 +563,14 @@ async def test_a_store_of_another_run_is_refused(tmp_path: Path) -> None:
 
 async def test_a_directory_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(StoreError, match=r"it is not a store, and not empty: it contains thesis\.tex"):
+    with pytest.raises(
+        StoreError, match=r"the directory is neither a store nor empty: it contains thesis\.tex"
+    ):
         await run(tmp_path, work.double, [1])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(StoreError, match=r"thesis\.tex: a store must be a directory, but this is a file"):
         await run(tmp_path / "thesis.tex", work.double, [1])
-    with pytest.raises(StoreError, match=r"it is not a store: it contains no run\.json"):
+    with pytest.raises(StoreError, match=r"the directory is not a store: it contains no run\.json"):
         read_results(tmp_path)
 
 
@@ -588,7 +590,7 @@ async def test_a_line_that_was_cut_costs_its_task_another_run_and_nothing_else(
     done.write_bytes(done.read_bytes()[:-5])
     assert [result.task for result in read_results(tmp_path)] == [1, 2]
     assert [result.task for result in await run(tmp_path, work.double, [1, 2, 3])] == [3]
-    assert "done.jsonl: its last line was cut off" in caplog.text
+    assert "done.jsonl was cut off" in caplog.text
     assert [result.task for result in read_results(tmp_path)] == [1, 2, 3]
 
 
@@ -673,7 +675,8 @@ async def test_a_worker_that_has_another_disk_says_so(tmp_path: Path) -> None:
     async with open_store(tmp_path / "s") as store, open_fleet(Processes(1)) as fleet:
         (tmp_path / "s").rename(tmp_path / "t")
         with pytest.raises(
-            StoreError, match=r"could not record task 0: .*s: it is not a store: it contains no run\.json"
+            StoreError,
+            match=r"could not record task 0: .*s: the directory is not a store: it contains no run\.json",
         ):
             await results_of(fleet, work.double, [1], store=store)
 

@@ -477,7 +477,7 @@ async def test_a_policy_file_decides_by_tool(tmp_path: Path) -> None:
     [
         ("[]", "policy.yaml:1: a policy must be a mapping"),
         ("{}", "at least one tool"),
-        ("a: yes please", "policy.yaml:1: a: there is no decision 'yes please'"),
+        ("a: yes please", "policy.yaml:1: a: unknown decision 'yes please'"),
         ("a: approve\nb: {reject: 3}", "policy.yaml:2: b.*text"),
         ("a: {reject: no, answer: x}", "not a mapping"),
     ],
@@ -570,7 +570,7 @@ def test_a_decision_takes_texts_alone(make: Callable[[], Decision]) -> None:
 
 
 async def test_arguments_that_are_no_object_are_a_clear_fault() -> None:
-    with pytest.raises(TypeError, match="run takes a JSON object, not 'ls'"):
+    with pytest.raises(TypeError, match="the arguments of run must be a JSON object, not 'ls'"):
         async with open_memory_agent(
             approve(Model(Response.of(call())), {"*": Decision.modify("ls")})
         ) as memory:

@@ -63,5 +63,5 @@ def test_an_alias_is_what_its_anchor_is_where_that_is_allowed(tmp_path: Path) ->
 def test_aliases_cannot_make_a_few_lines_more_than_a_machine_holds() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-    with pytest.raises(DialectError, match=r"^s.yaml:6: a5\[7\]: there are more than 1000000 values"):
+    with pytest.raises(DialectError, match=r"^s.yaml:6: a5\[7\]: the file has more than 1000000 values"):
         read_yaml("\n".join(lines), "s.yaml", aliases=True)

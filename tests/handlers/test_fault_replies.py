@@ -109,17 +109,21 @@ def test_a_fault_that_cannot_be_is_refused_where_it_is_made_and_names_the_argume
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: Fault.statuss(429), AttributeError, r"^there is no Fault.statuss: Fault.status\?$"),  # type: ignore[attr-defined]
-        (lambda: Fault.Cut(), AttributeError, r"^there is no Fault.Cut: Fault.cut\?$"),  # type: ignore[attr-defined]
+        (
+            lambda: Fault.statuss(429),
+            AttributeError,
+            r"^there is no Fault.statuss; did you mean Fault.status\?$",
+        ),  # type: ignore[attr-defined]
+        (lambda: Fault.Cut(), AttributeError, r"^there is no Fault.Cut; did you mean Fault.cut\?$"),  # type: ignore[attr-defined]
         (
             lambda: Fault.rate_limit(),
             AttributeError,
-            r"^there is no Fault.rate_limit: Fault.status\(429\)\?$",
+            r"^there is no Fault.rate_limit; did you mean Fault.status\(429\)\?$",
         ),  # type: ignore[attr-defined]
         (lambda: Fault.cut(afetr=2), TypeError, r"^Fault.cut\(\) got an unexpected keyword argument 'afetr'"),  # type: ignore[call-arg]
-        (lambda: Fault.qqq(), AttributeError, "^there is no Fault.qqq; there are close, comments, "),  # type: ignore[attr-defined]
-        (lambda: Fault(), TypeError, r"made by its name: Fault.status\(429\)"),
-        (lambda: Fault(429), TypeError, r"made by its name: Fault.status\(429\)"),  # type: ignore[arg-type]
+        (lambda: Fault.qqq(), AttributeError, "^there is no Fault.qqq; the faults are close, comments, "),  # type: ignore[attr-defined]
+        (lambda: Fault(), TypeError, r"by its name, as in Fault.status\(429\)"),
+        (lambda: Fault(429), TypeError, r"by its name, as in Fault.status\(429\)"),  # type: ignore[arg-type]
         (
             lambda: Fault.cut("a b"),
             TypeError,

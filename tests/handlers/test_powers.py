@@ -237,7 +237,7 @@ async def test_an_answer_that_failed_is_left_out_of_the_best() -> None:
 
 @pytest.mark.parametrize("place", [3, -1, "0", True, None])
 async def test_a_judge_that_returns_no_index_is_a_clear_fault(place: object) -> None:
-    with pytest.raises(TypeError, match="best_of needs an index from 0 to 1"):
+    with pytest.raises(TypeError, match="it must return an index from 0 to 1"):
         async with open_memory_agent(best_of(2, streams, lambda answers: place)) as agent:  # type: ignore[arg-type, return-value]
             with pytest.raises(UpstreamError):
                 await agent.ask("hi")

@@ -209,7 +209,11 @@ def test_a_rule_that_some_request_reaches_is_none(rules: list[Any]) -> None:
 
 
 WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
-    (lambda: when(txet="a"), TypeError, r"when\(\) got an unexpected keyword argument 'txet': text\?"),
+    (
+        lambda: when(txet="a"),
+        TypeError,
+        r"when\(\) got an unexpected keyword argument 'txet'; did you mean text\?",
+    ),
     (lambda: when(tool="a"), TypeError, r"'tool': offered_tool=… .* or result_of=…"),
     (lambda: when(), TypeError, r"otherwise\(…\) \(used each time\)"),
     (lambda: when(text=3), TypeError, "when: text must be a str or a compiled pattern, not int: 3"),

@@ -321,7 +321,7 @@ def test_it(text):
     (", dialect='klingon'", "triocept_upstream = http://localhost:1", "there is no dialect 'klingon'"),
     (", api_key_env='NOBODYS_KEY'", "triocept_upstream = http://localhost:1",
      "set the variable NOBODYS_KEY"),
-    (", recrod='once'", "", "unexpected keyword argument 'recrod': record?"),
+    (", recrod='once'", "", "unexpected keyword argument 'recrod'; did you mean record?"),
     (", record='twice'", "", "record must be 'none', 'once', 'new' or 'rewrite', not 'twice'"),
     (", record='once', upstream='ftp://x'", "", "must be an http or https URL"),
     (", upstream=7", "", "upstream, unless it is a handler, must be a str, not int: 7"),

@@ -123,7 +123,8 @@ def test_both(triocept_model):
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(
         [
-            "E *TypeError: triocept_model() got an unexpected keyword argument 'must_be_use': must_be_used?",
+            "E *TypeError: triocept_model() got an unexpected keyword argument 'must_be_use'; did you mean "
+            "must_be_used?",
             "E *ValueError: triocept_model takes replies or a handler, not both",
         ]
     )

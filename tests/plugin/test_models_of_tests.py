@@ -113,7 +113,7 @@ def test_near(triocept_model):
 
 
 @pytest.mark.parametrize(("mark", "words"), [
-    ("enviorn=False", "unexpected keyword argument 'enviorn': environ?"),
+    ("enviorn=False", "unexpected keyword argument 'enviorn'; did you mean environ?"),
     ("'hello'", "the mark takes only keyword arguments, not 'hello'"),
     ("environ='no'", "environ must be a bool, not str: 'no'"),
 ])  # fmt: skip
@@ -132,8 +132,8 @@ def test_beside(triocept_model):
 
 
 @pytest.mark.parametrize(("mark", "words"), [
-    ("casette=True", "unexpected keyword argument 'casette': cassette?"),
-    ("must_be_usd=False", "unexpected keyword argument 'must_be_usd': must_be_used?"),
+    ("casette=True", "unexpected keyword argument 'casette'; did you mean cassette?"),
+    ("must_be_usd=False", "unexpected keyword argument 'must_be_usd'; did you mean must_be_used?"),
 ])  # fmt: skip
 def test_a_mistake_in_the_mark_of_a_test_without_the_fixture_is_told_too(
     run: Run, mark: str, words: str

@@ -341,7 +341,7 @@ async def test_a_model_without_a_price_fails_the_rollout_before_it_is_answered()
         asked.append(exchange)
 
     status = 0
-    with pytest.raises(MissingPrice, match="'m' has no price: there are prices for dear"):
+    with pytest.raises(MissingPrice, match="'m' has no price; models with a price: dear"):
         async with serve_endpoint() as endpoint:
             limits = Limits(cost=1, prices={"dear": PRICES["dear"]})
             async with endpoint.open_rollout(handler, limits=limits) as rollout:
@@ -403,7 +403,7 @@ async def test_a_turn_costs_the_same_before_and_after_it_is_answered(
 
 async def test_a_missing_price_names_the_model_of_the_upstream_and_that_of_the_agent() -> None:
     bounds = Limits(cost=1, prices={"dear": PRICES["dear"]})
-    text = "neither the model 'told', which the upstream requests, nor 'm', which the agent requests, has a price"
+    text = r"neither the model 'told' \(set on the upstream\) nor the model 'm' \(requested by the agent\) has a price"
     async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", model="told") as upstream:
         with pytest.raises(MissingPrice, match=text):
             async with (

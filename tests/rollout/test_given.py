@@ -56,17 +56,17 @@ NO_ANSWERS: dict[str, tuple[Any, str]] = {
     "a dict": ({"content": "x"}, "respond takes a str, a part (Text, Reasoning, ToolCall"),
     "None": (None, "not None"),
     "a number": (5, "not int: 5"),
-    "a list": (["a", "b"], "Response.of(…) makes one of several parts"),
+    "a list": (["a", "b"], "for several parts, use Response.of(…)"),
     "bytes": (b"x", "not bytes"),
     "a message": (Message("assistant", (Text("x"),)), "not Message"),
     "a picture": (Media(kind="image", url="x"), "not Media"),
     "a content that is text": (Response(content="x"), "Response.content must be a tuple of parts, not str: 'x'"),
-    "a text in the content": (Response(("x",)), "Response.of(…) also takes str"),
+    "a text in the content": (Response(("x",)), "use Response.of(…), which accepts str"),
     "a text of a number": (Text(5), "Text.text must be a str, not int: 5"),
     "no reasoning": (Reasoning(None), "Reasoning.text must be a str, not None"),
     "arguments that are a dict": (
         ToolCall("bash", {"command": "ls"}),  # type: ignore[arg-type]
-        "ToolCall.arguments must be a str, not dict: {'command': 'ls'}; the arguments are JSON text: ToolCall.of(",
+        "ToolCall.arguments must be a str, not dict: {'command': 'ls'}; it must be JSON text, which ToolCall.of(",
     ),
     "a call without a name": (ToolCall(None), "ToolCall.name must be a str"),
     "such a call in a response": (Response.of("x", ToolCall("t", {})), "ToolCall.arguments must be a str"),
@@ -80,13 +80,13 @@ NO_ANSWERS: dict[str, tuple[Any, str]] = {
      "Reasoning.blobs must be a tuple of Blobs, not Blob"),
     "usage that is a dict": (Response((), usage={"input_tokens": 1}), "usage must be a Usage, not dict"),
     "a stop reason of the wire": (Response((), stop_reason="stop"),
-     "there is no stop reason 'stop': there are end,"),
+     "unknown stop reason 'stop'; the stop reasons are end,"),
     "tokens that are no number": (_counted(float("nan")), "Usage.input_tokens must be an int, not float: nan"),
     "tokens that are no whole number": (_counted(0.1), "Usage.input_tokens must be an int, not float: 0.1"),
     "tokens that are true": (_counted(True), "Usage.input_tokens must be an int, not bool: True"),
     "more tokens than a file can say": (_counted(2**63),
-     "Usage.input_tokens must be 0 to 9223372036854775807, not"),
-    "less tokens than none": (_counted(-1), "Usage.input_tokens must be 0 to 9223372036854775807, not -1"),
+     "Usage.input_tokens must be from 0 to 9223372036854775807, not"),
+    "less tokens than none": (_counted(-1), "Usage.input_tokens must be from 0 to 9223372036854775807, not -1"),
     "cached tokens that are a text": (
         Response((), usage=Usage(input_tokens=1, output_tokens=1, cached_tokens="1")),  # type: ignore[arg-type]
         "Usage.cached_tokens must be an int, not str: '1'",
@@ -135,9 +135,9 @@ NO_INCREMENTS: dict[str, tuple[Any, str]] = {
     "a list": (["a"], "not list"),
     "a response": (Response.of("x"), "not Response"),
     "a text of a number": (Text(5), "Text.text must be a str"),
-    "a delta of a number": (PartDelta(0, 5), "an event with a field of the wrong type"),
+    "a delta of a number": (PartDelta(0, 5), "a field of this event has the wrong type"),
     "a start of a text": (PartStart(0, "x"), "a part of an answer must be one of"),
-    "an end with a word of the wire": (ResponseEnd("stop"), "there is no stop reason 'stop'"),
+    "an end with a word of the wire": (ResponseEnd("stop"), "unknown stop reason 'stop'"),
     "a call with a dict": (ToolCall("t", {"a": 1}), "ToolCall.arguments must be a str"),
     "an end with tokens that are no number": (
         ResponseEnd(usage=Usage(input_tokens=1, output_tokens=float("nan"))),  # type: ignore[arg-type]
@@ -287,7 +287,7 @@ async def test_a_handler_that_returns_its_answer_is_told_how_to_give_it(returned
 
 @pytest.mark.parametrize("replies", ["hello", b"hello", ToolCall.of("t"), Response.of("x"), 5, {"a": 1}])
 def test_a_script_that_is_no_list_is_refused(replies: Any) -> None:
-    with pytest.raises(TypeError, match=r"a script must be a list of replies: ScriptedModel\(\["):
+    with pytest.raises(TypeError, match=r"a script must be a list of replies: write ScriptedModel\(\["):
         ScriptedModel(replies)
 
 
@@ -505,9 +505,9 @@ def test_seconds_that_nobody_can_wait_are_a_value_error(seconds: float) -> None:
 
 @pytest.mark.parametrize("code", [5, b"x", {}])
 def test_a_code_that_is_no_text_is_a_type_error(code: Any) -> None:
-    with pytest.raises(TypeError, match="a code must be a str"):
+    with pytest.raises(TypeError, match="a refusal's code must be a str"):
         Refusal(429, "no", code=code)
-    with pytest.raises(TypeError, match="a code must be a str"):
+    with pytest.raises(TypeError, match="a refusal's code must be a str"):
         UpstreamError("no", code=code)
 
 

@@ -38,13 +38,13 @@ def with_message(role: Any, content: Any) -> Request:
 
 
 WRONG: dict[str, tuple[Request, str]] = {
-    "a role": (with_message("usr", (Text("x"),)), "messages[0]: there is no role 'usr': there are system, "),
-    "a role None": (with_message(None, ()), "there is no role None"),
+    "a role": (with_message("usr", (Text("x"),)), "messages[0]: unknown role 'usr'; the roles are system, "),
+    "a role None": (with_message(None, ()), "unknown role None"),
     "content None": (with_message("user", None),
-     "messages[0].content must be a tuple of parts, not None; Message("),
+     "messages[0].content must be a tuple of parts, not None; write Message("),
     "content int": (with_message("user", 5), "messages[0].content must be a tuple of parts, not int: 5"),
     "a str in it": (with_message("user", ("hi",)), "content[0] must be one of Text, "),
-    "what to say": (with_message("user", ["hi"]), "not str: 'hi'; Text('hi')"),
+    "what to say": (with_message("user", ["hi"]), "not str: 'hi'; write Text('hi')"),
     "a dict in it": (with_message("user", ({"text": "x"},)), "content[0] must be one of Text, "),
     "a blob in it": (with_message("user", (Blob("a", "b", "c"),)), "content[0] must be one of Text, "),
     "bytes": (with_message("user", (Text(ANY or b"x"),)),
@@ -149,7 +149,7 @@ async def test_an_upstream_tells_it_before_it_asks(endpoint: Endpoint, call: str
             rollout.base_url("openai_chat"), dialect="openai_chat", api_key=rollout.api_key
         ) as upstream,
     ):
-        with pytest.raises(ValueError, match=rf"{call}: Request.messages\[0\]: there is no role 'usr'"):
+        with pytest.raises(ValueError, match=rf"{call}: Request.messages\[0\]: unknown role 'usr'"):
             await ask(getattr(upstream, call), with_message("usr", ()))
         with pytest.raises(TypeError, match=f"{call} takes a Request, not str: 'hi'"):
             await ask(getattr(upstream, call), "hi")
@@ -166,7 +166,7 @@ async def test_what_a_simulated_user_says_is_checked_as_a_request_is(endpoint: E
 
     async with endpoint.open_rollout(last_text, user=user) as rollout:
         assert (await rollout._core.services.ask_user(rollout._core, ()))[0].text == "hello"
-        with pytest.raises(Refusal, match="there is no role 'usr'"):
+        with pytest.raises(Refusal, match="unknown role 'usr'"):
             await rollout._core.services.ask_user(rollout._core, ())
 
 

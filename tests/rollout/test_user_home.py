@@ -84,7 +84,8 @@ async def test_other_agents_are_refused_by_name(name: str, home: Path) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
         launch = agents.agent(name)(rollout, home / "fresh", "a task")
         with pytest.raises(
-            ValueError, match=f"^keep_home: {launch.argv[0]} cannot have your own configuration"
+            ValueError,
+            match=f"^keep_home works only with Claude Code. The configuration of {launch.argv[0]} ",
         ):
             await rollout.run_agent(launch.argv, env=launch.env, keep_home=True)
 
@@ -102,4 +103,4 @@ def test_the_command_line_keeps_the_home_of_claude_code_alone(home: Path) -> Non
     assert "sets ANTHROPIC_BASE_URL" in done.stderr
     done = triocept(*known, "codex", "--", "a task", timeout=60, env=env)
     assert done.returncode == 2
-    assert "--keep-home: codex cannot have your own configuration" in done.stderr
+    assert "--keep-home works only with Claude Code. The configuration of codex" in done.stderr

@@ -117,7 +117,7 @@ recorder="x.jsonl" -> TypeError: recorder .* not str.*JSONLRecorder\('x.jsonl'\)
 recorder=Path("x.jsonl") -> TypeError: recorder .*JSONLRecorder\('x.jsonl'\)
 recorder=JSONLRecorder -> TypeError: recorder .*JSONLRecorder is a class: pass an instance of it
 recorder=Synchronous() -> TypeError: recorder .*`record` of Synchronous is not async
-recorder=Halved() -> TypeError: recorder .*Halved has no `aclose`
+recorder=Halved() -> TypeError: recorder .*Halved has no method `aclose`
 tools=echo -> TypeError: tools must be a list of functions.*tools=\[echo\]
 tools="echo" -> TypeError: tools must be a list of functions, not str: 'echo'
 tools={"echo": echo} -> TypeError: tools must be a list of functions, not dict:
@@ -155,9 +155,9 @@ on_lost_url="wait" -> ValueError: on_lost_url must be 'raise' or 'move', not 'wa
 port=70_000 -> ValueError: a port must be a number from 0 to 65535
 host=5 -> TypeError: host must be a str, not int: 5
 websocket=None -> TypeError: websocket must be a bool, not None
-prot=5 -> TypeError: serve_endpoint\(\) got an unexpected keyword argument 'prot': port\?
-http2=True -> TypeError: serve_endpoint\(\) got .* 'http2': it was removed; .* reverse proxy
-fast=True -> TypeError: serve_endpoint\(\) got an unexpected keyword argument 'fast': it was removed;
+prot=5 -> TypeError: serve_endpoint\(\) got an unexpected keyword argument 'prot'; did you mean port\?
+http2=True -> TypeError: serve_endpoint\(\) got .* 'http2'; it was removed, because .* reverse proxy
+fast=True -> TypeError: serve_endpoint\(\) got an unexpected keyword argument 'fast'; it was removed, because
 host="" -> ValueError: host must not be empty: use '127.0.0.1', or '0.0.0.0' for every interface
 recorder="x.jsonl" -> TypeError: recorder .*JSONLRecorder\('x.jsonl'\)
 tls="a.pem" -> TypeError: tls must be an ssl.SSLContext or \(certificate, key\), not str: 'a.pem'
@@ -188,7 +188,7 @@ shrink_after="5" -> TypeError: shrink_after must be a number, not str: '5'
 per_endpoint=0 -> ValueError: per_endpoint must be 1 or more, not 0
 max_endpoints=0 -> ValueError: max_endpoints must be 1 or more, not 0
 open_endpoint=[] -> ValueError: a pool needs at least one endpoint
-per_endpiont=2 -> TypeError: serve_pool\(\) got an unexpected .*'per_endpiont': per_endpoint\?
+per_endpiont=2 -> TypeError: serve_pool\(\) got an unexpected .*'per_endpiont'; did you mean per_endpoint\?
 open_endpoint=[serve_endpoint], max_endpoints=2 -> ValueError: max_endpoints needs a pool that grows
 """
 
@@ -214,7 +214,7 @@ Limits(cost=1, prices={"*": 1.5}) -> TypeError: Limits.prices\['\*'\] must be a 
 Limits(cost=1, prices=PRICE) -> TypeError: Limits.prices must be a mapping of models to prices
 limits(echo, prices={"*": 1.5}) -> TypeError: Limits.prices\['\*'\]
 limits(5) -> TypeError: a handler must be .*5 cannot be called
-limits(echo, trun=5) -> TypeError: limits\(\) got an unexpected keyword argument 'trun': turns\?
+limits(echo, trun=5) -> TypeError: limits\(\) got an unexpected keyword argument 'trun'; did you mean turns\?
 Price(input="1", output=2) -> TypeError: Price.input must be a number, not str: '1'
 Price(input=-1, output=2) -> ValueError: Price.input must be 0 or more, not -1
 EndpointLimits(connections="9") -> TypeError: EndpointLimits.connections must be a whole number
@@ -231,13 +231,13 @@ Refusal(429, None) -> TypeError: a refusal's message must be a str, not None
 Refusal(429, "no", should_retry="no") -> TypeError: a refusal's should_retry must be a bool, not str: 'no'
 Refusal(200, "no") -> ValueError: the status of a refusal must be 400 to 599, not 200
 fallback(echo) -> TypeError: fallback takes a list of handlers, not function: .*\[echo\]
-route([echo]) -> TypeError: route takes handlers by model, \{\"\*\": handler\}, or a function
+route([echo]) -> TypeError: route takes a mapping of models to handlers, such as \{\"\*\": handler\}, or a function
 route({}) -> ValueError: route needs at least one handler
 FixedURL(3) -> TypeError: FixedURL must be a str, not int: 3
 CommandTunnel(3) -> TypeError: argv must be a list, \["cloudflared", "tunnel", …\], not int: 3
 SSHTunnel(3) -> TypeError: SSHTunnel: a destination must be user@host, a str, not int: 3
 SSHTunnel("host", port="22") -> TypeError: SSHTunnel: a port must be a whole number, not str
-ToolCall.of("bash", {"command": "ls"}) -> TypeError: .*: ToolCall.of\('bash', \*\*\{…\}\)
+ToolCall.of("bash", {"command": "ls"}) -> TypeError: .*: write ToolCall.of\('bash', \*\*\{…\}\)
 ToolCall.of("b", command=object()) -> TypeError: ToolCall.of: `command` .* not JSON: .*object
 ToolCall.of("b", cut="\ud83d", x=object()) -> TypeError: ToolCall.of: `x` is not JSON: .*object
 ToolCall.of("b", inner=_endless()) -> TypeError: ToolCall.of: `inner` is not JSON: list:
@@ -300,7 +300,7 @@ async def test_what_a_user_says_that_is_none_is_named() -> None:
 
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, user=user) as rollout:
         with pytest.raises(
-            Refusal, match="user must return a str, a Message, several of them, or None, not int: 5"
+            Refusal, match="user must return a str, a Message, a list of these, or None, not int: 5"
         ):
             await rollout._core.services.ask_user(rollout._core, ())
 
@@ -354,8 +354,8 @@ extra_headers=["a"] -> TypeError: extra_headers must be a mapping, not list
 extra_headers={"a": 1} -> TypeError: extra_headers\['a'\] must be a str, not int$
 extra_headers={1: "a"} -> TypeError: extra_headers: a name must be a str, not int: 1
 extra_headers={"a b": "c"} -> ValueError: extra_headers: 'a b' is not a header name
-extra_headers={"a": "secret\n"} -> ValueError: extra_headers\['a'\] must be one line of Latin-1$
-extra_headers={"a": "ключ"} -> ValueError: extra_headers\['a'\] must be one line of Latin-1
+extra_headers={"a": "secret\n"} -> ValueError: extra_headers\['a'\] must be a single line of Latin-1 text$
+extra_headers={"a": "ключ"} -> ValueError: extra_headers\['a'\] must be a single line of Latin-1 text
 extra_body={"x": object()} -> TypeError: extra_body: `x` is not JSON: object: <object
 extra_body={1: 2} -> TypeError: extra_body: a name must be a str, not int: 1
 retries=None -> TypeError: retries must be a whole number, not None
@@ -363,9 +363,9 @@ retries=-1 -> ValueError: retries must be 0 or more, not -1
 concurrency=0 -> ValueError: concurrency must be 1 or more, not 0
 max_output_tokens=0 -> ValueError: max_output_tokens must be 1 or more, not 0
 hold_calls="no" -> TypeError: hold_calls must be a bool, not str: 'no'
-modle="m" -> TypeError: open_upstream\(\) got an unexpected keyword argument 'modle': model\?
+modle="m" -> TypeError: open_upstream\(\) got an unexpected keyword argument 'modle'; did you mean model\?
 tls=False -> TypeError: tls must be an ssl.SSLContext, not bool: False; .*create_default_context\(cafile=
-tls=True -> TypeError: tls must be an ssl.SSLContext, not bool: True; None trusts the system's certificates
+tls=True -> TypeError: tls must be an ssl.SSLContext, not bool: True; pass None to trust the system's certificates
 sampling=Sampling(temperature="hot") -> TypeError: Sampling.temperature: expected `float.*`str`
 api_key="" -> ValueError: api_key is empty: pass None for a provider that needs no key
 api_key=" \n" -> ValueError: api_key is empty
@@ -399,9 +399,9 @@ r.run_agent(["/no"], stdout_file=object()) -> TypeError: stdout_file must be a p
 r.run_agent(["/no"], stderr_file=StringIO()) -> TypeError: stderr_file must be a path or a file .*, not StringIO:
 r.base_url(DIALECTS["gemini"]) -> TypeError: a dialect must be given by its name, 'gemini', not Dialect:
 r.config(None) -> TypeError: a dialect must be given by its name, a str, not None
-r.ask(Message("user", (Text("hi"),))) -> TypeError: ask takes .*, not Message: .*; a list of one, ask\(\[message\]\)
+r.ask(Message("user", (Text("hi"),))) -> TypeError: ask takes .*, not Message: .*; .*single message, write ask\(\[
 r.stop(None) -> TypeError: the reason must be a str, not None
-r.service_url("mpc") -> ValueError: there is no service 'mpc': there are mcp, tools, user,
+r.service_url("mpc") -> ValueError: unknown service 'mpc'; the services are mcp, tools, user,
 r.ask([{"role": "user"}]) -> TypeError: ask: messages\[0\] must be a Message, not dict:
 r.ask(5) -> TypeError: ask takes a text, a Request or Messages, not int: 5
 r.serve(echo, concurrency=0) -> ValueError: concurrency must be 1 or more, not 0
@@ -426,7 +426,9 @@ async def test_no_tools_are_none() -> None:
 
 async def test_an_answer_that_is_an_error_is_to_be_raised() -> None:
     async def answer(exchange: Exchange) -> None:
-        with pytest.raises(TypeError, match=r"not Refusal: .*; raise the error to answer with it"):
+        with pytest.raises(
+            TypeError, match=r"not Refusal: .*; to answer the call with this exception, raise it"
+        ):
             await exchange.respond(ANY or Refusal(429, "later"))
         await exchange.refuse(429, "later")
 
@@ -435,10 +437,12 @@ async def test_an_answer_that_is_an_error_is_to_be_raised() -> None:
 
 
 async def test_a_context_that_is_entered_wrongly_says_what_it_is() -> None:
-    text = r"^serve_endpoint\(…\) is an async context manager: `async with serve_endpoint\(…\) as endpoint`; "
+    text = r"^serve_endpoint\(…\) is an async context manager: write `async with serve_endpoint\(…\) as endpoint`; "
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
         child: Any = rollout.open_child()
-        with pytest.raises(TypeError, match=r"open_child\(…\) is .*: `async with open_child\(…\) as child`$"):
+        with pytest.raises(
+            TypeError, match=r"open_child\(…\) is .*: write `async with open_child\(…\) as child`$"
+        ):
             await child
     opened: Any = serve_endpoint()
     with pytest.raises(TypeError, match=text), opened:
@@ -464,7 +468,7 @@ async def test_an_attribute_of_a_context_that_is_not_entered_yet_is_an_error_tha
     async with serve_endpoint() as endpoint:
         opened.append((endpoint.open_rollout(echo), "trace", "open_rollout"))
         for context, attribute, name in opened:
-            text = rf"^cannot read \.{attribute} yet: {name}\(…\) is .*: `async with {name}\(…\) as \w+`"
+            text = rf"^cannot read \.{attribute} yet: {name}\(…\) is .*: write `async with {name}\(…\) as \w+`"
             with pytest.raises(AttributeError, match=text):
                 getattr(context, attribute)
             assert not hasattr(context, "__len__")
@@ -593,7 +597,7 @@ async def test_an_upstream_that_has_ended_says_so() -> None:
 
 async def test_a_loop_over_a_rollout_that_has_a_handler_is_told_that_it_gets_nothing() -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, id="r") as rollout:
-        with pytest.raises(RuntimeError, match=r"^rollout r has a handler, which gets every exchange"):
+        with pytest.raises(RuntimeError, match=r"^rollout r has a handler, which receives every exchange"):
             async for _ in rollout:
                 pytest.fail("it got one")
         async with rollout.open_agent(["true"]) as agent:
@@ -649,9 +653,15 @@ def test_what_is_made_wrongly_is_named(call: str, kind: type[Exception], text: s
 
 
 POOLS: dict[str, tuple[Any, str]] = {
-    "one that was called": (lambda: serve_endpoint(), "this one was called already: serve_pool.partial"),
-    "one in a list": (lambda: [serve_endpoint()], "this one was called already"),
-    "a number": (lambda: 4, "not int: 4: serve_pool.*; per_endpoint=4 is how many rollouts one has"),
+    "one that was called": (
+        lambda: serve_endpoint(),
+        "but this function was already called: write serve_pool.partial",
+    ),
+    "one in a list": (lambda: [serve_endpoint()], "but this function was already called"),
+    "a number": (
+        lambda: 4,
+        "not int: 4: write serve_pool.*; to limit the rollouts of each endpoint, pass per_endpoint=4",
+    ),
     "a text": (lambda: "x", "not str: 'x'"),
 }
 

@@ -305,7 +305,7 @@ async def test_an_answer_that_never_ends_fails_alone() -> None:
         body = json.dumps(ask_body("for ever", stream=True)).encode()
         await stream.send_all(raw_request(rollout, body))
         answer = await read_to_end(stream)
-        assert b"the answer is over 100000 bytes" in answer
+        assert b"the answer is larger than 100000 bytes" in answer
         assert not answer.endswith(b"0\r\n\r\n")
         assert (await ask(rollout)).status_code == 200
     assert [turn.outcome for turn in rollout.trace] == ["refused", "answered"]
@@ -333,4 +333,4 @@ async def test_whatever_an_answer_is_made_of_is_weighed(part: ResponsePart) -> N
     ):
         refused = await ask(rollout)
     assert refused.status_code == 502
-    assert "the answer is over 100000 bytes" in refused.text
+    assert "the answer is larger than 100000 bytes" in refused.text

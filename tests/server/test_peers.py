@@ -185,7 +185,7 @@ async def test_a_format_that_no_server_has_is_refused_with_its_place(
         answer = await post(rollout, PATHS[dialect], document(dialect) | more)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == place
-    assert "there is no format 'sound': there are text, json_object, json_schema" in answer.text
+    assert "unknown format 'sound'; the formats are text, json_object, json_schema" in answer.text
 
 
 async def test_input_tokens_are_counted_and_a_compaction_is_refused_for_good() -> None:

@@ -227,7 +227,7 @@ async def test_a_key_in_raw_bytes_that_are_an_answer_is_not_recorded_either() ->
 
 async def test_more_bytes_than_an_answer_may_have_are_refused() -> None:
     async def handler(exchange: Exchange) -> None:
-        with pytest.raises(ValueError, match="body has 101 bytes, more than the 100"):
+        with pytest.raises(ValueError, match="body has 101 bytes, but an answer may have at most 100"):
             await exchange.respond_raw(200, JSON, [b"x" * 100, b"x"])
         await exchange.respond("ok")
 
@@ -367,7 +367,9 @@ async def test_a_program_of_its_own_that_asks_gets_what_the_bytes_say_or_a_refus
         async with endpoint.open_rollout(raw(200, {}, b"{}", response="hello")) as rollout:
             assert (await rollout.ask("hi")).text == "hello"
         async with endpoint.open_rollout(raw(None, {}, b"", end="reset")) as rollout:
-            with pytest.raises(Refusal, match="bytes, which are not a response: raw bytes without a head"):
+            with pytest.raises(
+                Refusal, match="bytes, which cannot be returned as a Response: raw bytes without a head"
+            ):
                 await rollout.ask("hi")
 
 
@@ -459,7 +461,7 @@ async def test_over_a_websocket_a_stall_ends_with_its_rollout() -> None:
 
 async def test_over_a_websocket_a_status_is_refused_with_a_word() -> None:
     async def handler(exchange: Exchange) -> None:
-        with pytest.raises(ValueError, match="a websocket has no HTTP status: it cannot send 502"):
+        with pytest.raises(ValueError, match="a websocket answer has no HTTP status, so it cannot have 502"):
             await exchange.respond_raw(502, {}, b"<html></html>")
         with pytest.raises(ValueError, match="outside a frame"):
             await exchange.respond_raw(None, {}, b"<html></html>")

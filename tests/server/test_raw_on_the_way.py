@@ -431,7 +431,9 @@ async def test_a_program_of_its_own_that_asks_gets_what_they_say_or_a_refusal() 
         async with endpoint.open_rollout(said) as rollout:
             assert (await rollout.ask("hi")).text == "hello"
         async with endpoint.open_rollout(raw(200, {}, Maker(b"{").asynchronous())) as rollout:
-            with pytest.raises(Refusal, match="bytes, which are not a response: raw bytes: 1 of a body"):
+            with pytest.raises(
+                Refusal, match="bytes, which cannot be returned as a Response: raw bytes: 1 of a body"
+            ):
                 await rollout.ask("hi")
 
 

@@ -390,7 +390,7 @@ async def test_frames_over_those_that_may_wait_on_a_websocket_make_one_line_a_mi
             seen = b""
             while seen.count(b'"status":429') < 20:
                 seen += await stream.receive_some()
-    assert caplog.text.count("64 calls wait on this websocket") == 1
+    assert caplog.text.count("64 calls already wait on this websocket") == 1
 
 
 async def test_what_is_over_a_limit_on_a_websocket_is_one_line_a_minute(

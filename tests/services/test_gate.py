@@ -356,7 +356,7 @@ async def test_a_wrong_question_is_an_error() -> None:
         assert "no question of the hook" in (await agent.ask_gate({"tool": "run"}))["reason"]
         assert "no question of the hook" in (await agent.ask_gate({"tool": 3, "arguments": {}}))["reason"]
         agent._gate = rollout.service_url("gate/other")
-        assert "no form of hooks 'other'" in (await agent.ask_gate({}))["reason"]
+        assert "unknown form of hooks 'other'" in (await agent.ask_gate({}))["reason"]
     async with opened(CALL) as (rollout, agent):
         assert "has no gate" in (await agent.ask_gate({"tool": "run", "arguments": {}}))["reason"]
 

@@ -103,7 +103,7 @@ async def test_the_tools_are_listed_in_the_asking_dialects_form(dialect: str) ->
     if dialect == "openai_completions":
         assert (response.status_code, message_of(response)) == (
             400,
-            "tools: tools cannot be offered in completions",
+            "tools: the completions dialect cannot offer tools",
         )
         return
     listed = response.json()["tools"]
@@ -141,19 +141,20 @@ async def test_a_tool_is_called_and_its_result_is_json() -> None:
 
 @pytest.mark.parametrize(("path", "body", "status", "text"), [
     ("add", b'{"arguments":{"a":"1"}}', 400,
-     "the arguments do not fit add: Expected `int`, got `str` - at `$.a`"),
+     "the arguments do not match the parameters of the tool add: Expected `int`, got `str` - at `$.a`"),
     ("add", b'{"arguments":{"a":1,"c":1}}', 400,
-     "the arguments do not fit add: Object contains unknown field `c`"),
-    ("add", b'{"arguments":[1]}', 400, "the arguments do not fit add: Expected `object`, got `array`"),
-    ("add", b"", 400, "the arguments do not fit add: Object missing required field `a`"),
-    ("add", b'{"a":1}', 400, 'the body is not of the form {"arguments": {…}}'),
-    ("add", b"[]", 400, 'the body is not of the form {"arguments": {…}}'),
+     "the arguments do not match the parameters of the tool add: Object contains unknown field `c`"),
+    ("add", b'{"arguments":[1]}', 400,
+     "the arguments do not match the parameters of the tool add: Expected `object`, got `array`"),
+    ("add", b"", 400, "the arguments do not match the parameters of the tool add: Object missing required field `a`"),
+    ("add", b'{"a":1}', 400, 'the body must have the form {"arguments": {…}}'),
+    ("add", b"[]", 400, 'the body must have the form {"arguments": {…}}'),
     ("add", b"{", 400, "the body is not valid JSON: Input data was truncated"),
-    ("none", b"{}", 404, "there is no tool 'none' here; there are add, hang, fail"),
+    ("none", b"{}", 404, "this rollout has no tool 'none'; tools of the rollout: add, hang, fail"),
     ("fail", b"{}", 500, "ValueError: the disk is full"),
     ("fail_in_a_nursery", b"{}", 500, "ExceptionGroup: Exceptions from Trio nursery (1 sub-exception)"),
     ("refuse", b"{}", 429, "not so fast"),
-    ("give_an_object", b"{}", 500, "what the tool give_an_object returned is not JSON"),
+    ("give_an_object", b"{}", 500, "the result of the tool give_an_object is not JSON"),
     ("hang_a_moment", b"{}", 504, "the tool hang_a_moment took longer than 0.05 s"),
 ])  # fmt: skip
 async def test_a_bad_call_is_answered_and_disturbs_nothing_else(

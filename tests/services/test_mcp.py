@@ -124,14 +124,17 @@ async def test_the_official_client_lists_and_calls_every_tool(mode: str) -> None
             assert await said(client, "name_a_file") == (False, "a\ufffd")
             is_error, text = await said(client, "return_what_is_not_json")
             assert is_error
-            assert text.startswith("what the tool return_what_is_not_json returned is not JSON")
+            assert text.startswith("the result of the tool return_what_is_not_json is not JSON")
             assert await said(client, "hang_a_moment") == (
                 True,
                 "the tool hang_a_moment took longer than 0.05 s",
             )
             is_error, text = await said(client, "add", a="1")
             assert is_error
-            assert text == "the arguments do not fit add: Expected `int`, got `str` - at `$.a`"
+            assert (
+                text
+                == "the arguments do not match the parameters of the tool add: Expected `int`, got `str` - at `$.a`"
+            )
             with pytest.raises(mcp.MCPError, match="no tool 'other'"):
                 await client.call_tool("other", {})
     calls = rollout.trace.services

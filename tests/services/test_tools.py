@@ -88,7 +88,7 @@ async def test_what_is_left_out_is_the_functions_own_default() -> None:
     ("text", "Expected `object`"),
 ])  # fmt: skip
 def test_arguments_that_do_not_fit_are_refused_with_their_place(arguments: Any, where: str) -> None:
-    with pytest.raises(Refusal, match=f"do not fit everything.*{where}") as caught:
+    with pytest.raises(Refusal, match=f"do not match .* everything.*{where}") as caught:
         HostTool.of(everything).bind(arguments)
     assert caught.value.status == 400
 
@@ -110,9 +110,9 @@ def of_nowhere(x: Nowhere) -> None: ...  # type: ignore[name-defined] # noqa: F8
     (untyped, "parameter 'x' has no type"),
     (of_no_schema, "no JSON Schema"),
     (of_no_schema_in_a_union, "no JSON Schema"),
-    (with_many, "cannot be given by name"),
-    (with_any_name, "cannot be given by name"),
-    (by_position, "cannot be given by name"),
+    (with_many, "cannot be passed by name"),
+    (with_any_name, "cannot be passed by name"),
+    (by_position, "cannot be passed by name"),
     (of_nowhere, "cannot be found"),
     (partial(of_no_schema, x=Unknown()), "parameter 'x' has no type"),
     (3, "a tool must be a function, not int: 3"),

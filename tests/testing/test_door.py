@@ -379,7 +379,7 @@ def test_an_agent_runs_while_its_caller_waits() -> None:
 
 def test_in_sync_code_and_under_asyncio_an_endpoint_says_where_the_door_is() -> None:
     opened: Any = serve_endpoint()
-    with pytest.raises(TypeError, match=r"for code that is not async there is `triocept.testing`"), opened:
+    with pytest.raises(TypeError, match=r"for code that is not async, use `triocept.testing`"), opened:
         pytest.fail("it opened")
 
     async def main() -> None:

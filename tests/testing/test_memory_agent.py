@@ -310,7 +310,7 @@ async def test_what_cannot_be_asked_is_an_error_of_the_call(asked: Any, autojump
 
 
 async def test_arguments_are_looked_at(autojump_clock: MockClock) -> None:
-    with pytest.raises(ValueError, match=r"no dialect str: 'openai': there are openai_chat, "):
+    with pytest.raises(ValueError, match=r"unknown dialect str: 'openai'; the dialects are openai_chat, "):
         async with open_memory_agent(echo, dialect="openai"):
             pass
     with pytest.raises(TypeError, match="a handler must be"):

@@ -346,12 +346,15 @@ def test_one_without_the_environment_is_told_that() -> None:
 
 def test_a_keyword_that_nobody_has_is_told_by_the_function_that_was_called() -> None:
     with pytest.raises(
-        TypeError, match=r"^fake_model\(\) got an unexpected keyword argument 'environs': environ\?"
+        TypeError,
+        match=r"^fake_model\(\) got an unexpected keyword argument 'environs'; did you mean environ\?",
     ):
         with fake_model("a", environs=True):  # type: ignore[call-arg]
             pass
     with serve() as endpoint:
-        with pytest.raises(TypeError, match=r"^open_rollout\(\) got .* 'must_be_use': must_be_used\?"):
+        with pytest.raises(
+            TypeError, match=r"^open_rollout\(\) got .* 'must_be_use'; did you mean must_be_used\?"
+        ):
             with endpoint.open_rollout(must_be_use=True):  # type: ignore[call-arg]
                 pass
     with pytest.raises(TypeError, match=r"^must_be_used must be a bool, not str"):

@@ -578,7 +578,7 @@ async def test_a_report_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch,
     async with staged(answer, CHAT, finish_session="/finish/{id}") as stage:
         await stage.ask(CHAT)
         name = stage.rollout.id
-    assert f"the end of rollout {name} was not reported" in caplog.text
+    assert f"the end of rollout {name} could not be reported" in caplog.text
 
 
 @pytest.mark.parametrize("options", [{"session_header": "a b"}, {"finish_session": "finish"}])

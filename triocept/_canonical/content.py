@@ -93,7 +93,9 @@ class ToolCall(_Part, frozen=True, gc=False):
         """
         check_type("ToolCall.of: the name", name, str, "a str")
         if positional:
-            raise TypeError(f"ToolCall.of takes arguments by name: ToolCall.of({name!r}, **{{…}})")
+            raise TypeError(
+                f"ToolCall.of takes the tool's arguments by name: write ToolCall.of({name!r}, **{{…}})"
+            )
         try:
             try:
                 return cls(name, _encode(arguments).decode())

@@ -134,7 +134,7 @@ class Fold(msgspec.Struct):
             DialectError: the event breaks the grammar.
         """
         if self._end is not None:
-            raise DialectError(f"{type(event).__name__} came after the terminal event")
+            raise DialectError(f"{type(event).__name__} came after ResponseEnd, which must be the last event")
         try:
             match event:
                 case PartDelta(index=index, text=text):
@@ -145,14 +145,14 @@ class Fold(msgspec.Struct):
                     self._parts[index]
                 case PartStart(index=index, part=part):
                     if index in self._parts:
-                        raise DialectError(f"part {index} starts twice")
+                        raise DialectError(f"part {index} was started twice")
                     self._parts[index] = _OpenPart(part)
                 case ResponseStart():
                     self._start = event
                 case ResponseEnd():
                     self._end = event
         except KeyError as exc:
-            raise DialectError(f"part {exc.args[0]} has an increment, but it was never started") from None
+            raise DialectError(f"an event belongs to part {exc.args[0]}, which was never started") from None
 
     def response(self) -> Response:
         """Return the response so far. It has no stop reason before the terminal event."""
@@ -180,7 +180,7 @@ def assemble(events: Iterable[Event]) -> Response:
     for event in events:
         fold.add(event)
     if not fold.ended:
-        raise DialectError("the stream ended before its terminal event")
+        raise DialectError("the stream ended without a ResponseEnd event")
     return fold.response()
 
 

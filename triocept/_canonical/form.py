@@ -219,7 +219,9 @@ def _hash(data: bytes) -> str:
 def _number(text: str) -> float:
     number = float(text)
     if not isfinite(number):
-        raise ValueError("no file can hold it")  # then the arguments count as a text
+        raise ValueError(
+            "the number is not finite, so JSON cannot represent it"
+        )  # then the arguments count as a text
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 

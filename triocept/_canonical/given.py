@@ -58,15 +58,15 @@ def given_response(answer: object) -> Response:
     if type(answer) in _TEXTS:
         return Response((given_part(answer),))
     if not isinstance(answer, Response):
-        hint = "; raise the error to answer with it" if isinstance(answer, Exception) else ""
+        hint = "; to answer the call with this exception, raise it" if isinstance(answer, Exception) else ""
         if isinstance(answer, list | tuple):
-            hint = "; Response.of(…) makes one of several parts"
+            hint = "; for several parts, use Response.of(…)"
         raise TypeError(
             f"respond takes a str, a part ({_PARTS}) or a Response, not {_described(answer)}{hint}"
         )
     if not isinstance(answer.content, tuple | list):
         raise TypeError(
-            f"Response.content must be a tuple of parts, not {_described(answer.content)}; Response.of(…) makes one"
+            f"Response.content must be a tuple of parts, not {_described(answer.content)}; use Response.of(…)"
         )
     parts = tuple([given_part(part) for part in answer.content])
     _check_end(answer)
@@ -89,7 +89,11 @@ def given_part(part: object) -> ResponsePart:
     """Return a checked part of an answer; raise as `given_response` does."""
     texts = _TEXTS.get(type(part))
     if texts is None:
-        hint = "; Response.of(…) also takes str" if isinstance(part, str) else ""
+        hint = (
+            "; for a text, write Text(…), or use Response.of(…), which accepts str"
+            if isinstance(part, str)
+            else ""
+        )
         raise TypeError(f"a part of an answer must be one of {_PARTS}, not {_described(part)}{hint}")
     plain = True
     for name in texts:
@@ -127,11 +131,11 @@ def given_event(event: object) -> Event:
             _check_end(event)
             return fit(event)
         case PartDelta() | PartEnd() | PartStart() | PartBlob():
-            raise TypeError(f"an event with a field of the wrong type: {short(event)}")
+            raise TypeError(f"a field of this event has the wrong type: {short(event)}")
         case _:
             raise TypeError(
                 f"send takes a str, a part ({_PARTS}) or an event, not {_described(event)}; "
-                "send the parts one at a time, in the order of the answer"
+                "to send several parts, call send once for each part"
             )
 
 
@@ -229,7 +233,9 @@ def read_back(value: Json) -> Json:
 def _check_end(end: Response | ResponseEnd) -> None:
     reason = end.stop_reason
     if reason is not None and reason not in _STOP_REASONS:
-        raise ValueError(f"there is no stop reason {reason!r}: there are {', '.join(get_args(StopReason))}")
+        raise ValueError(
+            f"unknown stop reason {reason!r}; the stop reasons are {', '.join(get_args(StopReason))}"
+        )
     if end.stop_sequence is not None:
         _check_text(end, "stop_sequence")
     _check_usage(end.usage)
@@ -248,7 +254,7 @@ def _check_usage(usage: object) -> None:
             if count is not None or name in ("input_tokens", "output_tokens"):
                 raise TypeError(f"Usage.{name} must be an int, not {_described(count)}")
         elif not 0 <= count <= _MOST_TOKENS:
-            raise ValueError(f"Usage.{name} must be 0 to {_MOST_TOKENS}, not {short(count)}")
+            raise ValueError(f"Usage.{name} must be from 0 to {_MOST_TOKENS}, not {short(count)}")
     if not isinstance(usage.estimated, bool):
         raise TypeError(f"Usage.estimated must be a bool, not {_described(usage.estimated)}")
     _check_extra(usage)
@@ -273,5 +279,5 @@ def _blobs(part: object) -> tuple[Blob, ...]:
 def _not_text(part: object, name: str, value: object) -> str:
     what = f"{type(part).__name__}.{name} must be a str, not {_described(value)}"
     if isinstance(part, ToolCall) and name == "arguments":
-        what += "; the arguments are JSON text: ToolCall.of(name, …) makes the text from keywords"
+        what += "; it must be JSON text, which ToolCall.of(name, …) makes from keyword arguments"
     return what

@@ -43,7 +43,9 @@ def given_request(who: str, request: object) -> Request:
         ValueError: a role is unknown, or a number is not valid JSON.
     """
     if not isinstance(request, Request):
-        hint = "; the request of an exchange is exchange.request" if hasattr(request, "request") else ""
+        hint = (
+            "; for the request of an exchange, pass exchange.request" if hasattr(request, "request") else ""
+        )
         raise TypeError(f"{who} takes a Request, not {described(request)}{hint}")
     messages = _tidy_all(f"{who}: Request.messages", request.messages)
     tools: Sequence[Tool] = request.tools
@@ -72,7 +74,7 @@ def check_sampling(name: str, sampling: Sampling) -> None:
 
 def _tidy_all(what: str, given: object) -> tuple[Message, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"{what} must be a tuple of Messages, not {described(given)}; ({_ONE},)")
+        raise TypeError(f"{what} must be a tuple of Messages, not {described(given)}; write ({_ONE},)")
     messages = given if isinstance(given, tuple) else tuple(given)
     tidy = [_tidy(f"{what}[{number}]", message) for number, message in enumerate(messages)]
     changed = any(new is not old for new, old in zip(tidy, messages, strict=True))
@@ -82,9 +84,9 @@ def _tidy_all(what: str, given: object) -> tuple[Message, ...]:
 def _tidy(place: str, message: object) -> Message:
     """Return the message with a tuple of parts as its content; a str becomes one `Text` part."""
     if not isinstance(message, Message):
-        raise TypeError(f"{place} must be a Message, not {described(message)}; {_ONE}")
+        raise TypeError(f"{place} must be a Message, not {described(message)}; write {_ONE}")
     if message.role not in _ROLES:
-        raise ValueError(f"{place}: there is no role {message.role!r}: there are {', '.join(get_args(Role))}")
+        raise ValueError(f"{place}: unknown role {message.role!r}; the roles are {', '.join(get_args(Role))}")
     content = _parts(f"{place}.content", message.content)
     tidy = [_tidy_part(f"{place}.content[{number}]", part) for number, part in enumerate(content)]
     if any(new is not old for new, old in zip(tidy, content, strict=True)):
@@ -94,7 +96,7 @@ def _tidy(place: str, message: object) -> Message:
 
 def _tidy_part(place: str, part: object) -> Part:
     if not isinstance(part, _PARTS):
-        hint = f"; Text({short(part)})" if isinstance(part, str) else ""
+        hint = f"; write Text({short(part)})" if isinstance(part, str) else ""
         names = ", ".join(kind.__name__ for kind in _PARTS)
         raise TypeError(f"{place} must be one of {names}, not {described(part)}{hint}")
     if not isinstance(part, ToolResult):
@@ -110,7 +112,7 @@ def _parts(place: str, content: object) -> tuple[Any, ...]:
         return (Text(content),) if content else ()
     if isinstance(content, list):
         return tuple(content)
-    raise TypeError(f"{place} must be a tuple of parts, not {described(content)}; {_ONE}")
+    raise TypeError(f"{place} must be a tuple of parts, not {described(content)}; write {_ONE}")
 
 
 def _check_types(place: str, noun: T) -> None:

@@ -58,7 +58,7 @@ class Sampling(
         def __getattr__(self, name: str) -> NoReturn:
             """Raise an AttributeError that suggests the intended field: providers have other names for some fields."""
             near = get_close_matches(name, self.__struct_fields__, 1)
-            hint = f": {near[0]}?" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else ""
             raise AttributeError(f"Sampling has no {name!r}{hint}", name=name, obj=self)
 
 

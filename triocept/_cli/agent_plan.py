@@ -84,7 +84,7 @@ class AgentPlan:
         if not Path(name).is_file():
             what = "is a directory" if Path(name).is_dir() else "does not exist"
             raise click.UsageError(f"the program {name!r} {what}: correct the path")
-        raise click.UsageError(f"the file {name!r} is not executable: chmod +x {shlex.quote(name)}")
+        raise click.UsageError(f"the file {name!r} is not executable: run chmod +x {shlex.quote(name)}")
 
     def check_home(self, cwd: Path | None) -> None:
         """Raise click.UsageError if the agent cannot have the user's own configuration."""
@@ -170,15 +170,15 @@ def plan_run(
     """
     if interactive and agent is not None:
         raise click.UsageError(
-            f"--interactive and --agent exclude each other: --agent {agent} starts the agent for one task; name its "
-            "command, as in: triocept run --interactive -- claude"
+            f"--interactive and --agent exclude each other: --agent {agent} starts the agent for a single task. Name "
+            "the agent's command instead, as in: triocept run --interactive -- claude"
         )
     if interactive and (problem := terminal_problem()) is not None:
-        raise click.UsageError(f"--interactive gives the agent the terminal, but {problem}")
+        raise click.UsageError(f"--interactive cannot give the agent the terminal: {problem}")
     if cwd is not None and command and os.sep in command[0]:  # a path from here, not from there
         command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:
-        raise click.UsageError("--executable names the program of a known agent, and needs --agent NAME")
+        raise click.UsageError("--executable needs --agent NAME, because it names the program of that agent")
     plan = AgentPlan(command, env=env, keep_home=keep_home)
     if agent is not None:
         end = command.index("--") if "--" in command else len(command)
@@ -199,19 +199,19 @@ def _check_task(plan: AgentPlan, agent: str) -> None:
     task = plan.command
     usage = f'triocept run --agent {agent} -- "fix the bug"'
     if not any(word.strip() for word in task):
-        raise click.UsageError(f"COMMAND is empty: with --agent it is the agent's task, as in: {usage}")
+        raise click.UsageError(f"COMMAND is empty: with --agent, COMMAND is the agent's task, as in: {usage}")
     own = {plan.executable, plan.usual, Path(plan.usual).name}
     if task[0] in own and any(word.startswith("-") for word in task[1:]):
         raise click.UsageError(
-            f"with --agent, COMMAND is the agent's task alone: --agent {agent} adds the command {task[0]!r}, as in: "
-            f"{usage}"
+            f"with --agent, COMMAND is only the agent's task, because --agent {agent} adds the command {task[0]!r}; "
+            f"write: {usage}"
         )
     if (option := next((word for word in task if re.match(r"-[^\s\d]", word)), None)) is not None:
         words = " ".join(task[: task.index(option)]) or "fix the bug"
         raise click.UsageError(
-            f"{option} begins like an option of {agent}, and COMMAND is the agent's task. Options of the agent follow "
-            f"a second --, as in: triocept run --agent {agent} -- {shlex.quote(words)} -- {option}. A word of the task "
-            "goes into its quotes"
+            f"{option} looks like an option of {agent}, but COMMAND is the agent's task. Write options of the agent "
+            f"after a second --, as in: triocept run --agent {agent} -- {shlex.quote(words)} -- {option}. If {option} "
+            "belongs to the task, put the whole task in quotes"
         )
 
 
@@ -238,7 +238,7 @@ def plan_fleet(
             f"in: --agent {agent} -- --max-turns 5"
         )
     if executable is not None and agent is None:
-        raise click.UsageError("--executable names the program of a known agent, and needs --agent NAME")
+        raise click.UsageError("--executable needs --agent NAME, because it names the program of that agent")
     if agent is None and not command:
         raise click.UsageError(
             f"there is no agent to run: give --agent NAME, or -- COMMAND with {PROMPT} in it"

@@ -34,7 +34,9 @@ from .options import F, Option, did_you_mean, existing_file
 def _patterns(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str]:
     patterns = [pattern.strip() for each in given for pattern in each.split(",")]
     if "" in patterns:
-        raise click.BadParameter("a name of a tool is empty: write Bash, or Bash,Write; '*' means every tool")
+        raise click.BadParameter(
+            "the name of a tool is empty: write Bash, or Bash,Write, or '*' for every tool"
+        )
     return patterns
 
 
@@ -79,7 +81,9 @@ def policy_of(file: Path | None, approve: Sequence[str] = (), *, no_terminal: st
     if not no_terminal and not all(map(_is_terminal, (0, 2))):
         no_terminal = "standard input and standard error are not both a terminal"
     if asks and no_terminal:
-        raise click.UsageError(f"{asks[0]} asks a person in the terminal, but {no_terminal}")
+        raise click.UsageError(
+            f"{asks[0]} asks a person in the terminal, but this is not possible: {no_terminal}"
+        )
     if file is None:
         return [asked, Others(approve)] if asked else None
     return [read, asked] if asked else read

@@ -96,7 +96,9 @@ def run(
     cwd, interactive, keep_home = options["cwd"], options["interactive"], options.pop("keep_home")
     plan = plan_run(command, agent, executable, env, cwd=cwd, interactive=interactive, keep_home=keep_home)
     if interactive and options["as_json"]:
-        raise click.UsageError("--json and --interactive exclude each other: the terminal is the agent's")
+        raise click.UsageError(
+            "--json and --interactive exclude each other: with --interactive, the agent uses the terminal"
+        )
     forward = forward_of(options)
     limits = limits_of(options, forward)
     busy = "with --interactive the agent has the terminal" if interactive else ""
@@ -109,7 +111,8 @@ def run(
     elif replay is not None:
         if replay.until is not None and model is None:
             raise click.UsageError(
-                "--until needs a model for the turns that follow: --script FILE, --handler FILE:NAME, --upstream URL"
+                "--until needs a model that answers from that turn on: --script FILE, --handler FILE:NAME or "
+                "--upstream URL"
             )
         chosen = replace(replay, then=model)
     what = Run(plan, handler=chosen, limits=limits, policy=policy, **options)
@@ -211,7 +214,7 @@ def export(
     triocept export --to jsonl runs/*.jsonl -o - | jq .outcome
     """
     if reward is not None and to != "verifiers":
-        raise click.UsageError("--reward needs --to verifiers: other formats have no reward")
+        raise click.UsageError("--reward needs --to verifiers, because the other formats have no reward")
     try:
         status = Export(files, to, out, rollouts=rollouts, replace=force, reward=reward).run()
     except (TrioceptError, OSError) as exc:

@@ -87,7 +87,7 @@ class File:
         if self.attempts and not found:
             attempts = counted(self.attempts, "rollout", "rollouts")
             raise NotThere(
-                f"{self._path} contains no result yet, only {attempts} of attempts without a result"
+                f"{self._path} contains no result yet, only {attempts} of attempts that have produced no result"
             )
         if not found:
             why = "no line of it can be read" if self.damages else "it is empty"
@@ -127,7 +127,9 @@ class File:
                 else:
                     runs.append([number])
             numbers = ", ".join(f"{r[0]}" if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs) or "none"
-            raise NotThere(f"rollout {trace.rollout} in {self._path} has no turn {which}; it has {numbers}")
+            raise NotThere(
+                f"rollout {trace.rollout} in {self._path} has no turn {which}; turns in this rollout: {numbers}"
+            )
         return found
 
     def _name(self, trace: Trace) -> str:

@@ -187,5 +187,6 @@ async def check_reachable(url: str) -> None:
     except httpx2.TransportError as exc:
         where = urlsplit(address.base).netloc.rpartition("@")[2]
         raise click.UsageError(
-            f"--upstream: no server answers at {where}: {str(exc) or type(exc).__name__}; start it, or correct the URL"
+            f"--upstream: no server answers at {where}: {str(exc) or type(exc).__name__}; start the server, or "
+            "correct the URL"
         ) from exc

@@ -178,10 +178,12 @@ def fleet(
             f"--resume: there is no run in {store} to continue; omit --resume to start one"
         )
     if options["retry_errors"] and not resume:
-        raise click.UsageError("--retry-errors needs --resume: it repeats failed tasks of an earlier run")
+        raise click.UsageError(
+            "--retry-errors needs --resume, because it repeats the failed tasks of an earlier run"
+        )
     if not resume and is_store(store) and done.exists() and done.stat().st_size:
         raise click.UsageError(
-            f"{store} holds the results of a run: continue it with --resume, or name another directory"
+            f"{store} holds the results of a run: continue that run with --resume, or name another directory"
         )
     what = FleetRun(
         tasks=dict(list(found.items())[:limit]),

@@ -60,7 +60,7 @@ def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
         raise click.UsageError("\n".join(errors[:MOST_ERRORS]) + more)
     if not tasks:
         raise click.UsageError(
-            f'{path}: it contains no task; write one per line, as {{"prompt": "fix the bug"}}'
+            f'{path} contains no task: write one task per line, as in {{"prompt": "fix the bug"}}'
         )
     return tasks
 
@@ -70,17 +70,18 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
         line = msgspec.json.decode(text, type=TaskLine)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ValueError(
-            f'{_in_words(str(exc), text)}; a line has the form {{"prompt": …, "id": …, "metadata": {{…}}}}'
+            f'{_in_words(str(exc), text)}; a line must have the form {{"prompt": …, "id": …, "metadata": {{…}}}}'
         ) from None
     if not line.prompt.strip():
         raise ValueError("the prompt is empty")
     task: dict[str, Any] = msgspec.to_builtins(line)
     first = lines.setdefault(key_of(task, "it").key, number)
     if first != number and line.id is not None:
-        raise ValueError(f"line {first} has the same id, {line.id!r}: ids must differ")
+        raise ValueError(f"line {first} has the same id, {line.id!r}: give each task its own id")
     if first != number:
         raise ValueError(
-            f"line {first} is the same: give them different ids, or run each task several times with --group-size"
+            f"line {first} is the same task: give the two lines different ids, or use --group-size to run each task "
+            "several times"
         )
     return task
 
@@ -131,13 +132,13 @@ def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
                 raise click.UsageError(f"--engine {text}: {exc}") from exc
         case _:
             raise click.UsageError(
-                f"--engine {text}: there is no such engine{did_you_mean(kind, _KINDS)}; there are {ENGINES}"
+                f"--engine {text}: unknown engine{did_you_mean(kind, _KINDS)}; the engines are {ENGINES}"
             )
 
 
 def _one_of(here: int | None, there: int | None, option: str, text: str) -> int | None:
     if None not in (here, there) and here != there:
         raise click.UsageError(
-            f"--engine {text} and {option} {there} contradict each other: give one of them"
+            f"--engine {text} and {option} {there} give different numbers: omit one of them"
         )
     return here or there

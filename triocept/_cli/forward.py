@@ -56,11 +56,12 @@ class Forward:
         name = dialect.replace("-", "_") if dialect else by_host
         if api_key_env is not None and not os.environ.get(api_key_env):
             raise click.UsageError(
-                f"--api-key-env: the variable {api_key_env} is not set, or is empty: export {api_key_env}=..."
+                f"--api-key-env: the variable {api_key_env} is not set, or is empty: set it with export "
+                f"{api_key_env}=..."
             )
         if options.get("tokens") and model is None:
             raise click.UsageError(
-                "--tokens needs --model NAME, because one call to that model is tried at the start"
+                "--tokens needs --model NAME, because triocept tries one call to that model at the start"
             )
         variable = api_key_env or _DIALECTS[name].key_variable
         return cls(url, name, model, os.environ.get(variable) or None, (variable,), options)
@@ -104,7 +105,7 @@ def _parse_sampling(
         name, _, value = text.partition("=")
         if name not in _FIELDS:
             raise click.BadParameter(
-                f"there is no setting {name!r}{did_you_mean(name, _FIELDS)}; there are {', '.join(_FIELDS)}"
+                f"unknown setting {name!r}{did_you_mean(name, _FIELDS)}; the settings are {', '.join(_FIELDS)}"
             )
         if name == "stop":
             values[name] = (*values.get(name, ()), value)
@@ -187,7 +188,7 @@ def forward_of(options: dict[str, Any]) -> Forward | None:
     url = given.pop("upstream", None)
     if url is None and given:
         names = ["--upstream-dialect" if n == "dialect" else f"--{n.replace('_', '-')}" for n in given]
-        raise click.UsageError(f"{', '.join(names)}: no effect without --upstream URL")
+        raise click.UsageError(f"{', '.join(names)}: such an option has an effect only with --upstream URL")
     if "tokens" in given:
         given["tokens"] = given["tokens"].replace("-", "_")
     return None if url is None else Forward.of(url, **given)

@@ -93,7 +93,7 @@ def _parse(context: click.Context, option: click.Parameter, text: str | None) ->
         raise click.BadParameter(f"{text!r} names no handler: write {text}:NAME")
     click.Path(exists=True, dir_okay=False).convert(file, option, context)
     if not file.endswith(".py"):
-        raise click.BadParameter(f"{file!r} is not a Python file (*.py); a script is given with --script")
+        raise click.BadParameter(f"{file!r} is not a Python file (*.py); for a script, use --script")
     if not name.isidentifier():
         raise click.BadParameter(f"{name!r} is not a Python name: write {file}:NAME")
     return HandlerFile(Path(file), name)

@@ -98,11 +98,11 @@ def _parse_price(option: str) -> tuple[str, Price]:
     try:
         amounts = [_amount(number) for number in numbers.split(",")]
         if not model or not 2 <= len(amounts) <= 3:
-            raise click.BadParameter("a model and two or three prices are needed.")
+            raise click.BadParameter("an option needs a model and two or three prices.")
     except click.BadParameter as exc:
         raise click.UsageError(
-            f"--price {option}: {exc.message} Write MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED: the price of a "
-            "million tokens, as in m=1.25,10"
+            f"--price {option}: {exc.message} Write MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED, each the price "
+            "of a million tokens, as in m=1.25,10"
         ) from exc
     return model, Price(input=amounts[0], output=amounts[1], cached_input=amounts[2] if amounts[2:] else None)
 
@@ -112,7 +112,9 @@ def _read_prices(file: Path) -> dict[str, Price]:
     try:
         document = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise click.UsageError(f"--prices {file}: {exc}; it is a JSON object: {form}") from exc
+        raise click.UsageError(
+            f"--prices {file}: {exc}; the file must hold a JSON object of the form {form}"
+        ) from exc
     prices: dict[str, Price] = {}
     for model, price in document.items():
         try:

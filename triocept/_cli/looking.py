@@ -63,7 +63,9 @@ def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: b
     if which is None and (new or as_json):
         raise click.UsageError("--new and --json need --turn N, which chooses the turn")
     if which is not None and len(files) > 1:
-        raise click.UsageError(f"--turn needs one file, not {len(files)}: name the file of the turn")
+        raise click.UsageError(
+            f"--turn needs one file, not {len(files)}: name only the file that holds the turn"
+        )
 
     def look_at_all(page: Page) -> int:
         numbers = count()

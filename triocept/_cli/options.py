@@ -122,7 +122,7 @@ def base_url(text: str) -> str:
     for path in ("/chat/completions", "/completions", "/responses", "/messages"):
         if base.endswith(path):
             raise click.BadParameter(
-                f"{base} is the URL of a single call; give the base URL, {base.removesuffix(path)}"
+                f"{base} is the URL of one API method; give the base URL, {base.removesuffix(path)}"
             )
     return text
 
@@ -143,7 +143,9 @@ def variables_of(context: click.Context, option: click.Parameter, given: tuple[s
         if not name:
             raise click.BadParameter(f"{each!r} has no name: write NAME=VALUE")
         if not is_given and name not in os.environ:
-            raise click.BadParameter(f"{name!r} is not set here: set it, or write {name}=VALUE")
+            raise click.BadParameter(
+                f"{name!r} is not set in this environment: set it, or write {name}=VALUE"
+            )
         variables[name] = value if is_given else os.environ[name]
     return variables
 
@@ -155,7 +157,7 @@ def _record(context: click.Context, option: click.Parameter, path: Path | None) 
         with path.open("rb") as file:
             if (head := file.read(len(start))) and head != start:
                 raise click.BadParameter(
-                    f"{path} is not a trace file, so nothing is appended to it; name another file"
+                    f"{path} is not a trace file, and triocept does not append to other files; name another file"
                 )
     return path
 

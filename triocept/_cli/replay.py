@@ -78,7 +78,7 @@ class ReplayFile:
             )
         if not traces:
             raise click.ClickException(
-                f"{self.path} contains no rollout {self.rollout!r}: triocept show {self.path} lists its rollouts"
+                f"{self.path} contains no rollout {self.rollout!r}; to list its rollouts, run triocept show {self.path}"
             )
         if len(traces) > 1:
             names = ", ".join(trace.rollout if self.rollout is None else trace.run for trace in traces)
@@ -135,12 +135,12 @@ def replay_of(options: dict[str, Any]) -> ReplayFile | None:
     )
     record: Path | None = options["record"]
     if once is not None and (replay, record, until) != (None, None, None):
-        raise click.UsageError("--record-once excludes --replay, --until and --record: leave them out")
+        raise click.UsageError("--record-once excludes --replay, --until and --record: omit these options")
     path = once if once is not None and once.exists() else replay
     if path is None and (until, rollout) != (None, None):
         raise click.UsageError("--rollout and --until need --replay FILE")
     if match is not None and (replay, once) == (None, None):
-        raise click.UsageError("--match needs --replay FILE")
+        raise click.UsageError("--match needs --replay FILE or --record-once FILE")
     if replay is not None and record is not None and record.exists() and record.samefile(replay):
         raise click.UsageError("--record and --replay name the same file: name another file with --record")
     if path is not None:

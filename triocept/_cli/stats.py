@@ -52,7 +52,7 @@ class Quantiles:
     def percentile(self, percent: float) -> float:
         """Return the smallest time that at least `percent` percent of all times do not exceed."""
         if not self.count:
-            raise ValueError("no times")
+            raise ValueError("a percentile needs at least one time")
         wanted, seen = percent / 100 * self.count, 0
         for number, count in sorted(self._classes.items()):
             seen += count

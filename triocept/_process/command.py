@@ -49,7 +49,9 @@ def check_argv(
         if not isinstance(text, str):
             raise TypeError(f"argv[{place}] must be a str, not {type(text).__name__}")
         if not _can_be_passed(text):
-            raise ValueError(f"argv[{place}] cannot be passed to a process: it contains a NUL or a surrogate")
+            raise ValueError(
+                f"argv[{place}] cannot be passed to a process: it contains a NUL character or a lone surrogate"
+            )
         command.append(text)
     if not command or not command[0]:
         raise ValueError("argv is empty: its first entry names the program to run")
@@ -69,7 +71,10 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
         if not isinstance(value, str):
             raise TypeError(f"env must hold only str, but the value of {name!r} is {type(value).__name__}")
         if not name or "=" in name or not _can_be_passed(name) or not _can_be_passed(value):
-            text = f"env: {name!r} cannot be passed to a process: it is empty, or contains a NUL, `=` or a surrogate"
+            text = (
+                f"env: {name!r} cannot be passed to a process: the name is empty or contains `=`, or the name or its "
+                "value contains a NUL character or a lone surrogate"
+            )
             raise ValueError(text)
         environment[name] = value
     return environment
@@ -99,7 +104,7 @@ def check_input(data: object) -> bytes | None:
     try:
         return data.encode()
     except UnicodeEncodeError as exc:
-        raise ValueError("input contains a surrogate, which UTF-8 cannot encode") from exc
+        raise ValueError("input contains a lone surrogate, which UTF-8 cannot encode") from exc
 
 
 async def start_process(
@@ -130,7 +135,9 @@ async def start_process(
         NotImplementedError: on Windows.
     """
     if os.name != "posix":
-        raise NotImplementedError("agents need POSIX process groups: run this on Linux, on macOS or in WSL")
+        raise NotImplementedError(
+            "agents need POSIX process groups: run this program on Linux, on macOS or in WSL"
+        )
     pipe = subprocess.PIPE if capture else None
     options: dict[str, Any] = {
         "env": env,

@@ -435,10 +435,13 @@ def check_output(
     check_count("output_limit", output_limit)
     check_number("terminate_grace", terminate_grace)
     if output in ("inherit", "terminal") and (stdout_file is not None or stderr_file is not None):
-        text = f'output="{output}" lets the agent write to our own stdout and stderr: leave out the files'
+        text = (
+            f'output="{output}" lets the agent write to the stdout and stderr of this program: omit stdout_file and '
+            "stderr_file"
+        )
         raise ValueError(text)
     if output == "terminal" and data is not None:
-        raise ValueError('output="terminal" gives the agent our own stdin: leave out input=')
+        raise ValueError('output="terminal" gives the agent the stdin of this program: omit input=')
     _check_file("stdout_file", stdout_file)
     _check_file("stderr_file", stderr_file)
 

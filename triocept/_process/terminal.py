@@ -53,7 +53,7 @@ class Terminal:
 
     def __init__(self) -> None:
         if (problem := terminal_problem()) is not None:
-            raise ValueError(f'output="terminal" gives the agent the terminal, but {problem}')
+            raise ValueError(f'output="terminal" cannot give the agent the terminal: {problem}')
         self._modes = termios.tcgetattr(FD)
         self._group = os.getpgrp()
         self._given = False

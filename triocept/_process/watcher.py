@@ -136,7 +136,7 @@ class Watcher:
     def _check_open(self) -> None:
         """Raise trio.ClosedResourceError if the endpoint has ended, since nothing would end a process started now."""
         if self._closed:
-            raise trio.ClosedResourceError("the endpoint has ended, so it can run no agent")
+            raise trio.ClosedResourceError("the endpoint has ended, so no agent can be started")
 
     @trio.lowlevel.enable_ki_protection
     async def _start(self) -> None:
@@ -161,7 +161,10 @@ class Watcher:
             self._check_open()
         except (OSError, trio.TooSlowError) as error:
             self._give_up_nowait()
-            log.warning("no watcher: agents would outlive this program if it were killed (%s)", error)
+            log.warning(
+                "the watcher process did not start, so agents would outlive this program if it were killed: %s",
+                error,
+            )
         except BaseException:
             self._give_up_nowait()
             raise

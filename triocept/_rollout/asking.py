@@ -68,7 +68,7 @@ def request_of(given: object, model: str) -> Request:
     if isinstance(given, str):
         given = (Message("user", (Text(given),)),)
     if not isinstance(given, Iterable) or isinstance(given, Mapping):
-        hint = "; a list of one, ask([message])" if isinstance(given, Message) else ""
+        hint = "; for a single message, write ask([message])" if isinstance(given, Message) else ""
         raise TypeError(f"ask takes a text, a Request or Messages, not {described(given)}{hint}")
     messages = given_messages("ask: messages", given)
     return fit(Request(dialect="openai_chat", model=model, messages=messages))
@@ -85,7 +85,7 @@ async def ask(rollout: RolloutState, request: Request) -> Response:
         case Answered(response=response) | Raw(complete=True, response=Response() as response):
             return response
         case Raw(sent=sent):
-            text = f"the answer of the call was raw bytes, which are not a response: {sent}"
+            text = f"the handler answered the call with raw bytes, which cannot be returned as a Response: {sent}"
             raise Refusal(502, text, should_retry=False)
         case Refused(refusal=refusal):
             raise refusal

@@ -205,13 +205,13 @@ class Budget:
             return _Sum(1, tokens)
         price = price_of(self.limits.prices, models)
         if price is None:
-            known = f"there are prices for {', '.join(self.limits.prices)} ('*' stands for any model)"
+            known = f"models with a price: {', '.join(self.limits.prices)} ('*' stands for any model)"
             if len(models) == 1:
-                raise MissingPrice(f"the cost is limited, and the model {models[0]!r} has no price: {known}")
+                raise MissingPrice(f"the cost is limited, but the model {models[0]!r} has no price; {known}")
             configured, asked = models
             raise MissingPrice(
-                f"the cost is limited, and neither the model {configured!r}, which the upstream requests, nor "
-                f"{asked!r}, which the agent requests, has a price: {known}"
+                f"the cost is limited, but neither the model {configured!r} (set on the upstream) nor the model "
+                f"{asked!r} (requested by the agent) has a price; {known}"
             )
         return _Sum(1, tokens, 0, price.least(tokens))
 

@@ -49,8 +49,8 @@ def open_client(
     arguments = {"base_url": config.base_url, "api_key": config.api_key, **options}
     if dialect.sdk is None:
         raise ValueError(
-            f"triocept has no client for the dialect {dialect.name!r}: make one from the base_url, the api_key and the "
-            f"model of rollout.config({dialect.name!r})"
+            f"triocept has no client for the dialect {dialect.name!r}: create one from the base_url, the api_key and "
+            f"the model of rollout.config({dialect.name!r})"
         )
     package = dialect.sdk.package
     try:

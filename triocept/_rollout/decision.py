@@ -149,10 +149,10 @@ def _hint(policy: object) -> str:
         return (
             f"; write Decision.{policy}(…)"
             if policy in words
-            else f"; read_policy({str(policy)!r}) reads a file"
+            else f"; to read a policy from a file, write read_policy({str(policy)!r})"
         )
     if isinstance(policy, Decision):
-        return f'; for every tool: {{"*": Decision.{policy.kind}(…)}}'
+        return f'; for this decision on every tool, write {{"*": Decision.{policy.kind}(…)}}'
     return "; it must take two arguments, the call and the exchange" if callable(policy) else ""
 
 
@@ -201,7 +201,9 @@ async def decide(
     elif decision.kind == "escalate":
         decision = Decision.reject(by="default")
     elif decision.kind == "modify" and call.kind == "json" and not _is_object(decision.arguments or ""):
-        raise TypeError(f"Decision.modify: {call.name} takes a JSON object, not {decision.arguments!r}")
+        raise TypeError(
+            f"Decision.modify: the arguments of {call.name} must be a JSON object, not {decision.arguments!r}"
+        )
     decided = Decided(
         call=call.id,
         tool=call.name,
@@ -237,7 +239,7 @@ async def _decide(policy: Policy | Decision, call: ToolCall, exchange: Exchange,
     else:
         decision: object = await awaited(policy(call, exchange))
         if not isinstance(decision, Decision):
-            hint = "; a policy function returns Decision.approve(), Decision.reject(reason), …"
+            hint = "; a policy function must return Decision.approve(), Decision.reject(reason) or another Decision"
             raise TypeError(f"{named(policy)} returned {described(decision)}{hint}")
         name = getattr(policy, "__name__", type(policy).__name__)
         return decision if decision.by else msgspec.structs.replace(decision, by=name)

@@ -17,7 +17,7 @@ from .functions import awaited, check_function
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]] | Iterable[Iterable[float]]]
 """`(texts) -> a vector for each`, async or not."""
 
-_FORM = "a function of (texts), async or not, that returns a vector for each"
+_FORM = "a function of (texts), async or not, that returns a vector for each text"
 _LONG = 50_000
 """Maximum characters whose vectors are computed in trio's thread, in about 25 ms. For more, a thread is started."""
 
@@ -65,12 +65,16 @@ def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]
         raise TypeError(f"embed must be {_FORM}; it returned {described(given)} ({exc})") from exc
     sizes = {len(vector) for vector in vectors}
     if len(vectors) != count:
-        raise ValueError(f"embed must return a vector for each text ({count}); it returned {len(vectors)}")
+        raise ValueError(
+            f"embed must return a vector for each text, {count} in all; it returned {len(vectors)}"
+        )
     if len(sizes) > 1 or 0 in sizes:
-        raise ValueError(f"embed must return vectors of one size; it returned sizes {sorted(sizes)}")
+        raise ValueError(
+            f"embed must return vectors that all have the same size, not 0; it returned the sizes {sorted(sizes)}"
+        )
     if dimensions is not None and sizes - {dimensions}:
         text = f"embed returned vectors of {sizes.pop()} numbers, but the agent requested {dimensions}"
         raise ValueError(text)
     if not all(isfinite(number) for vector in vectors for number in vector):
-        raise ValueError("embed must return finite numbers that four bytes can hold")
+        raise ValueError("embed must return finite numbers that a 4-byte float can hold")
     return vectors

@@ -16,7 +16,7 @@ def check_loop(what: str) -> None:
     """
     if not trio.lowlevel.in_trio_run():
         raise RuntimeError(
-            f"{what} needs trio, and trio does not run here: start the program with `trio.run(main)`, not with "
-            "`asyncio.run(main())`. A program that stays on asyncio, or is not async, has its endpoint in another "
+            f"{what} needs trio, but trio is not running: start the program with `trio.run(main)`, not with "
+            "`asyncio.run(main())`. If the program must use asyncio, or is not async, run the endpoint in another "
             "thread: `with triocept.testing.serve() as endpoint`"
         )

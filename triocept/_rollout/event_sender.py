@@ -85,7 +85,9 @@ class EventReceiver:
         except Exception as exc:
             if type(exc) not in self._logged:
                 self._logged.add(type(exc))
-                text = "on_event failed for a %s of rollout %s; further %s exceptions of it are not logged"
+                text = (
+                    "on_event failed for a %s of rollout %s; further %s exceptions of on_event are not logged"
+                )
                 log.warning(text, type(event).__name__, event.rollout, type(exc).__name__, exc_info=exc)
         except BaseException as exc:
             return exc

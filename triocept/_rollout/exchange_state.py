@@ -275,7 +275,9 @@ class ExchangeState:
         except Exception as failure:  # an error of the recorder must not hide the fault
             if isinstance(self.outcome, Failed):
                 both = [exc, failure]
-                raise BaseExceptionGroup("an answer failed, and could not be recorded", both) from None
+                raise BaseExceptionGroup(
+                    "an answer failed, and the failure could not be recorded", both
+                ) from None
             raise
         return False
 
@@ -289,7 +291,7 @@ class ExchangeState:
     def annotate(self, **data: Json) -> None:
         """See `Exchange.annotate`."""
         if self.settled and not self.from_outside:
-            raise AlreadySettled(f"{self!r}: its turn is recorded: no note can be added")
+            raise AlreadySettled(f"{self!r}: the turn is already recorded, so no note can be added")
         notes = fit_notes(data)
         if not self.settled:  # a recorded turn is not changed
             self._notes.update(notes)
@@ -400,7 +402,7 @@ class ExchangeState:
         assert fold is not None
         self._weight += weight_of(event)
         if self._weight > (most := self.rollout.addresses.limits.answer_bytes):
-            raise Refusal(502, f"the answer is over {most} bytes", should_retry=False)
+            raise Refusal(502, f"the answer is larger than {most} bytes", should_retry=False)
         if isinstance(event, Relayed):
             await self._pass_on(event, fold)
             return

@@ -29,8 +29,10 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
         TypeError: it is not a handler; the text gives the reason.
     """
     if isinstance(handler, list | tuple):
-        what = "a list of replies: ScriptedModel(replies) is the handler for them"
-        raise TypeError(f"a handler must be `async def handler(exchange)`; {short(handler)} may be {what}")
+        what = "a list of replies: pass ScriptedModel(replies) as the handler"
+        raise TypeError(
+            f"a handler must be `async def handler(exchange)`; {short(handler)} looks like {what}"
+        )
     if (inner := getattr(handler, "_handler_within", None)) is not None:
         check_handler(inner)
     if (problem := _problem(handler, plain=plain)) is not None:
@@ -90,7 +92,7 @@ def _problem(handler: object, *, plain: bool) -> str | None:
         return "is a class: pass an instance of it"
     function = inner if inspect.isroutine(inner) else type(inner).__call__
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        return "is a generator: `yield` gives no answer, `await exchange.respond(…)` does"
+        return "is a generator: to answer, use `await exchange.respond(…)`, not `yield`"
     if not plain and is_not_async(function):
         return "is not async"
     return None if takes(handler, 1) else "does not take one argument, the exchange"

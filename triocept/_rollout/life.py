@@ -140,6 +140,6 @@ async def open_rollout(
 
 async def _fail_untaken(exchange: Exchange) -> None:
     raise Unanswered(
-        f"no task took this call within {GIVEN_UP:g} s: give the model replies or a handler; or take its calls "
-        "(`next`, or iteration) while the application runs in another thread or task"
+        f"no task took this call within {GIVEN_UP:g} s: give the model replies or a handler, or take its calls "
+        "(with `next`, or a `for` loop) while the application runs in another thread or task"
     )

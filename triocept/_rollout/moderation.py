@@ -18,7 +18,7 @@ Found: TypeAlias = bool | str | Iterable[str] | Mapping[str, float] | None
 Moderate: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Found]] | Iterable[Found]]
 """`(texts) -> findings for each`, async or not."""
 
-_FORM = "a function of (texts), async or not, that returns the findings for each"
+_FORM = "a function of (texts), async or not, that returns the findings for each text"
 
 
 def check_moderate(function: object) -> None:
@@ -43,7 +43,9 @@ async def moderate(function: Moderate | None, texts: Sequence[str]) -> Sequence[
         raise TypeError(f"moderate must be {_FORM}; it returned {described(given)}")
     verdicts = [_verdict(found) for found in given]
     if len(verdicts) != len(texts):
-        text = f"moderate must return the findings for each text: {len(texts)}, and not {len(verdicts)}"
+        text = (
+            f"moderate must return findings for each text, {len(texts)} in all; it returned {len(verdicts)}"
+        )
         raise ValueError(text)
     return verdicts
 
@@ -60,6 +62,8 @@ def _verdict(found: Any) -> Verdict:
     for category, score in scores.items():
         if category not in CATEGORIES:
             near = get_close_matches(str(category), CATEGORIES, 1) or CATEGORIES
-            raise ValueError(f"moderate returned the unknown category {category!r}: {', '.join(near)}")
+            raise ValueError(
+                f"moderate returned the unknown category {category!r}; did you mean {' or '.join(near)}?"
+            )
         check_number(f"the score of {category!r}", score)
     return Verdict(flagged=any(score >= FLAGGED for score in scores.values()), scores=scores)

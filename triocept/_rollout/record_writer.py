@@ -92,8 +92,8 @@ class RecordWriter:
         """
         if self._lock.locked() and self._lock.statistics().owner is trio.lowlevel.current_task():
             raise RuntimeError(
-                "a recorder that is recording a turn cannot settle an exchange, stop the rollout or call its model, "
-                "because that is recorded after the turn; start another task for it: "
+                "while a recorder records a turn, it cannot settle an exchange, stop the rollout or call the model, "
+                "because such an action is recorded only after the turn; start another task for the action: "
                 "`nursery.start_soon(rollout.stop, reason)`"
             )
 

@@ -224,7 +224,7 @@ class Rollout(Given):
         Errors are those of `base_url`. Raise ValueError for any other name.
         """
         if name not in SERVICES and not name.startswith(("tools/", "gate/")):
-            raise ValueError(f"there is no service {name!r}: there are {', '.join(SERVICES)}, tools/NAME")
+            raise ValueError(f"unknown service {name!r}; the services are {', '.join(SERVICES)}, tools/NAME")
         self._core.hold(reach)
         return f"{self._core.addresses.root_url(self.id, reach)}/{name}"
 

@@ -145,7 +145,10 @@ class RolloutState:
         if id is not None:
             check_str("id", id)
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
-            raise ValueError(f"a rollout's id goes into URLs: letters, digits and . _ ~ - only, not {id!r}")
+            raise ValueError(
+                "id must have 1 to 128 characters, because it is part of URLs: letters, digits and . _ ~ -, the first "
+                f"a letter or a digit, not {id!r}"
+            )
         self.id: str = id if id is not None else f"r_{token_hex(8)}"
         self.api_key: str = f"sk-triocept-{token_urlsafe(32)}"
         self.model: str = model
@@ -281,8 +284,8 @@ class RolloutState:
         """Raise RuntimeError if a loop would get no exchanges, because the rollout has a handler."""
         if self.handler is not None:
             raise RuntimeError(
-                f"rollout {self.id} has a handler, which gets every exchange: a loop would get none. For a loop, open "
-                "the rollout without a handler"
+                f"rollout {self.id} has a handler, which receives every exchange, so a loop would receive none. For a "
+                "loop, open the rollout without a handler"
             )
 
     async def count_input_tokens(self, request: Request) -> int:
@@ -299,7 +302,7 @@ class RolloutState:
         """
         reset = getattr(self.handler, "reset", None)
         if reset is None:
-            text = f"the handler of rollout {self.id} cannot be reset: a script can, or a handler with a `reset` method"
+            text = f"the handler of rollout {self.id} has no `reset` method (a script has one), so it cannot be reset"
             raise Refusal(404, text, should_retry=False)
         reset()
 

@@ -63,7 +63,7 @@ class Services:
     ) -> None:
         given_tools: object = tools
         if not isinstance(given_tools, Iterable) or isinstance(given_tools, (str, Mapping)):
-            hint = f"; tools=[{getattr(tools, '__name__', 'f')}]" if callable(tools) else ""
+            hint = f"; write tools=[{getattr(tools, '__name__', 'f')}]" if callable(tools) else ""
             raise TypeError(f"tools must be a list of functions, not {described(tools)}{hint}")
         for name, given in (("user", user), ("stop", stop)):
             if given is not None:
@@ -78,7 +78,7 @@ class Services:
         for function in tools:
             made = function if isinstance(function, HostTool) else HostTool.of(function)
             if self.tools.setdefault(made.tool.name, made) is not made:
-                raise TypeError(f"two tools have the name {made.tool.name!r}")
+                raise TypeError(f"two tools have the name {made.tool.name!r}: give each tool its own name")
         self.user = user
         self.stop = stop
         self.state_type: Any = state_type if state_type is not None else type(state)
@@ -102,7 +102,9 @@ class Services:
         tool = self.tools.get(name)
         if tool is None:
             known = ", ".join(self.tools) or "none"
-            raise Refusal(404, f"there is no tool {name!r} here; there are {known}", should_retry=False)
+            raise Refusal(
+                404, f"this rollout has no tool {name!r}; tools of the rollout: {known}", should_retry=False
+            )
 
         async def run() -> Json:
             return await tool.call(tool.bind(arguments), rollout.public)
@@ -160,7 +162,7 @@ class Services:
             try:
                 self.state = msgspec.convert(document, self.state_type, str_keys=True)
             except msgspec.ValidationError as exc:
-                text = f"the state of this rollout does not have the requested type: {exc}"
+                text = f"the new state does not have the type of this rollout's state: {exc}"
                 raise Refusal(400, text, should_retry=False) from exc
             return json_of(self.state, "the state")
 
@@ -209,7 +211,7 @@ class Services:
     def set_state(self, value: Any) -> None:
         """Set the state to a value of the program. Raise TypeError if the value is not of the state's type."""
         if not self.has_state:
-            raise TypeError("this rollout has no state: give open_rollout its initial value, state=…")
+            raise TypeError("this rollout has no state: pass the initial state to open_rollout as state=…")
         self.state = self._checked(value)
 
     def _checked(self, value: Any) -> Any:
@@ -253,7 +255,7 @@ def _messages_of(said: Said) -> tuple[Message, ...]:
     for piece in pieces:
         if not isinstance(piece, (str, Message)):
             raise TypeError(
-                f"user must return a str, a Message, several of them, or None, not {described(piece)}"
+                f"user must return a str, a Message, a list of these, or None, not {described(piece)}"
             )
     messages = tuple(Message("user", (Text(p),)) if isinstance(p, str) else p for p in pieces)
     return given_messages("the messages of a user", messages)

@@ -79,9 +79,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
             check_number("timeout", timeout, hint="None waits without a limit")
         name = name or str(getattr(function, "__name__", ""))
         if not NAME.fullmatch(name):
-            text = (
-                f"a tool's name must be 1 to 64 letters, digits, _ and -, not {name!r}: give it one by name="
-            )
+            text = f"a tool's name must be 1 to 64 letters, digits, _ and -, not {name!r}: pass a valid one as name="
             raise ValueError(text)
         types = _parameter_types(function, name)
         given = (p for p, kind in types.items() if isinstance(kind, type) and issubclass(kind, Given))
@@ -121,7 +119,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         try:
             found = msgspec.convert({} if arguments is None else arguments, self._arguments, str_keys=True)
         except msgspec.ValidationError as exc:
-            text = f"the arguments do not fit {self.tool.name}: {exc}"
+            text = f"the arguments do not match the parameters of the tool {self.tool.name}: {exc}"
             raise Refusal(400, text, should_retry=False) from exc
         values = ((name, getattr(found, name)) for name in self._arguments.__struct_fields__)
         return {name: value for name, value in values if value is not msgspec.UNSET}
@@ -138,7 +136,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
             result = self.function(**given)
             if inspect.isawaitable(result):
                 result = await result
-            return json_of(result, f"what the tool {self.tool.name} returned")
+            return json_of(result, f"the result of the tool {self.tool.name}")
         assert scope.cancelled_caught
         text = f"the tool {self.tool.name} took longer than {self.timeout:g} s"
         raise Refusal(504, text, should_retry=False)
@@ -173,10 +171,10 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
     types: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            text = f"tool {name!r}: {parameter} cannot be given by name, as an agent gives arguments"
+            text = f"tool {name!r}: {parameter} cannot be passed by name, but an agent passes every argument by name"
             raise TypeError(text)
         if parameter.name not in hints:
-            raise TypeError(f"tool {name!r}: the parameter {parameter.name!r} has no type")
+            raise TypeError(f"tool {name!r}: the parameter {parameter.name!r} has no type annotation")
         types[parameter.name] = hints[parameter.name]
     return types
 
@@ -207,7 +205,7 @@ def _without_schema(arguments: type[msgspec.Struct]) -> str | None:
         except TypeError:
             kind = getattr(field.type, "__qualname__", str(field.type))
             return (
-                f"the parameter {field.name!r} is of type {kind}, which has no JSON Schema: give it one that has, "
+                f"the parameter {field.name!r} is of type {kind}, which has no JSON Schema: use a type that has one, "
                 "such as str, int, list[str], a dataclass or a msgspec.Struct"
             )
     return None

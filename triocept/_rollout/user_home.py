@@ -31,14 +31,15 @@ def user_home(
     name = Path(argv[0]).name
     if _HOME not in own and name != "claude":
         raise ValueError(
-            f"keep_home: {name} cannot have your own configuration, which may name another provider than the "
-            "rollout; only Claude Code can. Omit keep_home"
+            f"keep_home works only with Claude Code. The configuration of {name} may name another provider than the "
+            "rollout: omit keep_home"
         )
     own.pop(_HOME, None)
     for file in _files({**os.environ, **own}, Path(cwd or os.curdir)):
         if problem := _problem(file):
             raise ValueError(
-                f"keep_home: {file} {problem}. Change it, or omit keep_home: Claude Code then starts without it"
+                f"keep_home: {file} {problem}. Change the file, or omit keep_home: Claude Code then starts without "
+                "your configuration"
             )
     return own
 

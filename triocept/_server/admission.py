@@ -361,4 +361,4 @@ class Share(msgspec.Struct):
 
 def over_capacity() -> Refusal:
     """Return the refusal of a body that exceeds the limit of waiting bytes."""
-    return Refusal(503, "too many bytes of requests wait here already", retry_after=1)
+    return Refusal(503, "the requests that wait here already hold too many bytes", retry_after=1)

@@ -257,7 +257,7 @@ class _HTTPDelivery(ABC):
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc
             return failure_of_fault(exc)
-        log.error("an answer cannot be said in %s: %s", self._dialect.name, shown(str(exc)))
+        log.error("the dialect %s cannot express an answer: %s", self._dialect.name, shown(str(exc)))
         return Failure(status=500, message=str(exc), should_retry=False)
 
     def _head(self) -> dict[str, str]:

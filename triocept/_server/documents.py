@@ -57,7 +57,7 @@ async def read_body(body: bytes, max_items: int) -> Json:
         Refusal: 413, the body has more than `max_items` values.
     """
     if len(body) > max_items and await _has_more(body, max_items):
-        raise Refusal(413, f"the body has more than {max_items:,} values", should_retry=False)
+        raise Refusal(413, f"the body has more than {max_items:,} JSON values", should_retry=False)
     if len(body) > LARGE:
         # A body that is not an object, or not JSON, is decoded again whole: the error then names the position.
         with suppress(msgspec.DecodeError, UnicodeError, RecursionError):

@@ -63,12 +63,12 @@ async def decoded(body: bytes, encoding: str, cap: int) -> bytes:
             try:
                 zstandard = importlib.import_module("zstandard")
             except ModuleNotFoundError:
-                hint = "a zstd body needs the package zstandard here: pip install 'triocept[zstd]'"
+                hint = "to read a zstd body, the endpoint needs the package zstandard: pip install 'triocept[zstd]'"
                 raise Refusal(415, hint, should_retry=False) from None
             frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj
             return await _decode(body, cap, frame, frame, zstandard.ZstdError)
         case other:
-            text = f"a body with Content-Encoding {other!r} cannot be read here"
+            text = f"the endpoint cannot read a body with Content-Encoding {other!r}"
             raise Refusal(415, text, should_retry=False)
 
 
@@ -96,12 +96,12 @@ async def _decode(
             size += len(piece)
             since += len(piece) + _SLICE
         if size > cap:
-            raise Refusal(413, f"the decoded body has over {cap} bytes", should_retry=False)
+            raise Refusal(413, f"the decoded body is larger than {cap} bytes", should_retry=False)
         if since > _STEP:
             since = 0
             await trio.lowlevel.checkpoint()
     if not decoder.eof:
-        raise _not_so("it ends before the encoding does")
+        raise _not_so("the body ends before the encoded data does")
     return b"".join(pieces)
 
 

@@ -44,7 +44,7 @@ def failure_reply(
         if take_fault is not None:
             take_fault(exc)
         else:
-            log.exception("a dialect cannot render an error")
+            log.exception("a dialect could not render an error")
         body = _encode({"error": {"message": failure.message}})
     headers = {**failure.headers, "content-type": "application/json"}
     if failure.retry_after is not None:

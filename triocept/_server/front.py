@@ -164,7 +164,7 @@ class Front:
             message = "websockets are supported only at …/v1/responses"
             raise Refusal(404, message, should_retry=False, code="unknown_url")
         if not self._websockets:
-            raise Refusal(426, "no websocket here: use POST", should_retry=False)
+            raise Refusal(426, "the endpoint accepts no websockets: use POST", should_retry=False)
         if socket.fault is not None:
             raise Refusal(400, socket.fault, should_retry=False)
         rollout = authenticate(head, self._registry, rollout_id)

@@ -256,7 +256,7 @@ def _check_sent_once(head: Head) -> None:
     for name in _SENT_ONCE:
         value = head.headers.get(name, "")
         if "," in value and (name in KEY_NAMES or "\n" in value or value[:7].lower() == "bearer "):
-            raise Refusal(400, f"the header '{name}' has several keys: send it once", should_retry=False)
+            raise Refusal(400, f"the header '{name}' contains several keys: send one key", should_retry=False)
 
 
 def _check_other_keys(

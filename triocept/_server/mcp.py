@@ -54,7 +54,7 @@ async def serve_mcp(
     Cancellation: the running tool is cancelled.
     """
     if scope["method"] != "POST":
-        raise Refusal(405, f"MCP takes POST here, not {scope['method']}", should_retry=False)
+        raise Refusal(405, f"this MCP server accepts only POST, not {scope['method']}", should_retry=False)
     try:
         manager = await run_in_thread(_make_manager, rollout, max_body)
     except ModuleNotFoundError as exc:

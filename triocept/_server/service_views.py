@@ -59,7 +59,7 @@ def add_service_views(
         document = await _document()
         document = {} if document is None else document
         if not isinstance(document, dict) or set(document) - {"arguments"}:
-            raise DialectError('the body is not of the form {"arguments": {…}}')
+            raise DialectError('the body must have the form {"arguments": {…}}')
         result = await rollout.services.call_tool(rollout, name, document.get("arguments", {}))
         return json_response({"result": result})
 
@@ -80,7 +80,7 @@ def add_service_views(
     async def ask_gate(hook: str = "") -> Response:
         rollout, form = rollout_of(), HOOKS.get(hook) if hook else NEUTRAL
         if form is None:
-            text = f"there is no form of hooks {hook!r}; there are {', '.join(HOOKS)}"
+            text = f"unknown form of hooks {hook!r}; the forms are {', '.join(HOOKS)}"
             raise Refusal(404, text, should_retry=False)
         return json_response(await rollout.gate.ask(form, form.question(await _document())))
 
@@ -110,7 +110,9 @@ def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
     known = (each.name for each in always if all(name in request.headers for name in each.default_headers))
     name = request.args.get("dialect", next(known, USUAL))
     if name not in dialects:
-        raise Refusal(400, f"no dialect {name!r}: there are {', '.join(dialects)}", should_retry=False)
+        raise Refusal(
+            400, f"unknown dialect {name!r}; the dialects are {', '.join(dialects)}", should_retry=False
+        )
     return dialects[name]
 
 
@@ -133,7 +135,7 @@ def _part_of(document: Json, name: str) -> Json:
 def _transcript(document: Json, dialect: Dialect, rollout: RolloutState) -> tuple[Message, ...]:
     """Return the messages in a body, which has the form of a model call; all other fields are ignored."""
     if not (document is None or isinstance(document, dict)):
-        raise DialectError("the body is not an object")
+        raise DialectError("the body must be a JSON object")
     name = dialect.transcript
     if not document or not document.get(name):  # an empty conversation
         return ()

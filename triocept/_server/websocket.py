@@ -198,11 +198,11 @@ class _Socket:
     def _envelope(self, message: Received) -> _Envelope:
         match message.kind:
             case Kind.BINARY:
-                raise Refusal(400, "a frame must be JSON text here, not binary", should_retry=False)
+                raise Refusal(400, "a frame must contain JSON text, not binary data", should_retry=False)
             case Kind.CROWDED:
                 raise over_capacity()
             case Kind.TOO_LARGE:
-                raise Refusal(413, f"the frame is over {self._max_body} bytes", should_retry=False)
+                raise Refusal(413, f"the frame is larger than {self._max_body} bytes", should_retry=False)
         try:
             try:
                 return _read_envelope(message.data)
@@ -212,15 +212,17 @@ class _Socket:
                 # raises with the fault, or repairs it: a lone surrogate is read as U+FFFD
                 return msgspec.convert(_read_frame(message.data), _Envelope)
         except msgspec.ValidationError as exc:
-            raise DialectError("must be an object, the document of a `response.create`") from exc
+            raise DialectError("the frame must be an object, the document of a `response.create`") from exc
 
     def _check_capacity(self, lane: str | None) -> None:
         if lane is None and lane in self._lanes:
-            text = "a response is in progress on this websocket: wait for its end, or use another `stream_id`"
+            text = (
+                "a response is in progress on this websocket: wait until it ends, or use another `stream_id`"
+            )
             raise Refusal(400, text, should_retry=False, code="response_in_progress")
         if sum(map(len, self._lanes.values())) >= MAX_WAITING:
             raise Refusal(
-                429, f"{MAX_WAITING} calls wait on this websocket already: wait for an answer", retry_after=1
+                429, f"{MAX_WAITING} calls already wait on this websocket: wait for an answer", retry_after=1
             )
 
     @trio.lowlevel.enable_ki_protection
@@ -431,7 +433,7 @@ class _Response:
             raise ValueError("a websocket sends no bytes outside a frame: use the status 200, or no body")
         if raw.status not in (None, 200):
             raise ValueError(
-                f"a websocket has no HTTP status: it cannot send {raw.status} (an answer to POST can)"
+                f"a websocket answer has no HTTP status, so it cannot have {raw.status} (an answer to POST can)"
             )
         for name in ("content-length", "content-encoding"):
             if name in raw.headers:

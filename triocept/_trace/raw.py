@@ -89,7 +89,7 @@ def given_raw(
     if status is not None:
         check_count("status", status)
         if not isinstance(status, int) or not 200 <= status <= 599:
-            raise ValueError(f"status must be 200 to 599, or None to send no head, not {status!r}")
+            raise ValueError(f"status must be from 200 to 599, or None to send no head, not {status!r}")
     check_choice("end", end, RawEnd)
     given = _given_headers(headers)
     if status is None and given:
@@ -121,7 +121,7 @@ def is_made_on_the_way(body: object) -> bool:
 def check_size(size: int, most: int | None) -> None:
     """Raise ValueError if a body is larger than the limit."""
     if most is not None and size > most:
-        raise ValueError(f"body has {size} bytes, more than the {most} that an answer may have here")
+        raise ValueError(f"body has {size} bytes, but an answer may have at most {most} bytes")
 
 
 def _given_headers(headers: object) -> dict[str, str]:
@@ -134,12 +134,12 @@ def _given_headers(headers: object) -> dict[str, str]:
             raise TypeError(text)
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(
-                f"headers: {name!r}: {value!r} is not a valid header; an invalid head can be sent as "
-                "body, with the status None"
+                f"headers: {name!r}: {value!r} is not a valid header; to send an invalid head, write it in "
+                "body, with status=None"
             )
         given[name.lower()] = value
     if given.get("transfer-encoding", "chunked").lower() != "chunked":
-        raise ValueError("headers: transfer-encoding must be chunked, or left out")
+        raise ValueError("headers: transfer-encoding must be chunked, or omitted")
     return given
 
 

@@ -230,7 +230,7 @@ class _Run:
             Unfit: the line is a repetition, or a value that it needs is missing.
         """
         if not self.proof.take(line, data, number):
-            raise Unfit(f"line {line.seq} of rollout {line.rollout} is in the file twice")
+            raise Unfit(f"the file contains line {line.seq} of rollout {line.rollout} twice")
         match line:
             case OpenLine():
                 self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._message)

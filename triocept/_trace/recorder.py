@@ -75,14 +75,14 @@ def check_recorder(recorder: object) -> None:
     """
     wanted = "recorder must be a Recorder, such as JSONLRecorder(path)"
     if isinstance(recorder, (str, os.PathLike)):
-        hint = f"JSONLRecorder({os.fspath(recorder)!r}) writes that file"
+        hint = f"to write that file, pass JSONLRecorder({os.fspath(recorder)!r})"
         raise TypeError(f"{wanted}, not {described(recorder)}; {hint}")
     if isinstance(recorder, type):
-        raise TypeError(f"{wanted}: {recorder.__name__} is a class: pass an instance of it")
+        raise TypeError(f"{wanted}; {recorder.__name__} is a class: pass an instance of it")
     kind = type(recorder).__name__
     for name in ("record", "seal", "aclose"):
         method = getattr(recorder, name, None)
         if not callable(method):
-            raise TypeError(f"{wanted}: {kind} has no `{name}`")
+            raise TypeError(f"{wanted}; {kind} has no method `{name}`")
         if is_not_async(method):
-            raise TypeError(f"{wanted}: `{name}` of {kind} is not async")
+            raise TypeError(f"{wanted}; the method `{name}` of {kind} is not async")

@@ -108,7 +108,9 @@ class Redaction:
         self._patterns = tuple(compiled)
         given: object = function
         if given is not None and (not callable(given) or iscoroutinefunction(given)):
-            raise TypeError(f"function must be `(text) -> text`, and not async; it is {described(given)}")
+            raise TypeError(
+                f"function must be `(text) -> text`, and must not be async; it is {described(given)}"
+            )
         self._function = function
         check_bool("known_keys", known_keys)
         self.known_keys: bool = known_keys

@@ -448,7 +448,9 @@ class TraceWriter:
         """
         trace = self.trace
         if trace._sealed and isinstance(recorded, Turn | ServiceCall):
-            raise RuntimeError(f"the trace of rollout {trace.rollout} is sealed")
+            raise RuntimeError(
+                f"the trace of rollout {trace.rollout} is sealed, so no turn or service call can be added"
+            )
         match recorded:
             case Turn():
                 trace._turns.append(recorded)

@@ -106,7 +106,7 @@ class TraceLease:
         """
         for trace in traces:
             if self._claims.get(id(trace), (None,))[0] is not trace:
-                raise ValueError(f"{trace!r} is not leased here, or was acknowledged before")
+                raise ValueError(f"{trace!r} is not leased by this object, or was already acknowledged")
         for trace in traces:
             self._claims[id(trace)][1].acknowledge()
             del self._claims[id(trace)]
@@ -131,7 +131,9 @@ class TraceLease:
             return trace
         gap = next((gap for each in traces for gap in each.gaps), "it contains no line of a rollout")
         try:
-            log.warning("%s is incomplete, and was moved to %s: %s", path, claim.put_aside(), gap)
+            log.warning(
+                "the trace file %s is incomplete, and was moved to %s: %s", path, claim.put_aside(), gap
+            )
         except OSError:
             claim.give_back()
             raise

@@ -96,9 +96,9 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = None
     if not isinstance(said, dict) or "endpoint" not in said:
-        raise TunnelError(f"{url} leads somewhere else: {url}/health answers {shown!r}")
+        raise TunnelError(f"{url} does not lead to a triocept endpoint: {url}/health answers {shown!r}")
     if said["endpoint"] != endpoint_id:
-        text = f"{url} leads to another endpoint: {said['endpoint']}, and this one is {endpoint_id}"
+        text = f"{url} leads to another endpoint, {said['endpoint']}; this endpoint is {endpoint_id}"
         raise TunnelError(text)
 
 
@@ -233,7 +233,9 @@ class Supervisor:
                     error = exc
                 await trio.sleep(FIRST_PAUSE)
         why = str(error) if error is not None else f"{url}/health does not answer"
-        raise TunnelError(f"{self._tunnel!r}: within {self._health.start_timeout:g} s, {why}") from error
+        raise TunnelError(
+            f"{self._tunnel!r} did not work within {self._health.start_timeout:g} s: {why}"
+        ) from error
 
     async def _check(self, client: httpx2.AsyncClient, url: str) -> None:
         """Check the URL periodically, until the tunnel is dead."""

@@ -103,7 +103,8 @@ class PrimeTunnel(Tunnel):
         """Register a tunnel, connect it, and yield the service's https URL. See `Tunnel.open`."""
         if scheme != "http":
             raise TunnelError(
-                f"{self!r}: the service reaches the endpoint by plain HTTP (its URL is https): serve it without tls="
+                f"{self!r}: the service sends plain HTTP to the endpoint (only the service's own URL is https): serve "
+                "it without tls="
             )
         body = trio.CancelScope()
         errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
@@ -153,7 +154,7 @@ class PrimeTunnel(Tunnel):
                 may_pass = isinstance(exc, package.TunnelError) and not isinstance(exc, final)
                 if attempt == TRIES or not may_pass or "No API key" in str(exc):
                     raise TunnelError(f"{self!r}: {type(exc).__name__}: {exc}") from exc
-                log.warning("%r: try %s of %s: %s", self, attempt, TRIES, exc)
+                log.warning("%r: attempt %s of %s failed: %s", self, attempt, TRIES, exc)
             await trio.sleep(pause)
             pause *= 2
         raise AssertionError("unreachable")

@@ -121,8 +121,8 @@ async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> 
     if output.found:
         return ""
     if process.returncode is not None:
-        return f"it {_ending(process)} before it printed where it can be reached"
-    return f"it did not print within {timeout:g} s where it can be reached"
+        return f"it {_ending(process)} before it printed its public URL"
+    return f"it did not print its public URL within {timeout:g} s"
 
 
 def _ending(process: AgentProcess) -> str:

@@ -80,7 +80,7 @@ class SSHTunnel(Tunnel):
             if not 0 < port < 65536:
                 raise ValueError(f"SSHTunnel: a port must be a number from 1 to 65535, not {port!r}")
         if isinstance(options, str):
-            raise TypeError('SSHTunnel: options must be a list, ["-J", "bastion"], not one str')
+            raise TypeError('SSHTunnel: options must be a list, such as ["-J", "bastion"], not one str')
         self.destination = destination
         self.port = port
         self.identity: str | None = None if identity is None else os.fspath(identity)

@@ -56,7 +56,7 @@ def check_headers(headers: Mapping[str, str] | None) -> None:
         if not isinstance(value, str):
             raise TypeError(f"extra_headers[{name!r}] must be a str, not {type(value).__name__}")
         if not _VALUE.fullmatch(value):
-            raise ValueError(f"extra_headers[{name!r}] must be one line of Latin-1")
+            raise ValueError(f"extra_headers[{name!r}] must be a single line of Latin-1 text")
 
 
 def check_session(header: str | None, finish: str | None) -> None:
@@ -90,8 +90,8 @@ def check_body(fields: Mapping[str, Json] | None) -> None:
 def check_tls(tls: ssl.SSLContext | None) -> None:
     if tls is not None and not isinstance(tls, ssl.SSLContext):
         raise TypeError(
-            f"tls must be an ssl.SSLContext, not {described(tls)}; None trusts the system's certificates, "
-            "ssl.create_default_context(cafile=…) your own"
+            f"tls must be an ssl.SSLContext, not {described(tls)}; pass None to trust the system's certificates, "
+            "or ssl.create_default_context(cafile=…) to trust your own certificates"
         )
 
 

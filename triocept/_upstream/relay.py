@@ -182,7 +182,8 @@ class Relay:
             self._held_size += len(frame)
             if self._held_size > self._most_held:
                 raise UpstreamError(
-                    f"hold_calls: over {self._most_held} bytes of the provider's answer wait for its end"
+                    f"hold_calls: more than {self._most_held} bytes of the provider's answer would be held until its "
+                    "end"
                 )
         else:
             self._ready.data.append(frame)

@@ -58,7 +58,7 @@ class Sessions:
             try:
                 await self.pauses.send("POST", path, {}, FINISH_SECONDS)
             except (UpstreamError, trio.ClosedResourceError) as exc:
-                log.warning("the end of rollout %s was not reported: %s", rollout, exc)
+                log.warning("the end of rollout %s could not be reported to the upstream: %s", rollout, exc)
 
 
 @asynccontextmanager

@@ -745,7 +745,9 @@ async def open_upstream(
     check_tls(tls)
     profile = None if tokens is None else profile_named(tokens, dialect.name)
     if profile is not None and model is None:
-        raise ValueError("tokens= needs model=: one call at the start checks that the server sends tokens")
+        raise ValueError(
+            "tokens= needs model=, because one call at the start checks that the server sends tokens"
+        )
     overrides = Overrides(
         model=model,
         sampling=sampling,

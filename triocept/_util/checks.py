@@ -24,8 +24,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _REMOVED = {
-    "fast": "model calls always take the fast way where they can",
-    "http2": "the endpoint speaks HTTP/1.1, also to a reverse proxy that offers HTTP/2 to its clients",
+    "fast": "model calls always use the fast path if they can",
+    "http2": "the endpoint uses HTTP/1.1 only, also behind a reverse proxy that offers HTTP/2 to its clients",
 }
 """Keywords of earlier releases, each with a text about the behaviour that replaced it."""
 
@@ -69,14 +69,14 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
     """Raise TypeError if `given` contains a keyword that the function does not have."""
     for name in given.keys() - known:
         gone = _REMOVED.get(name)
-        hint = f": it was removed; {gone}" if gone is not None else meant(name, known, "it takes")
+        hint = f"; it was removed, because {gone}" if gone is not None else meant(name, known, "it takes")
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 
-def meant(name: object, known: Collection[str], all_of_them: str = "there are") -> str:
+def meant(name: object, known: Collection[str], all_of_them: str = "choose one of") -> str:
     """Return the second half of an error about an unknown name: a similar known name, or a list of all known names."""
     near = get_close_matches(str(name), known, 1)
-    return f": {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
+    return f"; did you mean {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
 
 
 def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:

@@ -101,9 +101,9 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
 
         def _how_to_enter(self) -> str:
             call = f"{self._name}(…)"
-            text = f"{call} is an async context manager: `async with {call} as {self._gives}`"
+            text = f"{call} is an async context manager: write `async with {call} as {self._gives}`"
             if self._name in ("serve_endpoint", "open_rollout", "open_upstream"):
-                text += "; for code that is not async there is `triocept.testing`"
+                text += "; for code that is not async, use `triocept.testing`"
             return text
 
         def __exit__(self, *error: object) -> None: ...

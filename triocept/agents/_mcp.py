@@ -81,7 +81,7 @@ def _has_tools(rollout: Rollout) -> bool:
     """Return True if the rollout has tools; raise if they cannot be served, since the agent would not report that."""
     if rollout.tools and find_spec("mcp") is None:
         raise ModuleNotFoundError(
-            f"rollout {rollout.id} has tools, which agents get over MCP, and the package 'mcp' is not installed: "
+            f"rollout {rollout.id} has tools, which agents get over MCP, but the package 'mcp' is not installed: "
             "pip install 'triocept[mcp]'",
             name="mcp",
         )

@@ -70,4 +70,4 @@ def agent(name: str) -> Prepare:
     try:
         return AGENTS[name.replace("-", "_")]
     except KeyError:
-        raise ValueError(f"there is no known agent {name!r}; known agents are {', '.join(AGENTS)}") from None
+        raise ValueError(f"unknown agent {name!r}; the known agents are {', '.join(AGENTS)}") from None

@@ -43,7 +43,7 @@ def dialect(name: str) -> Dialect:
     known = own if name in own else known_dialects()
     if name not in known:
         broken = _installed().broken.get(name)
-        why = f": {broken}" if broken is not None else f"; there are {', '.join(sorted(known))}"
+        why = f": {broken}" if broken is not None else f"; the dialects are {', '.join(sorted(known))}"
         raise ValueError(f"there is no dialect {name!r}{why}")
     return known[name]
 
@@ -83,7 +83,7 @@ def _installed() -> _Installed:
                 f"the entry point `{point.name} = {point.value}` of {package}, of the group {GROUP}, "
                 f"brings none: {type(exc).__name__}: {exc}"
             )
-            log.warning("a dialect is omitted: %s", broken[point.name])
+            log.warning("a dialect of an installed package was not loaded: %s", broken[point.name])
     return _Installed(found, broken)
 
 

@@ -110,7 +110,7 @@ def parse_prompt(value: Json, path: str) -> Message:
     wrong = next((number for number, right in enumerate(rights) if not right), 0)
     where = f"{path}[{wrong}]"
     if isinstance(items[wrong], list):
-        raise DialectError("must be a list of token ids that is not empty", path=where)
+        raise DialectError("must be a list of at least one token id", path=where)
     wanted = "a string" if isinstance(first, str) else "a string or a token id"
     raise DialectError(f"must be {wanted}, not {kind_of(items[wrong])}", path=where)
 
@@ -170,7 +170,7 @@ def render_request(request: Request) -> Json:
     """Return the document that sends `request` to a provider; raise `DialectError` if a text cannot express it."""
     same_dialect = request.dialect == NAME
     if request.tools and (request.tool_choice is None or request.tool_choice.mode != "none"):
-        raise DialectError("tools cannot be offered in completions", path="tools")
+        raise DialectError("the completions dialect cannot offer tools", path="tools")
     match request.messages:
         case [Message(content=[Opaque(dialect=dialect, raw=list(ids))])] if dialect == NAME:
             prompt: Json = ids
@@ -226,7 +226,9 @@ def render_part(part: ResponsePart) -> str:
         case Text(text=text) | RefusalText(text=text):
             return text
         case ToolCall(name=name):
-            raise DialectError(f"completions have no tool calls: the call of {name!r} cannot be written")
+            raise DialectError(
+                f"the completions dialect has no tool calls, so it cannot express the call of {name!r}"
+            )
         case _:
             return ""
 

@@ -107,9 +107,9 @@ def write_export(
     """
     check_type("to", to, str, "the name of a format, a str")
     if (found := FORMATS.get(to)) is None:
-        raise ValueError(f"there is no format {to!r}; there are {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format {to!r}; the formats are {', '.join(FORMATS)}")
     if reward is not None and not found.takes_reward:
-        raise ValueError(f"reward={reward!r} is for the format verifiers, not {to}")
+        raise ValueError(f"reward={reward!r} needs the format verifiers, not {to}")
     losses = losses if losses is not None else Losses()
     if found.write_folder is not None:
         with new_folder(Path(path)) as folder:

@@ -90,8 +90,8 @@ def write_verifiers(
     if reward is None and len(names) > 1:
         _warn(names, names.total(), losses, stacklevel=4)
     if reward is not None and reward not in names:
-        there = f"there are {', '.join(sorted(names))}" if names else "there is no score at all"
-        raise ValueError(f"no rollout has the score {reward!r} that is to be the reward; {there}")
+        there = f"the scores are {', '.join(sorted(names))}" if names else "no rollout has any score"
+        raise ValueError(f"no rollout has the score {reward!r}, which reward= names; {there}")
 
 
 def _scored(scores: Mapping[str, float], reward: str | None) -> dict[str, Json]:

@@ -115,6 +115,8 @@ def _upstreams_of(worker: object, find: FindUpstreams | None) -> tuple[Upstream,
     found = worker if find is None else find(worker)
     upstreams = tuple(found) if isinstance(found, Iterable) else (found,)
     if not all(isinstance(each, Upstream) for each in upstreams):
-        hint = "pass upstreams=, a function that returns them" if find is None else "upstreams= returns them"
+        hint = (
+            "pass upstreams=, a function that returns them" if find is None else "upstreams= must return them"
+        )
         raise TypeError(f"a pause needs the upstreams of each worker, not {described(found)}: {hint}")
     return upstreams

@@ -119,7 +119,7 @@ async def open_fleet(
     check_number("grace", grace, positive=True)
     if worker is not None and not takes(worker, 0):
         raise TypeError(
-            f"worker must be a function that opens a context, without arguments, not {described(worker)}"
+            f"worker must be a function without arguments that opens a context, not {described(worker)}"
         )
     check_bool("progress", progress)
     setup = engine.packing.pack(worker, "worker", keep=True)
@@ -257,7 +257,7 @@ class Fleet:
         if stop_group is not None:
             check_callable("stop_group", stop_group, "a function of a group's results")
             if group_size is None:
-                raise TypeError("stop_group needs groups: pass group_size=, too")
+                raise TypeError("stop_group needs groups: pass group_size= as well")
             if not takes(stop_group, 1):
                 raise TypeError(
                     f"stop_group must take one argument, the results so far; {name_of(stop_group)} does not"
@@ -267,10 +267,10 @@ class Fleet:
         check_count("prefetch", prefetch)
         if store is not None and not isinstance(store, Store):
             raise TypeError(
-                f"store must be an open store, not {described(store)}: `async with open_store(path) as store`"
+                f"store must be an open store, not {described(store)}: write `async with open_store(path) as store`"
             )
         if key is not None and store is None:
-            raise TypeError("key= needs a store: pass store=, too")
+            raise TypeError("key= needs a store: pass store= as well")
         packing = self._engine.packing
         packed = packing.pack(function, f"the function {name}", keep=True)
         total = len(tasks) * (group_size or 1) if isinstance(tasks, Sized) else None
@@ -318,7 +318,7 @@ class Fleet:
         check_callable("function", function, "an async function of the worker")
         if not takes(function, 1):
             raise TypeError(
-                f"each calls `await function(worker)`; {name_of(function)} does not take one argument"
+                f"`each` calls `await function(worker)`, but {name_of(function)} does not take one argument"
             )
         return await self._each(function, with_starting=True)
 

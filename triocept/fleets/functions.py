@@ -54,7 +54,7 @@ def name_of(function: object) -> str:
 def takes_sample(function: object) -> bool:
     """Return True if the function has a parameter `sample`; raise TypeError if a map cannot call the function."""
     if not callable(function):
-        raise TypeError(f"a map runs a function, not {described(function)}")
+        raise TypeError(f"a map needs an async function, not {described(function)}")
     name = name_of(function)
     code = getattr(_unwrapped(function), "__code__", None)
     returns_none = is_not_async(function)
@@ -99,8 +99,8 @@ def takes_sample(function: object) -> bool:
                 "functools.partial"
             ) from None
         raise TypeError(
-            f"{name} must accept attempt=: a map calls `await {name}(worker, task, attempt=1)`, with sample=0 if it "
-            f"accepts that ({exc})"
+            f"{name} must accept attempt=, because a map calls `await {name}(worker, task, attempt=1)`, with sample=0 "
+            f"if it accepts that ({exc})"
         ) from None
     return False
 

@@ -353,7 +353,9 @@ class Mapping(Generic[Task, T]):
         raise_all(self.errors)
         if self.no_workers is not None:
             unfinished = tuple(self.unfinished.values())
-            raise FleetLost("no worker is left", unfinished=unfinished) from self.no_workers.__cause__
+            raise FleetLost(
+                "the fleet has no worker left", unfinished=unfinished
+            ) from self.no_workers.__cause__
         raise StopAsyncIteration
 
     def _notify(self) -> None:

@@ -166,7 +166,7 @@ async def _find(address: str | None) -> str | None:
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
     if given is not None and "://" in given:
         raise ValueError(
-            f"{given!r} is an address for Ray's client, not of a cluster: pass host:port, on a node of the cluster"
+            f"{given!r} is an address for Ray's client: run on a node of the cluster, and pass host:port of the cluster"
         )
     where = await trio.to_thread.run_sync(_bootstrap_address, given)
     if where is None:

@@ -100,7 +100,7 @@ class _Actor(FleetWorker):
                 own: dict[str, str] = make_actor_class().facts()
                 if _compared(own) != _compared(facts):
                     raise RuntimeError(
-                        f"{self.name} has {_listed(facts)}, but this program {_listed(own)}: "
+                        f"{self.name} has {_listed(facts)}, but this program has {_listed(own)}: "
                         "install the same versions on every node"
                     )
                 failure = await self._ask("open", import_path(), setup).get()

@@ -69,7 +69,7 @@ def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int 
         if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < len(answers):
             most = len(answers) - 1
             raise TypeError(
-                f"{named(judge)} returned {described(place)}; best_of needs an index from 0 to {most}"
+                f"{named(judge)} returned {described(place)}; it must return an index from 0 to {most}"
             )
         for draft in read_ones:
             if draft is not read_ones[place]:

@@ -91,7 +91,7 @@ def chaos(
     check_mapping("faults", faults or {})
     for fault, rate in (faults or {}).items():
         if not isinstance(fault, Fault):
-            raise TypeError(f"faults must be a mapping of faults to rates: {fault!r} is no Fault")
+            raise TypeError(f"faults must be a mapping of faults to rates; {fault!r} is not a Fault")
         rates[f"faults[{fault!r}]"] = fault, rate
     for name, (_, rate) in rates.items():
         check_number(name, rate)

@@ -64,7 +64,7 @@ def _decision(node: Node) -> Policy | Decision:
         case {"modify": arguments, **rest} if not rest:
             return Decision.modify(arguments.json, by="policy file")
         case str() as word:
-            raise node.error(f"there is no decision {word!r}; a decision must be {_FORMS}")
+            raise node.error(f"unknown decision {word!r}; a decision must be {_FORMS}")
         case _:
             raise node.error(f"a decision must be {_FORMS}, not {node.kind}")
 
@@ -139,7 +139,7 @@ async def _read(question: str) -> str:
     line: str = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     if not line:
         _show("\n")
-        raise EOFError("ask_terminal: standard input has ended; a person at a terminal must answer")
+        raise EOFError("ask_terminal needs a person who answers at a terminal, but standard input has ended")
     return line.rstrip("\n")
 
 

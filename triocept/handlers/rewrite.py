@@ -94,7 +94,9 @@ def _checked(
         given: object = event(one)
         if given is None:
             if isinstance(one, ResponseEnd):
-                raise TypeError(f"{named(event)} returned None for the ResponseEnd, which every answer needs")
+                raise TypeError(
+                    f"{named(event)} returned None for the ResponseEnd, but every answer needs a ResponseEnd"
+                )
             return ()
         if given is one:
             return (one,)

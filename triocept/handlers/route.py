@@ -43,7 +43,8 @@ def route(choice: Choice) -> Handler:
         named: object = choice
         if not isinstance(named, Mapping):
             raise TypeError(
-                f'route takes handlers by model, {{"*": handler}}, or a function, not {described(named)}'
+                f'route takes a mapping of models to handlers, such as {{"*": handler}}, or a function, not '
+                f"{described(named)}"
             )
         if not choice:
             raise ValueError("route needs at least one handler")
@@ -59,7 +60,7 @@ def route(choice: Choice) -> Handler:
                 if fnmatchcase(model, pattern):
                     return handler
             raise Refusal(
-                404, f"there is no model {model!r} here; there are {', '.join(handlers)}", should_retry=False
+                404, f"unknown model {model!r}; the models are {', '.join(handlers)}", should_retry=False
             )
 
     async def routed(exchange: Exchange) -> None:

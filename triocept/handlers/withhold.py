@@ -58,7 +58,7 @@ def withhold(
     check_bool("urls", urls)
     check_bool("network", network)
     if isinstance(tools, str):
-        raise TypeError(f"tools must be a list of names, not {described(tools)}: tools=[{tools!r}]")
+        raise TypeError(f"tools must be a list of names, not {described(tools)}: write tools=[{tools!r}]")
     patterns = tuple(tools)
     given: tuple[object, ...] = patterns
     for pattern in given:
@@ -67,7 +67,7 @@ def withhold(
     kinds = _KINDS if media is True else () if media is False else tuple(media)
     for kind in kinds:
         if kind not in _KINDS:
-            raise ValueError(f"media must be True, or some of {', '.join(_KINDS)}, not {kind!r}")
+            raise ValueError(f"media must be True, or a list of some of {', '.join(_KINDS)}, not {kind!r}")
     if not (patterns or kinds or urls or network):
         raise ValueError("withhold needs tools=, media=, urls= or network=: there is nothing to withhold")
     inner = awaiting(handler)

@@ -269,7 +269,7 @@ class Loop:
         if threading.current_thread() is self._thread:
             raise RuntimeError(
                 "this is the endpoint's own thread, which would wait for itself: in an async handler, await the "
-                "methods of its `Exchange`; or make it a plain function, which runs in its own thread"
+                "methods of its `Exchange`, or make the handler a plain function, which runs in its own thread"
             )
 
     def wait(self, job: Job[Any]) -> None:

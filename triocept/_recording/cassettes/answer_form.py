@@ -104,7 +104,7 @@ def read_answer(node: Node) -> Answer:
     """
     members = node.mapping(*_MEMBERS)
     if not members.keys() & {"content", "failure", "hung_up"}:
-        raise node.error("an answer must have a content, a failure, or `hung_up: true`")
+        raise node.error("an answer must have `content`, `failure` or `hung_up: true`")
     first, holds, usage = map(members.get, ("first", "holds_calls", "usage"))
     response: Response | None = None
     if "content" in members:
@@ -165,7 +165,7 @@ def _read_failure(node: Node) -> Failure:
         members["kind"].text(*get_args(FailureKind))
     if "status" in members and members["status"].count(400) > 599:
         raise members["status"].error(
-            f"the status of a failure must be 400 to 599, not {members['status'].value}"
+            f"the status of a failure must be from 400 to 599, not {members['status'].value}"
         )
     if "retry_after" in members:
         members["retry_after"].seconds()
@@ -179,7 +179,9 @@ def _read_increments(members: dict[str, Node]) -> Increments | None:
     if "characters" not in members:
         for name in ("parts", "waits"):
             if name in members:
-                raise members[name].error("`parts` and `waits` need `characters`, the length of each piece")
+                raise members[name].error(
+                    "`parts` and `waits` need `characters`, a list with the length of each piece"
+                )
         return None
     characters, waits = members["characters"], members.get("waits")
     lengths = [item.count() for item in characters.items()]

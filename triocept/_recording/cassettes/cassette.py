@@ -112,7 +112,7 @@ class Cassette:
         if upstream is not None:
             check_handler(upstream)
         elif record in ("new", "rewrite"):
-            raise TypeError(f"record={record!r} needs a real model to record from: upstream=handler")
+            raise TypeError(f"record={record!r} needs a real model to record from: pass upstream=handler")
         if normalise is not None:
             check_hook("normalise", normalise, "a function that takes a Request and returns one")
         if normalise_text is not None:
@@ -240,8 +240,8 @@ class Cassette:
         self._new.append(None)
         if (self._normalise or self._normalise_text) and self._form(restored_form(form)) != form:
             raise ValueError(
-                "normalise and normalise_text must return their own results unchanged: the results are written, and "
-                "passed to them again when the file is read"
+                "normalise and normalise_text must not change their own results, because the cassette holds these "
+                "results and passes them to the functions again when it is read"
             )
         core.keep_increments()
         exchange.annotate(cassette={"file": str(self.path), "recorded": True})

@@ -131,7 +131,7 @@ def read_document(
         DialectError: this version cannot read the document; the text names the place.
     """
     if not isinstance(document.value, dict) or "cassette" not in document.value:
-        raise document.error("this is not a cassette: it does not begin with `cassette: 1`")
+        raise document.error("this file is not a cassette: it does not begin with `cassette: 1`")
     version = document.value["cassette"]
     if version.count(1) > VERSION:
         raise version.error(
@@ -140,14 +140,14 @@ def read_document(
         )
     members = document.mapping("cassette", "tools", "calls")
     if "calls" not in members:
-        raise document.error("there are no `calls`: is the rest of the file missing?")
+        raise document.error("the file has no `calls`: is the rest of the file missing?")
     tools = members["tools"].mapping() if "tools" in members else {}
     found: dict[int, Recorded] = {}
     messages: dict[int, list[Node]] = {}
     for node in members["calls"].items():
         number, request, answer = _read_call(node, tools, messages)
         if number in found:
-            raise node.error(f"call {number} is in the file twice: first on line {found[number].line}")
+            raise node.error(f"the file contains call {number} twice, first on line {found[number].line}")
         found[number] = Recorded(number=number, form=form_of(request), answer=answer, line=node.line)
     return list(found.values())
 
@@ -158,15 +158,17 @@ def _read_call(
     """Return number, request and answer of a call. `before` holds the messages of all calls before it, by number."""
     members = node.mapping("call", "request", "answer")
     if missing := [member for member in ("call", "request", "answer") if member not in members]:
-        raise node.error(f"a call needs {missing[0]!r}, and this one has none")
+        raise node.error(f"this call has no {missing[0]!r}, which every call needs")
     number = members["call"].count(1)
     request = members["request"].mapping(*_REQUEST)
     if "messages" not in request:
-        raise members["request"].error("a request must have messages, and this one has none")
+        raise members["request"].error("this request has no messages, which every request needs")
     messages = list(request["messages"].items())
     if (continues := request.get("continues")) is not None:
         if continues.count(1) not in before:
-            raise continues.error(f"there is no call {continues.value} before this one")
+            raise continues.error(
+                f"this call continues call {continues.value}, but no call with this number comes before it"
+            )
         messages = [*before[continues.value], *messages]
     offered: list[Node] = []
     for name in request["tools"].items() if "tools" in request else ():
@@ -269,7 +271,7 @@ def read_file(
     document = read_yaml(text, name)
     if not text.rstrip().endswith(f"\n{_END}"):
         raise Node(name, text.rstrip().count("\n") + 1, "", None).error(
-            f"the file does not end with a line `{_END}`: is the rest of it missing?"
+            f"the file does not end with a line `{_END}`: is the rest of the file missing?"
         )
     return read_document(document, form_of)
 

@@ -40,7 +40,7 @@ def check_hook(name: str, function: object, what: str) -> None:
     """
     check_callable(name, function, what)
     if iscoroutinefunction(function):
-        raise TypeError(f"{name} must be {what}, and not async")
+        raise TypeError(f"{name} must be {what}, and must not be async")
 
 
 def by_request(request: Request, function: Normalise) -> Request:

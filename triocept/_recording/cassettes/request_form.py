@@ -225,7 +225,7 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
         parts = node.mapping(*_ROLES, "name")
         roles = [role for role in _ROLES if role in parts]
         if len(roles) != 1:
-            raise node.error(f"a message must have exactly one role before its content: {', '.join(_ROLES)}")
+            raise node.error(f"a message must have exactly one of the keys {', '.join(_ROLES)}")
         given = parts[roles[0]].text_or_items()
         content = (
             (Text(given),) if isinstance(given, str) else tuple([_read_part(each, calls) for each in given])
@@ -241,7 +241,7 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
     output: OutputFormat | None = None
     if (node := members.get("output")) is not None and isinstance(node.value, dict):
         if (schema := node.mapping("schema").get("schema")) is None:
-            raise node.error("an output that is a mapping must have a `schema`, and this one has none")
+            raise node.error("this output has no `schema`, which an output that is a mapping needs")
         output = OutputFormat(kind="json_schema", schema=schema.mapping() and schema.json)
     elif node is not None:
         node.text("json")

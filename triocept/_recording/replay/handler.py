@@ -300,7 +300,7 @@ class Replay:
         paths: Mapping[str, str] | None = None,
         redact: Redaction | None = None,
     ) -> None:
-        check_type("trace", trace, Trace, "a Trace", "read_traces(path)[0] is the first of a file")
+        check_type("trace", trace, Trace, "a Trace", "read_traces(path)[0] returns the first trace of a file")
         check_choice("match", match, Match)
         check_bool("compare_results", compare_results)
         is_pair = isinstance(until, tuple) and [type(each) for each in until] == [str, int]
@@ -314,7 +314,7 @@ class Replay:
         for path in (path for pair in (paths or {}).items() for path in pair):
             check_str("a directory of paths", path)
             if not path.strip("/"):
-                raise ValueError(f"the path of a directory must have a name; {path!r} has none")
+                raise ValueError(f"a directory in paths must have a name, but {path!r} has none")
         if redact is not None:
             check_type("redact", redact, Redaction, "a Redaction")
         if then is not None:

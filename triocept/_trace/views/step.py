@@ -241,9 +241,9 @@ def check_trace(function: str, trace: object) -> None:
         return
     kind = type(trace).__name__
     if hasattr(trace, "traces"):
-        hint = f"a {kind}: `for trace in {kind.lower()}.traces: {function}(trace)`"
+        hint = f"a {kind}: write `for trace in {kind.lower()}.traces: {function}(trace)`"
     elif isinstance(trace, Sequence) and not isinstance(trace, str):
-        hint = f"a {kind}: `for trace in traces: {function}(trace)`"
+        hint = f"a {kind}: write `for trace in traces: {function}(trace)`"
     else:
         hint = described(trace)
     raise TypeError(f"{function} takes one Trace, not {hint}")
@@ -252,7 +252,7 @@ def check_trace(function: str, trace: object) -> None:
 def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node | None]]:
     """Return the steps, each with its node in the tree of tokens; None for a step without tokens."""
     if isinstance(accept, str) or not isinstance(accept, Collection):
-        raise TypeError(f"accept must be a list of names of gaps, not {described(accept)}")
+        raise TypeError(f"accept must be a list of names from Step.gaps, not {described(accept)}")
     for name in accept:
         if name not in ACCEPTABLE:
             raise ValueError(f"accept may contain only {', '.join(ACCEPTABLE)}, not {name!r}")

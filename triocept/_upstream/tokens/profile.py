@@ -77,20 +77,20 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="vllm",
             dialects=frozenset({"openai_chat", "openai_completions"}),
-            hint="it must know `return_token_ids` (0.11 and later)",
+            hint="the server must support `return_token_ids` (0.11 and later)",
             fields={"return_token_ids": True},
         ),
         Profile(
             name="sglang",
             dialects=frozenset({"openai_chat"}),
-            hint="it must know the header x-sglext-return-output-ids (0.5.23 does)",
+            hint="the server must support the header x-sglext-return-output-ids (0.5.23 does)",
             fields={},
             headers={"x-sglext-return-input-ids": "1", "x-sglext-return-output-ids": "1"},
         ),
         Profile(
             name="llama_cpp",
             dialects=frozenset({"openai_chat"}),
-            hint="it must know `return_tokens` with `verbose`, and /tokenize (a build of 2025 or later)",
+            hint="the server must support `return_tokens` with `verbose`, and /tokenize (a build of 2025 or later)",
             fields={"verbose": True, "return_tokens": True, "top_logprobs": 1},
             whole=True,
         ),
@@ -105,7 +105,7 @@ def profile_named(name: str, dialect: str) -> Profile:
     profile = PROFILES[name]
     if dialect not in profile.dialects:
         known = " and ".join(sorted(profile.dialects))
-        raise ValueError(f"tokens={name!r} is possible with the dialects {known}, not with {dialect}")
+        raise ValueError(f"tokens={name!r} works with {known}, not with the dialect {dialect}")
     return profile
 
 
@@ -113,6 +113,6 @@ def check_probe(tokens: Tokens) -> None:
     """Raise UpstreamError unless the token data for one generated token is complete; the error names the remedy."""
     if tokens.gaps:
         raise UpstreamError(
-            f"the server does not send its tokens as {tokens.engine} does: {', '.join(tokens.gaps)}; "
+            f"the server does not send its tokens as {tokens.engine} does (gaps: {', '.join(tokens.gaps)}); "
             f"{PROFILES[tokens.engine].hint}"
         )

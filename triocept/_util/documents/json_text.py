@@ -28,7 +28,7 @@ def read_json(text: str, file: str) -> Node:
         problem = f"this is not JSON: {exc.msg}, column {exc.colno}"
         raise Node(file, exc.lineno, "", None).error(problem) from None
     except RecursionError:
-        raise Node(file, 1, "", None).error("it is nested too deep") from None
+        raise Node(file, 1, "", None).error("the document is nested too deeply") from None
     except ValueError as exc:
         raise DialectError(f"this is not JSON: {exc}", path=file) from None
 

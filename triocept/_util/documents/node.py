@@ -92,7 +92,7 @@ class Node:
             raise self.error(f"expected a mapping, not {self.kind}")
         for name, inner in self.value.items():
             if known and name not in known:
-                raise inner.error(f"there is no {name!r} here; there are {', '.join(known)}")
+                raise inner.error(f"there is no key {name!r} here; choose one of {', '.join(known)}")
         return self.value
 
     def items(self) -> list[Node]:
@@ -110,7 +110,7 @@ class Node:
         if not isinstance(self.value, str):
             raise self.error(f"expected a text, not {self.kind}{self._in_quotes()}")
         if words and self.value not in words:
-            raise self.error(f"there is no {self.value!r} here; there are {', '.join(words)}")
+            raise self.error(f"there is no value {self.value!r} here; choose one of {', '.join(words)}")
         return self.value
 
     def text_or_items(self) -> str | list[Node]:
@@ -135,13 +135,15 @@ class Node:
     def count(self, least: int = 0) -> int:
         """Return the value, which must be a whole number of at least `least`."""
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < least:
-            raise self.error(f"expected a whole number from {least}, not {self.kind}: {_shown(self.value)}")
+            raise self.error(
+                f"expected a whole number of at least {least}, not {self.kind}: {_shown(self.value)}"
+            )
         return self.value
 
     def seconds(self) -> float:
         """Return the value, which must be a number of at least 0."""
         if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not self.value >= 0:
-            raise self.error(f"expected seconds, not {self.kind}: {_shown(self.value)}")
+            raise self.error(f"expected a number of seconds, not {self.kind}: {_shown(self.value)}")
         return float(self.value)
 
 

@@ -63,7 +63,7 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
         hint = "; put a text with such a character in quotes" if _UNQUOTED.search(problem) else ""
         raise Node(file, _line_of(exc, text), "", None).error(f"this is not YAML: {problem}{hint}") from None
     except RecursionError:
-        raise Node(file, 1, "", None).error("it is nested too deep") from None
+        raise Node(file, 1, "", None).error("the document is nested too deeply") from None
 
 
 def _line_of(error: Any, text: str) -> int:
@@ -98,7 +98,9 @@ class _Builder:
         assert type(end).__name__ == "DocumentEndEvent"
         event = self._after(end)
         if type(event).__name__ != "StreamEndEvent":
-            raise self._at(event, "").error("the file has a second document")
+            raise self._at(event, "").error(
+                "a second YAML document begins here, but the file must have only one"
+            )
         return found
 
     def _after(self, end: Any) -> Any:
@@ -142,7 +144,7 @@ class _Builder:
         if not self._aliases:
             raise node.error("anchors and aliases are not allowed here")
         if name not in self._anchors:
-            raise node.error(f"there is no complete `&{name}` before this `*{name}`")
+            raise node.error(f"the alias `*{name}` has no complete anchor `&{name}` before it")
         meant, count = self._anchors[name]
         self._add(count, node)
         node.value = meant.value
@@ -151,7 +153,7 @@ class _Builder:
     def _add(self, count: int, node: Node) -> None:
         self._count += count
         if self._count > _MOST:
-            raise node.error(f"there are more than {_MOST} values up to here")
+            raise node.error(f"the file has more than {_MOST} values")
 
     def _members(self, path: str) -> dict[str, Node]:
         found: dict[str, Node] = {}
@@ -159,7 +161,7 @@ class _Builder:
             name = self._node(event, path)
             if not isinstance(name.value, str):
                 shown = getattr(event, "value", None)
-                hint = "" if shown is None else f": in quotes, {shown!r} would be one"
+                hint = "" if shown is None else f"; to make {shown!r} a text, put it in quotes"
                 raise name.error(f"a key must be a text{hint}")
             key = name.value
             name.path = f"{path}.{key}" if path else key

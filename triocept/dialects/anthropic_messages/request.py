@@ -253,7 +253,7 @@ def parse_message(value: Json, path: str) -> Message:
     fields = Fields(value, path)
     role = fields.need_text("role")
     if role not in _ROLES:
-        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
+        raise DialectError(f"unknown role {short(role)}", path=fields.at("role"))
     content = parse_content(fields.take("content"), fields.at("content"), parse_block)
     return Message(_ROLES[role], content, extra=fields.rest())
 

@@ -196,7 +196,7 @@ def parse_call(fields: ProtoFields) -> ToolCall:
     """Return the call of a `functionCall` part; its id may be missing."""
     inner = fields.need_object(_CALL)
     if inner.peek("partialArgs") or inner.peek("willContinue"):
-        raise DialectError("arguments in pieces were not requested", path=inner.at("partialArgs"))
+        raise DialectError("partial arguments were not requested", path=inner.at("partialArgs"))
     identity, name = inner.text("id") or "", inner.need_text("name")
     arguments = text_of(inner.mapping("args") or {})
     fields.keep(_CALL, inner.rest())

@@ -162,7 +162,7 @@ def parse_content(value: Json, path: str) -> Message:
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
-        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
+        raise DialectError(f"unknown role {short(role)}", path=fields.at("role"))
     parts = tuple([parse_part(item, where) for where, item in fields.each("parts")])
     return Message(_ROLES[role], parts, extra=fields.rest())
 

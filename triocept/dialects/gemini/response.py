@@ -237,7 +237,7 @@ def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason,
     stop = _PARSED.get(reason) if isinstance(reason, str) else None
     if stop is None:
         more = f": {words}" if isinstance(words, str) and words else ""
-        raise UpstreamError(f"the provider ended without an answer, with the reason {reason!r}{more}")
+        raise UpstreamError(f"the provider ended without an answer; its finish reason is {reason!r}{more}")
     return settled_stop(stop, calls=calls), {} if _RENDERED[stop] == reason else {"finishReason": reason}
 
 

@@ -109,7 +109,9 @@ def batch_embeddings(call: SideCall) -> Embeddings:
     sizes = [(read_dimensions(fields, "outputDimensionality"), fields.path) for fields in asked]
     for size, path in sizes:
         if size != sizes[0][0]:
-            raise DialectError("must equal that of the first request", path=f"{path}.outputDimensionality")
+            raise DialectError(
+                "must equal the value in the first request", path=f"{path}.outputDimensionality"
+            )
 
     def render(vectors: Sequence[Vector], tokens: int) -> Json:
         values: list[Json] = [{"values": list(vector)} for vector in vectors]

@@ -131,7 +131,7 @@ def parse_message(value: Json, path: str) -> Message:
     if role in _ROLES:
         return Message(_ROLES[role], message_parts(fields), extra=fields.rest())
     if role != "tool":
-        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
+        raise DialectError(f"unknown role {short(role)}", path=fields.at("role"))
     identity, name = fields.text("tool_call_id") or "", fields.text("tool_name")
     content = tuple(part for part in message_parts(fields) if isinstance(part, Text | Media))
     return Message("tool", (ToolResult(id=identity, content=content, name=name, extra=fields.rest()),))

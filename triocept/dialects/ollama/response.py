@@ -124,7 +124,9 @@ def parse_finish(reason: Json, *, calls: bool) -> StopReason:
     """Return the stop reason; raise `UpstreamError` if it is unknown (for example `load`, after an empty prompt)."""
     stop = _PARSED.get(reason or "") if isinstance(reason, str | None) else None
     if stop is None:
-        raise UpstreamError(f"the provider ended its answer for no reason known to Ollama: {reason!r}")
+        raise UpstreamError(
+            f"the provider ended its answer with a reason that Ollama does not define: {reason!r}"
+        )
     return settled_stop(stop, calls=calls)
 
 

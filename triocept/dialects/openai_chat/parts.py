@@ -351,7 +351,7 @@ def parse_message(value: Json, path: str) -> Message:
         identity = f"call_{name}" if role == "function" else fields.text("tool_call_id") or ""
         return Message("tool", (ToolResult(id=identity, content=result, name=name, extra=fields.rest()),))
     if role not in _ROLES:
-        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
+        raise DialectError(f"unknown role {short(role)}", path=fields.at("role"))
     parts = assistant_parts(fields) if role == "assistant" else _content(fields)
     return Message(_ROLES[role], parts, fields.text("name"), fields.rest())
 

@@ -127,7 +127,7 @@ def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat |
         return OutputFormat(kind="json_object", extra=form.rest())
     if kind not in _KINDS:
         raise DialectError(
-            f"there is no format {short(kind)}: there are {', '.join(_KINDS)}", path=form.at("type")
+            f"unknown format {short(kind)}; the formats are {', '.join(_KINDS)}", path=form.at("type")
         )
     if kind != "json_schema":
         rest = {"type": kind, **(form.rest() or {})}

@@ -260,7 +260,8 @@ def parse_finish(
     stop = _PARSED.get(reason or "") if status == "incomplete" else None
     if stop is None:
         raise UpstreamError(
-            f"the provider ended its answer for no reason known to Responses: {status!r}, {reason!r}"
+            f"the provider ended its answer with a status and a reason that Responses does not define: {status!r}, "
+            f"{reason!r}"
         )
     rendered = render_finish(stop, calls=calls, refusal=refusal, codex=False)
     kept = {"status": status, "incomplete_details": {"reason": reason}}

@@ -69,8 +69,8 @@ def make(directory: Path) -> None:
     strange = sorted(others - {LOCK, TRACES, _PART})
     if RUN not in others and strange:
         raise StoreError(
-            f"it is not a store, and not empty: it contains {', '.join(strange[:3])}{', …' if strange[3:] else ''}; "
-            "use an empty or a new directory",
+            "the directory is neither a store nor empty: it contains "
+            f"{', '.join(strange[:3])}{', …' if strange[3:] else ''}; use an empty or a new directory",
             path=str(directory),
         )
     (directory / TRACES).mkdir(exist_ok=True)
@@ -99,20 +99,22 @@ def read_run(directory: Path) -> RunFile:
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"it is not a store: it contains no {RUN}", path=str(directory)) from None
+        raise StoreError(f"the directory is not a store: it contains no {RUN}", path=str(directory)) from None
     try:
         found = msgspec.json.decode(data, type=_Format)
         if found.what != _WHAT:
-            raise StoreError(f"it is not a store: its {RUN} belongs to another program", path=str(directory))
+            raise StoreError(
+                f"the directory is not a store: its {RUN} belongs to another program", path=str(directory)
+            )
         if found.format > FORMAT:
             raise StoreError(
-                f"it was written by a newer triocept: its format is {found.format}, and this version reads "
+                f"the store was written by a newer triocept: its format is {found.format}, and this version reads "
                 f"formats up to {FORMAT}",
                 path=str(directory),
             )
         return msgspec.json.decode(data, type=RunFile)
     except msgspec.DecodeError as exc:
-        raise StoreError(f"its {RUN} cannot be read: {exc}", path=str(directory)) from None
+        raise StoreError(f"the {RUN} of the store cannot be read: {exc}", path=str(directory)) from None
 
 
 def write_run(directory: Path, run: RunFile) -> None:

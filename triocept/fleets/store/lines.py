@@ -130,7 +130,7 @@ def index_of(
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 if on_damage is None:
                     raise StoreError(
-                        f"this line does not belong to a store: {exc}; remove the line, and its task runs again",
+                        f"this line does not belong to a store: {exc}; to run its task again, remove the line",
                         path=f"{path}:{number}",
                     ) from None
                 on_damage(number, str(exc))
@@ -176,7 +176,7 @@ class DoneFile:
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o644
         )
         if os.fstat(self._fd).st_size > self.end:
-            log.warning("%s: its last line was cut off; the task that it was of runs again", path)
+            log.warning("the last line of %s was cut off; the task of that line runs again", path)
             os.ftruncate(self._fd, self.end)
 
     def append(self, line: DoneLine) -> None:

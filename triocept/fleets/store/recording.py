@@ -68,7 +68,10 @@ class Recorders:
         if (recorder := self._recorders.get(key)) is None:
             directory = Path(to.directory)
             if read_run(directory).run != to.run:
-                raise StoreError("this is not the store of the driver, but another one", path=to.directory)
+                raise StoreError(
+                    "this directory is not the store that the driver uses, but another store",
+                    path=to.directory,
+                )
             name = re.sub(r"[^A-Za-z0-9]+", "-", to.worker.partition(" (")[0]).strip("-")[:60] or "worker"
             unique = f"{name}-{os.getpid()}-{token_hex(8)}.jsonl"  # on all machines and over time
             recorder = self._recorders[key] = JSONLRecorder(directory / TRACES / unique)

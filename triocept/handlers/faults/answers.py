@@ -124,7 +124,9 @@ class Quirks(BaseFault):
         """
         given = response_of(answer)
         if str(given.content).isascii():
-            raise ValueError("answer must have a character longer than a byte: all of these are ASCII")
+            raise ValueError(
+                "answer must have a character of several bytes, but all its characters are ASCII"
+            )
 
         def split(rendering: Rendering) -> list[bytes | float]:
             data = b"".join(rendering.body())

@@ -31,7 +31,7 @@ class FaultType(type):
         def __getattr__(cls, name: str) -> NoReturn:
             known = [each for each, maker in getmembers(cls, ismethod) if not each.startswith("_")]
             near = _CALLED_OTHERWISE.get(name) or "".join(get_close_matches(name.lower(), known, 1))
-            hint = f": Fault.{near}?" if near else f"; there are {', '.join(known)}"
+            hint = f"; did you mean Fault.{near}?" if near else f"; the faults are {', '.join(known)}"
             raise AttributeError(f"there is no Fault.{name}{'' if name.startswith('_') else hint}")
 
 
@@ -54,7 +54,7 @@ class BaseFault(metaclass=FaultType):
 
     def __init__(self, name: str = "", arguments: object = None, act: Act | None = None) -> None:
         if act is None or not isinstance(arguments, Mapping):
-            raise TypeError("a fault must be made by its name: Fault.status(429), Fault.cut(after=2), …")
+            raise TypeError("create a fault by its name, as in Fault.status(429) or Fault.cut(after=2)")
         takes = signature(getattr(type(self), name)).parameters
         given = {key: value for key, value in arguments.items() if value != takes[key].default}
         object.__setattr__(self, "name", name)

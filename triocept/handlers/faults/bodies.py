@@ -60,7 +60,9 @@ class Refusals(BaseFault):
         check_count("most", most, least=1)
         check_count("tokens", tokens)
         if tokens <= most:
-            raise ValueError(f"tokens must be more than most ({most}), not {tokens}: the prompt would fit")
+            raise ValueError(
+                f"tokens must be more than most ({most}), not {tokens}, because otherwise the prompt would fit"
+            )
         words = f"prompt is too long: {tokens} tokens > {most} maximum"
         act = _refusing(400, words, None, code=OVERFLOW, should_retry=False)
         return cls("context_length", {"tokens": tokens, "most": most}, act)
@@ -244,7 +246,7 @@ class BrokenBodies(BaseFault):
         if isinstance(by, bool) or not isinstance(by, int):
             raise TypeError(f"by must be a whole number, not {by!r}")
         if by == 0:
-            raise ValueError("by must not be 0: 0 is the right length")
+            raise ValueError("by must not be 0, because 0 would give the correct length")
         given = response_of(answer)
 
         async def lie(exchange: Exchange) -> None:

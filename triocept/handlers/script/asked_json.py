@@ -87,5 +87,5 @@ def _demanded(request: Request) -> Tool | None:
         return named[0]
     names = ", ".join(tool.name for tool in functions) or "none"
     if choice.mode == "tool":
-        raise ValueError(f"AskedJSON: the request demands the tool {choice.name!r}, and offers {names}")
+        raise ValueError(f"AskedJSON: the request demands the tool {choice.name!r}, but offers {names}")
     raise ValueError(f"AskedJSON: the request requires one of several tools ({names}): reply with a ToolCall")

@@ -58,7 +58,7 @@ def read_embeddings(path: str | Path) -> Embed:
     """
     document = read_document(Path(path))
     if not is_fixture_file(document):
-        raise document.error("embeddings are read from aimock's fixtures: {'fixtures': […]}")
+        raise document.error("a file of embeddings must hold aimock fixtures, in the form {'fixtures': […]}")
     found = _embeddings(document)
     if found is None:
         raise document.error("this file has no fixture of an embedding")
@@ -86,7 +86,9 @@ def _embeddings(document: Node) -> Embed | None:
     if not vectors:
         return None
     if len(sizes := {len(each.vector) for each in vectors}) > 1:
-        raise document.error(f"the embeddings in this file are of several sizes: {sorted(sizes)}")
+        raise document.error(
+            f"the embeddings in this file must have the same size, but their sizes are {sorted(sizes)}"
+        )
 
     def embed(texts: Sequence[str]) -> list[Sequence[float]]:
         size = len(vectors[0].vector)

@@ -103,7 +103,7 @@ def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
         raise response.error("a response must be a mapping with an answer")
     if media := [name for name in forms.MEDIA if name in response.value]:
         raise response.value[media[0]].error(
-            f"{media[0]!r} belongs to an endpoint that triocept does not serve: it serves only "
+            f"{media[0]!r} belongs to an endpoint that triocept does not serve: triocept serves only "
             "conversations and embeddings"
         )
     for name in ("truncateAfterChunks", "disconnectAfterMs"):
@@ -118,7 +118,7 @@ def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
         return Vectors(entry.match.inputText or "", tuple(vector))
     if "inputText" in match.value:
         raise match.value["inputText"].error(
-            "'inputText' belongs to embeddings, but the response of this fixture is not one"
+            "'inputText' belongs to embeddings, but the response of this fixture is not an embedding"
         )
     if "context" in match.value:
         raise match.value["context"].error("'context' is not supported: each rollout has its own script")
@@ -177,7 +177,7 @@ def _read_answer(node: Node, entry: forms.EntryForm, left_out: Counter[str]) -> 
     reason = form.finishReason
     if reason is not None and reason not in _STOPS:
         known = ", ".join(_STOPS)
-        raise node.value["finishReason"].error(f"there is no finishReason {reason!r}; there are {known}")
+        raise node.value["finishReason"].error(f"unknown finishReason {reason!r}; the reasons are {known}")
     stop = _STOPS[reason] if reason is not None else None
     content, usage = Response.of(*parts).content, _usage(node, form.usage)
     response = Response(content, stop, None, usage, form.model, form.id)
@@ -209,7 +209,7 @@ def _usage(node: Node, usage: dict[str, Json] | None) -> Usage | None:
     thought = (given.get("completion_tokens_details") or {}).get("reasoning_tokens")
     numbers = [number for number in (sent, written, cached, thought) if number is not None]
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise node.value["usage"].error("usage must be numbers of tokens")
+        raise node.value["usage"].error("usage must be a mapping of names to numbers of tokens")
     return Usage(
         input_tokens=sent or 0, output_tokens=written or 0, cached_tokens=cached, reasoning_tokens=thought
     )

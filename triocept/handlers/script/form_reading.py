@@ -54,7 +54,7 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
         words = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
         text = f"{problem[:1].lower()}{problem[1:]}"
         if "enum" in problem and words:
-            text = f"there is no {value!r}{meant(value, words)}"
+            text = f"there is no value {value!r}{meant(value, words)}"
         elif not isinstance(value, dict | list):
             text += f": {value!r}"
             if "Expected `str" in problem and not isinstance(value, str):
@@ -73,7 +73,7 @@ def check_keys(node: Node, form: type[Form]) -> None:
     known = form.__struct_encode_fields__
     for name, inner in node.value.items():
         if name not in known:
-            raise inner.error(f"there is no {name!r} here{meant(name, known)}")
+            raise inner.error(f"there is no key {name!r} here{meant(name, known)}")
 
 
 def made(node: Node, make: Callable[[], T]) -> T:

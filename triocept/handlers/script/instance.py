@@ -101,7 +101,7 @@ class _Maker:
     def _plain(self, schema: Json, at: _Place) -> Json:
         """Return a value for a schema that has no references and no branches (`anyOf`, …)."""
         if unknown := [key for key in _NOT_UNDERSTOOD if key in schema]:
-            raise NoInstance(f"{at.path}: {unknown[0]!r} is not supported: pass the value, AskedJSON(…)")
+            raise NoInstance(f"{at.path}: {unknown[0]!r} is not supported: pass the value with AskedJSON(…)")
         kinds = _kinds(schema)
         if "const" in schema or "enum" in schema:
             named = [schema["const"]] if "const" in schema else schema["enum"]
@@ -133,7 +133,7 @@ class _Maker:
         names = [name for name in known if name in required]
         names += dict.fromkeys(name for name in required if name not in known)
         if names and "propertyNames" in schema:
-            raise NoInstance(f"{at.path}: 'propertyNames' is not supported: pass the value, AskedJSON(…)")
+            raise NoInstance(f"{at.path}: 'propertyNames' is not supported: pass the value with AskedJSON(…)")
         others = [name for name in known if name not in names]
         least = max(schema.get("minProperties") or 0, len(names))
         made: dict[str, Json] = {}
@@ -142,7 +142,7 @@ class _Maker:
                 return made
             if schema.get("patternProperties"):
                 raise NoInstance(
-                    f"{at.path}: 'patternProperties' is not supported: pass the value, AskedJSON(…)"
+                    f"{at.path}: 'patternProperties' is not supported: pass the value with AskedJSON(…)"
                 )
             inner = known[name] if name in known else schema.get("additionalProperties", True)
             made[name] = self.make(inner, at._replace(path=f"{at.path}.{name}", name=name))
@@ -256,7 +256,7 @@ def _merged(schemas: Sequence[Json]) -> Json:
                 whole[name] = one[name]
             elif name in ("anyOf", "oneOf", "$ref"):
                 raise ValueError(
-                    f"two {name!r} for one value are not supported: pass the value, AskedJSON(…)"
+                    f"two {name!r} for one value are not supported: pass the value with AskedJSON(…)"
                 )
             elif (join := _JOINS.get(name)) is None:
                 raise ValueError(f"{name!r} cannot be both {one[name]!r} and {other[name]!r}")

@@ -53,7 +53,7 @@ class ScriptedModel:
 
     def __init__(self, replies: Iterable[Item]) -> None:
         if isinstance(replies, (str, bytes, Mapping, Rule, Fixtures)) or not isinstance(replies, Iterable):
-            raise TypeError(f"a script must be a list of replies: ScriptedModel([{short(replies)}])")
+            raise TypeError(f"a script must be a list of replies: write ScriptedModel([{short(replies)}])")
         self._items = items = list(replies)
         only = items[0] if len(items) == 1 else None
         # A list in another list: usually each text in it was meant as a reply.

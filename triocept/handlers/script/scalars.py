@@ -106,7 +106,7 @@ def text_for(schema: Json, name: str, variant: int) -> str:
     for guess in guesses:
         if len(guess) >= least and (most is None or len(guess) <= most) and _fits(pattern, guess):
             return guess
-    raise ValueError("cannot generate a text that fits: pass the value, AskedJSON(…)")
+    raise ValueError("cannot generate a text that fits: pass the value with AskedJSON(…)")
 
 
 def _fits(pattern: str | None, text: str) -> bool:

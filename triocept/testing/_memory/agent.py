@@ -287,7 +287,7 @@ async def _open(
     name = dialect.name if isinstance(dialect, Dialect) else dialect
     check_type("dialect", name, str, "the name of a dialect, or a Dialect")
     if name not in dialects:
-        raise ValueError(f"no dialect {described(name)}: there are {', '.join(dialects)}")
+        raise ValueError(f"unknown dialect {described(name)}; the dialects are {', '.join(dialects)}")
     body = Body()
     connections = Connections(
         registry=core.registry,
