@@ -214,7 +214,7 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
         TypeError,
         r"when\(\) got an unexpected keyword argument 'txet'; did you mean text\?",
     ),
-    (lambda: when(tool="a"), TypeError, r"'tool': offered_tool=… .* or result_of=…"),
+    (lambda: when(tool="a"), TypeError, r"'tool'; did you mean offered_tool=… .* or result_of=…"),
     (lambda: when(), TypeError, r"otherwise\(…\) \(used each time\)"),
     (lambda: when(text=3), TypeError, "when: text must be a str or a compiled pattern, not int: 3"),
     (lambda: when(text=re.compile(b"a")), TypeError, "not of bytes"),

@@ -468,7 +468,9 @@ async def test_an_attribute_of_a_context_that_is_not_entered_yet_is_an_error_tha
     async with serve_endpoint() as endpoint:
         opened.append((endpoint.open_rollout(echo), "trace", "open_rollout"))
         for context, attribute, name in opened:
-            text = rf"^cannot read \.{attribute} yet: {name}\(…\) is .*: write `async with {name}\(…\) as \w+`"
+            text = (
+                rf"^cannot read \.{attribute} yet: {name}\(…\) is .*: write `async with {name}\(…\) as \w+`"
+            )
             with pytest.raises(AttributeError, match=text):
                 getattr(context, attribute)
             assert not hasattr(context, "__len__")

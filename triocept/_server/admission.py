@@ -177,12 +177,12 @@ class Admission:
             await wait_turns(self.reading.waiting + MOMENT_TURNS)  # twice as many as it takes to read these
             for since, seconds, what in (
                 (self._heads, self.limits.head_seconds, "a head, or a TLS handshake, was incomplete after"),
-                (self._keyless, self.limits.keyless_seconds, "a connection has sent no key for"),
+                (self._keyless, self.limits.keyless_seconds, "a client has sent no key for"),
             ):
                 for guest, begun in tuple(since.items()):
                     if begun + seconds > now:
                         break
-                    self.notices.warn(what, f"{what} %g s: it is closed", seconds)
+                    self.notices.warn(what, f"{what} %g s: its connection is closed", seconds)
                     self._cut(guest, late=True)
 
     def _be_awake_at(self, time: float) -> None:

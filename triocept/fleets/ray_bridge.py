@@ -170,5 +170,5 @@ def _set_niceness() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, raylet)
     if os.getpriority(os.PRIO_PROCESS, 0) > raylet:
         log.warning(
-            "agents of this worker get little of a busy processor: start its node with RAY_worker_niceness=0"
+            "agents of this worker run with low priority: start the node of the worker with RAY_worker_niceness=0"
         )

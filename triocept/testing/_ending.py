@@ -133,7 +133,7 @@ class Life:
     async def _look(self, seconds: float) -> None:
         if left := await wait_rested(self.rollout, seconds):
             handlers = "a handler was" if left == 1 else f"{left} handlers were"
-            log.warning("%s still running after the answer, and gets no more time", handlers)
+            log.warning("%s still running after the answer, and the test waits no longer", handlers)
         self._note()
 
     def _note(self) -> None:

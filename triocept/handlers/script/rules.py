@@ -106,7 +106,9 @@ def when(
     names: Iterable[str] = unknown
     for name in names:
         if name in _CONFUSED:
-            raise TypeError(f"when() got an unexpected keyword argument {name!r}: {_CONFUSED[name]}")
+            raise TypeError(
+                f"when() got an unexpected keyword argument {name!r}; did you mean {_CONFUSED[name]}"
+            )
     check_keywords("when", unknown, list(Conditions.__dataclass_fields__))
     conditions = Conditions(
         text=text,
