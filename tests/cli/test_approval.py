@@ -142,8 +142,8 @@ def test_a_question_that_is_not_answered_ends_with_the_run(end: str, folder: Pat
 @pytest.mark.parametrize(
     ("policy", "arguments", "text"),
     [
-        (None, ("--approve", "Bash"), "--approve Bash asks a person in the terminal, but standard input and standard"),
-        (None, ("--approve", "a,,b"), "a name of a tool is empty"),
+        (None, ("--approve", "Bash"), "--approve Bash asks a person in the terminal, but this is not possible: "),
+        (None, ("--approve", "a,,b"), "the name of a tool is empty"),
         (None, ("--policy", "none.yaml"), "File 'none.yaml' does not exist"),
         ("a: ask", ("--policy", "policy.yaml"), "--policy policy.yaml asks a person"),
         ("a: approv", ("--policy", "policy.yaml"), "unknown decision 'approv'"),

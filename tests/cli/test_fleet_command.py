@@ -270,10 +270,10 @@ def test_a_line_that_is_no_task_is_told_with_its_number_and_nothing_starts(folde
     )
     told = re.findall(r"tasks\.jsonl:(\d+): (.*)", refused())
     assert [int(number) for number, _ in told] == [2, 4, 5, 7, 8, 9, 10, 11]
-    assert "unknown field `promt`: put your own data into metadata; a line has the form {" in told[0][1]
+    assert "unknown field `promt`: put your own data into metadata; a line must have the form {" in told[0][1]
     assert "line 1 is the same" in told[2][1]
-    assert told[4][1].startswith("prompt must be a text, not 3; a line has the form {")
-    assert told[7][1].startswith("id must be a whole number or a text, not true; a line has the form {")
+    assert told[4][1].startswith("prompt must be a text, not 3; a line must have the form {")
+    assert told[7][1].startswith("id must be a whole number or a text, not true; a line must have the form {")
     assert told[3][1] == "line 6 has the same id, '1': give each task its own id"
     assert not Path("run").exists()
 
@@ -311,8 +311,8 @@ def test_a_file_without_a_task_is_told(folder: Path) -> None:
         (("--executable", "x"), AGENT_COMMAND, "needs --agent NAME"),
         (("--engine", "threads"), AGENT_COMMAND, "unknown engine; the engines are in-process"),
         (("--engine", "processes:0"), AGENT_COMMAND, "the number of workers must be 1 or more, not '0'"),
-        (("--engine", "processes:2", "--workers", "3"), AGENT_COMMAND, "contradict each other"),
-        (("--engine", "in-process:2", "--slots-per-worker", "3"), AGENT_COMMAND, "contradict each other"),
+        (("--engine", "processes:2", "--workers", "3"), AGENT_COMMAND, "give different numbers"),
+        (("--engine", "in-process:2", "--slots-per-worker", "3"), AGENT_COMMAND, "give different numbers"),
         (("--engine", "in-process", "--workers", "3"), AGENT_COMMAND, "has one worker"),
         (("--resume",), AGENT_COMMAND, "there is no run in run to continue"),
         (("--retry-errors",), AGENT_COMMAND, "--retry-errors needs --resume"),

@@ -55,7 +55,7 @@ WRONG = [
     (("fleet", "--tasks", "tasks.jsonl", "--store", "tasks.jsonl", *COMMAND), "tasks.jsonl is a file"),
     (("fleet", "--tasks", "tasks.jsonl", "--store", "tasks.jsonl/a", *COMMAND), "tasks.jsonl is a file"),
     (("fleet", "--store", "tasks.jsonl", "--tasks", "none.jsonl", *COMMAND), "File 'none.jsonl' does not exist"),
-    (("fleet", "--store", "tasks.jsonl", "--tasks", "empty.jsonl", *COMMAND), "it contains no task"),
+    (("fleet", "--store", "tasks.jsonl", "--tasks", "empty.jsonl", *COMMAND), "contains no task"),
     (("fleet", "--store", "tasks.jsonl", "--tasks", "tasks.jsonl", "--script", "none.py", *COMMAND),
      "File 'none.py' does not exist"),
     (("fleet", "--store", "tasks.jsonl", "--tasks", "tasks.jsonl", "--", "./none", "{prompt}"), "correct the path"),

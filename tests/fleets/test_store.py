@@ -511,10 +511,10 @@ async def test_a_store_that_is_closed_under_a_map_ends_it(tmp_path: Path) -> Non
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "newer": (lambda path: (path / "run.json").write_text(
       (path / "run.json").read_text().replace('"format": 1', '"format": 2')),
-     r"s: it was written by a newer triocept: its format is 2, and this version reads formats up to 1"),
+     r"s: the store was written by a newer triocept: its format is 2, and this version reads formats up to 1"),
     "another thing": (lambda path: (path / "run.json").write_text("{}"),
-     r"its run.json cannot be read: .*`what`"),
-    "broken": (lambda path: (path / "run.json").write_text("{"), r"its run.json cannot be read: "),
+     r"the run.json of the store cannot be read: .*`what`"),
+    "broken": (lambda path: (path / "run.json").write_text("{"), r"the run.json of the store cannot be read: "),
     "damaged line": (
      lambda path: (path / "done.jsonl").write_bytes(b"{}\n" + (path / "done.jsonl").read_bytes()),
      r"s/done.jsonl:1: this line does not belong to a store: .*to run its task again, remove the line"),

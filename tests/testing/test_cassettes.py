@@ -421,7 +421,7 @@ def test_a_sync_application_that_asks_what_is_not_there_is_told_at_the_end(tmp_p
     ({"record": "new"}, TypeError, "record='new' needs a real model to record from: pass upstream="),
     ({"upstream": "https://api.openai.com"}, TypeError, "a handler must be"),
     ({"normalise": "a"}, TypeError, "normalise must be a function that takes a Request and returns one"),
-    ({"normalise_text": echo}, TypeError, "not async"),
+    ({"normalise_text": echo}, TypeError, "must not be async"),
     ({"timing": "fast"}, ValueError, "timing"),
     ({"timing": -1}, ValueError, "timing"),
     ({"repeats": 1}, TypeError, "repeats must be a bool"),
