@@ -32,7 +32,7 @@ class Sent:
         async def watched(
             client: ProviderClient, call: ProviderRequest, patience: Patience
         ) -> AsyncIterator[ProviderReply]:
-            self.documents.append((call.address, json.loads(call.body)))
+            self.documents.append((call.address, json.loads(call.body or b"{}")))
             async with original(client, call, patience) as reply:
                 yield reply
 
