@@ -508,7 +508,7 @@ def test_stop_reasons_are_written_so_and_codex_is_told_completed(
     {"status": "incomplete", "incomplete_details": {"reason": "who knows"}},
 ])  # fmt: skip
 def test_an_answer_that_is_not_finished_is_a_failure(ending: Json) -> None:
-    with pytest.raises(UpstreamError, match="that Responses does not define"):
+    with pytest.raises(UpstreamError, match="unknown to Responses"):
         RESPONSES.parse_response({"id": "r", "output": [], **ending})
 
 

@@ -248,7 +248,7 @@ async def test_an_answer_of_another_server_without_a_stop_reason_is_an_error_at_
     async with staged(says(whole(json.dumps(document).encode())), MESSAGES) as stage:
         answered = await stage.ask(MESSAGES)
     assert answered.status_code == 502
-    assert "no reason known to Messages" in answered.text
+    assert "is missing, or unknown to Messages" in answered.text
     assert len(stage.provider.asked) == 1
 
 

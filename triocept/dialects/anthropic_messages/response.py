@@ -145,7 +145,7 @@ def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Js
     stop = _PARSED.get(reason) if isinstance(reason, str) else None
     if stop is None:
         raise UpstreamError(
-            f"the provider ended its answer with a stop reason that Messages does not define: {reason!r}"
+            f"the stop reason of the provider's answer is missing, or unknown to Messages: {reason!r}"
         )
     kept = {"stop_reason": reason} if _RENDERED[stop] != reason else {}
     return settled_stop(stop, calls=calls), kept

@@ -124,9 +124,7 @@ def parse_finish(reason: Json, *, calls: bool) -> StopReason:
     """Return the stop reason; raise `UpstreamError` if it is unknown (for example `load`, after an empty prompt)."""
     stop = _PARSED.get(reason or "") if isinstance(reason, str | None) else None
     if stop is None:
-        raise UpstreamError(
-            f"the provider ended its answer with a reason that Ollama does not define: {reason!r}"
-        )
+        raise UpstreamError(f"the stop reason of the provider's answer is unknown to Ollama: {reason!r}")
     return settled_stop(stop, calls=calls)
 
 

@@ -197,7 +197,7 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
         raise aborted('finish_reason "abort"')
     if stop is None:
         raise UpstreamError(
-            f"the provider ended its answer with a finish reason that chat completions do not define: {reason!r}"
+            f"the finish reason of the provider's answer is missing, or unknown to chat completions: {reason!r}"
         )
     if stop == "end" and isinstance(matched, str):
         return "stop_sequence", matched

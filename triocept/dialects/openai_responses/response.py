@@ -260,7 +260,7 @@ def parse_finish(
     stop = _PARSED.get(reason or "") if status == "incomplete" else None
     if stop is None:
         raise UpstreamError(
-            f"the provider ended its answer with a status and a reason that Responses does not define: {status!r}, "
+            f"the provider's answer has a status or reason that is missing, or unknown to Responses: {status!r}, "
             f"{reason!r}"
         )
     rendered = render_finish(stop, calls=calls, refusal=refusal, codex=False)
