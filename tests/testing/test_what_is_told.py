@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -169,6 +169,25 @@ def test_a_thread_whose_agent_has_gone_fails_its_rollout_while_that_is_open() ->
         wait_until(lambda: model.trace)
         gone.set()
         wait_until(lambda: model.faults)
+
+
+def test_an_error_raised_at_the_moment_of_the_abandonment_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def raise_before_the_cancellation(call: Callable[[], None], **_: object) -> None:
+        with suppress(KeyError):  # trio drops the result of a thread whose call it cancels
+            call()
+        await trio.sleep_forever()
+
+    def handler(exchange: SyncExchange) -> None:
+        raise KeyError("late")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", raise_before_the_cancellation)
+    with pytest.raises(KeyError, match="late"), fake_model(handler=handler) as model:
+        with pytest.raises(openai.APITimeoutError):
+            asks(model, timeout=0.5)
+        wait_until(lambda: model.faults)
+        assert len(model.faults) == 1
 
 
 # Handlers run under trio

@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from reprlib import repr as short
@@ -59,24 +60,39 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
         call = _Call(handler, twin(exchange))
         try:
             await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
-        finally:
-            call.abandoned = True
+        except trio.Cancelled:
+            call.abandon()
+            raise
 
     inner = handler.func if isinstance(handler, partial) else handler
     return update_wrapper(in_thread, inner) if inspect.isroutine(inner) else in_thread
 
 
 class _Call:
+    """A call of a handler in a thread. Its error is reported once, even if both end at the same moment."""
+
     def __init__(self, function: Callable[[Any], object], exchange: SyncExchange) -> None:
-        self.abandoned = False
         self._function = function
         self._exchange = exchange
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self._error: BaseException | None = None
+
+    def abandon(self) -> None:
+        """Report the error of the call from now on, because trio drops it."""
+        with self._lock:
+            self._abandoned = True
+        if self._error is not None:
+            self._report(self._error)
 
     def __call__(self) -> None:
         try:
             returned = self._function(self._exchange)
         except BaseException as exc:
-            if self.abandoned and not isinstance(exc, (Refusal, UpstreamError, ExchangeError, RolloutClosed)):
+            with self._lock:
+                if not self._abandoned:
+                    self._error = exc
+            if self._error is None:
                 self._report(exc)
             raise
         if returned is not None and not self._exchange.settled:
@@ -90,6 +106,9 @@ class _Call:
             raise TypeError(what)
 
     def _report(self, error: BaseException) -> None:
+        if isinstance(error, (Refusal, UpstreamError, ExchangeError, RolloutClosed)):
+            return
+
         def report() -> None:
             if not report_fault(rollout_of(self._exchange), error):
                 log.warning("a handler failed after the end of its exchange", exc_info=error)
