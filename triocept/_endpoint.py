@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, TypedDict, Unpack, final
+from urllib.parse import urlsplit
 
 import trio
 
@@ -53,6 +54,8 @@ from .errors import EndpointCrashed, TunnelError
 
 if TYPE_CHECKING:
     from ._server.serve import Server
+    from ._view.app import ViewApp
+    from ._view.live import LiveView
 
 TLS: TypeAlias = ssl.SSLContext | tuple[str, str]
 """An `ssl.SSLContext`, or the paths of a certificate (chain) and of its key, both PEM."""
@@ -85,6 +88,7 @@ class Endpoint:
         limits: EndpointLimits,
         make_state: Callable[[Endpoint, Registry[RolloutState], Watcher, RolloutOptions], RolloutState],
     ) -> None:
+        self._view: ViewApp | None = None
         self.id: str = f"e_{token_hex(8)}"
         """Identifier that `/health` returns, so that a client can check that a URL leads to this endpoint. Not a
         secret."""
@@ -138,6 +142,26 @@ class Endpoint:
                 "under which other machines reach this one) or tunnel="
             )
         return self._url(name)
+
+    @property
+    def view_url(self) -> str:
+        """The address of the page on which people watch the rollouts, and decide: `http://127.0.0.1:40001/view/#key=…`.
+
+        It contains the key of the view. Who has the key sees everything that is recorded, and decides about the tool
+        calls of `ask_page`.
+
+        Raises:
+            RuntimeError: the endpoint has no page, because `serve_endpoint` was called without `view=True`.
+        """
+        if self._view is None:
+            raise RuntimeError("this endpoint has no page: open it with serve_endpoint(view=True)")
+        return f"{self.url}/view/#key={self._view.key}"
+
+    def _names(self) -> set[str]:
+        """Return the host names under which the endpoint may be addressed."""
+        public = self._supervisor.url if self._supervisor is not None else None
+        names = {self._dialable, self._advertise, urlsplit(public or "").hostname}
+        return {name.lower() for name in names if name}
 
     @property
     def reachable(self) -> bool:
@@ -277,6 +301,7 @@ async def serve_endpoint(
     record_increments: bool = False,
     record_wire: bool = False,
     on_event: OnEvent | None = None,
+    view: bool = False,
     websocket: bool = True,
     keep_alive: bool = True,
 ) -> AsyncIterator[Endpoint]:
@@ -317,6 +342,8 @@ async def serve_endpoint(
         on_event: called with each event of each rollout as it happens (`triocept.traces.RolloutEvent`). Its exceptions
             are logged, once for each type. It must not be async: the endpoint waits for it. If None, no events are
             made.
+        view: True if the endpoint serves a page on which people watch its rollouts, and decide about tool calls
+            (`ask_page`): `endpoint.view_url`. The page has a key of its own. It is reachable wherever the endpoint is.
         websocket: True if the Responses dialect is served over websockets too. If False, an upgrade is answered with
             426, after which Codex sends POST requests at once.
         keep_alive: True if a connection may carry several calls. If False, each connection is closed after its first
@@ -357,6 +384,7 @@ async def serve_endpoint(
     switches = {
         "record_increments": record_increments,
         "record_wire": record_wire,
+        "view": view,
         "websocket": websocket,
         "keep_alive": keep_alive,
     }
@@ -365,6 +393,12 @@ async def serve_endpoint(
     check_type("dialects", dialects, Iterable, "several triocept.dialects.Dialect: a list of them, say")
     ssl_context = _ssl_context(tls)
     spoken = known_dialects(dialects)
+    live: LiveView | None = None
+    if view:
+        from ._view.app import ViewApp
+        from ._view.live import LiveView
+
+        live = LiveView()
     make_state = partial(
         RolloutState,
         recorder=recorder,
@@ -373,7 +407,7 @@ async def serve_endpoint(
         moderate=moderate,
         record_increments=record_increments,
         record_wire=record_wire,
-        on_event=EventReceiver(on_event) if on_event is not None else None,
+        on_event=EventReceiver(on_event, live) if on_event is not None or live is not None else None,
     )
     registry: Registry[RolloutState] = Registry()
     errors: list[BaseException] = []  # raised after all contexts have closed: nothing wraps or hides them
@@ -404,6 +438,9 @@ async def serve_endpoint(
                 limits=limits,
                 make_state=make_state,
             )
+            if live is not None:
+                live.title = endpoint.url
+                endpoint._view = ViewApp(live, endpoint._names, endpoint._scheme)
             server = Server(
                 listener,
                 registry=registry,
@@ -415,6 +452,7 @@ async def serve_endpoint(
                 max_body=max_body,
                 websocket=websocket,
                 keep_alive=keep_alive,
+                view=endpoint._view,
             )
             with keeping_each(errors):
                 async with trio.open_nursery() as nursery:
@@ -487,6 +525,8 @@ class EndpointOptions(TypedDict, total=False):
     """True if turns keep their HTTP traffic. Default: False."""
     on_event: OnEvent | None
     """Function to call with each event of each rollout. If None, no events are made."""
+    view: bool
+    """True if the endpoint serves a page on which people watch its rollouts, and decide. Default: False."""
     websocket: bool
     """True if the Responses dialect is served over websockets too. Default: True."""
     keep_alive: bool
@@ -502,7 +542,7 @@ async def run_endpoint(
     `serve_endpoint`.
 
     Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url,
-    limits, dialects, embed, moderate, record_increments, record_wire, on_event, websocket, keep_alive; see
+    limits, dialects, embed, moderate, record_increments, record_wire, on_event, view, websocket, keep_alive; see
     `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Without `--policy`, a person at the terminal decides on calls of the tools of `--approve`. Calls of all other tools
-   are approved.
+1. Without `--policy`, a person decides on calls of the tools of `--approve`: at the terminal, and with `--view` on the
+   page, too. The first decision counts. Calls of all other tools are approved.
 2. With both options, the file of `--policy` decides first. The person decides on the tools of `--approve` that the file
    does not name, or escalates. Calls of all other tools are rejected.
 3. A tool of `--approve` that the file decides is an error: the person would never be asked.
@@ -24,10 +24,11 @@ import click
 
 from .._canonical.content import ToolCall
 from .._canonical.request import offered_names
+from .._rollout.decision import decision_of
 from .._rollout.exchange import Exchange
 from .._util.terminal import say
 from ..errors import DialectError
-from ..handlers import Decision, Policy, ask_terminal, read_policy
+from ..handlers import Decision, Policy, PolicyFunction, ask_page, ask_terminal, first_of, read_policy
 from .options import F, Option, did_you_mean, existing_file
 
 
@@ -57,14 +58,22 @@ approve_option: Callable[[F], F] = partial(click.option, cls=Option, group="Appr
 )
 
 
-def policy_of(file: Path | None, approve: Sequence[str] = (), *, no_terminal: str = "") -> Policy | None:
+def policy_of(
+    file: Path | None, approve: Sequence[str] = (), *, no_terminal: str = "", view: bool = False
+) -> Policy | None:
     """Return the policy that the options describe; None if neither option is given.
 
     `no_terminal` is the reason why no person can be asked. If it is empty, standard input and error are checked.
+    `view` is True if people can be asked on the page, too.
 
     Raise click.UsageError if the file is not a policy, or if a person must be asked and there is no terminal.
     """
-    asked: dict[str, Policy | Decision] = dict.fromkeys(approve, ask_terminal)
+    if not no_terminal and not all(map(_is_terminal, (0, 2))):
+        no_terminal = "standard input and standard error are not both a terminal"
+    ask: PolicyFunction = ask_terminal
+    if view:
+        ask = ask_page if no_terminal else first_of(ask_terminal, ask_page)
+    asked: dict[str, Policy | Decision] = dict.fromkeys(approve, ask)
     read: dict[str, Policy | Decision] = {}
     if file is not None:
         try:
@@ -78,21 +87,22 @@ def policy_of(file: Path | None, approve: Sequence[str] = (), *, no_terminal: st
             )
     asks = [f"--policy {file}"] if ask_terminal in read.values() else []
     asks += [f"--approve {','.join(approve)}"] if approve else []
-    if not no_terminal and not all(map(_is_terminal, (0, 2))):
-        no_terminal = "standard input and standard error are not both a terminal"
-    if asks and no_terminal:
+    if asks and no_terminal and not view:
         raise click.UsageError(
-            f"{asks[0]} asks a person in the terminal, but this is not possible: {no_terminal}"
+            f"{asks[0]} asks a person in the terminal, but this is not possible: {no_terminal}; with --view, people "
+            "can decide in a browser"
         )
+    read = {pattern: ask if value is ask_terminal else value for pattern, value in read.items()}
     if file is None:
-        return [asked, Others(approve)] if asked else None
+        return [asked, Others(approve, ask)] if asked else None
     return [read, asked] if asked else read
 
 
 class Others:
     """The policy for tools that `--approve` does not name: calls are approved if the agent offers the named tools."""
 
-    def __init__(self, approve: Sequence[str]) -> None:
+    def __init__(self, approve: Sequence[str], ask: PolicyFunction) -> None:
+        self._ask = ask
         self._missing = [name for name in approve if not set(name) & set("*?[")]
         self._reported = False
 
@@ -108,7 +118,7 @@ class Others:
                 f"▸ --approve {names}: the agent offers no such tool, so you are asked about every call{hint}"
             )
             self._reported = True
-        return await ask_terminal(call, exchange)
+        return await decision_of(self._ask, call, exchange)
 
 
 def _decided(

@@ -35,6 +35,7 @@ from .options import (
     record_option,
     redact_option,
     script_option,
+    view_option,
 )
 from .replay import replay_of, replay_options
 from .run import Run, say_hello
@@ -67,6 +68,7 @@ def main() -> None:
 @limit_options
 @add_options(record_option, redact_option)
 @endpoint_options
+@view_option
 @json_option
 @click.option("--quiet", is_flag=True, help="Print only the agent's own output.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
@@ -102,7 +104,7 @@ def run(
     forward = forward_of(options)
     limits = limits_of(options, forward)
     busy = "with --interactive the agent has the terminal" if interactive else ""
-    policy = policy_of(options.pop("policy"), options.pop("approve"), no_terminal=busy)
+    policy = policy_of(options.pop("policy"), options.pop("approve"), no_terminal=busy, view=options["view"])
     replay = replay_of(options)
     model = one_model(Script(script) if script else None, handler, forward)
     chosen: Model = model or Answers(say_hello)
@@ -136,6 +138,7 @@ def run(
 @limit_options
 @add_options(record_option, redact_option)
 @endpoint_options
+@view_option
 @json_option
 @click.option("--quiet", is_flag=True, help="Print no line for each model call.")
 def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **options: Any) -> None:
@@ -151,7 +154,7 @@ def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **optio
         raise click.UsageError("--watch needs a script: --script FILE")
     forward = forward_of(options)
     limits = limits_of(options, forward)
-    policy = policy_of(options.pop("policy"), options.pop("approve"))
+    policy = policy_of(options.pop("policy"), options.pop("approve"), view=options["view"])
     model = one_model(Script(script) if script else None, handler, forward)
     serving = Serve(model or Answers(say_hello), watch=watch, limits=limits, policy=policy, **options)
     end_with(serving.run, script=getattr(model, "path", None))

@@ -23,7 +23,7 @@ from .._rollout.rollout import Rollout
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder
 from .._trace.redaction import Redaction
-from .._util.terminal import Screen
+from .._util.terminal import Screen, say
 from ..handlers import Policy, approve
 from .agent_plan import AgentPlan, patience
 from .json_events import json_events
@@ -52,6 +52,7 @@ class Run:
     policy: Policy | None = None
     cwd: Path | None = None
     as_json: bool = False
+    view: bool = False
     interactive: bool = False
     """True if the agent gets the terminal. This program prints its own output when the agent has ended."""
 
@@ -87,6 +88,7 @@ class Run:
             limits=self.limits,
             policy=self.policy,
             as_json=self.as_json,
+            view=self.view,
         )
         async with opening as (endpoint, rollout, answers):
             launch = self.agent.launch(rollout, folder)
@@ -142,13 +144,18 @@ async def open_rollout(
     limits: Limits | None,
     policy: Policy | None,
     as_json: bool,
+    view: bool = False,
 ) -> AsyncIterator[tuple[Endpoint, Rollout, Answers]]:
     """Open the handler, an endpoint at the host and port `at`, and a rollout. Each turn is recorded, then printed."""
     recorders: list[Recorder] = [] if record is None else [JSONLRecorder(record)]
     recorder = RecorderGroup([*recorders, live])
     async with json_events(as_json) as on_event, handler.open(live.say) as answers:
-        serving = serve_endpoint(host=at[0], port=at[1], recorder=recorder, redact=redact, on_event=on_event)
+        serving = serve_endpoint(
+            host=at[0], port=at[1], recorder=recorder, redact=redact, on_event=on_event, view=view
+        )
         async with serving as endpoint:
+            if view:
+                say(f"▸ view     {endpoint.view_url}")
             model = answers.model if policy is None else approve(answers.model, policy)
             async with endpoint.open_rollout(model, limits=limits, embed=answers.embeddings) as rollout:
                 yield endpoint, rollout, answers

@@ -33,6 +33,7 @@ class Serve:
     limits: Limits | None = None
     policy: Policy | None = None
     as_json: bool = False
+    view: bool = False
     watch: bool = False
     """True if the script is reloaded when its file changes."""
 
@@ -56,6 +57,7 @@ class Serve:
                     limits=self.limits,
                     policy=self.policy,
                     as_json=self.as_json,
+                    view=self.view,
                 )
                 async with opening as (endpoint, rollout, _):
                     try:

@@ -22,7 +22,7 @@
 * `services`, `service_calls`, `tools`: the services that a rollout offers its agent besides the model. `embedding`,
   `moderation`, `functions`: call the program's own functions for them, or use the built-in answers.
 * `gate`: decisions at the agent's own hooks, and the check of its results. `hooks`: the forms of these hooks.
-  `decision`: decisions about tool calls, and policies.
+  `decision`: decisions about tool calls, and policies. `questions`: tool calls that wait for a person on the page.
 * `agent`: a running agent, its process and its calls. `environment`: the variables that point an agent at a rollout.
   `user_home`: the check of the user's own configuration of an agent.
 

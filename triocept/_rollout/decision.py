@@ -195,7 +195,7 @@ async def decide(
         events.asked(agents.id, call)
     decision = Decision.escalate()
     with trio.move_on_after(timeout if timeout is not None else float("inf")) as limit:
-        decision = await _decide(policy, call, exchange)
+        decision = await decision_of(policy, call, exchange)
     if limit.cancelled_caught:
         decision = Decision.reject(f"no decision within {timeout:g} seconds", by="timeout")
     elif decision.kind == "escalate":
@@ -226,7 +226,9 @@ def _is_object(text: str) -> bool:
         return False
 
 
-async def _decide(policy: Policy | Decision, call: ToolCall, exchange: Exchange, by: str = "") -> Decision:
+async def decision_of(
+    policy: Policy | Decision, call: ToolCall, exchange: Exchange, by: str = ""
+) -> Decision:
     """Return the decision of a policy; `by` is the pattern under which a mapping contains this decision."""
     if isinstance(policy, Decision):
         return policy if policy.by or policy.kind == "escalate" else msgspec.structs.replace(policy, by=by)
@@ -244,6 +246,6 @@ async def _decide(policy: Policy | Decision, call: ToolCall, exchange: Exchange,
         name = getattr(policy, "__name__", type(policy).__name__)
         return decision if decision.by else msgspec.structs.replace(decision, by=name)
     for name, each in matching:
-        if (found := await _decide(each, call, exchange, name)).kind != "escalate":
+        if (found := await decision_of(each, call, exchange, name)).kind != "escalate":
             return found
     return Decision.escalate()

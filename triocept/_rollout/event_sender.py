@@ -17,7 +17,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
 
 import msgspec
 import trio
@@ -44,8 +44,10 @@ from .._util.checks import named
 from .._util.secrets import without_keys
 from .functions import check_function
 from .increment_sender import IncrementSender, redacted
+from .questions import Questions
 
 if TYPE_CHECKING:
+    from .._trace.trace import Trace
     from .rollout_state import RolloutState
 
 log = logging.getLogger("triocept.rollout")
@@ -67,16 +69,33 @@ def check_on_event(function: object) -> None:
             raise TypeError(f"on_event must be {form}; {named(function)} is async: {hint}")
 
 
+class Viewer(Protocol):
+    """The live view of an endpoint. Its methods must not raise, and must return quickly."""
+
+    questions: Questions
+
+    def opened(self, trace: Trace) -> None:
+        """Add the trace of a rollout that was opened."""
+
+    def take(self, event: RolloutEvent) -> None:
+        """Take an event."""
+
+
 @final
 class EventReceiver:
-    """The program's function, shared by all rollouts of an endpoint."""
+    """The receivers of events, shared by all rollouts of an endpoint: the live view, and the program's function."""
 
-    def __init__(self, function: OnEvent) -> None:
+    def __init__(self, function: OnEvent | None, view: Viewer | None = None) -> None:
         self._function = function
+        self.view = view
         self._logged: set[type[Exception]] = set()
 
     def call(self, event: RolloutEvent) -> BaseException | None:
         """Call the function, and log its exception. Return an exception that is no `Exception`."""
+        if self.view is not None:
+            self.view.take(event)
+        if self._function is None:
+            return None
         try:
             returned = _interruptible(self._function, event)
             if returned is not None and inspect.iscoroutine(returned):
@@ -137,6 +156,8 @@ class EventSender:
         """Send the event of a recorded entry."""
         match entry:
             case Opening():
+                if self.receiver.view is not None:
+                    self.receiver.view.opened(self._rollout.trace)
                 self.send(RolloutOpened, opening=entry)
             case AgentStart():
                 self.send(AgentStarted, agent=entry)

@@ -30,7 +30,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from math import inf
-from typing import TYPE_CHECKING, Protocol, TypeVar, final
+from typing import Protocol, TypeVar, final
 
 import msgspec
 import trio
@@ -38,9 +38,6 @@ import trio
 from .._util.limits import MOMENT, MOMENT_TURNS, EndpointLimits, pass_moment, wait_turns
 from ..errors import Refusal
 from .notices import Notices
-
-if TYPE_CHECKING:
-    from .._rollout.rollout_state import RolloutState
 
 T = TypeVar("T")
 
@@ -56,6 +53,14 @@ MOST_ROUNDS = 16
 """Maximum times that a request without a key waits for connections that are being accepted, or begin."""
 ANY_SYSTEM = 1_024
 """Descriptors that a process is assumed to have if the system does not report a limit."""
+
+
+class KeyHolder(Protocol):
+    """The owner of a key: a rollout, or the view."""
+
+    on_end: set[Callable[[], object]]
+    """Called when the key becomes invalid."""
+    ended: trio.Event
 
 
 class Guest(Protocol):
@@ -277,9 +282,9 @@ class Waiting:
         self.bytes = 0
         self.most = most
         self.seconds = seconds
-        self.of: Counter[RolloutState] = Counter()
+        self.of: Counter[KeyHolder] = Counter()
         """Number of waiting bytes of each rollout that has any."""
-        self.first: dict[RolloutState, Share] = {}
+        self.first: dict[KeyHolder, Share] = {}
         """For each rollout, its oldest share, which is never refused."""
 
 
@@ -288,7 +293,7 @@ class Share(msgspec.Struct):
     """The waiting bytes of one request."""
 
     waiting: Waiting
-    rollout: RolloutState
+    rollout: KeyHolder
     bytes: int = 0
     """Number of bytes added. A body that arrives in one piece is not added, because it is small."""
 
@@ -354,8 +359,8 @@ class Share(msgspec.Struct):
                 await wait_turns(MOMENT_TURNS)
                 due, is_last = trio.current_time() + MOMENT, True
         self.release()
-        if rollout.ended.is_set() and rollout.ending is not None:
-            raise rollout.ending.with_traceback(None)
+        if rollout.ended.is_set() and (ending := getattr(rollout, "ending", None)) is not None:
+            raise ending.with_traceback(None)
         raise Refusal(408, f"the body is incomplete, and no byte of it has arrived for {seconds:g} s")
 
 

@@ -23,7 +23,7 @@ from .._util.bare_socket import BareSocket
 from .admission import Admission, Turns
 
 if TYPE_CHECKING:
-    from .._rollout.rollout_state import RolloutState
+    from .admission import KeyHolder
 
 MAX_RECEIVE = 128 * 1024
 """Maximum bytes of one read. A long conversation arrives in one piece."""
@@ -58,7 +58,7 @@ class BaseConnection(ABC):
         """True until the connection has sent a key of this endpoint."""
         self._has_requested = False
         """True once the connection has sent a request without a key."""
-        self._rollout: RolloutState | None = None
+        self._rollout: KeyHolder | None = None
         """The rollout of the key that the connection sent last."""
         self.ending = False
         """True if the connection ends with its next response, because the server stops or keeps no connection alive."""
@@ -89,7 +89,7 @@ class BaseConnection(ABC):
         await self._admission.reading.begin(begins=True)
         await self._admission.reading.end()
 
-    async def begin_request(self, rollout: RolloutState | None) -> None:
+    async def begin_request(self, rollout: KeyHolder | None) -> None:
         """Admit the connection if its request has a key; otherwise wait until the request may be served.
 
         This is a checkpoint only if it waits. `rollout` is the rollout of the request's key, or None.
@@ -100,7 +100,7 @@ class BaseConnection(ABC):
             begins, self._has_requested = not self._has_requested, True
             await self._admission.wait_to_serve(begins=begins)
 
-    def admit(self, rollout: RolloutState) -> None:
+    def admit(self, rollout: KeyHolder) -> None:
         """Admit the connection until this rollout ends: it has sent the rollout's key."""
         if rollout is self._rollout:
             return

@@ -29,7 +29,7 @@ from .._trace.raw import RawResponse
 from .._util.failures import split_cancelled
 from ..dialects import dialect as dialect_named
 from ..errors import Refusal
-from .admission import Admission, Share
+from .admission import Admission, KeyHolder, Share
 from .delivery import write_failure
 from .failure import failure_of, failure_reply
 from .intake import (
@@ -48,7 +48,7 @@ from .intake import (
 from .mcp import serve_mcp
 from .notices import shown
 from .replies import Replies, is_mcp
-from .transport import STATE_KEY, BodyTooLarge, Head, Reply, Transport
+from .transport import READ_BODY, STATE_KEY, BodyTooLarge, Head, Reply, Transport, View
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
 
@@ -87,8 +87,10 @@ class Front:
         max_body: int,
         websocket: bool,
         on_fatal: Callable[[BaseException], None],
+        view: View | None = None,
     ) -> None:
         self.routes = routes
+        self._view = view
         self.intake: Callable[[Route, Head, Transport], Awaitable[None]] = partial(
             intake, registry=registry, max_body=max_body, admission=admission
         )
@@ -125,6 +127,21 @@ class Front:
     def rollout_of_key(self, head: Head) -> RolloutState | None:
         """Return the rollout that a request's key belongs to, or None if the request has no key of this endpoint."""
         return rollout_of_key(head, self._registry, self.routes.dialects)
+
+    def holder_of_key(self, head: Head) -> KeyHolder | None:
+        """Return the rollout, or the view, that a request's key belongs to; None if the request has no such key."""
+        if (view := self._view_of(head)) is not None:
+            return view if view.admits(head) else None
+        return self.rollout_of_key(head)
+
+    def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
+        """Return the reply to a request that needs no Quart; None if Quart has to handle the request."""
+        if (view := self._view_of(head)) is not None:
+            return view.refusal(head)
+        return self.replies.in_front(head, keyed=keyed)
+
+    def _view_of(self, head: Head) -> View | None:
+        return self._view if self._view is not None and self._view.takes(head.path) else None
 
     async def websocket(self, head: Head, socket: WebSocket) -> None:
         """Serve Responses over a websocket, or refuse the handshake.
@@ -174,8 +191,8 @@ class Front:
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
         head, connection = head_of(scope), scope["state"][STATE_KEY]
-        rollout = self.rollout_of_key(head)
-        await connection.begin_request(rollout)
+        holder = self.holder_of_key(head)
+        await connection.begin_request(holder)
         route = self.routes.match(head.path, head.query)
         if route is not None:
             async with trio.open_nursery() as nursery:
@@ -188,11 +205,19 @@ class Front:
             with suppress(ClientGone):
                 cycle.respond(Reply(400, {"content-type": "application/json"}, _BOTH_LENGTHS))
                 await cycle.flush()
-        elif (reply := self.replies.in_front(head, keyed=rollout is not None)) is not None:
+        elif (reply := self.in_front(head, keyed=holder is not None)) is not None:
             with suppress(ClientGone):
                 cycle.respond(reply)
                 await cycle.flush()
+        elif (view := self._view_of(head)) is not None:
+            share = Share(self._admission.waiting, view)
+            try:
+                scope = {**scope, READ_BODY: partial(cycle.receive_body, MOST_DECISION, share)}
+                await view(scope, cycle.receive_without_body, cycle.forward)
+            finally:
+                share.release()
         else:
+            rollout = self.rollout_of_key(head)
             rollout_id, path = split_rollout(head.path)
             if is_mcp(path):
                 await self._mcp(scope, head, rollout_id, cycle)
@@ -247,6 +272,8 @@ class Front:
 
 
 RESPONSES = ("/v1/responses", "/responses")
+MOST_DECISION = 16 * 1024 * 1024
+"""Maximum bytes of a decision that is sent from the page."""
 _BOTH_LENGTHS = b'{"error":{"message":"%b"}}' % BOTH_LENGTHS.encode()
 
 

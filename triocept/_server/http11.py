@@ -160,9 +160,9 @@ class HTTP11:
 
         This is a checkpoint only if a request without a key has to wait in the queue.
         """
-        rollout = self._front.rollout_of_key(head)
-        await self._connection.begin_request(rollout)
-        return route if route is not None else self._front.replies.in_front(head, keyed=rollout is not None)
+        holder = self._front.holder_of_key(head)
+        await self._connection.begin_request(holder)
+        return route if route is not None else self._front.in_front(head, keyed=holder is not None)
 
     def _read(self, data: bytearray, size: int) -> Head | None:
         """Return the head in the first `size` bytes; None if it is ambiguous."""

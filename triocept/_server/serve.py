@@ -43,6 +43,7 @@ from .intake import Routes
 from .lifespan import run_lifespan
 from .listen import accept_waiting, shutting_down
 from .replies import Replies
+from .transport import View
 
 log = logging.getLogger("triocept.endpoint")
 
@@ -111,6 +112,7 @@ class Connections:
         websocket: bool,
         keep_alive: bool,
         on_fatal: Callable[[BaseException], None],
+        view: View | None = None,
     ) -> None:
         self.admission = admission = Admission(limits)
         self.open: set[Connection] = set()
@@ -131,6 +133,7 @@ class Connections:
             max_body=max_body,
             websocket=websocket,
             on_fatal=on_fatal,
+            view=view,
         )
         self._ssl_context = ssl_context
         self._keep_alive = keep_alive
@@ -216,9 +219,11 @@ class Server:
         registry: Registry[RolloutState],
         ssl_context: SSLContext | None,
         grace: float,
+        view: View | None = None,
         **options: Any,
     ) -> None:
         self.body = Body()
+        self._view = view
         self.stopped = trio.Event()
         self._shutdown = trio.Event()
         self._listener = listener
@@ -226,7 +231,7 @@ class Server:
         self._grace = grace
         self._registry = registry
         self._connections = Connections(
-            registry=registry, ssl_context=ssl_context, on_fatal=self.body.on_fatal, **options
+            registry=registry, ssl_context=ssl_context, on_fatal=self.body.on_fatal, view=view, **options
         )
         self._admission = self._connections.admission
         self._refusing = 0
@@ -298,6 +303,8 @@ class Server:
                     await self._shutdown.wait()
                     accepting.cancel_scope.cancel()
                 await self._registry.close()
+                if self._view is not None:
+                    self._view.end()
                 await self._connections.end(self._grace)
                 connections.cancel_scope.cancel()
             lifespan_end.set()

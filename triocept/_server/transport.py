@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -15,6 +15,8 @@ from .admission import Share
 STATE_KEY = "triocept.connection"
 """Key in an ASGI scope's `state`; its value is the `Connection` of the request."""
 
+READ_BODY = "triocept.read_body"
+"""Scope key of the function that returns the body of a request to the view."""
 GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """Exceptions that a connection raises if its client has left, or if it was closed here."""
 
@@ -39,6 +41,28 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 class BodyTooLarge(Exception):
     """The body exceeds the limit; the bytes above the limit were not read."""
+
+
+class View(Protocol):
+    """The routes under `/view`, as an ASGI application, and the checks in front of them. See `_view`."""
+
+    on_end: set[Callable[[], object]]
+    ended: trio.Event
+
+    def takes(self, path: str) -> bool:
+        """Return True if the path belongs to the view."""
+
+    def admits(self, head: Head) -> bool:
+        """Return True if the request has the view's key."""
+
+    def refusal(self, head: Head) -> Reply | None:
+        """Return the refusal of a request, or None."""
+
+    async def __call__(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+        """Answer a request that `refusal` has not refused."""
+
+    def end(self) -> None:
+        """End all streams."""
 
 
 class Transport(Protocol):

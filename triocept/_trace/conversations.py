@@ -279,6 +279,10 @@ class Conversations:
         unnamed = self._unnamed if found.id != turn.id else [*self._unnamed, found]
         return self._name(unnamed, (found, _has_tools(turn)))[found.id]
 
+    def parent_of_call(self, turn: Turn) -> str | None:
+        """Return the id of the turn that a call without an outcome continues, or None."""
+        return self._graph.continued(self._graph.nodes.end_of(turn.request.messages))
+
     def _name(
         self, unnamed: Iterable[_Unnamed], asking: tuple[_Unnamed, bool] | None
     ) -> dict[str, Conversation]:

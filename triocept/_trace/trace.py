@@ -67,6 +67,7 @@ class Derived:
         demand."""
         self._relations = Relations()
         self._search = Search()
+        self._places: dict[str, int] = {}
 
     @property
     def parents(self) -> dict[str, str | None]:
@@ -81,6 +82,17 @@ class Derived:
         """Return the conversation of a turn. The turn's call may still be without an outcome."""
         known = self._known()
         return known.one(turn.id) if turn.id in known.parents else known.of_call(turn)
+
+    def parent_of(self, turn: Turn) -> str | None:
+        """Return the id of the turn that a call without an outcome continues, or None."""
+        return self._known().parent_of_call(turn)
+
+    @property
+    def places(self) -> dict[str, int]:
+        """For each turn's id, its index in the trace."""
+        for place in range(len(self._places), len(self._turns)):
+            self._places[self._turns[place].id] = place
+        return self._places
 
     def relations(self) -> dict[str, Relation]:
         """Return the relation of each turn to earlier turns, by the turn's id."""
@@ -431,6 +443,20 @@ class TraceWriter:
         """Return the conversation of a turn. The turn's call may still be without an outcome."""
         return self.trace._derived.conversation_of(turn)
 
+    def parent_of(self, turn: Turn) -> str | None:
+        """Return the id of the turn that a call without an outcome continues, or None."""
+        return self.trace._derived.parent_of(turn)
+
+    def turn(self, turn_id: str) -> Turn | None:
+        """Return the turn with this id, or None."""
+        place = self.trace._derived.places.get(turn_id)
+        return None if place is None else self.trace._turns[place]
+
+    @property
+    def prices(self) -> Mapping[str, Price] | None:
+        """Prices of the rollout's limits."""
+        return self.trace._prices
+
     def add_child(self, trace: Trace) -> None:
         """Add the trace of a child rollout that has begun."""
         self.trace._children.append(trace)
@@ -483,6 +509,11 @@ class TraceWriter:
         """Seal the trace: only scores can follow."""
         if not self.trace._sealed:
             self.trace._sealed, self.trace._sealed_at = True, time.time()
+
+    @property
+    def was_sealed_at(self) -> float | None:
+        """Time at which this program has sealed the trace; None if it has not."""
+        return self.trace._sealed_at
 
     @property
     def sealed_at(self) -> float:

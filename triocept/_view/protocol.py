@@ -127,7 +127,7 @@ in a snapshot; `skipped` is the number before them.
      "tools": 0, "tools_changed": false, "system_changed": false,       # against `continues`
      "answer": 7,               # number of the answer as a message (role assistant); null without content
      "text": "…", "calls": ["Bash"],    # of the answer: at most 200 characters, names of tools
-     "stop": "tool_call",       # stop reason; "" if unknown
+     "stop": "tool_use",        # stop reason; "" if unknown
      "usage": {"input_tokens": 1, "output_tokens": 1, "cached_tokens": null, "cache_write_tokens": null,
                "reasoning_tokens": null, "estimated": false},           # or null
      "cost": null,
@@ -157,7 +157,7 @@ tool", "content": [Part, …], "name"?}`. Parts have the member `part`: `Text` (
 (`kind`, `url`, `data` (base64), `media_type`, `name`), `ToolCall` (`name`, `arguments` (text), `id`, `kind`),
 `RefusalText` (`text`), `Opaque` (`dialect`, `raw`), `ToolResult` (`id`, `content` (parts), `is_error`, `name`). Members
 with default values are left out. Equal messages have one number: cache marks and ids of calls do not make messages
-different. Numbers of a run never change their meaning: keep messages by number.
+different, but reasoning does. Numbers of a run never change their meaning: keep messages by number.
 
 `GET …/tools/N` returns `{"tools": [{"name", "description", "parameters", "kind"}]}`.
 
@@ -193,3 +193,8 @@ JSON, with the same shapes::
 If the element is there, the page reads everything from it, and sends no request. Search and compare then run in the
 page. In a browser without DecompressionStream it says so.
 """
+
+from __future__ import annotations
+
+VERSION = 1
+"""Version of the protocol. It changes if a member changes its meaning."""

@@ -3,8 +3,8 @@
 * `route`: several handlers as one, by model or until one succeeds.
 * `limits`: a handler that answers within a budget.
 * `script`: a scripted model; replies and rules are written in advance.
-* `approve`: asks a policy about tool calls before the agent runs them; `policies`: policies from a file, or a person at
-  the terminal. `rewrite`: changes requests and answers.
+* `approve`: asks a policy about tool calls before the agent runs them; `policies`: policies from a file, or people
+  at the terminal or on the page. `rewrite`: changes requests and answers.
 * `best_of`: picks the best of several answers. `stop_when`: stops the rollout after an answer. `withhold`: removes
   tools, media or network access from requests.
 * `faults`: failures on the wire, as replies. `chaos`: a handler that replaces some answers with faults.
@@ -22,7 +22,7 @@ from .best_of import best_of
 from .chaos import chaos
 from .faults import Fault
 from .limits import limits
-from .policies import ask_terminal, read_policy
+from .policies import ask_page, ask_terminal, first_of, read_policy
 from .rewrite import rewrite
 from .route import Choice, fallback, route
 from .script import Item, NotAReply, Reply, Rule, ScriptedModel, ShadowedRule
@@ -66,10 +66,12 @@ __all__ = [
     "TurnName",
     "When",
     "approve",
+    "ask_page",
     "ask_terminal",
     "best_of",
     "chaos",
     "fallback",
+    "first_of",
     "limits",
     "otherwise",
     "paced",

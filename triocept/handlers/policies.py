@@ -1,4 +1,4 @@
-"""Policies from a file, and a policy that asks a person in the terminal."""
+"""Policies from a file, and policies that ask people: in the terminal, and on the endpoint's page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import msgspec
 import trio
 
 from .._canonical.content import ToolCall
-from .._rollout.decision import Decision, Policy
-from .._rollout.exchange import Exchange
+from .._rollout.decision import Decision, Policy, PolicyFunction, check_policy, decision_of
+from .._rollout.exchange import Exchange, core_of
 from .._util.documents import Node
+from .._util.failures import keeping_each, raise_all
 from .._util.terminal import visible
 from .script.file import read_document
 
@@ -94,6 +95,54 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
         except trio.Cancelled:
             _show("\nthe question is withdrawn\n")
             raise
+
+
+async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
+    """Ask the people who have the endpoint's page open about a tool call; a policy for `approve`.
+
+    The first decision counts. A page that is closed leaves the call to others, and to pages that are opened later.
+
+    Raises:
+        RuntimeError: the endpoint has no page: it was opened without `view=True`.
+
+    Cancellation: the question is withdrawn.
+    """
+    agents = core_of(exchange).outermost
+    events = agents.rollout.records.events
+    if events is None or events.receiver.view is None:
+        raise RuntimeError("ask_page needs the endpoint's page: open it with serve_endpoint(view=True)")
+    return await events.receiver.view.questions.ask(call, agents.id)
+
+
+def first_of(*policies: Policy) -> PolicyFunction:
+    """Return a policy that takes the first decision of several policies: `first_of(ask_terminal, ask_page)`.
+
+    A policy that escalates leaves the decision to the others. The policies that are not needed any more are cancelled.
+
+    Raises:
+        TypeError, ValueError: an argument is no policy, or there are none.
+        Exception: from an exchange: the exception of a policy that failed before there was a decision.
+    """
+    check_policy(policies, "first_of")
+
+    async def first_decision(call: ToolCall, exchange: Exchange) -> Decision:
+        found: list[Decision] = []
+        errors: list[BaseException] = []
+
+        async def run(policy: Policy) -> None:
+            decision = await decision_of(policy, call, exchange)
+            if decision.kind != "escalate" and not found:
+                found.append(decision)
+                nursery.cancel_scope.cancel()
+
+        with keeping_each(errors):
+            async with trio.open_nursery() as nursery:
+                for policy in policies:
+                    nursery.start_soon(run, policy)
+        raise_all([exc for exc in errors if not found or not isinstance(exc, Exception)])
+        return found[0] if found else Decision.escalate()
+
+    return first_decision
 
 
 async def _ask(call: ToolCall) -> Decision:

@@ -1,0 +1,76 @@
+"""Tool calls that wait for a person's decision in the page of an endpoint.
+
+Rules:
+
+1. The first decision about a question wins; every later one is told so.
+2. A question is withdrawn when its policy is cancelled: the agent has left, the time is over, or another person was
+   faster. Nothing else ends it: a page that is closed leaves the question to other pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from .._canonical.content import ToolCall
+
+if TYPE_CHECKING:
+    from .decision import Decision
+
+
+@final
+class Question:
+    """A tool call that waits for a decision."""
+
+    def __init__(self, call: ToolCall, exchange: str) -> None:
+        self.call = call
+        self.exchange = exchange
+        """Id of the exchange in which the model proposed the call."""
+        self._task: trio.lowlevel.Task | None = None
+        self._decision: Decision | None = None
+
+    @property
+    def decided(self) -> bool:
+        """True if there is a decision, False if the question waits or was withdrawn."""
+        return self._decision is not None
+
+    def decide(self, decision: Decision) -> bool:
+        """Decide, and return True; return False if the question does not wait any more."""
+        task, self._task = self._task, None
+        if task is None:
+            return False
+        self._decision = decision
+        trio.lowlevel.reschedule(task)
+        return True
+
+    async def wait(self) -> Decision:
+        """Wait for the decision. Cancellation: the question is withdrawn, and nothing was decided."""
+
+        def withdraw(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(withdraw)
+        assert self._decision is not None
+        return self._decision
+
+
+@final
+class Questions:
+    """The questions of one endpoint."""
+
+    def __init__(self, on_open: Callable[[Question], None], on_close: Callable[[Question], None]) -> None:
+        self._on_open = on_open
+        self._on_close = on_close
+
+    async def ask(self, call: ToolCall, exchange: str) -> Decision:
+        """Return the decision of a person about a call that the model proposed in this exchange."""
+        question = Question(call, exchange)
+        self._on_open(question)
+        try:
+            return await question.wait()
+        finally:
+            self._on_close(question)

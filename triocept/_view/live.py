@@ -1,0 +1,449 @@
+"""The state of the live view: the runs of one endpoint, and the log of frames for its viewers.
+
+Rules:
+
+1. The view gets each event in the task that caused it. It never raises into an exchange, and never waits.
+2. Frames are made only while there is a viewer. All frames of a tick are encoded once, in one chunk of bytes, which all
+   viewers share.
+3. The log of chunks has at most `_MOST_LOG` bytes. A viewer that is further behind gets a snapshot instead. So a slow
+   viewer takes no memory, and delays nothing.
+4. Of runs that have ended, the newest `_MOST_ENDED` are kept, and at most `_MOST_KEPT` characters of messages in all.
+   Of older ones, only the row is kept, and of the oldest rows nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, final
+
+import msgspec
+import trio
+
+from .._canonical.content import Json
+from .._rollout.decision import Decision
+from .._rollout.questions import Question, Questions
+from .._trace.rollout_events import (
+    CallArrived,
+    DecisionAsked,
+    DecisionMade,
+    IncrementSent,
+    RolloutEnded,
+    RolloutEvent,
+    ServiceCalled,
+    TurnLost,
+    TurnSettled,
+)
+from .._trace.trace import Trace
+from .._trace.turn import Decided
+from .._util.secrets import without_keys
+from .runs import BRIEF, Row, Run, decided_json, service_row
+from .source import Source
+
+log = logging.getLogger("triocept.view")
+
+_TICK = 0.05
+"""Seconds for which frames are collected before they are sent: more often is not seen, and costs several times more."""
+_BEAT = 15.0
+"""Maximum seconds without a byte on a stream."""
+_MOST_LOG = 4 * 1024 * 1024
+_MOST_PENDING = 5_000
+_MOST_ENDED = 200
+_MOST_KEPT = 256 * 1024 * 1024
+_MOST_ROWS = 2_000
+_MOST_TEXT = 20_000
+"""Maximum characters of one part of an answer in a snapshot."""
+_MOST_DECIDED = 1_000
+_TOO_LATE = "this tool call does not wait any more"
+
+
+class Undecidable(Exception):
+    """The tool call was decided already, or withdrawn. `decision` is the decision, if there is one."""
+
+    def __init__(self, message: str, decision: Row | None) -> None:
+        super().__init__(message)
+        self.decision = decision
+
+
+class _Waiting(msgspec.Struct):
+    """A tool call that waits, and the question for the page, if the page may decide."""
+
+    row: Row
+    question: Question | None = None
+
+
+class _Text(msgspec.Struct):
+    """A part of an answer in progress."""
+
+    kind: str
+    call: str = ""
+    tool: str = ""
+    pieces: list[str] = []
+
+
+@final
+class LiveView(Source):
+    """The view of one endpoint."""
+
+    can_decide = True
+    live = True
+
+    def __init__(self, title: str = "") -> None:
+        super().__init__(title)
+        self.questions = Questions(self._on_question, self._on_question_closed)
+        self.closing = trio.Event()
+        """Set when the endpoint ends."""
+        self.viewers = 0
+        self._waiting: dict[str, _Waiting] = {}
+        self._asked = 0
+        self._decided: dict[str, Row] = {}
+        """The latest decisions, by the id of the question."""
+        self._texts: dict[str, dict[int, _Text]] = {}
+        """Parts of the answers in progress, by call."""
+        self._pending: list[tuple[str, Row]] = []
+        self._pending_text = 0
+        """Number of characters of increments in the pending frames."""
+        self._joins: dict[str, Row] = {}
+        """For each call, the pending `more` frame that its next piece may be joined to."""
+        self._changed: dict[str, None] = {}
+        """Ids of the runs whose row has changed."""
+        self._log: deque[tuple[int, int, bytes]] = deque()
+        """Chunks: number of the last event before it, number of its last event, bytes."""
+        self._log_size = 0
+        self._news = trio.Event()
+        self._has_failed = False
+
+    def opened(self, trace: Trace) -> None:
+        """Add a rollout that was opened."""
+        run = self.add(trace)
+        run.is_live = True
+        self._change(run)
+
+    def take(self, event: RolloutEvent) -> None:
+        """Take an event. An error in the view is logged once, and affects no exchange."""
+        try:
+            run = self.runs.get(event.run)
+            if run is not None:
+                self._take(run, event)
+        except Exception as exc:  # the view must not fail a call of the agent
+            if not self._has_failed:
+                self._has_failed = True
+                log.warning(
+                    "the live view failed for a %s; it may be incomplete", type(event).__name__, exc_info=exc
+                )
+
+    def _take(self, run: Run, event: RolloutEvent) -> None:
+        match event:
+            case IncrementSent():
+                self._increment(run, event)
+                return
+            case CallArrived():
+                call = run.call(
+                    event.exchange, event.request, at=event.at, dialect=event.dialect, agent=event.agent
+                )
+                self._send("call", call)
+            case TurnSettled(turn=turn):
+                self._end_call(run, turn.id)
+                run.update()
+                if self.viewers:
+                    self._send("turn", run.turn_row(turn))
+            case TurnLost(exchange=exchange):
+                self._end_call(run, exchange)
+                self._send("lost", {"run": run.id, "call": exchange})
+            case DecisionAsked():
+                self._asks(run, event)
+            case DecisionMade(decision=decision):
+                self._has_decided(run, event.exchange, decision)
+            case ServiceCalled(call=call):
+                self._send("service", service_row(run.id, call))
+            case RolloutEnded():
+                run.is_live = False
+                for id_, each in [*self._waiting.items()]:
+                    if each.row["run"] == run.id:
+                        self._withdraw(id_)
+                self._forget_old()
+            case _:
+                pass
+        self._change(run)
+
+    def _increment(self, run: Run, event: IncrementSent) -> None:
+        call = run.calls.get(event.exchange)
+        if call is None:
+            return
+        if call["first"] is None:
+            call["first"] = max(0.0, event.at - call["at"])
+        parts = self._texts.setdefault(event.exchange, {})
+        part = parts.get(event.part)
+        if part is None:
+            part = parts[event.part] = _Text(event.kind)
+        part.call, part.tool = part.call or event.call, part.tool or event.tool
+        if event.text:
+            part.pieces.append(event.text)
+        call["sent"] += len(event.text) or 1
+        if not self.viewers:
+            return
+        last = self._joins.get(event.exchange)
+        if last is not None and last["part"] == event.part and not event.call:
+            last["text"] += event.text
+            self._count_pending(len(event.text))
+            return
+        frame = {
+            "run": run.id,
+            "call": event.exchange,
+            "part": event.part,
+            "kind": event.kind,
+            "text": event.text,
+            "tool_call": event.call,
+            "tool": event.tool,
+            "first": call["first"],
+        }
+        self._send("more", frame)
+        self._joins[event.exchange] = self._pending[-1][1]
+        self._count_pending(len(event.text))
+
+    def _end_call(self, run: Run, call: str) -> None:
+        run.calls.pop(call, None)
+        self._texts.pop(call, None)
+        self._joins.pop(call, None)
+        for id_ in [id_ for id_, each in self._waiting.items() if each.row["call"] == call]:
+            self._withdraw(id_)
+
+    def whole_call(self, call: Row) -> Row:
+        """Return a call in flight with its text so far."""
+        parts: list[Json] = []
+        for number, part in sorted(self._texts.get(call["id"], {}).items()):
+            text = "".join(part.pieces)
+            part.pieces = [text]
+            skipped = max(0, len(text) - _MOST_TEXT)
+            row = {
+                "part": number,
+                "kind": part.kind,
+                "text": text[skipped:],
+                "call": part.call,
+                "tool": part.tool,
+            }
+            parts.append(row | {"skipped": skipped})
+        return call | {"parts": parts}
+
+    # Decisions
+
+    def waiting(self) -> list[Row]:
+        """Return the tool calls that wait for a decision."""
+        return [each.row for each in self._waiting.values()]
+
+    def decide(self, id_: str, kind: str, text: str, by: str) -> None:
+        """Decide about a tool call.
+
+        Args:
+            id_: id of the question.
+            kind: kind of the decision.
+            text: the arguments, or the reason.
+            by: name of the person; may be empty.
+
+        Raises:
+            Undecidable: the tool call does not wait any more, or the page must not decide about it.
+            ValueError: the decision is invalid.
+        """
+        found = self._waiting.get(id_)
+        if found is None or found.question is None:
+            message = "another policy decides about this tool call" if found is not None else _TOO_LATE
+            raise Undecidable(message, self._decided.get(id_))
+        name = f"page: {by[:BRIEF]}" if by else "page"
+        if not found.question.decide(_decision(kind, text, name, is_json=found.question.call.kind == "json")):
+            raise Undecidable(_TOO_LATE, self._decided.get(id_))
+
+    def _asks(self, run: Run, event: DecisionAsked) -> None:
+        self._asked += 1
+        id_ = f"q_{self._asked}"
+        row: Row = {
+            "id": id_,
+            "run": run.id,
+            "call": event.exchange,
+            "tool_call": event.call,
+            "tool": event.tool,
+            "arguments": event.arguments,
+            "at": event.at,
+            "here": False,
+        }
+        self._waiting[id_] = _Waiting(row)
+        run.waiting += 1
+        self._send("asked", row)
+
+    def _on_question(self, question: Question) -> None:
+        id_ = without_keys(question.call.id)
+        for each in self._waiting.values():
+            row = each.row
+            if each.question is None and (row["call"], row["tool_call"]) == (question.exchange, id_):
+                each.question = question
+                row["here"] = True
+                self._send("asked", row)
+                return
+
+    def _on_question_closed(self, question: Question) -> None:
+        """Take the question from the page. Another policy may still decide while the call is in flight."""
+        for id_, each in self._waiting.items():
+            if each.question is question:
+                each.question = None
+                each.row["here"] = False
+                run = self.runs.get(each.row["run"])
+                if question.decided or (run is not None and each.row["call"] in run.calls):
+                    self._send("asked", each.row)
+                else:
+                    self._withdraw(id_)
+                return
+
+    def _has_decided(self, run: Run, exchange: str, decision: Decided) -> None:
+        for id_, each in self._waiting.items():
+            if (each.row["call"], each.row["tool_call"]) == (exchange, decision.call):
+                self._decided[id_] = decided_json(decision)
+                if len(self._decided) > _MOST_DECIDED:
+                    del self._decided[next(iter(self._decided))]
+                self._withdraw(id_)
+                return
+
+    def _withdraw(self, id_: str) -> None:
+        """Remove a question that is decided, or withdrawn."""
+        row = self._waiting.pop(id_).row
+        if (run := self.runs.get(row["run"])) is not None:
+            run.waiting -= 1
+        decision = self._decided.get(id_)
+        self._send("decided", {"id": id_, "run": row["run"], "call": row["call"], "decision": decision})
+
+    # Frames
+
+    def _change(self, run: Run) -> None:
+        if self.viewers:
+            self._changed[run.id] = None
+            self._news.set()
+
+    def _send(self, name: str, frame: Row) -> None:
+        if self.viewers:
+            self._joins.pop(frame.get("call", ""), None)
+            self._pending.append((name, dict(frame)))
+            self._news.set()
+
+    def _count_pending(self, text: int) -> None:
+        """Flush if much is pending: every viewer is slow, and does not flush."""
+        self._pending_text += text
+        if self._pending_text > _MOST_LOG or len(self._pending) > _MOST_PENDING:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Encode the pending frames as one chunk of the log."""
+        frames = self._pending
+        frames += [("row", self.runs[id_].row()) for id_ in self._changed if id_ in self.runs]
+        self._pending, self._joins, self._pending_text = [], {}, 0
+        self._changed.clear()
+        if self._news.is_set():
+            self._news = trio.Event()
+        if not frames:
+            return
+        before = self.seq
+        pieces = []
+        for name, frame in frames:
+            self.seq += 1
+            pieces.append(_event(self.seq, name, frame))
+        data = b"".join(pieces)
+        self._log.append((before, self.seq, data))
+        self._log_size += len(data)
+        while self._log_size > _MOST_LOG:
+            self._log_size -= len(self._log.popleft()[2])
+
+    def _after(self, position: int) -> list[bytes] | None:
+        """Return the chunks after an event; None if they are not in the log any more."""
+        if position == self.seq:
+            return []
+        found = [data for before, _, data in self._log if before >= position]
+        starts = [before for before, _, _ in self._log]
+        return found if position in starts else None
+
+    async def stream(self, last: int | None) -> AsyncIterator[bytes]:
+        """Yield the bytes of a viewer's stream, until the endpoint ends. `last` is the last event that it has."""
+        self.viewers += 1
+        try:
+            position = last
+            self._flush()
+            if position is None or self._after(position) is None:
+                position = None
+            while True:
+                chunks = None if position is None else self._after(position)
+                if chunks is None:
+                    self._flush()
+                    chunks = [_event(self.seq, "snapshot", self.snapshot())]
+                position = self.seq
+                if chunks:
+                    yield b"".join(chunks)
+                if position != self.seq:
+                    continue
+                if self.closing.is_set():
+                    self._flush()
+                    if position != self.seq:
+                        continue
+                    yield _event(self.seq + 1, "bye", {})
+                    return
+                news, beat = self._news, True
+                with trio.move_on_after(_BEAT):
+                    await news.wait()
+                    beat = False
+                if beat:
+                    yield b": \n\n"
+                elif not self.closing.is_set():
+                    with trio.move_on_after(_TICK):
+                        await self.closing.wait()
+                if self._news is news:
+                    self._flush()
+        finally:
+            self.viewers -= 1
+            if not self.viewers:  # frames are not made any more, so nobody can go on from the log
+                self._pending, self._joins, self._pending_text = [], {}, 0
+                self._changed.clear()
+                self._log.clear()
+                self._log_size = 0
+                self.seq += 1
+
+    def close(self) -> None:
+        """End the streams of all viewers, after what has happened so far."""
+        self.closing.set()
+        self._news.set()
+
+    def _forget_old(self) -> None:
+        ended = [run for run in self.runs.values() if not run.is_live]
+        size = sum(run.messages.size for run in ended)
+        while ended and (len(ended) > _MOST_ENDED or size > _MOST_KEPT):
+            run = ended.pop(0)
+            size -= run.messages.size
+            del self.runs[run.id]
+            self.gone[run.id] = run.row() | {"kept": False}
+            self._send("row", self.gone[run.id])
+        while len(self.gone) > _MOST_ROWS:
+            del self.gone[next(iter(self.gone))]
+
+
+def _event(seq: int, name: str, data: Json) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name.encode(), msgspec.json.encode(data))
+
+
+def _decision(kind: str, text: str, by: str, *, is_json: bool) -> Decision:
+    match kind:
+        case "approve":
+            return Decision.approve(by=by)
+        case "modify":
+            if is_json and not _is_object(text):
+                raise ValueError("the arguments must be a JSON object")
+            return Decision.modify(text, by=by)
+        case "reject":
+            return Decision.reject(text or "a person rejected it", by=by)
+        case "answer":
+            return Decision.answer(text, by=by)
+        case "terminate":
+            return Decision.terminate(text or "a person ended the run", by=by)
+    raise ValueError(f"there is no decision {kind!r}: approve, modify, reject, answer, terminate")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        found: Any = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return isinstance(found, dict)

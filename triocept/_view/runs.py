@@ -1,0 +1,527 @@
+"""A run as the page shows it: rows of its turns, and its messages by number. `protocol` describes the JSON.
+
+Rules:
+
+1. A message has one number per run. Messages are equal as in the graph (`message_key`), except that reasoning counts.
+2. The cost of a turn depends only on its new messages, except a comparison of object identities.
+3. A trace belongs to its rollout. It is only read here, and may grow meanwhile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from itertools import takewhile
+from typing import TypeAlias, final
+
+import msgspec
+
+from .._canonical.content import Json, Message, Reasoning
+from .._canonical.form import message_key
+from .._canonical.request import Request, Tool
+from .._canonical.response import Usage
+from .._trace.conversation import Conversation, names_of
+from .._trace.cost import cost_of, usage_of, usage_of_all
+from .._trace.diff import diff_of
+from .._trace.entries import Intent
+from .._trace.graph import Recent
+from .._trace.relations import Relation
+from .._trace.texts import text_of
+from .._trace.trace import Trace, TraceWriter
+from .._trace.turn import ServiceCall, Turn
+from ..dialects import dialect
+from ..dialects.kit import encode_json
+from ..errors import DialectError
+
+Row: TypeAlias = dict[str, Json]
+Ranges: TypeAlias = list[list[int]]
+
+BRIEF = 200
+"""Maximum characters of a text in a row."""
+_COMPARED = ("continues", "compaction", "rewrite", "retry", "repeat")
+"""Relations whose earlier turn is the one that a turn is compared with."""
+_NAME = re.compile(r"\S*( v?\d[\d.]*(?=\s|$))?")
+"""The name in a User-Agent, and a version if one follows after a space."""
+_NO_EDIT: Row = {"removed": "", "added": ""}
+
+
+@final
+class Messages:
+    """The distinct messages of a run, by number."""
+
+    def __init__(self) -> None:
+        self.all: list[Message] = []
+        self.first: list[str] = []
+        """For each message, the id of the first call that contains it, or whose answer it is."""
+        self.size = 0
+        """Approximate number of characters of all messages."""
+        self._by_key: dict[bytes, int] = {}
+        self._by_id: dict[int, tuple[Message, int]] = {}
+        """Number of a message object. The object is kept, so that its `id` stays unique."""
+        self._recent: Recent[int] = Recent()
+
+    def numbers(self, messages: tuple[Message, ...], call: str) -> list[int]:
+        """Return the numbers of the messages of a call. The list must not be changed."""
+        known = self._recent.go_on(messages).known
+        for message in messages[len(known) :]:
+            known.append(self.number(message, call))
+        return known
+
+    def number(self, message: Message, call: str) -> int:
+        """Return the number of a message."""
+        found = self._by_id.get(id(message))
+        if found is not None and found[0] is message:
+            return found[1]
+        thought = "\0".join(part.text for part in message.content if isinstance(part, Reasoning))
+        key = message_key(message)
+        if thought:
+            key = blake2b(key + thought.encode(errors="replace"), digest_size=16).digest()
+        number = self._by_key.setdefault(key, len(self.all))
+        if number == len(self.all):
+            self.all.append(message)
+            self.first.append(call)
+            self.size += sum(map(len, _weighed(message)))
+        self._by_id[id(message)] = message, number
+        return number
+
+
+def _weighed(message: Message) -> Iterator[str]:
+    yield text_of(message)
+    for part in message.content:
+        yield getattr(part, "data", None) or ""
+
+
+@final
+class Run:
+    """One run: a live rollout, or a trace that was read from a file."""
+
+    def __init__(self, trace: Trace, parent: str | None = None) -> None:
+        self.trace = trace
+        self._writer = TraceWriter(trace)
+        self.id = trace.run or trace.rollout
+        self.parent = parent
+        self.messages = Messages()
+        self.tools: list[tuple[Tool, ...]] = []
+        """Distinct lists of tools."""
+        self.calls: dict[str, Row] = {}
+        """Calls in flight, by id, in the order of their arrival."""
+        self.waiting = 0
+        """Number of tool calls that wait for a decision."""
+        self.is_live = False
+        """True if events of the run still come."""
+        self._added = 0
+        """Number of turns in the row."""
+        self._numbers: dict[str, list[list[int]]] = {}
+        """Ranges of the messages of each turn, by the turn's id."""
+        self._answers: dict[str, int | None] = {}
+        self._tools_by_value: dict[bytes, int] = {}
+        self._tools_by_id: dict[int, tuple[tuple[Tool, ...], int]] = {}
+        self._usage = Usage(input_tokens=0, output_tokens=0)
+        self._failed = 0
+        self._last_failed = False
+        self._busy = 0.0
+        self._cost: float | None = 0.0
+        self._text = self._model = self._error = self._agent = ""
+        self._ended_at: float | None = None
+
+    def row(self) -> Row:
+        """Return the Row of the run."""
+        self.update()
+        trace = self.trace
+        usage, latest = self._usage, next(reversed(self.calls.values()), None)
+        if trace.agents:
+            self._agent = self._agent or trace.agents[-1].name
+        return {
+            "run": self.id,
+            "rollout": trace.rollout,
+            "parent": self.parent,
+            "opened_at": trace.started_at or self._began_at(),
+            "ended_at": self.ended_at(),
+            "state": self._state(),
+            "stopped": trace.stopped,
+            "ended": trace.ended,
+            "agent": self._agent,
+            "model": latest["model"] if latest else self._model,
+            "turns": len(trace),
+            "failed": self._failed,
+            "in_flight": len(self.calls),
+            "waiting": self.waiting,
+            **_counts(usage),
+            "cost": self._cost if self._writer.prices else None,
+            "busy": self._busy,
+            "text": self._text,
+            "error": self._error,
+            "scores": dict(trace.scores),
+            "metadata": dict(trace.metadata),
+            "kept": True,
+        }
+
+    def _began_at(self) -> float | None:
+        return min((turn.started_at for turn in self.trace), default=None)
+
+    def ended_at(self) -> float | None:
+        """Return the time of the end in seconds since the epoch; None if the run goes on."""
+        if self.is_live:
+            return None
+        if self._ended_at is None:
+            last = max((turn.started_at + turn.duration for turn in self.trace), default=None)
+            self._ended_at = self._writer.was_sealed_at or last
+        return self._ended_at
+
+    def _state(self) -> str:
+        trace = self.trace
+        if self.waiting:
+            return "waiting"
+        if self.is_live:
+            return "running" if self.calls else "idle"
+        if trace.ended == "raised" or self._last_failed:
+            return "failed"
+        if trace.stopped is not None:
+            return "stopped"
+        return "ended" if trace.sealed or trace.ended is not None else "cut"
+
+    def update(self) -> None:
+        """Count the turns that were added to the trace since the last call."""
+        trace = self.trace
+        while self._added < len(trace):
+            turn = trace[self._added]
+            self._added += 1
+            self.calls.pop(turn.id, None)
+            self.ranges(turn)
+            usage = usage_of(turn)
+            if usage is not None:
+                self._usage = usage_of_all([self._usage, usage])
+            if self._writer.prices and self._cost is not None:
+                cost = cost_of((turn,), self._writer.prices)
+                self._cost = None if cost is None else self._cost + cost
+            self._last_failed = turn.outcome == "failed"
+            self._failed += turn.outcome != "answered"
+            self._busy += turn.duration
+            self._model, error = turn.request.model, turn.error
+            self._error = f"{error.type}: {error.message}"[:BRIEF] if error is not None else ""
+            self._agent = agent_of(turn.agent) or self._agent
+            if turn.response is not None and turn.response.text:
+                self._text = turn.response.text[-BRIEF:]
+
+    def ranges(self, turn: Turn) -> Ranges:
+        """Return the numbers of a turn's messages, as ranges."""
+        found = self._numbers.get(turn.id)
+        if found is None:
+            numbers = self.messages.numbers(turn.request.messages, turn.id)
+            found = self._numbers[turn.id] = ranges_of(numbers)
+            response = turn.response
+            answer = Message("assistant", tuple(response.content)) if response and response.content else None
+            self._answers[turn.id] = None if answer is None else self.messages.number(answer, turn.id)
+        return found
+
+    def tools_of(self, request: Request) -> int | None:
+        """Return the number of a request's list of tools; None without tools."""
+        tools = request.tools
+        if not tools:
+            return None
+        known = self._tools_by_id.get(id(tools))
+        if known is not None and known[0] is tools:
+            return known[1]
+        key = blake2b(msgspec.json.encode(tools), digest_size=16).digest()
+        number = self._tools_by_value.setdefault(key, len(self.tools))
+        if number == len(self.tools):
+            self.tools.append(tools)
+        self._tools_by_id[id(tools)] = tools, number
+        return number
+
+    def call(self, id_: str, request: Request, *, at: float, dialect: str, agent: str | None) -> Row:
+        """Add a call in flight, and return its Call."""
+        turn = Turn(
+            id=id_,
+            number=len(self.trace),
+            rollout=self.trace.rollout,
+            dialect=dialect,
+            request=request,
+            outcome="abandoned",
+            started_at=at,
+            duration=0,
+        )
+        numbers = self.messages.numbers(request.messages, id_)
+        found, parent = self._writer.conversation_of(turn), self._writer.parent_of(turn)
+        last = request.messages[-1] if request.messages else None
+        self.calls[id_] = {
+            "run": self.id,
+            "id": id_,
+            "at": at,
+            "model": request.model,
+            "dialect": dialect,
+            "agent": agent_of(agent),
+            "messages": ranges_of(numbers),
+            "tools": self.tools_of(request),
+            "shared": self._shared_with(parent, request.messages) if parent else 0,
+            "continues": parent,
+            "conversation": _conversation(found, ""),
+            "text": text_of(last)[-BRIEF:] if last is not None else "",
+            "first": None,
+            "parts": [],
+            "sent": 0,
+        }
+        return self.calls[id_]
+
+    def turn_row(self, turn: Turn) -> Row:
+        """Return the TurnRow of one turn."""
+        return next(self._rows([turn]))
+
+    def turn_rows(self) -> list[Row]:
+        """Return the rows of all turns."""
+        self.update()
+        return list(self._rows(self.trace))
+
+    def _rows(self, turns: Iterable[Turn]) -> Iterator[Row]:
+        trace = self.trace
+        relations, conversations = trace.relations, trace.conversations
+        names = names_of(conversations.values())
+        for turn in turns:
+            mine = conversations[turn.id]
+            yield self._row_of(turn, relations[turn.id], mine, names.get((mine.id, mine.kind), ""))
+
+    def _row_of(self, turn: Turn, relation: Relation, conversation: Conversation, name: str) -> Row:
+        response, error = turn.response, turn.error
+        messages = self.ranges(turn)
+        base = self.turn(relation.turn) if relation.turn and relation.kind in _COMPARED else None
+        shared, gone, tools_changed, system_changed = 0, Ranges(), False, False
+        if base is not None:
+            if relation.kind == "continues":
+                shared = self._shared_with(base.id, turn.request.messages)
+            else:
+                old, new = listed(self.ranges(base)), listed(messages)
+                shared = _common(old, new)
+                kept = {*new}
+                gone = ranges_of([number for number in old[shared:] if number not in kept])
+            tools_changed = self.tools_of(base.request) != self.tools_of(turn.request)
+            system_changed = self._system(base) != self._system(turn)
+        usage = usage_of(turn)
+        return {
+            "run": self.id,
+            "id": turn.id,
+            "number": turn.number,
+            "at": turn.started_at,
+            "first": turn.first_event,
+            "duration": turn.duration,
+            "outcome": turn.outcome,
+            "dialect": turn.dialect,
+            "model": turn.request.model,
+            "agent": agent_of(turn.agent),
+            "attempt": turn.attempt,
+            "conversation": _conversation(conversation, name),
+            "relation": {"kind": relation.kind, "turn": relation.turn, "call": relation.call},
+            "continues": base.id if base is not None else None,
+            "messages": messages,
+            "shared": shared,
+            "gone": gone,
+            "tools": self.tools_of(turn.request),
+            "tools_changed": tools_changed,
+            "system_changed": system_changed,
+            "answer": self._answers[turn.id],
+            "text": response.text[:BRIEF] if response is not None else "",
+            "calls": [call.name for call in response.tool_calls] if response is not None else [],
+            "stop": response.stopped if response is not None and turn.outcome == "answered" else "",
+            "usage": _counts(usage) if usage is not None else None,
+            "cost": cost_of((turn,), self._writer.prices) if self._writer.prices else None,
+            "error": {"type": error.type, "message": error.message, "status": error.status}
+            if error
+            else None,
+            "decisions": [decided_json(each) for each in turn.decisions],
+            "drafts": len(turn.drafts),
+        }
+
+    def _system(self, turn: Turn) -> list[int]:
+        """Return the numbers of the messages before the first message that is not the system's."""
+        heads = takewhile(lambda each: each.role in ("system", "developer"), turn.request.messages)
+        return listed(self.ranges(turn))[: sum(1 for _ in heads)]
+
+    def _shared_with(self, parent: str, messages: Sequence[Message]) -> int:
+        """Return the number of messages that a call has in common with the turn that it continues, and its answer."""
+        base = self.turn(parent)
+        shared = min(len(base.request.messages), len(messages)) if base is not None else 0
+        while shared < len(messages) and messages[shared].role == "assistant":
+            shared += 1
+        return shared
+
+    def turn(self, id_: str | None) -> Turn | None:
+        """Return the turn with this id, or None."""
+        self.update()
+        return self._writer.turn(id_) if id_ is not None else None
+
+    def detail(self, id_: str) -> Row | None:
+        """Return the details of a turn, or of a call in flight; None if there is no such call."""
+        turn = self.turn(id_)
+        if turn is not None:
+            return {"turn": self.turn_row(turn), **details_of(turn)}
+        intent = next((each for each in self.trace.pending if each.id == id_), None)
+        if (call := self.calls.get(id_)) is None or intent is None:
+            return None
+        return {"call": call, "request": _bare(intent.request), "drafts": [], "notes": {}, "has_wire": False}
+
+    def raw(self, id_: str) -> Row | None:
+        """Return a turn with everything that is recorded; None if there is no such call."""
+        found: Turn | Intent | None = self.turn(id_)
+        found = found or next((each for each in self.trace.pending if each.id == id_), None)
+        if found is None:
+            return None
+        wire = found.wire if isinstance(found, Turn) else None
+        whole = msgspec.to_builtins(found)
+        if wire is not None:
+            del whole["wire"]
+        sent: Row | None = None
+        if wire is not None:
+            fields = ("method", "url", "headers", "status", "answer_headers")
+            sent = {name: getattr(wire, name) for name in fields}
+            sent |= {
+                "body": wire.body.decode(errors="replace"),
+                "answer": wire.answer.decode(errors="replace"),
+            }
+        return {"turn": whole, "wire": sent, "curl": _curl(found)}
+
+    def diff(self, before: str, after: str) -> Row | None:
+        """Return the differences between two calls; None if one of them does not exist."""
+        one, other = self.turn(before), self.turn(after)
+        if one is None or other is None:
+            return None
+        found = diff_of(one, other)
+        return {
+            "messages": [
+                {
+                    "kind": each.kind,
+                    "before": each.before,
+                    "after": each.after,
+                    "old": None if each.old is None else self.messages.number(each.old, one.id),
+                    "new": None if each.new is None else self.messages.number(each.new, other.id),
+                    "edit": None if each.edit is None else _NO_EDIT | msgspec.to_builtins(each.edit),
+                }
+                for each in found.changes
+            ],
+            "same": len(found.messages) - len(found.changes),
+            "tools": {"added": [], "dropped": [], "edited": [], "reordered": False, "count": 0}
+            | msgspec.to_builtins(found.tools),
+            "settings": msgspec.to_builtins(found.settings),
+        }
+
+    def services(self) -> list[Row]:
+        """Return the rows of the calls to host services."""
+        return [service_row(self.id, call) for call in self.trace.services]
+
+    def agents(self) -> list[Row]:
+        """Return the agents that the rollout started."""
+        return [{"argv": [*each.argv], "cwd": each.cwd, "at": each.started_at} for each in self.trace.agents]
+
+    def document(self) -> Row:
+        """Return everything about the run, for a page without a server."""
+        rows = self.turn_rows()
+        return {
+            "turns": rows,
+            "services": self.services(),
+            "agents": self.agents(),
+            "messages": self.messages.all,
+            "tools": self.tools,
+            "details": {turn.id: details_of(turn) for turn in self.trace},
+        }
+
+
+def details_of(turn: Turn) -> Row:
+    """Return the parts of a turn that its row does not have, without its messages."""
+    return {
+        "request": _bare(turn.request),
+        "drafts": [
+            {
+                "why": each.why,
+                "counted": each.counted,
+                "response": msgspec.to_builtins(each.response),
+                "error": msgspec.to_builtins(each.error),
+                "duration": each.duration,
+            }
+            for each in turn.drafts
+        ],
+        "notes": turn.notes,
+        "has_wire": turn.wire is not None,
+    }
+
+
+def service_row(run: str, call: ServiceCall) -> Row:
+    """Return the ServiceRow of a call to a host service."""
+    error = call.error
+    return {
+        "run": run,
+        "id": call.id,
+        "number": call.number,
+        "kind": call.kind,
+        "name": call.name,
+        "outcome": call.outcome,
+        "at": call.started_at,
+        "duration": call.duration,
+        "turns": call.turns,
+        "error": {"type": error.type, "message": error.message, "status": error.status} if error else None,
+    }
+
+
+def decided_json(decided: Json) -> Row:
+    """Return a decision with all its members."""
+    return {name: getattr(decided, name) for name in decided.__struct_fields__}
+
+
+def ranges_of(numbers: Iterable[int]) -> Ranges:
+    """Return numbers as half-open ranges, in their order."""
+    found: Ranges = []
+    for number in numbers:
+        if found and found[-1][1] == number:
+            found[-1][1] = number + 1
+        else:
+            found.append([number, number + 1])
+    return found
+
+
+def listed(ranges: Ranges) -> list[int]:
+    """Return the numbers in the ranges."""
+    return [number for start, stop in ranges for number in range(start, stop)]
+
+
+def agent_of(user_agent: str | None) -> str:
+    """Return the name and version in a User-Agent header; empty if there are none."""
+    found = _NAME.match(user_agent or "")
+    return found[0][:BRIEF] if found is not None else ""
+
+
+def _bare(request: Request) -> Json:
+    document = msgspec.to_builtins(msgspec.structs.replace(request, messages=(), tools=()))
+    document.pop("messages", None)
+    return document
+
+
+def _curl(call: Turn | Intent) -> Row | None:
+    try:
+        spoken = dialect(call.dialect)
+        body = encode_json(spoken.render_request(call.request)).decode()
+        return {"method": "POST", "path": spoken.base_path + spoken.path(call.request), "body": body}
+    except (DialectError, ValueError):  # the dialect is not installed, or cannot write the request
+        return None
+
+
+def _conversation(found: Conversation, name: str) -> Row:
+    return {"id": found.id, "kind": found.kind, "parent": found.parent, "name": name}
+
+
+def _counts(usage: Usage) -> Row:
+    names = (
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "estimated",
+    )
+    return {name: getattr(usage, name) for name in names}
+
+
+def _common(old: Sequence[int], new: Sequence[int]) -> int:
+    count = 0
+    for one, other in zip(old, new, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count

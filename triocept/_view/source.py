@@ -1,0 +1,171 @@
+"""What the page shows: runs, and the answers to its requests. `LiveView` adds a stream and decisions.
+
+The search runs in the event loop, and lets other tasks run after each 5 ms.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import trio
+
+from .._canonical.content import Json
+from .._trace.texts import text_of
+from .._trace.trace import Trace
+from .compare import compared
+from .protocol import VERSION
+from .runs import Row, Run
+
+_MOST_HITS = 200
+_MOST_MESSAGES = 500
+_AROUND = 80
+"""Characters of an excerpt before and after the text that was found."""
+_SLICE = 0.005
+"""Seconds that a search may take before other tasks run."""
+_NUMBERS = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+
+
+class Source:
+    """Recorded runs. `title` is shown at the top of the page; `notes` are problems of the files."""
+
+    can_decide = False
+    live = False
+
+    def __init__(self, title: str, notes: Sequence[str] = ()) -> None:
+        self.title = title
+        self.notes = [*notes]
+        self.runs: dict[str, Run] = {}
+        """The runs by their id, in the order of their beginning."""
+        self.gone: dict[str, Row] = {}
+        """Rows of old runs, of which nothing else is kept."""
+        self.seq = 0
+        """Number of the last event."""
+
+    def add(self, trace: Trace) -> Run:
+        """Add a run."""
+        branch = trace.branch
+        parent = branch.run or branch.rollout if branch is not None else None
+        run = Run(trace, parent)
+        while run.id in self.runs:  # a file of two endpoints with equal ids, without ids of runs
+            run.id += "'"
+        self.runs[run.id] = run
+        return run
+
+    def add_all(self, traces: Iterable[Trace]) -> None:
+        """Add runs and their child rollouts."""
+        for trace in traces:
+            self.add(trace)
+            self.add_all(each for each in trace.children if (each.run or each.rollout) not in self.runs)
+
+    def snapshot(self) -> Row:
+        """Return the whole state without the turns."""
+        return {
+            "seq": self.seq,
+            "version": VERSION,
+            "live": self.live,
+            "title": self.title,
+            "now": time.time(),
+            "can_decide": self.can_decide,
+            "rows": [*self.gone.values(), *(run.row() for run in self.runs.values())],
+            "calls": [self.whole_call(call) for run in self.runs.values() for call in run.calls.values()],
+            "waiting": self.waiting(),
+            "notes": self.notes,
+        }
+
+    def whole_call(self, call: Row) -> Row:
+        """Return a call in flight with its text so far."""
+        return call
+
+    def waiting(self) -> list[Row]:
+        """Return the tool calls that wait for a decision."""
+        return []
+
+    def document(self) -> bytes:
+        """Return everything as JSON, for a page without a server."""
+        snapshot = self.snapshot() | {"live": False, "can_decide": False, "calls": [], "waiting": []}
+        runs = {run.id: run.document() for run in self.runs.values()}
+        return msgspec.json.encode({"version": VERSION, "snapshot": snapshot, "runs": runs})
+
+    def turns(self, run: str) -> Row | None:
+        """Return the rows of all turns and service calls of a run; None if there is no such run."""
+        found = self.runs.get(run)
+        if found is None:
+            return None
+        return {"turns": found.turn_rows(), "services": found.services(), "agents": found.agents()}
+
+    def messages(self, run: str, numbers: str) -> Row | None:
+        """Return messages by their numbers, `0-3,7`. Raise ValueError if this is not a list of numbers."""
+        found = self.runs.get(run)
+        if found is None:
+            return None
+        found.update()  # so that the messages of all turns have numbers
+        wanted: list[int] = []
+        for each in numbers.split(","):
+            if (match := _NUMBERS.fullmatch(each.strip())) is None:
+                raise ValueError("numbers must be a list such as 0-3,7")
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last - first + len(wanted) >= _MOST_MESSAGES:
+                raise ValueError(f"at most {_MOST_MESSAGES} messages at once")
+            wanted += range(first, last + 1)
+        known = found.messages.all
+        return {"messages": {str(number): known[number] for number in wanted if number < len(known)}}
+
+    def tools(self, run: str, number: int) -> Row | None:
+        """Return a list of tools."""
+        found = self.runs.get(run)
+        if found is None or number >= len(found.tools):
+            return None
+        return {
+            "tools": [
+                {
+                    "name": each.name,
+                    "description": each.description,
+                    "parameters": each.parameters,
+                    "kind": each.kind,
+                }
+                for each in found.tools[number]
+            ]
+        }
+
+    def compare(self, one: str, other: str) -> Row | None:
+        """Return the turns of two runs side by side."""
+        a, b = self.runs.get(one), self.runs.get(other)
+        if a is None or b is None:
+            return None
+        return {"a": a.row(), "b": b.row(), "pairs": compared(a.trace, b.trace)}
+
+    async def search(self, text: str, run: str | None = None) -> Row:
+        """Return the messages that contain a text, upper and lower case alike."""
+        pattern = re.compile(re.escape(text), re.IGNORECASE)
+        hits: list[Json] = []
+        due = trio.current_time() + _SLICE
+        for each in [*self.runs.values()]:
+            if run is not None and each.id != run:
+                continue
+            each.update()
+            for number in range(len(each.messages.all)):
+                if trio.current_time() > due:
+                    await trio.lowlevel.checkpoint()
+                    due = trio.current_time() + _SLICE
+                message = each.messages.all[number]
+                whole = text_of(message)
+                if (match := pattern.search(whole)) is None:
+                    continue
+                if len(hits) == _MOST_HITS:
+                    return {"q": text, "hits": hits, "more": True}
+                start = max(0, match.start() - _AROUND)
+                hits.append(
+                    {
+                        "run": each.id,
+                        "call": each.messages.first[number],
+                        "message": number,
+                        "role": message.role,
+                        "excerpt": whole[start : match.end() + _AROUND],
+                        "start": match.start() - start,
+                        "end": match.end() - start,
+                    }
+                )
+        return {"q": text, "hits": hits, "more": False}
