@@ -27,7 +27,7 @@ def test_no_web_server_and_no_http_client_are_loaded_before_they_are_used(
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
-ON_FIRST_USE = ("agents", "exports", "fleets", "handlers", "testing")
+ON_FIRST_USE = ("agents", "evaluation", "exports", "fleets", "handlers", "testing")
 
 
 def test_import_triocept_loads_few_of_its_modules_and_no_codec_of_a_dialect() -> None:

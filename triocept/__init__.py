@@ -60,6 +60,7 @@ from .errors import (
 if TYPE_CHECKING:
     from . import agents as agents
     from . import dialects as dialects
+    from . import evaluation as evaluation
     from . import exports as exports
     from . import fleets as fleets
     from . import handlers as handlers
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from . import traces as traces
     from . import tunnels as tunnels
     from . import types as types
+    from .evaluation import evaluate as evaluate
     from .handlers import ScriptedModel as ScriptedModel
 else:
     from ._moved import __dir__ as __dir__
@@ -106,6 +108,8 @@ __all__ = [
     "Turn",
     "JSONLRecorder",
     "read_traces",
+    # scores
+    "evaluate",
     # the errors
     "TrioceptError",
     "DialectError",

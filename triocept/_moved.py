@@ -19,11 +19,12 @@ MODULES = (
     "dialects",
     "exports",
     "fleets",
+    "evaluation",
     "testing",
     "errors",
 )
 """The public modules, in the order of the search for a name."""
-ON_FIRST_USE = {"ScriptedModel": "handlers"}
+ON_FIRST_USE = {"ScriptedModel": "handlers", "evaluate": "evaluation"}
 """Names of the top level, each with its module: loaded on first use."""
 _KIT = (
     *("CUSTOM_SCHEMA", "HERE", "LINE_FRAMES", "OVERFLOW", "SDK", "SSE", "SSE_FRAMES", "CountCalls"),

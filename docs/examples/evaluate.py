@@ -2,10 +2,12 @@ import sys
 from pathlib import Path
 
 import trio
+import triocept
 from triocept import ScriptedModel, ToolCall
-from triocept.fleets import Processes, open_fleet
+from triocept.evaluation import includes
+from triocept.fleets import Processes
 
-TINY_AGENT = [sys.executable, str(Path(__file__).with_name("tiny_agent.py"))]
+PROGRAM = str(Path(__file__).with_name("tiny_agent.py"))
 TASKS = [
     {"id": "sum", "prompt": "What is 17 + 25?", "target": "42"},
     {"id": "greet", "prompt": "Say hello.", "target": "hello"},
@@ -13,35 +15,29 @@ TASKS = [
 ]
 
 
-def model():  # in its place: a handler made by open_upstream(url, dialect=…)
+def model():  # in its place: partial(open_upstream, url, dialect=…)
     return ScriptedModel(
         [ToolCall.of("bash", command="echo $((17 + 25))"), "It is 42."]
     )
 
 
-async def run_task(endpoint, task, *, attempt, sample):
-    """Run the agent on one task, and score what it did."""
-    name = f"{task['id']}-{sample}"
-    metadata = {"task": task["id"], "target": task["target"]}
-    async with endpoint.open_rollout(model(), id=name, metadata=metadata) as rollout:
-        result = await rollout.run_agent([*TINY_AGENT, task["prompt"]])
-        correct = task["target"] in result.stdout_text
-        await rollout.score("correct", correct)
-    return correct
+def used_bash(trace, task, workdir):
+    """A scorer of your own: 1 if the agent ran a command."""
+    return any(turn.response.tool_calls for turn in trace)
 
 
 async def main():
-    table = {task["id"]: [] for task in TASKS}
-    async with (
-        open_fleet(Processes(2, slots_per_worker=4)) as fleet,
-        fleet.map(run_task, TASKS, group_size=2) as results,
-    ):
-        async for result in results:
-            table[result.task["id"]].append(result.value)
-    for name, values in table.items():
-        print(f"{name:8} {sum(values)} of {len(values)}")
-    every = [value for values in table.values() for value in values]
-    print(f"{'all':8} {sum(every) / len(every):.0%}")
+    results = await triocept.evaluate(
+        TASKS,
+        [sys.executable, PROGRAM, "{prompt}"],  # in its place: "claude-code"
+        model=model,
+        scorers=[includes(), used_bash],
+        samples=2,
+        engine=Processes(2, slots_per_worker=4),
+        store="run",
+        name="arithmetic",
+    )
+    print(results.table())
 
 
 if __name__ == "__main__":

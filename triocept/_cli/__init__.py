@@ -1,4 +1,4 @@
-"""The command line: `triocept run`, `serve`, `fleet`, `demo`, and commands that read trace files.
+"""The command line: `triocept run`, `serve`, `fleet`, `eval`, `demo`, and commands that read trace files.
 
 * `commands`: the commands and their options.
 * `options`: base classes for commands and options, suggestions for mistyped names, and options that several commands
@@ -12,6 +12,7 @@
 * `replay`: a handler that answers as a recorded run did, and runs that are recorded once.
 * `fleet`: runs many rollouts from a file of prompts. `fleet_command` defines its options, `fleet_given` checks the file
   of prompts and the engine, and `fleet_worker` runs in each worker.
+* `eval`: runs an agent on a list of tasks, scores its work, and prints a table.
 * `export`: writes traces in another format.
 * `check`: checks that trace files are complete.
 * `demo`: `run` with a small bundled agent (`demo_agent`) and a scripted model.

@@ -17,6 +17,7 @@ from .approval import approve_option, policy_of, policy_option
 from .check import check_files
 from .demo import run_demo
 from .ending import describe_error, end_with
+from .eval import evaluate
 from .export import Export, WrongPath
 from .fleet_command import fleet
 from .forward import forward_of, forward_options
@@ -247,5 +248,5 @@ def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     sys.exit(check_files(files, as_json=as_json, quiet=quiet))
 
 
-for each in (fleet, show, diff, stats):
+for each in (fleet, evaluate, show, diff, stats):
     main.add_command(each)

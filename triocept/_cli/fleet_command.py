@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,7 @@ import click
 import msgspec
 
 from .._canonical.content import Json
-from .._trace.redaction import Redaction
-from ..fleets import RayEngine
+from ..fleets import Engine, RayEngine
 from ..fleets.store.layout import DONE, is_store
 from .agent_plan import PROMPT, agent_options, plan_fleet
 from .approval import policy_of, policy_option
@@ -24,14 +24,66 @@ from .fleet_worker import Plan
 from .forward import Forward, forward_of, forward_options
 from .handler_file import HandlerFile, handler_option, one_model
 from .limits import limit_options, limits_of
-from .options import Command, Option, WholeNumber, existing_file, redact_option, script_option
+from .options import Command, F, Option, WholeNumber, add_options, existing_file, redact_option, script_option
 from .script import Script
 
-_NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 5 s"
+NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 5 s"
 
 
 _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 _in_workers = partial(click.option, cls=Option, group="Workers")
+
+
+fail_option: Callable[[F], F] = _in_tasks(
+    "--fail-on-error",
+    type=click.FloatRange(0, min_open=True),
+    metavar="LIMIT",
+    help="End the run when LIMIT rollouts have failed or were lost. A LIMIT below 1 is a share of all rollouts: 0.1 "
+    "means one in ten.",
+)
+workspace_option: Callable[[F], F] = click.option(
+    "--workspace",
+    cls=Option,
+    group="Agent",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Give each agent its own copy of this directory to work in. The copy is removed when the agent has ended. "
+    "Default: an empty directory.",
+)
+worker_options: Callable[[F], F] = add_options(
+    _in_workers(
+        "--engine",
+        default="processes",
+        metavar="ENGINE",
+        show_default="processes, one for each core",
+        help=f"Where the workers run: {ENGINES}. SLOTS is the number of agents that run at the same time, N the "
+        "number of processes.",
+    ),
+    _in_workers(
+        "--workers",
+        type=WholeNumber(1),
+        metavar="N",
+        help="Number of workers. The same as N in --engine processes:N.",
+    ),
+    _in_workers(
+        "--slots-per-worker",
+        type=WholeNumber(1),
+        metavar="N",
+        help=f"Maximum agents that a worker runs at the same time. Default: {SLOTS}.",
+    ),
+    _in_workers(
+        "--rollout-retries",
+        "rollout_retries",
+        type=WholeNumber(0),
+        default=2,
+        show_default=True,
+        metavar="N",
+        help="If a rollout kills its worker, run the rollout again, up to N times.",
+    ),
+)
+FLEET_AGENT = (
+    f"Without --agent, COMMAND starts the agent, and {PROMPT} in COMMAND stands for the task's prompt."
+)
 
 
 @click.command(
@@ -60,60 +112,16 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
 @_in_tasks(
     "--group-size", type=WholeNumber(1), metavar="N", help="Number of rollouts for each task. Default: 1."
 )
-@_in_tasks(
-    "--fail-on-error",
-    type=click.FloatRange(0, min_open=True),
-    metavar="LIMIT",
-    help="End the run when LIMIT rollouts have failed or were lost. A LIMIT below 1 is a share of all rollouts: 0.1 "
-    "means one in ten.",
-)
-@agent_options(
-    f"Without --agent, COMMAND starts the agent, and {PROMPT} in COMMAND stands for the task's prompt."
-)
-@click.option(
-    "--workspace",
-    cls=Option,
-    group="Agent",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Give each agent its own copy of this directory to work in. The copy is removed when the agent has ended. "
-    "Default: an empty directory.",
-)
+@fail_option
+@agent_options(FLEET_AGENT)
+@workspace_option
 @script_option
 @handler_option
 @forward_options
 @policy_option
 @limit_options
 @redact_option
-@_in_workers(
-    "--engine",
-    default="processes",
-    metavar="ENGINE",
-    show_default="processes, one for each core",
-    help=f"Where the workers run: {ENGINES}. SLOTS is the number of agents that run at the same time, N the number of "
-    "processes.",
-)
-@_in_workers(
-    "--workers",
-    type=WholeNumber(1),
-    metavar="N",
-    help="Number of workers. The same as N in --engine processes:N.",
-)
-@_in_workers(
-    "--slots-per-worker",
-    type=WholeNumber(1),
-    metavar="N",
-    help=f"Maximum agents that a worker runs at the same time. Default: {SLOTS}.",
-)
-@_in_workers(
-    "--rollout-retries",
-    "rollout_retries",
-    type=WholeNumber(0),
-    default=2,
-    show_default=True,
-    metavar="N",
-    help="If a rollout kills its worker, run the rollout again, up to N times.",
-)
+@worker_options
 @_in_workers(
     "--rollout-timeout",
     "timeout",
@@ -125,15 +133,8 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def fleet(
     tasks: Path,
-    agent: str | None,
-    executable: str | None,
-    env: dict[str, str],
-    workspace: Path | None,
-    script: Path | None,
     policy: Path | None,
-    handler: HandlerFile | None,
     store: Path,
-    redact: Redaction | None,
     resume: bool,
     engine: str,
     workers: int | None,
@@ -154,50 +155,66 @@ def fleet(
         --engine processes:4 --slots-per-worker 64 --store runs/today
     triocept stats runs/today
     """
-    forward = forward_of(options)
-    limits = limits_of(options, forward)
     runs = engine_of(engine, workers, slots_per_worker)
-    plan = Plan(
-        handler=one_model(
-            Script(script.absolute()) if script else None,
-            replace(handler, path=handler.path.absolute()) if handler else None,
-            forward,
-        ),
-        # Ray's agents run on its nodes
-        agent=plan_fleet(command, agent, executable, env, here=not isinstance(runs, RayEngine)),
-        limits=limits,
-        policy=policy_of(policy, no_terminal="agents of a fleet have no terminal"),
-        workspace=None if workspace is None else workspace.absolute(),
-        redact=redact,
-    )
+    plan = plan_of(command, options, engine=runs, policy=policy)
     found = read_tasks(tasks)
-    _check_writable(store)
-    done = store / DONE
-    if resume and not is_store(store):
-        raise click.UsageError(
-            f"--resume: there is no run in {store} to continue; omit --resume to start one"
-        )
+    check_writable(store)
+    check_resume(store, resume)
     if options["retry_errors"] and not resume:
         raise click.UsageError(
             "--retry-errors needs --resume, because it repeats the failed tasks of an earlier run"
-        )
-    if not resume and is_store(store) and done.exists() and done.stat().st_size:
-        raise click.UsageError(
-            f"{store} holds the results of a run: continue that run with --resume, or name another directory"
         )
     what = FleetRun(
         tasks=dict(list(found.items())[:limit]),
         plan=plan,
         engine=runs,
         store=store,
-        settings=_settings(plan, policy),
+        settings=settings_of(plan, policy),
         most_failures=fail_on_error,
         **options,
     )
-    end_with(what.run, script=getattr(plan.handler, "path", None), notice=_NOTICE)
+    end_with(what.run, script=getattr(plan.handler, "path", None), notice=NOTICE)
 
 
-def _check_writable(store: Path) -> None:
+def plan_of(
+    command: tuple[str, ...], options: dict[str, Any], *, engine: Engine, policy: Path | None
+) -> Plan:
+    """Return the settings that all tasks share, and remove their options. Raise click.UsageError if one is invalid."""
+    forward = forward_of(options)
+    limits = limits_of(options, forward)
+    script: Path | None = options.pop("script")
+    handler: HandlerFile | None = options.pop("handler")
+    workspace: Path | None = options.pop("workspace")
+    agent, executable, env = (options.pop(name) for name in ("agent", "executable", "env"))
+    return Plan(
+        handler=one_model(
+            Script(script.absolute()) if script else None,
+            replace(handler, path=handler.path.absolute()) if handler else None,
+            forward,
+        ),
+        # Ray's agents run on its nodes
+        agent=plan_fleet(command, agent, executable, env, here=not isinstance(engine, RayEngine)),
+        limits=limits,
+        policy=policy_of(policy, no_terminal="agents of a fleet have no terminal"),
+        workspace=None if workspace is None else workspace.absolute(),
+        redact=options.pop("redact"),
+    )
+
+
+def check_resume(store: Path, resume: bool, option: str = "--resume") -> None:
+    """Raise click.UsageError if there is no run to continue, or one that the command does not continue."""
+    done = store / DONE
+    if resume and not is_store(store):
+        raise click.UsageError(
+            f"{option}: there is no run in {store} to continue; omit {option} to start one"
+        )
+    if not resume and is_store(store) and done.exists() and done.stat().st_size:
+        raise click.UsageError(
+            f"{store} holds the results of a run: continue that run with --resume, or name another directory"
+        )
+
+
+def check_writable(store: Path) -> None:
     """Raise click.UsageError if the store cannot be created or written."""
     folder = next(each for each in (store.absolute(), *store.absolute().parents) if os.path.lexists(each))
     if not folder.is_dir():
@@ -206,7 +223,7 @@ def _check_writable(store: Path) -> None:
         raise click.UsageError(f"--store {store}: no permission to write in {folder}; name another directory")
 
 
-def _settings(plan: Plan, policy: Path | None) -> dict[str, Json]:
+def settings_of(plan: Plan, policy: Path | None) -> dict[str, Json]:
     """Return the settings of a run. The run cannot be resumed with other settings."""
     handler, agent = plan.handler, plan.agent
     settings: dict[str, Json] = {"agent": agent.name or list(agent.command)}

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from .._endpoint import Endpoint, serve_endpoint
 from .._rollout.budget import Limits
+from .._rollout.rollout import Rollout
 from .._trace.redaction import Redaction, Redactor
+from ..agents import Launch
 from ..handlers import Policy, approve
 from .agent_plan import AgentPlan, patience
 from .forward import Forward
@@ -25,7 +28,7 @@ OUTPUT_LENGTH = 20_000
 """Characters to keep from the end of an agent's output, which usually reports the outcome."""
 
 
-def _ignore(warning: str) -> None:
+def ignore(warning: str) -> None:
     """Ignore a warning, because the command has printed it before the first worker started."""
 
 
@@ -44,6 +47,13 @@ class Plan:
     """Directory that is copied for each agent to work in; None means an empty directory."""
     redact: Redaction | None = None
 
+    def launch(self, run: Rollout, folder: Path, prompt: str) -> Launch:
+        """Return the command that starts the agent, and the variables to change for it."""
+        launch = self.agent.launch(run, folder, prompt)
+        variables = self.handler.variables if self.handler is not None else ()
+        hidden = dict.fromkeys(name for name in variables if name not in run.environ())
+        return msgspec.structs.replace(launch, env={**hidden, **launch.env, **self.agent.env})
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -54,12 +64,20 @@ class Bench:
 
 
 @asynccontextmanager
+async def open_model(handler: Model | None) -> AsyncIterator[Model]:
+    """Open a real model, which is one for all rollouts; any other model is opened for each rollout."""
+    if isinstance(handler, Forward):
+        async with handler.open(ignore) as answers:
+            yield answers
+    else:
+        await trio.lowlevel.checkpoint()
+        yield handler or Answers(say_hello)
+
+
+@asynccontextmanager
 async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
-    async with AsyncExitStack() as stack:
-        model = plan.handler or Answers(say_hello)
-        if isinstance(model, Forward):  # one for all rollouts
-            model = await stack.enter_async_context(model.open(_ignore))
-        yield Bench(plan, await stack.enter_async_context(serve_endpoint(redact=plan.redact)), model)
+    async with open_model(plan.handler) as model, serve_endpoint(redact=plan.redact) as endpoint:
+        yield Bench(plan, endpoint, model)
 
 
 async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[str, Any]:
@@ -72,7 +90,7 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
     work = folder / "work"
     try:
         async with AsyncExitStack() as stack:
-            answers = await stack.enter_async_context(bench.model.open(_ignore))
+            answers = await stack.enter_async_context(bench.model.open(ignore))
             model = answers.model if plan.policy is None else approve(answers.model, plan.policy)
             opening = bench.endpoint.open_rollout(
                 model, limits=plan.limits, embed=answers.embeddings, metadata=task.get("metadata")
@@ -82,11 +100,8 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
                 work.mkdir()
             else:
                 await trio.to_thread.run_sync(lambda: shutil.copytree(template, work, symlinks=True))
-            launch = plan.agent.launch(run, folder / "agent", task["prompt"])
-            variables = plan.handler.variables if plan.handler is not None else ()
-            hidden = dict.fromkeys(name for name in variables if name not in run.environ())
-            env = {**hidden, **launch.env, **plan.agent.env}
-            async with run.open_agent(launch.argv, env=env, cwd=work) as process:
+            launch = plan.launch(run, folder / "agent", task["prompt"])
+            async with run.open_agent(launch.argv, env=launch.env, cwd=work) as process:
                 with trio.move_on_after(patience(plan.limits)):
                     await process.wait()
     finally:

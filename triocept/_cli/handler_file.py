@@ -35,6 +35,8 @@ class HandlerFile:
     name: str
     variables: tuple[str, ...] = ()
     """Environment variables to hide from the agent: none for a handler in a file; see `Forward`."""
+    option: str = "--handler"
+    """The option that names the file."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.name}"
@@ -62,16 +64,16 @@ class HandlerFile:
 
     def load(self) -> Any:
         """Return the object that has the name `self.name` in the file."""
-        names = vars(_module(self.path))
+        names = vars(_module(self.path, self.option))
         if self.name not in names:
             public = [name for name, value in names.items() if callable(value) and not name.startswith("_")]
             hint = did_you_mean(self.name, public)
-            raise click.UsageError(f"--handler {self}: there is no {self.name!r} in {self.path}{hint}")
+            raise click.UsageError(f"{self.option} {self}: there is no {self.name!r} in {self.path}{hint}")
         return names[self.name]
 
 
 @cache
-def _module(path: Path) -> ModuleType:
+def _module(path: Path, option: str) -> ModuleType:
     name = path.stem if path.stem not in sys.modules else f"{path.stem}_handler"
     module = ModuleType(name)
     module.__file__ = str(path)
@@ -80,7 +82,7 @@ def _module(path: Path) -> ModuleType:
     try:
         code = compile(path.read_bytes(), str(path), "exec")
     except SyntaxError as exc:
-        raise click.UsageError(f"--handler {path}, line {exc.lineno}: {exc.msg}") from None
+        raise click.UsageError(f"{option} {path}, line {exc.lineno}: {exc.msg}") from None
     exec(code, module.__dict__)
     return module
 

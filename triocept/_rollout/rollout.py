@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, final, overload
 
@@ -452,6 +452,19 @@ class Rollout(Given):
 def core_of_rollout(rollout: Rollout) -> RolloutState:
     """Return the state of a rollout, for internal code that uses it as the server does."""
     return rollout._core
+
+
+@asynccontextmanager
+async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncIterator[Rollout]:
+    """Open a child that the parent's limits do not bind, even if they have stopped the parent: for a judge."""
+    core = rollout._core
+    branch = core.children.branch()
+    parts = core.addresses, core.registry, core.watcher, RolloutOptions()
+    child = with_facade(RolloutState(*parts, recorder=core.records.recorder, branch=branch, parent=core))
+    child.budget = None
+    async with open_rollout(child, handler, None) as opened:
+        core.records.writer.add_child(child.trace)
+        yield opened
 
 
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:

@@ -1,4 +1,57 @@
-"""Evaluation of agents: tasks, scorers, and tables of their scores.
+"""Evaluation of agents: from a list of tasks to a table of scores.
 
-* `_types`: tasks, scores and samples, and how a store keeps them.
+`evaluate` runs an agent on each task, several times, and scores its work::
+
+    results = await evaluate("tasks.jsonl", "claude-code", model=model, scorers=check_command(), samples=3)
+    print(results.table())
+
+* `_evaluate`: the function. `_worker`: one sample, in a worker. `_scorers`: the built-in scorers.
+* `_types`: tasks, scores and samples, and how a store keeps them. `readers`: tasks in files of many formats.
+* `_progress`, `_table`: the progress display, and the table at the end.
 """
+
+from typing import TYPE_CHECKING
+
+from .._moved import hints_of
+from ._evaluate import evaluate
+from ._scorers import (
+    check_command,
+    exact,
+    file_content,
+    harbor_reward,
+    includes,
+    model_judge,
+    regex,
+)
+from ._types import AgentEnd, EvaluationResults, NoScore, Reason, Sample, Score, Task, read_results
+from ._worker import AgentFunction, Scorer, answer_of
+from .readers import read_tasks
+from .readers.reading import BadTasks, TaskList
+
+if not TYPE_CHECKING:
+    __getattr__ = hints_of(__name__)
+
+__all__ = [
+    "AgentEnd",
+    "AgentFunction",
+    "BadTasks",
+    "NoScore",
+    "Reason",
+    "EvaluationResults",
+    "Sample",
+    "Score",
+    "Scorer",
+    "Task",
+    "TaskList",
+    "answer_of",
+    "check_command",
+    "evaluate",
+    "exact",
+    "file_content",
+    "harbor_reward",
+    "includes",
+    "model_judge",
+    "read_results",
+    "read_tasks",
+    "regex",
+]

@@ -31,6 +31,7 @@ EVALUATION = "evaluation.json"
 """Name of the file in the store that describes the evaluation."""
 
 Reason: TypeAlias = Literal[
+    "setup_failed",
     "agent_not_started",
     "agent_raised",
     "no_model_call",
@@ -39,6 +40,7 @@ Reason: TypeAlias = Literal[
     "scorer_failed",
     "scorer_timeout",
     "invalid_score",
+    "grader_failed",
     "worker_lost",
     "error",
 ]
@@ -64,8 +66,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     check: str | tuple[str, ...] | None = None
     """Command of the scorer `check_command`: a line for the shell, or the words of a command. It runs in the working
     directory after the agent has ended."""
-    check_timeout: float = 600.0
-    """Maximum seconds of the check command. When exceeded: the sample has no score."""
+    check_files: dict[str, str] = {}
+    """Files that the agent must not see, such as tests, in the form of `files`. They are copied into the working
+    directory after the agent has ended, and replace files of the agent."""
+    scorer_timeout: float = 600.0
+    """Maximum seconds of each scorer, such as the check command. When exceeded: the sample has no score."""
     time_limit: float | None = None
     """Maximum seconds of the agent. When exceeded: the agent is ended, and its work is scored as it is."""
     turn_limit: int | None = None
@@ -180,7 +185,7 @@ class EvaluationFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @final
-class Results(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class EvaluationResults(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The results of an evaluation: its tasks, and those of their samples that have ended."""
 
     name: str
@@ -217,8 +222,21 @@ class Results(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def score_names(self) -> tuple[str, ...]:
-        """Names of all scores, in the order of their first occurrence."""
-        return tuple(dict.fromkeys(name for sample in self.scored for name in sample.scores))
+        """Names of all scores, in the order of the scorers."""
+        names = dict.fromkeys(name for sample in self.scored for name in sample.scores)
+        return tuple(sorted(names, key=lambda name: self.scorers.index(name.partition(".")[0])))
+
+    def table(self) -> str:
+        """Return a table of the scores for a terminal with 80 columns."""
+        from ._table import table_of
+
+        return table_of(self)
+
+    def document(self) -> dict[str, Json]:
+        """Return the figures as JSON: `tasks`, `samples`, `scored`, `errors` by reason, and `scores` by name."""
+        from ._table import document_of
+
+        return document_of(self)
 
     def by_task(self) -> dict[str, list[Sample]]:
         """Return the ended samples of each planned task, by the task's id; the list is empty if none has ended."""
@@ -237,7 +255,10 @@ class Results(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         }
 
 
-def read_results(store: str | os.PathLike[str]) -> Results:
+Results = EvaluationResults  # a shorter name for code of this package
+
+
+def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
     """Return the results of the evaluation in a store. The evaluation may still be running.
 
     Raises:
@@ -261,7 +282,7 @@ def read_results(store: str | os.PathLike[str]) -> Results:
     for (task, number), line in lost.items():
         found[task, number] = Sample(task=task, number=number, reason="worker_lost", explanation=line.reason)
     places = ((task.id, number) for task in about.tasks for number in range(about.samples))
-    return Results(
+    return EvaluationResults(
         name=about.name,
         agent=about.agent,
         model=about.model,

@@ -58,7 +58,7 @@ from .functions import RetryIf, RolloutFunction, SampleFunction, name_of, takes_
 from .groups import StopGroup
 from .in_process import InProcess
 from .mapping import Mapping, Results
-from .progress import show_progress
+from .progress import Words, show_progress
 from .site import OpenWorker
 from .slots import Slots
 from .store.keys import TaskKey
@@ -121,7 +121,10 @@ async def open_fleet(
         raise TypeError(
             f"worker must be a function without arguments that opens a context, not {described(worker)}"
         )
-    check_bool("progress", progress)
+    shape: object = progress  # an evaluation passes its own words
+    words = shape if isinstance(shape, Words) else None
+    if words is None:
+        check_bool("progress", progress)
     setup = engine.packing.pack(worker, "worker", keep=True)
     errors: list[BaseException] = []
     with keeping_each(errors):
@@ -131,7 +134,7 @@ async def open_fleet(
             display = trio.CancelScope(shield=True)  # kept to the very end, also after a cancellation
             with keeping(errors):
                 if progress:
-                    await nursery.start(show_progress, observers, display)
+                    await nursery.start(partial(show_progress, words=words), observers, display)
                 try:
                     await fleet._hire(engine.workers)
                     yield fleet

@@ -34,13 +34,24 @@ MOST_SHOWN = 4
 """Maximum number of maps that a terminal shows at the same time."""
 
 
+class Words:
+    """The texts of the display about one map."""
+
+    def counts(self, tally: Tally, now: float, workers: int) -> str:
+        return _counts(tally, now, workers)
+
+    def summary(self, tally: Tally, now: float) -> str:
+        return summary(tally, now)
+
+
 async def show_progress(
     observers: Observers,
     scope: trio.CancelScope,
     *,
+    words: Words | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    progress = Progress()
+    progress = Progress(words or Words())
     observers.listen(progress.add)
     with scope:
         task_status.started()
@@ -54,7 +65,8 @@ async def show_progress(
 class Progress:
     """State of the display: one tally for each running map, and the unprinted summaries."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Words) -> None:
+        self.words = words
         self.tallies: dict[int, Tally] = {}
         """Tallies of running maps, by map number."""
         self.workers: int = 0
@@ -68,7 +80,7 @@ class Progress:
             case MapEnded():
                 tally = self.tallies.pop(event.map)
                 tally.add(event, now)
-                self._lines_due.append(summary(tally, now))
+                self._lines_due.append(self.words.summary(tally, now))
             case WorkerStarted():
                 self.workers += 1
             case WorkerDied() | WorkerLeft():
@@ -81,7 +93,7 @@ class Progress:
     def take_lines(self) -> list[str]:
         """Return the summaries that were not yet printed."""
         lines, self._lines_due = self._lines_due, []
-        return lines
+        return [line for line in lines if line]
 
 
 @final
@@ -103,7 +115,9 @@ class _LogDisplay:
                 for tally in self._progress.tallies.values():
                     left = _time_left(tally, now)
                     line = f"{clock(tally.elapsed(now))} {tally.name}: {_place(tally)}, "
-                    line += _counts(tally, now, self._progress.workers) + (f", {left}" if left else "")
+                    line += self._progress.words.counts(tally, now, self._progress.workers) + (
+                        f", {left}" if left else ""
+                    )
                     self._print([f"{line}; {tally.last_failure}" if tally.last_failure else line])
         finally:
             self._screen = Screen(patience=1)
@@ -208,7 +222,7 @@ class _LiveDisplay:
                 _place(tally),
                 Text(_time_left(tally, now), style="cyan"),
             )
-            counts = f"  {_counts(tally, now, self._progress.workers)}"
+            counts = f"  {self._progress.words.counts(tally, now, self._progress.workers)}"
             lines += [grid, Text(counts, style="dim", no_wrap=True, overflow="ellipsis")]
             if tally.last_failure:
                 failure = f"  {visible(tally.last_failure)}"

@@ -1,0 +1,176 @@
+"""`triocept eval`: tasks in, a table out; the exit status is 1 if any sample has no score."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.cli.cli_forks import triocept
+from tests.evaluation.agents import COMMAND
+from triocept._cli.commands import main
+from triocept.evaluation import read_results
+
+AGENT = ("--", *COMMAND)
+USUAL = ("--engine", "in-process:4", "--script", "script.yaml", "--store", "run")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "script.yaml").write_text("- hello\n")
+    return tmp_path
+
+
+def write_tasks(*tasks: dict[str, Any]) -> None:
+    usual = {"check": "grep -q hello out.txt"}
+    Path("tasks.jsonl").write_text("".join(json.dumps(usual | task) + "\n" for task in tasks))
+
+
+def evaluated(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return triocept("eval", "tasks.jsonl", *USUAL, *arguments, *AGENT, timeout=90)
+
+
+def test_tasks_become_a_table_within_80_columns(folder: Path) -> None:
+    write_tasks({"id": "say", "prompt": "say it"}, {"id": "x" * 100, "prompt": "fail", "check": "false"})
+    run = evaluated("--samples", "2")
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("tasks · ")
+    assert "script.yaml" in lines[0]
+    assert max(map(len, lines)) <= 78
+    assert any(line.split()[:2] == ["check", "0.500"] for line in lines), run.stdout
+    assert any(line.startswith("say ") and "2 of 2" in line for line in lines)
+    assert any("agent failed" in line and "2" in line for line in lines)
+    assert "no score: provider error, no model call, failed start or scorer, lost worker." in lines
+    assert "▸ store    run" in run.stderr
+    assert "4 of 4 in" in run.stderr
+    assert read_results("run").values("check") == {"say": [1.0, 1.0], "x" * 100: [0.0, 0.0]}
+
+
+def test_the_status_is_1_if_a_sample_has_no_score_and_the_next_start_names_it(folder: Path) -> None:
+    write_tasks({"id": "a", "prompt": "say it"}, {"id": "b", "prompt": "say it", "setup": "exit 1"})
+    run = evaluated("--json")
+    assert run.returncode == 1
+    found = json.loads(run.stdout)
+    assert (found["tasks"], found["samples"], found["scored"]) == (2, 2, 1)
+    assert found["errors"] == {"setup_failed": 1}
+    assert found["scores"]["check"]["mean"] == 1.0
+    assert "▸ 1 of 2 samples have no score: the same command with --retry-errors" in run.stderr
+    refused = evaluated()
+    assert refused.returncode == 2
+    assert "run holds the results of a run: continue that run with --resume" in refused.stderr
+    again = evaluated("--resume")
+    assert again.returncode == 1
+    assert "1 of 2 samples of earlier runs have no score (1 setup_failed): b/0" in again.stderr
+    assert "to run them again: --retry-errors" in again.stderr
+    retried = evaluated("--retry-errors")
+    assert retried.returncode == 1
+    assert [sample.attempts for sample in read_results("run").samples] == [1, 2]
+
+
+def test_scorers_of_a_file_and_of_the_command_line_score_together(folder: Path) -> None:
+    (folder / "mine.py").write_text(
+        "import helper\n"
+        "def short(trace, task, workdir, *, answer):\n"
+        "    return {'short': len(answer) < helper.LONG, 'files': len(list(workdir.iterdir()))}\n"
+    )
+    (folder / "helper.py").write_text("LONG = 10\n")
+    write_tasks({"id": "a", "prompt": "say it", "target": "hello"})
+    run = evaluated(
+        *(
+            "--scorer",
+            "mine.py:short",
+            "--scorer",
+            "includes",
+            "--scorer",
+            "regex:^h",
+            "--scorer",
+            "file:out.txt",
+        ),
+        *("--engine", "processes:1"),
+    )
+    assert run.returncode == 0, run.stderr
+    (sample,) = read_results("run").samples
+    assert {name: score.value for name, score in sample.scores.items()} == {
+        "short.short": 1.0, "short.files": 1.0, "includes": 1.0, "regex": 1.0, "file": 1.0,
+    }  # fmt: skip
+
+
+def refused(*arguments: str) -> str:
+    result = CliRunner().invoke(main, ["eval", *arguments])
+    assert result.exit_code == 2, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["none.jsonl"], "none.jsonl: No such file"),
+    (["tasks.jsonl", "--scorer", "Includes"], "there is no such scorer; did you mean includes?"),
+    (["tasks.jsonl", "--scorer", "file"], "name the file in the working directory: file:PATH"),
+    (["tasks.jsonl", "--scorer", "no.py:x"], "there is no file no.py"),
+    (["tasks.jsonl", "--scorer", "mine.py:x"], "--scorer"),
+    (["tasks.jsonl", "--scorer", "regex:("], "--scorer regex:(: "),
+    (["tasks.jsonl", "--task-id", "z"], "there is no task with the id 'z'"),
+    (["tasks.jsonl", "--resume"], "--resume: there is no run in run to continue"),
+    (["tasks.jsonl", "--retry-errors"], "--retry-errors: there is no run in run to continue"),
+    (["bad.jsonl"], "bad.jsonl:2: bad.jsonl:1 has the same id, 'a': ids must differ"),
+    (["plain.jsonl"], "--scorer is missing, because not every task has a check command"),
+    (["plain.jsonl", "--scorer", "exact"], "plain.jsonl:1: task '1': it has no target"),
+])  # fmt: skip
+def test_what_is_wrong_is_reported_before_an_agent_starts(
+    folder: Path, arguments: list[str], text: str
+) -> None:
+    write_tasks({"id": "a", "prompt": "say it"})
+    (folder / "bad.jsonl").write_text('{"id": "a", "prompt": "x"}\n{"id": "a", "prompt": "y"}\n')
+    (folder / "plain.jsonl").write_text('{"prompt": "x"}\n')
+    (folder / "mine.py").write_text("y = 1\n")
+    output = refused(*arguments, *USUAL, *AGENT)
+    assert text in " ".join(output.split())
+    assert not (folder / "run").exists()
+
+
+def test_without_a_store_a_directory_is_made_and_named(folder: Path) -> None:
+    write_tasks({"id": "a", "prompt": "say it"})
+    run = triocept(
+        "eval", "tasks.jsonl", "--engine", "in-process:1", "--script", "script.yaml", *AGENT, timeout=90
+    )
+    assert run.returncode == 0, run.stderr
+    (store,) = (folder / "runs").iterdir()
+    assert store.name.startswith("tasks-2")
+    assert f"▸ store    runs/{store.name}" in run.stderr
+
+
+@pytest.mark.slow
+def test_killed_twice_and_resumed_each_sample_is_scored_once(folder: Path) -> None:
+    write_tasks(*({"id": f"t{number}", "prompt": "say it"} for number in range(30)))
+    words = [sys.executable, "-m", "triocept", "eval", "tasks.jsonl", *USUAL, "--engine", "processes:2"]
+    words += ["--slots-per-worker", "2", "--samples", "2"]
+    done = folder / "run/done.jsonl"
+    for wanted in (5, 20):
+        with subprocess.Popen([*words, *(["--resume"] if done.exists() else []), *AGENT]) as process:
+            deadline = time.monotonic() + 60
+            while not done.exists() or done.read_bytes().count(b"\n") < wanted:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.05)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(30)
+    between = read_results("run")
+    assert 20 <= len(between.scored) < 60
+    run = subprocess.run(
+        [*words, "--resume", *AGENT], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    results = read_results("run")
+    assert results.values("check") == {f"t{number}": [1.0, 1.0] for number in range(30)}
+    assert {sample.attempts for sample in results.samples} == {1}
+    lines = [json.loads(line) for line in done.read_text().splitlines()]
+    assert len({(line["key"], line["sample"]) for line in lines}) == len(lines) == 60

@@ -1,0 +1,411 @@
+"""`evaluate`: each sample has a score or a reason why it has none, in memory and in a store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import triocept
+from tests.evaluation.agents import COMMAND, ask, behave, says
+from tests.fleets.test_ends import lives
+from triocept import Exchange, Limits, Refusal, ScriptedModel, UpstreamError
+from triocept.errors import StoreError
+from triocept.evaluation import (
+    BadTasks,
+    EvaluationResults,
+    NoScore,
+    Sample,
+    Score,
+    Task,
+    check_command,
+    evaluate,
+    exact,
+    includes,
+    model_judge,
+    read_results,
+)
+from triocept.fleets import Processes, open_fleet, open_store
+
+TASK = {"id": "a", "prompt": "Say hello.", "target": "hello"}
+
+
+async def one(agent: Any = ask, **options: Any) -> Sample:
+    """The only sample of one task."""
+    given = {"model": says("hello"), "scorers": exact()} | options
+    task = TASK | given.pop("task", {})
+    (sample,) = (await evaluate([task], agent, **given)).samples
+    return sample
+
+
+async def test_a_sample_that_a_scorer_scored_has_the_score_and_what_the_agent_used() -> None:
+    sample = await one()
+    assert sample.scored
+    assert sample.scores == {"exact": Score(1.0, answer="hello")}
+    assert (sample.task, sample.number, sample.ended, sample.turns) == ("a", 0, "completed", 1)
+    assert sample.output_tokens > 0
+    assert sample.output == "hello"
+    (trace,) = sample.traces
+    assert trace.scores == {"exact": 1.0}
+
+
+async def test_a_wrong_answer_is_a_score_of_0() -> None:
+    assert (await one(model=says("bye"))).scores["exact"].value == 0.0
+
+
+@pytest.mark.parametrize(("name", "ended"), [
+    ("returns 3", "failed"),
+    ("slow", "time_limit"),
+    ("greedy", "limit"),
+])  # fmt: skip
+async def test_an_agent_that_fails_or_reaches_a_limit_is_scored(name: str, ended: str) -> None:
+    limits = {"slow": {"time_limit": 0.3}, "greedy": {"turn_limit": 1}}.get(name, {})
+    sample = await one(behave, task={"id": name, **limits}, scorers=includes(), model=says("hello", "more"))
+    assert (sample.scored, sample.ended) == (True, ended)
+    assert sample.scores["includes"].value == 1.0
+    assert (sample.stopped is None) == (ended == "failed")
+
+
+async def test_a_limit_of_all_samples_is_scored_like_that_of_a_task() -> None:
+    sample = await one(behave, task={"id": "slow"}, limits=Limits(seconds=0.3))
+    assert sample.ended == "time_limit"
+    assert sample.stopped == "the time limit of 0.3 s is reached"
+
+
+async def overloaded(exchange: Exchange) -> None:
+    raise UpstreamError("overloaded", status=529)
+
+
+async def busy(exchange: Exchange) -> None:
+    raise Refusal(429, "too many requests")
+
+
+async def buggy(exchange: Exchange) -> None:
+    raise LookupError("a bug in the handler")
+
+
+async def swallow(rollout: triocept.Rollout, task: Task, workdir: Path) -> str:
+    """An agent that reports an error of its provider as its answer."""
+    try:
+        return await ask(rollout, task, workdir)
+    except Refusal as exc:
+        return str(exc)
+
+
+@pytest.mark.parametrize(("name", "model", "reason"), [
+    ("silent", says("hello"), "no_model_call"),
+    ("not there", says("hello"), "agent_not_started"),
+    ("raises", says("hello"), "agent_raised"),
+    ("a", overloaded, "agent_raised"),
+    ("a", buggy, "model_error"),
+])  # fmt: skip
+async def test_a_sample_whose_agent_could_not_work_has_no_score(name: str, model: Any, reason: str) -> None:
+    sample = await one(behave, task={"id": name}, model=model)
+    assert (sample.scored, sample.reason, sample.ended) == (False, reason, None)
+    assert sample.explanation
+
+
+@pytest.mark.parametrize("model", [overloaded, busy])
+async def test_a_sample_whose_last_call_failed_at_the_provider_has_no_score(model: Any) -> None:
+    sample = await one(swallow, model=model)
+    assert sample.reason == "provider_error"
+
+
+async def test_a_provider_that_recovers_is_no_reason() -> None:
+    calls = iter([overloaded, says("hello")()])
+
+    async def model(exchange: Exchange) -> None:
+        await next(calls)(exchange)
+
+    async def again(rollout: triocept.Rollout, task: Task, workdir: Path) -> str:
+        await swallow(rollout, task, workdir)
+        return await ask(rollout, task, workdir)
+
+    assert (await one(again, model=model)).scored
+
+
+def raises(trace: Any, task: Task, workdir: Path) -> float:
+    raise OSError("the file is not there")
+
+
+async def hangs(trace: Any, task: Task, workdir: Path) -> float:
+    await trio.sleep_forever()
+    return 1.0
+
+
+def undecided(trace: Any, task: Task, workdir: Path) -> float:
+    raise NoScore("neither right nor wrong")
+
+
+@pytest.mark.parametrize(("scorer", "reason", "text"), [
+    (raises, "scorer_failed", "the scorer raises raised OSError: the file is not there (test_evaluate.py, line "),
+    (hangs, "scorer_timeout", "the scorer hangs took longer than 0.3 s"),
+    (undecided, "scorer_failed", "neither right nor wrong"),
+])  # fmt: skip
+async def test_a_sample_whose_scorer_fails_has_no_score(scorer: Any, reason: str, text: str) -> None:
+    sample = await one(scorers=[scorer, exact()], task={"scorer_timeout": 0.3})
+    assert sample.reason == reason
+    assert sample.explanation.startswith(text)
+    assert sample.scores["exact"].value == 1.0, "the others have theirs"
+
+
+@pytest.mark.parametrize("value", [None, "C", float("nan"), float("inf"), {}, {"a": None}, [1.0]])
+async def test_a_scorer_that_returns_no_number_gives_no_score(value: Any) -> None:
+    def mine(trace: Any, task: Task, workdir: Path) -> Any:
+        return value
+
+    sample = await one(scorers=mine)
+    assert sample.reason == "invalid_score"
+    assert "returned" in sample.explanation
+
+
+async def test_a_scorer_may_return_several_scores_and_see_the_answer_and_the_files() -> None:
+    def mine(trace: Any, task: Task, workdir: Path, *, answer: str) -> Any:
+        return {"same": (workdir / "out.txt").read_text() == answer, "calls": Score(len(trace))}
+
+    sample = await one(scorers=mine)
+    assert {name: score.value for name, score in sample.scores.items()} == {
+        "mine.same": 1.0,
+        "mine.calls": 1.0,
+    }
+
+
+async def test_files_setup_and_check_files_are_in_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/one.py").write_text("1")
+    seen: dict[str, Any] = {}
+
+    async def look(rollout: triocept.Rollout, task: Task, workdir: Path) -> str:
+        seen.update({str(path.relative_to(workdir)): path.read_text() for path in workdir.rglob("*.*")})
+        (workdir / "test.txt").write_text("planted by the agent")
+        return await ask(rollout, task, workdir)
+
+    task = {
+        "files": {"a.txt": "text", "b/c.txt": "data:text/plain;base64,aGk=", "lib": str(tmp_path / "lib")},
+        "setup": "echo made > made.txt",
+        "check_files": {"test.txt": "hidden"},
+        "check": "grep -q hidden test.txt",
+    }
+    sample = await one(look, task=task, scorers=check_command())
+    assert seen == {"a.txt": "text", "b/c.txt": "hi", "lib/one.py": "1", "made.txt": "made\n"}
+    assert sample.scores["check"].value == 1.0
+
+
+async def test_a_failed_setup_script_is_no_score() -> None:
+    sample = await one(task={"setup": "echo broken >&2; exit 7"})
+    assert sample.reason == "setup_failed"
+    assert sample.explanation == "the setup script returned 7: broken"
+
+
+async def test_a_hanging_check_command_is_ended_and_is_no_score(tmp_path: Path) -> None:
+    task = {"check": f"sleep 300 & echo $! > {tmp_path}/pid; wait", "scorer_timeout": 0.5}
+    with trio.fail_after(30):
+        sample = await one(task=task, scorers=check_command())
+    assert sample.reason == "scorer_timeout"
+    pid = int((tmp_path / "pid").read_text())
+    assert not lives(pid)
+
+
+async def test_a_judge_is_a_child_rollout_also_after_the_agents_limit() -> None:
+    judge = model_judge(says("It says hello.\nGRADE: P"))
+    sample = await one(
+        behave, task={"id": "greedy", "turn_limit": 1}, scorers=judge, model=says("hello", "more")
+    )
+    assert sample.scores == {"judge": Score(0.5, answer="hello", explanation="It says hello.\nGRADE: P")}
+    assert sample.turns == 2, "the refused call counts, the judge's does not"
+    trace = sample.traces[0]
+    (child,) = trace.children
+    assert "Say hello." in child[0].request.user_text
+
+
+@pytest.mark.parametrize("model", [says("Hard to tell."), overloaded])
+async def test_a_judge_without_a_grade_is_no_score(model: Any) -> None:
+    factory = model if model is not overloaded else lambda: overloaded
+    assert (await one(scorers=model_judge(factory))).reason == "grader_failed"
+
+
+@pytest.mark.slow
+async def test_commands_and_known_settings_run_in_worker_processes(tmp_path: Path) -> None:
+    tasks = [
+        {
+            "id": name,
+            "prompt": name,
+            "check": "grep -q hello out.txt",
+            "time_limit": 5 if name == "wait" else None,
+        }
+        for name in ("fine", "fail", "wait")
+    ]
+    results = await evaluate(
+        tasks, COMMAND, model=says("hello"), scorers=check_command(), samples=2, store=tmp_path / "store",
+        engine=Processes(1, slots_per_worker=6),
+    )  # fmt: skip
+    ends = {sample.task: (sample.ended, sample.returncode) for sample in results.samples}
+    assert ends["fine"] == ("completed", 0)
+    assert ends["fail"] == ("failed", 1)
+    assert ends["wait"][0] == "time_limit"
+    assert results.values("check") == {name: [1.0, 1.0] for name in ("fine", "fail", "wait")}
+
+
+# The store
+
+
+def counting(agent: Callable[..., Any], ran: list[str]) -> Any:
+    async def counted(rollout: triocept.Rollout, task: Task, workdir: Path) -> Any:
+        ran.append(task.id)
+        return await agent(rollout, task, workdir)
+
+    return counted
+
+
+TASKS = [TASK, TASK | {"id": "raises"}, TASK | {"id": "b"}]
+
+
+async def test_only_samples_without_a_score_run_again_and_only_if_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[str] = []
+    run = partial(
+        evaluate,
+        TASKS,
+        counting(behave, ran),
+        model=says("hello"),
+        scorers=exact(),
+        samples=2,
+        store=tmp_path / "s",
+    )
+    first = await run()
+    assert sorted(ran) == ["a", "a", "b", "b", "raises", "raises"]
+    assert [sample.reason for sample in first.samples] == [
+        None,
+        None,
+        "agent_raised",
+        "agent_raised",
+        None,
+        None,
+    ]
+    ran.clear()
+    with caplog.at_level(logging.WARNING, "triocept.evaluation"):
+        second = await run()
+    assert ran == []
+    assert second.values("exact") == first.values("exact") == {"a": [1.0, 1.0], "raises": [], "b": [1.0, 1.0]}
+    assert "2 of 6 samples of earlier runs have no score (2 agent_raised): raises/0, raises/1" in caplog.text
+    third = await run(retry_errors=True)
+    assert ran == ["raises", "raises"]
+    assert [sample.attempts for sample in third.samples] == [1, 1, 2, 2, 1, 1]
+    assert read_results(tmp_path / "s") == third
+
+
+async def test_results_of_a_store_are_those_in_memory(tmp_path: Path) -> None:
+    run = partial(evaluate, TASKS, behave, model=says("hello"), scorers=[exact(), includes()], samples=2)
+    memory, stored = await run(), await run(store=tmp_path / "s")
+
+    def shown(results: EvaluationResults) -> list[Any]:
+        return [(each.task, each.number, each.scores, each.reason, each.turns) for each in results.scored]
+
+    assert shown(memory) == shown(stored)
+    assert memory.score_names == stored.score_names == ("exact", "includes")
+    assert memory.by_task().keys() == stored.by_task().keys()
+
+
+async def test_more_tasks_and_more_samples_join_the_store(tmp_path: Path) -> None:
+    ran: list[str] = []
+    agent = counting(ask, ran)
+    run = partial(evaluate, TASKS, agent, model=says("hello"), scorers=exact(), store=tmp_path / "s")
+    await run(limit=1)
+    await run(limit=2, samples=2)
+    results = await run(task_ids=["b"], samples=2)
+    assert sorted(ran) == ["a", "a", "b", "b", "raises", "raises"]
+    assert results.planned == len(results.scored) == 6
+
+
+@pytest.mark.parametrize(("change", "text"), [
+    ({"tasks": [TASK | {"id": "z"}]}, "it belongs to another list of tasks: evaluation has no task 'a'"),
+    ({"tasks": [TASK | {"prompt": "Bye."}]}, "task 1: task 'a' differs from the task that the store has"),
+    ({"scorers": includes()}, "its setting scorers is"),
+    ({"model": overloaded}, "its setting model is"),
+    ({"samples": 1}, "it was planned with 2 samples of each task, not 1"),
+])  # fmt: skip
+async def test_a_store_of_another_evaluation_is_refused_and_keeps_its_samples(
+    tmp_path: Path, change: dict[str, Any], text: str
+) -> None:
+    usual = {"tasks": [TASK], "agent": ask, "model": says("hello"), "scorers": exact(), "samples": 2}
+    before = await evaluate(**usual, store=tmp_path / "s")
+    with pytest.raises(StoreError, match=f"{tmp_path}/s: .*{text}"):
+        await evaluate(**usual | change, store=tmp_path / "s")
+    assert read_results(tmp_path / "s") == before
+
+
+async def test_the_store_of_a_fleet_is_no_store_of_an_evaluation(tmp_path: Path) -> None:
+    async def solve(worker: object, task: Any, *, attempt: int) -> int:
+        return 1
+
+    async with (
+        open_store(tmp_path) as store,
+        open_fleet() as fleet,
+        fleet.map(solve, [1], store=store) as results,
+    ):
+        async for _ in results:
+            pass
+    with pytest.raises(StoreError, match=r"it is the store of a fleet, not of an evaluation"):
+        read_results(tmp_path)
+    with pytest.raises(StoreError, match=r"its setting agent"):
+        await evaluate([TASK], ask, model=says("hello"), scorers=exact(), store=tmp_path)
+
+
+async def test_a_cancelled_evaluation_keeps_what_has_ended(tmp_path: Path) -> None:
+    done = trio.Event()
+
+    async def agent(rollout: triocept.Rollout, task: Task, workdir: Path) -> str:
+        text = await ask(rollout, task, workdir)
+        if task.id == "b":
+            done.set()
+            await trio.sleep_forever()
+        return text
+
+    run = partial(evaluate, TASKS, agent, model=says("hello"), scorers=exact(), store=tmp_path / "s")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await done.wait()
+        while len((tmp_path / "s/done.jsonl").read_bytes().splitlines()) < 2:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    results = read_results(tmp_path / "s")
+    assert [sample.task for sample in results.scored] == ["a", "raises"]
+    assert results.planned == 3
+
+
+# What is refused before an agent starts
+
+
+@pytest.mark.parametrize(("change", "error", "text"), [
+    ({"tasks": []}, BadTasks, "it contains no task"),
+    ({"tasks": [TASK, TASK]}, BadTasks, "task 2: task 1 has the same id, 'a': ids must differ"),
+    ({"tasks": [{"id": "a"}]}, BadTasks, "task 1: task 'a': it has no prompt"),
+    ({"tasks": [{"id": "a", "prompt": "x"}]}, BadTasks, "task 1: task 'a': it has no target, which the scorer exact"),
+    ({"scorers": check_command()}, BadTasks, "task 1: task 'a': it has no check command"),
+    ({"scorers": []}, ValueError, "at least one scorer"),
+    ({"scorers": [exact(), exact()]}, ValueError, "two scorers have the name 'exact'"),
+    ({"scorers": lambda trace: 1}, TypeError, "a scorer must take"),
+    ({"scorers": "exact"}, TypeError, "scorers"),
+    ({"agent": ["claude", "-p"]}, ValueError, "needs a place for the prompt"),
+    ({"agent": "clod"}, ValueError, "there is no known agent 'clod'"),
+    ({"agent": lambda rollout: 1}, TypeError, "agent must take"),
+    ({"model": ScriptedModel(["x"])}, TypeError, "pass a function that makes it for each sample"),
+    ({"model": triocept.open_upstream("http://127.0.0.1:1/v1", dialect="openai_chat")}, TypeError, "opened once only"),
+    ({"model": ["x"]}, TypeError, "a handler must be"),
+    ({"task_ids": ["z"]}, BadTasks, "there is no task with the id 'z'"),
+    ({"samples": 0}, ValueError, "samples"),
+])  # fmt: skip
+async def test_wrong_arguments_are_refused_before_an_agent_starts(
+    change: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    ran: list[str] = []
+    usual = {"tasks": [TASK], "agent": counting(ask, ran), "model": says("hello"), "scorers": exact()}
+    with pytest.raises(error, match=text):
+        await evaluate(**usual | change)
+    assert ran == []

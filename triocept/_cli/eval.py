@@ -1,0 +1,311 @@
+"""`triocept eval`: runs an agent on a list of tasks, scores its work, and prints a table."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from .._util.terminal import say
+from .agent_plan import agent_options
+from .approval import policy_option
+from .ending import end_with
+from .fleet import check_reachable
+from .fleet_command import (
+    FLEET_AGENT,
+    NOTICE,
+    check_resume,
+    check_writable,
+    fail_option,
+    plan_of,
+    settings_of,
+    worker_options,
+    workspace_option,
+)
+from .fleet_given import engine_of
+from .fleet_worker import Plan, ignore, open_model
+from .forward import Forward, forward_options
+from .handler_file import HandlerFile, handler_option
+from .limits import limit_options
+from .options import Command, Option, WholeNumber, did_you_mean, redact_option, script_option
+from .script import Model, Script
+
+if TYPE_CHECKING:
+    from .._process.output import AgentResult
+    from .._rollout.rollout import Rollout
+    from ..evaluation import Scorer, Task
+    from ..evaluation._evaluate import EvaluationRun
+    from ..evaluation._worker import Answering
+
+_BUILT_IN = ("check", "exact", "includes", "regex", "file", "reward")
+"""Names of the built-in scorers; `regex` and `file` have an argument."""
+
+_in_tasks = partial(click.option, cls=Option, group="Tasks and store")
+
+
+@click.command(
+    "eval",
+    cls=Command,
+    short_help="Run an agent on a list of tasks, score its work, and print a table.",
+)
+@_in_tasks(
+    "--scorer",
+    "scorers",
+    multiple=True,
+    metavar="NAME",
+    help="How a sample is scored: check (the task's check command), exact, includes, regex[:PATTERN] (the agent's "
+    "answer and the task's target), file:PATH (its content and the target), reward (a task of Harbor), or "
+    "FILE.py:NAME, a function (trace, task, workdir). May be given several times. Default: check or reward, if every "
+    "task has it.",
+)
+@_in_tasks(
+    "--samples",
+    type=WholeNumber(1),
+    metavar="N",
+    help="Samples of each task. Default: the epochs of an Inspect task, else 1.",
+)
+@_in_tasks(
+    "--store",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Directory for traces and scores; created, if it does not exist. Default: runs/NAME-DATE-TIME.",
+)
+@_in_tasks("--resume", is_flag=True, help="Continue the evaluation that the store holds.")
+@_in_tasks(
+    "--retry-errors", is_flag=True, help="Continue the evaluation, and run samples without a score again."
+)
+@_in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks.")
+@_in_tasks(
+    "--task-id",
+    "task_ids",
+    multiple=True,
+    metavar="ID",
+    help="Run only this task. May be given several times.",
+)
+@_in_tasks("--split", metavar="NAME", help="Split of a folder of datasets.")
+@_in_tasks("--name", metavar="NAME", help="Name of the evaluation. Default: the name of TASKS.")
+@fail_option
+@agent_options(FLEET_AGENT)
+@workspace_option
+@script_option
+@handler_option
+@forward_options
+@policy_option
+@limit_options
+@redact_option
+@worker_options
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the results as one JSON object instead of the table."
+)
+@click.option("--quiet", is_flag=True, help="Print no progress.")
+@click.argument("tasks", type=click.Path())
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def evaluate(
+    tasks: str,
+    scorers: tuple[str, ...],
+    samples: int | None,
+    store: Path | None,
+    policy: Path | None,
+    engine: str,
+    workers: int | None,
+    slots_per_worker: int | None,
+    command: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Run an agent on TASKS, score its work, and print a table of the scores.
+
+    TASKS is a file of tasks (.jsonl, .csv; .yaml of promptfoo; .py of Inspect, also FILE.py:NAME), a folder that
+    datasets has saved, or a folder of tasks in Harbor's format.
+
+    A sample has a score, whatever it is, also if the agent failed or reached a limit. It has no score if the provider
+    failed, the agent never called the model or could not be started, or a scorer failed. The exit status is 1 if any
+    sample has no score, 0 if all have one, and 2 if the command line or the tasks are wrong.
+
+    \b
+    triocept eval tasks.jsonl --agent claude-code --scorer check \\
+        --upstream http://127.0.0.1:8000/v1 --model qwen --samples 3
+    triocept eval tasks.jsonl --script replies.py -- my-agent '{prompt}'
+    """
+    from ..evaluation import BadTasks, read_tasks
+    from ..evaluation._evaluate import EvaluationRun, by_name, short_command
+
+    runs = engine_of(engine, workers, slots_per_worker)
+    plan = plan_of(command, options, engine=runs, policy=policy)
+    try:
+        found = read_tasks(tasks, split=options["split"])
+        chosen = by_name([_scorer(text) for text in scorers] or _default_scorers(found.tasks))
+        evaluation = EvaluationRun(
+            name=options["name"] or found.name,
+            tasks=found,
+            plan=_plan(plan, chosen),
+            agent=plan.agent.name or short_command(plan.agent.command),
+            model=_model_name(plan.handler),
+            samples=samples or found.samples or 1,
+            engine=runs,
+            settings=settings_of(plan, policy),
+            most_unscored=options["fail_on_error"],
+            retries=options["rollout_retries"],
+            say=ignore if options["quiet"] else _say,
+        ).chosen(options["limit"], options["task_ids"] or None)
+    except OSError as exc:
+        raise click.UsageError(f"{exc.filename}: {exc.strerror}") from exc
+    except (BadTasks, ValueError, TypeError, ImportError) as exc:
+        raise click.UsageError(str(exc)) from exc
+    store = store or Path("runs") / f"{_file_name(evaluation.name)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    check_writable(store)
+    option = "--resume" if options["resume"] or not options["retry_errors"] else "--retry-errors"
+    check_resume(store, options["resume"] or options["retry_errors"], option)
+    work = partial(_run, evaluation, plan, store, options)
+    end_with(work, script=getattr(plan.handler, "path", None), notice=NOTICE)
+
+
+async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict[str, Any]) -> int:
+    if plan.handler is None:
+        evaluation.say("no --script, --handler or --upstream: one fixed greeting answers every call")
+    else:
+        async with plan.handler.open(evaluation.say):
+            if isinstance(plan.handler, Forward):
+                await check_reachable(plan.handler.url)
+    results = None
+    try:
+        results = await evaluation.run(
+            store, retry_errors=options["retry_errors"], progress=not options["quiet"]
+        )
+    finally:
+        evaluation.say(f"store    {store}")
+        if results is None:
+            evaluation.say("to run the other samples: the same command with --resume")
+    if options["as_json"]:
+        click.echo(msgspec.json.encode(results.document()))
+    else:
+        click.echo(results.table())
+    unscored = results.planned - len(results.scored)
+    if unscored:
+        missing = results.planned - len(results.samples)
+        then = "--resume" if missing == unscored else "--retry-errors"
+        evaluation.say(
+            f"{unscored:,} of {results.planned:,} samples have no score: the same command with {then}"
+        )
+    return 1 if unscored else 0
+
+
+def _say(text: str) -> None:
+    say(f"▸ {text.replace('retry_errors', '--retry-errors')}")
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+@dataclass(frozen=True)
+class _PlannedAgent:
+    """The agent of the command line, for the worker."""
+
+    plan: Plan
+
+    async def __call__(self, rollout: Rollout, task: Task, workdir: Path) -> AgentResult:
+        launch = self.plan.launch(rollout, workdir.parent / "agent", task.prompt)
+        return await rollout.run_agent(launch.argv, env=launch.env, cwd=workdir)
+
+
+@dataclass(frozen=True)
+class _PlannedModel:
+    """The model of the command line, for the worker."""
+
+    handler: Model | None
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[Callable[[], Answering]]:
+        async with open_model(self.handler) as model:
+
+            @asynccontextmanager
+            async def answering() -> AsyncIterator[Any]:
+                async with model.open(ignore) as answers:
+                    yield answers.model, answers.embeddings
+
+            yield answering
+
+
+def _plan(plan: Plan, scorers: dict[str, Any]) -> Any:
+    from ..evaluation import _worker
+
+    return _worker.Plan(
+        agent=_PlannedAgent(plan),
+        open_model=_PlannedModel(plan.handler),
+        scorers=scorers,
+        limits=plan.limits,
+        workspace=plan.workspace,
+        policy=plan.policy,
+        redact=plan.redact,
+    )
+
+
+def _model_name(handler: Model | None) -> str:
+    if isinstance(handler, Forward):
+        return handler.model or handler.url
+    return handler.path.name if isinstance(handler, Script | HandlerFile) else "greeting"
+
+
+@dataclass(frozen=True)
+class ScorerFile:
+    """A scorer in a Python file, which each worker loads again."""
+
+    file: HandlerFile
+
+    def load_scorer(self) -> Any:
+        return self.file.load()
+
+
+def _scorer(text: str) -> Any:
+    """Return the scorer that `--scorer` names; raise click.UsageError if there is none."""
+    from .. import evaluation
+
+    file, colon, name = text.rpartition(":")
+    if file.endswith(".py"):
+        if not Path(file).is_file():
+            raise click.UsageError(f"--scorer {text}: there is no file {file}")
+        return ScorerFile(HandlerFile(Path(file).absolute(), name, option="--scorer"))
+    name, colon, argument = text.partition(":")
+    if colon and name == "regex":
+        try:
+            return evaluation.regex(argument)
+        except re.error as exc:
+            raise click.UsageError(f"--scorer {text}: {exc}") from exc
+    if colon and name == "file":
+        return evaluation.file_content(argument)
+    factories = {
+        "check": evaluation.check_command,
+        "exact": evaluation.exact,
+        "includes": evaluation.includes,
+        "regex": evaluation.regex,
+        "reward": evaluation.harbor_reward,
+    }
+    if name == "file" and not colon:
+        raise click.UsageError("--scorer file: name the file in the working directory: file:PATH")
+    if colon or name not in factories:
+        hint = did_you_mean(name, _BUILT_IN)
+        raise click.UsageError(
+            f"--scorer {text}: there is no such scorer{hint}; there are {', '.join(_BUILT_IN)}, and FILE.py:NAME"
+        )
+    return factories[name]()
+
+
+def _default_scorers(tasks: list[Task]) -> list[Scorer]:
+    from .. import evaluation
+
+    if all(task.check for task in tasks):
+        return [evaluation.check_command()]
+    if all("harbor" in task.metadata for task in tasks):
+        return [evaluation.harbor_reward()]
+    raise click.UsageError(
+        "--scorer is missing, because not every task has a check command: --scorer includes, for example, compares the "
+        "agent's answer with the task's target"
+    )

@@ -1,0 +1,439 @@
+"""`evaluate`: runs all samples of all tasks on a fleet, and returns their scores.
+
+Rules:
+
+1. Every error in the tasks, the scorers, the agent or the store is reported before an agent starts.
+2. However the evaluation ends, the store has every finished sample; a second call runs only the others.
+3. A sample without a score is run again only with `retry_errors`, and is named at each start.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import trio
+
+from .._canonical.content import Json
+from .._process.output import AgentResult
+from .._rollout.budget import Limits
+from .._rollout.functions import awaited
+from .._rollout.handler import Handler, check_handler, configured_model
+from .._rollout.rollout import Rollout
+from .._util.checks import check_bool, check_callable, check_count, described, takes
+from .._util.disk import sync
+from .._util.terminal import say
+from ..agents import Launch
+from ..agents import agent as find_agent
+from ..errors import StoreError
+from ..fleets import Engine, InProcess, Store, open_fleet, open_store
+from ..fleets.functions import name_of
+from ..fleets.store.keys import key_of
+from ..fleets.store.store import check_unchanged
+from ..handlers import ScriptedModel
+from ._progress import Counts
+from ._types import (
+    EVALUATION,
+    EvaluationFile,
+    EvaluationResults,
+    Sample,
+    Task,
+    read_evaluation,
+    read_results,
+    sample_of,
+)
+from ._worker import AgentFunction, Answering, Plan, Scorer, loaded, open_bench, run_sample
+from .readers import read_tasks
+from .readers.reading import MOST_ERRORS, BadTasks, TaskList, listed
+
+log: logging.Logger = logging.getLogger("triocept.evaluation")
+
+PROMPT = "{prompt}"
+"""Placeholder in a command, which is replaced by the prompt of a task."""
+
+
+async def evaluate(
+    tasks: str | os.PathLike[str] | Iterable[Task | Mapping[str, Any]],
+    agent: str | Sequence[str] | AgentFunction,
+    *,
+    model: Handler | Callable[[], Any],
+    scorers: Scorer | Sequence[Scorer],
+    samples: int = 1,
+    store: str | os.PathLike[str] | None = None,
+    engine: Engine | None = None,
+    limits: Limits | None = None,
+    workspace: str | os.PathLike[str] | None = None,
+    limit: int | None = None,
+    task_ids: Collection[str] | None = None,
+    retry_errors: bool = False,
+    name: str | None = None,
+    progress: bool = False,
+) -> EvaluationResults:
+    """Run an agent on a list of tasks, score its work, and return the results.
+
+    For example::
+
+        results = await triocept.evaluate(
+            "tasks.jsonl", "claude-code", model=partial(open_upstream, url, dialect="openai_chat"),
+            scorers=evaluation.check_command(), samples=3, store="runs/today",
+        )  # fmt: skip
+        print(results.table())
+
+    Each sample has its own working directory and its own rollout. A sample is scored if the agent called the model, and
+    each scorer returned a number: also if the agent ended with an error, or at a limit. Otherwise, it has no score:
+    `Sample.reason` names the reason. With a store, the same call resumes an evaluation that has ended early.
+
+    Args:
+        tasks: tasks, or the path of a file or folder of tasks (see `read_tasks`).
+        agent: name of a known agent (`"claude-code"`), a command in which `{prompt}` stands for the task's prompt, or a
+            function `async (rollout, task, workdir) -> answer`.
+        model: a handler that answers the model calls, or a function without arguments. If the function returns an async
+            context, such as `open_upstream(…)`, each worker opens the context once. If it returns a handler, it is
+            called for each sample: `lambda: ScriptedModel(replies)`.
+        scorers: functions `(trace, task, workdir) -> Score, number, bool or dict`, async or not. They run after the
+            agent has ended. A function with a parameter `answer` gets the agent's answer, too.
+        samples: number of samples of each task.
+        store: directory that keeps traces and scores. None keeps them in memory only.
+        engine: where the workers run, as in `open_fleet`. With processes, functions must be importable, or defined in
+            `__main__`.
+        limits: limits of each sample, in addition to those of its task.
+        workspace: directory that is copied for each sample to work in. None means an empty directory.
+        limit: maximum number of tasks to run, from the start of the list.
+        task_ids: ids of the tasks to run; None means all.
+        retry_errors: True runs samples of the store again that have no score.
+        name: name of the evaluation. None means the name of the file of tasks.
+        progress: True shows the progress on standard error.
+
+    Raises:
+        BadTasks: the tasks are invalid; the text names each place.
+        TypeError, ValueError: another argument is invalid.
+        StoreError: the store belongs to another evaluation, or cannot be used.
+        FleetLost: no worker is left.
+
+    Cancellation: ends the running agents. The store keeps the finished samples.
+    """
+    check_count("samples", samples, least=1)
+    check_bool("retry_errors", retry_errors)
+    check_bool("progress", progress)
+    found = read_tasks(tasks) if isinstance(tasks, str | os.PathLike) else listed(tasks, "evaluation")
+    agent_name, function = _agent_of(agent)
+    model_name, opening = _model_of(model)
+    given: list[Scorer] = list(scorers) if isinstance(scorers, Sequence) else [scorers]
+    run = EvaluationRun(
+        name=name or found.name,
+        tasks=found,
+        plan=Plan(
+            agent=function,
+            open_model=opening,
+            scorers=by_name(given),
+            limits=limits or Limits(),
+            workspace=None if workspace is None else Path.cwd() / workspace,
+        ),
+        agent=agent_name,
+        model=model_name,
+        samples=samples,
+        engine=engine or InProcess(),
+        settings={"agent": list(getattr(function, "command", ())) or agent_name, "model": model_name},
+    ).chosen(limit, task_ids)
+    return await run.run(None if store is None else Path(store), retry_errors=retry_errors, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRun:
+    """An evaluation whose arguments are checked."""
+
+    name: str
+    tasks: TaskList
+    plan: Plan
+    agent: str
+    model: str
+    samples: int
+    engine: Engine
+    settings: Mapping[str, Json]
+    """Settings that must be the same when the evaluation is resumed."""
+    planned: tuple[Task, ...] = ()
+    """The tasks to run."""
+    most_unscored: float | None = None
+    """Number of samples without a score that ends the run. A number below 1 is a share of all; None means no limit."""
+    retries: int = 2
+    say: Callable[[str], None] = log.warning
+
+    def chosen(self, limit: int | None, ids: Collection[str] | None) -> EvaluationRun:
+        """Return the evaluation of the chosen tasks; raise BadTasks if a scorer cannot score one of them."""
+        tasks = self.tasks.tasks
+        if ids is not None:
+            ids = [ids] if isinstance(ids, str) else [*map(str, ids)]
+            if missing := sorted(set(ids) - {task.id for task in tasks}):
+                raise BadTasks(f"there is no task with the id {missing[0]!r} in {self.tasks.name}")
+            tasks = [task for task in tasks if task.id in ids]
+        if limit is not None:
+            check_count("limit", limit, least=1)
+        problems = [
+            f"{self.tasks.places[task.id]}: task {task.id!r}: {problem}"
+            for task in tasks[:limit]
+            for scorer in self.plan.scorers.values()
+            if (check := getattr(loaded(scorer), "problem", None)) and (problem := check(task))
+        ]
+        if problems:
+            more = len(problems) - MOST_ERRORS
+            raise BadTasks("\n".join([*problems[:MOST_ERRORS], *([f"and {more} more"] if more > 0 else [])]))
+        return replace(self, planned=tuple(tasks[:limit]))
+
+    async def run(
+        self, directory: Path | None, *, retry_errors: bool = False, progress: bool = False
+    ) -> EvaluationResults:
+        """Run the samples that are not in the store, and return the results of all."""
+        about = EvaluationFile(
+            name=self.name,
+            agent=self.agent,
+            model=self.model,
+            samples=self.samples,
+            scorers=tuple(self.plan.scorers),
+            started_at=time.time(),
+            tasks=self.planned,
+        )
+        if directory is None:
+            samples = await self._map(None, Counts(self.plan.scorers), progress=progress)
+            return _results(about, samples)
+        settings = {**self.settings, "scorers": list(self.plan.scorers)}
+        async with open_store(directory, settings=settings, retry_errors=retry_errors) as store:
+            about = self._check(store, about)
+            _write(store.directory, about)
+            counts = Counts(self.plan.scorers)
+            if store.done:
+                before = read_results(store.directory)
+                counts.add_all(before.scored if retry_errors else before.samples)
+                self._report(before, retry_errors=retry_errors)
+            await self._map(store, counts, progress=progress)
+        return read_results(directory)
+
+    def _check(self, store: Store, about: EvaluationFile) -> EvaluationFile:
+        """Return the description for the store; raise StoreError if the store belongs to another list of tasks."""
+        path = str(store.directory)
+        before = read_evaluation(store.directory)
+        if before is None:
+            if store.done:
+                raise StoreError(
+                    f"it is the store of a fleet, not of an evaluation: it has no {EVALUATION}", path=path
+                )
+            return about
+        for task in before.tasks:
+            if task.id not in self.tasks.places:
+                raise StoreError(
+                    f"it belongs to another list of tasks: {self.tasks.name} has no task {task.id!r}; use another "
+                    "directory",
+                    path=path,
+                )
+        if before.samples > about.samples:
+            raise StoreError(
+                f"it was planned with {before.samples} samples of each task, not {about.samples}: use at least "
+                f"{before.samples}, or another directory",
+                path=path,
+            )
+        known = {task.id for task in (*before.tasks, *about.tasks)}
+        tasks = [task for task in self.tasks.tasks if task.id in known]
+        for task in tasks:
+            try:
+                check_unchanged(store, key_of(task, self.tasks.places[task.id]), about.samples)
+            except StoreError:
+                raise StoreError(
+                    f"{self.tasks.places[task.id]}: task {task.id!r} differs from the task that the store has under "
+                    "this id: give it a new id, or use another directory",
+                    path=path,
+                ) from None
+        return msgspec.structs.replace(about, started_at=before.started_at, tasks=tuple(tasks))
+
+    def _report(self, before: EvaluationResults, *, retry_errors: bool) -> None:
+        """Name the samples that ended without a score in an earlier run."""
+        if not before.unscored:
+            return
+        kinds = Counter(sample.reason for sample in before.unscored)
+        what = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common())
+        names = ", ".join(f"{sample.task}/{sample.number}" for sample in before.unscored[:5])
+        more = ", …" if len(before.unscored) > 5 else ""
+        then = "they are run again" if retry_errors else "to run them again: retry_errors"
+        self.say(
+            f"{len(before.unscored)} of {len(before.samples)} samples of earlier runs have no score ({what}): "
+            f"{names}{more}; {then}"
+        )
+
+    async def _map(self, store: Store | None, counts: Counts, *, progress: bool) -> list[Sample]:
+        """Run the samples on a fleet; return those that ended now."""
+        found: list[Sample] = []
+        started = trio.current_time()
+        unscored, most = 0, self.most_unscored
+        if most is not None and most < 1:
+            most *= len(self.planned) * self.samples
+        opening = open_fleet(
+            self.engine,
+            worker=partial(open_bench, self.plan),
+            retries=self.retries,
+            progress=cast(bool, counts) if progress else False,
+        )
+        async with opening as fleet:
+            mapping = fleet.map(run_sample, self.planned, group_size=self.samples, store=store)
+            async with mapping as results:
+                async for result in results:
+                    key = result.task.id if result.key is None else result.key
+                    sample = sample_of(msgspec.structs.replace(result, key=key))
+                    counts.add(sample)
+                    if store is None:
+                        found.append(sample)
+                    unscored += not sample.scored
+                    if most is not None and unscored >= most:
+                        self.say(f"{unscored:,} samples have no score: the run ends here")
+                        break
+        if progress:
+            total = len(self.planned) * self.samples
+            say(f"▸ {counts.line(total, trio.current_time() - started)}")
+        return found
+
+
+def _results(about: EvaluationFile, samples: Iterable[Sample]) -> EvaluationResults:
+    order = {task.id: number for number, task in enumerate(about.tasks)}
+    return EvaluationResults(
+        name=about.name,
+        agent=about.agent,
+        model=about.model,
+        scorers=about.scorers,
+        samples_per_task=about.samples,
+        tasks=about.tasks,
+        samples=tuple(sorted(samples, key=lambda sample: (order[sample.task], sample.number))),
+        started_at=about.started_at,
+    )
+
+
+def _write(directory: Path, about: EvaluationFile) -> None:
+    part = directory / f"{EVALUATION}.part"
+    part.write_bytes(msgspec.json.encode(about))
+    os.replace(part, directory / EVALUATION)
+    sync(directory)
+
+
+def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
+    """Return the scorers by their names; raise TypeError or ValueError if one is no scorer, or two share a name."""
+    found: dict[str, Scorer] = {}
+    for given in scorers:
+        scorer = loaded(given)
+        check_callable("scorers", scorer, "functions (trace, task, workdir) -> score")
+        if isinstance(scorer, type) or not (takes(scorer, 3) or _takes_answer_too(scorer)):
+            raise TypeError(f"a scorer must take (trace, task, workdir); {name_of(scorer)} does not")
+        name = getattr(scorer, "name", None) or name_of(scorer).rpartition(".")[2]
+        if name in found:
+            raise ValueError(f"two scorers have the name {name!r}: give one of them another name")
+        found[name] = given
+    if not found:
+        raise ValueError(
+            "an evaluation needs at least one scorer: scorers=evaluation.check_command(), for example"
+        )
+    return found
+
+
+def _takes_answer_too(scorer: Scorer) -> bool:
+    try:
+        inspect.signature(scorer).bind(None, None, None, answer="")
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+# The agent
+
+
+@dataclass(frozen=True)
+class CommandAgent:
+    """An agent that is a command, or a known agent."""
+
+    command: tuple[str, ...]
+    name: str | None = None
+
+    async def __call__(self, rollout: Rollout, task: Task, workdir: Path) -> AgentResult:
+        if self.name is None:
+            launch = Launch(argv=tuple(word.replace(PROMPT, task.prompt) for word in self.command))
+        else:
+            launch = find_agent(self.name)(rollout, workdir.parent / "agent", task.prompt)
+        return await rollout.run_agent(launch.argv, env=launch.env, cwd=workdir)
+
+
+def short_command(words: Sequence[str]) -> str:
+    """Return a command in a few words, without directories and the prompt: `python agent.py`."""
+    return " ".join(os.path.basename(word) for word in words if word != PROMPT)
+
+
+def _agent_of(agent: object) -> tuple[str, AgentFunction]:
+    """Return the agent's name and function; raise TypeError or ValueError if it is no agent."""
+    if isinstance(agent, str):
+        find_agent(agent)
+        return agent, CommandAgent((), agent)
+    if isinstance(agent, Sequence):
+        words = tuple(map(str, agent))
+        if not any(PROMPT in word for word in words):
+            raise ValueError(
+                f'the agent\'s command needs a place for the prompt: write "{PROMPT}", as a word of it'
+            )
+        return short_command(words), CommandAgent(words)
+    check_callable("agent", agent, "a name, a command, or an async function (rollout, task, workdir)")
+    if not takes(agent, 3):
+        raise TypeError(f"agent must take (rollout, task, workdir); {name_of(agent)} does not")
+    return name_of(agent), agent  # type: ignore[return-value]
+
+
+# The model
+
+
+@dataclass(frozen=True)
+class GivenModel:
+    """The model of `evaluate(model=…)`."""
+
+    model: Any
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[Callable[[], Answering]]:
+        first = await awaited(self.model()) if self.is_factory else self.model
+        if isinstance(first, AbstractAsyncContextManager):
+            async with first as handler:
+                check_handler(handler)
+                yield partial(_answering, lambda: handler)
+            return
+        check_handler(first)
+        await trio.lowlevel.checkpoint()
+        yield partial(_answering, self.model if self.is_factory else lambda: first)
+
+    @property
+    def is_factory(self) -> bool:
+        return callable(self.model) and takes(self.model, 0)
+
+
+@asynccontextmanager
+async def _answering(model: Callable[[], Any]) -> AsyncIterator[tuple[Handler, None]]:
+    yield await awaited(model()), None
+
+
+def _model_of(model: object) -> tuple[str, GivenModel]:
+    """Return the model's name and how a worker opens it; raise TypeError if it is no model."""
+    given = GivenModel(model)
+    if given.is_factory:
+        options = getattr(model, "keywords", {})
+        return options.get("model") or name_of(model), given
+    if isinstance(model, ScriptedModel):
+        raise TypeError(
+            "a script answers one rollout: pass a function that makes it for each sample, as in "
+            "model=lambda: ScriptedModel(replies)"
+        )
+    if isinstance(model, AbstractAsyncContextManager):
+        what = "model=partial(open_upstream, url, …)"
+        raise TypeError(
+            f"{described(model)} can be opened once only: pass a function that returns it, as in {what}"
+        )
+    check_handler(model)
+    return configured_model(model) or name_of(model), given

@@ -1,0 +1,67 @@
+"""The progress of an evaluation: counts of scored samples, the means so far, tokens and cost."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import final
+
+from .._util.figures import clock, counted, short
+from ..fleets.progress import Words
+from ..fleets.tally import Tally
+from ._types import Sample
+
+
+@final
+class Counts(Words):
+    """Counts of the ended samples, those of earlier runs included."""
+
+    def __init__(self, scorers: Iterable[str]) -> None:
+        self._names = list(scorers)
+        self._scored = 0
+        self._reasons: Counter[str] = Counter()
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        self._numbers: Counter[str] = Counter()
+        self._tokens = 0
+        self._cost: float | None = None
+
+    def add_all(self, samples: Iterable[Sample]) -> None:
+        for sample in samples:
+            self.add(sample)
+
+    def add(self, sample: Sample) -> None:
+        self._tokens += sample.input_tokens + sample.output_tokens
+        if sample.cost is not None:
+            self._cost = (self._cost or 0.0) + sample.cost
+        if sample.reason is not None:
+            self._reasons[sample.reason] += 1
+            return
+        self._scored += 1
+        for name, score in sample.scores.items():
+            self._sums[name] += score.value
+            self._numbers[name] += 1
+
+    def counts(self, tally: Tally, now: float, workers: int) -> str:
+        """Return the counts, as in `12 scored, 2 without score, check 0.617, 340.1k tokens, $1.20, 8 in flight`."""
+        return ", ".join(
+            [*self._ended(), f"{tally.in_flight:,} in flight", counted(workers, "worker", "workers")]
+        )
+
+    def summary(self, tally: Tally, now: float) -> str:
+        return ""  # `evaluate` prints it when the last result is counted
+
+    def line(self, planned: int, seconds: float) -> str:
+        """Return the summary, as in `30 of 30 in 14m02s: 28 scored, 2 without score, check 0.617, 340.1k tokens`."""
+        ended = self._scored + self._reasons.total()
+        return f"{ended:,} of {planned:,} in {clock(seconds)}: {', '.join(self._ended())}"
+
+    def _ended(self) -> list[str]:
+        parts = [f"{self._scored:,} scored"]
+        if self._reasons:
+            parts.append(f"{self._reasons.total():,} without score")
+        parts += [f"{name} {self._sums[name] / number:.3f}" for name, number in [*self._numbers.items()][:3]]
+        if self._tokens:
+            parts.append(f"{short(self._tokens)} tokens")
+        if self._cost is not None:
+            parts.append(f"${self._cost:.2f}")
+        return parts

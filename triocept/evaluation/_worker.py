@@ -1,0 +1,359 @@
+"""One sample of a task, in a worker: it prepares a directory, runs the agent in a rollout, and scores its work.
+
+The rule that decides if a sample is scored is in `_agent_end` and `_apply`; the docs and the table repeat it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import tempfile
+from base64 import b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import partial
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+import trio
+
+from .._endpoint import Endpoint, serve_endpoint
+from .._process.environment import agent_environment
+from .._process.output import AgentResult
+from .._process.process import open_process
+from .._rollout.budget import Limits
+from .._rollout.embedding import Embed
+from .._rollout.functions import awaited
+from .._rollout.handler import Handler
+from .._rollout.rollout import Rollout, core_of_rollout
+from .._trace.redaction import Redaction, Redactor
+from .._trace.trace import Trace
+from .._util.checks import described
+from .._util.failures import text_of
+from ..errors import AgentFailed, ContextLengthError, UpstreamError, UpstreamTruncated
+from ..handlers import Policy, approve
+from ._types import AgentEnd, NoScore, SampleRecord, Score, Task
+
+OUTPUT_LENGTH = 20_000
+"""Characters to keep from the end of an agent's output, and of an explanation."""
+_OVERLOADED = 429
+"""HTTP status of a provider that refuses calls for some time. From 500 on, the provider itself has failed."""
+_PROVIDER_ERRORS = (UpstreamError.__name__, UpstreamTruncated.__name__)
+
+AgentFunction: TypeAlias = Callable[[Rollout, Task, Path], Awaitable[str | AgentResult | None]]
+"""`async (rollout, task, workdir) -> answer`: an agent that is a function. It calls the model of the rollout, or starts
+a program with `rollout.run_agent`, and returns its answer, the program's result, or nothing."""
+Scorer: TypeAlias = Callable[..., Any]
+"""`(trace, task, workdir) -> Score, number, bool, or a dict of them`; async or not. With a parameter `answer`, it also
+gets the agent's answer."""
+Answering: TypeAlias = AbstractAsyncContextManager[tuple[Handler, Embed | None]]
+OpenModel: TypeAlias = Callable[[], AbstractAsyncContextManager[Callable[[], Answering]]]
+"""Opens the model once for each worker. Its value opens the handler of each sample."""
+
+sample_rollout: ContextVar[Rollout] = ContextVar("triocept_sample_rollout")
+"""The rollout of the sample that is being scored."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings that all samples share, sent to the workers."""
+
+    agent: AgentFunction
+    open_model: OpenModel
+    scorers: Mapping[str, Scorer]
+    """The scorers, by their names."""
+    limits: Limits = Limits()  # noqa: RUF009 - it is immutable
+    """Limits of each sample, in addition to those of its task."""
+    workspace: Path | None = None
+    """Directory that is copied for each sample to work in; None means an empty directory."""
+    policy: Policy | None = None
+    redact: Redaction | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    plan: Plan
+    endpoint: Endpoint
+    open_handler: Callable[[], Answering]
+
+
+@asynccontextmanager
+async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
+    scorers = {name: loaded(scorer) for name, scorer in plan.scorers.items()}
+    async with plan.open_model() as open_handler, serve_endpoint(redact=plan.redact) as endpoint:
+        yield Bench(replace(plan, scorers=scorers), endpoint, open_handler)
+
+
+def loaded(scorer: Any) -> Any:
+    """Return the scorer itself; load one of a file, which is loaded in each worker (`triocept eval`)."""
+    return scorer.load_scorer() if hasattr(scorer, "load_scorer") else scorer
+
+
+async def run_sample(bench: Bench, task: Task, *, attempt: int) -> Any:
+    """Run one sample of a task and return its `SampleRecord` as JSON; raise NoScore if it has no score."""
+    folder = Path(tempfile.mkdtemp(prefix="triocept-"))
+    workdir = folder / "work"
+    try:
+        try:
+            await trio.to_thread.run_sync(_prepare, workdir, bench.plan.workspace, task.files)
+        except (OSError, ValueError) as exc:
+            raise NoScore(f"the working directory cannot be prepared: {exc}", reason="setup_failed") from exc
+        return msgspec.to_builtins(await _run(bench, task, workdir))
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+async def _run(bench: Bench, task: Task, workdir: Path) -> SampleRecord:
+    plan = bench.plan
+    turns = [limit for limit in (plan.limits.turns, task.turn_limit) if limit is not None]
+    limits = msgspec.structs.replace(plan.limits, seconds=None, turns=min(turns, default=None))
+    try:
+        async with AsyncExitStack() as stack:
+            handler, embed = await stack.enter_async_context(bench.open_handler())
+            handler = handler if plan.policy is None else approve(handler, plan.policy)
+            metadata = dict(task.metadata)
+            opening = bench.endpoint.open_rollout(handler, limits=limits, embed=embed, metadata=metadata)
+            rollout = await stack.enter_async_context(opening)
+            if task.setup is not None:
+                code, output = await run_command(rollout, ("bash", "-c", task.setup), workdir)
+                if code:
+                    raise NoScore(f"the setup script returned {code}: {output}", reason="setup_failed")
+            return await _run_agent(plan, rollout, task, workdir)
+    except NoScore:
+        raise
+    except Exception as exc:  # of the handler, or of the recorder
+        raise NoScore(f"{type(exc).__name__}: {text_of(exc)}", reason="model_error") from exc
+
+
+async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path) -> SampleRecord:
+    seconds = task.time_limit if task.time_limit is not None else plan.limits.seconds
+    given: Any = None
+    started = trio.current_time()
+    with trio.move_on_after(inf if seconds is None else seconds) as scope:
+        try:
+            given = await plan.agent(rollout, task, workdir)
+        except AgentFailed as exc:
+            given = exc
+        except Exception as exc:
+            if rollout.trace.stopped is None:  # else the limit is the reason
+                raise NoScore(f"{type(exc).__name__}: {text_of(exc)}", reason="agent_raised") from exc
+    duration = trio.current_time() - started
+    if scope.cancelled_caught:
+        await rollout.stop(f"the time limit of {seconds:g} s is reached")
+    trace, redactor = rollout.trace, Redactor(plan.redact)
+    ended, returncode = _agent_end(trace, given, timed_out=scope.cancelled_caught)
+    output = redactor.text(_output_of(given))[-OUTPUT_LENGTH:]
+    usage, turns = trace.usage, _turns(trace)  # without the judges'
+    answer = given if isinstance(given, str) else answer_of(trace)
+    try:
+        if task.check_files:
+            await trio.to_thread.run_sync(_copy_files, workdir, task.check_files)
+    except (OSError, ValueError) as exc:
+        raise NoScore(f"the check files cannot be copied: {exc}", reason="setup_failed") from exc
+    scores: dict[str, Score] = {}
+    problems: list[NoScore] = []
+    token = sample_rollout.set(rollout)
+    try:
+        for name, scorer in plan.scorers.items():
+            try:
+                scores |= await _apply(name, scorer, trace, task, workdir, answer)
+            except NoScore as exc:
+                problems.append(exc)
+    finally:
+        sample_rollout.reset(token)
+    for name, score in scores.items():
+        await rollout.score(name, score.value)
+    if problems:
+        raise problems[0]
+    return SampleRecord(
+        scores={name: _shortened(score, redactor) for name, score in scores.items()},
+        ended=ended,
+        stopped=trace.stopped,
+        returncode=returncode,
+        seconds=round(duration, 3),
+        turns=turns,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost=trace.cost,
+        output=output,
+    )
+
+
+def _agent_end(trace: Trace, given: object, *, timed_out: bool) -> tuple[AgentEnd, int | None]:
+    """Return how the agent ended, and its exit status; raise NoScore if its work cannot be scored."""
+    returncode = getattr(given, "returncode", None)
+    if isinstance(given, AgentFailed) and returncode is None:
+        raise NoScore(str(given), reason="agent_not_started")
+    stderr = f"; its stderr ends with: {given.stderr_tail}" if isinstance(given, AgentResult) else ""
+    if not _turns(trace):
+        how = f" and returned {returncode}{stderr}" if returncode else ""
+        text = f"the agent never called the model{how}: check the base URL and the key that the agent uses"
+        raise NoScore(text, reason="no_model_call")
+    error = next((turn.error for turn in reversed(trace.turns) if not _is_limit(turn.error)), None)
+    if error is not None and error.type != ContextLengthError.__name__:
+        status = error.status or 0
+        if error.type in _PROVIDER_ERRORS or status == _OVERLOADED or status >= 500:
+            raise NoScore(f"{error.type}: {error.message}", reason="provider_error")
+    if timed_out:
+        return "time_limit", returncode
+    if trace.stopped is not None:
+        return "limit", returncode
+    return ("failed" if returncode else "completed"), returncode
+
+
+def _is_limit(error: Any) -> bool:
+    return error is not None and error.type == "LimitReached"
+
+
+def _turns(trace: Trace) -> int:
+    return len(trace) + sum(map(_turns, trace.children))
+
+
+def _output_of(given: object) -> str:
+    return given.stdout_text if isinstance(given, AgentResult) else str(given or "")
+
+
+def answer_of(trace: Trace) -> str:
+    """Return the agent's answer: the last text of the model, in the agent's main conversation if there is one.
+
+    Empty if the model gave no text.
+    """
+    conversations = trace.conversations
+    texts = [
+        (conversations[turn.id].kind == "main", turn.response.text)
+        for turn in trace
+        if turn.outcome == "answered" and turn.response is not None and turn.response.text
+    ]
+    of_main = [text for is_main, text in texts if is_main]
+    return (of_main or [text for _, text in texts] or [""])[-1]
+
+
+async def _apply(
+    name: str, scorer: Scorer, trace: Trace, task: Task, workdir: Path, answer: str
+) -> dict[str, Score]:
+    """Return the scores of a scorer, by name; raise NoScore if it raises, hangs or returns anything else."""
+    function = partial(scorer, answer=answer) if takes_answer(scorer) else scorer
+    with trio.move_on_after(task.scorer_timeout) as scope:
+        try:
+            if is_async(scorer):
+                given = await function(trace, task, workdir)
+            else:
+                call = partial(function, trace, task, workdir)
+                given = await awaited(await trio.to_thread.run_sync(call, abandon_on_cancel=True))
+        except NoScore:
+            raise
+        except Exception as exc:
+            text = f"the scorer {name} raised {type(exc).__name__}: {text_of(exc)}{_place(exc)}"
+            raise NoScore(text, reason="scorer_failed") from exc
+        return scores_of(name, given)
+    assert scope.cancelled_caught
+    text = f"the scorer {name} took longer than {task.scorer_timeout:g} s"
+    raise NoScore(text, reason="scorer_timeout")
+
+
+def takes_answer(scorer: Callable[..., Any]) -> bool:
+    try:
+        return "answer" in inspect.signature(scorer).parameters
+    except ValueError:  # written in C
+        return False
+
+
+def is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _place(error: BaseException) -> str:
+    """Return the place where an exception was raised: ` (check.py, line 7)`."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return "" if at is None else f" ({Path(at.tb_frame.f_code.co_filename).name}, line {at.tb_lineno})"
+
+
+def scores_of(name: str, given: object) -> dict[str, Score]:
+    """Return what a scorer has returned as scores by name; raise NoScore if it is invalid."""
+    if isinstance(given, Mapping) and given:
+        parts = (scores_of(f"{name}.{key}", value) for key, value in given.items())
+        return {key: value for part in parts for key, value in part.items()}
+    score = given if isinstance(given, Score) else Score(given)  # type: ignore[arg-type]
+    value: object = score.value
+    # numpy's numbers support `__float__`, too, and a text does not.
+    if isinstance(value, str | bytes) or not hasattr(value, "__float__") or not isfinite(float(value)):
+        what = repr(value) if isinstance(value, float | None) else described(value)
+        text = f"the scorer {name} returned {what}: return a finite number, True or False, a Score, or a dict of them"
+        raise NoScore(text, reason="invalid_score")
+    return {name: msgspec.structs.replace(score, value=float(value))}
+
+
+def _shortened(score: Score, redactor: Redactor) -> Score:
+    texts = {
+        key: redactor.text(text)[-OUTPUT_LENGTH:]
+        for key in ("answer", "explanation")
+        if (text := getattr(score, key)) is not None
+    }
+    return msgspec.structs.replace(score, **texts)
+
+
+# Files and commands
+
+
+def _prepare(workdir: Path, workspace: Path | None, files: Mapping[str, str]) -> None:
+    if workspace is None:
+        workdir.mkdir()
+    else:
+        shutil.copytree(workspace, workdir, symlinks=True)
+    _copy_files(workdir, files)
+
+
+def _copy_files(workdir: Path, files: Mapping[str, str]) -> None:
+    for name, source in files.items():
+        target = workdir / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_symlink():  # of the agent
+            target.unlink()
+        if source.startswith("data:"):
+            head, _, data = source.partition(",")
+            target.write_bytes(b64decode(data) if head.endswith(";base64") else unquote_to_bytes(data))
+        elif is_path(source) and Path(source).is_dir():
+            shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+        elif is_path(source):
+            shutil.copy(source, target)
+        else:
+            target.write_text(source)
+
+
+def is_path(source: str) -> bool:
+    """Return True if the source of a file is the path of an existing file or directory; else it is the content."""
+    try:
+        return bool(source) and "\n" not in source and Path(source).exists()
+    except OSError:  # too long for a name
+        return False
+
+
+async def run_command(
+    rollout: Rollout,
+    argv: tuple[str, ...],
+    workdir: Path,
+    env: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run a command of the task, and return its exit status and the end of its output.
+
+    Cancellation: ends the command and all processes that it started.
+
+    Raises:
+        AgentFailed: the command cannot be started.
+    """
+    environment = agent_environment(os.environ, {"PWD": str(workdir)}, env)
+    watcher = core_of_rollout(rollout).watcher
+    async with open_process(argv, env=environment, watcher=watcher, cwd=workdir) as process:
+        await process.wait()
+    result = process.result
+    text = "\n".join(filter(None, (result.stdout_text.strip(), result.stderr_text.strip())))
+    return result.returncode, text[-2000:]

@@ -1,0 +1,171 @@
+"""The list of tasks that a reader returns, and the check of a document that describes a task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, final
+
+import msgspec
+
+from ..._util.checks import described
+from ..._util.unicode import mended
+from .._types import Task
+from .._worker import is_path
+
+MOST_ERRORS = 10
+"""Maximum errors that a text lists."""
+
+
+class BadTasks(ValueError):
+    """Tasks that cannot be used. The text has a line for each error, with the place and the task."""
+
+
+@final
+@dataclass
+class TaskList:
+    """The tasks of one source."""
+
+    name: str
+    """Name of the evaluation, if the caller gives none."""
+    tasks: list[Task] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+    """Place of each task in its source, by the task's id: `tasks.jsonl:7`."""
+    errors: list[str] = field(default_factory=list)
+    samples: int | None = None
+    """Number of samples of each task, if the source gives one (Inspect's epochs)."""
+
+    def add(self, document: object, place: str, *, folder: Path | None = None, number: int) -> None:
+        """Add the task that a document describes, or the error that is found in it.
+
+        Args:
+            document: an object with the fields of a `Task`; `input` stands for `prompt`, too.
+            place: the place of the document in its source.
+            folder: directory to which paths of files are relative.
+            number: id of the task if the document has none.
+        """
+        try:
+            task = task_of(document, number, folder)
+            if (first := self.places.setdefault(task.id, place)) != place:
+                raise ValueError(f"{first} has the same id, {task.id!r}: ids must differ")
+        except ValueError as exc:
+            self.errors.append(f"{place}: {exc}")
+        else:
+            self.tasks.append(task)
+
+    def checked(self, source: str) -> TaskList:
+        """Return the list itself; raise BadTasks if it has errors or is empty."""
+        if self.errors:
+            more = len(self.errors) - MOST_ERRORS
+            lines = [*self.errors[:MOST_ERRORS], *([f"and {more} more"] if more > 0 else [])]
+            raise BadTasks("\n".join(lines))
+        if not self.tasks:
+            raise BadTasks(f"{source}: it contains no task")
+        return self
+
+
+def task_of(document: object, number: int, folder: Path | None = None) -> Task:
+    """Return the task that a document describes; raise ValueError with the reason if it describes none."""
+    if isinstance(document, Task):
+        document = msgspec.structs.asdict(document)
+    if not isinstance(document, Mapping):
+        raise ValueError(f"a task must be an object with a prompt, not {described(document)}")  # noqa: TRY004
+    fields = {str(name): value for name, value in mended(dict(document)).items() if value is not None}
+    name = str(fields.get("id", number))
+    whose = f"task {name!r}: " if "id" in fields else ""
+    if "input" in fields:
+        if "prompt" in fields:
+            raise ValueError(f"{whose}input and prompt are the same field: give one of them")
+        fields["prompt"] = fields.pop("input")
+    fields["prompt"] = _text(fields.get("prompt"), whose)
+    fields["id"] = name
+    if isinstance(target := fields.get("target"), int | float):
+        fields["target"] = str(target)
+    unknown = [field for field in fields if field not in Task.__struct_fields__]
+    if unknown:
+        known = ", ".join(Task.__struct_fields__)
+        raise ValueError(
+            f"{whose}unknown field {unknown[0]!r}: put your own data into metadata; fields: {known}"
+        )
+    try:
+        task = msgspec.convert(fields, Task)
+    except msgspec.ValidationError as exc:
+        raise ValueError(f"{whose}{in_words(exc, fields)}") from None
+    for limit in ("scorer_timeout", "time_limit", "turn_limit"):
+        if (value := getattr(task, limit)) is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{whose}{limit} must be more than 0, not {value:g}")
+    for files in (task.files, task.check_files):
+        for path in files:
+            if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+                raise ValueError(f"{whose}the path {path!r} of a file must be within the working directory")
+    if folder is None:
+        return task
+    moved = {
+        kind: {path: _resolved(source, folder) for path, source in getattr(task, kind).items()}
+        for kind in ("files", "check_files")
+    }
+    return msgspec.structs.replace(task, **moved)
+
+
+def _text(prompt: object, whose: str) -> str:
+    """Return the prompt as one text, for which messages of the user are joined. Raise ValueError if it is none."""
+    if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
+        raise ValueError(f"{whose}it has no prompt (prompt or input)")
+    if isinstance(prompt, str):
+        return prompt
+    texts: list[str] = []
+    for at, message in enumerate(prompt if isinstance(prompt, list | tuple) else ()):
+        message = message if isinstance(message, Mapping) else {}
+        role, content = message.get("role"), message.get("content")
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+        if role != "user":
+            raise ValueError(
+                f"{whose}message {at} of its prompt has the role {role!r}: an agent gets one text, so only messages of "
+                "the user are possible"
+            )
+        for part in parts:
+            if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
+                kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+                raise ValueError(  # noqa: TRY004
+                    f"{whose}message {at} of its prompt contains a part of type {kind!r}: an agent gets one text; put "
+                    "other content into files"
+                )
+            texts.append(part["text"])
+    if not any(text.strip() for text in texts):
+        raise ValueError(f"{whose}the prompt must be a text, not {described(prompt)}")
+    return "\n\n".join(texts)
+
+
+def _resolved(source: str, folder: Path) -> str:
+    """Return the absolute path of a source that is a path relative to the folder; else the source itself."""
+    if source.startswith("data:") or "\n" in source or not is_path(str(folder / source)):
+        return source
+    return str((folder / source).absolute())
+
+
+_TYPES = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "object": "an object",
+    "array": "a list of texts",
+}
+
+
+def in_words(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> str:
+    """Return the text of an error of msgspec in plain words, with the value."""
+    if found := re.fullmatch(r"Expected `(.+)`, got `\w+` - at `\$\.(\w+)(.*)`", str(error)):
+        expected = [_TYPES[each] for each in found[1].split(" | ") if each in _TYPES]
+        value = "" if found[3] else f", not {described(fields[found[2]])}"
+        return f"{found[2]}{found[3]} must be {' or '.join(expected)}{value}"
+    return str(error)
+
+
+def listed(tasks: Iterable[object], name: str) -> TaskList:
+    """Return a list of tasks that a program has passed; raise BadTasks if one is invalid."""
+    found = TaskList(name)
+    for number, task in enumerate(tasks, 1):
+        found.add(task, f"task {number}", number=number)
+    return found.checked(name)
