@@ -34,7 +34,7 @@ def link(chain: bytes, line: bytes | memoryview) -> bytes:
 
 
 def sealed_line(line: bytes, chain: bytes) -> bytes:
-    """Return the line of a seal, with the chain after it added as its digest."""
+    """Return the seal's line with its digest added: the chain after this line."""
     return line[:-1] + _DIGEST % chain.hex().encode()
 
 
@@ -45,5 +45,5 @@ def unsealed_line(line: bytes) -> bytes:
 
 
 def digest_of(data: bytes | memoryview) -> bytes:
-    """Return the identifying digest of a message, a list of tools or a request: 16 bytes, in the file 32 hex digits."""
+    """Return the 16 bytes that identify a message, a list of tools or a request. The file has them as 32 hex digits."""
     return sha256(data).digest()[:_BYTES]

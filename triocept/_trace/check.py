@@ -45,7 +45,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(path: str | os.PathLike[str]) -> Report:
-    """Check every line of a file of `JSONLRecorder`, and that no line is missing.
+    """Check that no line of a `JSONLRecorder`'s file is missing or changed.
 
     Memory holds the rollouts without a seal, and a few hundred bytes for each other rollout. A file that is still being
     written has gaps too: `no_seal` and `no_turn` for the running rollouts.
@@ -98,7 +98,7 @@ class _Check:
                     proof.rest()
 
     def report(self) -> Report:
-        """Return the report on all lines."""
+        """Return the report on all lines added so far."""
         for proof in self._proofs.values():
             proof.end()
         if not self._lines and not self._gaps:

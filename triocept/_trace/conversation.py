@@ -1,4 +1,6 @@
-"""The conversation that a call belongs to: the agent's main one, a sub-agent's, or a side call (to get a title).
+"""The conversation that a call belongs to.
+
+It is the agent's main conversation, a sub-agent's, or a side call (such as for a title).
 
 Some agents name the conversation: `claimed_conversation`, in the rollout's `calls`, reads the name from the headers.
 For other agents, `conversations` derives the conversation from the messages. `prompt_cache_key` (Copilot, OpenHands,

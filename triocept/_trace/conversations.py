@@ -1,4 +1,4 @@
-"""The conversation of each call: the one that the agent names, else the one that the messages continue.
+"""Assignment of calls to conversations: by the name that the agent sends, else by the messages that a call continues.
 
 The first rule that fits decides which conversation a call belongs to:
 
@@ -158,7 +158,7 @@ class _Unnamed:
         return "sub_agent" if has_main and (has_tools or others_have) else "main"
 
     def _is_aside(self, questions: _Questions) -> bool:
-        """Return True if the first call requests a title, a summary or an object. The call has no tools."""
+        """Return True if the first call, which has no tools, requests a title, a summary or an object."""
         first = self.first
         if not is_side_call(first):
             return _asks_for_summary(first)
@@ -286,7 +286,10 @@ class Conversations:
     def _name(
         self, unnamed: Iterable[_Unnamed], asking: tuple[_Unnamed, bool] | None
     ) -> dict[str, Conversation]:
-        """Return the conversations by id. `asking` is the conversation of a call not yet added, and if it has tools."""
+        """Return the conversations by id.
+
+        `asking` is a call that is not added yet: its conversation, and True if it has tools.
+        """
         who, has_tools = asking or (None, False)
         others_have, has_main = self._has_tools or has_tools, self._has_main
         questions: _Questions = self._questions
@@ -301,7 +304,7 @@ class Conversations:
         return named
 
     def _find(self, turn: Turn, node: int) -> _Found:
-        """Return the conversation of a call whose messages end in this node: an earlier one, or a new one."""
+        """Return the conversation, earlier or new, of a call whose messages end in this node."""
         if turn.conversation is not None and turn.conversation.id:
             return turn.conversation
         parent = self._graph.continued(node)
@@ -317,7 +320,7 @@ class Conversations:
         return found or _Unnamed(turn, node)
 
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
-        """Return the conversation whose latest call had the same messages, with a shorter last message."""
+        """Return the conversation whose latest call had the same messages except for a shorter last message."""
         if self._has_tools or turn.request.tools:
             return None
         nodes, last = self._graph.nodes, turn.request.last
@@ -376,7 +379,7 @@ def _said_kind(turn: Turn) -> CallKind | None:
 
 
 def _agree(turn: Turn, other: _Found) -> bool:
-    """Return True if the kind and family that the agent names allow this call to be in the conversation."""
+    """Return False if the kind or family that the agent's headers name exclude the call from this conversation."""
     said = _said_kind(turn)
     if isinstance(other, Conversation):
         return other.kind != "tool" and said in (other.kind, None)
@@ -399,7 +402,7 @@ def _has_tools(turn: Turn) -> bool:
 
 
 def _question_of(request: Request) -> tuple[str, ...]:
-    """Return the non-empty texts of the user in a call; of a long history, only the last ones."""
+    """Return the non-empty texts of the user in a call; in a long history, only the last texts."""
     said = [
         part.text
         for message in request.messages
@@ -438,7 +441,7 @@ def _gives_summary(response: Response | None) -> bool:
 
 
 class _Summaries:
-    """Recent answers that may be summaries. Their texts are searched only when a call continues no turn."""
+    """Recent answers that may be summaries. Only a call that continues no turn is searched for their texts."""
 
     def __init__(self) -> None:
         self._kept: deque[_Said] = deque(maxlen=_SUMMARIES)

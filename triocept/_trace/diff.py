@@ -144,7 +144,7 @@ def _messages(old: Sequence[Message], new: Sequence[Message]) -> Iterator[Messag
 
 
 def _common(one: Sequence[Message], other: Sequence[Message], taken: int) -> int:
-    """Return the number of equal messages at the head. `taken` messages at the other end are already counted."""
+    """Return the number of equal messages at the head. The last `taken` messages are already counted as equal."""
     count, most = 0, min(len(one), len(other)) - taken
     while count < most and (
         one[count] is other[count] or message_key(one[count]) == message_key(other[count])
@@ -161,7 +161,7 @@ def _same(places: range, shift: int, old: Sequence[Message], new: Sequence[Messa
 def _changed(
     olds: range, news: range, old: Sequence[Message], new: Sequence[Message]
 ) -> Iterator[MessageDiff]:
-    """Yield the edited, dropped and added messages of a stretch between equal messages."""
+    """Yield the edited, dropped and added messages between two groups of equal messages."""
     i, j = olds.start, news.start
     while i < olds.stop or j < news.stop:
         edit = edit_of(old[i], new[j]) if i < olds.stop and j < news.stop else None

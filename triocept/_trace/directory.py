@@ -45,7 +45,7 @@ _LONGEST = 120
 
 
 def file_name(rollout: str, run: str) -> str:
-    """Return the name of a rollout's file without its ending. No other rollout has this name."""
+    """Return the unique name of a rollout's file, without the file's extension."""
     return f"{quote(rollout, safe='')[:_LONGEST]}.{run}"
 
 
@@ -259,7 +259,7 @@ class _File:
 
     @contextmanager
     def _under_its_first_name(self) -> Iterator[None]:
-        """Link the file under the name that its recorder uses.
+        """While the block runs, give the file the name that its recorder uses, too.
 
         Where links work, the file keeps its final name too: a program that is killed here does not lose the file.
         """

@@ -1,4 +1,4 @@
-"""Records beside turns and service calls: the start of a rollout, its agents, the calls it took, its scores.
+"""Records that are not turns or service calls: the start of a rollout, its agents, its accepted calls, its scores.
 
 All of them are frozen, and each names its rollout. A recorder that records them has `record_entry` (see `recorder`).
 """

@@ -46,7 +46,7 @@ _CHANGED = 4
 
 @dataclass(eq=False, slots=True)
 class Sent(Generic[T]):
-    """A conversation as the agent last sent it, and a value for each of its messages."""
+    """The messages of a conversation as the agent last sent them, with a value for each message."""
 
     messages: tuple[Message, ...]
     known: list[T]
@@ -60,7 +60,7 @@ class Recent(Generic[T]):
         self._head: Callable[[tuple[Message, ...], tuple[Message, ...]], int] = _equal_head
 
     def tell_apart(self) -> None:
-        """Compare messages by identity from now on."""
+        """Compare messages by identity from now on, which is faster."""
         self._head = partial(common_head, differ=is_not)
 
     def go_on(self, messages: tuple[Message, ...]) -> Sent[T]:
@@ -87,7 +87,7 @@ class Recent(Generic[T]):
 
 
 def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int:
-    """Return the number of equal messages at the head; at least the number of identical objects."""
+    """Return the number of equal messages at the head. Identical objects count as equal without a comparison."""
     common = min(len(messages), len(sent))
     for end in (common, common - _CHANGED):
         if end > 0 and messages[end - 1] == sent[end - 1] and messages[:end] == sent[:end]:
@@ -153,7 +153,7 @@ class Graph:
 
 
 def _put(answers: dict[int, _Answer], node: int, mine: _Answer) -> None:
-    """Store the latest answer; a broken answer does not replace a whole answer."""
+    """Store the latest answer to a node. A broken answer does not replace a complete one."""
     if mine.whole or node not in answers or not answers[node].whole:
         answers[node] = mine
 
@@ -229,7 +229,7 @@ class _Nodes:
         return found
 
     def _number_said(self, node: int, run: tuple[Message, ...]) -> int:
-        """Return the number of the key of what the model wrote after this node, in one message or several."""
+        """Return a number for the words that the model wrote after this node, in one message or several."""
         if len(run) > 1:
             numbers = tuple(map(self._number_of_one, run))
             if numbers not in self._runs:

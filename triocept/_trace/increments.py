@@ -1,4 +1,4 @@
-"""The pieces of an answer, and their times, in a compact form. They are recorded only with `record_increments=True`."""
+"""The lengths and times of the pieces of an answer, in a compact form. Only `record_increments=True` records them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._canonical.events import Event, PartDelta, PartStart
 
 
 class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Lengths and times of the pieces in which an answer came. The text of the pieces is in the answer's parts."""
+    """Lengths and times of the pieces in which an answer came. Their text is in the parts of the answer."""
 
     runs: tuple[tuple[int, int], ...]
     """Index of a part, and number of consecutive pieces of that part: `((0, 40), (1, 3))`."""

@@ -120,7 +120,10 @@ class JSONLRecorder:
         self._file.close()
 
     def _run_of(self, entry: Entry | Turn | ServiceCall | Trace, opening: Opening | None = None) -> RunLines:
-        """Begin a block of lines for a rollout, and return the rollout's lines. For a new file they start again."""
+        """Begin a block of lines for a rollout, and return the state of its lines.
+
+        In a new file, that state starts anew.
+        """
         number = self._file.look()
         run = self._known(key := (entry.rollout, entry.run))
         if run is None and isinstance(entry, Score):
@@ -160,7 +163,10 @@ def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
 
 
 def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: Trace) -> weakref.ref[Trace]:
-    """Return a reference to a trace. When the trace is deleted, so is its entry in `known`: no score can follow."""
+    """Return a weak reference to a trace.
+
+    When the trace is deleted, its entry in `known` is deleted: no score can follow.
+    """
 
     def forget(gone: object) -> None:
         if key in known and known[key][1] is gone:

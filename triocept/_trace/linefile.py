@@ -167,7 +167,7 @@ class LineFile:
             os.close(fd)
 
     def _write(self, fd: int, lines: bytes) -> int:
-        """Write lines, and return the number of their bytes that form whole lines in the file.
+        """Write lines. Return how many of their bytes are in the file as whole lines.
 
         A line that lacks only its newline counts as whole, because the next writer begins with a newline.
         """

@@ -75,7 +75,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
-    """How many records of a rollout are in an earlier file, by kind."""
+    """The numbers of a rollout's records, by kind, that are in an earlier file."""
 
     intents: int
     turns: int
@@ -103,7 +103,7 @@ class AgentLine(_Line, frozen=True, kw_only=True, tag="agent"):
 
 
 class BlobLine(_Line, frozen=True, kw_only=True, tag="blob"):
-    """Line for a message, or a list of tools, written once."""
+    """Line for a message, or a list of tools. Each is written only once in a rollout."""
 
     kind: Literal["message", "tools"]
     number: int
@@ -160,7 +160,10 @@ class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
 
 
 class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type"}):
-    """Line of this format with content that this version cannot read: only its place in the chain is known."""
+    """Line of this format with content that this version of triocept cannot read.
+
+    Only its digest in the chain is checked.
+    """
 
     kind: str
     rollout: str
@@ -246,7 +249,7 @@ def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Pie
 
 
 def lines_between(data: bytes) -> Iterator[Piece]:
-    """Yield the pieces between two newlines: a line, unreadable bytes, or both.
+    """Yield the pieces in the bytes between two newlines: a line, unreadable bytes, or both.
 
     A program that was killed while it wrote a line leaves the first part of that line. The next line, from another
     program, may follow it without a newline. An empty line yields nothing.

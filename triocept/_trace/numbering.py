@@ -1,4 +1,4 @@
-"""Numbers for the messages of a rollout. A conversation is a few ranges of numbers; only new messages are hashed."""
+"""Numbers for the distinct messages of a rollout. A conversation is stored as ranges of numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Conversation:
         """Chains over the first 0, 1, 2, … messages."""
 
     def says(self, number: int) -> bool:
-        """Return True if the conversation contains this blob."""
+        """Return True if the conversation contains the message with this number."""
         for start, stop in self.ranges:  # noqa: SIM110 (of each new message: a generator is dearer)
             if start <= number < stop:
                 return True
@@ -70,7 +70,9 @@ class Said(msgspec.Struct, eq=False, gc=False):
 
 
 class Numbering:
-    """Numbers for the messages of a rollout, by which a growing conversation is one range of numbers, or a few.
+    """Numbers for the messages of a rollout.
+
+    New messages get consecutive numbers, so a conversation that grows is a few ranges.
 
     A message that a conversation contains twice gets two numbers: otherwise each later turn would have two more ranges.
     The latest conversations are kept. So the cost of a call depends only on its new messages, even if conversations

@@ -60,7 +60,7 @@ class RangedConversation(Generic[T]):
     _whole: tuple[T, ...] = ()
 
     def head(self, count: int) -> tuple[T, ...]:
-        """Return the first values. It makes no intermediate list, which would double the memory of each call."""
+        """Return the first `count` values, without an intermediate list that would double the memory."""
         if len(self._whole) < count:
             self._whole = tuple(self.values)
         return self._whole[:count]
@@ -221,11 +221,11 @@ class Proof:
         return True
 
     def rest(self) -> None:
-        """Forget the values that only calls need."""
+        """Delete the values that are needed only for further calls."""
         self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._link)
 
     def end(self) -> None:
-        """Report the gaps that are certain only at the end of the file."""
+        """Report the gaps that are only known to be gaps at the end of the file."""
         if self.digest is None:
             self._gap("no_seal", self._last, "no seal follows it")
         for call, number in self.waiting.items():
@@ -238,7 +238,7 @@ class Proof:
         self._take_gap(Gap(name=name, message=message, call=call, **place))
 
     def _follow(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
-        """Continue the chain, from the `prev` of the line."""
+        """Continue the chain from the value that the line has as `prev`."""
         if line.prev != self._chain.hex():
             missing = line.seq - self._seq
             if missing:
@@ -260,7 +260,7 @@ class Proof:
         self.digest = None
 
     def _was_missed(self, line: Line | OtherLine, number: int) -> bool:
-        """Return True if a late line was missing before. If not, it is a repetition."""
+        """Return True if a line that comes late was missing before, and False if it is a repetition."""
         for at, (start, stop) in enumerate(self._missed):
             if start <= line.seq < stop:
                 self._missed[at : at + 1] = [(start, line.seq), (line.seq + 1, stop)]
@@ -323,7 +323,7 @@ class Proof:
             self._gap("request_changed", number, "its request does not match its digest", line.call)
 
     def _link(self, before: list[bytes], number: int) -> bytes:
-        """Return the chain over a conversation up to this message, given the chains over its beginnings."""
+        """Return the hash of a conversation up to this message, given the hashes up to the messages before it."""
         return chain.link(before[-1] if before else b"", self._messages[number])
 
     def _turn(self, line: TurnLine, number: int) -> None:

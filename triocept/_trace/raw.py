@@ -144,7 +144,7 @@ def _given_headers(headers: object) -> dict[str, str]:
 
 
 def given_piece(number: int, item: Any) -> bytes | float:
-    """Return one item of a body, checked; it raises what `given_raw` raises."""
+    """Return one checked item of a body; raise as `given_raw` does."""
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     try:

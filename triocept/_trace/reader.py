@@ -271,7 +271,7 @@ class _Run:
         return self._messages[number]
 
     def finished(self) -> Trace:
-        """Return the trace; seal it, that is, mark it as complete, if none of its lines is missing."""
+        """Return the trace. If none of its lines is missing, the trace is sealed (marked as complete)."""
         proof = self.proof
         proof.end()
         for intent in self._intents.values():

@@ -27,7 +27,7 @@ class Recorder(Protocol):
         """Record that the rollout of `trace` has ended. After this call only a score can follow."""
 
     async def aclose(self) -> None:
-        """Close the recorder when its endpoint has stopped. If it is used again later, it must open itself again."""
+        """Close the recorder when its endpoint has stopped. A recorder that is used again later must reopen itself."""
 
 
 @runtime_checkable

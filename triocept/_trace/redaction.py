@@ -222,7 +222,7 @@ class Redactor:
         )
 
     def as_given(self, turn: Turn) -> Turn:
-        """Return a recorded turn with its original request, answer and notes; the same object if it has them."""
+        """Return a recorded turn with its request, answer and notes as they were before redaction."""
         response, notes = self._given.get(turn.id, (turn.response, turn.notes))
         request = self.request_as_given(turn.request)
         if response is turn.response and notes is turn.notes and request is turn.request:
@@ -230,7 +230,7 @@ class Redactor:
         return msgspec.structs.replace(turn, request=request, response=response, notes=notes)
 
     def request_as_given(self, request: Request) -> Request:
-        """Return the original of a recorded request; the same object if nothing was redacted."""
+        """Return a recorded request as it was before redaction."""
         known, messages = self._table.given_form, request.messages
         _, rest = self._requests.get(id(request), (request, request))
         if known and any(id(message) in known for message in messages):
@@ -268,7 +268,7 @@ class Redactor:
         return entry
 
     def _wire(self, wire: WireView) -> WireView:
-        """Return the redacted wire view.
+        """Return the redacted wire view (the request and answer as they were on the wire).
 
         With a `Redaction` the bodies are left out, because escapes in a body would hide texts from its patterns.
         """
@@ -368,11 +368,11 @@ class Redactor:
         return self._text(text)
 
     def json_text(self, text: str) -> str:
-        """Return JSON text, valid or not, as recorded: a letter of its strings may be written as its number."""
+        """Return redacted JSON text. The text may be invalid JSON, or have letters that are escaped as numbers."""
         return cleaned_json(text, self._text)
 
     def json(self, value: Any) -> Any:
-        """Return redacted JSON of a program."""
+        """Return a redacted JSON value that the program gave."""
         if self._redaction is None and not may_hold_a_key(_encode(value)):
             return value
         return self._cleaned(value, given=True)
