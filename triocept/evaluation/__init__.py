@@ -8,6 +8,7 @@
 * `_evaluate`: the function. `_worker`: one sample, in a worker. `_scorers`: the built-in scorers.
 * `_types`: tasks, scores and samples, and how a store keeps them. `readers`: tasks in files of many formats.
 * `_progress`, `_table`: the progress display, and the table at the end.
+* `_statistics`: means with intervals, pass@k, and sums.
 """
 
 from typing import TYPE_CHECKING

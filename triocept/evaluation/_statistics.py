@@ -1,0 +1,307 @@
+"""Statistics of scores: means with intervals, pass@k, and sums.
+
+Rules:
+
+1. The mean of a score is the mean of the task means, so each task has the same weight, however many samples are scored.
+2. The standard error is clustered by task (E. Miller, "Adding Error Bars to Evals", arXiv 2411.00640, appendix A), with
+   the factor `sqrt(C / (C - 1))` for C tasks, because it is too small for few tasks otherwise. For the mean of task
+   means, the product is the standard deviation of the task means divided by `sqrt(C)`.
+3. The 95 % interval of scores that are all 0 or 1 is a Wilson interval with the effective sample size
+   `mean * (1 - mean) / stderr**2` (Korn and Graubard), at most the number of samples. If all scores are equal, the size
+   is C. Other scores have the interval `mean ± t * stderr`. Both use Student's t with C - 1 degrees of freedom.
+4. pass@k and pass^k are the unbiased estimates (Chen et al., arXiv 2107.03374; Yao et al., arXiv 2406.12045), as means
+   over the tasks with at least k scored samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from math import atan2, ceil, comb, cos, exp, isfinite, lgamma, log, log1p, pi, sin, sqrt
+from statistics import NormalDist, mean, stdev
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .._canonical.content import Json
+from ._types import EvaluationResults, Sample, Task
+
+Values: TypeAlias = Mapping[str, Sequence[float]]
+"""The values of a score by the task's id, without unscored samples."""
+LEVEL = 0.95
+"""Level of the intervals."""
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """A mean over tasks, with its uncertainty."""
+
+    mean: float
+    stderr: float | None = None
+    """Standard error; None for one task."""
+    low: float | None = None
+    """Lower end of the 95 % interval; None if the interval cannot be estimated: for one task, or with the standard
+    error 0."""
+    high: float | None = None
+    interval: Literal["t", "wilson"] | None = None
+    tasks: int
+    """Number of tasks with a value."""
+    samples: int
+
+
+class PassRate(msgspec.Struct, frozen=True, kw_only=True):
+    """pass@k or pass^k."""
+
+    k: int
+    value: float | None
+    """None if no task has k scored samples."""
+    tasks: int
+    """Number of tasks with at least k scored samples."""
+    left_out: int
+    """Number of tasks with fewer scored samples, which are left out."""
+
+
+class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of a score."""
+
+    name: str
+    estimate: Estimate | None
+    """None if no sample is scored."""
+    scored: int
+    planned: int
+    unscored_as_0: float
+    """Mean if each planned sample without this score had the value 0."""
+    unscored_as_1: float
+    pass_at: tuple[PassRate, ...]
+    """pass@k for k = 1, and for k = the planned samples of each task."""
+    pass_all: tuple[PassRate, ...]
+    """pass^k for the same k."""
+
+    def document(self) -> dict[str, Json]:
+        """Return the figures as JSON; unknown figures are null."""
+        estimate = self.estimate
+        return {
+            **{name: getattr(estimate, name, None) for name in ("mean", "stderr", "low", "high", "interval")},
+            "tasks": estimate.tasks if estimate is not None else 0,
+            "scored": self.scored,
+            "planned": self.planned,
+            "unscored_as_0": self.unscored_as_0,
+            "unscored_as_1": self.unscored_as_1,
+            "pass_at_1": self.pass_at[0].value,
+            "pass_at_k": msgspec.to_builtins(self.pass_at),
+            "pass_all_k": msgspec.to_builtins(self.pass_all),
+        }
+
+
+class Used(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over samples, those without a score included."""
+
+    samples: int
+    turns: int
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    """None if no sample has a cost."""
+    seconds: float
+
+
+def estimate_of(values: Values) -> Estimate | None:
+    """Return the mean of the task means; None if there are no values.
+
+    Raises:
+        ValueError: a value is not a finite number.
+    """
+    for task, each in values.items():
+        if not all(map(isfinite, each)):
+            raise ValueError(f"task {task!r} has a score that is not a finite number: {list(each)}")
+    means = [mean(each) for each in values.values() if each]
+    if not means:
+        return None
+    samples = sum(map(len, values.values()))
+    found = _estimate(means, samples)
+    if found.stderr is None or not all(value in (0, 1) for each in values.values() for value in each):
+        return found
+    low, high = _wilson(found.mean, found.stderr, len(means), samples)
+    return msgspec.structs.replace(found, low=low, high=high, interval="wilson")
+
+
+def _estimate(means: Sequence[float], samples: int) -> Estimate:
+    """Return the mean of these task means, with its interval by Student's t."""
+    count, middle = len(means), mean(means)
+    if count == 1:
+        return Estimate(mean=middle, tasks=1, samples=samples)
+    error = stdev(means) / sqrt(count)
+    if not error:
+        return Estimate(mean=middle, stderr=error, tasks=count, samples=samples)
+    half = t_quantile(LEVEL, count - 1) * error
+    return Estimate(
+        mean=middle,
+        stderr=error,
+        low=middle - half,
+        high=middle + half,
+        interval="t",
+        tasks=count,
+        samples=samples,
+    )
+
+
+def difference_of(before: Mapping[str, float], after: Mapping[str, float]) -> Estimate | None:
+    """Return the mean of `after - before` over the tasks that both contain, paired by task; None without such tasks."""
+    differences = [after[task] - value for task, value in before.items() if task in after]
+    return _estimate(differences, len(differences)) if differences else None
+
+
+def task_means(values: Values) -> dict[str, float]:
+    """Return the mean of each task that has a value."""
+    return {task: mean(each) for task, each in values.items() if each}
+
+
+def tasks_needed(stderr: float, tasks: int, difference: float, power: float = 0.8) -> int:
+    """Return how many tasks show a difference of this size at the 5 % level, with this probability.
+
+    `stderr` is the standard error of a paired difference over `tasks` tasks.
+    """
+    normal = NormalDist()
+    z = normal.inv_cdf((1 + LEVEL) / 2) + normal.inv_cdf(power)
+    return max(2, ceil((z * stderr / difference) ** 2 * tasks))
+
+
+def p_value(estimate: Estimate) -> float | None:
+    """Return the p value of the t test that the mean is 0, two-sided; None without a standard error above 0."""
+    if not estimate.stderr:
+        return None
+    return max(0.0, 1 - _t_central(estimate.mean / estimate.stderr, estimate.tasks - 1))
+
+
+def sign_test(better: int, worse: int) -> float:
+    """Return the p value of the exact sign test, two-sided."""
+    count = better + worse
+    tail = sum(comb(count, each) for each in range(min(better, worse) + 1))
+    return min(1.0, tail / (1 << count) * 2)
+
+
+def pass_at(values: Values, k: int, *, least: float = 1.0) -> PassRate:
+    """Return pass@k: the probability that at least one of k samples of a task has a value of `least` or more."""
+    return _pass_rate(values, k, lambda n, c: 1 - comb(n - c, k) / comb(n, k), least)
+
+
+def pass_all(values: Values, k: int, *, least: float = 1.0) -> PassRate:
+    """Return pass^k: the probability that all of k samples of a task have a value of `least` or more."""
+    return _pass_rate(values, k, lambda n, c: comb(c, k) / comb(n, k), least)
+
+
+def _pass_rate(values: Values, k: int, rate: Callable[[int, int], float], least: float) -> PassRate:
+    if k < 1:
+        raise ValueError(f"k must be 1 or more, not {k}")
+    enough = [each for each in values.values() if len(each) >= k]
+    rates = [rate(len(each), sum(value >= least for value in each)) for each in enough]
+    return PassRate(
+        k=k,
+        value=mean(rates) if rates else None,
+        tasks=len(rates),
+        left_out=len(values) - len(rates),
+    )
+
+
+def summary_of(results: EvaluationResults, name: str) -> ScoreSummary:
+    """Return the figures of a score."""
+    values, number = results.values(name), results.samples_per_task
+    scored, planned = sum(map(len, values.values())), results.planned
+    low = sum(map(sum, values.values()))
+    ks = dict.fromkeys((1, number))
+    return ScoreSummary(
+        name=name,
+        estimate=estimate_of(values),
+        scored=scored,
+        planned=planned,
+        unscored_as_0=low / planned,
+        unscored_as_1=(low + planned - scored) / planned,
+        pass_at=tuple(pass_at(values, k) for k in ks),
+        pass_all=tuple(pass_all(values, k) for k in ks),
+    )
+
+
+def used_by(samples: Iterable[Sample]) -> Used:
+    """Return the sums of turns, tokens, cost and seconds."""
+    samples = list(samples)
+    costs = [each.cost for each in samples if each.cost is not None]
+    return Used(
+        samples=len(samples),
+        turns=sum(each.turns for each in samples),
+        input_tokens=sum(each.input_tokens for each in samples),
+        output_tokens=sum(each.output_tokens for each in samples),
+        cost=sum(costs) if costs else None,
+        seconds=sum(each.seconds for each in samples),
+    )
+
+
+def groups_of(results: EvaluationResults, by: str) -> dict[str, EvaluationResults]:
+    """Return the results of each group of tasks. `by` is `task`, or `metadata.KEY`.
+
+    A task without the key is in the group `-`.
+
+    Raises:
+        ValueError: no task has the key.
+    """
+    if by == "task":
+        labels = {task.id: task.id for task in results.tasks}
+    else:
+        key = by.removeprefix("metadata.")
+        if not any(key in task.metadata for task in results.tasks):
+            keys = ", ".join(dict.fromkeys(key for task in results.tasks for key in task.metadata))
+            raise ValueError(f"no task has metadata.{key}; the keys of the metadata are: {keys or 'none'}")
+        labels = {task.id: _label(task.metadata.get(key)) for task in results.tasks}
+    tasks: dict[str, list[Task]] = {}
+    samples: dict[str, list[Sample]] = {label: [] for label in labels.values()}
+    for task in results.tasks:
+        tasks.setdefault(labels[task.id], []).append(task)
+    for sample in results.samples:
+        samples[labels[sample.task]].append(sample)
+    return {
+        label: msgspec.structs.replace(results, tasks=tuple(each), samples=tuple(samples[label]))
+        for label, each in tasks.items()
+    }
+
+
+def _label(value: Json) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _wilson(middle: float, error: float, tasks: int, samples: int) -> tuple[float, float]:
+    spread = middle * (1 - middle)
+    size = min(spread / error**2, samples) if error else samples if spread else tasks
+    t = t_quantile(LEVEL, tasks - 1)
+    centre = middle + t * t / (2 * size)
+    half = t * sqrt(spread / size + (t / (2 * size)) ** 2)
+    scale = 1 + t * t / size
+    low, high = (centre - half) / scale, (centre + half) / scale
+    return max(0.0, min(low, middle)), min(1.0, max(high, middle))  # rounding may leave the mean outside
+
+
+@lru_cache(maxsize=256)
+def t_quantile(level: float, df: int) -> float:
+    """Return the t for which `|T| <= t` has the probability `level`. `df`: degrees of freedom of Student's t."""
+    scale = lgamma((df + 1) / 2) - lgamma(df / 2) - log(df * pi) / 2
+    t = NormalDist().inv_cdf((1 + level) / 2)
+    for _ in range(
+        100
+    ):  # Newton's method. The normal quantile is below t, from where it approaches without overshoot.
+        density = exp(scale - (df + 1) / 2 * log1p(t * t / df))
+        step = (level - _t_central(t, df)) / (2 * density)
+        t += step
+        if abs(step) < 1e-13 * t:
+            break
+    return t
+
+
+def _t_central(t: float, df: int) -> float:
+    """Return the probability of `|T| <= |t|` (M. Abramowitz, I. Stegun, formulas 26.7.3 and 26.7.4)."""
+    angle, odd = atan2(abs(t), sqrt(df)), df % 2
+    square = cos(angle) ** 2
+    term, total = cos(angle) if odd else 1.0, 0.0
+    for number in range(2 + odd, df + 1, 2):
+        total += term
+        term *= square * (number - 1) / number
+    found = sin(angle) * total
+    return 2 / pi * (angle + found) if odd else found
