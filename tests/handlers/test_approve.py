@@ -33,7 +33,7 @@ from triocept.errors import DialectError
 from triocept.exports import Losses, flat_rows
 from triocept.handlers import Decision, approve, ask_terminal, read_policy
 from triocept.testing import MemoryAgent, open_memory_agent, open_rollout
-from triocept.types import ToolResult
+from triocept.types import Json, Opaque, ToolResult
 
 DIALECTS = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
 TOOLS = tuple(Tool(name=name, parameters={"type": "object", "properties": {}}) for name in ("run", "read"))
@@ -609,3 +609,90 @@ async def test_every_export_counts_the_decisions_and_answers_that_it_leaves_out(
 def test_a_decision_of_an_unknown_kind_is_an_error_and_approves_nothing(kind: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=r"^kind must be "):
         Decision(kind=kind)
+
+
+LOCAL_SHELL: Json = {"type": "local_shell_call", "action": {"type": "exec", "command": ["rm", "x"], "env": {}}}
+SHELL: Json = {"type": "shell_call", "action": {"commands": ["rm x"]}}
+PATCH: Json = {"type": "apply_patch_call", "operation": {"type": "delete_file", "path": "x"}}
+COMPUTER: Json = {"type": "computer_call", "action": {"type": "click", "x": 1, "y": 1}}
+SEARCH: Json = {"type": "tool_search_call", "arguments": {"query": "x"}, "execution": "client"}
+
+
+def item(raw: Json) -> Opaque:
+    """A call that only the Responses dialect has."""
+    return Opaque("openai_responses", {"id": "lsh_1", "call_id": "call_1", "status": "completed", **raw})
+
+
+def items(response: Response) -> list[Json]:
+    return [part.raw for part in response.content if isinstance(part, Opaque)]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("raw", [LOCAL_SHELL, SHELL, PATCH], ids=["local_shell", "shell", "apply_patch"])
+async def test_a_rejected_item_of_responses_never_runs_and_the_model_gets_the_reason(
+    raw: Json, stream: bool
+) -> None:
+    model = Model(Response.of("I run it.", item(raw)), Response.of("Then not."), Response.of("later"))
+    policy = {"*": Decision.reject("no shell")}
+    async with open_memory_agent(approve(model, policy), dialect="openai_responses") as memory:
+        agent = Agent(memory)
+        assert await agent.ask("go", stream=stream) == "I run it.\n\nThen not."
+        assert await agent.ask("more", stream=stream) == "later"
+        (decided,) = memory.rollout.trace[0].decisions
+    assert not any(items(Response(message.content)) for message in agent.messages)
+    assert (decided.call, f"{decided.tool}_call") == ("call_1", raw["type"])
+    for request in model.requests[1:]:
+        sent = document(request, "openai_responses")["input"]
+        places = {each["type"]: number for number, each in enumerate(sent)}
+        result = sent[places[f"{raw['type']}_output"]]
+        assert places[f"{raw['type']}_output"] == places[raw["type"]] + 1
+        assert "no shell" in str(result)
+        assert "call_1" in (result.get("call_id"), result.get("id"))
+
+
+async def test_an_item_of_responses_is_approved_or_modified_beside_a_rejected_call() -> None:
+    seen: list[Json] = []
+
+    def policy(proposed: ToolCall, exchange: Exchange) -> Decision:
+        seen.append(proposed.parsed())
+        if proposed.name == "shell":
+            return Decision.modify({"action": {"commands": ["ls"]}})
+        return Decision.reject("no shell") if proposed.name == "run" else Decision.approve()
+
+    model = Model(Response.of(item(PATCH), call("run"), item(SHELL), item(SEARCH)), Response.of("done"))
+    async with open_memory_agent(approve(model, policy), dialect="openai_responses") as memory:
+        answer = await memory.ask("go", stream=True)
+        decisions = memory.rollout.trace[0].decisions
+    patch, shell, search = items(answer)
+    assert not answer.tool_calls
+    assert patch["operation"] == PATCH["operation"]
+    assert (shell["call_id"], shell["action"]) == ("call_1", {"commands": ["ls"]})
+    assert search["arguments"] == {"query": "x"}
+    assert seen[0] == {"operation": PATCH["operation"]}
+    assert [each.tool for each in decisions] == ["apply_patch", "run", "shell", "tool_search"]
+
+
+async def test_a_rejected_search_for_tools_finds_none() -> None:
+    model = Model(Response.of("I search.", item(SEARCH)), Response.of("done"))
+    async with open_memory_agent(approve(model, POLICY), dialect="openai_responses") as memory:
+        assert (await memory.ask("go")).text.endswith("done")
+    *_, result = document(model.requests[1], "openai_responses")["input"]
+    assert (result["type"], result["call_id"], result["tools"]) == ("tool_search_output", "call_1", [])
+
+
+async def test_a_rejected_item_whose_result_is_a_screenshot_is_refused() -> None:
+    handler = approve(Model(Response.of(item(COMPUTER))), {"*": Decision.reject("no screen")})
+    async with open_memory_agent(handler, dialect="openai_responses") as memory:
+        with pytest.raises(UpstreamError, match="rejected: no screen") as caught:
+            await memory.ask("go")
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize("raw", [{"type": "web_search_call"}, {**SEARCH, "execution": "server"}])
+async def test_an_item_that_the_provider_runs_is_not_decided(raw: Json) -> None:
+    found = item(raw)
+    handler = approve(Model(Response.of(found, "found")), {"*": Decision.reject()})
+    async with open_memory_agent(handler, dialect="openai_responses") as memory:
+        answer = await memory.ask("go")
+        assert not memory.rollout.trace[0].decisions
+    assert [each["type"] for each in items(answer)] == [raw["type"]]

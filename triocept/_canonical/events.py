@@ -24,6 +24,7 @@ import msgspec
 
 from .._util.unicode import mended_text
 from ..errors import DialectError
+from .agent_calls import call_in
 from .content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from .response import Response, ResponsePart, StopReason, Usage
 
@@ -243,21 +244,9 @@ class Seams(dict[int, str]):
                 return (event,)
 
 
-_RUN_BY_AGENTS = frozenset(
-    {"local_shell_call", "shell_call", "apply_patch_call", "computer_call", "tool_search_call"}
-)
-"""Items of Responses that the client must run. A provider runs all other opaque calls itself."""
-
-
 def begins_call(event: Event) -> bool:
     """Return True if the event begins a call that the agent will run."""
-    if type(event) is not PartStart:
-        return False
-    part = event.part
-    if type(part) is ToolCall:
-        return True
-    kind = part.raw.get("type") if type(part) is Opaque and isinstance(part.raw, dict) else None
-    return isinstance(kind, str) and kind in _RUN_BY_AGENTS  # a provider may send a `type` of any kind
+    return type(event) is PartStart and call_in(event.part) is not None
 
 
 class HeldCalls(list[Event]):

@@ -56,6 +56,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
             if not text.isascii() and (mended := mended_text(text)) != text:
                 msgspec.structs.force_setattr(self, name, mended)
 
+    @property
+    def denial(self) -> str:
+        """The text that the model gets as the failed result of a rejected call."""
+        return f"The tool call was rejected: {self.reason}"
+
     @classmethod
     def approve(cls, *, by: str = "") -> Decision:
         """Return the decision that the agent may run the call."""

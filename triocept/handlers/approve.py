@@ -28,8 +28,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 import trio
 
-from .._canonical.content import Message, Text, ToolCall, ToolResult
-from .._canonical.events import Event, PartDelta, PartStart, ResponseEnd, ResponseStart
+from .._canonical.agent_calls import call_in, calls_in, failed_result, with_arguments
+from .._canonical.content import Message, Opaque, Text, ToolCall, ToolResult
+from .._canonical.events import Event, PartDelta, PartStart, ResponseEnd, ResponseStart, begins_call
 from .._canonical.form import join_messages, message_key
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, settled_stop
@@ -113,7 +114,7 @@ def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, byt
     """
     own = [message for message in before if message.role not in ("system", "developer")]
     texts = "".join([part.text for part in message.content if isinstance(part, Text)]).strip()
-    rest = [part for part in message.content if not isinstance(part, Text)]
+    rest = [call_in(part) or part for part in message.content if not isinstance(part, Text)]
     answers = sum(1 for role, _ in groupby(own, key=lambda message: message.role) if role == "assistant")
     plain = Message("assistant", (Text(texts), *rest))
     return answers, message_key(own[-1]) if own else b"", message_key(plain)
@@ -188,7 +189,8 @@ class _Approved:
                         "the answer is raw bytes: its tool calls cannot be approved or rejected",
                         should_retry=False,
                     )
-                decisions = await self._decide(response.tool_calls, exchange)
+                calls = calls_in(response.content)
+                decisions = await self._decide(calls, exchange)
                 if decisions is None:
                     return
                 if (last := next((one for one in decisions if one.kind == "terminate"), None)) is not None:
@@ -198,14 +200,14 @@ class _Approved:
                 if (last := next((one for one in decisions if one.kind == "answer"), None)) is not None:
                     await answer.end(draft, (Text(last.reason),))
                     return
-                decisions = self._leave_to_gate(response.tool_calls, decisions, exchange)
+                decisions = self._leave_to_gate(calls, decisions, exchange)
                 kept, results = _carried_out(response, decisions)
                 if not results:
                     await self._end(answer, draft, kept, said, rejections, changed=kept != response.content)
                     return
                 full = Message("assistant", _modified(response, decisions))
                 said += [full, Message("tool", results)]
-                if any(isinstance(part, ToolCall) for part in kept):
+                if calls_in(kept):
                     await self._end(answer, draft, kept, said, rejections, changed=True, whole=True)
                     return
                 draft.adopt()
@@ -304,7 +306,7 @@ class _Answer:
                         self._stream = await self._stack.enter_async_context(self.exchange.open_stream())
                         await self._stream.send(event)
                 case PartStart(index=index, part=part):
-                    calls = calls or isinstance(part, ToolCall)
+                    calls = calls or begins_call(event)
                     if not calls:
                         self.flowed = index + 1
                         await self._send(event)
@@ -341,10 +343,9 @@ class _Answer:
         rest = tuple(parts)
         for part in rest:
             await self._stream.send(part)
-        calls = any(isinstance(part, ToolCall) for part in rest)
         await self._stream.send(
             ResponseEnd(
-                stop_reason=settled_stop(response.stop_reason, calls=calls),
+                stop_reason=settled_stop(response.stop_reason, calls=bool(calls_in(rest))),
                 stop_sequence=response.stop_sequence,
                 usage=response.usage,
                 extra=response.extra,
@@ -360,33 +361,36 @@ def _gate_of(exchange: Exchange) -> GateState | None:
 
 def _carried_out(
     response: Response, decisions: Sequence[Decision]
-) -> tuple[tuple[ResponsePart, ...], tuple[ToolResult, ...]]:
-    """Return the parts that the agent gets, and the results of the rejected calls."""
+) -> tuple[tuple[ResponsePart, ...], tuple[ToolResult | Opaque, ...]]:
+    """Return the parts that the agent gets, and the results of the rejected calls.
+
+    Raises:
+        Refusal: a call is rejected, and its results contain no text that could tell the model so.
+    """
     kept: list[ResponsePart] = []
-    results: list[ToolResult] = []
+    results: list[ToolResult | Opaque] = []
     waiting = iter(decisions)
     for part in response.content:
-        if not isinstance(part, ToolCall):
-            kept.append(part)
+        decision = next(waiting) if call_in(part) else None
+        if decision is None or decision.kind != "reject":
+            kept.append(part if decision is None else _with(part, decision))
             continue
-        decision = next(waiting)
-        if decision.kind == "reject":
-            text = Text(f"The tool call was rejected: {decision.reason}")
-            results.append(ToolResult(id=part.id, content=(text,), is_error=True, name=part.name))
-        else:
-            kept.append(_with(part, decision))
+        assert isinstance(part, ToolCall | Opaque)
+        result = failed_result(part, decision.denial)
+        if result is None:
+            raise Refusal(403, f"{part.raw['type']}: {decision.denial}", should_retry=False)
+        results.append(result)
     return tuple(kept), tuple(results)
 
 
 def _modified(response: Response, decisions: Sequence[Decision]) -> tuple[ResponsePart, ...]:
     """Return all parts of the answer, with the arguments that decisions have changed."""
     waiting = iter(decisions)
-    return tuple(
-        _with(part, next(waiting)) if isinstance(part, ToolCall) else part for part in response.content
-    )
+    return tuple(_with(part, next(waiting)) if call_in(part) else part for part in response.content)
 
 
-def _with(call: ToolCall, decision: Decision) -> ToolCall:
+def _with(part: ResponsePart, decision: Decision) -> ResponsePart:
     if decision.arguments is None or decision.kind != "modify":
-        return call
-    return msgspec.structs.replace(call, arguments=decision.arguments)
+        return part
+    assert isinstance(part, ToolCall | Opaque)
+    return with_arguments(part, decision.arguments)

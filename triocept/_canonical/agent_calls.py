@@ -1,0 +1,101 @@
+"""Calls that the agent runs: tool calls, and items of Responses that triocept keeps unread.
+
+Such an item has the form of a tool call here. Its name is the item's type without `_call`, such as `local_shell`. Its
+arguments are the item's fields, without ids and status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from .content import Json, Message, Opaque, Part, Text, ToolCall, ToolResult
+
+_RUN_BY_AGENTS = frozenset(
+    {"local_shell_call", "shell_call", "apply_patch_call", "computer_call", "tool_search_call"}
+)
+"""Items of Responses that the client must run. A provider runs all other opaque calls itself."""
+_OF_ITEM = frozenset({"type", "id", "call_id", "status"})
+
+
+def call_in(part: object) -> ToolCall | None:
+    """Return the call that the part is; None if the agent runs nothing for it."""
+    if type(part) is ToolCall:
+        return part
+    if type(part) is not Opaque or not isinstance(raw := part.raw, dict):
+        return None
+    kind = raw.get("type")
+    if not isinstance(kind, str) or kind not in _RUN_BY_AGENTS:  # a provider may send a `type` of any kind
+        return None
+    if raw.get("execution") == "server":  # a search for tools may be the provider's
+        return None
+    arguments = {name: value for name, value in raw.items() if name not in _OF_ITEM}
+    name, text = kind.removesuffix("_call"), msgspec.json.encode(arguments).decode()
+    return ToolCall(name, text, _id_in(raw), extra={"item": kind})
+
+
+def is_item(call: ToolCall) -> bool:
+    """Return True if the call stands for an item of Responses."""
+    return call.extra is not None and call.extra.get("item") in _RUN_BY_AGENTS
+
+
+def calls_in(parts: Iterable[object]) -> tuple[ToolCall, ...]:
+    """Return the calls among the parts, in order."""
+    return tuple([call for part in parts if (call := call_in(part)) is not None])
+
+
+def results_in(message: Message) -> tuple[ToolResult, ...]:
+    """Return the results of calls in a message, in order. The text of an item is the JSON of its output."""
+    return tuple([result for part in message.content if (result := _result_in(part)) is not None])
+
+
+def with_arguments(part: ToolCall | Opaque, arguments: str) -> ToolCall | Opaque:
+    """Return the call with other arguments, which are the text of a JSON object for an item of Responses."""
+    if isinstance(part, ToolCall):
+        return msgspec.structs.replace(part, arguments=arguments)
+    kept = {name: value for name, value in part.raw.items() if name in _OF_ITEM}
+    return Opaque(part.dialect, {**kept, **msgspec.json.decode(arguments)})
+
+
+def failed_result(part: ToolCall | Opaque, text: str) -> ToolResult | Opaque | None:
+    """Return a failed result of the call; None if results of such calls cannot contain it (a screenshot).
+
+    The result of a search for tools has no text: the search has found no tools.
+    """
+    if isinstance(part, ToolCall):
+        return ToolResult(id=part.id, content=(Text(text),), is_error=True, name=part.name)
+    outcome = {"type": "exit", "exit_code": 1}
+    identity = _id_in(part.raw)
+    forms: dict[str, dict[str, Json]] = {
+        "local_shell_call": {"id": identity, "output": text},
+        "shell_call": {"call_id": identity, "output": [{"stdout": "", "stderr": text, "outcome": outcome}]},
+        "apply_patch_call": {"call_id": identity, "status": "failed", "output": text},
+        "tool_search_call": {
+            "type": "tool_search_output",
+            "call_id": identity,
+            "execution": "client",
+            "status": "completed",
+            "tools": [],
+        },
+    }
+    kind = part.raw["type"]
+    return Opaque(part.dialect, {"type": f"{kind}_output", **forms[kind]}) if kind in forms else None
+
+
+def _result_in(part: Part) -> ToolResult | None:
+    if type(part) is ToolResult:
+        return part
+    if type(part) is not Opaque or not isinstance(raw := part.raw, dict):
+        return None
+    kind = raw.get("type")
+    if not isinstance(kind, str) or not kind.endswith("_output"):
+        return None
+    output = raw.get("output")
+    text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
+    return ToolResult(id=_id_in(raw), content=(Text(text),), is_error=raw.get("status") == "failed")
+
+
+def _id_in(raw: dict[str, Json]) -> str:
+    found = raw.get("call_id") or raw.get("id")
+    return found if isinstance(found, str) else ""
