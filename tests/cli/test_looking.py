@@ -34,7 +34,7 @@ from triocept import (
 )
 from triocept._cli.stats import Quantiles
 from triocept._trace.trace import TraceWriter
-from triocept.traces import AgentStart, Decided, Draft, TurnError
+from triocept.traces import AgentStart, Decided, Draft, ServiceCall, TurnError
 
 pytestmark = pytest.mark.once
 
@@ -66,6 +66,8 @@ def kept(path: Path, *traces: Trace) -> Path:
                 await recorder.record_entry(agent)
             for turn in trace:
                 await recorder.record(turn)
+            for call in trace.services:
+                await recorder.record_service(call)
             await recorder.seal(trace)
         await recorder.aclose()
 
@@ -407,6 +409,25 @@ def test_decisions_and_drafts_are_counted(tmp_path: Path) -> None:
     assert total["decisions"] == {"approve": 2, "reject": 1, "modify": 1}
     assert (total["drafts"], total["draft_input_tokens"], total["draft_output_tokens"]) == (3, 24_200, 14)
     assert total["input_tokens"] is None, "the tokens of drafts are counted for themselves"
+
+
+def test_calls_that_bypassed_the_gate_are_counted(tmp_path: Path) -> None:
+    trace = handled_run()
+    error = TurnError(type="GateBypassed", message="never asked", status=500)
+    call = {
+        "rollout": "r",
+        "kind": "gate",
+        "outcome": "failed",
+        "error": error,
+        "started_at": 0,
+        "duration": 0,
+    }
+    for number, tool in enumerate(["Bash", "Bash", "Write"]):
+        trace._services.append(ServiceCall(id=f"s{number}", number=number, name=tool, **call))  # type: ignore[arg-type]
+    file = kept(tmp_path / "t.jsonl", trace)
+    assert "  3 calls bypassed the gate: Bash, Write" in shown("show", file).splitlines()
+    assert "3 calls bypassed the gate" in shown("stats", file).splitlines()
+    assert json.loads(shown("stats", file, "--json"))["bypasses"] == 3
 
 
 def test_calls_are_counted_by_kind_and_model(file: Path) -> None:

@@ -327,6 +327,34 @@ async def test_a_time_out_rejects_with_its_own_reason(autojump_clock: trio.testi
     assert decided.reason == "no decision within 5 seconds"
 
 
+async def test_a_policy_that_is_not_async_is_rejected_after_the_time_out_too(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    def slow(proposed: ToolCall, exchange: Exchange) -> Decision:
+        mock_clock.jump(6)
+        return Decision.approve()
+
+    model = Model(Response.of(call(command="ls")), Response.of("done"))
+    async with open_memory_agent(approve(model, slow, timeout=5)) as memory:
+        agent = Agent(memory)
+        await agent.ask("go", stream=False)
+        (decided,) = memory.rollout.trace[0].decisions
+    assert not agent.ran
+    assert (decided.kind, decided.reason) == ("reject", "no decision within 5 seconds")
+
+
+@pytest.mark.parametrize("policy", [{"reads": Decision.reject(), "*": Decision.approve()}, POLICY])
+async def test_a_mistyped_tool_beside_a_pattern_is_logged_once(
+    policy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Model(Response.of(call("read")), Response.of(call("read")), Response.of("done"))
+    async with open_memory_agent(approve(model, policy)) as memory:
+        await Agent(memory).ask("go", stream=False)
+    logged = [record.getMessage() for record in caplog.records]
+    expected = "the policy: no request offers 'reads'; did you mean read?"
+    assert logged == ([expected] if "reads" in policy else [])
+
+
 async def test_a_hang_up_cancels_a_pending_decision(autojump_clock: trio.testing.MockClock) -> None:
     cancelled = trio.Event()
 
@@ -611,7 +639,10 @@ def test_a_decision_of_an_unknown_kind_is_an_error_and_approves_nothing(kind: An
         Decision(kind=kind)
 
 
-LOCAL_SHELL: Json = {"type": "local_shell_call", "action": {"type": "exec", "command": ["rm", "x"], "env": {}}}
+LOCAL_SHELL: Json = {
+    "type": "local_shell_call",
+    "action": {"type": "exec", "command": ["rm", "x"], "env": {}},
+}
 SHELL: Json = {"type": "shell_call", "action": {"commands": ["rm x"]}}
 PATCH: Json = {"type": "apply_patch_call", "operation": {"type": "delete_file", "path": "x"}}
 COMPUTER: Json = {"type": "computer_call", "action": {"type": "click", "x": 1, "y": 1}}

@@ -327,6 +327,16 @@ async def test_media_by_url_are_withheld_inline_ones_stay() -> None:
     assert len(paths) == 3
 
 
+async def test_a_mistyped_tool_of_withhold_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    handler = withhold(ScriptedModel(["a", "b"]), tools=["seee", "web_search_20250305", "mcp__*"])
+    async with open_memory_agent(handler, dialect="anthropic_messages") as agent:
+        for _ in range(2):
+            await agent.ask(asked())
+    assert [record.getMessage() for record in caplog.records] == [
+        "withhold(tools=…): no request offers 'seee'; did you mean see?"
+    ]
+
+
 async def test_a_request_with_nothing_to_withhold_is_passed_on_unchanged() -> None:
     request, paths = await withheld_from(asked(), tools=["Bash", "web_fetch*"])
     assert not paths

@@ -20,6 +20,7 @@ from triocept.types import Json
 
 CALL = ToolCall("run", '{"command":"ls"}', "call_1")
 ALLOW: Json = {"decision": "allow"}
+REJECTED = "The tool call was rejected: "
 
 
 class Agent:
@@ -124,7 +125,7 @@ async def test_a_policy_decides_before_a_tool_runs_and_a_function_after_it() -> 
     results = rollout.trace[1].request.tool_results
     assert [(result.text, result.is_error) for result in results] == [
         ("a shorter text", False),
-        ("not twice", True),
+        (f"{REJECTED}not twice", True),
     ]
     recorded = [(call.kind, call.name, call.outcome, call.result) for call in rollout.trace.services]
     assert [each[:3] for each in recorded] == [("gate", "run", "answered")] * 3
@@ -221,7 +222,7 @@ async def test_a_rejected_call_that_ran_all_the_same_ends_the_rollout(reason: st
     ):
         async with opened(CALL, "bye", gate={"*": Decision.reject(reason)}) as (_, agent):
             (call,) = await agent.ask_model()
-            assert (await agent.ask_gate(call)) == {"decision": "deny", "reason": reason}
+            assert (await agent.ask_gate(call)) == {"decision": "deny", "reason": f"{REJECTED}{reason}"}
             agent.add(agent.result(call, "the files"))
             await agent.ask_model()
             await trio.sleep_forever()
@@ -327,7 +328,7 @@ async def test_calls_are_asked_in_any_order_and_get_their_own_decisions(seed: in
     assert sorted(int(each["command"]) for each in agent.ran) == sorted({*range(20)} - {*rejected})
     assert {decided.way for decided in rollout.trace[0].decisions} == {"gate"}
     texts = [result.text for result in rollout.trace[1].request.tool_results]
-    assert texts == [f"no number {n}" if n in rejected else "done" for n in range(20)]
+    assert texts == [f"{REJECTED}no number {n}" if n in rejected else "done" for n in range(20)]
     assert not rollout.trace[0].drafts
 
 

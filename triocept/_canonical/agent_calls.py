@@ -16,6 +16,8 @@ _RUN_BY_AGENTS = frozenset(
     {"local_shell_call", "shell_call", "apply_patch_call", "computer_call", "tool_search_call"}
 )
 """Items of Responses that the client must run. A provider runs all other opaque calls itself."""
+ITEMS = frozenset(kind.removesuffix("_call") for kind in _RUN_BY_AGENTS)
+"""The names of such items as calls."""
 _OF_ITEM = frozenset({"type", "id", "call_id", "status"})
 
 

@@ -13,6 +13,7 @@ from .page import Page, Piece, width_of
 from .words import (
     STYLES,
     agent_name,
+    bypasses_in,
     clock,
     command_line,
     counted,
@@ -167,6 +168,9 @@ def _facts(trace: Trace) -> Iterable[str]:
         yield "scores: " + "  ".join(f"{name} {value:g}" for name, value in trace.scores.items())
     if trace.services:
         yield counted(len(trace.services), "call of a host service", "calls of host services")
+    if bypasses := bypasses_in(trace):
+        tools = ", ".join(dict.fromkeys(bypasses))
+        yield f"{counted(len(bypasses), 'call', 'calls')} bypassed the gate: {tools}"
     if trace.stopped is not None:
         yield f"stopped: {trace.stopped}"
     if trace.ended == "raised":

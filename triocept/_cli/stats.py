@@ -12,7 +12,7 @@ from .._trace.conversation import Conversation
 from .._trace.cost import models_of, usage_of_all
 from .._trace.trace import Trace
 from .._trace.turn import Turn
-from .words import agent_name
+from .words import agent_name, bypasses_in
 
 KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
     "kind": lambda turn, conversation, trace: conversation.kind.replace("_", "-"),
@@ -138,6 +138,8 @@ class Stats:
         self.sealed_with_gaps = 0
         self.attempts = 0
         """Number of rollouts in stores that are not counted because their attempts ended without a result."""
+        self.bypasses = 0
+        """Number of tool calls that ran without a decision of the gate."""
         self.total = Group()
         self.groups: dict[tuple[str, ...], Group] = {}
 
@@ -146,6 +148,7 @@ class Stats:
         self.rollouts += 1
         self.sealed += trace.sealed
         self.sealed_with_gaps += not trace.sealed and trace.digest is not None
+        self.bypasses += len(bypasses_in(trace))
         conversations = trace.conversations
         for turn in trace:
             key = tuple(KEYS[name](turn, conversations[turn.id], trace) for name in self.by)
@@ -162,6 +165,7 @@ class Stats:
             "sealed": self.sealed,
             "sealed_with_gaps": self.sealed_with_gaps,
             "left_out": self.attempts,
+            "bypasses": self.bypasses,
             "total": self.total.document(),
             "by": list(self.by),
             "groups": [

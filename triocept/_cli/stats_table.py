@@ -59,6 +59,8 @@ def show_stats(page: Page, stats: Stats) -> None:
         page.line(f"the tokens of {calls} were not reported")
     if decisions := stats.total.decisions:
         page.line(f"decisions: {', '.join(f'{count:,} {kind}' for kind, count in decisions.items())}")
+    if stats.bypasses:
+        page.line((f"{counted(stats.bypasses, 'call', 'calls')} bypassed the gate", "yellow"))
     if drafts := stats.total.drafts:
         usage = stats.total.draft_usage
         more = ""

@@ -14,11 +14,13 @@ from .._trace.relations import Relation
 from .._trace.trace import Trace
 from .._trace.turn import Decided, Draft, Turn, TurnError
 from .._util.figures import clock, counted, short
+from ..errors import GateBypassed
 
 __all__ = [
     "STYLES",
     "a_directory",
     "agent_name",
+    "bypasses_in",
     "clock",
     "command_line",
     "counted",
@@ -133,6 +135,11 @@ def decision_words(decided: Decided) -> str:
     arguments = f" to {decided.arguments}" if decided.arguments is not None else ""
     why = cut(" ".join(decided.reason.split()), REASON_LENGTH)
     return f"{decided.kind} {decided.tool}{arguments}, {way}{by}{f': {why}' if why else ''}"
+
+
+def bypasses_in(trace: Trace) -> list[str]:
+    """Return the names of the tools that ran without a decision of the gate, once for each call."""
+    return [each.name for each in trace.services if each.error and each.error.type == GateBypassed.__name__]
 
 
 def draft_words(draft: Draft) -> str:

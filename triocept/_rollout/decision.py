@@ -29,6 +29,7 @@ from .._util.checks import check_choice, described, named, takes
 from .._util.unicode import mended_text
 from .exchange import Exchange, core_of
 from .functions import awaited
+from .mistakes import is_pattern
 
 UNDECIDED = "no policy allows this tool call"
 """Reason of a rejection if no policy has given a reason."""
@@ -161,16 +162,17 @@ def _hint(policy: object) -> str:
     return "; it must take two arguments, the call and the exchange" if callable(policy) else ""
 
 
-def patterns_of(policy: Policy) -> Iterator[str]:
-    """Yield the patterns of all mappings in a policy."""
+def names_beside_patterns(policy: Policy) -> Iterator[str]:
+    """Yield the names of tools in mappings that have patterns too: if such a name is mistyped, a pattern decides."""
     if isinstance(policy, Mapping):
-        yield from policy
+        names = [name for name in policy if not is_pattern(name)]
+        yield from names if len(names) < len(policy) else ()
         for value in policy.values():
             if not isinstance(value, Decision):
-                yield from patterns_of(value)
+                yield from names_beside_patterns(value)
     elif isinstance(policy, Sequence):
         for each in policy:
-            yield from patterns_of(each)
+            yield from names_beside_patterns(each)
 
 
 async def decide(
@@ -201,7 +203,8 @@ async def decide(
     decision = Decision.escalate()
     with trio.move_on_after(timeout if timeout is not None else float("inf")) as limit:
         decision = await decision_of(policy, call, exchange)
-    if limit.cancelled_caught:
+    # a function that is not async is not cancelled
+    if limit.cancelled_caught or trio.current_time() >= limit.deadline:
         decision = Decision.reject(f"no decision within {timeout:g} seconds", by="timeout")
     elif decision.kind == "escalate":
         decision = Decision.reject(by="default")

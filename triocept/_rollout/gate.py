@@ -2,39 +2,48 @@
 
 Rules:
 
-1. Each tool call of an answer is added to the gate before the agent gets the end of that answer. The id in a question
-   identifies the call. If the agent's hooks send no ids, the question is about all calls of this tool with these
-   arguments. Equal calls then get equal decisions: if one of them is rejected, all are.
+1. Each tool call of an answer is added to the gate before the agent gets the end of that answer. A question is about
+   the newest open call with its id, tool and arguments. If the model has used the id once, the id alone is enough. If
+   the agent's hooks send no ids, equal calls of an answer get equal decisions. If one of the calls that a question may
+   be about is rejected, the question is answered with a rejection.
 2. If `approve` has decided about the call, the gate answers with its decision. Otherwise the policy of the gate
-   decides, also about a call that no answer of the model contains. Without a policy, such a call is rejected.
+   decides once, also about a call that no answer of the model contains. Without a policy, such a call is rejected.
 3. Each tool result in the agent's next call is compared with the questions. A tool call has bypassed the gate if it has
    a result, but its question was not asked or not answered. It also has if it was rejected, and its result does not
-   contain the reason.
+   contain the rejection.
 4. A result that the agent itself has made, without running a tool, needs no question. Examples are errors about an
    unknown tool, or about arguments that the tool does not take.
-5. If a policy raises, the exception is raised to the program, and the hook gets an error, not a decision.
+5. If a policy raises, the exception is raised to the program, and the call is rejected: some agents run the tool if the
+   answer has an error status.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import msgspec
+import trio
 
+from .._canonical.agent_calls import calls_in, is_item, results_in
 from .._canonical.content import Json, ToolCall, ToolResult
 from .._canonical.form import arguments_value
-from .._canonical.request import Request, offered_names
+from .._canonical.request import offered_names
 from .._canonical.response import Response
+from .._trace.turn import Decided
 from .._util.checks import check_callable, check_choice, named, takes
 from ..errors import GateBypassed, Refusal
-from .decision import Decision, Policy, check_policy, decide
+from .decision import Decision, Policy, check_policy, decide, names_beside_patterns
 from .exchange import Exchange, core_of
 from .exchange_state import ExchangeState
 from .functions import awaited
-from .hooks import Answer, Hook, Question
+from .hooks import NEUTRAL, Answer, Hook, Question
+from .mistakes import UnofferedTools
 from .tools import json_of
 
 if TYPE_CHECKING:
@@ -50,7 +59,10 @@ AfterTool: TypeAlias = Callable[[ToolCall, Json, Exchange], Json | Awaitable[Jso
 _FLAGGED = frozenset({"anthropic_messages", "gemini"})
 """Dialects that mark failed tool results. Agents set this mark for their own errors, too."""
 _REASON = 60
-"""Number of letters of a rejection's reason that the tool's result must contain."""
+"""Number of letters of each of the first two lines of a rejection that the tool's result must contain."""
+_NOT_PROPOSED = "no answer of the model contains this tool call"
+_INTERRUPTED = re.compile(r"\[Request interrupted by user[^\]]*\]")
+"""Results of calls that the user has interrupted, at Claude Code and its derivatives."""
 
 
 @final
@@ -111,13 +123,23 @@ class _Call:
     """The exchange whose answer contains the call."""
     fixed: Decision | None = None
     """The decision of `approve`."""
-    asked: bool = False
+    asked: Question | None = None
+    """The latest question about the call."""
     decision: Decision | None = None
     """The decision that the agent's hook got."""
+    decided: Decided | None = None
+    """The record of the decision, if the policy of the gate made it."""
     shown: bool = False
     """True if the gate got a question after the tool ran."""
-    early: bool = False
-    """True if the gate got a question about the call before an answer contained it."""
+    deciding: trio.Lock = field(default_factory=trio.Lock)
+    at: float = field(default_factory=time.time)
+
+    def take_questions(self, other: _Call) -> None:
+        """Exchange the questions of two equal calls, and their decisions."""
+        for name in ("asked", "decision", "decided", "shown"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, theirs)
+            setattr(other, name, mine)
 
 
 @final
@@ -139,8 +161,15 @@ class GateState:
         self._gate = given or Gate()
         self.active: bool = given is not None
         """True if results are compared with questions: the rollout has a gate, or its agent's hook is configured."""
-        self._calls: dict[str, _Call] = {}
-        """Calls without a result, by id."""
+        self._unoffered = UnofferedTools(
+            "the policy of the gate", names_beside_patterns(self._gate.before or [])
+        )
+        self._open: list[_Call] = []
+        """Calls of the model without a result, from old to new."""
+        self._early: list[_Call] = []
+        """Calls that the gate has decided about before an answer contained them."""
+        self._ids: Counter[str] = Counter()
+        """Number of the model's calls with each id: some models number the calls of each answer anew."""
         self._latest: ExchangeState | None = None
         """The latest exchange that was answered."""
 
@@ -162,19 +191,42 @@ class GateState:
     # The model's calls
 
     def add(self, exchange: ExchangeState, response: Response | None) -> None:
-        """Add the tool calls of an answer to an active gate, before the agent gets the end of the answer."""
-        if response is not None:
-            self._latest = exchange
-            for call in response.tool_calls:
-                known = self._calls.get(call.id)
-                if known is None or not (known.early or known.exchange is exchange):
-                    known = self._calls[call.id] = _Call(call, exchange)
-                known.call, known.exchange, known.early = call, exchange, False
+        """Add the calls of an answer to an active gate, before the agent gets the end of the answer.
+
+        None as response means that the agent got no answer.
+        """
+        fixed = [known for known in self._open if known.exchange is exchange]
+        self._open = [known for known in self._open if known.exchange is not exchange]
+        if response is None:
+            return
+        early = [known for known in self._early if known.at >= exchange.started_at]
+        for call in calls_in(response.content):
+            self._ids[call.id] += 1
+            known = next((each for each in (*fixed, *early) if self._is_early(each, call)), None)
+            if known in fixed:
+                fixed.remove(known)
+            elif known is not None:
+                early.remove(known)
+                self._early.remove(known)
+            known = known or _Call(call, exchange)
+            known.call, known.exchange = call, exchange
+            self._open.append(known)
+        self._latest = exchange
+        began = min([each.started_at for each in self._rollout.calls.open], default=exchange.started_at)
+        self._early = [known for known in self._early if known.at >= began]
+
+    def _is_early(self, known: _Call, call: ToolCall) -> bool:
+        """Return True if the gate has received this call before the answer was complete.
+
+        If the model has used the id before, only equal contents identify the call.
+        """
+        equal = self._matches(known, *_content(call))
+        return equal if not known.call.id else known.call.id == call.id and (equal or self._ids[call.id] == 1)
 
     def carries_out(self, call: ToolCall, decision: Decision) -> bool:
         """Return True if the agent's hook can carry out a decision of `approve`; if not, `approve` does."""
         hook = self.hook
-        if hook is None or call.name in hook.unasked:
+        if hook is None or call.name in hook.unasked or is_item(call):
             return False
         if decision.kind == "modify":
             return hook.modifies(call, arguments_value(decision.arguments or ""))
@@ -188,23 +240,31 @@ class GateState:
 
     def fix(self, call: ToolCall, decision: Decision, exchange: Exchange) -> None:
         """Store the decision of `approve` about a tool call, before the agent gets the call."""
-        self._calls[call.id] = _Call(call, core_of(exchange), decision)
+        self._open.append(_Call(call, core_of(exchange), decision))
 
     # The agent's questions
 
     async def ask(self, hook: Hook, question: Question) -> Json:
-        """Return the answer to a question, in the form of the agent's hook.
+        """Return the answer to a question, in the form of the agent's hook. If the policy fails, the call is rejected.
 
         Raises:
             Refusal: as in `ServiceCalls.run`; the tool must not run then.
         """
         if not self.active:
             raise Refusal(404, f"rollout {self._rollout.id} has no gate", should_retry=False)
+        alike = self._alike(question)
+        known = next((each for each in alike if not (each.shown if question.after else each.asked)), None)
+        known = known or (alike[0] if alike else self._unknown(question))
+        if known is not None:
+            self._unoffered.check(known.exchange.request, warns=True)
+            known.shown = known.shown or question.after
+            known.asked = known.asked if question.after else question
         rendered: Json = None
 
         async def run() -> Json:
             nonlocal rendered
-            record, answer = await (self._after(question) if question.after else self._before(hook, question))
+            work = self._after if question.after else self._before
+            record, answer = await work(hook, question, known, alike)
             rendered = hook.render(question, answer)
             return record
 
@@ -212,72 +272,166 @@ class GateState:
         if question.after:
             arguments["result"] = question.result
         calls = self._rollout.services.calls
-        await calls.run(self._rollout, "gate", question.tool, arguments, run, owned=True)
+        try:
+            await calls.run(self._rollout, "gate", question.tool, arguments, run, owned=True)
+        except Refusal as refusal:
+            if known is None or question.after or self._rollout.ending is not None:
+                raise
+            # some agents run the tool if the answer has an error status
+            known.decision = Decision.reject(refusal.message, by="gate")
+            return hook.render(question, Answer(reason=known.decision.denial))
         return rendered
 
-    async def _before(self, hook: Hook, question: Question) -> tuple[Json, Answer]:
-        alike = self._alike(question)
-        known = next((each for each in alike if not each.asked), alike[0] if alike else None)
+    def _unknown(self, question: Question) -> _Call | None:
+        """Return a new call that no answer contains, or not yet; None if the model was not called yet."""
+        exchange = next(reversed(self._rollout.calls.open), self._latest)
+        if exchange is None:
+            return None
+        text = msgspec.json.encode(question.arguments).decode()
+        known = _Call(ToolCall(question.tool, text, question.id), exchange)
+        if self._gate.before is None:
+            known.fixed = Decision.reject(_NOT_PROPOSED, by="gate")
+        self._early.append(known)
+        return known
+
+    async def _before(
+        self, hook: Hook, question: Question, known: _Call | None, alike: Sequence[_Call]
+    ) -> tuple[Json, Answer]:
         if known is None:
-            if self._gate.before is None or self._latest is None:
-                decision = Decision.reject("no answer of the model contains this tool call", by="gate")
-                return msgspec.to_builtins(decision), Answer(reason=decision.reason)
-            text = msgspec.json.encode(question.arguments).decode()
-            known = _Call(ToolCall(question.tool, text, question.id), self._latest, early=True)
-            self._calls[question.id or f"?{len(self._calls)}"] = known
-        known.asked = True
-        rejected = (one.fixed or one.decision for one in alike)
-        decision = next(
-            (one for one in rejected if one and one.kind == "reject"), known.fixed or Decision.approve()
+            decision = Decision.reject(_NOT_PROPOSED, by="gate")
+            return msgspec.to_builtins(decision), Answer(reason=decision.denial)
+        # questions without ids do not tell equal calls of an answer apart
+        first = (
+            known
+            if question.id
+            else next((each for each in reversed(alike) if each.exchange is known.exchange), known)
         )
+        async with first.deciding:
+            if first.decision is None:
+                first.decision = await self._decide(hook, first, alike)
+            known.decision = decision = first.decision
+            known.decided = first.decided and msgspec.structs.replace(first.decided, call=known.call.id)
+        arguments = arguments_value(decision.arguments or "") if decision.kind == "modify" else None
+        allowed = decision.kind in ("approve", "modify")
+        return msgspec.to_builtins(decision), Answer(allowed, "" if allowed else decision.denial, arguments)
+
+    async def _decide(self, hook: Hook, known: _Call, alike: Sequence[_Call]) -> Decision:
+        rejected = (each.fixed or each.decision for each in alike)
+        decision = next((each for each in rejected if each and each.kind == "reject"), known.fixed)
+        decision = decision or Decision.approve()
         if decision.kind == "approve" and self._gate.before is not None:
             exchange = Exchange(known.exchange, self._rollout.public)
-            decision, _ = await decide(self._gate.before, known.call, exchange, None, at_gate=lambda _: True)
-        arguments = arguments_value(decision.arguments or "") if decision.kind == "modify" else None
-        cannot = decision.kind == "modify" and not hook.modifies(known.call, arguments)
+            decision, known.decided = await decide(
+                self._gate.before, known.call, exchange, None, at_gate=lambda _: True
+            )
+        cannot = decision.kind == "modify" and not hook.modifies(
+            known.call, arguments_value(decision.arguments or "")
+        )
         if decision.kind == "answer" or cannot:
             text = f"Decision.{decision.kind} cannot be carried out at the gate of {hook.agent}"
             raise TypeError(f"{text}: use approve(handler, policy)")
-        if decision.kind == "reject" and not _letters(decision.reason):
-            decision = Decision.reject(by=decision.by)
         if decision.kind == "terminate":
             await self._rollout.public.stop(decision.reason)
-        known.decision = decision
-        allowed = decision.kind in ("approve", "modify")
-        return msgspec.to_builtins(decision), Answer(allowed, decision.reason, arguments)
+        return decision
 
-    async def _after(self, question: Question) -> tuple[Json, Answer]:
-        alike = self._alike(question)
-        known = next((each for each in alike if not each.shown), alike[0] if alike else None)
+    async def _after(
+        self, hook: Hook, question: Question, known: _Call | None, alike: Sequence[_Call]
+    ) -> tuple[Json, Answer]:
         result: Json = None
-        if known is not None:
-            known.shown = True
-            if self._gate.after is not None:
-                exchange = Exchange(known.exchange, self._rollout.public)
-                result = json_of(
-                    await awaited(self._gate.after(known.call, question.result, exchange)), "the result"
-                )
+        if known is not None and self._gate.after is not None:
+            exchange = Exchange(known.exchange, self._rollout.public)
+            result = json_of(
+                await awaited(self._gate.after(known.call, question.result, exchange)), "the result"
+            )
         return {"result": result}, Answer(True, result=result)
 
     def _alike(self, question: Question) -> list[_Call]:
-        """Return the calls that a question may belong to."""
+        """Return the calls that a question may be about, from new to old."""
+        known = [*reversed(self._open), *reversed(self._early)]
         if question.id:
-            return [self._calls[question.id]] if question.id in self._calls else []
-        content = (question.tool, question.arguments)
-        return [each for each in self._calls.values() if _content(each.call) == content]
+            known = [each for each in known if each.call.id == question.id]
+        equal = [each for each in known if self._matches(each, question.tool, question.arguments)]
+        if equal or not question.id or self._ids[question.id] != 1:
+            return equal
+        return [each for each in known if each not in self._early]  # the agent may write the arguments anew
+
+    def _matches(self, known: _Call, name: str, arguments: Json) -> bool:
+        """Return True if a name and arguments, as the agent sends them, are those of a call, perhaps modified."""
+        call, content = known.call, (self.hook or NEUTRAL).content
+        modified = [each.arguments for each in (known.fixed, known.decision) if each and each.arguments]
+        forms = [(call.name, arguments_value(text)) for text in (call.arguments, *modified)]
+        return (name, arguments) in (*forms, *(content(*form) for form in forms))
 
     # The results
 
-    def bypassed(self, request: Request) -> Iterator[tuple[ToolCall, GateBypassed]]:
-        """Yield the tool calls with a result in this request that have bypassed the gate, each with its error."""
-        if not (self.active and self._calls):
+    def bypassed(self, exchange: ExchangeState) -> Iterator[tuple[ToolCall, GateBypassed]]:
+        """Yield the calls with a result in a request that have bypassed the gate, each with its error.
+
+        The policy's decisions about the other calls are added to the exchange.
+        """
+        if not (self.active and self._open):
             return
-        for message in request.messages:
-            for result in message.tool_results:
-                known = self._calls.pop(result.id, None)
-                if known is not None and (problem := self._problem(known, result)) is not None:
-                    text = f"rollout {self._rollout.id}: {known.call.name} ({known.call.id}) {problem}"
-                    yield known.call, GateBypassed(f"{text}; check the hooks in the agent's configuration")
+        calls: dict[str, list[ToolCall]] = {}
+        found: list[tuple[ToolResult, ToolCall | None, int]] = []
+        said = -1  # the index of the model's last message
+        for place, message in enumerate(exchange.request.messages):
+            if message.role == "assistant":
+                said = place
+                own = calls_in(message.content)
+                calls |= {call.id: [each for each in own if each.id == call.id] for call in own}
+            for result in results_in(message):
+                same = calls.get(result.id, [])
+                found.append((result, same[0] if same else None, place))
+                del same[: len(same) > 1]  # calls of an answer with the same id have their results in order
+        for result, call, place in reversed(found):
+            known = self._call_of(result, call, latest=place > said, ids=calls.keys())
+            if known is None:
+                continue
+            self._open.remove(known)
+            problem = self._problem(known, result)
+            if problem is not None and (other := self._mixed_up(known, result)) is not None:
+                known.take_questions(other)
+                problem = None
+            if known.decided is not None:
+                exchange.decisions = (known.decided, *exchange.decisions)
+            if problem is not None:
+                text = f"rollout {self._rollout.id}: {known.call.name} ({known.call.id}) {problem}"
+                yield known.call, GateBypassed(f"{text}; check the hooks in the agent's configuration")
+
+    def _call_of(
+        self, result: ToolResult, call: ToolCall | None, *, latest: bool, ids: Collection[str]
+    ) -> _Call | None:
+        """Return the open call of a result, by its id and its call in the agent's history.
+
+        If the model has never used this id, the agent has changed it. Then, and if the model has used the id several
+        times, only results after the model's last message are considered: earlier ones belong to earlier calls.
+        """
+        uses = self._ids[result.id]
+        if uses != 1 and not latest:
+            return None
+        known = [
+            each
+            for each in reversed(self._open)
+            if (each.call.id == result.id if uses else each.call.id not in ids)
+        ]
+        equal = [] if call is None else [each for each in known if self._matches(each, *_content(call))]
+        candidates = equal or (known if uses else [])
+        fitting = (each for each in candidates if self._problem(each, result) is None)
+        return next(chain(fitting, candidates), None)
+
+    def _mixed_up(self, known: _Call, result: ToolResult) -> _Call | None:
+        """Return an equal call whose question, which had no id, may have been the question about this call."""
+        return next(
+            (
+                each
+                for each in self._open
+                if each.asked is not None
+                and not each.asked.id
+                and _content(each.call) == _content(known.call)
+                and self._problem(each, result) is None
+            ),
+            None,
+        )
 
     def ends(self, exchange: ExchangeState) -> bool:
         """Return True if a call that has bypassed the gate ends the rollout."""
@@ -287,13 +441,15 @@ class GateState:
         hook, decision = self.hook, known.decision
         if hook is not None and known.call.name in hook.unasked:
             return None
+        if is_item(known.call) and self._gate.before is None:  # `approve` has decided in the answer
+            return None
         if decision is None:
             if self._is_own(known, result):
                 return None
             return f"has a result, and its question at the gate was {'not answered' if known.asked else 'never asked'}"
         if decision.kind in ("reject", "terminate"):
-            first = next(filter(None, map(_letters, decision.reason.split("\n"))), "")
-            if first[:_REASON] in _letters(result.text):
+            text, lines = _letters(result.text), decision.denial.split("\n", 2)[:2]
+            if all(_letters(line)[:_REASON] in text for line in lines):
                 return None
             return "was rejected at the gate, and its result does not contain the reason"
         if self._gate.after is not None and not (known.shown or result.is_error):
@@ -302,11 +458,14 @@ class GateState:
 
     def _is_own(self, known: _Call, result: ToolResult) -> bool:
         """Return True if the agent has made this result itself, without running a tool."""
+        if _INTERRUPTED.fullmatch(result.text):
+            return True
         if self.hook is not None and self.hook.own_errors is not None:
             return re.match(self.hook.own_errors, result.text) is not None
         call = known.call
         broken = call.kind == "json" and not isinstance(arguments_value(call.arguments), dict)
-        return result.is_error or broken or call.name not in offered_names(known.exchange.request)
+        offered = is_item(call) or call.name in offered_names(known.exchange.request)
+        return result.is_error or broken or not offered
 
 
 def _content(call: ToolCall) -> tuple[str, Json]:

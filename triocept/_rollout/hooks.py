@@ -9,13 +9,14 @@ The neutral form is for agents and programs without a form of their own::
     POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1", "result": …}, after the tool ran
     answer              {}, or {"result": …}, which replaces the result
 
-A status other than 200 means that the tool must not run. The form of each agent has its own path, `…/gate/NAME`. The
-forms were measured with the versions that `agents` lists.
+After the tool ran, the arguments may be the changed ones. A status other than 200 means that the tool must not run. The
+form of each agent has its own path, `…/gate/NAME`. The forms were measured with the versions that `agents` lists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -51,14 +52,16 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     """The hook of one agent: its form, and what it can do."""
 
     agent: str
-    read: Callable[[dict[str, Json]], Question]
-    """Returns the question in a document; raises KeyError if a field is missing."""
+    read: Callable[[Json], Question]
+    """Returns the question in a document; raises msgspec.ValidationError if it has another form."""
     render: Callable[[Question, Answer], Json]
     """Returns the document of an answer; raises TypeError if the form cannot express it."""
     modifies: Callable[[ToolCall, Json], bool] = lambda call, arguments: True
     """Returns True if the hook can replace the arguments of a call by the given ones."""
     replaces: bool = True
     """True if the hook can replace a result."""
+    content: Callable[[str, Json], tuple[str, Json]] = lambda name, arguments: (name, arguments)
+    """Returns the name and the arguments with which a question names a call of the model."""
     ids: bool = True
     """True if the hook sends the ids of calls."""
     own_errors: str | None = None
@@ -74,16 +77,21 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
         """
         try:
             return self.read(document)
-        except (KeyError, TypeError, ValueError) as exc:
-            raise DialectError(f"this is no question of the hook of {self.agent}: {exc!r}") from exc
+        except msgspec.ValidationError as exc:
+            raise DialectError(f"this is no question of the hook of {self.agent}: {exc}") from exc
 
 
-def _read_neutral(document: dict[str, Json]) -> Question:
-    after = "result" in document
-    tool, arguments = document["tool"], document["arguments"]
-    return msgspec.convert(
-        {**document, "tool": tool, "arguments": arguments, "after": after}, Question, strict=True
-    )
+class _Neutral(msgspec.Struct):
+    tool: str
+    arguments: Json
+    id: str | None = None
+    result: Json = msgspec.UNSET
+
+
+def _read_neutral(document: Json) -> Question:
+    form = msgspec.convert(document, _Neutral)
+    after = form.result is not msgspec.UNSET
+    return Question(form.tool, form.arguments, form.id or "", after, form.result if after else None)
 
 
 def _render_neutral(question: Question, answer: Answer) -> Json:
@@ -95,21 +103,30 @@ def _render_neutral(question: Question, answer: Answer) -> Json:
     return {"decision": "allow", **changed}
 
 
-def _read_event(document: dict[str, Json]) -> Question:
-    """Read a question in the form of Claude Code, which other agents also use."""
-    after = document["hook_event_name"] in ("PostToolUse", "AfterTool")
-    return Question(
-        document["tool_name"],
-        document["tool_input"],
-        document.get("tool_use_id", ""),
-        after,
-        document.get("tool_response"),
-    )
+class _Event(msgspec.Struct):
+    """A question in the form of Claude Code, which other agents also use."""
+
+    hook_event_name: Literal["PreToolUse", "BeforeTool", "PostToolUse", "AfterTool"]
+    tool_name: str
+    tool_input: Json
+    tool_use_id: str | None = None
+    tool_call_id: str | None = None
+    """The model's id of the call at qwen-code, whose `tool_use_id` is another one; 0.15 sends none."""
+    tool_response: Json = None
+
+    def question(self, identity: str | None) -> Question:
+        after = self.hook_event_name in ("PostToolUse", "AfterTool")
+        return Question(self.tool_name, self.tool_input, identity or "", after, self.tool_response)
 
 
-def _read_qwen(document: dict[str, Json]) -> Question:
-    """Read a question of qwen-code. Its `tool_use_id` is not the model's call id; 0.15 sends no `tool_call_id`."""
-    return msgspec.structs.replace(_read_event(document), id=document.get("tool_call_id", ""))
+def _read_event(document: Json) -> Question:
+    event = msgspec.convert(document, _Event)
+    return event.question(event.tool_use_id)
+
+
+def _read_qwen(document: Json) -> Question:
+    event = msgspec.convert(document, _Event)
+    return event.question(event.tool_call_id)
 
 
 def _render_claude(question: Question, answer: Answer) -> Json:
@@ -153,7 +170,8 @@ def _render_codex(question: Question, answer: Answer) -> Json:
         return {} if answer.result is None else {"decision": "block", "reason": _text(answer.result)}
     changed = answer.arguments
     if changed is not None:
-        changed = {**question.arguments, "command": changed["cmd"]}
+        given = question.arguments if isinstance(question.arguments, dict) else {}
+        changed = {**given, "command": changed["cmd"]}
     return _render_claude(question, msgspec.structs.replace(answer, arguments=changed))
 
 
@@ -164,17 +182,29 @@ def _modifies_codex(call: ToolCall, arguments: Json) -> bool:
     return shell and {**own, "cmd": ""} == {**arguments, "cmd": ""}
 
 
+def _content_codex(name: str, arguments: Json) -> tuple[str, Json]:
+    if isinstance(arguments, dict) and "cmd" in arguments:
+        return "Bash", {"command": arguments["cmd"]}
+    return name, {"command": arguments} if isinstance(arguments, str) else arguments
+
+
 def _text(result: Json) -> str:
     return result if isinstance(result, str) else msgspec.json.encode(result).decode()
 
 
-def _read_copilot(document: dict[str, Json]) -> Question:
-    arguments = document["toolArgs"]
-    if isinstance(arguments, str):
-        arguments = arguments_value(arguments)
-    after = "toolResult" in document
-    result = (document.get("toolResult") or {}).get("textResultForLlm")
-    return Question(document["toolName"], arguments, "", after, result)
+class _Copilot(msgspec.Struct, rename="camel"):
+    tool_name: str
+    tool_args: Json
+    """The arguments as JSON, or as its text."""
+    tool_result: dict[str, Json] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+def _read_copilot(document: Json) -> Question:
+    form = msgspec.convert(document, _Copilot)
+    arguments = arguments_value(form.tool_args) if isinstance(form.tool_args, str) else form.tool_args
+    after = form.tool_result is not msgspec.UNSET
+    result = (form.tool_result or {}).get("textResultForLlm")
+    return Question(form.tool_name, arguments, "", after, result)
 
 
 def _render_copilot(question: Question, answer: Answer) -> Json:
@@ -201,14 +231,15 @@ CLAUDE_CODE = Hook(
     agent="Claude Code",
     read=_read_event,
     render=_render_claude,
-    own_errors="<tool_use_error>",
+    own_errors="<tool_use_error>|The user doesn't want to ",
 )
 CODEX = Hook(
     agent="Codex",
     read=_read_event,
     render=_render_codex,
     modifies=_modifies_codex,
-    own_errors="unsupported call: |failed to parse function arguments: ",
+    content=_content_codex,
+    own_errors=r"unsupported call: |failed to parse function arguments: |aborted\Z",
     unasked=frozenset({"write_stdin"}),
 )
 OPENCODE = Hook(agent="opencode", read=_read_neutral, render=_render_neutral)

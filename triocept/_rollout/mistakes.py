@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
+from .._canonical.agent_calls import ITEMS
 from .._canonical.content import ToolCall
-from .._canonical.request import offered_names
+from .._canonical.request import Request, offered_names
 from .._trace.turn import Turn
 from .._util.figures import counted
 from .._util.secrets import without_keys
@@ -38,6 +40,36 @@ def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[Too
             f"rollout {rollout.id}: turn {turn.number} calls {_listed(sorted(unknown))}, which its request does not "
             f"offer; it offers {_listed(offered) if offered else 'no tools'}"
         )
+
+
+class UnofferedTools:
+    """Names of tools that no request has offered so far. They may be mistyped, which a log line reports once.
+
+    Args:
+        place: the place of the names, for the log line.
+        names: names and patterns. Patterns are ignored.
+    """
+
+    def __init__(self, place: str, names: Iterable[str]) -> None:
+        self._place = place
+        self._left = {name for name in names if not is_pattern(name)} - ITEMS
+
+    def check(self, request: Request, *, warns: bool) -> None:
+        """Discard the names that the request offers; if `warns`, log the others if the request offers any tool."""
+        if not self._left or not request.tools:
+            return
+        offered = offered_names(request)
+        self._left -= {*offered, *[(tool.extra or {}).get("type") for tool in request.tools]}
+        if self._left and warns:
+            near = get_close_matches(min(self._left), offered, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            log.warning("%s: no request offers %s%s", self._place, _listed(sorted(self._left)), hint)
+            self._left.clear()
+
+
+def is_pattern(name: str) -> bool:
+    """Return True if a name of a tool contains wildcards."""
+    return not set("*?[").isdisjoint(name)
 
 
 def warn_of_unused_replies(rollout: RolloutState) -> None:

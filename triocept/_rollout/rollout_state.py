@@ -248,8 +248,9 @@ class RolloutState:
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         """Handle an exchange that has its outcome. Without a turn, the exchange could not be recorded."""
         exchange.facade = None
-        if self.gate.active and isinstance(outcome := exchange.outcome, Answered | Raw):
-            self.gate.add(exchange, outcome.response)
+        if self.gate.active:
+            outcome = exchange.outcome
+            self.gate.add(exchange, outcome.response if isinstance(outcome, Answered | Raw) else None)
         self.calls.end(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
@@ -391,7 +392,7 @@ class RolloutState:
 
     async def _check_gate(self, exchange: ExchangeState) -> bool:
         """Return False and end the rollout if a tool result in a call has bypassed the gate; else return True."""
-        for call, error in tuple(self.gate.bypassed(exchange.request)):
+        for call, error in tuple(self.gate.bypassed(exchange)):
             ends = self.gate.ends(exchange)
 
             async def fail(error: GateBypassed = error) -> None:

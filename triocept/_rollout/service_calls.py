@@ -28,7 +28,7 @@ from .._trace.turn import OutcomeKind, ServiceCall, ServiceKind, TurnError
 from .._util.contexts import call_user
 from .._util.failures import split_cancelled
 from .._util.unicode import mended_text
-from ..errors import Refusal
+from ..errors import GateBypassed, Refusal
 from .outcome import words_of_fault
 from .tools import json_of
 
@@ -182,6 +182,8 @@ class ServiceCalls:
             self._on_fatal(error)
         elif call.owned:
             rollout.take_fault(error)
+        elif isinstance(error, GateBypassed):
+            log.warning("%s", error)
         else:
             what = call.kind if call.name == call.kind else f"{call.kind} {call.name}"
             log.warning("%s of rollout %s failed", what, rollout.id, exc_info=error)

@@ -127,7 +127,8 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     notes: dict[str, Json] = {}
     """Notes that the program added with `exchange.annotate`."""
     decisions: tuple[Decided, ...] = ()
-    """Decisions about the tool calls of the model, in the order of the calls."""
+    """Decisions about the tool calls of the model, in the order of the calls. Decisions of `open_rollout(gate=…)` are
+    made later: the turn whose request has the results contains them."""
     drafts: tuple[Draft, ...] = ()
     """Answers that a handler read from another handler, and that the agent did not get unchanged, in order."""
     tokens: Tokens | None = None

@@ -34,11 +34,12 @@ from .._canonical.events import Event, PartDelta, PartStart, ResponseEnd, Respon
 from .._canonical.form import join_messages, message_key
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, settled_stop
-from .._rollout.decision import Decision, Policy, check_policy, decide
+from .._rollout.decision import Decision, Policy, check_policy, decide, names_beside_patterns
 from .._rollout.draft import OpenDraft, open_draft
 from .._rollout.exchange import Exchange, ResponseStream, core_of
 from .._rollout.gate import GateState
 from .._rollout.handler import Handler, awaiting, check_handler, configured_model
+from .._rollout.mistakes import UnofferedTools
 from .._rollout.rollout import Rollout
 from .._trace.turn import Decided
 from .._util.checks import check_count, check_number, with_known_keywords
@@ -164,6 +165,7 @@ class _Approved:
         self._policy = policy
         self._timeout = timeout
         self._max_rejections = max_rejections
+        self._unoffered = UnofferedTools("the policy", names_beside_patterns(policy))
         self._rejections: WeakKeyDictionary[Rollout, _Rejections] = WeakKeyDictionary()
 
     @property
@@ -227,8 +229,8 @@ class _Approved:
         here: list[Decision] = []
         for call, decision in zip(calls, decisions, strict=True):
             at_gate = gate.carries_out(call, decision)
-            if at_gate or decision.kind == "modify":
-                gate.fix(call, decision if at_gate else Decision.approve(by=decision.by), exchange)
+            if at_gate:
+                gate.fix(call, decision, exchange)
             here.append(Decision.approve() if at_gate else decision)
         return here
 
@@ -253,6 +255,7 @@ class _Approved:
             if found[place].kind == "terminate":
                 nursery.cancel_scope.cancel()
 
+        self._unoffered.check(exchange.request, warns=bool(calls))
         if calls:
             with core.work(), keeping_each(errors):
                 async with trio.open_nursery() as nursery:
@@ -371,14 +374,15 @@ def _carried_out(
     results: list[ToolResult | Opaque] = []
     waiting = iter(decisions)
     for part in response.content:
-        decision = next(waiting) if call_in(part) else None
-        if decision is None or decision.kind != "reject":
+        call = call_in(part)
+        decision = next(waiting) if call is not None else None
+        if call is None or decision is None or decision.kind != "reject":
             kept.append(part if decision is None else _with(part, decision))
             continue
         assert isinstance(part, ToolCall | Opaque)
         result = failed_result(part, decision.denial)
         if result is None:
-            raise Refusal(403, f"{part.raw['type']}: {decision.denial}", should_retry=False)
+            raise Refusal(403, f"{call.name}: {decision.denial}", should_retry=False)
         results.append(result)
     return tuple(kept), tuple(results)
 

@@ -23,6 +23,7 @@ from .._canonical.request import Request, Tool
 from .._rollout.draft import open_draft, pass_on
 from .._rollout.exchange import Exchange
 from .._rollout.handler import Handler, awaiting, check_handler
+from .._rollout.mistakes import UnofferedTools
 from .._util.checks import check_bool, described, with_known_keywords
 
 MediaKind: TypeAlias = Literal["image", "audio", "file"]
@@ -71,8 +72,10 @@ def withhold(
     if not (patterns or kinds or urls or network):
         raise ValueError("withhold needs tools=, media=, urls= or network=: there is nothing to withhold")
     inner = awaiting(handler)
+    unoffered = UnofferedTools("withhold(tools=…)", patterns)
 
     async def withheld(exchange: Exchange) -> None:
+        unoffered.check(exchange.request, warns=True)
         removed = _Removed(patterns, frozenset(kinds), urls, network)
         request = removed.apply(exchange.request)
         if not removed.paths:
