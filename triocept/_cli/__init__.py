@@ -21,6 +21,7 @@
 * `looking`: the commands that read trace files (`files`), and their options. `show` prints a line for each turn,
   `turn` one complete turn, `diff` the differences between two turns. `stats` counts all calls and the percentiles of
   their times, and `stats_table` prints them.
+* `view`: serves a page that shows trace files in a browser.
 * `page`: writes to standard output, for a person or a pipe. `words`: short descriptions of turns.
 * `ending`: ends a command with a status, an error in words, or a signal.
 """

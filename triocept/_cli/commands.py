@@ -42,6 +42,7 @@ from .replay import replay_of, replay_options
 from .run import Run, say_hello
 from .script import Answers, Model, Script
 from .serve import Serve
+from .view import View
 
 _NOTICE = "the agent is being ended; send the signal (Ctrl-C) again to kill it"
 
@@ -229,6 +230,21 @@ def export(
         kind = WrongPath if given else click.ClickException
         raise kind(describe_error(exc).removeprefix("Error: ")) from exc
     sys.exit(status)
+
+
+@main.command(short_help="Show recorded runs in a browser.")
+@files_argument
+@endpoint_options
+def view(files: tuple[Path, ...], host: str, port: int) -> None:
+    """Serve a page that shows the rollouts of all FILES in a browser, until Ctrl-C.
+
+    A FILE may also be the directory of a fleet's store. The address of the page, with its key, is printed on standard
+    error. `triocept export --to html` writes the same page as one file.
+
+    \b
+    triocept view traces.jsonl
+    """
+    end_with(View(files, host, port).run)
 
 
 @main.command(short_help="Check that trace files are complete.")

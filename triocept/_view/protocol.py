@@ -139,12 +139,14 @@ in a snapshot; `skipped` is the number before them.
     {"run", "id", "number", "kind": "tool", "name", "outcome", "at", "duration", "turns": 2, "error": null}
 
 Details. `GET …/turns` returns `{"turns": [TurnRow, …], "services": [ServiceRow, …], "agents": [{"argv": […], "cwd",
-"at"}]}`. Rows in it are better than earlier frames: a later call can show that an earlier one was a side call.
+"at"}]}`. The services also have `arguments` and `result` (JSON). Rows in it are better than earlier frames: a later
+call can show that an earlier one was a side call.
 
 `GET …/turns/CALL` returns::
 
     {"turn": TurnRow,           # or "call": Call, for a call in flight
      "request": {…},            # the request without its messages and tools: sampling, extra, …
+     "response": {…},           # the answer without its content: id, model, usage, extra; null without one
      "drafts": [{"why", "counted", "response": {…}, "error", "duration"}],
      "notes": {…}, "has_wire": false}
 
@@ -188,7 +190,7 @@ JSON, with the same shapes::
 
     {"version": 1, "snapshot": {…, "live": false, "can_decide": false},
      "runs": {RUN: {"turns": […], "services": […], "agents": […], "messages": [Message, …],      # by number
-                    "tools": [[…], …], "details": {CALL: {"request", "drafts", "notes"}}}}}
+                    "tools": [[…], …], "details": {CALL: {"request", "response", "drafts", "notes"}}}}}
 
 If the element is there, the page reads everything from it, and sends no request. Search and compare then run in the
 page. In a browser without DecompressionStream it says so.

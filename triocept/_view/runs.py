@@ -357,7 +357,8 @@ class Run:
         intent = next((each for each in self.trace.pending if each.id == id_), None)
         if (call := self.calls.get(id_)) is None or intent is None:
             return None
-        return {"call": call, "request": _bare(intent.request), "drafts": [], "notes": {}, "has_wire": False}
+        empty: Row = {"response": None, "drafts": [], "notes": {}, "has_wire": False}
+        return {"call": call, "request": _bare(intent.request)} | empty
 
     def raw(self, id_: str) -> Row | None:
         """Return a turn with everything that is recorded; None if there is no such call."""
@@ -405,7 +406,10 @@ class Run:
 
     def services(self) -> list[Row]:
         """Return the rows of the calls to host services."""
-        return [service_row(self.id, call) for call in self.trace.services]
+        return [
+            service_row(self.id, call) | {"arguments": call.arguments, "result": call.result}
+            for call in self.trace.services
+        ]
 
     def agents(self) -> list[Row]:
         """Return the agents that the rollout started."""
@@ -426,8 +430,10 @@ class Run:
 
 def details_of(turn: Turn) -> Row:
     """Return the parts of a turn that its row does not have, without its messages."""
+    response = turn.response
     return {
         "request": _bare(turn.request),
+        "response": msgspec.to_builtins(msgspec.structs.replace(response, content=())) if response else None,
         "drafts": [
             {
                 "why": each.why,

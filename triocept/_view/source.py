@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import trio
@@ -54,14 +54,9 @@ class Source:
         self.runs[run.id] = run
         return run
 
-    def add_all(self, traces: Iterable[Trace]) -> None:
-        """Add runs and their child rollouts."""
-        for trace in traces:
-            self.add(trace)
-            self.add_all(each for each in trace.children if (each.run or each.rollout) not in self.runs)
-
     def snapshot(self) -> Row:
         """Return the whole state without the turns."""
+        rows = [*self.gone.values(), *(run.row() for run in self.runs.values())]
         return {
             "seq": self.seq,
             "version": VERSION,
@@ -69,7 +64,7 @@ class Source:
             "title": self.title,
             "now": time.time(),
             "can_decide": self.can_decide,
-            "rows": [*self.gone.values(), *(run.row() for run in self.runs.values())],
+            "rows": sorted(rows, key=lambda row: row["opened_at"] or 0),
             "calls": [self.whole_call(call) for run in self.runs.values() for call in run.calls.values()],
             "waiting": self.waiting(),
             "notes": self.notes,

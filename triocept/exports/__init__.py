@@ -3,7 +3,7 @@
 * `flat`: a row for each turn, as JSONL and as Parquet.
 * `fine_tuning`: lines for OpenAI's fine-tuning, and a checker of such lines.
 * `verifiers`, `inspect_log`, `atif`: rollouts as episodes of verifiers, samples of Inspect, and trajectories of ATIF.
-* `har`: rollouts as an HTTP archive.
+* `har`: rollouts as an HTTP archive. `html`: the page of the live view as one file.
 * `otlp`: OpenTelemetry spans in a file. `live`: spans that are sent while agents run.
 
 Shared modules:
@@ -22,6 +22,7 @@ from .atif import atif_documents
 from .fine_tuning import check_fine_tuning, fine_tuning_lines
 from .flat import flat_rows, parquet_schema
 from .har import har_log
+from .html import html_page
 from .inspect_log import inspect_log
 from .live import OTelRecorder
 from .otlp import otlp_document
@@ -38,6 +39,7 @@ __all__ = [
     "fine_tuning_lines",
     "flat_rows",
     "har_log",
+    "html_page",
     "inspect_log",
     "otlp_document",
     "parquet_schema",

@@ -27,6 +27,7 @@ from .atif import write_atif
 from .fine_tuning import write_fine_tuning
 from .flat import write_flat, write_parquet
 from .har import write_har
+from .html import write_html
 from .inspect_log import write_inspect
 from .otlp import write_otlp, write_otlp_with_content
 from .verifiers import write_verifiers
@@ -63,6 +64,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format(name="inspect", what="a log of Inspect, for its viewer", write=write_inspect),
             Format(name="atif", what="trajectories of ATIF 1.8, a folder", write_folder=write_atif),
             Format(name="har", what="an HTTP archive, for proxies and browsers", write=write_har),
+            Format(name="html", what="one page with everything, to open in a browser", write=write_html),
             Format(name="otlp", what="spans of OpenTelemetry, as OTLP/JSON", write=write_otlp),
             Format(
                 name="otlp-content",

@@ -148,12 +148,18 @@ def policy_of(turn: Turn) -> dict[str, Json]:
     return {name: version for name, version in versions.items() if version is not None}
 
 
-def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, ...] | None = None) -> None:
+def count_lost(
+    losses: Losses,
+    trace: Trace,
+    *kinds: Loss,
+    settings: tuple[str, ...] | None = None,
+    always: tuple[Loss, ...] = (Lost.DRAFTS, Lost.DECISIONS),
+) -> None:
     """Count the content of a trace that has no place in the format: these kinds, drafts, decisions and settings.
 
     `settings`: fields of requests and of their sampling that the format supports; None means all fields.
     """
-    for kind in (*kinds, Lost.DRAFTS, Lost.DECISIONS):
+    for kind in (*kinds, *always):
         losses.add(kind, _COUNTS[kind](trace))
     plain = Request(dialect="", model="", messages=())
     for request in (turn.request for turn in trace if settings is not None):

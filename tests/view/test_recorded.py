@@ -1,0 +1,161 @@
+"""The page of recorded runs: served, and as one HTML file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import signal
+import subprocess
+import sys
+from base64 import b64decode, b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+
+from tests.exports.sample import child, sample, trace_of, turn
+from tests.view.watching import Agent, Viewer
+from triocept import JSONLRecorder, Message, Response, ScriptedModel, Text, Trace, serve_endpoint
+from triocept._cli.view import View
+from triocept._view.recorded import serve_recorded
+from triocept._view.source import Source
+from triocept.exports import html_page
+
+HOSTILE = "</script><script>alert(1)</script><!--<script>" + (
+    "<img src=x onerror=alert(2)> ![x](https://evil.example/) \u202e \x1b[31m"
+)
+
+
+def data_of(page: bytes) -> Any:
+    found = re.search(rb'<script type="text/plain" id="triocept-data">([A-Za-z0-9+/=]*)</script>', page)
+    assert found is not None
+    return json.loads(gzip.decompress(b64decode(found[1])))
+
+
+def hostile() -> Trace:
+    return trace_of(turn(0, (Message("user", (Text(HOSTILE),)),), Response.of(HOSTILE)))
+
+
+async def test_the_served_page_and_the_file_have_the_same_rows_and_messages() -> None:
+    source = Source("traces.jsonl")
+    traces = child(), sample()
+    for trace in traces:
+        source.add(trace)
+    data = data_of(html_page(traces, title="traces.jsonl"))
+    with trio.fail_after(20):
+        async with serve_recorded(source, host="127.0.0.1", port=0) as url, httpx2.AsyncClient() as client:
+            viewer = Viewer(client, url)
+            snapshot = await viewer.json("snapshot")
+            assert snapshot["live"] is snapshot["can_decide"] is False
+            assert snapshot | {"now": 0} == data["snapshot"] | {"now": 0}
+            assert [row["state"] for row in snapshot["rows"]] != []
+            for run, stored in data["runs"].items():
+                turns = await viewer.json(f"runs/{run}/turns")
+                assert turns == {name: stored[name] for name in ("turns", "services", "agents")}
+                last = len(stored["messages"]) - 1
+                known = (await viewer.json(f"runs/{run}/messages?numbers=0-{last}"))["messages"]
+                assert [*known.values()] == stored["messages"]
+                for each in turns["turns"]:
+                    detail = await viewer.json(f"runs/{run}/turns/{each['id']}")
+                    assert detail == {"turn": each} | stored["details"][each["id"]]
+                    assert all(stop <= last + 1 for _, stop in each["messages"])
+            assert (await viewer.get("stream")).status_code == 404
+            assert (await viewer.decide(id="q_1", kind="approve")).status_code == 409
+            assert (await client.get(f"{viewer.base}api/snapshot")).status_code == 401
+
+
+def test_rows_of_a_recorded_run_name_sub_agents_compactions_and_results() -> None:
+    [run] = data_of(html_page([sample()]))["runs"].values()
+    kinds = {each["conversation"]["kind"] for each in run["turns"]}
+    assert {"main", "sub_agent"} <= kinds
+    relations = {each["relation"]["kind"] for each in run["turns"]}
+    assert {"sub_agent", "compaction"} <= relations
+    compacted = next(each for each in run["turns"] if each["relation"]["kind"] == "compaction")
+    assert compacted["gone"] != []
+    first = run["turns"][1]
+    assert run["messages"][first["answer"]]["role"] == "assistant"
+    assert first["usage"]["cached_tokens"] == 60
+
+
+def test_hostile_text_is_no_markup_in_the_file_and_the_policy_allows_only_its_own_scripts() -> None:
+    page = html_page([hostile()], title=HOSTILE)
+    text = page.decode()
+    assert "alert(" not in re.sub(r"<title>.*?</title>", "", text, flags=re.DOTALL)
+    title = re.search(r"<title>(.*?)</title>", text, re.DOTALL)
+    assert title is not None
+    assert "<" not in title[1]
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    for kind in ("script", "style"):
+        for each in re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.DOTALL):
+            digest = b64encode(sha256(each.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in policy[1]
+    assert "default-src 'none'" in policy[1]
+    assert "unsafe" not in policy[1]
+    assert not re.search(r'(?:src|href)="(?!data:)', text)
+    assert data_of(page)["runs"]["run_1"]["messages"][0]["content"][0]["text"] == HOSTILE
+
+
+async def recorded(path: Path) -> None:
+    async with httpx2.AsyncClient() as client, serve_endpoint(recorder=JSONLRecorder(path)) as endpoint:
+        async with endpoint.open_rollout(ScriptedModel(["one", "two"]), metadata={"task": "t"}) as rollout:
+            agent = Agent(client, rollout)
+            await agent.say("a")
+            await agent.say("b")
+            await rollout.score("reward", 0.5)
+
+
+async def test_a_file_that_was_cut_is_shown_with_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    await recorded(path)
+    [row] = View([path], "", 0).read().snapshot()["rows"]
+    assert (row["state"], row["scores"], row["turns"]) == ("ended", {"reward": 0.5}, 2)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-3]) + lines[-3][:40])
+    source = View([path], "", 0).read()
+    snapshot = source.snapshot()
+    assert snapshot["rows"][0]["state"] == "cut"
+    assert any("not sealed" in note for note in snapshot["notes"])
+    path.write_bytes(b"".join([*lines[:3], b"{damaged\n", *lines[4:]]))
+    assert any("not read" in note for note in View([path], "", 0).read().notes)
+
+
+def view_command(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "triocept", "view", *arguments], stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow
+async def test_triocept_view_serves_until_ctrl_c(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    await recorded(path)
+    with trio.fail_after(60), view_command(path) as command:
+        assert command.stderr is not None
+        line = await trio.to_thread.run_sync(command.stderr.readline)
+        async with httpx2.AsyncClient() as client:
+            viewer = Viewer(client, line.split()[-1])
+            [row] = (await viewer.json("snapshot"))["rows"]
+            assert row["text"] == "two"
+        command.send_signal(signal.SIGINT)
+        assert await trio.to_thread.run_sync(lambda: command.wait(timeout=30)) == -signal.SIGINT
+
+
+@pytest.mark.slow
+def test_triocept_view_says_why_a_file_cannot_be_shown(tmp_path: Path) -> None:
+    newer, other = tmp_path / "newer.jsonl", tmp_path / "other.txt"
+    newer.write_text('{"type":"open","version":3,"rollout":"r","run":"x","seq":0,"prev":""}\n')
+    other.write_text("hello\n")
+    for path, why in (
+        (newer, "newer triocept"),
+        (other, "no rollout can be read"),
+        (tmp_path, "directory"),
+        (tmp_path / "none", "No such file"),
+    ):
+        with view_command(path) as command:
+            _, said = command.communicate(timeout=60)
+        assert (command.returncode, why in said) == (2, True), said

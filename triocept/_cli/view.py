@@ -1,0 +1,88 @@
+"""`triocept view`: the page of the live view, over recorded files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import trio
+
+from .._util.terminal import say
+from .._view.recorded import serve_recorded
+from .._view.source import Source
+from ..errors import DialectError, TrioceptError
+from ..fleets.store.layout import is_store
+from .ending import describe_error
+from .files import UNREAD, NotAFile, NotThere, missing_files, traces_of
+from .words import a_directory, counted, flaw
+
+MOST_NOTES = 20
+"""Maximum problems of files to show on the page."""
+
+
+class Unreadable(click.ClickException):
+    """A named file cannot be read, or contains no rollout."""
+
+    exit_code = UNREAD
+
+
+@dataclass(frozen=True)
+class View:
+    files: Sequence[Path]
+    host: str
+    port: int
+
+    async def run(self) -> int:
+        """Read the files, then serve the page until a signal ends the command.
+
+        Raises:
+            Unreadable: a file cannot be read, or the files contain no rollout.
+            OSError: the address cannot be bound.
+        """
+        try:
+            source = await trio.to_thread.run_sync(self.read)
+        except (TrioceptError, OSError) as exc:
+            raise Unreadable(describe_error(exc).removeprefix("Error: ")) from exc
+        async with serve_recorded(source, host=self.host, port=self.port) as url:
+            runs = counted(len(source.runs), "rollout", "rollouts")
+            say(f"▸ view     {url}")
+            say(f"▸ {runs}; ends with Ctrl-C")
+            await trio.sleep_forever()
+        raise AssertionError
+
+    def read(self) -> Source:
+        """Return the rollouts of all files, and the problems of the files as notes for the reader.
+
+        Raises:
+            NotThere: the files contain no rollout.
+            DialectError: another version of triocept wrote a file.
+            OSError: a file cannot be read.
+        """
+        source = Source(", ".join(file.name for file in self.files))
+        notes: list[str] = []
+        for file in self.files:
+            if file.is_dir() and not is_store(file):
+                raise NotAFile(a_directory(file))
+
+            def on_damage(damage: DialectError) -> None:
+                notes.append(f"not read: {damage}")
+
+            def on_missing(missing: int, results: int, file: Path = file) -> None:
+                notes.append(missing_files(file, missing, results))
+
+            for trace in traces_of(file, on_damage, on_missing):
+                run = source.add(trace)
+                run.update()
+                if what := flaw(trace):
+                    notes.append(f"rollout {trace.rollout} is {what}")
+        if not source.runs:
+            names = ", ".join(map(str, self.files))
+            raise NotThere(f"{names}: no rollout can be read{f'; {notes[0]}' if notes else ''}")
+        for note in notes[:MOST_NOTES]:
+            say(f"▸ {note}")
+        source.notes = notes[:MOST_NOTES]
+        if len(notes) > MOST_NOTES:
+            source.notes.append(f"and {len(notes) - MOST_NOTES} more: see triocept check")
+        return source

@@ -1,0 +1,39 @@
+"""The page of the live view as one HTML file, with everything that it shows in it.
+
+The file needs no server, and loads nothing. It does not hold token ids, the pieces of answers, and the HTTP traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import IO
+
+from .._trace.trace import Trace
+from .._util.figures import counted
+from .._view.files import html_of
+from .._view.source import Source
+from ._shared import Losses, Lost, count_lost
+
+
+def html_page(traces: Iterable[Trace], losses: Losses | None = None, *, title: str | None = None) -> bytes:
+    """Return a page that shows these traces, as one HTML file in UTF-8.
+
+    Args:
+        traces: traces of any number of rollouts.
+        losses: counts content that is not in the page; None means no count.
+        title: the title of the page; None means the rollout, or the number of rollouts.
+    """
+    losses = losses if losses is not None else Losses()
+    source = Source("")
+    for trace in traces:
+        source.add(trace)
+        count_lost(losses, trace, Lost.TOKENS, Lost.INCREMENTS, Lost.WIRE, always=())
+    names = [run.trace.rollout for run in source.runs.values()]
+    only = names[0] if len(names) == 1 else counted(len(names), "rollout", "rollouts")
+    source.title = only if title is None else title
+    source.notes = [each for run in source.runs.values() for each in map(str, run.trace.gaps)]
+    return html_of(source.document(), source.title)
+
+
+def write_html(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
+    file.write(html_page(traces, losses))
