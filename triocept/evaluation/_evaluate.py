@@ -203,18 +203,21 @@ class EvaluationRun:
             tasks=self.planned,
         )
         if directory is None:
-            samples = await self._map(None, Counts(self.plan.scorers), progress=progress)
+            samples = await self._map(None, Counts(self.name), progress=progress)
             return _results(about, samples)
         settings = {**self.settings, "scorers": list(self.plan.scorers)}
         async with open_store(directory, settings=settings, retry_errors=retry_errors) as store:
             about = self._check(store, about)
             _write(store.directory, about)
-            counts = Counts(self.plan.scorers)
-            if store.done:
-                before = read_results(store.directory)
-                counts.add_all(before.scored if retry_errors else before.samples)
-                self._report(before, retry_errors=retry_errors)
-            await self._map(store, counts, progress=progress)
+            counts = Counts(self.name)
+            before = read_results(store.directory)
+            done = before.scored if retry_errors else before.samples
+            counts.add_all(done)
+            self._report(before, retry_errors=retry_errors)
+            if {(task.id, number) for task in self.planned for number in range(self.samples)} - {
+                (sample.task, sample.number) for sample in done if sample.reason != "worker_lost"
+            }:
+                await self._map(store, counts, progress=progress)
         return read_results(directory)
 
     def _check(self, store: Store, about: EvaluationFile) -> EvaluationFile:

@@ -9,6 +9,7 @@ from typing import final
 from .._util.figures import clock, counted, short
 from ..fleets.progress import Words
 from ..fleets.tally import Tally
+from ._table import money
 from ._types import Sample
 
 
@@ -16,8 +17,9 @@ from ._types import Sample
 class Counts(Words):
     """Counts of the ended samples, those of earlier runs included."""
 
-    def __init__(self, scorers: Iterable[str]) -> None:
-        self._names = list(scorers)
+    def __init__(self, evaluation: str) -> None:
+        self._evaluation = evaluation
+        self._failure = ""
         self._scored = 0
         self._reasons: Counter[str] = Counter()
         self._sums: defaultdict[str, float] = defaultdict(float)
@@ -35,11 +37,19 @@ class Counts(Words):
             self._cost = (self._cost or 0.0) + sample.cost
         if sample.reason is not None:
             self._reasons[sample.reason] += 1
+            why = f"{sample.reason.replace('_', ' ')}: {sample.explanation}"
+            self._failure = " ".join(f"{sample.task}/{sample.number}: {why}".split())
             return
         self._scored += 1
         for name, score in sample.scores.items():
             self._sums[name] += score.value
             self._numbers[name] += 1
+
+    def name(self, tally: Tally) -> str:
+        return self._evaluation
+
+    def failure(self, tally: Tally) -> str:
+        return self._failure
 
     def counts(self, tally: Tally, now: float, workers: int) -> str:
         """Return the counts, as in `12 scored, 2 without score, check 0.617, 340.1k tokens, $1.20, 8 in flight`."""
@@ -63,5 +73,5 @@ class Counts(Words):
         if self._tokens:
             parts.append(f"{short(self._tokens)} tokens")
         if self._cost is not None:
-            parts.append(f"${self._cost:.2f}")
+            parts.append(money(self._cost))
         return parts

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from statistics import mean
 
 from .._canonical.content import Json
 from .._util.figures import clock, counted, short
 from .._util.terminal import visible
+from ._statistics import summary_of
 from ._types import EvaluationResults, Sample
 
 WIDTH = 78
@@ -15,43 +18,63 @@ MOST_TASKS = 12
 """Maximum tasks that the table lists."""
 RULE = """\
 scored: whatever the agent did, also if it failed or reached a limit.
-no score: provider error, no model call, failed start or scorer, lost worker."""
+no score: provider error, no model call, failed start or scorer, lost worker.
+mean of the task means; se clustered by task; interval by t or Wilson, C-1."""
 
 
 def table_of(results: EvaluationResults) -> str:
-    head = [results.name, results.agent, results.model]
     size = f"{counted(len(results.tasks), 'task', 'tasks')} x {counted(results.samples_per_task, 'sample', 'samples')}"
-    lines = [_cut(" · ".join([*(_cut(visible(each), 24) for each in head), size])), ""]
+    names = [visible(each) for each in (results.name, results.agent, results.model)]
+    widths = [*map(len, names)]
+    while sum(widths) > WIDTH - len(size) - 9:
+        widths[widths.index(max(widths))] -= 1
+    head = [_cut(each, width) for each, width in zip(names, widths, strict=True)]
+    lines = [" · ".join([*head, size]), ""]
     lines += _scores(results)
     lines += ["", *_ends(results), "", *_tasks(results), "", *RULE.splitlines()]
     return "\n".join(lines)
 
 
 def _scores(results: EvaluationResults) -> list[str]:
-    rows: list[Sequence[str]] = [("score", "mean", "scored", "unscored as 0", "as 1")]
+    number = results.samples_per_task
+    passes = (f"pass@{number}", f"pass^{number}") if number > 1 else ()
+    rows: list[Sequence[str]] = [("score", "mean", "se", "95 % interval", *passes, "scored")]
+    notes: list[str] = []
+    left_out = 0
     for name in results.score_names:
-        means = [sum(each) / len(each) for each in results.values(name).values() if each]
-        low, high = _bounds(results, name)
+        found = summary_of(results, name)
+        estimate = found.estimate
+        assert estimate is not None  # each name is one of a scored sample
+        low, high = (f"{each:.2f}" if each is not None else "" for each in (estimate.low, estimate.high))
+        rates = (found.pass_at[-1], found.pass_all[-1]) if passes else ()
+        left_out = max([left_out, *(rate.left_out for rate in rates)])
         rows.append(
             (
-                visible(name),
-                f"{sum(means) / len(means):.3f}",
-                f"{len(results.scored)} of {results.planned}",
-                f"{low:.3f}",
-                f"{high:.3f}",
+                _cut(visible(name), 16),
+                f"{estimate.mean:.3f}",
+                _figure(estimate.stderr),
+                f"{low} .. {high}" if low else "n/a",
+                *(f"{_figure(rate.value)}{'*' if rate.left_out else ' '}" for rate in rates),
+                f"{found.scored} of {found.planned}",
             )
         )
+        if found.scored < found.planned:
+            bounds = f"unscored as 0: {found.unscored_as_0:.3f}, as 1: {found.unscored_as_1:.3f}"
+            notes.append(f"  {_cut(visible(name), 16)}, {bounds}")
     if not results.score_names:
-        rows.append(("-", "n/a", f"0 of {results.planned}", "n/a", "n/a"))
-    return _aligned(rows, left=1)
+        return [f"no sample is scored: 0 of {results.planned}"]
+    if left_out:
+        tasks = counted(len(results.tasks) - left_out, "task", "tasks")
+        notes.append(f"  * of the {tasks} with {number} scored samples")
+    return [*_aligned(rows, left=1), *notes]
 
 
-def _bounds(results: EvaluationResults, name: str) -> tuple[float, float]:
-    """Return the mean of a score with each missing sample as 0, and as 1."""
-    number = results.samples_per_task
-    values = results.values(name).values()
-    low = sum(sum(each) for each in values) / results.planned
-    return low, low + sum(number - len(each) for each in values) / results.planned
+def _figure(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def money(cost: float) -> str:
+    return "<$0.01" if 0 < cost < 0.005 else f"${cost:,.2f}"
 
 
 def _ends(results: EvaluationResults) -> list[str]:
@@ -90,13 +113,13 @@ def _tasks(results: EvaluationResults) -> list[str]:
                 *(_marks(samples, name, results.samples_per_task) for name in names),
                 f"{sum(sample.turns for sample in samples):,}",
                 short(sum(sample.input_tokens + sample.output_tokens for sample in samples)),
-                f"${sum(cost):.2f}" if cost else "-",
+                money(sum(cost)) if cost else "-",
                 clock(sum(sample.seconds for sample in samples)),
             )
         )
     lines = _aligned(rows, left=1 + len(names))
     if more := len(by_task) - len(shown):
-        where = "DIR" if results.directory is None else results.directory.name
+        where = "DIR" if results.directory is None else os.path.relpath(results.directory)
         lines.append(_cut(f"… {more} more: triocept stats {where} --by task"))
     return lines
 
@@ -104,10 +127,9 @@ def _tasks(results: EvaluationResults) -> list[str]:
 def _marks(samples: Sequence[Sample], name: str, planned: int) -> str:
     """Return the scores of a task: `2 of 3`, or the mean of other numbers; `?` counts samples without a score."""
     values = [sample.scores[name].value for sample in samples if sample.scored and name in sample.scores]
-    unknown = f", {planned - len(values)} ?" if len(values) < planned else ""
-    if set(values) <= {0.0, 1.0}:
-        return f"{sum(values):.0f} of {len(values)}{unknown}"
-    return f"{sum(values) / len(values):.3f}{unknown}"
+    unknown = [f"{planned - len(values)} ?"] if len(values) < planned else []
+    known = [f"{sum(values):.0f} of {len(values)}" if set(values) <= {0.0, 1.0} else f"{mean(values):.3f}"]
+    return ", ".join([*(known if values else []), *unknown])
 
 
 def _aligned(rows: Iterable[Sequence[str]], *, left: int) -> list[str]:
@@ -130,11 +152,6 @@ def _cut(text: str, width: int = WIDTH) -> str:
 
 
 def document_of(results: EvaluationResults) -> dict[str, Json]:
-    scores: dict[str, Json] = {}
-    for name in results.score_names:
-        means = [sum(each) / len(each) for each in results.values(name).values() if each]
-        low, high = _bounds(results, name)
-        scores[name] = {"mean": sum(means) / len(means), "unscored_as_0": low, "unscored_as_1": high}
     errors = Counter(str(sample.reason) for sample in results.unscored)
     return {
         "name": results.name,
@@ -145,5 +162,5 @@ def document_of(results: EvaluationResults) -> dict[str, Json]:
         "scored": len(results.scored),
         "not_run": results.planned - len(results.samples),
         "errors": dict(errors),
-        "scores": scores,
+        "scores": {name: summary_of(results, name).document() for name in results.score_names},
     }

@@ -124,7 +124,8 @@ async def _run(bench: Bench, task: Task, workdir: Path) -> SampleRecord:
             if task.setup is not None:
                 code, output = await run_command(rollout, ("bash", "-c", task.setup), workdir)
                 if code:
-                    raise NoScore(f"the setup script returned {code}: {output}", reason="setup_failed")
+                    text = f"the setup script returned {code}{': ' if output else ''}{output}"
+                    raise NoScore(text, reason="setup_failed")
             return await _run_agent(plan, rollout, task, workdir)
     except NoScore:
         raise

@@ -37,6 +37,13 @@ MOST_SHOWN = 4
 class Words:
     """The texts of the display about one map."""
 
+    def name(self, tally: Tally) -> str:
+        return tally.name
+
+    def failure(self, tally: Tally) -> str:
+        """Return the last failure; empty if there is none."""
+        return tally.last_failure
+
     def counts(self, tally: Tally, now: float, workers: int) -> str:
         return _counts(tally, now, workers)
 
@@ -114,11 +121,11 @@ class _LogDisplay:
                 now = trio.current_time()
                 for tally in self._progress.tallies.values():
                     left = _time_left(tally, now)
-                    line = f"{clock(tally.elapsed(now))} {tally.name}: {_place(tally)}, "
-                    line += self._progress.words.counts(tally, now, self._progress.workers) + (
-                        f", {left}" if left else ""
-                    )
-                    self._print([f"{line}; {tally.last_failure}" if tally.last_failure else line])
+                    words = self._progress.words
+                    line = f"{clock(tally.elapsed(now))} {words.name(tally)}: {_place(tally)}, "
+                    line += words.counts(tally, now, self._progress.workers) + (f", {left}" if left else "")
+                    failure = words.failure(tally)
+                    self._print([f"{line}; {failure}" if failure else line])
         finally:
             self._screen = Screen(patience=1)
             self._print(self._progress.take_lines())
@@ -215,7 +222,7 @@ class _LiveDisplay:
             grid.add_column(no_wrap=True)
             grid.add_column(no_wrap=True)
             grid.add_row(
-                Text(visible(tally.name)[:30], style="bold"),
+                Text(visible(self._progress.words.name(tally))[:30], style="bold"),
                 ProgressBar(
                     total=tally.total, completed=tally.there, pulse=tally.total is None, animation_time=now
                 ),
@@ -224,9 +231,8 @@ class _LiveDisplay:
             )
             counts = f"  {self._progress.words.counts(tally, now, self._progress.workers)}"
             lines += [grid, Text(counts, style="dim", no_wrap=True, overflow="ellipsis")]
-            if tally.last_failure:
-                failure = f"  {visible(tally.last_failure)}"
-                lines.append(Text(failure, style="yellow", no_wrap=True, overflow="ellipsis"))
+            if failure := self._progress.words.failure(tally):
+                lines.append(Text(f"  {visible(failure)}", style="yellow", no_wrap=True, overflow="ellipsis"))
         if len(tallies) > MOST_SHOWN:
             lines.append(f"and {counted(len(tallies) - MOST_SHOWN, 'more map', 'more maps')}")
         return Group(*lines)
