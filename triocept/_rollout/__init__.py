@@ -1,4 +1,4 @@
-"""The state layer: rollouts, their exchanges, their agents. It uses trio, and no HTTP.
+"""The state layer: rollouts, their exchanges, their agents. It runs on trio, and contains no HTTP code.
 
 * `outcome`: the four outcomes of an exchange.
 * `answer`: an answer in progress: one producer, and many subscriptions that each start at the beginning.

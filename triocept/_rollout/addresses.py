@@ -1,4 +1,4 @@
-"""The URLs of a rollout, and the facts of the dialects that its endpoint serves."""
+"""The URLs of a rollout, and the properties of the API dialects that its endpoint serves."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ Reach: TypeAlias = Literal["local", "public"]
 
 
 class SDK(Protocol):
-    """The package with the official client of a dialect's provider."""
+    """Names in the Python package that contains the official client of a dialect's provider."""
 
     @property
     def package(self) -> str: ...
     @property
     def sync(self) -> str:
-        """Name of the blocking client."""
+        """Name of the class of the blocking client."""
 
     @property
     def asynchronous(self) -> str: ...
 
 
 class DialectFacts(Protocol):
-    """The facts of a dialect that the state layer needs, without the dialect's code."""
+    """Properties of an API dialect that the state layer uses; the dialect's code is in another layer."""
 
     @property
     def name(self) -> str: ...
     @property
     def response_prefix(self) -> str:
-        """Prefix of the id of an answer."""
+        """Prefix of the ids of the dialect's responses, such as `chatcmpl-`."""
 
     @property
     def call_prefix(self) -> str:
-        """Prefix of the id of a tool call."""
+        """Prefix of the ids of the dialect's tool calls, such as `call_`."""
 
     @property
     def environment(self) -> Callable[[str, str, str], Mapping[str, str]] | None:
-        """Function that maps a base URL, a key and a model's name to the environment variables that agents read."""
+        """Function `(base URL, key, model name) -> environment variables` for agents of this dialect, or None."""
 
     @property
     def sdk(self) -> SDK | None:
-        """The official client."""
+        """The Python package of the provider's official client. None if triocept has no client for the dialect."""
 
 
 class Addresses(Protocol):
-    """The addresses of a rollout, as its endpoint provides them."""
+    """The URLs of rollouts at one endpoint, with the endpoint's limits and dialects."""
 
     @property
     def limits(self) -> EndpointLimits:
@@ -64,22 +64,22 @@ class Addresses(Protocol):
 
     @property
     def public_url(self) -> str:
-        """URL of the endpoint for agents elsewhere. Raise TunnelError if there is no such URL."""
+        """Public URL of the endpoint, for agents on other machines. Raise TunnelError if there is no such URL."""
 
     def root_url(self, rollout_id: str, reach: Reach) -> str:
-        """Return the URL of a rollout without a dialect's path: `http://127.0.0.1:40001/rollout/r_5eed`."""
+        """Return the URL of a rollout, to which dialects add their paths: `http://127.0.0.1:40001/rollout/r_5eed`."""
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> str:
-        """Return the base URL that the dialect's own SDK needs. Raise ValueError for an unknown dialect."""
+        """Return the `base_url` for the official SDK of `dialect`. Raise ValueError for an unknown dialect."""
 
 
 def response_id(dialect: DialectFacts | None) -> str:
-    """Return an id for an answer in this dialect."""
+    """Return a new id for a response in this dialect."""
     return (dialect.response_prefix if dialect is not None else "") + urandom(12).hex()
 
 
 def call_id(dialect: DialectFacts | None) -> str:
-    """Return an id for a tool call, made of letters that every dialect allows.
+    """Return a new id for a tool call, made only of characters that every dialect allows.
 
     The agent sends the id back with the tool's result.
     """

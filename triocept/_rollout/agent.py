@@ -1,4 +1,4 @@
-"""A running agent of a rollout: its process, and an iteration over its calls that ends with the process."""
+"""A running agent of a rollout: its process, and an iteration over its calls that stops when the process ends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CONFIG_DIRECTORIES = (
 
 @final
 class Agent:
-    """A running agent. Only `rollout.open_agent` creates one.
+    """A running agent process, and an iterator over its model calls. Only `rollout.open_agent` creates one.
 
     Iterate over it to get the model calls of its rollout: `async for exchange in agent`. The iteration ends when the
     process or the rollout has ended.
@@ -67,27 +67,27 @@ class Agent:
 
     @property
     def pid(self) -> int:
-        """Id of the agent's process, and of its process group."""
+        """Process id of the agent, and also the id of its process group."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """Return code of the process; negative: the signal that ended it. None while the process runs."""
+        """Return code of the process. A negative number is the signal that ended it. None while the process runs."""
         return self._process.returncode
 
     @property
     def result(self) -> AgentResult:
-        """Result of the process, available after the `async with` block of `open_agent`.
+        """Result of the agent's process. It is available after the `async with` block of `open_agent`.
 
         Raises:
-            RuntimeError: the block has not been left yet.
+            RuntimeError: the block of `open_agent` is still running.
         """
         return self._process.result
 
     async def wait(self) -> int:
-        """Wait until the process has ended; return its return code.
+        """Wait until the agent's process has ended, and return its return code.
 
-        Cancellation: immediate; the process continues until the block of `open_agent` is left.
+        Cancellation: immediate; the process continues until the block of `open_agent` ends.
         """
         return await self._process.wait()
 
@@ -95,9 +95,10 @@ class Agent:
         return self
 
     async def __anext__(self) -> Exchange:
-        """Return the next call.
+        """Return the agent's next model call.
 
-        Raise RuntimeError if the rollout has a handler, which gets every call. Cancellation: no call is lost.
+        Raise RuntimeError if the rollout has a handler, because the handler gets every call. Cancellation: no call is
+        lost.
         """
         self._core.check_untaken()
         if not self._ended:
@@ -115,7 +116,7 @@ class Agent:
 
     @trio.lowlevel.enable_ki_protection
     async def _watch(self) -> None:
-        """End the iteration when the process has ended. Runs until `open_agent` cancels it."""
+        """Wait until the process has ended, then stop the iteration over the agent's calls."""
         with self._watch_scope:
             await self._process.wait()
             self._ended = True
@@ -126,7 +127,7 @@ class Agent:
 def check_agent_options(
     function: str, argv: Sequence[str | os.PathLike[str]], options: AgentOptions
 ) -> AgentOptions:
-    """Check the options that were passed to `function`, and return them.
+    """Check the options that were passed to `function` for an agent, and return them.
 
     Raise TypeError or ValueError if an option is invalid.
     """

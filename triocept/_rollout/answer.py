@@ -1,4 +1,4 @@
-"""An answer in progress, between the task that produces it and the connections that wait for it.
+"""An answer in progress: one task produces it, and the connections of waiting clients read it.
 
 An answer has one producer and many subscriptions, and each subscription starts at the beginning. An agent that
 re-sends its call while the answer is in progress reads the same answer.
@@ -34,11 +34,11 @@ from .outcome import Outcome
 
 
 class ClientGone(Exception):
-    """The client has disconnected."""
+    """The client has disconnected, or does not read its answer any more."""
 
 
 class Relayed(msgspec.Struct, frozen=True, gc=False):
-    """Several events that are sent as one increment: a piece of a provider's stream, or events held back to the end."""
+    """Several events that are sent as one increment: a piece of a provider's stream, or events that were held back."""
 
     data: bytes | None
     """Whole frames in the agent's own dialect, as the provider sent them, for a connection that requested a stream.
@@ -48,17 +48,17 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def last(self) -> bool:
-        """True if the answer ends with this increment."""
+        """True if this is the last increment of the answer."""
         return bool(self.events) and isinstance(self.events[-1], ResponseEnd)
 
     @property
     def start(self) -> ResponseStart | None:
-        """The start of the answer. None if the start is not in this increment."""
+        """The event that starts the answer. None if this increment does not contain it."""
         return next((event for event in self.events if isinstance(event, ResponseStart)), None)
 
 
 class RawPiece(msgspec.Struct, frozen=True, gc=False):
-    """A piece of a raw answer, sent before the next piece is made."""
+    """A piece of an answer in raw bytes. It is sent before the next piece is produced."""
 
     head: RawResponse
     """The response that the bytes are part of, without its body."""
@@ -75,7 +75,7 @@ _EVENT = 200
 
 
 def weight_of(entry: Entry) -> int:
-    """Return the approximate bytes of memory of an increment."""
+    """Return the approximate number of bytes of memory that an increment takes."""
     match entry:
         case PartDelta():
             return _EVENT + len(entry.text)
@@ -92,28 +92,28 @@ def weight_of(entry: Entry) -> int:
 
 
 class Delivery(Protocol):
-    """A connection's rendering of an answer, with the bytes that are still to be sent. Only `flush` waits."""
+    """A connection that renders an answer in its dialect and sends the bytes. Only `flush` waits."""
 
     @property
     def full(self) -> bool:
-        """True while bytes are still to be sent; the connection takes no further increments meanwhile."""
+        """True while rendered bytes are still to be sent. Until then, the connection takes no further increments."""
 
     @property
     def due(self) -> float:
-        """Time, by trio's clock, at which a no-op must be sent, because the client has received nothing for long."""
+        """Time by trio's clock at which the connection must send a no-op, so that its client does not time out."""
 
     def write(self, entry: Entry) -> bool:
-        """Render an increment. Return True if all bytes are sent and the connection takes more.
+        """Render an increment. Return True if all its bytes are sent, so that the next increment can follow.
 
         Raises:
             DialectError: the connection's dialect cannot express the increment.
         """
 
     def write_early(self, data: bytes) -> bool:
-        """Send the bytes of an increment that is not parsed yet. Return True if this connection can take them."""
+        """Send the bytes of an increment that is not parsed yet. Return True if this connection has sent them."""
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Render the last increments and the outcome before any of their bytes may be sent.
+        """Render the last increments and the outcome, so that their bytes can be recorded before they are sent.
 
         Only a connection whose bytes are recorded renders them here.
 
@@ -122,37 +122,40 @@ class Delivery(Protocol):
         """
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Raise an error if this connection cannot send raw bytes.
+        """Raise ValueError if this connection cannot send these raw bytes.
 
         Raises:
             ValueError: the connection's dialect has no form for these bytes.
         """
 
     def end(self, outcome: Outcome) -> bool:
-        """Render the outcome, with everything of the answer that is not rendered yet.
+        """Render the outcome, and every part of the answer that is not rendered yet.
 
         Return True if all bytes are sent.
         """
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """Send a no-op, so that the client does not give up. Return True if all bytes are sent.
+        """Send a no-op, so that the client does not time out. Return True if all bytes are sent.
 
         Args:
-            announce: returns the id that the answer will have; called if the no-op contains the id.
+            announce: returns the id that the answer will have. It is called only if the no-op contains this id.
         """
 
     def fail(self, error: Exception) -> bool:
-        """Render an error for the client, and report it to the program, because the dialect cannot express this answer.
+        """Send the client an error, and report `error` to the program, because the dialect cannot express this answer.
 
         Return True if all bytes are sent.
         """
 
     @property
     def wait(self) -> Callable[[Condition, float], Awaitable[None]]:
-        """Function that waits for a condition, but at most until a time of trio's clock. Cancellation: immediate."""
+        """Function that waits for a condition, but no longer than until a time by trio's clock.
+
+        Cancellation: immediate.
+        """
 
     async def flush(self) -> None:
-        """Send all pending bytes. Only the connection's own task calls this.
+        """Wait until all pending bytes are sent. Only the task that serves the connection calls this.
 
         Raises:
             ClientGone: the client has disconnected, or has stopped reading.
@@ -163,7 +166,7 @@ class Delivery(Protocol):
 
 
 class Answer:
-    """The increments of one answer, then its outcome.
+    """The increments of one answer, followed by the outcome of its exchange.
 
     Args:
         response_id: the default id of the answer; the producer may set another id in time.
@@ -190,11 +193,11 @@ class Answer:
 
     @property
     def is_full(self) -> bool:
-        """True if `put` would have to wait for a connection."""
+        """True if `put` would wait, because no connection takes another increment now."""
         return bool(self.subscriptions) and not any(each.takes_more for each in self.subscriptions)
 
     async def put(self, entry: Entry) -> None:
-        """Add an increment, and wait until a connection has taken it.
+        """Add an increment, and wait until at least one connection has taken it.
 
         Cancellation: the increment stays; only the wait ends early.
         """
@@ -211,23 +214,23 @@ class Answer:
             await self._until(lambda: any(each.at == len(self.entries) for each in self.subscriptions))
 
     def write_early(self, data: bytes) -> bool:
-        """Send the next increment's bytes to the connection, if there is only one. Return True if it has taken them."""
+        """Send the bytes of the next increment, if only one connection waits. Return True if it has sent them."""
         if len(self.subscriptions) != 1:
             return False
         return next(iter(self.subscriptions)).write_early(data)
 
     def prepare(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Let the connections render what `end` will write, so that their bytes can be recorded before."""
+        """Let each connection render the bytes that `end` will send, so that they can be recorded first."""
         for subscription in self.subscriptions:
             subscription.prepare([*self.entries, *([last] if last is not None else [])], outcome)
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Raise ValueError if a connection cannot send raw bytes."""
+        """Raise ValueError if a waiting connection cannot send these raw bytes."""
         for subscription in self.subscriptions:
             subscription.check_raw(raw)
 
     def end(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Set the outcome, after one last increment."""
+        """Add the last increment, if there is one, and set the outcome. Every connection then ends its answer."""
         if last is not None:
             self.entries.append(last)
         self.outcome = outcome
@@ -237,7 +240,7 @@ class Answer:
         self._progress.notify_all()
 
     async def wait_delivered(self) -> None:
-        """Wait until the answer was written to a connection, or until no connection waits for it."""
+        """Wait until the whole answer is written to a connection, or until no connection waits for it."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.delivered or not self.subscriptions:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -251,7 +254,7 @@ class Answer:
 
 @final
 class Subscription:
-    """The position of one connection in the answer, starting at the beginning.
+    """The position of one connection in an answer. It starts at the first increment.
 
     The connection's task runs `follow`, and the producer calls `advance`.
     """
@@ -283,17 +286,17 @@ class Subscription:
 
     @property
     def takes_more(self) -> bool:
-        """True if the connection can write now: `follow` runs, all bytes are sent, and there is no error."""
+        """True if the connection can write another increment now."""
         stopped = self._full or self._gone or self._failed or self._error is not None
         return self._delivery is not None and not stopped
 
     async def follow(self, delivery: Delivery) -> None:
-        """Write the whole answer to the connection, with a no-op in each long pause, until everything is sent.
+        """Write the whole answer to the connection, and a no-op in each long pause, until everything is sent.
 
         Raises:
-            ClientGone: raised by the connection, or after `hang_up`.
+            ClientGone: the client has disconnected, or `hang_up` was called.
 
-        Cancellation: during a flush, aborts the connection; during a wait, has no effect on it.
+        Cancellation: aborts the connection if bytes are being sent; otherwise leaves the connection unchanged.
         """
         self._delivery, answer = delivery, self.answer
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -322,9 +325,9 @@ class Subscription:
         self.delivered = True
 
     def advance(self) -> bool:
-        """Write the available increments while the connection takes more, then the outcome.
+        """Write the available increments until the connection is full. After the last increment, write the outcome.
 
-        Return True if all increments are taken.
+        Return True if all increments have been passed to the connection.
         """
         delivery, answer = self._delivery, self.answer
         if delivery is None or self._full or self._gone or self._failed or self._error is not None:
@@ -349,7 +352,7 @@ class Subscription:
         return self.at == len(entries)
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Let the connection render the last increments and the outcome."""
+        """Let the connection render the last increments and the outcome before they are sent."""
         if self._delivery is None or self._gone or self._failed or self._error is not None:
             return
         try:
@@ -359,12 +362,12 @@ class Subscription:
             self._news.notify_all()
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Raise ValueError if the connection cannot send raw bytes."""
+        """Raise ValueError if the connection cannot send these raw bytes."""
         if self._delivery is not None:
             self._delivery.check_raw(raw)
 
     def write_early(self, data: bytes) -> bool:
-        """Write the bytes of the next increment, if the connection waits for exactly this increment."""
+        """Write the bytes of the next increment, if the connection has written every earlier increment."""
         delivery = self._delivery
         if delivery is None or self._full or self._gone or self._failed or self._error is not None:
             return False
@@ -375,14 +378,14 @@ class Subscription:
         return self._early
 
     def hang_up(self) -> None:
-        """End `follow`, because the client has disconnected, or has not read its answer in time."""
+        """Stop `follow`, because the client has disconnected, or has not read its answer in time."""
         self._gone = True
         self._news.notify_all()
         if self._flushing is not None:
             self._flushing.cancel()
 
     def close(self) -> None:
-        """Detach this connection from the answer, even if only a part was written.
+        """Detach the connection from the answer, even if it has written only a part of the answer.
 
         Drop the reference to the connection, too: a reference cycle would keep the whole request until the garbage
         collector runs.
@@ -416,7 +419,7 @@ class Subscription:
             raise ClientGone
 
     def _announce(self) -> str:
-        """Return the id that the answer will have, for an agent that needs it before the answer begins."""
+        """Return the id that the answer will have. An agent may need this id before the answer begins."""
         answer = self.answer
         answer.announced = answer.announced or not answer.entries
         return answer.response_id
@@ -424,7 +427,7 @@ class Subscription:
 
 @final
 class Condition:
-    """A condition that tasks wait for; all waiting tasks continue when it is notified.
+    """A condition for which tasks wait. `notify_all` wakes all waiting tasks.
 
     It is trio's `Condition` without the lock, because no other task runs here between a check and a wait. It is also
     `ParkingLot` with less state: every call has two conditions, and creating a lot costs as much as using it.
@@ -433,7 +436,7 @@ class Condition:
     _tasks: list[trio.lowlevel.Task] | None = None
 
     async def wait(self) -> None:
-        """Wait until notified. Cancellation: immediate, unless already notified."""
+        """Wait for the next `notify_all`. Cancellation: immediate, unless the task was already woken."""
         task = trio.lowlevel.current_task()
         tasks = self._tasks = self._tasks or []
         tasks.append(task)
@@ -445,7 +448,7 @@ class Condition:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def notify_all(self) -> None:
-        """Wake all tasks that wait now."""
+        """Wake all tasks that are waiting for the condition."""
         if self._tasks:
             tasks, self._tasks = self._tasks, None
             for task in tasks:

@@ -1,4 +1,4 @@
-"""The model calls of the program's own tools."""
+"""`Rollout.ask`: model calls that the program sends itself, for example in its tools."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .rollout_state import RolloutState
 
 
 class Asking:
-    """A `Delivery` to the program's own code, which waits in `Rollout.ask`."""
+    """A `Delivery` without a connection, for the program's own call: it keeps the outcome for `ask`."""
 
     full = False
     due = inf
@@ -30,39 +30,39 @@ class Asking:
         self.outcome: Outcome | None = None
 
     def write(self, entry: Entry) -> bool:
-        """Do nothing: the caller takes the whole answer from the outcome."""
+        """Do nothing: `ask` takes the whole answer from the outcome."""
         return True
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Do nothing: no bytes are recorded."""
+        """Do nothing: no bytes are rendered or recorded."""
 
     def write_early(self, data: bytes) -> bool:
         return False
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Accept all bytes. Bytes with a known answer count as this answer, all other bytes as a failure."""
+        """Accept all raw bytes. `ask` later returns their content if it is known, and raises an error if not."""
 
     def end(self, outcome: Outcome) -> bool:
         self.outcome = outcome
         return True
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """Do nothing: the program's code waits without a time limit."""
+        """Do nothing: the program's call has no time limit, so it needs no no-op."""
         return True
 
     def fail(self, error: Exception) -> bool:
-        """Do nothing: the caller can receive every answer."""
+        """Do nothing: no dialect renders the answer, so rendering cannot fail."""
         return True
 
     async def wait(self, news: Condition, until: float) -> None:
         await news.wait()
 
     async def flush(self) -> None:
-        """Do nothing: there are no bytes to send."""
+        """Do nothing: no bytes are sent."""
 
 
 def request_of(given: object, model: str) -> Request:
-    """Return the argument of `Rollout.ask` as a request. Errors are those of `given_request`."""
+    """Return the argument of `Rollout.ask` as a request. Raise TypeError or ValueError if it is not one."""
     if isinstance(given, Request):
         return given_request("ask", given)
     if isinstance(given, str):

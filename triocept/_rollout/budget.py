@@ -1,4 +1,4 @@
-"""`Limits` of one agent run, and the budget that enforces them.
+"""`Limits` of a rollout or a handler, and the budget that enforces them.
 
 Rules:
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
-    """Maximum spending of a rollout, or of a handler.
+    """Maximum turns, tokens, cost and time of a rollout, or of a handler.
 
     For example: `open_rollout(handler, limits=Limits(turns=50, cost=2.0, prices=…))`.
 
@@ -99,12 +99,12 @@ class _Sum:
 
 
 class Budget:
-    """The amounts spent under some limits, and the amounts that calls in progress have reserved.
+    """The amounts that were spent under some limits, and the amounts that are reserved for calls in progress.
 
     Args:
         limits: the limits to enforce.
         parent: the budget of the parent rollout.
-        on_reached: called with each refusal of a call by these limits.
+        on_reached: called with the `LimitReached` each time these limits refuse a call.
     """
 
     def __init__(
@@ -126,7 +126,9 @@ class Budget:
         """True if the input of a call must be estimated before it is answered."""
 
     def admit(self, call: ExchangeState, configured: str | None) -> LimitReached | None:
-        """Reserve what this call needs, here and in the parents; or return a refusal, and reserve nothing.
+        """Reserve what `call` needs, in this budget and its parents.
+
+        If a limit is reached, reserve nothing and return the refusal.
 
         Args:
             call: the exchange.
@@ -154,7 +156,7 @@ class Budget:
         return None
 
     def end(self, call: ExchangeState, turn: Turn | None) -> None:
-        """Count the turn of a call that has ended; without a turn, only release the reservation.
+        """Count the turn of a call that has ended. Without a turn, only release the call's reservation.
 
         A second call of `end` has no effect.
         """
@@ -179,19 +181,19 @@ class Budget:
         self._reserved.add(held)
 
     def release(self, call: ExchangeState) -> None:
-        """Release the reservations, here and in the parents, of a call that another handler answers."""
+        """Release what `call` has reserved in this budget and its parents, because another handler answers the call."""
         for level in self._levels():
             level._give_back(call)
 
     def _levels(self) -> Iterator[Budget]:
-        """Iterate over this budget and its parents."""
+        """Iterate over this budget, its parent, the parent's parent, and so on."""
         level: Budget | None = self
         while level is not None:
             yield level
             level = level._parent
 
     def _give_back(self, call: ExchangeState) -> bool:
-        """Release the reservation of a call. Return True if there was a reservation."""
+        """Release the reservation of a call. Return False if the call had no reservation."""
         needs = self._calls.pop(call, None)
         if needs is not None:
             self._reserved.add(needs, -1)
@@ -200,7 +202,7 @@ class Budget:
         return needs is not None
 
     def _needs(self, models: tuple[str, ...], tokens: int) -> _Sum:
-        """Return the least that a call to a model with one of these names will spend."""
+        """Return the least that a call with `tokens` input tokens will spend, at the price of one of `models`."""
         if self.limits.cost is None:
             return _Sum(1, tokens)
         price = price_of(self.limits.prices, models)
@@ -216,7 +218,7 @@ class Budget:
         return _Sum(1, tokens, 0, price.least(tokens))
 
     def _reached(self, needs: _Sum) -> str | None:
-        """Return a text about the limit that a call with these needs would cross, or None."""
+        """Return a text about the limit that a call with these needs would exceed. None if there is no such limit."""
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
             waits = f" ({counted(held.turns, 'is', 'are')} being answered)" if held.turns else ""
@@ -237,7 +239,7 @@ class Budget:
 
 
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:
-    """Return a text if a limit is spent or would be exceeded; otherwise None."""
+    """Return a text if a limit is used up, or if `needed` would exceed it. Otherwise return None."""
     if limit is None or (spent < limit and spent + held + needed <= limit):
         return None
     text = f"the limit of {_number(limit)} {what} is reached: {_number(spent)} spent"

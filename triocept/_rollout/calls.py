@@ -1,4 +1,4 @@
-"""The calls of one rollout: its waiting, running and ended exchanges, and the connections that wait for answers.
+"""The calls of one rollout: waiting, running and ended exchanges, and the connections that wait for answers.
 
 The module also reads the conversation and the retry count from an agent's headers.
 
@@ -96,7 +96,7 @@ log = logging.getLogger("triocept.rollout")
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
-    """Return the number of the SDK's try, from 1; return 1 if the SDK sends no number."""
+    """Return which try this call is, counted from 1, by the SDK's retry header. Return 1 if the header is missing."""
     count = headers.get(RETRY_COUNT)
     return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
 
@@ -131,7 +131,10 @@ def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
-    """Return a value that a call and its retries share. It is cheap to compute, and differs for most other calls."""
+    """Return a key that a call and its retries have in common.
+
+    It is cheap to compute; most other calls have other keys.
+    """
     messages = request.messages
     said: list[str] = []
     for part in messages[-1].content if messages else ():
@@ -143,7 +146,7 @@ def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
 
 
 class Calls:
-    """The waiting calls of one rollout, and its latest answers.
+    """The waiting calls of one rollout, and the answers that retries can share.
 
     Args:
         on_retry: the treatment of a call that repeats another call.
@@ -166,18 +169,20 @@ class Calls:
 
     @property
     def open(self) -> tuple[ExchangeState, ...]:
-        """The exchanges that are not recorded yet."""
+        """The exchanges whose turns are not recorded yet."""
         return tuple(exchange for exchanges in self._open.values() for exchange in exchanges)
 
     @property
     def connections(self) -> int:
-        """Number of connections that wait."""
+        """Number of connections that wait for an answer."""
         return len(self.subscriptions)
 
     def find(
         self, request: Request, retry_key: Hashable, headers: Mapping[str, str], *, named: bool
     ) -> ExchangeState | Answer | None:
-        """Return the exchange or the answer that a retry shares; None if the call gets an exchange of its own.
+        """Return the exchange or answer that this call shares, if it is a retry.
+
+        Return None if it needs a new exchange.
 
         Args:
             request: the call.
@@ -203,13 +208,13 @@ class Calls:
         return latest.newest(request, retry_key) if ended and marked else None
 
     def add(self, exchange: ExchangeState) -> None:
-        """Add an exchange that begins."""
+        """Add a new exchange."""
         self._open.setdefault(exchange.retry_key, {})[exchange] = None
         if (alike := self._alike.get(exchange.retry_key)) is not None:
             alike.add(exchange)
 
     def end(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Remove an exchange that has its outcome. Without a turn, the exchange could not be recorded."""
+        """Remove an exchange that has an outcome. Without a turn, the exchange could not be recorded."""
         key = exchange.retry_key
         exchanges = self._open[key]
         del exchanges[exchange]
@@ -224,9 +229,9 @@ class Calls:
             self._latest.add(_Ended(key, request, self._as_given, exchange.answer if answered else None))
 
     def leave(self, subscription: Subscription, exchange: ExchangeState | None) -> None:
-        """Remove a connection that no longer waits.
+        """Remove a connection that does not wait for its answer any more.
 
-        `exchange` is the exchange that the connection waited for, if it had not ended.
+        `exchange` is the exchange whose answer the connection waited for; None if this exchange had already ended.
         """
         self.subscriptions.discard(subscription)
         if exchange is not None and exchange in self._open.get(exchange.retry_key, ()):
@@ -239,7 +244,7 @@ class Calls:
         return alike
 
     async def see_out(self, seconds: float) -> None:
-        """Wait until no connection waits. After `seconds`, disconnect the connections that still wait."""
+        """Wait until no connection waits for an answer. After `seconds`, disconnect the remaining connections."""
         with trio.move_on_after(seconds):
             await self._wait()
         for subscription in self.subscriptions:
@@ -252,14 +257,14 @@ class Calls:
 
 
 class Service(Protocol):
-    """A consumer that takes exchanges as they arrive."""
+    """A consumer that takes every exchange when it arrives."""
 
     def take(self, exchange: ExchangeState) -> None:
-        """Take an exchange; the service owns it until it puts the exchange back."""
+        """Take an exchange. Until the service puts the exchange back, no other task takes it."""
 
 
 class Arrivals:
-    """A queue of exchanges that wait for a task to take them.
+    """A queue of exchanges, from which services or loops take them.
 
     Services and loops take exchanges: a service takes every exchange until it leaves, a loop takes one at a time. Once
     a service has failed and no service is left, waiting and new exchanges are refused until a task takes exchanges
@@ -296,7 +301,7 @@ class Arrivals:
         self._watch = trio.CancelScope()
 
     def put(self, exchange: ExchangeState) -> None:
-        """Queue an exchange, or pass it to the service immediately."""
+        """Queue an exchange; if a service takes every exchange, pass it to the service immediately."""
         if self._take is not None:
             exchange.handed_over = True
             self._take(exchange)
@@ -309,7 +314,7 @@ class Arrivals:
             self._lot.unpark_all()
 
     def put_back(self, exchange: ExchangeState) -> None:
-        """Put an exchange at the head of the queue: the task that took it was cancelled before it received it."""
+        """Put an exchange back at the head of the queue. The task that took it was cancelled before it used it."""
         if exchange.settled or self._closed:
             return
         if self._take is not None:
@@ -321,14 +326,14 @@ class Arrivals:
         self._lot.unpark()
 
     def discard(self, exchange: ExchangeState) -> None:
-        """Remove an exchange that has its outcome."""
+        """Remove an exchange from the queue, because it has an outcome."""
         self._waiting.pop(exchange, None)
         if self._last:
             self._lot.unpark_all()
 
     @trio.lowlevel.enable_ki_protection
     async def next(self, service: Service | None = None) -> ExchangeState | None:
-        """Return the next exchange, or None if no more will come.
+        """Wait for the next exchange and return it. Return None if no more exchanges will come.
 
         Args:
             service: the service that takes the exchange, after `enter`; None if a loop takes it.
@@ -353,7 +358,7 @@ class Arrivals:
 
     @property
     def _is_over(self) -> bool:
-        """True if no further exchange will come.
+        """True if no more exchanges will arrive.
 
         An exchange that is being recorded still comes, even if a limit is reached meanwhile. A consumer waits for it,
         because perhaps no other task takes it.
@@ -361,12 +366,12 @@ class Arrivals:
         return self._closed or (self._last and not self.coming)
 
     def enter(self, service: Service) -> None:
-        """Add a service that takes every exchange until it leaves."""
+        """Add a service. It takes every exchange until `leave` is called."""
         self._services.add(service)
         self._take_again()
 
     def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeState, ...]:
-        """Remove a service, perhaps after a fault.
+        """Remove a service. `fault` is the exception with which it failed, or None.
 
         Return the waiting exchanges that no task takes any more because of a fault.
         """
@@ -383,11 +388,11 @@ class Arrivals:
         return tuple(self._waiting)
 
     def error_raised(self, service: Service) -> None:
-        """Record that the caller of the service receives its error now."""
+        """Record that the failed service now raises its error to its caller."""
         self._failing.discard(service)
 
     def fail(self, fault: BaseException) -> None:
-        """Close the queue because of an error; nothing takes the waiting exchanges. The first error is kept."""
+        """Close the queue because of `fault`. If the queue has failed before, the first error is kept."""
         self.fault = self.fault or fault
         self.close()
 
@@ -400,11 +405,11 @@ class Arrivals:
 
     @property
     def taken_at_once(self) -> bool:
-        """True if `hand_all_to` is running."""
+        """True while `hand_all_to` passes each exchange to a service on arrival."""
         return self._service is not None
 
     async def hand_all_to(self, service: Service) -> None:
-        """Pass every exchange to the service until the queue ends: first the waiting ones, then each on arrival."""
+        """Pass every exchange to the service until the queue ends: first the waiting exchanges, then each new one."""
         self._asked = True
         for exchange in tuple(self._waiting):
             self._waiting.pop(exchange, None)
@@ -419,19 +424,19 @@ class Arrivals:
                 self._service = self._take = None
 
     def finish(self) -> None:
-        """Accept no more exchanges, except those being recorded. They and the waiting exchanges can still be taken."""
+        """Accept no new exchanges. Waiting exchanges, and those being recorded now, can still be taken."""
         self._last = True
         self._lot.unpark_all()
 
     def close(self) -> None:
-        """Accept no more exchanges, and stop passing on the waiting ones."""
+        """Accept no new exchanges, and let no task take the waiting exchanges."""
         self._closed = True
         self._lot.unpark_all()
         self._watch.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def forgotten(self, rollout_id: str) -> bool:
-        """Log a warning if an exchange waits and no task has ever asked for one, so that its agent hangs.
+        """Log a warning if an exchange waits for some seconds, and no task has ever taken exchanges of this rollout.
 
         Returns:
             True if the exchange has waited for `GIVEN_UP` seconds; False if the rollout has ended, or a task takes
@@ -454,7 +459,7 @@ class Arrivals:
 
 
 class _Ended(msgspec.Struct, eq=False):
-    """An exchange that has ended."""
+    """An exchange that has ended, and its answer."""
 
     retry_key: Hashable
     request: Request
@@ -467,18 +472,18 @@ class _Ended(msgspec.Struct, eq=False):
 
     @property
     def is_undelivered(self) -> bool:
-        """True if the exchange has an answer that no connection has received."""
+        """True if the exchange has an answer that no connection has written whole."""
         return self.answer is not None and not self.answer.delivered
 
     def says(self, wanted: bytes) -> bool:
-        """Return True if the request has this meaning. Its own meaning is computed only once."""
+        """Return True if the meaning of the request is `wanted`. The meaning is computed only once."""
         if self.meaning is None:
             self.meaning = meaning(self.as_given(self.request))
         return self.meaning == wanted
 
 
 class _Latest:
-    """The latest ended exchanges of a rollout; those with undelivered answers are dropped last."""
+    """The latest ended exchanges of a rollout. If there are too many, one with a delivered answer is dropped first."""
 
     def __init__(self) -> None:
         self._kept: dict[_Ended, None] = {}
@@ -510,7 +515,7 @@ class _Latest:
                 del self.by_key[gone.retry_key]
 
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
-        """Return the oldest undelivered answer to an equal call.
+        """Return the oldest undelivered answer to an equal call, or None.
 
         `attended`: True to find an answer that a connection reads now, False to find one that no connection reads.
         """
@@ -523,11 +528,14 @@ class _Latest:
         return _first(request, same) if same else None
 
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
-        """Return the answer to the newest equal call; None if it was not answered. The key must exist."""
+        """Return the answer to the newest equal call. None if that call was not answered.
+
+        `retry_key` must be in `by_key`.
+        """
         return _first(request, reversed(self.by_key[retry_key]))
 
 
 def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
-    """Return the answer to the first equal call; None if it was not answered, or no call is equal."""
+    """Return the answer to the first call in `known` that equals `request`. None if there is no such call or answer."""
     said = meaning(request)
     return next((one.answer for one in known if one.says(said)), None)

@@ -1,4 +1,4 @@
-"""Rollouts within rollouts, and the order in which they end."""
+"""Rollouts that are opened within another rollout (children), and the order in which they end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Children:
-    """The children of one rollout: the open children, and those whose opening waits for a recorder.
+    """The open children of one rollout, and the children that are just being opened.
 
     A child ends when its parent ends, or earlier.
     """
@@ -46,7 +46,7 @@ class Children:
     async def open_child(
         self, child: RolloutState, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
-        """Run `child` by entering `opened`, the context that runs it, until the body or the parent ends.
+        """Run the rollout `child` by entering `opened`, its context manager, until the body or the parent ends.
 
         Raises:
             RolloutClosed: the parent ended before the child's block.
@@ -71,7 +71,7 @@ class Children:
             raise RolloutClosed(f"rollout {child.id} has ended with its parent, {parent.id}")
 
     def check_open(self) -> None:
-        """Raise RolloutClosed if the rollout can have no more children."""
+        """Raise RolloutClosed if the rollout has ended, so that no child can be opened."""
         if self._rollout.ending is not None or self._rollout.closing.is_set():
             raise RolloutClosed(f"rollout {self._rollout.id} has ended: no child can be opened in it")
 
@@ -79,18 +79,18 @@ class Children:
         return iter((*self._opening, *self._children))
 
     def finish(self, reached: LimitReached) -> None:
-        """Accept no more calls in the children, because the parent has reached a limit."""
+        """Let the children accept no more calls, because the parent has reached a limit."""
         for child in self:
             child.finish(reached)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
-        """Move the children to another endpoint with their parent."""
+        """Move the children to another endpoint, because their parent moves to it."""
         for child in self:
             child.rebind(addresses, registry, watcher)
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
-        """Close the children with their parent, even if their bodies are still running."""
+        """Close all children, because their parent closes. Do not wait for their bodies to finish."""
         children = tuple(self._children)
         for scope in (*self._opening.values(), *self._children.values()):
             scope.cancel()

@@ -1,4 +1,4 @@
-"""The official SDKs' clients, pointed at a rollout.
+"""Clients of the official SDKs that send their calls to a rollout.
 
 Rules:
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts of a rollout that a client needs."""
+    """The URL, the key and the model name that a client of a rollout needs."""
 
     base_url: str
     """URL as the dialect's own SDK takes it."""
@@ -40,7 +40,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 def open_client(
     dialect: DialectFacts, config: ClientConfig, *, sync: bool, options: dict[str, Any]
 ) -> OpenAI | AsyncOpenAI | Anthropic | AsyncAnthropic:
-    """Return the official client of the dialect's provider.
+    """Return the official client of the dialect's provider, configured with the rollout's URL and key.
 
     Raises:
         ModuleNotFoundError: the SDK is not installed; the message names the package to install.
@@ -65,7 +65,7 @@ def open_client(
 
 
 def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) -> Any:
-    """Return an HTTP client of the SDK that connects to this machine without a proxy.
+    """Return an HTTP client for the SDK that connects to the endpoint on this machine without a proxy.
 
     A proxy would see the key, and could not reach this machine.
     """
@@ -80,9 +80,9 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
 
 
 def _elsewhere(kind: type) -> type:
-    """Return a subclass of a blocking client that raises an error where it would deadlock.
+    """Return a subclass of a blocking client that raises an error where a request would deadlock.
 
-    It would deadlock in the thread of its own endpoint.
+    That is the thread in which trio runs the endpoint that the client calls.
     """
     here = _trio_run()
 
@@ -100,5 +100,5 @@ def _elsewhere(kind: type) -> type:
 
 
 def _trio_run() -> trio.lowlevel.TrioToken | None:
-    """Return the token of the trio run of this thread; None outside of trio."""
+    """Return a token that identifies the trio run of this thread. None if trio does not run in it."""
     return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_run() else None

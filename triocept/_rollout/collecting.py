@@ -1,4 +1,4 @@
-"""Collecting the rollouts that a part of a program opens, also in the tasks that it starts.
+"""Collectors: they get the trace of each rollout that a block of code opens, also in the tasks that it starts.
 
 The collector is stored in a context variable. So a fleet gets the traces of the functions that it runs, and records
 them in its own file. The functions need no code for it, whatever endpoint and recorder they use.
@@ -19,7 +19,7 @@ _collector: ContextVar[Collector | None] = ContextVar("triocept_collector", defa
 
 
 class Collector:
-    """A collector of rollouts.
+    """A collector of the traces of rollouts, which may also record them.
 
     Args:
         recorder: receives each rollout before the rollout's own recorder does.
@@ -35,7 +35,7 @@ class Collector:
         """Traces, in the order in which their rollouts were opened."""
 
     def add(self, trace: Trace) -> None:
-        """Add the trace of a rollout that was opened."""
+        """Add the trace of a new rollout to this collector and the surrounding ones."""
         self.traces.append(trace)
         if self._above is not None:
             self._above.add(trace)
@@ -45,7 +45,7 @@ class Collector:
         return self._metadata if self._above is None else self._above.metadata | self._metadata
 
     def beside(self, own: Recorder | None) -> Recorder | None:
-        """Return a recorder that records in the collectors' recorders and in `own`, the rollout's recorder."""
+        """Return a recorder that records with the collectors' recorders and with `own`, the rollout's own recorder."""
         recorders = [*self._recorders(), *([] if own is None else [own])]
         return RecorderGroup(recorders) if len(recorders) > 1 else next(iter(recorders), None)
 
@@ -56,7 +56,7 @@ class Collector:
 
 @contextmanager
 def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
-    """Collect the traces of the rollouts that are opened within the context."""
+    """Collect the traces of the rollouts that are opened within the `with` block."""
     to = to or Collector()
     token = _collector.set(to)
     try:
@@ -66,5 +66,5 @@ def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
 
 
 def collector() -> Collector | None:
-    """Return the current collector."""
+    """Return the collector of the innermost `collect_traces` block. None outside of such a block."""
     return _collector.get()

@@ -46,7 +46,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the policy or person that decided. Empty means the name of the policy's function, or its pattern."""
 
     def __post_init__(self) -> None:
-        """Raise an error unless the kind is known and the texts, which are recorded, are of type str."""
+        """Raise an error if the kind is unknown, or if `reason`, `by` or `arguments` is not a str."""
         check_choice("kind", self.kind, DecisionKind)
         for name in ("reason", "by", "arguments"):
             text: object = getattr(self, name)
@@ -64,12 +64,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def approve(cls, *, by: str = "") -> Decision:
-        """Return the decision that the agent may run the call."""
+        """Return a decision: the agent may run the tool call."""
         return cls(kind="approve", by=by)
 
     @classmethod
     def modify(cls, arguments: Json, *, by: str = "") -> Decision:
-        """Return the decision that the agent runs the call with other arguments.
+        """Return a decision: the agent runs the tool call with other arguments.
 
         Args:
             arguments: JSON of the tool's parameters; for a tool with free text, the text.
@@ -90,22 +90,22 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def reject(cls, reason: str = UNDECIDED, *, by: str = "") -> Decision:
-        """Return the decision that the call does not run; the model gets the reason as a failed result."""
+        """Return a decision: the agent does not run the tool call. The model gets a failed result with the reason."""
         return cls(kind="reject", reason=reason, by=by)
 
     @classmethod
     def answer(cls, text: str, *, by: str = "") -> Decision:
-        """Return the decision that the agent gets this text in place of the model's answer."""
+        """Return a decision: the agent gets this text in place of the model's answer."""
         return cls(kind="answer", reason=text, by=by)
 
     @classmethod
     def terminate(cls, reason: str, *, by: str = "") -> Decision:
-        """Return the decision that the rollout ends, so that the agent's calls get a 404 with the reason."""
+        """Return a decision: the rollout ends. The agent's calls are refused with 404 and the reason."""
         return cls(kind="terminate", reason=reason, by=by)
 
     @classmethod
     def escalate(cls) -> Decision:
-        """Return the decision to let the next policy decide."""
+        """Return a decision: the next policy decides about the tool call."""
         return cls(kind="escalate")
 
 
@@ -121,7 +121,9 @@ See `approve`."""
 
 
 def check_policy(policy: object, place: str = "the policy") -> None:
-    """Raise an error unless `policy` is a policy; the text names the place of the mistake.
+    """Raise an error if `policy` is not a policy.
+
+    The error's text names the invalid part, for example `the policy['Bash']`.
 
     Raises:
         TypeError: a function does not take two arguments, a pattern is not a text, or a value is neither a policy nor a
@@ -183,7 +185,7 @@ async def decide(
     *,
     at_gate: Callable[[Decision], bool] = lambda decision: False,
 ) -> tuple[Decision, Decided]:
-    """Return the decision about a call, and its record. If nothing decides, the call is rejected.
+    """Return the decision of `policy` about a tool call, and its record. If no policy decides, the call is rejected.
 
     Args:
         policy: the policy.
@@ -237,7 +239,7 @@ def _is_object(text: str) -> bool:
 async def decision_of(
     policy: Policy | Decision, call: ToolCall, exchange: Exchange, by: str = ""
 ) -> Decision:
-    """Return the decision of a policy; `by` is the pattern under which a mapping contains this decision."""
+    """Return the decision of a policy about a tool call. `by` is the pattern that a mapping has for this policy."""
     if isinstance(policy, Decision):
         return policy if policy.by or policy.kind == "escalate" else msgspec.structs.replace(policy, by=by)
     if isinstance(policy, Mapping):

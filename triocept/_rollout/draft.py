@@ -1,4 +1,4 @@
-"""Drafts: answers of an inner handler, which an outer handler reads in place of the agent.
+"""Drafts: answers of an inner handler, which the outer handler around it reads before the agent gets an answer.
 
 A handler around another handler (`rewrite`, `best_of`, `approve`, …) opens a draft. The inner handler gets an exchange
 of its own, with the agent's request or a changed one, and answers it as usual. The outer handler reads the events of
@@ -45,7 +45,7 @@ from .rollout_state import RolloutState
 
 
 class _Records:
-    """The record writer of a draft: it makes the draft's turn, and records nothing."""
+    """Replacement for the record writer of a rollout: it creates the turn of a draft, and writes nothing."""
 
     events = None
 
@@ -64,7 +64,7 @@ class _Records:
 
 
 class _DraftHome:
-    """The rollout of a draft's exchange: the agent's rollout, but nothing is recorded in it."""
+    """Replacement for the rollout of a draft's exchange: it behaves as the agent's rollout, and records nothing."""
 
     on_hangup = "cancel"
     record_increments = False
@@ -80,12 +80,12 @@ class _DraftHome:
         self.turn: Turn | None = None
 
     def finish(self, reached: LimitReached) -> None:
-        """Accept no more calls of the agent, because a limit is reached. Open calls are finished."""
+        """Accept no more calls of the agent, because a limit is reached. Running calls are completed."""
         self._rollout.finish(reached)
 
     @property
     def agents_own(self) -> RolloutState:
-        """The rollout whose agent waits for the answer."""
+        """The rollout whose agent waits for the answer, also if this draft is within another draft."""
         return self._rollout.agents_own
 
     @property
@@ -101,7 +101,7 @@ class _DraftHome:
 
 
 class _Reader(Asking):
-    """The `Delivery` of a draft's answer: it collects the events for the outer handler."""
+    """The `Delivery` of a draft's answer: it passes the events to the outer handler."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class _Reader(Asking):
 
 @final
 class OpenDraft:
-    """A draft while it is read: an async iterator over its events. Only `open_draft` creates one.
+    """A draft that is being read: an async iterator over its events. Only `open_draft` creates one.
 
     The iteration raises the exception of the inner handler. If the inner handler refused, this is its `Refusal`, or the
     `UpstreamError` of its provider.
@@ -156,7 +156,10 @@ class OpenDraft:
 
     @property
     def came_whole(self) -> bool:
-        """True if the answer came as a whole, without increments. Known only once the iteration has begun."""
+        """True if the inner handler has answered with a whole response, not a stream.
+
+        Valid once the iteration has begun.
+        """
         return not self._reader.began
 
     def __aiter__(self) -> OpenDraft:
@@ -198,16 +201,16 @@ class OpenDraft:
         raise outcome.error
 
     async def read(self) -> Response | None:
-        """Read to the end, and return the whole answer. Return None if `raw` is the answer."""
+        """Read all remaining events, and return the whole answer. Return None if the answer is raw bytes (`raw`)."""
         async for _ in self:
             pass
         return self.response
 
     def adopt(self) -> None:
-        """Copy the provider's headers, the notes and the tokens of the draft to the agent's exchange.
+        """Copy the draft's response headers, notes and tokens to the agent's exchange.
 
-        The turn is then marked `rewritten` if the agent gets other words. Call `adopt` before the first increment for
-        the headers, and again at the end for everything else.
+        If the agent gets other words than the draft has, the turn is then marked `rewritten`. Call `adopt` before the
+        first increment for the headers, and again at the end for everything else.
         """
         outer, inner = self._outer, self._inner
         self._take_inner()
@@ -221,16 +224,16 @@ class OpenDraft:
             outer.sampled = lambda: response
 
     def use(self) -> None:
-        """Record that the agent gets this answer, so that the turn need not contain the draft."""
+        """Record that the agent gets exactly this answer. The turn then does not contain the draft."""
         if self in self._outer.open_drafts:
             self._outer.open_drafts.remove(self)
 
     def keep(self, why: str, *, counted: bool) -> None:
-        """Keep the draft in the turn of the agent's exchange.
+        """Add the draft to the turn of the agent's exchange.
 
         Args:
             why: the name of the handler that has read it.
-            counted: True if the usage of the draft is additional to that of the agent's answer. The limits of the
+            counted: True if the draft's usage is not contained in the usage of the agent's answer. The limits of the
                 rollout count the usage from now on.
         """
         self.use()
@@ -244,7 +247,7 @@ class OpenDraft:
                     outer.reserved += ((level, self._inner),)
 
     def record(self, why: str = "unused", *, counted: bool = True) -> Draft:
-        """Return the draft in the form in which a turn contains it, even if its answer is unfinished."""
+        """Return the draft as it is recorded in a turn. Its answer may be unfinished."""
         turn = self._home.turn or self._inner._turn(Abandoned(), 0)
         clean = self._outer.rollout.records.redactor.turn(turn)
         ours, theirs = self._outer.recorded_request(), clean.request
@@ -266,7 +269,7 @@ class OpenDraft:
         )
 
     def _take_inner(self) -> None:
-        """Move the drafts and decisions of the inner exchange, if there are any, to the agent's exchange."""
+        """Move drafts and decisions from the inner exchange to the agent's exchange."""
         outer, inner = self._outer, self._inner
         outer.drafts, inner.drafts = outer.drafts + inner.drafts, ()
         outer.decisions, inner.decisions = outer.decisions + inner.decisions, ()
@@ -287,7 +290,7 @@ async def pass_on(
     keep: bool = False,
     before_end: Callable[[Response], Awaitable[None]] | None = None,
 ) -> None:
-    """Answer the agent with a draft, event by event.
+    """Answer the agent with the draft's answer, event by event.
 
     Args:
         exchange: the agent's exchange.
@@ -334,7 +337,7 @@ def keep_aborted(
     response: Response | None,
     tokens: Tokens | None,
 ) -> None:
-    """Add a call to a model, which the model's server has aborted, to the drafts in the turn of its exchange.
+    """Add a model call that the model's server has aborted to the drafts in the turn of `exchange`.
 
     Args:
         exchange: the exchange, which is not settled.
@@ -360,7 +363,7 @@ def keep_aborted(
 
 
 def common_messages(one: Request, other: Request) -> int:
-    """Return the number of equal messages at the beginning of both requests."""
+    """Return how many messages at the beginning of both requests are equal."""
     count = 0
     for mine, theirs in zip(one.messages, other.messages, strict=False):
         if mine is not theirs and mine != theirs:
@@ -373,14 +376,14 @@ def common_messages(one: Request, other: Request) -> int:
 async def open_draft(
     exchange: Exchange, handler: Handler, request: Request | None = None, *, counted: bool = False
 ) -> AsyncIterator[OpenDraft]:
-    """Let `handler` answer in a draft, and read it.
+    """Run `handler` on an exchange of its own, and yield the draft with its answer.
 
     Args:
         exchange: the agent's exchange.
         handler: the inner handler.
-        request: the request to answer. None means the agent's.
-        counted: True for a model call in addition to the agent's. The limits of the rollout admit or refuse it, and
-            count it.
+        request: the request to answer. None means the agent's request.
+        counted: True if this model call is additional to the agent's call. The limits of the rollout then admit or
+            refuse the draft's call, and count it.
 
     Raises:
         LimitReached: the call is counted, and would cross a limit.
@@ -444,7 +447,7 @@ async def _follow(subscription: Subscription, reader: _Reader) -> None:
 async def _answer(
     handler: Callable[[Exchange], Awaitable[object]], exchange: Exchange, draft: OpenDraft
 ) -> None:
-    """Run the inner handler, and keep its exception for the reader."""
+    """Run the inner handler. Keep its exception, which is raised to the reader of the draft."""
     inner = core_of(exchange)
     try:
         await handler(exchange)

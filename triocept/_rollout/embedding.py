@@ -1,4 +1,4 @@
-"""Embedding vectors for an agent's texts, returned by the program's function or computed from the words."""
+"""Embedding vectors for an agent's texts: the program's function returns them, or they are computed from the words."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LONG = 50_000
 
 
 def check_embed(function: object) -> None:
-    """Raise TypeError unless the function can be called with texts."""
+    """Raise TypeError if `function` cannot be called with one argument, the texts."""
     check_function("embed", function, _FORM)
 
 
 async def embed(
     function: Embed | None, inputs: Sequence[Embedded], dimensions: int | None
 ) -> Sequence[Vector]:
-    """Return a vector for each input.
+    """Return one vector for each input, from `function` or computed from the words.
 
     Args:
         function: returns vectors for texts. Inputs of tokens are passed as their ids (`"9906 1917"`), because their
@@ -58,7 +58,7 @@ async def embed(
 
 
 def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]:
-    """Return the result of the function as vectors of four-byte floats."""
+    """Check the vectors that the program's function has returned, and round their numbers to four-byte floats."""
     try:
         vectors = [array("f", vector).tolist() for vector in given]
     except (TypeError, ValueError, OverflowError) as exc:

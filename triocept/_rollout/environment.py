@@ -1,4 +1,4 @@
-"""The environment variables that point agents of every dialect at a rollout.
+"""The environment variables by which agents of every dialect send their calls to a rollout.
 
 `_process.environment` lists the variables that are removed from the program's environment first.
 """
@@ -31,10 +31,10 @@ QUIET = {
 
 
 def provider_environment(providers: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return the environment variables that point agents of every dialect at a rollout.
+    """Return one set of environment variables that directs agents of every dialect to a rollout.
 
     Args:
-        providers: for each dialect, the variables in which its agents look for their provider.
+        providers: for each dialect, the variables by which its agents find their provider, with their values.
     """
     environment: dict[str, str] = {}
     for variables in providers:

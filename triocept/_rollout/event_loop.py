@@ -1,4 +1,4 @@
-"""The check that trio runs. It raises an error for callers on another event loop."""
+"""A check that the caller runs under trio, and not under another event loop such as asyncio."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import trio
 
 
 def check_loop(what: str) -> None:
-    """Raise an error unless trio runs.
+    """Raise RuntimeError if trio is not running.
 
     Args:
         what: name of the caller, for the error's text.

@@ -1,4 +1,4 @@
-"""The program's `on_event`, and the events of one rollout, with which it is called.
+"""The events of one rollout, and the program's function `on_event` that receives them.
 
 Rules:
 
@@ -57,7 +57,7 @@ OnEvent: TypeAlias = Callable[[RolloutEvent], object]
 
 
 def check_on_event(function: object) -> None:
-    """Raise TypeError unless the function takes one event and is not async."""
+    """Raise TypeError if `function` is async, or cannot be called with one event."""
     form = "a function of one event that is not async"
     check_function("on_event", function, form)
     called = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself
@@ -70,15 +70,15 @@ def check_on_event(function: object) -> None:
 
 
 class Viewer(Protocol):
-    """The live view of an endpoint. Its methods must not raise, and must return quickly."""
+    """The live view of an endpoint, which shows events. Its methods must not raise, and must return quickly."""
 
     questions: Questions
 
     def opened(self, trace: Trace) -> None:
-        """Add the trace of a rollout that was opened."""
+        """Add the trace of a new rollout."""
 
     def take(self, event: RolloutEvent) -> None:
-        """Take an event."""
+        """Take an event of a rollout."""
 
 
 @final
@@ -91,7 +91,10 @@ class EventReceiver:
         self._logged: set[type[Exception]] = set()
 
     def call(self, event: RolloutEvent) -> BaseException | None:
-        """Call the function, and log its exception. Return an exception that is no `Exception`."""
+        """Pass `event` to the receivers.
+
+        Log an exception of the program's function, or return it if it is no `Exception`.
+        """
         if self.view is not None:
             self.view.take(event)
         if self._function is None:
@@ -120,7 +123,7 @@ def _interruptible(function: OnEvent, event: RolloutEvent) -> object:
 
 @final
 class EventSender:
-    """The sender of the events of one rollout."""
+    """Creates the events of one rollout and sends them to the receiver."""
 
     def __init__(self, rollout: RolloutState, receiver: EventReceiver) -> None:
         self._rollout = rollout
@@ -135,7 +138,7 @@ class EventSender:
         """Senders of the answers that are being streamed, by exchange."""
 
     def send(self, kind: type[RolloutEvent], /, **fields: Any) -> None:
-        """Create an event, and call `on_event` with it. After the end of the rollout, send only scores."""
+        """Create an event and send it. After the end of the rollout, only events of scores are sent."""
         if self._failed or (self._ended and kind is not Scored):
             return
         self._ended = self._ended or kind is RolloutEnded
@@ -153,7 +156,7 @@ class EventSender:
             self._rollout.report(error)
 
     def entry(self, entry: Entry) -> None:
-        """Send the event of a recorded entry."""
+        """Send the event for an entry that was recorded in the trace."""
         match entry:
             case Opening():
                 if self.receiver.view is not None:
@@ -167,27 +170,27 @@ class EventSender:
                 self.send(Scored, score=entry)
 
     def turn(self, turn: Turn) -> None:
-        """Send the event of a call's end, and before it that of its arrival, if necessary."""
+        """Send the event that a call has ended; if the event of its arrival was not sent, send that first."""
         if turn.id not in self._arrived:
             self._arrive(turn.id, turn)
         self._end_call(turn.id, answered=turn.outcome == "answered")
         self.send(TurnSettled, turn=turn)
 
     def lost(self, exchange: str, error: BaseException) -> None:
-        """Send the event of a call whose turn could not be recorded, unless the event of its end was sent."""
+        """Send the event that a turn could not be recorded, unless the event of the call's end was already sent."""
         if exchange in self._arrived:
             self._end_call(exchange, answered=False)
             self.send(TurnLost, exchange=exchange, error=type(error).__name__)
 
     def asked(self, exchange: str, call: ToolCall) -> None:
-        """Send the event that a policy is asked about a tool call."""
+        """Send the event that a policy must decide about a tool call."""
         redaction = self._rollout.redaction
         arguments = redacted(call.arguments, redaction, json=True)
         tool, id_ = without_keys(call.name), without_keys(call.id)
         self.send(DecisionAsked, exchange=exchange, call=id_, tool=tool, arguments=arguments)
 
     def decided(self, exchange: str, decision: Decided) -> None:
-        """Send the event of a policy's decision."""
+        """Send the event that a policy has decided about a tool call."""
         redaction, arguments = self._rollout.redaction, decision.arguments
         clean = msgspec.structs.replace(
             decision,
@@ -200,7 +203,7 @@ class EventSender:
         self.send(DecisionMade, exchange=exchange, decision=clean)
 
     def increments(self, exchange: str) -> IncrementSender:
-        """Return the sender for the pieces of this exchange's answer."""
+        """Return the object that sends events for the pieces of this exchange's answer."""
         found = self._increments.get(exchange)
         if found is None:
             send = partial(self.send, IncrementSent, exchange=exchange)
@@ -208,11 +211,11 @@ class EventSender:
         return found
 
     def service(self, call: ServiceCall) -> None:
-        """Send the event of a service call's end."""
+        """Send the event that a service call has ended."""
         self.send(ServiceCalled, call=call)
 
     def end(self) -> None:
-        """Send the event of the rollout's end."""
+        """Send the event that the rollout has ended."""
         trace = self._rollout.trace
         self.send(RolloutEnded, ended=trace.ended, stopped=trace.stopped, turns=len(trace))
 

@@ -1,4 +1,4 @@
-"""The facades of one live model call, and of an answer that is streamed to it piece by piece."""
+"""The public objects of one live model call: `Exchange`, and the stream for an answer that is sent piece by piece."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ Answerable: TypeAlias = Response | str | ResponsePart
 
 @final
 class Exchange:
-    """A model call of the agent, waiting for an answer. Only a rollout creates one.
+    """A model call that waits for an answer from the program. Only a rollout creates one.
 
-    It gets exactly one outcome: answered (`respond`, `open_stream`), refused (`refuse`), failed (its handler raised)
-    or abandoned (the agent disconnected).
+    Each exchange gets exactly one outcome: answered (`respond`, `open_stream`), refused (`refuse`), failed (its handler
+    raised) or abandoned (the agent disconnected).
     """
 
     _raw: Json = None
@@ -61,24 +61,24 @@ class Exchange:
 
     @property
     def id(self) -> str:
-        """Id of the exchange and of its turn."""
+        """Id of the exchange; its turn in the trace has the same id."""
         return self._core.id
 
     @property
     def rollout(self) -> Rollout:
-        """The agent run that the exchange belongs to."""
+        """The rollout whose agent has sent the call."""
         return self._rollout
 
     @property
     def request(self) -> Request:
-        """The agent's request as a value."""
+        """The agent's request, parsed into a `Request`, which is the same for all dialects."""
         return self._core.request
 
     @property
     def raw(self) -> Json:
-        """The JSON document of the agent's request: decoded, and otherwise as it was received.
+        """The JSON body of the agent's request, decoded but otherwise unchanged.
 
-        It is a copy: your changes to it affect no record and no other call.
+        The value is a copy: if you change it, no record and no other call changes.
         """
         if self._raw is None:
             self._raw = read_back(self._core.raw)
@@ -86,60 +86,61 @@ class Exchange:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The agent's headers, names in lower case; a key in a value is replaced by `[redacted]`."""
+        """Headers of the agent's request, by lower-case name. A key in a header's value is replaced by `[redacted]`."""
         return self._core.headers
 
     @property
     def query(self) -> str:
-        """The query of the agent's URL, e.g. `beta=true`; empty if there is no query."""
+        """Query string of the request's URL, such as `beta=true`. Empty if the URL has no query."""
         return self._core.query
 
     @property
     def attempt(self) -> int:
-        """Number of the try, from 1, as sent by the agent's SDK; 1 if it sends no number."""
+        """Number of this try, counted from 1, by the header of the agent's SDK. 1 if the SDK sends no number."""
         return self._core.attempt
 
     @property
     def dialect(self) -> str:
-        """The wire format of the agent."""
+        """Name of the API dialect in which the agent has sent the call, such as `openai_chat`."""
         return self._core.dialect
 
     @property
     def conversation(self) -> Conversation:
-        """The conversation of the call: the agent's main conversation, a sub-agent's, or a side call such as a title.
+        """The conversation of the call: the main one, a sub-agent's, or a side call (for a title, for example).
 
-        The agent's headers name it. Without such headers it is found by comparing the messages with the whole trace.
+        Some agents name the conversation in their headers. Otherwise triocept compares the messages with the whole
+        trace.
         """
         return self._core.conversation
 
     @property
     def turn(self) -> Turn | None:
-        """The recorded turn of the exchange in the trace. None if the exchange is not recorded yet."""
+        """The turn in the trace that records this exchange. None if the exchange is not recorded yet."""
         turns = reversed(self._core.rollout.trace.turns)
         return next((turn for turn in turns if turn.id == self._core.id), None)
 
     @property
     def settled(self) -> bool:
-        """True if the exchange has its outcome."""
+        """True if the exchange has an outcome, so that it cannot be answered any more."""
         return self._core.settled
 
     async def respond(self, answer: Answerable) -> None:
-        """Answer with a whole response. An agent that requested a stream gets a stream.
+        """Answer the call with a whole response. If the agent requested a stream, the response is sent as a stream.
 
         Returns once the answer is recorded and written to the agent's connection. If the agent disconnects meanwhile,
         the answer is still in the trace. If the end of the rollout has refused the exchange, `respond` does nothing.
 
         Args:
-            answer: a `Response`, or its only part; a `str` is text.
+            answer: a `Response`, or a single part of one; a `str` is a text part.
 
         Raises:
             TypeError, ValueError: the argument is not an answer. The exchange is unchanged, and can still be answered.
-            AlreadySettled: the exchange has its outcome.
+            AlreadySettled: the exchange already has an outcome.
             ExchangeAbandoned: the agent has disconnected.
             OSError: (or another error of the recorder) the turn could not be recorded.
 
-        Cancellation: at the start, leaves the exchange unchanged. Later the answer is recorded and delivered all the
-        same; only the wait for the delivery ends early.
+        Cancellation: at the start, leaves the exchange unchanged. A later cancellation only ends the wait: the answer
+        is still recorded and delivered.
         """
         try:
             response = given_response(answer)
@@ -148,17 +149,17 @@ class Exchange:
         await self._core.respond(response)
 
     def open_stream(self) -> AbstractAsyncContextManager[ResponseStream, bool | None]:
-        """Answer piece by piece: `async with exchange.open_stream() as stream: await stream.send("hel")`.
+        """Answer the call piece by piece: `async with exchange.open_stream() as stream: await stream.send("hel")`.
 
         An agent that did not request a stream gets the whole answer at the end.
 
-        Closing: on a clean exit the answer ends with `ResponseEnd`, unless it was sent. After an exception the exchange
-        is failed, or refused if the exception is a `Refusal`. The agent's stream then breaks, and never ends as if
-        complete. If the rollout has ended meanwhile, the next `send` leaves the block, and the program continues after
-        it.
+        Closing: on a clean exit the answer ends with `ResponseEnd`, unless the program has sent this event. After an
+        exception the exchange is failed, or refused if the exception is a `Refusal`. The agent's stream then breaks, so
+        that the agent cannot mistake it for a complete answer. If the rollout ends during the block, the next `send`
+        leaves the block, and the program continues after the block.
 
         Raises:
-            AlreadySettled: the exchange has its outcome, or a stream.
+            AlreadySettled: the exchange already has an outcome, or a stream was opened before.
             ExchangeAbandoned: the agent has disconnected.
         """
         return StreamContext(self._core)
@@ -173,7 +174,7 @@ class Exchange:
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Refuse the call with this HTTP status, in the agent's dialect.
+        """Refuse the call with an HTTP status and an error body in the agent's dialect.
 
         Agents react differently to each status: 404 ends every known agent immediately, and 429 with `retry_after`
         makes nearly all of them wait and retry. In the middle of a stream no status can be sent: the agent gets an
@@ -207,7 +208,7 @@ class Exchange:
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
-        """Answer with raw bytes, valid or not, and end the connection as chosen, as a broken provider would.
+        """Answer with raw bytes, valid or not, and end the connection in a chosen way, to imitate a broken provider.
 
         The headers decide the framing of the body. With `content-length`, that value is sent even if it is wrong. With
         `transfer-encoding: chunked`, each piece is a chunk. Without both headers, a whole body is framed by the
@@ -257,11 +258,13 @@ class Exchange:
             await core.respond_raw(Raw(sent, said, complete=said is not None))
 
     async def forward(self, upstream: Callable[[Exchange], Awaitable[None]]) -> None:
-        """Let another handler, such as an upstream, answer the call."""
+        """Let another handler, such as an upstream, answer this call."""
         await upstream(self)
 
     def annotate(self, **data: Json) -> None:
-        """Add notes to the turn: any JSON values. Notes for an exchange that was settled from outside are dropped.
+        """Add notes (any JSON values) to the turn.
+
+        Notes are dropped if the agent has disconnected or the rollout has ended.
 
         Raises:
             AlreadySettled: the turn is written.
@@ -272,10 +275,10 @@ class Exchange:
 
 @final
 class ResponseStream:
-    """The stream for the increments of an answer. Only `exchange.open_stream` creates one.
+    """A stream on which the program sends an answer piece by piece. Only `exchange.open_stream` creates one.
 
-    There are two ways to use it, which may be mixed. Send text, reasoning and tool calls, and let the stream number the
-    parts. Or send the events of `triocept`'s grammar yourself, for example those of another source.
+    There are two ways to use a stream, which may be mixed. Send text, reasoning and tool calls, and let the stream
+    number the parts. Or send the events of `triocept`'s grammar yourself, for example those of another source.
     """
 
     def __init__(self, exchange: ExchangeState) -> None:
@@ -288,7 +291,7 @@ class ResponseStream:
         """True if the terminal event was sent."""
 
     async def send(self, item: str | ResponsePart | Event) -> None:
-        """Send one increment.
+        """Send one increment of the answer to the agent.
 
         Args:
             item: a `str` continues the current text, or begins one. A part (`ToolCall`, `Reasoning`, …) is sent whole.
@@ -298,14 +301,14 @@ class ResponseStream:
             ExchangeAbandoned: the agent has disconnected.
             AlreadySettled: the answer has ended.
             RolloutClosed: the rollout has ended. The block of `open_stream` ends with this error and absorbs it.
-            DialectError: the event breaks the grammar.
+            DialectError: the event is not allowed after the events before it.
             TypeError, ValueError: the argument is not an increment. No part of it was sent.
 
-        A surrogate pair that is split in two is joined: its first half waits for the second half, or for the end of
-        its part.
+        If a text ends with the first half of a surrogate pair, this half is held back until the second half arrives, or
+        until the part ends.
 
-        Cancellation: an increment is sent whole, or not at all; sent increments stay sent. Waits while the agent's
-        connection takes no more.
+        `send` waits while the agent's connection takes no more data. Cancellation: an increment is sent whole, or not
+        at all. Increments that were sent before stay sent.
         """
         if isinstance(item, str):
             if self._text is None:
@@ -337,15 +340,15 @@ class ResponseStream:
         stop_sequence: str | None = None,
         usage: Usage | None = None,
     ) -> None:
-        """End the answer: the turn is recorded, then the agent gets the terminal event.
+        """End the answer. Its turn is recorded first, then the agent gets the event that ends the stream.
 
         Returns when the event is written to the agent's connection. Without a call of `end`, the answer ends with the
         block of `open_stream`.
 
         Args:
-            stop_reason: None means derived from the content.
+            stop_reason: why the model stopped. None means that it is derived from the content.
             stop_sequence: the stop string, if it is the reason.
-            usage: None means an estimate.
+            usage: token counts. None means an estimate.
 
         Raises:
             ExchangeAbandoned, AlreadySettled, RolloutClosed, TypeError, ValueError: as `send`.
@@ -355,13 +358,13 @@ class ResponseStream:
         await self._send_event(end)
 
     async def _relay(self, piece: Relayed) -> None:
-        """Pass on a piece of a provider's stream; errors and cancellation as in `send`."""
+        """Send the agent a piece of a provider's stream. Errors and cancellation are as in `send`."""
         self._started = True
         self.ended = self.ended or piece.last
         await self._send(piece)
 
     async def _end_text(self) -> None:
-        """Begin the answer if necessary, and end the current text."""
+        """Send the start of the answer if it was not sent yet. Then end the current text part, if there is one."""
         if not self._started:
             await self._send_event(ResponseStart())
         if self._text is not None:
@@ -386,7 +389,7 @@ class ResponseStream:
 
 @final
 class StreamContext(Context[ResponseStream]):
-    """See `Exchange.open_stream`. Its own code is protected from KeyboardInterrupt; its body is the user's code."""
+    """The context manager that `Exchange.open_stream` returns. Only the user's block can get a KeyboardInterrupt."""
 
     _name = "open_stream"
     _gives = "stream"
@@ -422,7 +425,7 @@ class StreamContext(Context[ResponseStream]):
 def open_raw(
     exchange: Exchange, status: object, headers: object, end: object, response: object
 ) -> AbstractAsyncContextManager[RawStream]:
-    """Return a context in which other code sends the pieces of a raw answer; it raises the errors of `respond_raw`."""
+    """Return a context manager whose stream sends a raw answer piece by piece. Errors are those of `respond_raw`."""
     core = exchange._core
     return core.open_raw(given_raw(status, headers, b"", end), _said(core, response))
 
@@ -432,10 +435,10 @@ def _said(core: ExchangeState, response: object) -> Response | None:
 
 
 def core_of(exchange: Exchange) -> ExchangeState:
-    """Return the state of an exchange, for internal code that needs more than the facade offers."""
+    """Return the `ExchangeState` of an exchange, for internal code that needs more than the public methods."""
     return exchange._core
 
 
 def joins(stream: ResponseStream) -> bool:
-    """Return True if half of a surrogate pair is waiting, so that the next `send` may send two increments."""
+    """Return True if `send` holds back half of a surrogate pair. The next `send` may then send two increments."""
     return bool(stream._seams)

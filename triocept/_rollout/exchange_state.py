@@ -1,4 +1,4 @@
-"""The state of one live model call; `Exchange` is its facade.
+"""The state of one live model call. Programs use its facade, `Exchange`.
 
 Rules:
 
@@ -52,7 +52,7 @@ _NO_USAGE = Usage(input_tokens=0, output_tokens=0, estimated=True)
 
 
 class Worker:
-    """A handler that works on an exchange.
+    """The task that runs a handler on an exchange.
 
     Args:
         task: the task of the handler.
@@ -66,17 +66,17 @@ class Worker:
         self._scope = scope
 
     def stop(self) -> None:
-        """Cancel the handler, unless it is the caller: a handler may stop its own rollout and continue."""
+        """Cancel the handler, unless the handler itself calls this: it may stop its own rollout and continue."""
         if trio.lowlevel.current_task() is not self._task:
             self._scope.cancel()
 
 
 @final
 class ExchangeState:
-    """The state of an `Exchange`: its call, its outcome, its answer. The program holds the `Exchange`.
+    """The state of a model call: its request, its outcome, its answer. Programs use its facade, `Exchange`.
 
     Args:
-        rollout: the agent run that it belongs to.
+        rollout: the rollout whose agent has sent the call.
         request: the call.
         raw, headers, query: document, headers and URL query of the call, as received.
         claimed: the conversation that the agent's headers name.
@@ -174,47 +174,47 @@ class ExchangeState:
 
     @property
     def outermost(self) -> ExchangeState:
-        """The agent's exchange: this exchange, or the one around it if this is the exchange of a draft."""
+        """The agent's exchange. For the exchange of a draft, this is the exchange that the draft is part of."""
         outer: ExchangeState | None = getattr(self.rollout, "outer", None)  # only a draft's rollout has it
         return self if outer is None else outer.outermost
 
     @property
     def settled(self) -> bool:
-        """True if the exchange has its outcome."""
+        """True if the exchange has an outcome."""
         return self.outcome is not None
 
     def keep_increments(self) -> None:
-        """Keep the increments of the answer from now on, so that the answering code can read them.
+        """Keep the increments of the answer from now on, so that the code that answers can read them.
 
-        The turn contains them only if its rollout records increments.
+        The turn contains the increments only if the rollout has `record_increments`.
         """
         if self._increments is None:
             self._increments = IncrementLog()
 
     @property
     def kept_increments(self) -> Increments | None:
-        """The increments of the answer. None if they were not kept, or the answer was not streamed."""
+        """The kept increments of a streamed answer. None if `keep_increments` was not called."""
         return self._increments.increments() if self._increments is not None else None
 
     @property
     def first_event(self) -> float | None:
-        """Seconds from the call to the first increment of its answer. None if there was no increment."""
+        """Seconds from the start of the call to the first increment of its answer, or None before it."""
         return None if self.answer.began_at is None else self.answer.began_at - self._start
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the call."""
+        """Seconds since the call began."""
         return trio.current_time() - self._start
 
     async def respond(self, response: Response, document: bytes | None = None) -> None:
-        """Answer with a whole response; `document` is a provider's own document in the agent's dialect."""
+        """Answer with a whole response. `document` is the provider's JSON body, if it is in the agent's dialect."""
         if await self._begin_outcome():
             return
         await self.settle(Answered(self.complete(response), document))
         await self.answer.wait_delivered()
 
     async def respond_raw(self, raw: Raw) -> None:
-        """Answer with raw bytes."""
+        """Answer with raw bytes that are all known now."""
         if await self._begin_outcome():
             return
         self.answer.check_raw(raw.sent)
@@ -222,7 +222,10 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     async def stream_raw(self, head: RawResponse, body: RawBody, said: Response | None) -> None:
-        """Answer with raw bytes piece by piece, as `body` yields them; `said` is their content, if it is known."""
+        """Answer with the raw bytes that `body` yields, piece by piece.
+
+        `said` is the content of the bytes, if it is known.
+        """
         async with pieces_of(body) as pieces:
             if await self._begin_outcome(whole=False):
                 return
@@ -234,7 +237,7 @@ class ExchangeState:
 
     @protected_context
     async def open_raw(self, head: RawResponse, said: Response | None) -> AsyncIterator[RawStream]:
-        """Answer with raw bytes, piece by piece; closing as for `open_stream`."""
+        """Answer with raw bytes, piece by piece. The answer ends with the block, as in `open_stream`."""
         self.check_unbegun()
         self.answer.check_raw(head)
         most = self.rollout.addresses.limits.answer_bytes
@@ -262,9 +265,9 @@ class ExchangeState:
         self._check_awaited()
 
     async def leave_stream(self, exc: BaseException) -> bool:
-        """Settle an exchange after an exception in the block of its stream, or in the end of the stream.
+        """Settle the exchange after an exception in the block of its stream, or while the stream is ended.
 
-        Return True if the exception must not be raised further.
+        Return True if the caller must suppress the exception.
         """
         if isinstance(exc, RolloutClosed):
             return self._is_over
@@ -282,7 +285,7 @@ class ExchangeState:
         return False
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Refuse the call."""
+        """Refuse the call with `refusal`."""
         if await self._begin_outcome(whole=False):
             return
         await self.settle(Refused(refusal))
@@ -303,7 +306,7 @@ class ExchangeState:
             raise AlreadySettled(f"{self!r} already has an outcome")
 
     def _check_awaited(self) -> None:
-        """Raise an error if no connection waits for the next pieces of a stream."""
+        """Raise an error if no connection waits for more pieces of this stream."""
         if self._is_over:
             text = f"{self!r}: its rollout has ended, and no connection waits for the rest of this stream"
             raise RolloutClosed(text)
@@ -311,11 +314,11 @@ class ExchangeState:
 
     @property
     def _is_over(self) -> bool:
-        """True if the end of the rollout has settled the exchange; then an answer is dropped without an error."""
+        """True if the end of the rollout has settled the exchange. An answer is then dropped, without an error."""
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
     async def _begin_outcome(self, *, whole: bool = True) -> bool:
-        """Pass the checkpoint before an outcome; `whole`: True if no stream may have begun.
+        """Check that the exchange can still be settled. If `whole` is True, no stream may have begun.
 
         Return True if the outcome must be dropped, because the rollout has ended.
         """
@@ -331,9 +334,9 @@ class ExchangeState:
         return False
 
     def check_unbegun(self) -> None:
-        """Raise an error if a stream may not begin.
+        """Raise an error if the exchange cannot be answered by a new stream.
 
-        A stream may begin after the end of the rollout; its increments are then dropped.
+        After the end of the rollout no error is raised: a stream may begin, but its increments are dropped.
         """
         if self.outcome is not None and not self._is_over:
             self.check_open()
@@ -346,7 +349,7 @@ class ExchangeState:
 
     @trio.lowlevel.enable_ki_protection
     async def hang_up(self) -> None:
-        """Settle the exchange as abandoned if no connection reads its answer any more."""
+        """Settle the exchange as abandoned, if no connection reads its answer any more."""
         if self.outcome is not None or self.answer.subscriptions:
             return
         if self.rollout.on_hangup == "finish" and self.handed_over:
@@ -354,9 +357,9 @@ class ExchangeState:
         await self.settle(self.fix_from_outside(Abandoned()))
 
     def fix_from_outside(self, outcome: Outcome) -> Outcome:
-        """Set the outcome while other code may be answering, and stop that code.
+        """Set the outcome because of a disconnect or an end, and cancel the code that is answering.
 
-        Return the outcome, which must be recorded.
+        Return the outcome. The caller must record it.
         """
         self.outcome, self.from_outside = outcome, True
         for scope in self._work_scopes:
@@ -367,7 +370,7 @@ class ExchangeState:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Run the block, which works on the answer; cancel it when the exchange is settled from outside.
+        """Run the body of the block, which answers the exchange. Cancel it if the exchange is settled from outside.
 
         The agent's disconnect settles the exchange from outside, and so does the end of its rollout.
 
@@ -394,7 +397,7 @@ class ExchangeState:
 
     @trio.lowlevel.enable_ki_protection
     async def send(self, event: Increment) -> None:
-        """Send one increment of a streamed answer."""
+        """Send the agent one increment of a streamed answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.outcome is not None:
             self._check_awaited()
@@ -425,15 +428,15 @@ class ExchangeState:
         await self._put(event)
 
     def _put(self, entry: Entry) -> Awaitable[None]:
-        """Pass an increment to the agent's connection, and to `on_event` of the program."""
+        """Pass an increment to the agent's connection and to the program's `on_event`."""
         if (events := self.rollout.records.events) is not None:
             events.increments(self.id).send(entry)
         return self.answer.put(entry)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
-        """Send one piece of a provider's stream.
+        """Send the agent one piece of a provider's stream.
 
-        Its bytes are passed on unchanged, unless an agent has already received another id for the answer.
+        The bytes of the piece are sent unchanged, unless the agent has already received another id for the answer.
         """
         data = None if self.answer.announced else piece.data
         events = tuple(self._complete_event(event) for event in piece.events)
@@ -452,9 +455,9 @@ class ExchangeState:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def write_early(self, data: bytes) -> bool:
-        """Send a provider's bytes to the agent before they are parsed. Return True if this was possible.
+        """Send the agent a provider's bytes before they are parsed. Return True if the bytes were sent.
 
-        The bytes must be the whole data of the next piece, which contains their events.
+        The next piece that is sent must contain the same bytes and their events.
         """
         may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)
@@ -472,7 +475,7 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     def _complete_event(self, event: Event) -> Event:
-        """Return the event; add ids and the model's name where they are missing."""
+        """Return the event, with ids and the model's name added if they are missing."""
         match event:
             case ResponseStart():
                 answer = self.answer
@@ -487,7 +490,7 @@ class ExchangeState:
                 return event
 
     def complete(self, response: Response) -> Response:
-        """Return the response; add missing values: ids, the model's name, an estimate of the usage.
+        """Return the response, with missing values added: ids, the model's name, an estimate of the token usage.
 
         The id of the response is the id that the agent already has, else the response's own id, else a new id.
         """
@@ -508,18 +511,21 @@ class ExchangeState:
         )
 
     def estimate_input(self) -> int:
-        """Return the estimated tokens of the prompt."""
+        """Return the estimated number of tokens in the prompt."""
         return self.rollout.estimator.input_tokens(self.request)
 
     async def settle_by(self, exc: BaseException) -> None:
-        """Set the outcome that follows from an exception of the answering code, unless there is an outcome."""
+        """Settle the exchange because the code that answers has raised `exc`. Do nothing if it is already settled."""
         if not self.settled:
             self.cause = exc
             await self.settle(outcome_of(exc, self.dialect))
 
     @trio.lowlevel.enable_ki_protection
     async def settle(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Set the outcome, record the turn, release the answer. Do nothing if another task already does so."""
+        """Set the outcome, record the turn, then end the answer.
+
+        Do nothing if another task is already recording the turn.
+        """
         if self.recording:
             return
         turn: Turn | None = None
@@ -590,7 +596,7 @@ class ExchangeState:
         )
 
     def recorded_request(self) -> Request:
-        """Return the request in its recorded form: redacted, with messages that other calls share. Computed once."""
+        """Return the request as it is recorded: without keys, redacted, and sharing memory with earlier requests."""
         if self._kept is None:
             self._kept = self.rollout.records.redactor.request(self.request)
         return self._kept

@@ -9,7 +9,7 @@ from .._util.checks import check_callable, named, takes
 
 
 def check_function(name: str, function: object, form: str) -> None:
-    """Raise TypeError unless the function can be called with one argument; `form` describes the expected function."""
+    """Raise TypeError if `function` cannot be called with one argument. `form` describes the expected function."""
     check_callable(name, function, form)
     if isinstance(function, type):
         raise TypeError(f"{name} must be {form}; {function.__qualname__} is a class: pass an instance of it")
@@ -18,5 +18,5 @@ def check_function(name: str, function: object, form: str) -> None:
 
 
 async def awaited(given: Any) -> Any:
-    """Return the result of a function, awaited if it is awaitable."""
+    """Return `given`; if it is awaitable, await it and return the result."""
     return await given if inspect.isawaitable(given) else given

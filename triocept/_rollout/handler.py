@@ -1,4 +1,4 @@
-"""The type of a handler, and its check, which is made before the agent's first call."""
+"""The type of a handler, and a check of handlers, which runs before an agent calls."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 
 def check_handler(handler: object, *, plain: bool = False) -> None:
-    """Raise TypeError unless `handler` can be called with an exchange, and can return an awaitable.
+    """Raise TypeError if `handler` cannot be called with an exchange, or certainly returns no awaitable.
 
-    With `plain`, a function that returns no awaitable is accepted, too: `chaos` may wrap a function of a program
-    without trio. If `handler` wraps another handler, the inner one is checked as well.
+    If `plain` is True, a function that returns no awaitable is accepted, too, because `chaos` may wrap a function of a
+    program without trio. If `handler` wraps another handler, the inner one is checked as well.
 
     A function that is not `async` may return the awaitable of another function (`lambda exchange: answer(exchange,
     5)`). Only a function that certainly returns a constant or a text is rejected here; `awaiting` rejects the others.
 
     Raises:
-        TypeError: it is not a handler; the text gives the reason.
+        TypeError: `handler` is not a handler; the error's text gives the reason.
     """
     if isinstance(handler, list | tuple):
         what = "a list of replies: pass ScriptedModel(replies) as the handler"
@@ -40,18 +40,19 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
 
 
 def configured_model(handler: object) -> str | None:
-    """Return the model that a handler is configured to request, whatever the agent requests.
+    """Return the name of the model that `handler` requests, independently of the agent's request.
 
-    It is the model of an upstream, or of an upstream within another handler. None if unknown.
+    This is the model of an upstream, or of an upstream that `handler` wraps. Return None if it is unknown.
     """
     model = getattr(handler, "_configured_model", None)
     return model if isinstance(model, str) else None
 
 
 def awaiting(handler: Handler) -> Handler:
-    """Return `handler`.
+    """Return `handler` if it is an `async` function or another callable object.
 
-    For a function that is not `async`, return a wrapper that raises TypeError if its result is not awaitable.
+    For a function that is not `async`, return a wrapper that raises TypeError if the function's result is not
+    awaitable.
     """
     if not inspect.isroutine(handler) or inspect.iscoroutinefunction(handler):
         return handler
@@ -69,9 +70,10 @@ def awaiting(handler: Handler) -> Handler:
 
 
 def is_unentered(handler: object) -> bool:
-    """Return True if the handler is a context manager that was not entered.
+    """Return True if `handler` is a context manager that was not entered with `async with`.
 
-    Context managers of contextlib are callable, because they can be decorators.
+    A context manager made with contextlib can be called, because it can be a decorator. So `callable` does not tell
+    them apart.
     """
     decorates = (
         isinstance(handler, AsyncContextDecorator)

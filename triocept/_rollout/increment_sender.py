@@ -1,4 +1,4 @@
-"""The pieces of one exchange's answer as events, with keys removed.
+"""Events for the pieces of one exchange's answer. Keys are removed from them.
 
 Rules:
 
@@ -32,7 +32,7 @@ _KINDS: dict[type[ResponsePart], IncrementKind] = {
 
 @final
 class IncrementSender:
-    """The sender of the pieces of one answer.
+    """Sends an event for each piece of one answer.
 
     Args:
         send: sends an `IncrementSent` with these fields.
@@ -53,7 +53,7 @@ class IncrementSender:
         """Texts of the parts that have not ended, if there is a redaction."""
 
     def send(self, entry: Entry) -> None:
-        """Send the events of an increment."""
+        """Send the events for one increment of the answer."""
         if isinstance(entry, Relayed):
             for event in entry.events:
                 self._add(event)
@@ -63,7 +63,7 @@ class IncrementSender:
             self._add(entry)
 
     def end(self, *, answered: bool) -> None:
-        """Send the last increment if the call was answered, and the texts that are still held back."""
+        """If the call was answered, send the last increment. Then send the texts that are still held back."""
         if self.last is not None and answered:
             self.send(self.last)
         for part in [*self._kinds]:
@@ -108,7 +108,7 @@ class IncrementSender:
 
 
 def redacted(text: str, redaction: Redaction | None, *, json: bool = False) -> str:
-    """Return a whole text without keys, redacted; `json`: True for the arguments of a tool call."""
+    """Return a whole text without keys, and redacted. `json` is True if the text contains a tool call's arguments."""
 
     def clean(text: str) -> str:
         text = without_keys(text)

@@ -1,4 +1,4 @@
-"""The life of a rollout: its handler and its service calls run as long as its body, and end in a fixed order.
+"""The life of a rollout: its handler and its service calls run beside the body, and end after it in a fixed order.
 
 First the body ends, then the service calls. Then the handler ends; it answers until the body has unwound. Finally the
 rollout refuses the waiting calls and seals its trace.
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 async def open_rollout(
     rollout: RolloutState, handler: Handler | None, concurrency: int | None
 ) -> AsyncIterator[Rollout]:
-    """Run `rollout` with its `handler`, if there is one, for as long as the body runs.
+    """Run `rollout` for as long as the body of the block runs. If there is a handler, it answers the calls.
 
-    The body's own exception is raised unwrapped, and so is a handler's, which cancels the body. If both raise, a group
-    of both exceptions is raised.
+    An exception of the body is raised unwrapped. An exception of the handler cancels the body, and is then raised
+    unwrapped too. If both raise, a group of both exceptions is raised.
     """
     check_loop("open_rollout")
     rollout.registry.add(rollout)
@@ -82,7 +82,7 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def watch() -> None:
-        """Fail the calls that no task takes, if errors do not end the body (`on_fault="stay"`)."""
+        """With `on_fault="stay"`, fail the calls of this rollout if no task takes them for `GIVEN_UP` seconds."""
         if await rollout.arrivals.forgotten(rollout.id) and rollout.on_fault == "stay":
             await serve(_fail_untaken)
 
@@ -90,7 +90,7 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def watch_parents() -> None:
-        """Fail the open calls of a child if a fault of its parent cancels the body that should answer them."""
+        """Fail the open calls of this child rollout if a fault of its parent cancels the body that answers them."""
         with within:
             try:
                 await trio.sleep_forever()

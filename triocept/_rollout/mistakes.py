@@ -1,4 +1,4 @@
-"""Log lines about mistakes in a script or a handler that raise no error and do not stop the agent."""
+"""Log lines about mistakes in a script or a handler that raise no error."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _repr.maxstring = 100
 
 
 def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[ToolCall]) -> None:
-    """Log the tools that an answer calls but its request does not offer, each once in a rollout.
+    """Log the tools that a turn's answer calls, but its request does not offer. Each tool is logged once in a rollout.
 
-    Most agents ignore such a call.
+    The log line is needed because most agents ignore such a call without an error.
     """
     if rollout.on_unknown_tools is None:
         return
@@ -88,10 +88,10 @@ def warn_of_unused_replies(rollout: RolloutState) -> None:
 
 
 def not_used(script: object, left: int, of: str = "") -> str:
-    """Return a text with the number of unused replies: `1 of 2 replies was not used`.
+    """Return a text with the number of a script's unused replies: `1 of 2 replies was not used`.
 
     Args:
-        script: the handler; only a `ScriptedModel` has a total.
+        script: the handler. If it is not a `ScriptedModel`, its total is unknown, and `left` is used as the total.
         left: number of its unused replies.
         of: the owner of the replies, such as ` of its script`, with the space.
     """

@@ -1,4 +1,4 @@
-"""Moderation of an agent's texts, by the program's function. Without a function there are no findings."""
+"""Moderation of an agent's texts by a function of the program. Without a function, no text is flagged."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _FORM = "a function of (texts), async or not, that returns the findings for each
 
 
 def check_moderate(function: object) -> None:
-    """Raise TypeError unless the function can be called with texts."""
+    """Raise TypeError if `function` cannot be called with one argument, the texts."""
     check_function("moderate", function, _FORM)
 
 
 async def moderate(function: Moderate | None, texts: Sequence[str]) -> Sequence[Verdict]:
-    """Return the findings for each text; without a function, return no findings.
+    """Return the moderation result of each text. Without a function, no text is flagged.
 
     Raises:
-        TypeError, ValueError: the function did not return findings; the text describes what it returned.
+        TypeError, ValueError: the function returned an invalid result; the error's text describes the result.
         BaseException: the function's own exception.
 
     Cancellation: cancels the function.

@@ -1,4 +1,4 @@
-"""The keywords of a rollout and of its agents, typed once for endpoints, pools and parent rollouts."""
+"""Types of the keyword arguments that open a rollout or run an agent, shared by endpoints, pools and rollouts."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str
 
 
 class RolloutOptions(TypedDict, total=False):
-    """The keywords of `open_rollout` and `open_child`, as `Unpack[RolloutOptions]` types them.
+    """The keyword arguments of `open_rollout` and `open_child`.
 
-    Each omitted or None key has the default given here. For a child, `model`, `recorder`, `redact`, `on_hangup`,
-    `on_retry`, `record_increments`, `record_wire`, `embed` and `moderate` default to the parent's values; all other
-    defaults are the same.
+    If a key is omitted or None, its default applies, which the key's description gives. For a child, `model`,
+    `recorder`, `redact`, `on_hangup`, `on_retry`, `record_increments`, `record_wire`, `embed` and `moderate` default to
+    the parent's values; all other defaults are the same.
     """
 
     id: str | None
@@ -92,9 +92,9 @@ class RolloutOptions(TypedDict, total=False):
 
 
 class AgentOptions(TypedDict, total=False):
-    """The keywords of `run_agent` and `open_agent`, as `Unpack[AgentOptions]` types them.
+    """The keyword arguments of `run_agent` and `open_agent`.
 
-    Each omitted key has the default given here.
+    If a key is omitted, its default applies, which the key's description gives.
     """
 
     env: Mapping[str, str | None] | None

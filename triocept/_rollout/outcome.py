@@ -1,4 +1,4 @@
-"""The four outcomes of an exchange, and the errors that the answering code and the program get.
+"""The outcomes of an exchange, and the errors that the answering code and the program get.
 
 Raw bytes are an answer if their content is known, and otherwise a refusal.
 
@@ -56,7 +56,7 @@ _TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The outcome of an exchange whose agent gets a response."""
+    """Outcome of an exchange: the agent gets a response."""
 
     kind: ClassVar[OutcomeKind] = "answered"
     """Name of the outcome in a turn."""
@@ -69,7 +69,7 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The outcome of an exchange whose agent gets a refusal."""
+    """Outcome of an exchange: the agent gets a refusal (an HTTP error)."""
 
     kind: ClassVar[OutcomeKind] = "refused"
 
@@ -88,7 +88,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Raw(msgspec.Struct, frozen=True):
-    """The outcome of an exchange whose agent gets raw bytes."""
+    """Outcome of an exchange: the agent gets raw bytes."""
 
     sent: RawResponse
     response: Response | None = None
@@ -107,7 +107,7 @@ class Raw(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The outcome of an exchange whose answering code raised. The agent gets a 500, and the program the exception."""
+    """Outcome of an exchange: the answering code raised `error`. The agent gets a 500, the program the exception."""
 
     kind: ClassVar[OutcomeKind] = "failed"
 
@@ -119,7 +119,7 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Abandoned(msgspec.Struct, frozen=True):
-    """The outcome of an exchange whose agent has disconnected."""
+    """Outcome of an exchange: the agent has disconnected."""
 
     kind: ClassVar[OutcomeKind] = "abandoned"
     why: ClassVar[TurnError] = TurnError(type="ExchangeAbandoned", message="the agent hung up")
@@ -129,22 +129,22 @@ Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 
 
 def words_of_fault(error: BaseException) -> str:
-    """Return a text about a fault for the agent. It names only the error's type, as its message may hold secrets."""
+    """Return the text about a fault for the agent: only the error's type, because its message may contain secrets."""
     if isinstance(error, ScriptExhausted):
         return "triocept: no reply is left for this call"
     return f"the program that answers failed ({type(error).__name__})"
 
 
 def refused_after(fault: BaseException) -> Refused:
-    """Return the refusal of calls that a fault leaves unanswered. Its status is 500, and it forbids a retry.
+    """Return the outcome of a call that is not answered because of a fault: a 500 that tells the agent not to retry.
 
-    It is a new object for each call, because a traceback grows with every raise.
+    Each call needs a new object, because the traceback of an exception grows with every raise.
     """
     return Refused(Refusal(500, words_of_fault(fault), should_retry=False))
 
 
 def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
-    """Return the outcome for an exception of the answering code; a `Refusal` or `UpstreamError` is a refusal.
+    """Return the outcome of an exchange whose answering code has raised `exc`.
 
     Args:
         exc: the exception.
@@ -160,9 +160,9 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 
 
 def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException | None, BaseException | None]:
-    """Return the answer in a handler's exception, and the fault in it, by the table above; both may be None.
+    """Split a handler's exception into an answer to the agent and a fault, and return both; both may be None.
 
-    Do not call it with a cancellation.
+    The table in the docstring of this module defines what is a fault. The exception must not be a cancellation.
     """
     if exchange.from_outside:
         return None, _split(error, lambda exc: isinstance(exc, _TOO_LATE))[1]
@@ -177,7 +177,7 @@ def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException 
 
 
 def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
-    """Return the answer in an exception, or the first one in a group of answers, because nurseries raise groups."""
+    """Return the `Refusal` or `UpstreamError` in an exception, or the first in a group that contains only these."""
     while isinstance(exc, BaseExceptionGroup):
         if exc.split((Refusal, UpstreamError))[1] is not None:
             return None
@@ -188,7 +188,7 @@ def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
 def _split(
     exc: BaseException, matches: Callable[[BaseException], bool]
 ) -> tuple[BaseException | None, BaseException | None]:
-    """Return the matching part of an exception or of a group, and the rest."""
+    """Return the part of an exception (or exception group) for which `matches` returns True, and the rest."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(matches)
     return (exc, None) if matches(exc) else (None, exc)
@@ -223,5 +223,5 @@ _NOT_PASSED = frozenset({"set-cookie"})
 
 
 def _family(dialect: str) -> str:
-    """Return the family of a dialect. Dialects of one family, such as all of OpenAI's, have the same errors."""
+    """Return the family of a dialect, such as `openai`. The dialects of a family have the same error format."""
     return dialect.partition("_")[0]

@@ -1,4 +1,4 @@
-"""Tool calls that wait for a person's decision in the page of an endpoint.
+"""Tool calls that wait until a person decides about them on the endpoint's web page.
 
 Rules:
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @final
 class Question:
-    """A tool call that waits for a decision."""
+    """A tool call that waits for a person's decision."""
 
     def __init__(self, call: ToolCall, exchange: str) -> None:
         self.call = call
@@ -33,11 +33,11 @@ class Question:
 
     @property
     def decided(self) -> bool:
-        """True if there is a decision, False if the question waits or was withdrawn."""
+        """True if a person has decided. False if the question still waits, or was withdrawn."""
         return self._decision is not None
 
     def decide(self, decision: Decision) -> bool:
-        """Decide, and return True; return False if the question does not wait any more."""
+        """Store the decision, and return True. If the question does not wait any more, return False."""
         task, self._task = self._task, None
         if task is None:
             return False
@@ -46,7 +46,7 @@ class Question:
         return True
 
     async def wait(self) -> Decision:
-        """Wait for the decision. Cancellation: the question is withdrawn, and nothing was decided."""
+        """Wait for the decision and return it. Cancellation: withdraws the question."""
 
         def withdraw(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
             self._task = None
@@ -60,14 +60,14 @@ class Question:
 
 @final
 class Questions:
-    """The questions of one endpoint."""
+    """The questions that an endpoint's web page shows."""
 
     def __init__(self, on_open: Callable[[Question], None], on_close: Callable[[Question], None]) -> None:
         self._on_open = on_open
         self._on_close = on_close
 
     async def ask(self, call: ToolCall, exchange: str) -> Decision:
-        """Return the decision of a person about a call that the model proposed in this exchange."""
+        """Show a tool call of this exchange on the page, and return the decision of a person."""
         question = Question(call, exchange)
         self._on_open(question)
         try:

@@ -1,4 +1,4 @@
-"""Raw bytes as an answer, piece by piece: each piece is sent before the next one is requested.
+"""Answers in raw bytes that are sent piece by piece: each piece is sent before the next one is produced.
 
 Rules:
 
@@ -33,7 +33,7 @@ RawBody: TypeAlias = Iterable[bytes | float] | AsyncIterable[bytes | float]
 
 @final
 class RawStream:
-    """The stream for the pieces of a raw answer. Only `ExchangeState.open_raw` creates one.
+    """A stream on which a raw answer is sent piece by piece. Only `ExchangeState.open_raw` creates one.
 
     Args:
         head: the response without its body.
@@ -58,17 +58,17 @@ class RawStream:
         self._number = 0
 
     async def begin(self) -> None:
-        """Send the head now, because the first piece may come late."""
+        """Send the response head now, because the first piece of the body may come late."""
         await self._put(RawPiece(self._head, b""))
 
     async def send(self, item: object) -> None:
-        """Send a piece, or sleep for a pause.
+        """Send a piece of the body (bytes), or sleep (a number of seconds).
 
         Raises:
             TypeError, ValueError: the item is not a piece or a pause, or the body is too large.
             ExchangeAbandoned, AlreadySettled, RolloutClosed: as `ResponseStream.send`.
 
-        Cancellation: immediate during a pause; a piece that was passed on is sent all the same.
+        Cancellation: ends a pause immediately. A piece that was already passed on is still sent.
         """
         piece = given_piece(self._number, item)
         self._number += 1
@@ -85,14 +85,14 @@ class RawStream:
         await self._put(RawPiece(self._head, piece))
 
     def sent(self, end: RawEnd | None = None) -> RawResponse:
-        """Return the bytes that were sent, and how they ended; `end`: None means as the head requires."""
+        """Return all bytes that were sent so far. `end` is how the connection ended; None means as the head defines."""
         head, body = self._head, tuple(self._body)
         return msgspec.structs.replace(head, body=body, size=self._size, end=end or head.end)
 
 
 @asynccontextmanager
 async def pieces_of(body: RawBody) -> AsyncIterator[AsyncIterator[bytes | float]]:
-    """Open an iterator over the pieces."""
+    """Yield an async iterator over the pieces of `body`, and close a generator at the end of the block."""
     if isinstance(body, AsyncIterable):
         given = aiter(body)
         try:
@@ -108,7 +108,7 @@ async def pieces_of(body: RawBody) -> AsyncIterator[AsyncIterator[bytes | float]
 
 @contextmanager
 def closed_after(body: Iterable[T]) -> Iterator[Iterator[T]]:
-    """Open the iterator of the body for a block; a generator is closed at the end of the block."""
+    """Yield an iterator over `body`, and close it at the end of the block if it is a generator."""
     made = iter(body)
     try:
         yield made

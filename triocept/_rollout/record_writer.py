@@ -1,4 +1,4 @@
-"""The records of a rollout: its trace, and its recorder.
+"""The writer of a rollout's records, to its trace and to its recorder.
 
 Rules:
 
@@ -37,12 +37,12 @@ for kind in (JSONLRecorder, DirectoryRecorder):  # here, because `_trace` does n
 
 
 class RecordWriter:
-    """The writer of one rollout's records.
+    """Writes the records of one rollout: redacts them, adds them to the trace, passes them to the recorder.
 
     Args:
         trace: the trace to write to.
         recorder: the recorder that receives every entry too.
-        redaction: what is removed before writing, in addition to keys.
+        redaction: defines what is removed before writing, in addition to keys, which are always removed.
         parent: the record writer of the parent rollout. The parent's owner receives the child's errors, too.
         events: sends the events of the rollout. None if the program has no `on_event`.
     """
@@ -69,23 +69,23 @@ class RecordWriter:
         """Errors that the recorder has raised so far, each once."""
 
     def as_given(self, turn: Turn) -> Turn:
-        """Return a turn of the trace with the messages and the answer as they were before redaction.
+        """Return a recorded turn with its messages and answer as they were before redaction.
 
-        Whatever is sent to the agent or to a model must be built from these.
+        Everything that is sent to the agent or to a model must be built from this version of the turn.
         """
         return self.redactor.as_given(turn)
 
     def stop(self, reason: str) -> None:
-        """Record why the rollout was stopped."""
+        """Record why the rollout is stopped."""
         self.writer.stop(self.redactor.text(reason))
 
     async def open(self, opening: Opening) -> None:
-        """Open the recorder, and record that the rollout was opened. The recorder's errors are raised unwrapped."""
+        """Open the recorder, and record the opening of the rollout. Errors of the recorder are raised unwrapped."""
         await _open(self.recorder)
         await self.record_entry(opening)
 
     def check_free(self) -> None:
-        """Raise an error if the caller is the recorder itself, while it records an entry.
+        """Raise an error if the recorder calls this while it records an entry.
 
         Raises:
             RuntimeError: the caller is the recorder, and it is recording an entry.
@@ -98,19 +98,19 @@ class RecordWriter:
             )
 
     async def see_through(self) -> None:
-        """Wait until all recordings that have begun are finished; they run in the order of their beginning."""
+        """Wait until every recording that has begun is finished."""
         async with self._lock:
             pass
 
     @trio.lowlevel.enable_ki_protection
     async def record(self, make_turn: Callable[[int], Turn]) -> Turn:
-        """Record a turn. Shielded.
+        """Record a turn. Cancellation: the turn is recorded all the same.
 
         Args:
-            make_turn: returns the turn; called with the turn's number.
+            make_turn: called with the number of the turn; returns the turn.
 
         Raises:
-            Exception: the error of the recorder; the trace has the turn as a failed one.
+            Exception: the error of the recorder. The trace contains the turn with the outcome `failed`.
         """
         if self.recorder is None:
             turn = self.redactor.turn(make_turn(len(self._trace)))
@@ -138,10 +138,10 @@ class RecordWriter:
             self.events.turn(turn)
 
     async def _begin(self) -> None:
-        """Wait for the recordings in progress.
+        """Wait until no other recording is in progress.
 
-        Without recordings in progress there is no checkpoint: strict order is not worth a cycle of the event loop per
-        call.
+        If no recording is in progress, there is no checkpoint, because it would cost each call a cycle of the event
+        loop.
         """
         if not self._lock.locked():
             self._lock.acquire_nowait()
@@ -155,12 +155,12 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record_entry(self, entry: E) -> E:
-        """Record an entry that is not a turn and not a service call. Return the entry as recorded.
+        """Record an entry, such as the opening or a score, and return it as it was recorded.
 
-        Shielded; no checkpoint if no recorder takes entries.
+        Cancellation: the entry is recorded all the same. There is no checkpoint if the recorder does not take entries.
 
         Raises:
-            Exception: the error of the recorder; the trace does not have the entry.
+            Exception: the error of the recorder. The trace does not contain the entry.
         """
         entry = cast(E, self.redactor.entry(entry))
         if self._takes_entries:
@@ -178,7 +178,7 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record_service(self, make_call: Callable[[int], ServiceCall]) -> None:
-        """Record a service call. Shielded."""
+        """Record a service call. Cancellation: the call is recorded all the same."""
         recorder: object = self.recorder
         self.check_free()
         with trio.CancelScope(shield=True):
@@ -194,7 +194,7 @@ class RecordWriter:
                 self._lock.release()
 
     async def seal(self) -> None:
-        """Seal the trace. A second call does nothing, because a child and its parent may both call `seal`."""
+        """Seal the trace. A second call does nothing, because a rollout and its parent may both call `seal`."""
         await self._begin()
         try:
             first = not self._trace.sealed
@@ -209,7 +209,7 @@ class RecordWriter:
                 self.events.end()
 
     async def _pass_on(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
-        """Pass a value to the recorder. If the recorder raises an equal error again, raise the earlier object."""
+        """Call a method of the recorder. If its error equals an earlier error, raise the earlier exception object."""
         try:
             await call_user(take, given)
             return
@@ -218,7 +218,7 @@ class RecordWriter:
         raise error  # outside of the `except` block, which would become its context
 
     def _first_like(self, exc: Exception) -> Exception:
-        """Return an earlier exception with the same text, else this one. In a group, replace each member."""
+        """Return the first exception with the same type and text as `exc`. In a group, replace each exception."""
         if isinstance(exc, ExceptionGroup):
             parts = [self._first_like(one) for one in exc.exceptions]
             if parts != list(exc.exceptions):
@@ -242,7 +242,7 @@ async def _open(recorder: object) -> None:
 
 @asynccontextmanager
 async def recording(recorder: Recorder) -> AsyncIterator[None]:
-    """Open the recorder of an endpoint or a pool, and close it at the end, shielded like all of its calls.
+    """Open the recorder of an endpoint or a pool, and close it at the end of the block, even after a cancellation.
 
     Raises:
         TypeError: the argument is not a recorder.

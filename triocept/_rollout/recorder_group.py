@@ -1,4 +1,4 @@
-"""Several recorders as one."""
+"""A recorder that passes everything to several recorders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .._util.failures import run_each
 
 @protected_methods
 class RecorderGroup:
-    """Several recorders as one: each turn goes to all recorders, in the order of the list.
+    """Several recorders that act as one: each turn goes to every recorder, in the order of the list.
 
-    If one recorder fails, the next recorders do not receive the turn, but all are sealed and closed. Several errors
-    of the seal or of the close are raised as a group.
+    If one recorder fails, the recorders after it in the list do not receive the turn. All recorders are sealed and
+    closed, even if some fail; several errors are raised as a group.
     """
 
     def __init__(self, recorders: Iterable[Recorder]) -> None:
@@ -57,7 +57,7 @@ class RecorderGroup:
 
 
 async def _ask_each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Run each step, even after a failure. One error is raised unwrapped, several errors as a group."""
+    """Run all steps, even if one fails. Raise a single error unwrapped, and several errors as a group."""
     errors = await run_each(*steps)
     if len(errors) > 1:
         raise BaseExceptionGroup("several recorders of a RecorderGroup failed", errors)

@@ -1,4 +1,4 @@
-"""The registry of an endpoint: it maps keys to rollouts.
+"""The registry of an endpoint: it finds the rollout for an API key.
 
 Rules:
 
@@ -20,25 +20,25 @@ import trio
 
 
 class Refusals:
-    """Requests that were refused before they became calls. Any thread may read this object."""
+    """Requests that the endpoint refused before they became model calls. Any thread may read this object."""
 
     def __init__(self) -> None:
         self.count: int = 0
         self._newest: tuple[str, ...] = ()
 
     def add(self, text: str) -> None:
-        """Count a request; `text` names the request and the reason."""
+        """Count a refused request. `text` describes the request and the reason."""
         self.count += 1
         self._newest = (*self._newest, text)[-5:]
 
     def newest(self, since: int = 0) -> tuple[str, ...]:
-        """Return the newest requests, oldest first: at most five, without the first `since` requests."""
+        """Return descriptions of the newest refused requests, at most five. The first `since` requests are left out."""
         newest = self._newest
         return newest[max(0, len(newest) - (self.count - since)) :]
 
 
 class Registered(Protocol):
-    """The attributes and methods of a rollout that the registry uses."""
+    """The attributes and methods that the registry uses of a rollout."""
 
     @property
     def id(self) -> str: ...
@@ -51,14 +51,14 @@ class Registered(Protocol):
     def refusals(self) -> Refusals: ...
 
     async def endpoint_stops(self) -> None:
-        """End the rollout with its endpoint."""
+        """End the rollout, because its endpoint stops."""
 
 
 R = TypeVar("R", bound=Registered)
 
 
 class Registry(Generic[R]):
-    """The open rollouts of one endpoint."""
+    """The open rollouts of one endpoint, with their API keys."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, R] = {}
@@ -79,7 +79,7 @@ class Registry(Generic[R]):
         return iter(tuple(self._by_id.values()))
 
     def add(self, rollout: R) -> None:
-        """Add a rollout, whose key is valid from now on.
+        """Add a rollout. Its API key is valid from now on.
 
         Raises:
             ValueError: an open rollout already has this id.
@@ -97,7 +97,7 @@ class Registry(Generic[R]):
             self._by_state_digest[_digest(rollout.state_key)] = rollout
 
     def discard(self, rollout: R) -> None:
-        """Revoke the rollout's key."""
+        """Remove a rollout. Its API key is not valid any more."""
         if rollout in self:
             del self._by_id[rollout.id]
             del self._by_digest[_digest(rollout.api_key)]
@@ -105,19 +105,19 @@ class Registry(Generic[R]):
                 del self._by_state_digest[_digest(rollout.state_key)]
 
     def authenticate(self, key: str | None, rollout_id: str | None) -> R | None:
-        """Return the rollout of this key, or None. `rollout_id` is the id in the path, if there is one."""
+        """Return the rollout with this API key, or None. Also return None if the path has another `rollout_id`."""
         # inlined: it runs for each call
         digest = sha256(key.encode("utf-8", "surrogatepass")).digest() if key else b""
         rollout = self._by_digest.get(digest)
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def authenticate_state(self, key: str | None, rollout_id: str | None) -> R | None:
-        """Return the rollout whose state this key opens, or None. A rollout's own key never opens its state."""
+        """Return the rollout with this state key, or None. An agent's API key is not a state key."""
         rollout = self._by_state_digest.get(_digest(key)) if key else None
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def note_refusal(self, rollout_id: str | None, text: str) -> None:
-        """Count a refused request, with or without a valid key, and keep the reason of the refusal.
+        """Count a refused request, with or without a valid key, and store `text`, the reason.
 
         The request belongs to the rollout that its path names. If the path names none, it belongs to the open rollout,
         if there is exactly one. All other requests are kept in `refusals`.
@@ -127,7 +127,7 @@ class Registry(Generic[R]):
         (self if rollout is None else rollout).refusals.add(text)
 
     async def close(self) -> None:
-        """End every open rollout, because the endpoint stops; waiting calls are refused."""
+        """End every open rollout and refuse its waiting calls, because the endpoint stops."""
         self.closing = True
         async with trio.open_nursery() as nursery:
             for rollout in self:

@@ -1,4 +1,4 @@
-"""The comparison of a call with other calls, to find the running exchange that it repeats.
+"""The comparison of a call with earlier calls, to find the running exchange that a retry repeats.
 
 Agents re-send a call whose answer they did not receive, on a new connection. Some agents change its form: Claude Code
 re-sends a streamed call without `stream`, Codex reorders keys. Two calls are equal if the model gets the same content.
@@ -31,12 +31,15 @@ _OF_CALL = frozenset({"cache_control", "client_metadata", "metadata", "stream_op
 
 
 def same_request(request: Request, other: Request) -> bool:
-    """Return True if both requests have the same meaning for the model."""
+    """Return True if a model gets the same content from both requests."""
     return meaning(request) == meaning(other)
 
 
 def meaning(request: Request) -> bytes:
-    """Return a digest of what the model gets. A call and its retries have equal digests. It is slow to compute."""
+    """Return a digest of the content that the model gets. A call and its retries have equal digests.
+
+    It is slow to compute.
+    """
     plain = msgspec.structs.replace(
         request, stream=False, framing="sse", include_usage=True, user=None, continued_from=None
     )
@@ -45,7 +48,7 @@ def meaning(request: Request) -> bytes:
 
 
 def _said(document: dict[str, Json]) -> dict[str, Json]:
-    """Return a request without the fields that do not reach the model, wherever its wire format has them."""
+    """Return a request's document without the fields that do not reach the model."""
     said = exact(document, _OF_CALL)
     said["messages"] = [exact_message(message) for message in document["messages"]]
     said["tools"] = [exact(tool) for tool in document.get("tools", ())]
@@ -56,10 +59,10 @@ def _said(document: dict[str, Json]) -> dict[str, Json]:
 
 
 class Alike:
-    """The meanings of the exchanges of one retry key that are not recorded yet.
+    """The exchanges with one retry key that are not recorded yet, grouped by their meaning.
 
     Args:
-        exchanges: the exchanges with this retry key so far.
+        exchanges: the exchanges with this retry key that already exist.
     """
 
     def __init__(self, exchanges: Iterable[ExchangeState]) -> None:
@@ -75,7 +78,7 @@ class Alike:
         self._unread[exchange] = None
 
     def lose(self, exchange: ExchangeState) -> None:
-        """Record that a connection has left the exchange."""
+        """Record that a connection has stopped waiting for this exchange."""
         self._lost[exchange] = None
         if exchange in self._unread:
             del self._unread[exchange]
@@ -96,9 +99,10 @@ class Alike:
         self._meanings.pop(exchange, None)
 
     def find(self, request: Request, *, proven: bool) -> ExchangeState | None:
-        """Return an exchange that this call repeats, or None.
+        """Return the exchange that this call repeats. None if there is no such exchange.
 
-        Unless it is proven that the call is a retry, return only an exchange that no connection waits for.
+        If `proven` is False, the call may be a new call with equal content. Then return only an exchange that no
+        connection waits for.
         """
         if not (proven or self._lost):
             return None
@@ -109,9 +113,9 @@ class Alike:
         return same.find(proven=proven) if same is not None else None
 
     def _same(self, exchange: ExchangeState) -> _Same | None:
-        """Return the group of equal exchanges that contains this one.
+        """Return the group of the exchanges whose meaning equals that of `exchange`.
 
-        Return None if its meaning was not computed, or if the group no longer exists.
+        Return None if the meaning of `exchange` was not computed, or if the group no longer exists.
         """
         read = self._meanings.get(exchange)
         return self._saying.get(read) if read is not None else None
@@ -124,7 +128,7 @@ class Alike:
 
 
 class _Same:
-    """Exchanges with equal meaning; finding the first takes constant time, even among thousands."""
+    """Exchanges with equal meaning. Finding the first one takes constant time, even among thousands."""
 
     __slots__ = ("left", "open")
 
@@ -140,7 +144,7 @@ class _Same:
             self.lose(exchange)
 
     def lose(self, exchange: ExchangeState) -> None:
-        """Record that a connection has left the exchange."""
+        """Record that a connection has stopped waiting for this exchange."""
         self.left[exchange] = None
 
     def discard(self, exchange: ExchangeState) -> None:
@@ -148,7 +152,7 @@ class _Same:
         self.left.pop(exchange, None)
 
     def find(self, *, proven: bool) -> ExchangeState | None:
-        """Return an exchange of this group as `Alike.find` does."""
+        """Return the exchange of this group that a retry shares. `proven` is as in `Alike.find`."""
         lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.subscriptions)
         return _first_of(self.open, _is_useful) if lost is None and proven else lost
 
@@ -160,7 +164,7 @@ def _is_useful(exchange: ExchangeState) -> bool:
 def _first_of(
     exchanges: OrderedDict[ExchangeState, None], is_one: Callable[[ExchangeState], bool]
 ) -> ExchangeState | None:
-    """Return the first matching exchange, and discard the stale exchanges before it."""
+    """Return the first exchange for which `is_one` returns True. Remove the exchanges before it from `exchanges`."""
     while exchanges:
         if is_one(first := next(iter(exchanges))):
             return first

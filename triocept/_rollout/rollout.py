@@ -1,4 +1,4 @@
-"""The facade of one agent run: its key, its trace, its stream of exchanges."""
+"""The public object of one agent run, `Rollout`: its key, its trace, its agent's model calls."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ SERVICES = ("mcp", "tools", "user", "stop", "model", "state", "gate")
 
 @final
 class Rollout(Given):
-    """A run of an agent. Only `endpoint.open_rollout` creates one.
+    """A run of an agent, whose model calls the program answers. Only `endpoint.open_rollout` creates one.
 
-    Iterate over it (`async for exchange in rollout`) to answer the agent's calls yourself; the iteration ends when
-    the rollout is stopped or closed. Or let `serve` answer them. A rollout with a handler cannot be iterated over
-    (RuntimeError), because the handler gets every exchange.
+    Pass a handler to `open_rollout` to answer the agent's calls, or pass one to `serve`. Or answer them in a loop
+    (`async for exchange in rollout`). The loop ends when the rollout is stopped or closed. If the rollout has a
+    handler, a loop raises RuntimeError, because the handler gets every exchange.
     """
 
     def __init__(self, core: RolloutState) -> None:
@@ -64,47 +64,47 @@ class Rollout(Given):
 
     @property
     def id(self) -> str:
-        """Id of the rollout, part of its URLs and of every turn."""
+        """Id of the rollout. It is part of the rollout's URLs, and each turn contains it."""
         return self._core.id
 
     @property
     def api_key(self) -> str:
-        """The agent's key, of 256 random bits. It opens this rollout, and nothing else."""
+        """The API key for the agent, with 256 random bits. It is valid only for this rollout."""
         return self._core.api_key
 
     @property
     def model(self) -> str:
-        """Name of the model in the list of `/v1/models` and in `config`. Agents may request any other model."""
+        """Name of the model in `/v1/models` and in `config`. Agents may also request other names."""
         return self._core.model
 
     @property
     def on_hangup(self) -> OnHangup:
-        """Effect of an agent's disconnect on its exchange."""
+        """Effect of an agent's disconnect on its exchange: `cancel` or `finish`."""
         return self._core.on_hangup
 
     @property
     def trace(self) -> Trace:
-        """The turns so far."""
+        """The record of the rollout, with its turns so far."""
         return self._core.trace
 
     @property
     def stopped(self) -> str | None:
-        """Reason for which the rollout was stopped: the limit that was reached, or the argument of `stop`.
+        """Reason why the rollout was stopped: the limit that was reached, or the argument of `stop`.
 
-        None if not stopped.
+        None if the rollout was not stopped.
 
-        A child that is stopped with its parent has its parent's reason.
+        If a child rollout is stopped with its parent, both have the same reason.
         """
         return self.trace.stopped
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """Errors so far, each once, such as a handler's exception. Leaving the rollout's block raises them."""
+        """Errors so far, such as a handler's exceptions, each once. The end of the rollout's block raises them."""
         return tuple(self._core.faults)
 
     @property
     def calls(self) -> list[Request]:
-        """The agent's calls so far, oldest first, as recorded, including those without an answer."""
+        """Requests of the agent so far, oldest first, as they are recorded. Calls without an answer are included."""
         turns = self.trace.turns
         recorded = {turn.id for turn in turns}
         waiting = [exchange for exchange in self._core.calls.open if exchange.id not in recorded]
@@ -115,12 +115,12 @@ class Rollout(Given):
     # How an agent reaches it
 
     def base_url(self, dialect: DialectName | str, *, reach: Reach = "local") -> str:
-        """Return the base URL for an agent, in the form that the official SDK of `dialect` needs.
+        """Return the base URL that the official SDK of `dialect` needs to call this rollout.
 
         Args:
             dialect: a name such as `openai_chat` or `anthropic_messages`.
-            reach: `local` for an agent on this machine, `public` for an agent elsewhere. A loss of the public URL then
-                affects the rollout: see `on_lost_url` of `serve_endpoint`.
+            reach: `local` for an agent on this machine, `public` for an agent on another machine. If the public URL
+                stops working, `on_lost_url` of `serve_endpoint` decides what happens to the rollout.
 
         Raises:
             ValueError: the dialect is unknown, or the reach is neither `local` nor `public`.
@@ -130,7 +130,7 @@ class Rollout(Given):
         return self._core.addresses.base_url(self.id, dialect, reach)
 
     def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
-        """Return base URL, key and model for a client of `dialect`; errors as in `base_url`."""
+        """Return the base URL, the key and the model name for a client of `dialect`. Errors are those of `base_url`."""
         base_url = self.base_url(dialect, reach=reach)
         return ClientConfig(base_url=base_url, api_key=self.api_key, model=self.model)
 
@@ -149,7 +149,7 @@ class Rollout(Given):
     @overload
     def client(self, dialect: str, *, sync: bool = False, **options: Any) -> Any: ...
     def client(self, dialect: str, *, sync: bool = False, **options: Any) -> Any:
-        """Return the official SDK's client for `dialect`, pointed at this rollout.
+        """Return a client of the official SDK for `dialect`, configured to call this rollout.
 
         Args:
             dialect: a dialect of OpenAI for an `openai.AsyncOpenAI`, or `anthropic_messages` for an
@@ -168,13 +168,14 @@ class Rollout(Given):
         return open_client(self._core.addresses.dialects[dialect], config, sync=sync, options=options)
 
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
-        """Return the environment variables that point agents at this rollout, and give them long timeouts.
+        """Return environment variables that make agents send their calls to this rollout, with long timeouts.
 
-        They include `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for calls to the rollout's services, such as
+        The variables include `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for calls to the rollout's services, such as
         `$TRIOCEPT_URL/tools`.
 
         Args:
-            reach: `local` for an agent on this machine, `public` for an agent elsewhere; errors as `base_url`.
+            reach: `local` for an agent on this machine, `public` for an agent on another machine. Errors are those of
+                `base_url`.
         """
         self._core.hold(reach)
         own = {
@@ -192,17 +193,17 @@ class Rollout(Given):
 
     @property
     def tools(self) -> tuple[HostTool, ...]:
-        """The program's tools that the agent is offered."""
+        """The program's functions that the agent can call as tools."""
         return tuple(self._core.services.tools.values())
 
     @property
     def state(self) -> Any:
-        """The state that the tools share, in this program and elsewhere; None if the rollout has no state.
+        """The state that tools in this program and in other programs share. None if the rollout has no state.
 
-        `PUT …/state` replaces the whole state.
+        Tools in other programs read it with `GET …/state`, and replace the whole state with `PUT …/state`.
 
         Raises:
-            TypeError: a value was assigned that is not of the state's type, or the rollout has no state.
+            TypeError: the assigned value is not of the state's type, or the rollout has no state.
         """
         return self._core.services.state
 
@@ -212,9 +213,9 @@ class Rollout(Given):
 
     @property
     def state_key(self) -> str | None:
-        """The key that opens `…/state`, and nothing else; None if there is no state.
+        """Key for the state at `…/state`, and for nothing else. None if the rollout has no state.
 
-        The agent's key does not open it.
+        The agent's key is not valid for the state.
         """
         return self._core.state_key
 
@@ -229,21 +230,24 @@ class Rollout(Given):
         return f"{self._core.addresses.root_url(self.id, reach)}/{name}"
 
     async def ask(self, request: Request | str | Sequence[Message]) -> Response:
-        """Send a model call of the program itself, for example of one of its tools.
+        """Send a model call of the program itself, for example from one of its tools, and return the response.
 
         The call is answered and recorded like the agent's calls.
 
-        In its exchange, `exchange.conversation.kind` is `tool`. The rollout's handler gets it, and it counts toward
+        The rollout's handler gets an exchange with `exchange.conversation.kind == "tool"`. This exchange counts toward
         `concurrency`: a handler that calls `ask` on its own rollout needs capacity for two exchanges. For a model call
         of the handler itself, use `upstream.fetch`.
 
         Args:
-            request: the request. A text is sent as one message of the user. A message's content may be a text, too.
+            request: the request, or its messages. A text is sent as one message of the user. The content of a `Message`
+                may be a text.
 
         Raises:
-            TypeError, ValueError: the argument is not a request; the text names the place in it. Nothing was sent.
-            Refusal: the call was refused, or the handler failed (500).
-            RuntimeError: called by a recorder that is recording a turn, which would wait for itself.
+            TypeError, ValueError: the argument is not a request; the error's text names the invalid part. Nothing was
+                sent.
+            Refusal: the call was refused. If the handler has failed, the status is 500.
+            RuntimeError: the caller is a recorder that is recording a turn, so that the call would wait for its own
+                caller.
 
         Cancellation: has the effect of an agent's disconnect.
         """
@@ -257,24 +261,24 @@ class Rollout(Given):
     def open_child(
         self, handler: Handler | None = None, **options: Unpack[RolloutOptions]
     ) -> AbstractAsyncContextManager[Rollout]:
-        """Open a rollout that is part of this rollout: for a sub-agent, or an agent that runs agents.
+        """Open a rollout within this rollout: for a sub-agent, or for an agent that runs other agents.
 
-        It has its own key, trace and services. `child.trace.branch` is the place in the parent's trace where the child
-        branched off. The `children` of the parent's trace contain the child's trace. The child's calls count against
-        its own `limits` and its parent's.
+        The child has its own key, trace and services. `child.trace.branch` is the place in the parent's trace where the
+        child branched off. The `children` of the parent's trace contain the child's trace. The child's calls count
+        against its own `limits` and its parent's.
 
         Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
         embed, moderate, gate, redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`.
         The parent's values are the defaults of model, recorder, redact, on_hangup, on_retry, record_increments,
         record_wire, embed and moderate.
 
-        Closing: as for a rollout. A child ends when its parent ends, or earlier: a parent that is stopped stops its
-        children. A parent whose block ends closes its children and cancels their bodies.
+        Closing: as for `Endpoint.open_rollout`. A child ends when its parent ends, or earlier: if a parent is stopped,
+        its children are stopped. If the parent's block ends, its children are closed and their bodies are cancelled.
 
         Raises:
             TypeError: the handler is not valid.
-            RolloutClosed: the parent has ended, perhaps while the child was being opened; or it ended before the
-                child's block.
+            RolloutClosed: the parent had already ended, or ended while the child was being opened or before the end of
+                the child's block.
         """
         handler, concurrency = check_opening("open_child", handler, options)
         self._core.children.check_open()
@@ -311,16 +315,16 @@ class Rollout(Given):
         Args:
             handler: `async (Exchange) -> None`. A `Refusal` or an `UpstreamError` that it raises is an answer; any
                 other exception ends the service.
-            concurrency: maximum exchanges that are handled at the same time. None means no limit. When reached: further
-                exchanges wait. With 1, a handler that calls `ask` on this rollout waits for ever.
+            concurrency: maximum exchanges that are handled at the same time. None means no limit. When the maximum is
+                reached, further exchanges wait. With 1, a handler that calls `ask` on this rollout waits for ever.
 
         Raises:
             TypeError: the argument is not a handler.
             Exception: a handler's exception, unwrapped; several exceptions are raised as a group. The agent has already
                 received a 500. Every waiting and later call also gets a 500, until a task takes calls again.
 
-        Cancellation: cancels the handlers; exchanges that they have not settled stay open until the end of the
-        rollout, which refuses them.
+        Cancellation: cancels the handlers. Exchanges that they have not settled stay open, and are refused at the end
+        of the rollout.
         """
         check_handler(handler)
         _check_concurrency(concurrency)
@@ -336,35 +340,36 @@ class Rollout(Given):
     async def run_agent(
         self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AgentResult:
-        """Run an agent in this rollout, to its end.
+        """Run an agent process whose model calls go to this rollout, and wait until it has ended.
 
         The agent gets the rollout's environment (`environ`), and none of this program's own provider keys and base
-        URLs. Its calls must be answered meanwhile, by the handler of `open_rollout`, or by a task that iterates over
-        the rollout.
+        URLs. While the agent runs, its calls must be answered by the handler of `open_rollout`, or by a task that
+        iterates over the rollout.
 
         Args:
             argv: the command and its arguments.
             env: variables that are added to the agent's environment, or replace its variables; None removes a variable.
-            cwd: the agent's working directory. None means the program's.
+            cwd: the agent's working directory. None means the working directory of this program.
             input: bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty.
-            output: `capture` (default) keeps the output. `echo` also writes it to this program's stdout and stderr.
-                `inherit` lets the agent write there itself, and keeps nothing. `terminal` gives the agent the terminal
-                of this program until its end, with the keyboard: Ctrl-C goes to the agent alone.
+            output: `capture` (default) keeps the output. `echo` keeps the output and writes it to this program's stdout
+                and stderr. `inherit` lets the agent write to this program's stdout and stderr itself, and keeps
+                nothing. `terminal` gives the agent this program's terminal, with the keyboard, until the agent ends:
+                Ctrl-C goes only to the agent.
             output_limit: maximum bytes of each stream that are kept in memory, half from its start and half from its
                 end. Default: 1 MiB.
             stdout_file: a path or a binary file that receives all of stdout, as it arrives.
             stderr_file: a path or a binary file that receives all of stderr, as it arrives.
-            terminate_grace: seconds that the agent has after SIGTERM. Default: 5.
-            keep_home: True if Claude Code has the user's own configuration, not the empty one of `agents.claude_code`:
-                `CLAUDE_CONFIG_DIR` is left out of `env`. ValueError if the configuration names another provider, and
-                for other agents.
+            terminate_grace: seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5.
+            keep_home: True to let Claude Code use the user's own configuration, and not the empty one of
+                `agents.claude_code`: `CLAUDE_CONFIG_DIR` is removed from `env`. ValueError if the configuration names
+                another provider, or if the agent is not Claude Code.
 
         Returns:
-            Return code (negative: the signal that ended the agent), output and duration. A return code other than 0
-                raises no error here; `result.check()` raises one.
+            The return code (negative: the signal that ended the agent), output and duration. `run_agent` raises no
+                error if the return code is not 0; `result.check()` does.
 
         Raises:
-            AgentFailed: the agent cannot be started; the text gives the reason, and what to do.
+            AgentFailed: the agent cannot be started. The error's text gives the reason and the remedy.
             TypeError, ValueError: `argv`, `env`, `input` or an option is invalid; nothing was started.
             RolloutClosed: the rollout has ended.
             trio.ClosedResourceError: the endpoint has ended. A rollout of a pool may outlive its endpoint.
@@ -386,7 +391,7 @@ class Rollout(Given):
     def open_agent(
         self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AbstractAsyncContextManager[Agent]:
-        """Run an agent, and answer its calls in a loop that ends when the agent ends.
+        """Run an agent process, whose calls a loop in the block can answer. The loop ends when the process ends.
 
         For example::
 
@@ -400,8 +405,8 @@ class Rollout(Given):
         Keywords: env, cwd, input, output, output_limit, stdout_file, stderr_file, terminate_grace, keep_home; see
         `run_agent`.
 
-        Closing: an agent that still runs is ended, as by a cancellation of `run_agent`. Afterwards `agent.result` is
-        available.
+        Closing: if the agent still runs, it is ended in the same way as by a cancellation of `run_agent`. Afterwards
+        `agent.result` is available.
         """
         try:
             return open_agent(self._core, check_argv(argv), check_agent_options("open_agent", argv, options))
@@ -410,15 +415,15 @@ class Rollout(Given):
 
     @trio.lowlevel.enable_ki_protection
     async def stop(self, reason: str) -> None:
-        """End the run: waiting and later calls are refused with 404, the status that every known agent treats as final.
+        """Stop the rollout: waiting and later calls are refused with 404, which every known agent treats as final.
 
-        Iteration and `serve` end. A second call changes nothing.
+        Loops over the rollout and `serve` then end. A second call of `stop` changes nothing.
 
         Raises:
             TypeError: the reason is not a str.
-            RuntimeError: called by a recorder that is recording a turn. Call it in another task.
+            RuntimeError: the caller is a recorder that is recording a turn. Call `stop` in another task.
 
-        Cancellation: does not prevent the refusals.
+        Cancellation: the calls are refused all the same.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         check_str("the reason", reason)
@@ -427,16 +432,16 @@ class Rollout(Given):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def score(self, name: str, value: float) -> None:
-        """Record a score of the run: one number, by name. True is 1, False is 0.
+        """Record a score of the rollout: a name with a number. True is recorded as 1, False as 0.
 
-        It is added to the trace (`trace.scores`), and passed to recorders that accept entries. A score may also be
-        recorded after the end of the rollout and of its endpoint. A score with an existing name replaces the earlier
-        score.
+        The score is added to the trace (`trace.scores`), and passed to recorders that have `record_entry`. A score may
+        also be recorded after the end of the rollout and of its endpoint. A score with an existing name replaces the
+        earlier score.
 
         Raises:
             TypeError, ValueError: the name is not a str, or the value is not a finite number.
             Exception: the recorder failed; then the trace does not contain the score.
-            RuntimeError: called by a recorder that is recording an entry.
+            RuntimeError: the caller is a recorder that is recording an entry.
 
         Cancellation: a recording that has begun is finished.
         """
@@ -450,7 +455,7 @@ class Rollout(Given):
 
 
 def core_of_rollout(rollout: Rollout) -> RolloutState:
-    """Return the state of a rollout, for internal code that uses it as the server does."""
+    """Return the `RolloutState` of a rollout, for internal code such as the server."""
     return rollout._core
 
 
@@ -468,30 +473,30 @@ async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncItera
 
 
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-    """Store the hook of the agent, before the agent starts. Return the hook's events that must be configured.
+    """Store the hook that the agent will use, before the agent starts. Return the events that must be configured.
 
     Raises:
-        ValueError: the hook cannot do what the rollout's gate needs.
+        ValueError: the hook does not support a feature that the rollout's gate needs.
     """
     return rollout._core.gate.take(hook)
 
 
 def refuse_gate(rollout: Rollout, agent: str) -> None:
-    """Raise ValueError if the rollout was opened with a gate, because this agent has no hooks that use it."""
+    """Raise ValueError if the rollout has a gate. This agent has no hooks that could use it."""
     if rollout._core.gate.given:
         text = f"{agent} has no hooks that could ask the gate of rollout {rollout.id}"
         raise ValueError(f"{text}: open the rollout without gate=, and use approve(handler, policy)")
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:
-    """Put an exchange back in the queue, because the task that took it was cancelled before it received it."""
+    """Put an exchange back into the queue, because the task that took it was cancelled before it received it."""
     rollout._core.arrivals.put_back(core_of(exchange))
 
 
 def unanswered(rollout: Rollout) -> list[Request]:
-    """Return the unanswered calls of a rollout without a handler.
+    """Return the calls of a rollout that were not answered. If the rollout has a handler, return an empty list.
 
-    These are the waiting calls, and the calls whose agent has disconnected.
+    Such calls are still waiting, or were abandoned because the agent has disconnected.
     """
     if rollout._core.handler is not None:
         return []
@@ -500,29 +505,29 @@ def unanswered(rollout: Rollout) -> list[Request]:
 
 
 def refusals(rollout: Rollout) -> Refusals:
-    """Return the requests to this rollout that were refused before they became calls."""
+    """Return the requests to this rollout that the endpoint refused before they became model calls."""
     return rollout._core.refusals
 
 
 def other_requests(rollout: Rollout) -> tuple[str, ...]:
-    """Return the requests to this rollout that no handler answers, such as `GET /models`, each once."""
+    """Return the requests to this rollout that are not model calls, such as `GET /models`. Each is listed once."""
     return tuple(rollout._core.other_requests)
 
 
 def stray_refusals(rollout: Rollout) -> Refusals:
-    """Return the refused requests to the rollout's endpoint that belong to no open rollout."""
+    """Return the requests that the rollout's endpoint refused, and that belong to no open rollout."""
     return rollout._core.registry.refusals
 
 
 def rested(rollout: Rollout) -> bool:
-    """Return True if no handler still runs for an exchange that it has already answered."""
+    """Return True if every handler has returned whose exchange is settled."""
     return not any(exchange.settled for exchange in rollout._core.at_work)
 
 
 async def wait_rested(rollout: Rollout, seconds: float) -> int:
-    """Wait until the handlers that have answered have returned, since they may still fail.
+    """Wait until the handlers whose exchanges are settled have returned, because they may still raise an error.
 
-    Return the number of those that still run after `seconds`.
+    Wait at most `seconds`. Return the number of such handlers that still run.
     """
     core = rollout._core
     with trio.move_on_after(seconds):
@@ -532,7 +537,7 @@ async def wait_rested(rollout: Rollout, seconds: float) -> int:
 
 
 def report_fault(rollout: Rollout, error: BaseException) -> bool:
-    """Report an error to the rollout's owner, if no task would raise it. Return True if the rollout is still open."""
+    """Report an error to the code that opened the rollout. Return False if the rollout has already closed."""
     report = rollout._core.report
     if report is None:
         return False
@@ -541,7 +546,7 @@ def report_fault(rollout: Rollout, error: BaseException) -> bool:
 
 
 def with_facade(core: RolloutState) -> RolloutState:
-    """Create the facade of a rollout's state. Return the state."""
+    """Create the public `Rollout` for a rollout's state, and return the state."""
     Rollout(core)
     return core
 
@@ -549,10 +554,10 @@ def with_facade(core: RolloutState) -> RolloutState:
 def check_opening(
     function: str, handler: Handler | None, options: RolloutOptions
 ) -> tuple[Handler | None, int | None]:
-    """Return the checked handler and concurrency of a rollout, before anything is created.
+    """Check the handler and the options of a rollout before it is created. Return the handler and the concurrency.
 
     Raises:
-        TypeError, ValueError: the handler, the number or a keyword is invalid.
+        TypeError, ValueError: the handler, `concurrency` or a keyword is invalid.
     """
     check_keywords(function, options, RolloutOptions.__annotations__)
     if handler is not None:

@@ -1,4 +1,4 @@
-"""The state of one agent run; `Rollout` is its facade."""
+"""The state of one agent run. Programs use its facade, `Rollout`."""
 
 from __future__ import annotations
 
@@ -69,19 +69,19 @@ DELIVERY_GRACE = 1.0
 
 @final
 class RolloutState:
-    """The state of a `Rollout`: its exchanges, its connections, its trace, its end. The program holds the `Rollout`.
+    """The state of an agent run: exchanges, connections, trace, end. Programs use its facade, `Rollout`.
 
     Args:
         addresses: the URLs of the rollout.
         registry: the registry for the rollout's key.
         watcher: ends the rollout's agents if the program dies.
-        options: keywords of `open_rollout`; they have priority over the defaults below.
+        options: keywords of `open_rollout`. They take priority over the defaults in the next arguments.
         recorder: default recorder.
         redaction: default redaction.
         embed: default function for embeddings.
         moderate: default function for moderations.
         record_increments, record_wire: default values of these options.
-        on_event: receives the events. If None, no events are made.
+        on_event: receives the events of the rollout. If None, no events are created.
         branch: the place in the parent's trace where the rollout branches off.
         parent: the rollout that this rollout is part of.
     """
@@ -237,16 +237,16 @@ class RolloutState:
 
     @property
     def state_key(self) -> str | None:
-        """The key that opens its state."""
+        """Key for the rollout's state at `…/state`. None if the rollout has no state."""
         return self.services.state_key
 
     @property
     def agents_own(self) -> RolloutState:
-        """The rollout itself; for the rollout of a draft, the rollout whose agent waits for the answer."""
+        """The rollout itself. A draft's replacement for a rollout returns the rollout of the agent here."""
         return self
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Handle an exchange that has its outcome. Without a turn, the exchange could not be recorded."""
+        """Finish the work on an exchange that is settled. Without a turn, the exchange could not be recorded."""
         exchange.facade = None
         if self.gate.active:
             outcome = exchange.outcome
@@ -261,7 +261,7 @@ class RolloutState:
                     break
 
     def outlives(self, error: BaseException) -> bool:
-        """Return True if the rollout stays open after this error.
+        """Return True if the rollout stays open after `error`.
 
         An error that ends programs, such as KeyboardInterrupt, always ends the rollout, and so does a bypassed gate.
         """
@@ -269,20 +269,20 @@ class RolloutState:
         return self.on_fault == "stay" and stays
 
     def fault_within(self) -> BaseException | None:
-        """Return the fault that may have cancelled the body, or the body of a parent. None if there is no fault."""
+        """Return the fault that may have cancelled the body of this rollout or of a parent, or None."""
         arrivals, parent = self.arrivals, self.parent
         own = next((fault for fault in self.faults if not self.outlives(fault)), None)
         return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
 
     def hold(self, reach: Reach) -> None:
-        """Check the reach. If it is `public`, remember the public URL that an agent gets."""
+        """Check that `reach` is valid. If it is `public`, remember the public URL, because an agent gets it."""
         if reach not in ("local", "public"):
             raise ValueError(f"reach must be 'local' or 'public', not {reach!r}")
         if reach == "public":
             self._held_url = self.addresses.public_url
 
     def check_untaken(self) -> None:
-        """Raise RuntimeError if a loop would get no exchanges, because the rollout has a handler."""
+        """Raise RuntimeError if the rollout has a handler, because a loop would then get no exchanges."""
         if self.handler is not None:
             raise RuntimeError(
                 f"rollout {self.id} has a handler, which receives every exchange, so a loop would receive none. For a "
@@ -290,13 +290,13 @@ class RolloutState:
             )
 
     async def count_input_tokens(self, request: Request) -> int:
-        """Return the number of tokens of a prompt: counted by the handler if possible, else an estimate."""
+        """Return the number of tokens in a prompt. If the handler cannot count them, return an estimate."""
         count = getattr(self.handler, "count_input_tokens", None)
         counted = None if count is None else await count(request)
         return estimate_input_tokens(request) if counted is None else int(counted)
 
     def reset_handler(self) -> None:
-        """Call `reset` of the handler, with which a script restarts.
+        """Call the handler's method `reset`. A scripted model then restarts its script.
 
         Raises:
             Refusal: 404, the handler has no `reset`.
@@ -321,9 +321,9 @@ class RolloutState:
         kind: CallKind | None = None,
         wire: WireLog | None = None,
     ) -> None:
-        """Answer one connection's call, with a new exchange or with the exchange or answer that the call repeats.
+        """Answer a call on one connection. A retry gets the answer of the call that it repeats.
 
-        A rollout that has ended refuses the call, and does not record it.
+        Any other call gets a new exchange. If the rollout has ended, the call is refused and not recorded.
 
         Args:
             request: the call.
@@ -372,7 +372,7 @@ class RolloutState:
                 self.calls.leave(subscription, exchange)
 
     async def _admit(self, exchange: ExchangeState, budget: Budget) -> bool:
-        """Return True if a call is within the limits; otherwise settle it.
+        """Return True if a call is within the limits. Otherwise settle its exchange, and return False.
 
         There is no checkpoint if the call is within the limits.
         """
@@ -391,7 +391,7 @@ class RolloutState:
         return refusal is None
 
     async def _check_gate(self, exchange: ExchangeState) -> bool:
-        """Return False and end the rollout if a tool result in a call has bypassed the gate; else return True."""
+        """Return True unless a tool result in the request has bypassed the gate in a way that ends the rollout."""
         for call, error in tuple(self.gate.bypassed(exchange)):
             ends = self.gate.ends(exchange)
 
@@ -409,9 +409,9 @@ class RolloutState:
         return True
 
     async def _begin(self, exchange: ExchangeState) -> None:
-        """Record a new call, and put it into the queue, if it is within the limits and not settled yet.
+        """Record a new call and put it into the queue. If a limit is reached, refuse the call.
 
-        There is no checkpoint if no recorder records calls on arrival.
+        There is no checkpoint if the recorder does not record calls on arrival.
         """
         if (fault := self.arrivals.fault) is not None:  # it counts for no limit, and is handed to no handler
             await self._refuse_untaken(exchange, fault)
@@ -451,7 +451,7 @@ class RolloutState:
                 self.arrivals.put(exchange)
 
     async def give_back(self, exchange: ExchangeState) -> None:
-        """Put an exchange back into the queue, because its service was cancelled before it called the handler."""
+        """Put an exchange back into the queue, because its worker was cancelled before it called the handler."""
         if exchange.outcome is not None:
             return
         if (fault := self.arrivals.fault) is not None:
@@ -460,26 +460,26 @@ class RolloutState:
             self.arrivals.put_back(exchange)
 
     async def let_go(self, exchange: ExchangeState) -> None:
-        """Release an exchange whose handler was cancelled.
+        """Handle an exchange whose handler was cancelled before it settled the exchange.
 
-        If a fault may be the reason of the cancellation, refuse the exchange; otherwise the program may still answer
-        it.
+        If a fault may be the reason of the cancellation, refuse the exchange. Otherwise leave the exchange open,
+        because the program may still answer it.
         """
         if exchange.outcome is None and self.fail is not None and (fault := self.fault_within()) is not None:
             outcome = exchange.fix_from_outside(refused_after(fault))
             await self._run_reported(partial(exchange.settle, outcome))
 
     async def _refuse_untaken(self, exchange: ExchangeState, fault: BaseException) -> None:
-        """Refuse an exchange immediately, because the task that should take it has failed.
+        """Refuse an exchange immediately, because the task that would have taken it has failed.
 
-        Without the refusal, a body that waits for this agent would not end.
+        Without the refusal, the agent would wait for ever, and so would a body that waits for the agent.
         """
         await self._run_reported(partial(exchange.settle, refused_after(fault)))
 
     def take_fault(self, fault: Exception) -> None:
-        """Report an error of the program, or of triocept, in a call.
+        """Report an error of the program or of triocept that made a call fail.
 
-        The agent gets a 500, and the rollout's owner the exception.
+        The agent gets a 500. The exception is raised to the rollout's owner, the code that opened the rollout.
         """
         if self.report is not None:
             self.report(fault)
@@ -489,22 +489,22 @@ class RolloutState:
     # Called by the endpoint
 
     def on_url_lost(self, url: str, error: BaseException) -> None:
-        """End the body with an error, if an agent got the public URL that is lost."""
+        """End the body with `error`, if an agent got the public URL `url`, which does not work any more."""
         if self._held_url == url and self.fail is not None:
             self.fail(error)
 
     def depart(self) -> None:
-        """Detach the rollout from an endpoint that ends, until another one takes it.
+        """Detach the rollout from an endpoint that ends. Another endpoint may take it with `rebind`.
 
-        Its children, and new children, are detached too.
+        The children of the rollout are detached too, and so are children that are opened later.
         """
         self.rebind(self.addresses, Registry(), self.watcher)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
-        """Move to another endpoint. A rollout whose block is being left has no valid key; it gets none there, either.
+        """Move the rollout to another endpoint. A rollout that is closing does not get a valid key there.
 
         Raises:
-            ValueError: an open rollout there already has this id, or the id of a child.
+            ValueError: an open rollout of the other endpoint has the same id as this rollout or one of its children.
         """
         if self in self.registry:
             self.registry.discard(self)
@@ -522,7 +522,7 @@ class RolloutState:
         await self.services.calls.close()
 
     async def _run_reported(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Run a step, and report its errors (those of a recorder) to the owner instead of the caller."""
+        """Run a step. Report its errors (errors of a recorder) to the rollout's owner, and do not raise them."""
         for error in await run_each(step):
             if self.report is None:
                 raise error
@@ -530,16 +530,16 @@ class RolloutState:
 
     @trio.lowlevel.enable_ki_protection
     async def end(self, refusal: Refusal) -> None:
-        """Accept no more exchanges, and refuse the open ones. First settle all of them, then record each.
+        """End the rollout: accept no more exchanges, refuse all open exchanges, then record them.
 
         Raises:
-            BaseException: the recorder failed; the other exchanges were refused all the same.
+            BaseException: the recorder failed. All exchanges were refused all the same.
         """
         with trio.CancelScope(shield=True):
             raise_all(await run_each(*self.refuse_open(refusal)))
 
     def refuse_open(self, refusal: Refusal) -> list[Step]:
-        """Settle the open exchanges of this rollout and its children with a refusal.
+        """Refuse the open exchanges of this rollout and its children.
 
         Return the steps that record them.
         """
@@ -555,7 +555,7 @@ class RolloutState:
         return [*steps, *(step for child in self.children for step in child.refuse_open(refusal))]
 
     def fail_open(self, fault: BaseException, besides: ExchangeState | None = None) -> list[Step]:
-        """Refuse the open exchanges after a fault of the answering code, except `besides`, which gets its own outcome.
+        """Refuse the open exchanges because of a fault of the answering code, except `besides`, where the fault arose.
 
         Return the steps that record them.
 
@@ -567,16 +567,16 @@ class RolloutState:
     def fail_taken(
         self, fault: BaseException, taken: Iterable[ExchangeState], service: Service
     ) -> list[Step]:
-        """Refuse the exchanges that a failed service had taken. The caller of the service gets the error.
+        """Refuse the exchanges that a failed service had taken. The service raises the error to its caller.
 
         Return the steps that record them.
 
-        Unless another service takes calls, later calls are refused too, until a task takes calls again.
+        If no other service takes calls, later calls are also refused, until a task takes calls again.
         """
         return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
 
     def leave(self, service: Service) -> list[Step]:
-        """Remove a service that has not failed.
+        """Remove a service that ends without a failure.
 
         If another service has failed and no task takes calls, refuse the waiting calls. Return the steps that record
         them.
@@ -585,13 +585,13 @@ class RolloutState:
         return [] if fault is None else _refuse_because(fault, waiting)
 
     def check_recorder_is_free(self) -> None:
-        """Raise an error if the caller is the recorder of this rollout or of a child, while it records an entry."""
+        """Raise an error if this rollout's recorder, or a child's, calls this while it records an entry."""
         self.records.check_free()
         for child in self.children:
             child.check_recorder_is_free()
 
     def _begin_end(self, refusal: Refusal) -> Refusal:
-        """Set the refusal that ends the rollout, unless there is an earlier one. Return the earliest refusal."""
+        """Set the refusal that ends the rollout, unless one is already set. Return the refusal that is set."""
         if self.ending is None:
             self.ending = refusal
             if isinstance(refusal, LimitReached):
@@ -599,7 +599,7 @@ class RolloutState:
         return self.ending
 
     def finish(self, reached: LimitReached) -> None:
-        """Accept no more exchanges, because a limit is reached. Open exchanges are finished."""
+        """Accept no more exchanges, because a limit is reached. Let the open exchanges be completed."""
         if self.ending is None:
             self._begin_end(reached)
             self._finishes = True
@@ -607,17 +607,17 @@ class RolloutState:
             self.children.finish(reached)
 
     async def time_out(self, seconds: float) -> None:
-        """Wait until the time limit, then end the rollout."""
+        """Sleep until the time limit is reached, then end the rollout."""
         await trio.sleep(seconds)
         over = LimitReached(f"the limit of {seconds:,g} {'second' if seconds == 1 else 'seconds'} is reached")
         await self._run_reported(partial(self.end, over))
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
-        """Revoke the key, refuse waiting calls, deliver the answers, seal the trace. Shielded, and always bounded.
+        """Close the rollout: revoke the key, refuse waiting calls, deliver the answers, seal the trace.
 
         Raises:
-            BaseException: the recorder failed; all other steps were done.
+            BaseException: the recorder failed. All other steps were done all the same.
         """
         refusal = Refusal(503, f"rollout {self.id} is closed", should_retry=False)
         with trio.CancelScope(shield=True):
@@ -635,7 +635,7 @@ class RolloutState:
 
 
 def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) -> list[Step]:
-    """Settle exchanges because of a fault, unless they are being recorded. Return the steps that record them."""
+    """Refuse exchanges because of a fault. Return the steps that record them; the caller must run the steps."""
     return [
         partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(refused_after(fault)))
         for exchange in exchanges
@@ -644,7 +644,7 @@ def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) ->
 
 
 async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
-    """Answer a call that does not become an exchange, for example after the end of the rollout; record nothing."""
+    """Send an outcome to a call that gets no exchange, for example after the end of the rollout. Record nothing."""
     answer = Answer()
     answer.end(outcome)
     subscription = Subscription(answer)

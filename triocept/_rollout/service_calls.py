@@ -1,4 +1,4 @@
-"""Running service calls: each has its own task, in the nursery of the rollout.
+"""Running service calls (of tools, for example): each call has its own task, in the nursery of its rollout.
 
 Rules:
 
@@ -43,7 +43,7 @@ _CANCELLED = TurnError(type="Cancelled", message="its caller hung up, or the rol
 
 @dataclass(eq=False, kw_only=True)
 class _Call:
-    """A running service call."""
+    """A service call that is running."""
 
     id: str
     kind: ServiceKind
@@ -62,7 +62,7 @@ class _Call:
 
 
 class ServiceCalls:
-    """The running service calls of one rollout."""
+    """The service calls of one rollout that are running."""
 
     def __init__(self) -> None:
         self._calls: set[_Call] = set()
@@ -70,16 +70,16 @@ class ServiceCalls:
         self._on_fatal: Callable[[BaseException], None] = lambda exc: None
 
     def open(self, nursery: trio.Nursery, on_fatal: Callable[[BaseException], None]) -> None:
-        """Run calls in `nursery` from now on. Pass errors that must end the rollout to `on_fatal`."""
+        """Run the calls in `nursery` from now on. Call `on_fatal` with each error that must end the rollout."""
         self._nursery, self._on_fatal = nursery, on_fatal
 
     def current(self) -> str | None:
-        """Return the id of the service call of this rollout for which the current task runs, or None."""
+        """Return the id of the service call in whose task this runs. None outside of this rollout's service calls."""
         current = _current.get()
         return current if any(call.id == current for call in self._calls) else None
 
     async def close(self) -> None:
-        """Accept no more calls; cancel and record the running ones. Shielded."""
+        """Accept no more calls. Cancel the running calls and wait until they are recorded. Shielded."""
         self._nursery = None
         with trio.CancelScope(shield=True):
             for call in tuple(self._calls):
@@ -98,12 +98,12 @@ class ServiceCalls:
         *,
         owned: bool = False,
     ) -> Json:
-        """Run `work`, and return its result as decoded JSON.
+        """Run `work` in a task of its own, and return its result as decoded JSON.
 
         Raises:
-            Refusal: `work` raised it; `work` raised another exception (500); or the rollout has ended.
+            Refusal: `work` raised this refusal; or `work` raised another exception (500); or the rollout has ended.
 
-        Cancellation: cancels the work, and waits until it has ended.
+        Cancellation: cancels `work`, and waits until it has ended.
         """
         if rollout.ending is not None or self._nursery is None:
             raise _over(rollout)
@@ -124,7 +124,7 @@ class ServiceCalls:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, rollout: RolloutState, call: _Call) -> None:
-        """Run the task of one call. Shielded, but its own scope can be cancelled, for its caller or the rollout."""
+        """Run one call and record it; this is the call's own task. Only `call.scope` can cancel it."""
         _current.set(call.id)
         started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
         try:
@@ -157,7 +157,7 @@ class ServiceCalls:
             call.done.set()
 
     async def _attempt(self, rollout: RolloutState, call: _Call) -> None:
-        """Run the work, and set the outcome of the call in every case."""
+        """Run the call's `work`, and store its result, or the error that it raised."""
         try:
             call.result = json_of(await call_user(call.work), "the result")
             call.outcome, call.error = "answered", None
@@ -172,7 +172,7 @@ class ServiceCalls:
                 raise cancelled from None
 
     def _fail(self, rollout: RolloutState, call: _Call, error: BaseException) -> None:
-        """Handle an exception of the work: answer the caller, and report to the owner if necessary."""
+        """Store the error of a call for its caller and the record. Report it to the rollout's owner if necessary."""
         name = type(error).__name__
         call.outcome = "failed"
         call.error = TurnError(type=name, message=mended_text(str(error)), status=500)
@@ -190,9 +190,9 @@ class ServiceCalls:
 
 
 def _over(rollout: RolloutState) -> Refusal:
-    """Return the refusal of a call that comes after the end of the rollout.
+    """Return the refusal of a service call that comes after the end of the rollout.
 
-    It is a new object each time, because a traceback grows with every raise.
+    Each call needs a new object, because the traceback of an exception grows with every raise.
     """
     if rollout.ending is None:
         return Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)

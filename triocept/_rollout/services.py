@@ -1,6 +1,6 @@
-"""The services of a rollout besides the model: tools, a user, a stop condition, state, embeddings, moderations.
+"""The services of a rollout besides the model: tools, simulated user, stop condition, state, embeddings, moderations.
 
-The module `service_calls` runs and ends the calls.
+The module `service_calls` runs the calls to the services, and ends them with the rollout.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MessagesFunction: TypeAlias = Callable[[Sequence[Message], Any], Awaitable[Any]]
 
 
 class Services:
-    """The services of one rollout.
+    """The services of one rollout besides the model.
 
     Args:
         tools: functions, or `HostTool`s.
@@ -42,11 +42,12 @@ class Services:
         stop: the stop condition, if there is one beside `rollout.stop`.
         state: the initial value; if None, the rollout has no state.
         state_type: the type of all values of the state; None means the type of the initial value.
-        embed: returns vectors for texts; if None, vectors are made of the words.
-        moderate: returns findings for texts; None means no findings.
+        embed: returns vectors for texts. If None, vectors are computed from the words.
+        moderate: returns moderation results for texts. None means that no text is flagged.
 
     Raises:
-        TypeError: a tool has no schema, or two tools have one name; the initial state is not of its type.
+        TypeError: a tool has no JSON Schema, two tools have the same name, or the initial state is not of type
+            `state_type`.
         ValueError: a tool's name is invalid.
     """
 
@@ -90,12 +91,12 @@ class Services:
     # Called by the server
 
     async def call_tool(self, rollout: RolloutState, name: str, arguments: Json) -> Json:
-        """Call a tool; return its result as decoded JSON.
+        """Call the tool `name`, and return its result as decoded JSON.
 
         Raises:
-            Refusal: 404, there is no such tool; 400, the arguments do not fit; 504, the tool took too long. 500, the
-                tool raised an exception, or its result is not JSON. A refusal that the tool raises is passed on. If the
-                rollout has ended: the rollout's refusal.
+            Refusal: with 404 if there is no such tool, 400 if the arguments do not fit its schema, 504 if it took too
+                long. With 500 if the tool raised an exception, or if its result is not JSON. A refusal that the tool
+                raises is raised unchanged. If the rollout has ended, the refusal that ended it is raised.
 
         Cancellation: cancels the tool, and waits until it has ended.
         """
@@ -112,9 +113,10 @@ class Services:
         return await self.calls.run(rollout, "tool", name, arguments, run)
 
     async def ask_user(self, rollout: RolloutState, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """Return the simulated user's next messages.
+        """Ask the simulated user for the next messages, and return them.
 
-        Raise Refusal 404 if there is no user. Other errors and cancellation are as in `call_tool`.
+        Raise a `Refusal` with 404 if the rollout has no simulated user. Other errors and cancellation are as in
+        `call_tool`.
         """
         user = self.user
         if user is None:
@@ -127,7 +129,7 @@ class Services:
         return msgspec.convert(found, tuple[Message, ...])
 
     async def ask_stop(self, rollout: RolloutState, messages: tuple[Message, ...]) -> str | None:
-        """Return the reason for which the run is done, or None. Errors and cancellation are as in `call_tool`."""
+        """Ask the stop condition, and return the reason why the run is done. Return None if the run is not done."""
         if rollout.ending is not None:
             return rollout.ending.message
         stop = self.stop
@@ -153,9 +155,9 @@ class Services:
         return await self.calls.run(rollout, "state", "get", None, run)
 
     async def put_state(self, rollout: RolloutState, document: Json) -> Json:
-        """Replace the whole state.
+        """Replace the whole state with the value in `document`.
 
-        Raise Refusal 400 if the value does not fit the state's type; the state is then unchanged.
+        Raise a `Refusal` with 400 if the value does not fit the state's type. The state is then unchanged.
         """
 
         async def run() -> Json:
@@ -176,10 +178,10 @@ class Services:
         inputs: tuple[Embedded, ...],
         dimensions: int | None,
     ) -> tuple[Sequence[Vector], int]:
-        """Return one vector for each input, and the number of tokens of all inputs.
+        """Return one vector for each input, and the total number of tokens in the inputs.
 
-        The function's exceptions are raised to the rollout's owner, like those of a handler. Errors and cancellation
-        are as in `call_tool`.
+        If the program's function `embed` raises an exception, it is raised to the rollout's owner, like an exception of
+        a handler. Errors and cancellation are as in `call_tool`.
         """
         vectors: Sequence[Vector] = ()
         tokens = sum(map(token_count, inputs))
@@ -196,7 +198,7 @@ class Services:
     async def moderate(
         self, rollout: RolloutState, model: str, document: Json, texts: tuple[str, ...]
     ) -> Sequence[Verdict]:
-        """Return the findings for each text. Errors and cancellation are as in `embed`."""
+        """Return the moderation result of each text. Errors and cancellation are as in `embed`."""
         verdicts: Sequence[Verdict] = ()
 
         async def run() -> Json:
@@ -209,7 +211,7 @@ class Services:
         return verdicts
 
     def set_state(self, value: Any) -> None:
-        """Set the state to a value of the program. Raise TypeError if the value is not of the state's type."""
+        """Set the state to `value`, which the program has assigned. Raise TypeError if its type is wrong."""
         if not self.has_state:
             raise TypeError("this rollout has no state: pass the initial state to open_rollout as state=…")
         self.state = self._checked(value)
@@ -223,7 +225,7 @@ class Services:
 
 
 def _check_async(name: str, given: object) -> None:
-    """Raise TypeError unless `given` can be called with messages and a rollout, and can return an awaitable."""
+    """Raise TypeError if `given` cannot be called with messages and a rollout, or is not async."""
     form = f"`async def {name}(messages, rollout)`"
     check_callable(name, given, form)
     if isinstance(given, type):
@@ -235,7 +237,7 @@ def _check_async(name: str, given: object) -> None:
 
 
 async def _awaited(name: str, function: object, returned: object) -> Any:
-    """Return the awaited result of a function of the program; raise TypeError if it is not awaitable."""
+    """Await `returned`, the result of the program's `function`. Raise TypeError if it is not awaitable."""
     if not inspect.isawaitable(returned):
         form = f"`async def {name}(messages, rollout)`"
         text = f"{name} must be {form}; {named(function)} is not async: it returned {described(returned)}"
@@ -244,10 +246,10 @@ async def _awaited(name: str, function: object, returned: object) -> Any:
 
 
 def _messages_of(said: Said) -> tuple[Message, ...]:
-    """Return the answer of a simulated user as messages.
+    """Return the messages for `said`, the value that a simulated user has returned.
 
     Raises:
-        TypeError: `said` is not an answer that a simulated user may return.
+        TypeError: `said` is not a value that a simulated user may return.
     """
     if said is None:
         return ()

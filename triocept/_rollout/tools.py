@@ -1,4 +1,4 @@
-"""Functions of the program as tools of its agent.
+"""Functions of the program that an agent can call as tools.
 
 Rules:
 
@@ -34,12 +34,12 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Given:
-    """Base class of the parameter types that triocept fills in, such as `Rollout`; the agent does not pass these."""
+    """Base class of parameter types, such as `Rollout`, whose values triocept passes. The agent does not pass them."""
 
 
 @final
 class HostTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A function of the program, as a tool of the agent. `HostTool.of` creates it."""
+    """A function of the program that the agent can call as a tool. `HostTool.of` creates one."""
 
     tool: Tool
     """Name, description and JSON Schema, from which a dialect renders the tool."""
@@ -58,17 +58,17 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         description: str | None = None,
         timeout: float | None = None,
     ) -> Self:
-        """Create a tool from a function.
+        """Return a tool that calls `function`.
 
         Args:
             function: a typed function or bound method, `async` or not.
             name: letters, digits, `_` and `-`, at most 64. None means the function's own name.
             description: None means the function's docstring.
-            timeout: maximum seconds of a call. If None, a call ends only by itself, by its caller's disconnect, or with
-                the rollout.
+            timeout: maximum seconds of a call. If None, only its own end, its caller's disconnect or the end of the
+                rollout ends a call.
 
         Raises:
-            TypeError: the signature has no JSON Schema; the text gives the reason.
+            TypeError: no JSON Schema can be made of the function's signature. The error's text gives the reason.
             ValueError: a dialect does not allow the name, or `timeout` is less than 0 or infinite.
         """
         if not callable(function):
@@ -111,10 +111,10 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         return made, (self.function,)
 
     def bind(self, arguments: Json) -> dict[str, Any]:
-        """Return the arguments by name, converted to the types of the function's parameters.
+        """Return the arguments of a call by parameter name, converted to the parameters' types.
 
         Raises:
-            Refusal: 400, the arguments do not fit the schema; the text names the place.
+            Refusal: with 400, because the arguments do not fit the schema. The error's text names the invalid part.
         """
         try:
             found = msgspec.convert({} if arguments is None else arguments, self._arguments, str_keys=True)
@@ -125,10 +125,10 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in values if value is not msgspec.UNSET}
 
     async def call(self, bound: Mapping[str, Any], rollout: object) -> Json:
-        """Run the function, and return its result as decoded JSON.
+        """Call the function with the arguments in `bound`, and return its result as decoded JSON.
 
         Raises:
-            Refusal: 504, the function took longer than `timeout`; 500, its result is not JSON.
+            Refusal: with 504 if the function took longer than `timeout`, with 500 if its result is not JSON.
             BaseException: the function's own exception.
         """
         given = {**bound, self._rollout_parameter: rollout} if self._rollout_parameter else dict(bound)
@@ -147,12 +147,12 @@ ToolLike: TypeAlias = HostTool | Callable[..., Any]
 
 
 def json_of(value: Any, what: str) -> Json:
-    """Return `value` as decoded JSON, as if it were written and read back.
+    """Return `value` as decoded JSON: convert it as if it were written to JSON and read back.
 
     The value may be anything that msgspec can write: Structs, dataclasses, dates, …
 
     Raises:
-        Refusal: 500, the value is not JSON.
+        Refusal: with 500, because the value cannot be written as JSON.
     """
     try:
         return read_back(msgspec.to_builtins(value, str_keys=True))
@@ -161,7 +161,7 @@ def json_of(value: Any, what: str) -> Json:
 
 
 def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    """Return the type of each parameter, in order."""
+    """Return the type of each parameter of `function`, in the order of the signature."""
     try:
         plain = function if inspect.isroutine(function) else type(function).__call__
         hints = get_type_hints(plain, include_extras=True)
@@ -180,9 +180,9 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
-    """Return the JSON Schema of the arguments: an object at the top, other types in `$defs`.
+    """Return the JSON Schema of a tool's arguments. Its top is an object; other types are in `$defs`.
 
-    Every dialect requires an object at the top.
+    Every dialect requires a schema whose top is an object.
     """
     try:
         (reference,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
@@ -198,7 +198,7 @@ def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], nam
 
 
 def _without_schema(arguments: type[msgspec.Struct]) -> str | None:
-    """Return a text that names a parameter whose type has no JSON Schema; None if all types have one."""
+    """Return a text that names a parameter whose type has no JSON Schema. None if every type has one."""
     for field in msgspec.structs.fields(arguments):
         try:
             msgspec.json.schema_components([field.type])

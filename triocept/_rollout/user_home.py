@@ -1,4 +1,4 @@
-"""`run_agent(keep_home=True)`: an agent with the user's own configuration, and the rollout as its only model.
+"""`run_agent(keep_home=True)`: an agent uses the user's own configuration, but calls only the rollout as its model.
 
 Claude Code takes its provider from the environment. Its settings may replace variables of the environment (measured:
 2.1.332), so they are checked before it starts. Other agents are refused: most take their provider from their
@@ -23,9 +23,10 @@ def user_home(
     env: Mapping[str, str | None] | None,
     cwd: str | os.PathLike[str] | None,
 ) -> dict[str, str | None]:
-    """Return `env` without the configuration directory that `agents.claude_code` has chosen.
+    """Return `env` without `CLAUDE_CONFIG_DIR`, so that Claude Code uses the user's own configuration.
 
-    Raise ValueError if the agent is another one, or a file of the user leads it away from the rollout.
+    Raise ValueError if the agent is not Claude Code, or if a settings file of the user may make it call another
+    provider.
     """
     own = dict(env or {})
     name = Path(argv[0]).name
@@ -45,7 +46,7 @@ def user_home(
 
 
 def _files(environment: Mapping[str, str | None], project: Path) -> list[Path]:
-    """Return the files in which Claude Code reads variables of its user and its project."""
+    """Return the files in which Claude Code may find environment variables: those of the user and of the project."""
     home = Path(environment.get("HOME") or Path.home())
     given = environment.get(_HOME)
     directory = Path(given) if given else home / ".claude"
@@ -55,7 +56,7 @@ def _files(environment: Mapping[str, str | None], project: Path) -> list[Path]:
 
 
 def _problem(file: Path) -> str:
-    """Return why Claude Code might not call the rollout with this file; empty if it will."""
+    """Return the reason why this settings file may make Claude Code call another provider, or an empty text."""
     try:
         settings = msgspec.json.decode(file.read_bytes(), type=dict[str, object])
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Workers: tasks that run a handler on a rollout's exchanges, one exchange each.
+"""Workers: tasks that run a rollout's handler, each on one exchange at a time.
 
 Rules:
 
@@ -52,19 +52,19 @@ async def run_workers(
     on_error: Callable[[BaseException], None],
     outlives: Callable[[BaseException], bool] | None = None,
 ) -> None:
-    """Pass every exchange of `rollout` to `handler`, until the rollout ends.
+    """Call `handler` with every exchange of `rollout`, until the rollout ends.
 
     The service also ends if the handler raises an error for which `outlives` returns False.
 
     A handler's exceptions are not raised here. Each is passed to `on_error` immediately, before the agent gets its
-    error response. So an agent in the same program that fails because of that response is not mistaken for the cause.
-    Nor is the exception lost if it leads to a cancellation.
+    error response. An agent in the same program may fail because of that response; the order makes clear that the
+    handler failed first. The order also prevents that a cancellation hides the exception.
 
     Args:
         rollout: the rollout whose exchanges are handled.
         handler: the handler.
         concurrency: maximum exchanges that are handled at the same time. None means no limit.
-        on_error: receives each error.
+        on_error: called with each exception of the handler.
         outlives: returns True if the rollout stays open after an error. If None, an error ends only this service, not
             the rollout.
     """
@@ -86,7 +86,7 @@ async def run_workers(
 
 
 async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | None) -> None:
-    """Take exchanges until the queue ends, and pass them to the workers."""
+    """Take exchanges from the queue and pass them to the workers, until the queue ends."""
     if limit is None and not arrivals.taken_at_once:
         await arrivals.hand_all_to(workers)
         return
@@ -100,11 +100,11 @@ async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | N
 
 
 class _Workers:
-    """The tasks that run a handler: one for each exchange that is being handled, and some idle ones.
+    """The tasks that run a handler: a task for each exchange in progress, and some idle tasks.
 
-    Tasks are reused, because a new task with its own scope would take an eighth of the time of a whole call. A handler
-    in a reused task runs as in a new one, with a copy of the context of the code that opened the service. An agent that
-    disconnects cancels only its own handler.
+    Tasks are reused, because a new task with its own scope would take an eighth of the time of a whole call. In a
+    reused task, a handler runs as in a new task: with a copy of the context of the code that started the service. If an
+    agent disconnects, only the handler of its exchange is cancelled.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class _Workers:
         rollout.arrivals.enter(self)
 
     def take(self, exchange: ExchangeState) -> None:
-        """Handle this exchange."""
+        """Let a task run the handler on this exchange."""
         if self._refusals is not None:  # the fault came before this task took the exchange
             self._rollout.arrivals.put_back(exchange)
             return
@@ -150,7 +150,7 @@ class _Workers:
             self._context.run(self._nursery.start_soon, self._work)
 
     async def close(self) -> None:
-        """Accept no more exchanges, and end the idle tasks. Shielded."""
+        """Accept no more exchanges, and let the idle tasks end. Cancellation has no effect."""
         self._closed = True
         self._idle.unpark_all()
         if steps := self._rollout.leave(self):
@@ -160,7 +160,7 @@ class _Workers:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:
-        """Handle one exchange after another, until the service ends."""
+        """Run the handler on one exchange after another, until the service ends."""
         task = trio.lowlevel.current_task()
         while True:
             with trio.CancelScope() as scope:  # until an exchange is settled from outside
@@ -187,7 +187,7 @@ class _Workers:
                         await self._idle.park()
 
     async def _handle(self, exchange: ExchangeState, worker: Worker) -> None:
-        """Run the handler on the exchange. Afterwards the exchange has an outcome, except after a cancellation."""
+        """Run the handler on an exchange. If it does not settle the exchange, settle the exchange as failed."""
         exchange.worker = worker
         self._rollout.at_work.add(exchange)
         try:
@@ -215,7 +215,7 @@ class _Workers:
                 self._limit.release()
 
     async def _settle_by(self, exchange: ExchangeState, error: BaseException) -> None:
-        """Settle the exchange by its handler's exception, unless it has an outcome. Report a fault to the owner."""
+        """Settle an exchange whose handler has raised `error`. If the error is a fault, report it to the owner."""
         answer, fault = judge(error, exchange)
         if fault is not None:
             self._on_error(fault)
@@ -239,7 +239,7 @@ class _Workers:
             answer.__traceback__ = None  # it is kept, without the frames and everything that they reference
 
     def _fail(self, fault: BaseException, exchange: ExchangeState) -> None:
-        """Stop calling the handler, and settle all exchanges except the one in which it failed."""
+        """Stop calling the handler because of `fault`, and settle all exchanges except `exchange`, where it failed."""
         self._fault = self._fault or fault
         rollout, outlives = self._rollout, self._outlives
         if self._refusals is not None or (outlives is not None and outlives(fault)):
@@ -252,7 +252,7 @@ class _Workers:
             self._refusals = rollout.fail_open(fault, exchange)
 
     async def _end_by_fault(self) -> None:
-        """Record the refusals of the other exchanges, and cancel the handlers, unless the rollout stays open."""
+        """Cancel the handlers, and record the refused exchanges. Do nothing if the rollout stays open."""
         if self._refusals is None:
             return
         self._nursery.cancel_scope.cancel()
@@ -266,7 +266,7 @@ _IN_HANDLER = "in the handler of rollout "
 
 
 def _note(fault: BaseException, exchange: ExchangeState) -> None:
-    """Add a note that names rollout and exchange to a fault, unless the fault has such a note."""
+    """Add a note to a handler's exception that names the rollout and the exchange, unless it already has one."""
     notes = getattr(fault, "__notes__", ())
     if isinstance(fault, Unanswered) or any(str(note).startswith(_IN_HANDLER) for note in notes):
         return
