@@ -1,0 +1,169 @@
+"use strict";
+// Text of agents and models: shown as it is, and never run. Figures and times for readers.
+
+const { h, html, render, Component, useState, useEffect, useRef, useErrorBoundary } = htmPreact;
+
+// Characters that are invisible, or change the order of others. A zero-width joiner within an emoji stays.
+const HIDDEN = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e" +
+    "\\u200b\\u200c\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e01ef}]" +
+    "|(?<!\\p{Emoji}\\ufe0f?[\\u{1f3fb}-\\u{1f3ff}]?)\\u200d|\\r(?!\\n)|[\\ud800-\\udfff]",
+  "gu",
+);
+const nameOfHidden = (character) => `⟨${character.codePointAt(0).toString(16).padStart(4, "0")}⟩`;
+
+/** Return a text for an attribute or one line: hidden characters as ⟨202e⟩. */
+const plain = (text) => String(text ?? "").replace(HIDDEN, nameOfHidden);
+
+/** Return a text as nodes, with hidden characters marked, and the places of `mark` (lower case) highlighted. */
+function visible(text, mark = "") {
+  text = String(text ?? "");
+  const nodes = [];
+  let end = 0;
+  const push = (piece) => {
+    if (!mark || !piece) return void (piece && nodes.push(piece));
+    const lower = piece.toLowerCase();
+    let from = 0;
+    for (let at = lower.indexOf(mark); at >= 0 && nodes.length < 5000; at = lower.indexOf(mark, from)) {
+      nodes.push(piece.slice(from, at), html`<mark>${piece.slice(at, at + mark.length)}</mark>`);
+      from = at + mark.length;
+    }
+    nodes.push(piece.slice(from));
+  };
+  for (const match of text.matchAll(HIDDEN)) {
+    if (nodes.length > 5000) break;
+    push(text.slice(end, match.index));
+    nodes.push(html`<span class="hidden-char" title="an invisible or control character">${nameOfHidden(match[0])}</span>`);
+    end = match.index + match[0].length;
+  }
+  push(nodes.length > 5000 ? plain(text.slice(end)) : text.slice(end));
+  return nodes;
+}
+
+const oneLine = (text) => plain(String(text ?? "").replace(/\s+/g, " ").trim());
+
+function count(number) {
+  if (number == null) return "–";
+  if (number < 10_000) return String(number);
+  if (number < 1e6) return `${(number / 1e3).toFixed(number < 1e5 ? 1 : 0)}k`;
+  return `${(number / 1e6).toFixed(1)}M`;
+}
+
+function seconds(value) {
+  if (value == null) return "–";
+  if (value < 0.0995) return `${Math.round(value * 1000)} ms`;
+  if (value < 60) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
+  const whole = Math.round(value);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+const money = (value) => (value == null ? "" : `$${value.toFixed(value < 0.1 ? 4 : 2)}`);
+const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+const clock = (at) => (at ? new Date(at * 1000).toLocaleTimeString() : "");
+
+/** Return token counts as one line: "1,200 in (800 cached) · 30 out". Estimates have "~". */
+function tokens(usage) {
+  if (!usage) return "";
+  const about = usage.estimated ? "~" : "";
+  const more = [];
+  if (usage.cached_tokens) {
+    const share = usage.input_tokens ? ` = ${Math.round((100 * usage.cached_tokens) / usage.input_tokens)} %` : "";
+    more.push(`${count(usage.cached_tokens)} cached${share}`);
+  }
+  if (usage.cache_write_tokens) more.push(`${count(usage.cache_write_tokens)} written to the cache`);
+  const thought = usage.reasoning_tokens ? ` (${count(usage.reasoning_tokens)} reasoning)` : "";
+  const inner = more.length ? ` (${more.join(", ")})` : "";
+  return `${about}${count(usage.input_tokens)} in${inner} · ${about}${count(usage.output_tokens)} out${thought}`;
+}
+
+/** Return the value of a JSON text, or undefined. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const MOST_LINES = 1500;
+
+/** Return the differences of two texts by line, as [sign, line] with sign " ", "-" or "+". Bounded in time. */
+function lineDiff(before, after) {
+  const a = before.split("\n");
+  const b = after.split("\n");
+  let start = 0;
+  while (start < a.length && start < b.length && a[start] === b[start]) start++;
+  let end = 0;
+  while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
+  const x = a.slice(start, a.length - end);
+  const y = b.slice(start, b.length - end);
+  const middle = [];
+  if (x.length * y.length > MOST_LINES * MOST_LINES) {
+    middle.push(...x.map((line) => ["-", line]), ...y.map((line) => ["+", line]));
+  } else {
+    const width = y.length + 1;
+    const longest = new Uint16Array((x.length + 1) * width);
+    for (let i = x.length - 1; i >= 0; i--)
+      for (let j = y.length - 1; j >= 0; j--)
+        longest[i * width + j] =
+          x[i] === y[j]
+            ? longest[(i + 1) * width + j + 1] + 1
+            : Math.max(longest[(i + 1) * width + j], longest[i * width + j + 1]);
+    let i = 0;
+    let j = 0;
+    while (i < x.length || j < y.length) {
+      if (i < x.length && j < y.length && x[i] === y[j]) middle.push([" ", x[i++], j++]);
+      else if (j >= y.length || (i < x.length && longest[(i + 1) * width + j] >= longest[i * width + j + 1]))
+        middle.push(["-", x[i++]]);
+      else middle.push(["+", y[j++]]);
+    }
+  }
+  const same = (lines) => lines.map((line) => [" ", line]);
+  return [...same(a.slice(0, start)), ...middle, ...same(end ? a.slice(-end) : [])];
+}
+
+/** Return the differences with at most three equal lines around each; longer stretches become ["…", count]. */
+function shortDiff(before, after) {
+  const lines = lineDiff(before, after);
+  const near = new Uint8Array(lines.length);
+  lines.forEach(([sign], i) => {
+    if (sign !== " ") for (let k = Math.max(0, i - 3); k <= Math.min(lines.length - 1, i + 3); k++) near[k] = 1;
+  });
+  const shown = [];
+  lines.forEach((line, i) => {
+    if (near[i]) shown.push(line);
+    else if (shown.at(-1)?.[0] === "…") shown.at(-1)[1]++;
+    else shown.push(["…", 1]);
+  });
+  return shown;
+}
+
+/** Return a text quoted for a POSIX shell. */
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+function curlOf(curl, origin) {
+  const [, dialect] = curl.path.match(/(messages|generateContent|streamGenerateContent)/) ?? [];
+  const header = { messages: "x-api-key: ", generateContent: "x-goog-api-key: ", streamGenerateContent: "x-goog-api-key: " };
+  const key = `"${header[dialect] ?? "authorization: Bearer "}$KEY"`;
+  const version = dialect === "messages" ? ` \\\n  -H 'anthropic-version: 2023-06-01'` : "";
+  return (
+    `curl ${quoted(origin + curl.path)} -X ${quoted(curl.method)} \\\n  -H ${key}${version} \\\n` +
+    `  -H 'content-type: application/json' \\\n  --data-binary ${quoted(curl.body)}`
+  );
+}
+
+// Ranges of numbers, half-open: [[0, 7], [9, 10]]
+const lengthOf = (ranges) => ranges.reduce((sum, [start, stop]) => sum + stop - start, 0);
+
+/** Return the numbers at the places `from` to `to` of ranges. */
+function numbersAt(ranges, from, to) {
+  const found = [];
+  let place = 0;
+  for (const [start, stop] of ranges) {
+    if (place >= to) break;
+    for (let n = Math.max(start, start + from - place); n < Math.min(stop, start + to - place); n++) found.push(n);
+    place += stop - start;
+  }
+  return found;
+}
