@@ -13,7 +13,8 @@ this, is said at the end.
 Slow suites have sessions of their own: `nox -s agents` (all real agents, from the npm and Python registries),
 `nox -s upstreams` and `nox -s vllm` (real model servers, likewise), `nox -s exports` (traces of real agents, read by
 the packages whose formats they are exported to), `nox -s trainers` (the examples for trainers, with torch and TRL),
-`nox -s plugin` (pytest's plugin, in projects of other people's), `nox -s suites` (the same tests in triocept and in
+`nox -s plugin` (pytest's plugin, in projects of other people's), `nox -s view` (the page of the live view in a real
+browser), `nox -s suites` (the same tests in triocept and in
 four other tools, side by side), `nox -s soak` (what machines find: a random walk, 100,000 exchanges, a million inputs
 for the wire), `nox -s fleet` (fleets on Ray, whose actors and nodes are killed), `nox -s mutants` (whether the tests
 see it when the program is changed in one place), `nox -s interrupts` (programs that are cancelled, or interrupted, at
@@ -523,6 +524,18 @@ def plugin(session: nox.Session) -> None:
     """
     install(session, "test")
     run_pytest(session, "-n", "0", "-s", "--timeout", "900", "tests/real_projects", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def view(session: nox.Session) -> None:
+    """The page of the live view in headless Chromium, driven by Playwright; skipped where there is no Chromium.
+
+    On Debian: `apt-get install chromium`. `TRIOCEPT_CHROMIUM` is the path of another one.
+    """
+    if not (os.environ.get("TRIOCEPT_CHROMIUM") or shutil.which("chromium")):
+        session.skip("this machine has no chromium: the page of the live view was NOT tested in a browser")
+    install(session, "test", "view")
+    run_pytest(session, "-n", "0", "--timeout", "300", "tests/real_browsers", *session.posargs)
 
 
 @nox.session(python=NEWEST)

@@ -347,6 +347,7 @@ function TimeBar({ item, axis }) {
     ${first != null && html`<span class="first" style=${{ left: `${Math.max(0, Math.min(100, first))}%` }}></span>`}</span></span>`;
 }
 
+const asksFor = (call) => state.waiting.size > 0 && [...state.waiting.values()].find((each) => each.call === call.id && each.run === call.run);
 const SHORT = { compaction: "compacted", rewrite: "rewritten", retry: "retry", repeat: "repeated" };
 
 function TurnRow({ item, axis, depth }) {
@@ -356,7 +357,7 @@ function TurnRow({ item, axis, depth }) {
       <div class="line small dim"><span class="grow cut">${item.error ? oneLine(item.error.message) : "service of the program"}</span><span>${seconds(item.duration)}</span><${TimeBar} item=${item} axis=${axis} /></div></div>`;
   const part = item.isLive ? item.parts.at(-1) : null;
   const text = item.isLive
-    ? part ? oneLine((part.tool ? `${part.tool} ` : "") + part.text.slice(-200)) : "waits for the first token …"
+    ? part ? oneLine((part.tool ? `${part.tool} ` : "") + part.text.slice(-200)) : asksFor(item) ? `${oneLine(asksFor(item).tool)} waits for a decision` : "waits for the first token …"
     : item.error ? oneLine(item.error.message) : oneLine(item.text);
   const kind = item.conversation && item.conversation.kind !== "main" ? nameOf(item.conversation) : "";
   const tags = [kind, SHORT[item.relation?.kind], item.system_changed && "system changed", item.tools_changed && "tools changed",
@@ -481,7 +482,7 @@ function TurnDetail({ item, back }) {
     ${(item.decisions ?? []).map((each) => html`<p class="decision"><strong>${visible(each.tool)}</strong> was ${VERBS[each.kind] ?? plain(each.kind)} by ${visible(each.by || "the program")} after ${seconds(each.seconds)}${each.reason ? html`: ${visible(each.reason)}` : ""}${each.arguments != null ? html`<br /><span class="code">${visible(each.arguments)}</span>` : ""}</p>`)}
     <h3>${item.isLive ? "The answer, as it is written" : "The answer"}</h3>
     ${item.isLive
-      ? html`<article class="message assistant live"><header>model</header>${item.parts.length ? html`<${LiveParts} parts=${item.parts} />` : html`<p class="dim">Waits for the first token, ${seconds(Math.max(0, now() - item.at))} …</p>`}</article>`
+      ? html`<article class="message assistant live"><header>model</header>${item.parts.length ? html`<${LiveParts} parts=${item.parts} />` : html`<p class="dim">${asksFor(item) ? "Waits for a decision" : "Waits for the first token"}, ${seconds(Math.max(0, now() - item.at))} …</p>`}</article>`
       : html`<${Answer} item=${item} list=${list} mark=${mark} found=${found} />`}
     ${begun.map((turn) => html`<p key=${turn.id}><button type="button" onClick=${() => { view.conversation = conversationOf(turn); select(run, turn.id); }}>Sub-agent: ${nameOf(turn.conversation)}</button> <span class="dim">began here</span></p>`)}
     <h3>${base ? `New since turn ${base.number}` : "The request"} <span class="dim">${plural(fresh.length, "message")}</span>
@@ -522,7 +523,9 @@ function TurnHead({ item, back }) {
 function Answer({ item, list, mark, found }) {
   if (item.answer == null) return html`<p class="dim">${item.outcome === "answered" ? "an answer without content" : "no answer"}</p>`;
   const next = list.list().find((turn) => turn.continues === item.id) ?? [...state.calls.values()].find((call) => call.continues === item.id && call.run === item.run);
-  const after = next ? numbersAt(next.messages, next.shared, next.shared + 30) : [];
+  const all = next ? numbersAt(next.messages, 0, Infinity) : [];
+  const at = all.lastIndexOf(item.answer) + 1 || next?.shared;
+  const after = all.slice(at, at + 30);
   const numbers = [item.answer, ...after];
   const [block] = pairUp(numbers, messagesOf(item.run, numbers));
   if (block.missing) return html`<p class="dim">loading …</p>`;
@@ -684,6 +687,7 @@ class Waiting extends Component {
     mine.add(id);
     try {
       await source.decide({ id, kind, by: localStorage.getItem(BY) || undefined, ...more });
+      state.waiting.delete(id);
       toast(`${plain(tool)}: ${VERBS[kind]}`);
     } catch (error) {
       mine.delete(id);

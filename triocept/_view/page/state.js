@@ -387,7 +387,7 @@ class Embedded {
 function wholeText(message) {
   const of = (part) =>
     part.part === "ToolResult" ? (part.content ?? []).map(of).join("\n") : (part.text ?? part.arguments ?? "") + (part.name ? ` ${part.name}` : "");
-  return (message.content ?? []).map(of).join("\n");
+  return (message?.content ?? []).map(of).join("\n");
 }
 
 let source = null;
@@ -395,6 +395,7 @@ let source = null;
 // The stream. Six streams exhaust a browser's connections to one host: one tab reads it, and posts it to the others.
 
 const KEY = "triocept-view-key";
+const KEY_IN_ADDRESS = new URLSearchParams(location.hash.slice(1)).get("key"); // before it is removed
 let channel = null;
 
 function refused() {
@@ -514,7 +515,7 @@ async function start() {
     }
     return changed();
   }
-  const key = new URLSearchParams(location.hash.slice(1)).get("key") ?? sessionStorage.getItem(KEY) ?? (await askTabs());
+  const key = KEY_IN_ADDRESS ?? sessionStorage.getItem(KEY) ?? (await askTabs());
   if (key) return connect(key);
   state.status = "refused";
   changed();

