@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
+import random
+from itertools import count
 from typing import Any
 
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
+from msgspec.structs import replace
 
 from tests.asking import url_of
 from tests.services.test_gate import ALLOW, CALL, Agent, opened, with_hook
-from triocept import Exchange, Refusal, Response, ScriptedModel, ToolCall
+from triocept import (
+    Exchange,
+    Message,
+    Refusal,
+    Request,
+    Response,
+    Rollout,
+    ScriptedModel,
+    Text,
+    Tool,
+    ToolCall,
+    UpstreamError,
+)
+from triocept._rollout.hooks import NEUTRAL, Question
+from triocept._rollout.rollout import core_of_rollout
+from triocept._util.failures import leaves
 from triocept.errors import GateBypassed
 from triocept.handlers import Decision, Gate, approve
-from triocept.types import Json, Opaque
+from triocept.testing import open_memory_agent, open_rollout
+from triocept.types import Json, Opaque, ToolResult
 
 __all__ = ["with_hook"]
 
@@ -420,3 +440,73 @@ async def test_a_question_of_another_form_is_refused_and_disturbs_nothing(hook: 
 async def test_a_field_that_is_missing_is_named() -> None:
     async with opened(CALL, gate={"*": Decision.approve()}) as (_, agent):
         assert "missing required field `tool`" in (await agent.ask_gate({"arguments": {}}))["reason"]
+
+
+SEEDS = range(15)
+
+
+@pytest.mark.parametrize("cheats", [False, True], ids=["honest", "one unasked call"])
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_no_honest_agent_is_accused_and_a_call_that_no_question_fits_is_noticed(
+    seed: int, cheats: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Sub-agents at the same time, with few commands, ids that repeat or are renamed, and questions without ids."""
+    draw = random.Random(seed)
+    repeats, renames, with_ids = draw.random() < 0.5, draw.random() < 0.5, draw.random() < 0.5
+    ids = count()
+
+    async def model(exchange: Exchange) -> None:
+        await trio.sleep(draw.random())
+        said = sum(message.role == "assistant" for message in exchange.request.messages)
+        commands = [draw.choice(["ls", "rm", "cat"]) for _ in range(draw.randrange(1, 4))]
+        calls = [
+            ToolCall("run", json.dumps({"command": command}), f"call_{at if repeats else next(ids)}")
+            for at, command in enumerate(commands)
+        ]
+        await exchange.respond(Response.of(*calls) if said < 3 else "bye")
+
+    ran: list[str] = []
+    tool = Tool(name="run", parameters={"type": "object"})
+
+    async def run(rollout: Rollout, name: str) -> None:
+        gate = core_of_rollout(rollout).gate
+        messages = [Message("user", name)]
+        async with open_memory_agent(rollout, dialect="anthropic_messages") as memory:
+            while True:
+                asked = Request(
+                    dialect="anthropic_messages", model="m", messages=tuple(messages), tools=(tool,)
+                )
+                answer = await memory.ask(asked)
+                results: list[ToolResult] = []
+                calls = answer.tool_calls
+                for call in calls:
+                    await trio.sleep(draw.random())
+                    command = call.parsed()["command"]
+                    if cheats and name == "0" and not ran.count("cheated"):
+                        ran.append("cheated")
+                        text = "done"
+                    else:
+                        question = Question("run", call.parsed(), call.id if with_ids else "")
+                        decision: Any = await gate.ask(NEUTRAL, question)
+                        ran.extend([command] * (decision["decision"] == "allow"))
+                        text = decision.get("reason", "done")
+                    results.append(ToolResult(id=call.id, content=(Text(text),)))
+                if renames:
+                    calls = tuple([replace(call, id=f"mine_{next(ids)}") for call in calls])
+                    results = [
+                        replace(result, id=call.id) for result, call in zip(results, calls, strict=True)
+                    ]
+                if not calls:
+                    return
+                messages += [Message("assistant", calls), Message("tool", tuple(results))]
+
+    errors: list[GateBypassed] = []
+    try:
+        async with open_rollout(model, gate=Gate(no_removal, on_bypass="end")) as rollout:
+            async with trio.open_nursery() as nursery:
+                for number in range(3):
+                    nursery.start_soon(run, rollout, str(number))
+    except* (GateBypassed, UpstreamError) as group:
+        errors = [each for each in leaves(group) if isinstance(each, GateBypassed)]
+    assert "rm" not in ran
+    assert bool(errors) == cheats

@@ -126,20 +126,13 @@ class _Call:
     asked: Question | None = None
     """The latest question about the call."""
     decision: Decision | None = None
-    """The decision that the agent's hook got."""
+    """The decision that the agent's hook got; without a question, that of equal calls of the answer."""
     decided: Decided | None = None
     """The record of the decision, if the policy of the gate made it."""
     shown: bool = False
     """True if the gate got a question after the tool ran."""
     deciding: trio.Lock = field(default_factory=trio.Lock)
     at: float = field(default_factory=time.time)
-
-    def take_questions(self, other: _Call) -> None:
-        """Exchange the questions of two equal calls, and their decisions."""
-        for name in ("asked", "decision", "decided", "shown"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            setattr(self, name, theirs)
-            setattr(other, name, mine)
 
 
 @final
@@ -167,7 +160,7 @@ class GateState:
         self._open: list[_Call] = []
         """Calls of the model without a result, from old to new."""
         self._early: list[_Call] = []
-        """Calls that the gate has decided about before an answer contained them."""
+        """Calls about which `approve`, or a question, came before an answer contained them."""
         self._ids: Counter[str] = Counter()
         """Number of the model's calls with each id: some models number the calls of each answer anew."""
         self._latest: ExchangeState | None = None
@@ -191,24 +184,22 @@ class GateState:
     # The model's calls
 
     def add(self, exchange: ExchangeState, response: Response | None) -> None:
-        """Add the calls of an answer to an active gate, before the agent gets the end of the answer.
-
-        None as response means that the agent got no answer.
-        """
-        fixed = [known for known in self._open if known.exchange is exchange]
-        self._open = [known for known in self._open if known.exchange is not exchange]
+        """Add the calls of an answer to an active gate, before the agent gets the end of the answer."""
         if response is None:
             return
-        early = [known for known in self._early if known.at >= exchange.started_at]
+        early = [
+            known
+            for known in self._early
+            if known.exchange is exchange or (known.asked and known.at >= exchange.started_at)
+        ]
         for call in calls_in(response.content):
             self._ids[call.id] += 1
-            known = next((each for each in (*fixed, *early) if self._is_early(each, call)), None)
-            if known in fixed:
-                fixed.remove(known)
-            elif known is not None:
+            known = next((each for each in early if self._is_early(each, call)), None)
+            if known is None:
+                known = _Call(call, exchange)
+            else:
                 early.remove(known)
                 self._early.remove(known)
-            known = known or _Call(call, exchange)
             known.call, known.exchange = call, exchange
             self._open.append(known)
         self._latest = exchange
@@ -240,7 +231,7 @@ class GateState:
 
     def fix(self, call: ToolCall, decision: Decision, exchange: Exchange) -> None:
         """Store the decision of `approve` about a tool call, before the agent gets the call."""
-        self._open.append(_Call(call, core_of(exchange), decision))
+        self._early.append(_Call(call, core_of(exchange), decision))
 
     # The agent's questions
 
@@ -387,12 +378,13 @@ class GateState:
             known = self._call_of(result, call, latest=place > said, ids=calls.keys())
             if known is None:
                 continue
-            self._open.remove(known)
             problem = self._problem(known, result)
-            if problem is not None and (other := self._mixed_up(known, result)) is not None:
-                known.take_questions(other)
-                problem = None
-            if known.decided is not None:
+            if problem is not None and (other := self._asked_for(known, result)) is not None:
+                known.call, other.call = other.call, known.call
+                known.exchange, other.exchange = other.exchange, known.exchange
+                known, problem = other, None
+            self._open.remove(known)
+            if known.decided is not None and known.asked is not None:
                 exchange.decisions = (known.decided, *exchange.decisions)
             if problem is not None:
                 text = f"rollout {self._rollout.id}: {known.call.name} ({known.call.id}) {problem}"
@@ -419,19 +411,11 @@ class GateState:
         fitting = (each for each in candidates if self._problem(each, result) is None)
         return next(chain(fitting, candidates), None)
 
-    def _mixed_up(self, known: _Call, result: ToolResult) -> _Call | None:
-        """Return an equal call whose question, which had no id, may have been the question about this call."""
-        return next(
-            (
-                each
-                for each in self._open
-                if each.asked is not None
-                and not each.asked.id
-                and _content(each.call) == _content(known.call)
-                and self._problem(each, result) is None
-            ),
-            None,
-        )
+    def _asked_for(self, known: _Call, result: ToolResult) -> _Call | None:
+        """Return an equal call whose question had no id, and fits the result: it was the question about this call."""
+        asked = (each for each in self._open if each.asked is not None and not each.asked.id)
+        equal = (each for each in asked if _content(each.call) == _content(known.call))
+        return next((each for each in equal if self._problem(each, result) is None), None)
 
     def ends(self, exchange: ExchangeState) -> bool:
         """Return True if a call that has bypassed the gate ends the rollout."""
@@ -443,7 +427,7 @@ class GateState:
             return None
         if is_item(known.call) and self._gate.before is None:  # `approve` has decided in the answer
             return None
-        if decision is None:
+        if decision is None or known.asked is None:
             if self._is_own(known, result):
                 return None
             return f"has a result, and its question at the gate was {'not answered' if known.asked else 'never asked'}"

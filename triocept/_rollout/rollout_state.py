@@ -248,9 +248,8 @@ class RolloutState:
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         """Finish the work on an exchange that is settled. Without a turn, the exchange could not be recorded."""
         exchange.facade = None
-        if self.gate.active:
-            outcome = exchange.outcome
-            self.gate.add(exchange, outcome.response if isinstance(outcome, Answered | Raw) else None)
+        if self.gate.active and isinstance(outcome := exchange.outcome, Answered | Raw):
+            self.gate.add(exchange, outcome.response)
         self.calls.end(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
