@@ -297,9 +297,10 @@ async def test_twenty_calls_are_decided_in_any_order(autojump_clock: trio.testin
 
 
 @pytest.mark.parametrize("text", ["", "Let me see."], ids=["before text", "after text"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_person_may_take_ten_minutes(
-    dialect: str, text: str, autojump_clock: trio.testing.MockClock
+    dialect: str, stream: bool, text: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async def slow(proposed: ToolCall, exchange: Exchange) -> Decision:
         await trio.sleep(600)
@@ -309,7 +310,7 @@ async def test_a_person_may_take_ten_minutes(
     model = Model(first, Response.of("done"))
     async with open_memory_agent(approve(model, slow), dialect=dialect, timeout=60) as memory:
         agent = Agent(memory)
-        assert await agent.ask("go", stream=True) == "done"
+        assert await agent.ask("go", stream=stream) == "done"
         assert memory.calls[0].longest_silence < 60
         assert memory.rollout.trace[0].duration > 599
 
