@@ -1,0 +1,155 @@
+"""What handlers around a handler cost, and a watcher: `python -m bench.powers [--rounds N]`.
+
+An endpoint and its only client share a thread, so that a call is all that runs. The figures are instructions, which
+valgrind counts (callgrind), or times: then the kinds of handler take turns in many short rounds, and of each kind the
+fastest round counts, which no other program has disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import trio
+
+import triocept
+from triocept.handlers import Decision, approve, limits, rewrite, stop_when, withhold
+from triocept.types import Event
+
+from .bodies import make_body
+from .servers._shape import ANSWER, CHUNKS
+from .wire import ResponseReader, make_request
+
+PLAIN = "no power"
+CALLS = 5
+"""Calls of a kind, in each turn."""
+
+
+async def _answer(exchange: triocept.Exchange) -> None:
+    if not exchange.request.stream:
+        await exchange.respond(ANSWER)
+        return
+    async with exchange.open_stream() as stream:
+        for _ in range(CHUNKS):
+            await stream.send(ANSWER)
+
+
+def _same(event: Event) -> Event:
+    return event
+
+
+def _five() -> triocept.Handler:
+    handler = rewrite(withhold(_answer, tools=["web_search"]), event=_same)
+    return limits(stop_when(_guarded(handler), lambda response: False), turns=10**9)
+
+
+def _guarded(handler: triocept.Handler) -> triocept.Handler:
+    return approve(handler, {"*": Decision.approve()})
+
+
+KINDS: dict[str, Callable[[], triocept.Handler]] = {
+    PLAIN: lambda: _answer,
+    "one power (approve)": lambda: _guarded(_answer),
+    "five powers": _five,
+    "no power, a watcher": lambda: _answer,
+}
+
+
+def powers(rounds: int = 300) -> dict[str, float]:
+    """Microseconds of a call without powers, and the ratios of the others to it; of whole answers and of streams."""
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        for name, took in trio.run(_measure, time.perf_counter).items():
+            best[name] = min(best.get(name, math.inf), 1e6 * took)
+    return _ratios(best, "us")
+
+
+def instructions() -> dict[str, float]:
+    """The same in thousands of instructions, which valgrind counts: no other program changes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "part"
+        command = [
+            "valgrind",
+            "-q",
+            "--tool=callgrind",
+            "--dump-before=getpgid",
+            f"--callgrind-out-file={out}",
+        ]
+        command += [sys.executable, "-m", "bench.powers", "--marked"]
+        done = subprocess.run(
+            command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"}
+        )
+        names: list[str] = json.loads(done.stdout)
+        parts = [
+            Path(f"{out}.{number}").read_text(encoding="utf-8") for number in range(2, 2 * len(names) + 1, 2)
+        ]
+    counts = [int(part.rpartition("totals: ")[2].split()[0]) for part in parts]
+    return _ratios(
+        {name: count / 1000 / CALLS for name, count in zip(names, counts, strict=True)}, "k instructions"
+    )
+
+
+def _ratios(costs: dict[str, float], unit: str) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for name, cost in costs.items():
+        base = f"{PLAIN},{name.rpartition(',')[2]}"
+        if name == base:
+            figures[f"{unit} of a call, {name}"] = cost
+        else:
+            figures[f"ratio, {name}"] = cost / costs[base]
+    return figures
+
+
+async def _measure(clock: Callable[[], float]) -> dict[str, float]:
+    """Return the time of `CALLS` calls of each kind, by name; the clock is read right before and right after them."""
+    found: dict[str, float] = {}
+    async with AsyncExitStack() as stack:
+        plain = await stack.enter_async_context(triocept.serve_endpoint())
+        watched = await stack.enter_async_context(triocept.serve_endpoint(on_event=lambda event: None))
+        for form in ("whole", "a stream"):
+            for name, make in KINDS.items():
+                endpoint = watched if "watcher" in name else plain
+                rollout = await stack.enter_async_context(endpoint.open_rollout(make()))
+                path = f"{urlsplit(rollout.base_url('openai_chat')).path}/chat/completions"
+                request = make_request(path, rollout.api_key, make_body(4096, stream=form != "whole"))
+                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as connection:
+                    reader = ResponseReader()
+                    await _call(connection, reader, request)
+                    start = clock()
+                    await _call(connection, reader, request)
+                    found[f"{name}, {form}"] = (clock() - start) / CALLS
+    return found
+
+
+async def _call(connection: trio.SocketStream, reader: ResponseReader, request: bytes) -> None:
+    for _ in range(CALLS):
+        await connection.send_all(request)
+        while not reader.feed(await connection.receive_some()):
+            pass
+
+
+def main() -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(prog="python -m bench.powers", description="What powers cost.")
+    parser.add_argument("--rounds", type=int, default=0, help="measure times instead of instructions")
+    parser.add_argument("--marked", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.marked:
+        print(json.dumps(list(trio.run(_measure, lambda: os.getpgid(0)))))
+        return
+    for figure, value in (powers(arguments.rounds) if arguments.rounds else instructions()).items():
+        print(f"{figure:45} {value:.2f}")
+
+
+if __name__ == "__main__":
+    main()
