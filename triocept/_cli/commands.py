@@ -15,6 +15,7 @@ from ..exports import FORMATS
 from .agent_plan import agent_options, plan_run, run_options
 from .approval import approve_option, policy_of, policy_option
 from .check import check_files
+from .compare import compare
 from .demo import run_demo
 from .ending import describe_error, end_with
 from .eval import evaluate
@@ -264,5 +265,5 @@ def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     sys.exit(check_files(files, as_json=as_json, quiet=quiet))
 
 
-for each in (fleet, evaluate, show, diff, stats):
+for each in (fleet, evaluate, compare, show, diff, stats):
     main.add_command(each)

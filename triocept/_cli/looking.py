@@ -90,7 +90,7 @@ def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: b
             show_turn(page, trace, turn, only_new=new)
         return _status(found)
 
-    _look(look_at_all if which is None else look_at_one)
+    end_with_page(look_at_all if which is None else look_at_one)
 
 
 @click.command(cls=Command, short_help="Compare the requests of two turns.")
@@ -114,7 +114,7 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
         show_diff(page, trace.diff(one, other), one, other)
         return _status(found)
 
-    _look(look)
+    end_with_page(look)
 
 
 @click.command(cls=Command, short_help="Count calls, tokens, seconds and failures.")
@@ -152,7 +152,7 @@ def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_
                 page.line(_left_out(looked.attempts))
         return looked.status
 
-    _look(look)
+    end_with_page(look)
 
 
 def _left_out(attempts: int) -> str:
@@ -205,7 +205,7 @@ def _status_of(error: OSError | TrioceptError) -> int:
     return UNREAD if unread else 1
 
 
-def _look(work: Callable[[Page], int]) -> NoReturn:
+def end_with_page(work: Callable[[Page], int]) -> NoReturn:
     """Call `work`, then end the program with the exit status that it returns, or with another one after an error."""
     for name in ("SIGPIPE", "SIGINT"):
         if name in signal.Signals.__members__ and signal.getsignal(signal.Signals[name]) is not None:

@@ -8,12 +8,13 @@
 * `_evaluate`: the function. `_worker`: one sample, in a worker. `_scorers`: the built-in scorers.
 * `_types`: tasks, scores and samples, and how a store keeps them. `readers`: tasks in files of many formats.
 * `_progress`, `_table`: the progress display, and the table at the end.
-* `_statistics`: means with intervals, pass@k, and sums.
+* `_statistics`: means with intervals, pass@k, and sums. `_comparison`: two runs, paired by task.
 """
 
 from typing import TYPE_CHECKING
 
 from .._moved import hints_of
+from ._comparison import Comparison, ScoreComparison, TaskChange, compare_results
 from ._evaluate import evaluate
 from ._scorers import (
     check_command,
@@ -24,6 +25,7 @@ from ._scorers import (
     model_judge,
     regex,
 )
+from ._statistics import Estimate
 from ._types import AgentEnd, EvaluationResults, NoScore, Reason, Sample, Score, Task, read_results
 from ._worker import AgentFunction, Scorer, answer_of
 from .readers import read_tasks
@@ -36,6 +38,10 @@ __all__ = [
     "AgentEnd",
     "AgentFunction",
     "BadTasks",
+    "Comparison",
+    "Estimate",
+    "ScoreComparison",
+    "TaskChange",
     "NoScore",
     "Reason",
     "EvaluationResults",
@@ -46,6 +52,7 @@ __all__ = [
     "TaskList",
     "answer_of",
     "check_command",
+    "compare_results",
     "evaluate",
     "exact",
     "file_content",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from statistics import mean
 
 from .._canonical.content import Json
 from .._util.figures import clock, counted, short
 from .._util.terminal import visible
-from ._statistics import summary_of
-from ._types import EvaluationResults, Sample
+from ._statistics import Estimate, ScoreSummary, Used, summary_of, used_by
+from ._types import EvaluationResults
 
 WIDTH = 78
 MOST_TASKS = 12
@@ -28,7 +29,7 @@ def table_of(results: EvaluationResults) -> str:
     widths = [*map(len, names)]
     while sum(widths) > WIDTH - len(size) - 9:
         widths[widths.index(max(widths))] -= 1
-    head = [_cut(each, width) for each, width in zip(names, widths, strict=True)]
+    head = [cut(each, width) for each, width in zip(names, widths, strict=True)]
     lines = [" · ".join([*head, size]), ""]
     lines += _scores(results)
     lines += ["", *_ends(results), "", *_tasks(results), "", *RULE.splitlines()]
@@ -37,36 +38,45 @@ def table_of(results: EvaluationResults) -> str:
 
 def _scores(results: EvaluationResults) -> list[str]:
     number = results.samples_per_task
-    passes = (f"pass@{number}", f"pass^{number}") if number > 1 else ()
-    rows: list[Sequence[str]] = [("score", "mean", "se", "95 % interval", *passes, "scored")]
+    summaries = [summary_of(results, name) for name in results.score_names]
+    if not summaries:
+        return [f"no sample is scored: 0 of {results.planned}"]
     notes: list[str] = []
-    left_out = 0
-    for name in results.score_names:
-        found = summary_of(results, name)
-        estimate = found.estimate
-        assert estimate is not None  # each name is one of a scored sample
-        low, high = (f"{each:.2f}" if each is not None else "" for each in (estimate.low, estimate.high))
-        rates = (found.pass_at[-1], found.pass_all[-1]) if passes else ()
-        left_out = max([left_out, *(rate.left_out for rate in rates)])
-        rows.append(
-            (
-                _cut(visible(name), 16),
-                f"{estimate.mean:.3f}",
-                _figure(estimate.stderr),
-                f"{low} .. {high}" if low else "n/a",
-                *(f"{_figure(rate.value)}{'*' if rate.left_out else ' '}" for rate in rates),
-                f"{found.scored} of {found.planned}",
-            )
-        )
+    for found in summaries:
         if found.scored < found.planned:
             bounds = f"unscored as 0: {found.unscored_as_0:.3f}, as 1: {found.unscored_as_1:.3f}"
-            notes.append(f"  {_cut(visible(name), 16)}, {bounds}")
-    if not results.score_names:
-        return [f"no sample is scored: 0 of {results.planned}"]
-    if left_out:
+            notes.append(f"  {cut(visible(found.name), 16)}, {bounds}")
+    left_out = max(found.pass_at[-1].left_out for found in summaries)
+    if left_out and number > 1:
         tasks = counted(len(results.tasks) - left_out, "task", "tasks")
         notes.append(f"  * of the {tasks} with {number} scored samples")
-    return [*_aligned(rows, left=1), *notes]
+    return [*aligned([score_head(number), *map(score_row, summaries)], left=1), *notes]
+
+
+def score_head(number: int) -> tuple[str, ...]:
+    """Return the names of the cells that `score_row` returns, for this number of samples of each task."""
+    passes = (f"pass@{number}", f"pass^{number}") if number > 1 else ()
+    return ("score", "mean", "se", "95 % interval", *passes, "scored")
+
+
+def score_row(found: ScoreSummary) -> tuple[str, ...]:
+    """Return the cells of a score. `*` marks a rate that leaves tasks out."""
+    estimate, rates = found.estimate, (found.pass_at[-1], found.pass_all[-1])
+    return (
+        cut(visible(found.name), 16),
+        _figure(None if estimate is None else estimate.mean),
+        _figure(None if estimate is None else estimate.stderr),
+        range_of(estimate),
+        *(f"{_figure(rate.value)}{'*' if rate.left_out else ' '}" for rate in rates if rate.k > 1),
+        f"{found.scored} of {found.planned}",
+    )
+
+
+def range_of(estimate: Estimate | None) -> str:
+    """Return the interval of a mean: `0.34 .. 0.84`, or `n/a`."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return "n/a"
+    return f"{estimate.low:.2f} .. {estimate.high:.2f}"
 
 
 def _figure(value: float | None) -> str:
@@ -85,7 +95,7 @@ def _ends(results: EvaluationResults) -> list[str]:
         reasons["not run"] = missing
     if reasons:
         what = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        lines.append(_cut(f"no score {reasons.total():>4}   {what}"))
+        lines.append(cut(f"no score {reasons.total():>4}   {what}"))
     ends = Counter(sample.ended for sample in results.scored)
     for end, text in {
         "time_limit": "ended by the time limit",
@@ -100,44 +110,50 @@ def _ends(results: EvaluationResults) -> list[str]:
 
 
 def _tasks(results: EvaluationResults) -> list[str]:
-    names = results.score_names[:1]
-    rows: list[Sequence[str]] = [("task", *names, "turns", "tokens", "cost", "time")]
-    by_task = results.by_task()
-    shown = list(by_task)[: MOST_TASKS if len(by_task) <= MOST_TASKS else MOST_TASKS - 2]
-    for task in shown:
-        samples = by_task[task]
-        cost = [sample.cost for sample in samples if sample.cost is not None]
-        rows.append(
-            (
-                _cut(visible(task), 28),
-                *(_marks(samples, name, results.samples_per_task) for name in names),
-                f"{sum(sample.turns for sample in samples):,}",
-                short(sum(sample.input_tokens + sample.output_tokens for sample in samples)),
-                money(sum(cost)) if cost else "-",
-                clock(sum(sample.seconds for sample in samples)),
-            )
-        )
-    lines = _aligned(rows, left=1 + len(names))
-    if more := len(by_task) - len(shown):
+    count, names = len(results.tasks), results.score_names[:1]
+    rows = task_rows(results, names, MOST_TASKS if count <= MOST_TASKS else MOST_TASKS - 2)
+    lines = aligned(rows, left=1 + len(names))
+    if more := count + 1 - len(rows):
         where = "DIR" if results.directory is None else os.path.relpath(results.directory)
-        lines.append(_cut(f"… {more} more: triocept stats {where} --by task"))
+        lines.append(cut(f"… {more} more: triocept stats {where} --by task"))
     return lines
 
 
-def _marks(samples: Sequence[Sample], name: str, planned: int) -> str:
+def task_rows(
+    results: EvaluationResults, names: Sequence[str], most: int | None = None
+) -> list[tuple[str, ...]]:
+    """Return a head, and a row for each task (at most `most`): its values of the scores `names`, and its sums."""
+    rows = [("task", *(cut(visible(name), 16) for name in names), "turns", "tokens", "cost", "time")]
+    values = {name: results.values(name) for name in names}
+    for task, samples in islice(results.by_task().items(), most):
+        marks = (marks_of(values[name][task], results.samples_per_task) for name in names)
+        rows.append((cut(visible(task), 28), *marks, *use_cells(used_by(samples))))
+    return rows
+
+
+def use_cells(used: Used) -> tuple[str, ...]:
+    """Return the cells of turns, tokens, cost and time."""
+    return (
+        f"{used.turns:,}",
+        short(used.input_tokens + used.output_tokens),
+        "-" if used.cost is None else money(used.cost),
+        clock(used.seconds),
+    )
+
+
+def marks_of(values: Sequence[float], planned: int = 0) -> str:
     """Return the scores of a task: `2 of 3`, or the mean of other numbers; `?` counts samples without a score."""
-    values = [sample.scores[name].value for sample in samples if sample.scored and name in sample.scores]
     unknown = [f"{planned - len(values)} ?"] if len(values) < planned else []
     known = [f"{sum(values):.0f} of {len(values)}" if set(values) <= {0.0, 1.0} else f"{mean(values):.3f}"]
     return ", ".join([*(known if values else []), *unknown])
 
 
-def _aligned(rows: Iterable[Sequence[str]], *, left: int) -> list[str]:
+def aligned(rows: Iterable[Sequence[str]], *, left: int) -> list[str]:
     """Return rows with aligned columns; the first `left` columns are aligned to the left."""
     table = [*rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
-        _cut(
+        cut(
             "   ".join(
                 f"{cell:<{width}}" if at < left else f"{cell:>{width}}"
                 for at, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -147,7 +163,7 @@ def _aligned(rows: Iterable[Sequence[str]], *, left: int) -> list[str]:
     ]
 
 
-def _cut(text: str, width: int = WIDTH) -> str:
+def cut(text: str, width: int = WIDTH) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
