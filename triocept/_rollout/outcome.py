@@ -136,7 +136,7 @@ def words_of_fault(error: BaseException) -> str:
 
 
 def refused_after(fault: BaseException) -> Refused:
-    """Return the outcome of a call that is not answered because of a fault: a 500 that tells the agent not to retry.
+    """Return the outcome of a call that is not answered because of a fault: a 500 that forbids a retry.
 
     Each call needs a new object, because the traceback of an exception grows with every raise.
     """

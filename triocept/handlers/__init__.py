@@ -1,4 +1,4 @@
-"""Handlers that come with triocept. Each answers an exchange, and most of them wrap other handlers.
+"""The handlers that come with triocept. Most of them wrap another handler.
 
 * `route`: several handlers as one, by model or until one succeeds.
 * `limits`: a handler that answers within a budget.

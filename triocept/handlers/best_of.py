@@ -1,4 +1,4 @@
-"""A handler that lets another handler answer several times, and answers with the best of these answers."""
+"""`best_of`: another handler answers several times, and the agent gets the best of its answers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ..errors import Refusal, UpstreamError
 
 
 def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int | Awaitable[int]]) -> Handler:
-    """Return a handler that lets `handler` answer `n` times, and uses the best answer: `best_of(4, model, judge)`.
+    """Return a handler that calls `handler` `n` times and sends the best answer: `best_of(4, model, judge)`.
 
-    The `n` calls run at the same time. The other answers are in `turn.drafts`; their usage counts in limits, sums and
-    costs. A failed answer is not passed to `judge`.
+    The `n` calls run at the same time. The other answers are recorded in `turn.drafts`. Their usage counts toward
+    limits, and is part of sums and costs. A failed answer is not passed to `judge`.
 
     Args:
         n: number of answers; at least 2.
@@ -29,8 +29,10 @@ def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int 
             answer.
 
     Raises:
-        TypeError, ValueError: an argument is invalid. From an exchange: `judge` returned no index of an answer.
-        UpstreamError, Refusal: from an exchange: every call failed; this is the error of the first call.
+        TypeError, ValueError: an argument is invalid. Raised while an exchange is answered: `judge` did not return an
+            index of an answer.
+        UpstreamError, Refusal: raised while an exchange is answered: every call failed. The error is that of the call
+            that failed first.
     """
     check_count("n", n, least=2)
     check_handler(handler)

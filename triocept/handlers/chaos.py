@@ -1,4 +1,4 @@
-"""A handler that fails some of its calls, at given rates; the same seed always fails the same calls.
+"""`chaos`: a wrapper of a handler that fails some calls, at given rates. With an equal seed, the same calls fail.
 
 Rules:
 
@@ -47,7 +47,7 @@ def chaos(
     error_event: float = 0.0,
     faults: Mapping[Fault, float] | None = None,
 ) -> Handler:
-    """Wrap `handler` so that some calls fail: `chaos(model, seed=1, rate_limit=0.1, reset=0.05)`.
+    """Return a handler that fails some calls and passes the others to `handler`: `chaos(model, seed=1, reset=0.05)`.
 
     The same seed and the same calls give the same trace. The n-th call of a rollout gets the n-th draw, in every
     rollout and every run. Calls are numbered in the order in which they reach this handler. The agent determines the
@@ -57,13 +57,13 @@ def chaos(
     Args:
         handler: the handler that answers all other calls. `triocept.testing` also accepts a plain function here.
         seed: seed of the draws; 0 or more.
-        rate_limit: rate of calls that get 429 with `retry-after: 0`. Each rate is from 0 to 1.
-        overloaded, server_error: rate of calls that get 529, and rate of calls that get 500.
+        rate_limit: rate (0 to 1, like all rates) of calls that get 429 with `retry-after: 0`.
+        overloaded, server_error: rates of calls that get 529 (overloaded) or 500 (server error).
         html: rate of calls that get a proxy's HTML page with 502.
         reset: rate of calls whose connection is reset before the response head.
-        cut: rate of answers whose connection is closed in the middle. The handler is not called: the fault has its own
-            text.
-        unended: rate of answers that stop in the middle, but end as if complete. The handler is not called, either.
+        cut: rate of answers whose connection is closed in the middle. The handler is not called: the fault contains an
+            answer of its own.
+        unended: rate of answers that stop in the middle, but end as if complete. The handler is not called here either.
         stall: rate of calls that get nothing until the agent disconnects.
         empty: rate of calls that get 200 without a body.
         garbage: rate of answers that contain something that is not JSON.
@@ -114,7 +114,7 @@ class Chaos:
         self._counts: WeakKeyDictionary[Rollout, int] = WeakKeyDictionary()
 
     def around(self, change: Callable[[Handler], Handler]) -> Chaos:
-        """Return a copy of this handler that wraps `change(handler)` with the same seed and rates."""
+        """Return a handler with the same seed and rates that wraps `change(handler)` in place of `handler`."""
         return Chaos(change(self._handler_within), self._seed, self._rates)
 
     @property

@@ -1,4 +1,4 @@
-"""A handler that enforces one budget, shared by all rollouts.
+"""`limits`: a wrapper of a handler with one budget, which all rollouts share.
 
 Rules:
 
@@ -34,21 +34,21 @@ def limits(
     seconds: float | None = None,
     prices: Mapping[str, Price] | None = None,
 ) -> Handler:
-    """Wrap `handler` with a budget: `route({"claude-*": limits(anthropic, cost=5, prices=…), "*": local})`.
+    """Return a handler that passes calls to `handler` until a limit is reached: `limits(anthropic, cost=5, prices=…)`.
 
-    All exchanges through the returned handler share one budget, also those of several rollouts. To limit one rollout,
-    use `open_rollout(limits=Limits(…))`, which also ends the rollout.
+    All exchanges that the returned handler answers share one budget, even if they belong to several rollouts. To limit
+    one rollout, use `open_rollout(limits=Limits(…))`, which also ends the rollout.
 
     Args:
         handler: the handler that answers.
         turns, input_tokens, output_tokens, total_tokens, cost, prices: see `Limits`.
-        seconds: maximum seconds from the first exchange on. When exceeded: exchanges that are being answered are
-            refused.
+        seconds: maximum seconds, counted from the first exchange. When exceeded: exchanges in progress and later
+            exchanges are refused.
 
     Raises:
-        LimitReached: from an exchange that would cross a limit, or if the time is over. The agent gets 404, and
-            `x-should-retry: false`.
-        MissingPrice: from an exchange whose model has no price, if the cost is limited.
+        LimitReached: raised while an exchange is answered, if it would exceed a limit or the time is over. The agent
+            gets 404 with `x-should-retry: false`.
+        MissingPrice: raised while an exchange is answered, if the cost is limited and the model has no price.
         TypeError, ValueError: as in `Limits`; or `handler` is not a handler.
     """
     check_handler(handler)

@@ -1,4 +1,4 @@
-"""Policies from a file, and policies that ask people: in the terminal, and on the endpoint's page."""
+"""Policies that are read from a file, and policies with which people decide, in the terminal or on a web page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMS = (
 
 
 def read_policy(path: str | Path) -> Policy:
-    """Return the policy in a YAML or JSON file: `approve(model, read_policy("policy.yaml"))`.
+    """Read a policy from a YAML or JSON file: `approve(model, read_policy("policy.yaml"))`.
 
     The file is a mapping from tool patterns to decisions::
 
@@ -36,7 +36,8 @@ def read_policy(path: str | Path) -> Policy:
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: the file is not a policy; the text names file, line and place.
+        DialectError: the file does not contain a policy. The error's text names the file, the line and the invalid
+            part.
     """
     document = read_document(Path(path))
     if not isinstance(document.value, dict):
@@ -75,7 +76,7 @@ _turns = trio.Lock()
 
 
 async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
-    """Ask the person at the terminal about a tool call; a policy for `approve`.
+    """Let the person at the terminal decide about a tool call. This is a policy for `approve`.
 
     The question is written to standard error, and the answer is read from standard input. `y` approves, `n` rejects
     with a reason, `e` edits the arguments, `t` ends the rollout.
@@ -98,12 +99,13 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
 
 
 async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
-    """Ask the people who have the endpoint's page open about a tool call; a policy for `approve`.
+    """Let a person on the endpoint's web page decide about a tool call. This is a policy for `approve`.
 
-    The first decision counts. A page that is closed leaves the call to others, and to pages that are opened later.
+    If several people have the page open, the first decision counts. The call stays visible in other open pages, and in
+    pages that are opened later, when one page is closed.
 
     Raises:
-        RuntimeError: the endpoint has no page: it was opened without `view=True`.
+        RuntimeError: the endpoint has no page, because it was opened without `view=True`.
 
     Cancellation: the question is withdrawn.
     """
@@ -115,13 +117,17 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
 
 
 def first_of(*policies: Policy) -> PolicyFunction:
-    """Return a policy that takes the first decision of several policies: `first_of(ask_terminal, ask_page)`.
+    """Return a policy that runs several policies at once: `first_of(ask_terminal, ask_page)`.
 
-    A policy that escalates leaves the decision to the others. The policies that are not needed any more are cancelled.
+    The first decision counts.
+
+    If a policy escalates, the other policies decide. After the first decision, the policies that still run are
+    cancelled.
 
     Raises:
-        TypeError, ValueError: an argument is no policy, or there are none.
-        Exception: from an exchange: the exception of a policy that failed before there was a decision.
+        TypeError, ValueError: an argument is not a policy, or there are no arguments.
+        Exception: raised while an exchange is answered: the exception of a policy that failed before a decision was
+            made.
     """
     check_policy(policies, "first_of")
 

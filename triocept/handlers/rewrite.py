@@ -1,4 +1,4 @@
-"""A handler that changes requests before another handler gets them, and answers before the agent gets them.
+"""`rewrite`: a wrapper that changes the requests that a handler gets, or the answers that the agent gets.
 
 Rules:
 
@@ -34,18 +34,19 @@ def rewrite(
     response: Callable[[Response], Response] | None = None,
     event: Callable[[Event], Event | Iterable[Event] | None] | None = None,
 ) -> Handler:
-    """Wrap `handler` to change its requests or answers: `rewrite(model, request=without_images)`.
+    """Return a handler that changes the requests or answers of `handler`: `rewrite(model, request=without_images)`.
 
     Args:
         handler: the handler that answers.
-        request: returns the request that the handler gets in place of the agent's.
-        response: returns the answer that the agent gets; called with the handler's whole answer.
-        event: returns the events that the agent gets for one event of the answer: one, several, or none (None).
+        request: called with the agent's request; returns the request that the handler gets.
+        response: called with the handler's whole answer; returns the answer that the agent gets.
+        event: called with each event of the handler's answer; returns what the agent gets: an event, several events, or
+            None for no event.
 
     Raises:
         TypeError: an argument is not a handler or a function, all functions are missing, or both `response` and `event`
-            are given. From an exchange: a function returned a value of a wrong type.
-        DialectError: from an exchange: the events that `event` returned break the grammar.
+            are given. Raised while an exchange is answered: a function returned a value of a wrong type.
+        DialectError: raised while an exchange is answered: `event` returned events in an order that is not valid.
     """
     check_handler(handler)
     for name, function in (("request", request), ("response", response), ("event", event)):

@@ -1,4 +1,4 @@
-"""Several handlers as one: chosen by the request, or tried in order until one succeeds.
+"""`route` and `fallback`: several handlers as one. The request chooses a handler, or they are tried in order.
 
 Rules:
 
@@ -27,7 +27,7 @@ a `Refusal`.
 
 
 def route(choice: Choice) -> Handler:
-    """Return a handler that picks another handler for each exchange: `route({"claude-*": anthropic, "*": local})`.
+    """Return a handler that chooses a handler for each exchange: `route({"claude-*": anthropic, "*": local})`.
 
     Args:
         choice: see `Choice`.
@@ -35,7 +35,7 @@ def route(choice: Choice) -> Handler:
     Raises:
         TypeError: a value of `choice` is not a handler.
         ValueError: `choice` is empty.
-        Refusal: from an exchange: 404, no handler matches its model.
+        Refusal: with 404, raised while an exchange is answered: no handler matches the model of its request.
     """
     if callable(choice):
         choose = choice
@@ -70,16 +70,16 @@ def route(choice: Choice) -> Handler:
 
 
 def fallback(handlers: Iterable[Handler]) -> Handler:
-    """Return a handler that calls others in order until one answers.
+    """Return a handler that tries several handlers in order, until one of them answers.
 
     The next handler is called if the previous handler raised an `UpstreamError` and the exchange has no outcome yet. So
-    a stream that broke in the middle stays broken. The failures are in the turn's notes, under `failed`.
+    if a stream broke in the middle, no other handler is called. The turn's note `failed` lists the failures.
 
     Args:
         handlers: at least one handler, in the order of the tries.
 
     Raises:
-        UpstreamError: from an exchange: the error of the last handler.
+        UpstreamError: raised while an exchange is answered: the error of the last handler.
         ValueError: `handlers` is empty.
         TypeError: an item is not a handler.
     """

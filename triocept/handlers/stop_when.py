@@ -1,4 +1,4 @@
-"""A handler that stops the rollout after an answer that fulfils a condition."""
+"""`stop_when`: a wrapper of a handler that stops the rollout after an answer that meets a condition."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def stop_when(
     *,
     deliver: bool = True,
 ) -> Handler:
-    """Wrap `handler` to stop its rollout: `stop_when(model, lambda response: "DONE" in response.text)`.
+    """Return a handler that stops its rollout after certain answers: `stop_when(model, lambda r: "DONE" in r.text)`.
 
     Args:
         handler: the handler that answers.
-        predicate: called with each whole answer, async or not. A true result stops the rollout; a text is the reason.
-        deliver: if True, the answer is passed on as it comes. If the rollout stops, the agent still gets the whole
-            answer, and its next call is refused. With False, the answer is held back until `predicate` has returned. If
-            the rollout stops, the agent gets a 404 instead, so that it runs no tool.
+        predicate: called with each whole answer; may be async. A true result stops the rollout. If the result is a
+            text, it is the reason.
+        deliver: if True, the agent gets the answer as it arrives. If the rollout stops, the agent still gets the whole
+            answer, and its next call is refused. If `deliver` is False, the answer is held back until `predicate` has
+            returned. If the rollout stops, the agent gets a 404 in place of the answer, so that it runs no tool.
 
     Raises:
         TypeError: `handler` is not a handler, or `predicate` is not a function of one argument.

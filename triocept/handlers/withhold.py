@@ -1,4 +1,4 @@
-"""A handler that removes parts of requests, such as tools or media by URL, and informs the model.
+"""`withhold`: a wrapper that removes parts of requests, such as tools or media, and informs the model.
 
 Rules:
 
@@ -42,18 +42,19 @@ def withhold(
     urls: bool = False,
     network: bool = False,
 ) -> Handler:
-    """Wrap `handler` without some tools, media or network access: `withhold(model, tools=["WebFetch"], urls=True)`.
+    """Return a handler that removes parts of requests for `handler`: `withhold(model, tools=["WebFetch"], urls=True)`.
 
     Args:
         handler: the handler that answers.
         tools: names of tools that the model is not offered; `*` and `?` are wildcards. The type of a tool that the
             provider runs counts as its name (`web_search_20250305`).
         media: True removes all images, sounds and files; a list removes media of these kinds.
-        urls: True removes media by URL, which the provider would fetch. Inline media stay.
-        network: True removes tools that the provider runs, remote MCP servers and containers.
+        urls: True removes media that are given by URL, which the provider would fetch. Media that the request itself
+            contains stay.
+        network: True removes everything that the provider runs: its own tools, remote MCP servers and containers.
 
     Raises:
-        TypeError, ValueError: an argument is invalid, or nothing is to be withheld.
+        TypeError, ValueError: an argument is invalid, or the arguments remove nothing.
     """
     check_handler(handler)
     check_bool("urls", urls)
@@ -89,7 +90,7 @@ def withhold(
 
 
 class _Removed:
-    """The parts that are removed from one request, by path."""
+    """Removes parts from one request, and lists the paths of the removed parts."""
 
     def __init__(self, patterns: tuple[str, ...], kinds: frozenset[str], urls: bool, network: bool) -> None:
         self._patterns, self._kinds, self._urls, self._network = patterns, kinds, urls, network
@@ -98,7 +99,7 @@ class _Removed:
         """The names in the notice, without duplicates."""
 
     def apply(self, request: Request) -> Request:
-        """Return the request without the parts to withhold, and with the notice."""
+        """Return the request without the parts to withhold. If any were removed, add the notice for the model."""
         tools = tuple([tool for place, tool in enumerate(request.tools) if not self._takes_tool(place, tool)])
         messages = [self._message(place, message) for place, message in enumerate(request.messages)]
         extra = dict(request.extra or {})

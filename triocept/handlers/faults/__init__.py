@@ -1,4 +1,4 @@
-"""Faults as replies: errors of a provider, or of the network path to it, which take the place of an answer.
+"""Replies that are failures: errors of a provider, or failures of the network path to the provider.
 
 * `fault`: the `Fault` class, and its rules. `base`: a value that is also a handler.
 * `bodies`: errors of a provider, by status; bodies that are not answers.

@@ -1,4 +1,4 @@
-"""Answers that are correct on the wire, but that an application or a careless parser does not expect.
+"""Faults with answers that are correct, but unusual enough to confuse an application or a careless parser.
 
 A client should accept each of these answers.
 """
@@ -32,13 +32,13 @@ MOMENT = 0.01
 
 
 class OddAnswers(BaseFault):
-    """Answers that applications do not expect."""
+    """Constructors of faults whose answers are complete, but have content that applications do not expect."""
 
     __slots__ = ()
 
     @classmethod
     def finish(cls, reason: Literal["length", "content_filter"], answer: Answerable = DEFAULT) -> Self:
-        """Return an answer that was ended by the length limit or a content filter, as its dialect expresses this."""
+        """Return a fault: an answer with the stop reason of the length limit or of a content filter."""
         check_choice("reason", reason, Literal["length", "content_filter"])
         given = msgspec.structs.replace(response_of(answer), stop_reason=_REASONS[reason])
         return cls("finish", {"reason": reason, "answer": answer}, _responding(given))
@@ -51,14 +51,14 @@ class OddAnswers(BaseFault):
         after: int | None = None,
         reason: Literal["length"] | None = None,
     ) -> Self:
-        """Return a tool call whose arguments end in the middle, so that they are not JSON.
+        """Return a fault: a tool call whose arguments stop in the middle, so that they are not valid JSON.
 
         In a dialect whose arguments are an object, the agent gets `{"_raw": …}` with the cut text.
 
         Args:
             call: the complete call.
-            after: number of characters of the arguments to send; None means half of them.
-            reason: `length` sends the stop reason of the length limit; None sends that of a tool call.
+            after: number of characters of the arguments to send. None means half of the characters.
+            reason: `length` sends the stop reason of the length limit. None sends the stop reason of a tool call.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the call's arguments cannot be cut there.
@@ -88,13 +88,13 @@ def _responding(given: Response) -> Act:
 
 
 class Quirks(BaseFault):
-    """Answers that arrive in an unusual form."""
+    """Constructors of faults whose answers are correct, but are sent in an unusual way."""
 
     __slots__ = ()
 
     @classmethod
     def drip(cls, every: float = 0.02, answer: Answerable = DEFAULT, *, size: int = 64) -> Self:
-        """Return a complete and correct answer that arrives slowly.
+        """Return a fault: a complete and correct answer that is sent slowly, in small pieces.
 
         Args:
             every: seconds between two pieces.
@@ -117,7 +117,7 @@ class Quirks(BaseFault):
 
     @classmethod
     def split_letters(cls, answer: Answerable = ACCENTED) -> Self:
-        """Return a complete and correct answer whose pieces end in the middle of multi-byte UTF-8 characters.
+        """Return a fault: a correct answer, sent in pieces that end in the middle of multi-byte UTF-8 characters.
 
         Raises:
             ValueError: the answer has no multi-byte character.
@@ -137,7 +137,10 @@ class Quirks(BaseFault):
 
     @classmethod
     def crlf(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a correct stream whose lines end with CR LF. A call without streaming gets the plain answer."""
+        """Return a fault: a correct stream whose lines end with CR LF.
+
+        If no stream is requested, the answer is unchanged.
+        """
 
         def end_lines(rendering: Rendering) -> list[bytes]:
             return [frame.replace(b"\n", b"\r\n") for frame in rendering.body()]
@@ -146,10 +149,10 @@ class Quirks(BaseFault):
 
     @classmethod
     def comments(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a correct stream of server-sent events, with a comment before each event.
+        """Return a fault: a correct stream of server-sent events, with a comment before each event.
 
-        A stream of another kind (a JSON document on each line) has no comments and stays unchanged. A call without
-        streaming gets the plain answer.
+        A stream of another kind (a JSON document on each line) cannot contain comments, and is unchanged. If no stream
+        is requested, the answer is unchanged.
         """
 
         def comment(rendering: Rendering) -> list[bytes]:
@@ -161,7 +164,10 @@ class Quirks(BaseFault):
 
     @classmethod
     def double_end(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a correct stream that repeats its last frame. A call without streaming gets the plain answer."""
+        """Return a fault: a correct stream with its last frame sent twice.
+
+        If no stream is requested, the answer is unchanged.
+        """
 
         def repeat(rendering: Rendering) -> list[bytes]:
             frames = rendering.body()
@@ -171,9 +177,9 @@ class Quirks(BaseFault):
 
     @classmethod
     def other_form(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a correct answer in the form that was not requested.
+        """Return a fault: a correct answer, streamed if no stream was requested, and not streamed if one was.
 
-        A call for a stream gets a JSON document, any other call gets a stream.
+        If the agent requested a stream, it gets a JSON document. Otherwise it gets a stream.
         """
         given = response_of(answer)
 
@@ -186,12 +192,12 @@ class Quirks(BaseFault):
 
 
 def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
-    """Return the pieces with a pause between every two pieces."""
+    """Return the pieces, with a pause of `seconds` between them."""
     return [item for piece in pieces for item in (piece, seconds)][:-1]
 
 
 def _giving(given: Response, form: Callable[[Rendering], Sequence[bytes | float]]) -> Act:
-    """Return a function that sends the complete and correct answer in this form."""
+    """Return a function that sends the complete answer, as the pieces that `form` returns."""
 
     async def give(exchange: Exchange) -> None:
         rendering = Rendering(exchange, given)

@@ -1,4 +1,4 @@
-"""The base of all faults: a value that is also a handler."""
+"""The base class of faults. A fault is a value, and also a handler."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CALLED_OTHERWISE = {
 
 
 class FaultType(type):
-    """The class of fault classes; an unknown constructor raises an error that suggests the right name."""
+    """Metaclass of faults. If a constructor's name is unknown, its error suggests the right name."""
 
     if not TYPE_CHECKING:  # type checkers must report names that do not exist
 
@@ -36,7 +36,7 @@ class FaultType(type):
 
 
 class BaseFault(metaclass=FaultType):
-    """A value that is also a handler.
+    """Base class of faults. A fault is an immutable value, and also a handler that applies it to a call.
 
     Args:
         name: name of the constructor.
@@ -77,10 +77,11 @@ class BaseFault(metaclass=FaultType):
         return hash(repr(self))
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer a call with this fault.
+        """Apply the fault to a call.
 
         Raises:
-            ValueError: the agent's connection cannot express the fault: for example, a websocket has no status.
+            ValueError: the fault is not possible on the agent's connection. For example, a websocket has no HTTP
+                status.
             AlreadySettled, ExchangeAbandoned: as in `exchange.respond`.
 
         Cancellation: as in `exchange.respond`.

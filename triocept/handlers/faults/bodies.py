@@ -1,4 +1,4 @@
-"""Errors of a provider, by their status; and bodies that are not answers: other content, or a wrong length."""
+"""Faults that are errors of a provider, and faults whose body is no answer or has a wrong length."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = {529: "Overloaded"}  # Anthropic's own
 
 
 class Refusals(BaseFault):
-    """Errors of a provider."""
+    """Constructors of faults that are HTTP errors of a provider."""
 
     __slots__ = ()
 
@@ -38,13 +38,13 @@ class Refusals(BaseFault):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return an error of this status in the agent's dialect: `Fault.status(429, retry_after=1)`.
+        """Return a fault: an HTTP error with this status, in the agent's dialect: `Fault.status(429, retry_after=1)`.
 
         Args:
             status: 400 to 599.
-            message: the error text for the agent; None means the name of the status.
+            message: the error text for the agent. None means the standard text of the status.
             retry_after: seconds (a number), a date (an aware `datetime`), or the time from now to a date (a
-                `timedelta`). In the last two cases, the header contains a date, which HTTP allows, too.
+                `timedelta`). For a date or a `timedelta`, the header contains a date, which HTTP allows.
             should_retry, code, headers: as in `exchange.refuse`.
 
         Raises:
@@ -56,7 +56,10 @@ class Refusals(BaseFault):
 
     @classmethod
     def context_length(cls, tokens: int = 200_001, most: int = 200_000) -> Self:
-        """Return 400: the prompt has `tokens` tokens, over the maximum `most`. Agents recognise the wording."""
+        """Return a fault: a 400 because the prompt has `tokens` tokens, and `most` are allowed.
+
+        Agents recognise its text.
+        """
         check_count("most", most, least=1)
         check_count("tokens", tokens)
         if tokens <= most:
@@ -69,7 +72,7 @@ class Refusals(BaseFault):
 
     @classmethod
     def too_large(cls) -> Self:
-        """Return 413: the request is too large."""
+        """Return a fault: a 413, because the request is too large."""
         return cls("too_large", {}, _refusing(413, None, None))
 
 
@@ -89,7 +92,7 @@ def _refusing(status: int, message: str | None, retry_after: RetryAfter, **more:
 
 
 def words_of(status: int) -> str:
-    """Return the name of a status."""
+    """Return the standard text of an HTTP status, such as `Too Many Requests`."""
     try:
         return _WORDS.get(status) or HTTPStatus(status).phrase
     except ValueError:
@@ -97,7 +100,7 @@ def words_of(status: int) -> str:
 
 
 def retry_header(when: RetryAfter, *, seconds: bool = True) -> dict[str, str]:
-    """Return the `Retry-After` header (RFC 9110, 10.2.3): a date, or a number if `seconds` is True.
+    """Return the `Retry-After` header (RFC 9110, 10.2.3) for `when`. If `seconds` is False, only a date gives a header.
 
     Raises:
         ValueError: the date has no time zone, or is in the past.
@@ -124,7 +127,7 @@ _PAGE = (
 
 
 class BrokenBodies(BaseFault):
-    """Bodies that are not answers."""
+    """Constructors of faults whose response body is not a valid answer."""
 
     __slots__ = ()
 
@@ -137,7 +140,7 @@ class BrokenBodies(BaseFault):
         retry_after: RetryAfter = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return an HTML page instead of an answer, as proxies, login pages and captive portals do: `Fault.html(200)`.
+        """Return a fault: an HTML page instead of an answer, as a proxy or a login page sends it: `Fault.html(200)`.
 
         Args:
             status: 200 to 599.
@@ -167,7 +170,7 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def redirect(cls, location: str = "/elsewhere", status: int = 302) -> Self:
-        """Return a redirect. At the default location, triocept's endpoint answers 404.
+        """Return a fault: a redirect to `location`. For the default location, triocept's endpoint returns 404.
 
         Raises:
             TypeError, ValueError: the status is not a redirect, or the location is not valid in a header.
@@ -184,7 +187,7 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def empty(cls) -> Self:
-        """Return 200 with the head of an answer, and no body."""
+        """Return a fault: status 200 and the headers of an answer, but an empty body."""
 
         async def say_nothing(exchange: Exchange) -> None:
             await Rendering(exchange, response_of("")).send(b"")
@@ -193,9 +196,9 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def error_body(cls, message: str = "the server is overloaded", status: int = 503) -> Self:
-        """Return a fault: status 200 with the dialect's JSON error document for `status` as its body.
+        """Return a fault: a response with status 200 whose body is the dialect's error document for `status`.
 
-        A streaming call gets the document, too.
+        The agent gets this document even if it requested a stream.
 
         Raises:
             TypeError, ValueError: an argument is invalid.
@@ -211,10 +214,10 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def cut_json(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
-        """Return JSON that ends in the middle, in an HTTP message that is complete.
+        """Return a fault: JSON that stops in the middle, in an HTTP message that is complete.
 
-        A call without streaming gets half of its document. A stream has `after` pieces and half of the next frame.
-        Raises the errors of `cut`.
+        If no stream is requested, the agent gets half of the JSON document. A stream has `after` pieces and half of the
+        next frame. Errors are those of `cut`.
         """
         given = response_of(answer)
         check_after(after + 1, given)
@@ -232,11 +235,11 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def wrong_length(cls, by: int = 100, answer: Answerable = DEFAULT) -> Self:
-        """Return the correct answer with a wrong `content-length`.
+        """Return a fault: a correct answer whose `content-length` header is wrong.
 
         Args:
-            by: bytes that the header declares in addition to the body; the connection is then closed. A negative number
-                declares fewer bytes than the body has.
+            by: number of bytes by which the header exceeds the body's real length. If negative, the header declares
+                fewer bytes than the body has. The connection is closed after the body.
             answer: the answer.
 
         Raises:
@@ -259,10 +262,10 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def not_gzip(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return the correct answer, uncompressed, with a head that declares gzip.
+        """Return a fault: a correct answer that is not compressed, though its header declares gzip.
 
-        Head and body are sent together. If the body came separately, Node's fetch (20.20) would wait forever, so that
-        the effect on a client would depend on timing.
+        Head and body are sent together. If the body arrived after the head, Node's fetch (20.20) would wait for ever,
+        so that the effect on a client would depend on timing.
         """
         given = response_of(answer)
 
@@ -275,7 +278,7 @@ class BrokenBodies(BaseFault):
 
 
 def check_failure(status: int, message: str) -> None:
-    """Raise an error if the status or message of a fault is invalid."""
+    """Raise an error if the status or the message of a fault is invalid."""
     check_count("status", status)
     if not 400 <= status <= 599:
         raise ValueError(f"status must be 400 to 599, not {status}")

@@ -1,4 +1,4 @@
-"""A fault: a value, and a handler that applies the fault to one model call.
+"""`Fault`: a failure as a value, and a handler that applies the failure to one model call.
 
 Rules:
 
@@ -23,10 +23,11 @@ __all__ = ["MAKERS", "Act", "Fault"]
 
 @final
 class Fault(Refusals, BrokenConnections, BrokenBodies, BrokenStreams, OddAnswers, Quirks):
-    """A failure as a reply: `ScriptedModel([Fault.status(429, retry_after=1), "ok"])`.
+    """A failure that takes the place of a reply: `ScriptedModel([Fault.status(429, retry_after=1), "ok"])`.
 
-    Make a fault with its constructors only. A fault is a handler, too: `await fault(exchange)` applies it to the call.
-    It uses the agent's dialect, streamed or not as requested. Two faults with equal arguments are equal.
+    Create a fault only with its constructors, such as `Fault.cut()`. A fault is also a handler: `await fault(exchange)`
+    applies it to the call. The response is in the agent's dialect, and streamed if the agent requested a stream. Two
+    faults with equal arguments are equal.
     """
 
     __slots__ = ()

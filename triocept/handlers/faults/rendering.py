@@ -1,4 +1,4 @@
-"""The bytes of an answer for one agent, from its dialect's own renderers: a document, or pieces.
+"""The bytes of an answer in an agent's dialect, as one document or as the pieces of a stream.
 
 A piece is an increment that a client sees: a word of a text, or some characters of a call's arguments.
 """
@@ -32,10 +32,10 @@ _SOME = re.compile(r".{1,8}", re.DOTALL)
 
 
 def response_of(answer: object) -> Response:
-    """Return the answer that a fault damages, as a response.
+    """Return `answer`, which a fault then damages, as a `Response`.
 
     Raises:
-        TypeError, ValueError: the argument is not an answer; the text names the argument.
+        TypeError, ValueError: `answer` is not an answer. The error's text begins with `answer:`.
     """
     try:
         return given_response(answer)
@@ -44,7 +44,7 @@ def response_of(answer: object) -> Response:
 
 
 def check_after(after: object, answer: Response) -> None:
-    """Raise an error if a stream of this answer cannot be cut after this many pieces."""
+    """Raise an error if a stream of `answer` has fewer than `after` pieces."""
     check_not_answer("after", after)
     check_count("after", after)
     count = sum(isinstance(event, PartDelta) for event in _events(answer))
@@ -53,14 +53,14 @@ def check_after(after: object, answer: Response) -> None:
 
 
 def check_not_answer(name: str, value: object) -> None:
-    """Raise an error if `value` is an answer, which belongs in the argument after this number."""
+    """Raise TypeError if `value`, which must be a number, is an answer that was passed in the wrong place."""
     if isinstance(value, str | ToolCall | Response):
         raise TypeError(f"{name} must be a number, not {described(value)}: pass the answer as answer=…")
 
 
 @final
 class Begun(msgspec.Struct, frozen=True):
-    """The beginning of a stream."""
+    """The first pieces of a stream."""
 
     renderer: StreamRenderer
     """The rest of the stream."""
@@ -71,11 +71,11 @@ class Begun(msgspec.Struct, frozen=True):
 
 @final
 class Rendering:
-    """An answer, for one exchange.
+    """The bytes of an answer to one exchange.
 
     Args:
         exchange: the exchange whose agent would receive the answer.
-        answer: the answer; unset values get defaults.
+        answer: the answer. Values that are not set get defaults.
     """
 
     def __init__(self, exchange: Exchange, answer: Response) -> None:
@@ -97,26 +97,26 @@ class Rendering:
 
     @property
     def document_headers(self) -> dict[str, str]:
-        """Headers of a document."""
+        """Headers of a response with a JSON document, for an agent that requested no stream."""
         return JSON_TYPE | self._id
 
     @property
     def stream_headers(self) -> dict[str, str]:
-        """Headers of a stream."""
+        """Headers of a response with a stream."""
         kind = self.dialect.stream_type(self.request)
         return {"content-type": kind, "cache-control": "no-cache"} | self._id
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers of the form that the agent has requested."""
+        """Headers of the response: those of a stream if the agent has requested a stream, else those of a document."""
         return self.stream_headers if self.streamed else self.document_headers
 
     def document(self) -> bytes:
-        """Return the complete answer as a document."""
+        """Return the complete answer as a JSON document."""
         return encode_json(self.dialect.render_response(self.response, self.request))
 
     def begin(self, after: int) -> Begun:
-        """Return the stream up to and including this many pieces."""
+        """Return the start of the stream, with its first `after` pieces."""
         renderer, fold = self.dialect.stream_renderer(self.request), Fold()
         body, left = [], after
         for event in self._events():
@@ -131,16 +131,16 @@ class Rendering:
         return Begun(renderer, tuple(body), fold.response() if after else None)
 
     def whole_stream(self) -> list[bytes]:
-        """Return the complete stream, frame by frame."""
+        """Return the frames of the complete stream."""
         renderer = self.dialect.stream_renderer(self.request)
         return [frame for event in self._events() for frame in self.frames(renderer.render(event))]
 
     def body(self) -> list[bytes]:
-        """Return the complete answer in the requested form: frames, or the document in one piece."""
+        """Return the complete answer as the agent requested it: the frames of a stream, or a list with one document."""
         return self.whole_stream() if self.streamed else [self.document()]
 
     def half(self) -> bytes:
-        """Return the first half of the document."""
+        """Return the first half of the answer's JSON document."""
         document = self.document()
         return document[: len(document) // 2]
 
@@ -153,15 +153,15 @@ class Rendering:
         response: Response | None = None,
         complete: bool = False,
     ) -> None:
-        """Send raw bytes with 200 and the headers that the agent expects, plus `more`.
+        """Send `body` with status 200, the headers that the agent expects, and the headers in `more`.
 
-        `response` is the content of the bytes: of the whole answer if `complete`, else of its beginning.
+        `response` is the content of the bytes. If `complete` is False, the bytes are only the beginning of an answer.
         """
         sent = given_raw(200, {**self.headers, **(more or {})}, body, end)
         await core_of(self._exchange).respond_raw(Raw(sent, response, complete=complete))
 
     def frames(self, data: bytes) -> Iterator[bytes]:
-        """Yield the frames that one event renders to."""
+        """Split the rendered bytes of one event into frames, and yield them."""
         at = 0
         for end in self.dialect.stream_parser().frame_end.pattern.finditer(data):
             yield data[at : end.end()]
@@ -176,7 +176,7 @@ class Rendering:
 
 
 def _events(response: Response) -> Iterator[Event]:
-    """Yield the events of an answer, one for each piece."""
+    """Yield the events of an answer. Texts are cut into words, and the arguments of tool calls into short pieces."""
     pattern = _WORD
     for event in events_of(response):
         if isinstance(event, PartStart):

@@ -1,4 +1,4 @@
-"""Connections that break before or in the middle of an answer, and streams that their dialect forbids."""
+"""Faults that break the connection, and faults whose stream is not valid in the agent's dialect."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ GARBAGE = b'{"garbage'
 
 
 class BrokenConnections(BaseFault):
-    """Connections that break."""
+    """Constructors of faults that break or stall the connection."""
 
     __slots__ = ()
 
     @classmethod
     def close(cls) -> Self:
-        """Close the connection before the head."""
+        """Return a fault: the connection is closed before a response is sent."""
         return cls("close", {}, _ending("close", None, response_of(DEFAULT)))
 
     @classmethod
     def reset(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
-        """Reset the connection (RST).
+        """Return a fault: the connection is reset (TCP RST).
 
         Args:
-            after: pieces of a stream to send before the fault (a piece is a word of its text); a document is cut after
-                its first half. None means before the head.
+            after: number of pieces (words of the text) to send before the fault, if the agent requested a stream.
+                Otherwise half of the JSON document is sent. None means that nothing is sent before the fault.
             answer: the answer that is cut.
 
         Raises:
@@ -50,24 +50,24 @@ class BrokenConnections(BaseFault):
 
     @classmethod
     def cut(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
-        """Close the connection in the middle of the answer.
+        """Return a fault: the connection is closed in the middle of the answer.
 
-        A stream ends without its last HTTP chunk; a document is shorter than its head declares. Arguments and errors
-        are those of `reset`.
+        A stream ends without its last HTTP chunk. A JSON document is shorter than its `content-length`. Arguments and
+        errors are those of `reset`.
         """
         return cls("cut", {"after": after, "answer": answer}, _ending("close", after, response_of(answer)))
 
     @classmethod
     def stall(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
-        """Send nothing more and keep the connection open, until the agent disconnects or the endpoint ends.
+        """Return a fault: sending stops, but the connection stays open until the agent disconnects.
 
-        Arguments and errors as in `reset`.
+        The end of the endpoint closes the connection, too. Arguments and errors are those of `reset`.
         """
         return cls("stall", {"after": after, "answer": answer}, _ending("stall", after, response_of(answer)))
 
     @classmethod
     def stalled_head(cls) -> Self:
-        """Send half of a head, and nothing more."""
+        """Return a fault: half of the response head is sent, then nothing more."""
 
         async def stall(exchange: Exchange) -> None:
             await exchange.respond_raw(None, {}, b"HTTP/1.1 200 OK\r\ncontent-ty", end="stall")
@@ -76,7 +76,7 @@ class BrokenConnections(BaseFault):
 
     @classmethod
     def noise(cls, size: int = 64, *, seed: int = 0) -> Self:
-        """Send `size` bytes that are not HTTP, then close the connection; a seed always gives the same bytes."""
+        """Return a fault: `size` random bytes that are not HTTP, then a closed connection. `seed` fixes the bytes."""
         check_count("size", size, least=1)
         check_count("seed", seed)
         data = Random(seed).randbytes(size)
@@ -109,7 +109,7 @@ def _ending(end: RawEnd, after: int | None, answer: Response) -> Act:
 
 
 class BrokenStreams(BaseFault):
-    """Broken streams."""
+    """Constructors of faults whose stream is not valid in the agent's dialect."""
 
     __slots__ = ()
 
@@ -117,15 +117,16 @@ class BrokenStreams(BaseFault):
     def unended(
         cls, after: int = 2, answer: Answerable = DEFAULT, *, framing: Literal["close", "chunked"] = "close"
     ) -> Self:
-        """Return a stream that stops in the middle, in a complete HTTP message: only the dialect's end is missing.
+        """Return a fault: a stream that stops in the middle, in a complete HTTP message.
 
-        A call without streaming gets half of its document.
+        Only the end that the agent's dialect requires is missing. If no stream is requested, the agent gets half of the
+        JSON document.
 
         Args:
             after: pieces of the answer to send first.
             answer: the answer that is cut.
-            framing: how HTTP marks the end. `close`: by closing the connection, without a length or chunks. `chunked`:
-                by the last chunk; for a document, by its length.
+            framing: how HTTP marks the end of the body. `close`: the connection is closed, and no length or chunks are
+                sent. `chunked`: the last chunk ends a stream, and `content-length` ends a document.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the answer has fewer pieces.
@@ -147,7 +148,7 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def no_finish(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return an answer whose finish (or stop) reason is null.
+        """Return a fault: an answer whose finish reason (or stop reason) is null.
 
         In the Responses dialect, which has no such reason, the status is `in_progress`.
         """
@@ -167,19 +168,19 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def no_done(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a stream without its last frame.
+        """Return a fault: a stream without its last frame.
 
-        The frame is `[DONE]`, `message_stop`, `response.completed`, or the frame with the finish reason. A call without
-        streaming gets the plain answer.
+        The missing frame is `[DONE]`, `message_stop`, `response.completed`, or the frame with the finish reason. If no
+        stream is requested, the answer is unchanged.
         """
         return cls("no_done", {"answer": answer}, _streaming(answer, lambda frames: frames[:-1]))
 
     @classmethod
     def no_start(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a stream whose parts continue but never began.
+        """Return a fault: a stream with the pieces of its parts, but without the frames that begin these parts.
 
         The frames that begin an item or a block are missing. In a dialect without such frames, the first frame is
-        missing. A call without streaming gets the plain answer.
+        missing. If no stream is requested, the answer is unchanged.
         """
 
         def leave_out(frames: list[bytes]) -> list[bytes]:
@@ -190,9 +191,9 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
-        """Return a stream with a frame that is not JSON after `after` pieces; then the stream continues.
+        """Return a fault: a stream in which a frame that is not JSON follows after `after` pieces.
 
-        A call without streaming gets a body that is not JSON. Errors as in `cut`.
+        The stream then continues as usual. If no stream is requested, the body is not JSON. Errors are those of `cut`.
         """
         given = response_of(answer)
         check_after(after, given)
@@ -222,15 +223,15 @@ class BrokenStreams(BaseFault):
         message: str = "the server is overloaded",
         status: int = 529,
     ) -> Self:
-        """Return 200 and a stream with the dialect's own error in it; the HTTP message is complete.
+        """Return a fault: status 200, and a stream that ends with an error event of the agent's dialect.
 
-        A call without streaming gets the error as a document.
+        The HTTP message is complete. If no stream is requested, the body is the dialect's error document.
 
         Args:
             after: pieces of the answer to send first; 0 means none.
             answer: the answer that is cut.
             message: the error text for the agent.
-            status: the status that the error has in the dialect.
+            status: the HTTP status from which the dialect derives the kind of the error.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the answer has fewer pieces.
@@ -255,7 +256,7 @@ class BrokenStreams(BaseFault):
 
 
 def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]]) -> Act:
-    """Return a function that sends a stream with changed frames. A call without streaming gets the plain answer."""
+    """Return a function that sends a stream with the frames that `change` returns. Other calls get the plain answer."""
     given = response_of(answer)
 
     async def give(exchange: Exchange) -> None:

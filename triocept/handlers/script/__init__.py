@@ -1,4 +1,4 @@
-"""A scripted model: its replies are written in advance, as a list or as rules.
+"""A scripted model: a handler whose replies are written in advance, as a list or as rules.
 
 * `model`: the scripted model, a handler. `source`: the sources of its replies, and the error text if no source has a
   reply.

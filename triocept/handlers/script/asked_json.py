@@ -1,4 +1,4 @@
-"""An answer with the JSON that the request demands."""
+"""A reply with the JSON that a request demands, generated from the schema in the request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .instance import NoInstance, instance_of
 
 @final
 class AskedJSON:
-    """A reply that fits the request's demands: `AskedJSON()`, `AskedJSON(city="Oslo")`.
+    """A reply whose JSON fits the schema in the request: `AskedJSON()`, or `AskedJSON(city="Oslo")` to fix a value.
 
     * A request that requires a tool (by name, or any of the offered tools) gets a call whose arguments fit the schema.
     * A request that requires JSON of a schema gets a text that fits the schema.
@@ -23,7 +23,7 @@ class AskedJSON:
     The value is minimal (it has only required properties). Equal requests get equal values.
 
     Args:
-        fields: values of properties of the outermost object; they are not checked against the schema.
+        fields: values for properties of the outermost object. These values are not checked against the schema.
 
     Raises:
         TypeError: a field is not JSON.
@@ -37,11 +37,11 @@ class AskedJSON:
         self._fields: Mapping[str, Json] = dict(fields)
 
     def __call__(self, request: Request) -> str | ToolCall:
-        """Return the reply to this request.
+        """Return the reply to this request: a text with JSON, or a tool call.
 
         Raises:
-            ValueError: the request requires no JSON, or JSON of an unsupported schema; the text names the place in the
-                schema.
+            ValueError: the request requires no JSON, or its schema is not supported. The error's text names the
+                unsupported part of the schema.
         """
         tool = _demanded(request)
         if tool is not None:
@@ -77,7 +77,7 @@ class AskedJSON:
 
 
 def _demanded(request: Request) -> Tool | None:
-    """Return the tool that the model must call, or None."""
+    """Return the tool that the model must call by the request's tool choice. None if it need not call one."""
     choice = request.tool_choice
     if choice is None or choice.mode not in ("tool", "required"):
         return None

@@ -1,4 +1,4 @@
-"""The conditions that a request must meet to match a rule.
+"""The conditions that a request must meet so that a rule of a script answers it.
 
 Rules:
 
@@ -29,7 +29,7 @@ OutputKind: TypeAlias = Literal["text", "json_object", "json_schema"]
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """Conditions on a request; a field that is None sets no condition."""
+    """Conditions on a request. A field without a value sets no condition."""
 
     text: Wording | None = None
     """Part of the user's newest text. Tool results after this text do not replace it."""
@@ -68,7 +68,7 @@ class Conditions:
                 raise TypeError(f"when: {named(predicate)} does not take one argument, the request")
 
     def __bool__(self) -> bool:
-        """Return True if there is a condition."""
+        """Return True if at least one condition is set."""
         return any(True for _ in self.given())
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ class Conditions:
         return ", ".join([f"{name}={text}" for name, text in shown_values])
 
     def given(self) -> Iterator[tuple[str, Any]]:
-        """Yield the conditions that are set, with their names."""
+        """Yield name and value of each condition that is set."""
         for field in fields(self):
             if (value := getattr(self, field.name)) is not None:
                 yield field.name, value
@@ -95,7 +95,7 @@ class Conditions:
         return next(self.failures(request), None) is None
 
     def failures(self, request: Request) -> Iterator[str]:
-        """Yield a description of each condition that does not hold."""
+        """Yield a description for each condition that `request` does not meet."""
         output = request.output_format.kind if request.output_format is not None else "text"
         for name, wanted in self.given():
             match name:
@@ -129,7 +129,7 @@ class Conditions:
 
 
 def is_of_model(model: Wording, asked: str) -> bool:
-    """Return True if `asked` is this model or a dated version of it (`gpt-5` matches `gpt-5-2025-08-07`, too)."""
+    """Return True if `asked` is `model` or a dated version of it: `gpt-5` also matches `gpt-5-2025-08-07`."""
     if isinstance(model, re.Pattern):
         return model.search(asked) is not None
     return asked.startswith(model) and _DATE.fullmatch(asked, len(model)) is not None

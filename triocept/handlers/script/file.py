@@ -1,4 +1,4 @@
-"""A script in a file: Python, YAML, JSON, or aimock's fixtures."""
+"""A script that is read from a file: Python, YAML, JSON, or fixtures of aimock."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .replies import ReadScript
 
 
 def read_script(path: str | Path) -> list[Item]:
-    """Return the replies and rules in a file, as `ScriptedModel` takes them.
+    """Read replies and rules from a file: `ScriptedModel(read_script("script.yaml"))`.
 
     A Python file (`*.py`) defines `replies`. A YAML file (`*.yaml`, `*.yml`) or a JSON file (any other) is a list:
 
-    * a text, or a list of texts and tool calls (one response); a number, a pause in seconds;
+    * a text; a list of texts and tool calls, which is one response; or a number, which is a pause in seconds;
     * `{"tool": name, "arguments": {…}}`; `{"refuse": status, "message": …, "retry_after": seconds}`; `{"parts": […]}`;
       `{"template": …}`; `{"asked_json": {…}}`; `{"stream": […], "delay": …}`; `{"paced": …}`; `{"fault": …}`;
     * a rule: `{"when": {"text": …}, "reply": …}`, or `replies`, `repeat`, `cycle` instead of `reply`;
@@ -31,12 +31,12 @@ def read_script(path: str | Path) -> list[Item]:
     and `false` are booleans, as in YAML 1.2; all other words are texts. A file of aimock's fixtures (`{"fixtures":
     […]}`) is read, too.
 
-    Warns:
-        ScriptWarning: a part of aimock's fixtures is never reached, or is not supported.
+    Warns: ScriptWarning: a fixture of aimock can never be reached, or a part of it is not supported.
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: the file is not a script; the text names file, line and place.
+        DialectError: the file does not contain a script. The error's text names the file, the line and the invalid
+            part.
     """
     path = Path(path)
     if path.suffix == ".py":
@@ -49,12 +49,12 @@ def read_script(path: str | Path) -> list[Item]:
 
 
 def read_embeddings(path: str | Path) -> Embed:
-    """Return the embeddings of a file of aimock's fixtures: `serve_endpoint(embed=read_embeddings("fixtures.json"))`.
+    """Read embeddings from aimock's fixtures: `serve_endpoint(embed=read_embeddings("fixtures.json"))`.
 
     A text without a fixture gets a vector computed from its words.
 
     Raises:
-        OSError, DialectError: as in `read_script`. DialectError also if the file has no embeddings.
+        OSError, DialectError: as in `read_script`. A DialectError is also raised if the file has no embeddings.
     """
     document = read_document(Path(path))
     if not is_fixture_file(document):
@@ -66,7 +66,7 @@ def read_embeddings(path: str | Path) -> Embed:
 
 
 def embeddings_in(path: Path) -> Embed | None:
-    """Return the embeddings of a script's file, or None if it has none.
+    """Return a function for the embeddings in a script's file. None if the file has no embeddings.
 
     Raises:
         OSError, DialectError: as in `read_script`.
@@ -78,7 +78,7 @@ def embeddings_in(path: Path) -> Embed | None:
 
 
 def _embeddings(document: Node) -> Embed | None:
-    """Return a function that gives each text the vector of the first fixture whose `inputText` it contains.
+    """Return a function that gives a text the vector of the first fixture whose `inputText` is in the text.
 
     A text without a fixture gets a vector computed from its words.
     """
@@ -101,11 +101,11 @@ def _embeddings(document: Node) -> Embed | None:
 
 
 def read_document(path: Path) -> Node:
-    """Return the document in a file: YAML in `*.yaml` and `*.yml`, else JSON.
+    """Read a document from a file: YAML if the name ends with `.yaml` or `.yml`, otherwise JSON.
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: the content is not YAML or JSON; the text begins with file and line.
+        DialectError: the content is not valid YAML or JSON. The error's text begins with the file and the line.
     """
     text = decoded(path.read_bytes(), str(path))
     if path.suffix.lower() in (".yaml", ".yml"):

@@ -1,4 +1,4 @@
-"""The forms of the content of aimock's fixture files (1.43.0), with aimock's names.
+"""Types of the mappings in aimock's fixture files (1.43.0). The names of fields are aimock's.
 
 Some of these keys are not supported: the reader then warns or raises. Any other key is an error.
 """
@@ -20,13 +20,13 @@ Milliseconds = Annotated[float, Meta(ge=0)]
 
 
 class FixtureFile(Form, frozen=True):
-    """A file of fixtures."""
+    """Top-level mapping of a file with fixtures."""
 
     fixtures: list[Any]
 
 
 class MatchForm(Form, frozen=True):
-    """Conditions on a request; see `fixtures.failures`."""
+    """Mapping in a fixture: the conditions on a request. `fixtures.failures` defines their meaning."""
 
     userMessage: str | UnsetType = UNSET  # noqa: N815
     systemMessage: str | list[str] | UnsetType = UNSET  # noqa: N815
@@ -44,7 +44,7 @@ class MatchForm(Form, frozen=True):
 
 
 class ProfileForm(Form, frozen=True):
-    """Pace of a stream."""
+    """Mapping in a fixture: the speed at which its answer is streamed."""
 
     ttft: Milliseconds | None = None
     tps: Annotated[float, Meta(gt=0)] | None = None
@@ -53,7 +53,7 @@ class ProfileForm(Form, frozen=True):
 
 
 class TimingsForm(Form, frozen=True):
-    """Pace of a recorded stream."""
+    """Mapping in a fixture: the times of a stream that was recorded."""
 
     ttftMs: Milliseconds = 0.0  # noqa: N815
     interChunkDelaysMs: list[Milliseconds] = []  # noqa: N815, RUF012
@@ -61,7 +61,7 @@ class TimingsForm(Form, frozen=True):
 
 
 class EntryForm(Form, frozen=True):
-    """A fixture."""
+    """Mapping of one fixture: its conditions, its response, its speed."""
 
     match: MatchForm
     response: Any
@@ -78,7 +78,7 @@ class EntryForm(Form, frozen=True):
 
 
 class ToolCallForm(Form, frozen=True):
-    """A tool call."""
+    """Mapping in an answer: a tool call."""
 
     name: str
     arguments: str | dict[str, Any] | list[Any]
@@ -86,7 +86,7 @@ class ToolCallForm(Form, frozen=True):
 
 
 class BlockForm(Form, frozen=True):
-    """A text or a tool call, in a list whose order is that of the answer."""
+    """Mapping in an answer's `blocks`, a list that keeps the order of texts and tool calls: a text or a tool call."""
 
     type: str
     text: str | None = None
@@ -96,7 +96,7 @@ class BlockForm(Form, frozen=True):
 
 
 class AnswerForm(Form, frozen=True):
-    """An answer of the model."""
+    """Mapping for the response of a fixture: an answer of the model."""
 
     content: str | dict[str, Any] | list[Any] | None = None
     toolCalls: list[ToolCallForm] | None = None  # noqa: N815
@@ -117,7 +117,7 @@ class AnswerForm(Form, frozen=True):
 
 
 class FailureForm(Form, frozen=True):
-    """Details of an error."""
+    """Mapping in an error response: the details of the error."""
 
     message: str
     type: str | None = None
@@ -127,7 +127,7 @@ class FailureForm(Form, frozen=True):
 
 
 class ErrorForm(Form, frozen=True):
-    """An error."""
+    """Mapping for the response of a fixture: an error."""
 
     error: FailureForm
     status: Annotated[int, Meta(ge=400, le=599)] = 500
@@ -136,7 +136,7 @@ class ErrorForm(Form, frozen=True):
 
 
 class EmbeddingForm(Form, frozen=True):
-    """A vector."""
+    """Mapping for the response of a fixture: an embedding vector."""
 
     embedding: Annotated[list[float], Meta(min_length=1)]
 

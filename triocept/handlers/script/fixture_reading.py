@@ -1,4 +1,4 @@
-"""Reader of aimock's fixture files. Its errors name the place of an invalid or unsupported part."""
+"""Reader of aimock's fixture files. Its errors name the file, the line and the invalid part."""
 
 from __future__ import annotations
 
@@ -29,20 +29,19 @@ _CHUNK = 20
 
 
 def is_fixture_file(document: Node) -> bool:
-    """Return True if the document is a file of aimock. It may be a configuration, which is rejected later."""
+    """Return True if the document is a file of aimock: fixtures, or a configuration, which is rejected later."""
     inner = document.value
     return isinstance(inner, dict) and ("fixtures" in inner or any(name in inner for name in _CONFIGURED))
 
 
 def read_fixtures(document: Node) -> Fixtures:
-    """Return the fixtures of a file that answer conversations.
+    """Return the fixtures of a file, without those for embeddings.
 
-    Warns:
-        ScriptWarning: the file has fixtures of embeddings, an unsupported part of an answer, or a fixture that is never
-            reached.
+    Warns: ScriptWarning: the file has fixtures for embeddings, an answer with an unsupported part, or a fixture that
+    can never be reached.
 
     Raises:
-        DialectError: a part is not a fixture, or is not supported.
+        DialectError: an item of the file is not a fixture, or is not supported.
     """
     left_out: Counter[str] = Counter()
     found = [_read_entry(node, left_out) for node in _entries(document)]
@@ -66,14 +65,14 @@ def read_fixtures(document: Node) -> Fixtures:
 
 @dataclass(frozen=True)
 class Vectors:
-    """A fixture of an embedding: texts that contain `part` get `vector`."""
+    """A fixture for embeddings: `vector` is the embedding of each text that contains `part`."""
 
     part: str
     vector: tuple[float, ...]
 
 
 def read_vectors(document: Node) -> list[Vectors]:
-    """Return the embeddings in a file of fixtures; errors as in `read_fixtures`."""
+    """Return the fixtures for embeddings in a file. Errors are as in `read_fixtures`."""
     found = [_read_entry(node, Counter()) for node in _entries(document)]
     return [each for each in found if isinstance(each, Vectors)]
 
@@ -137,7 +136,7 @@ def _read_error(node: Node) -> Reply:
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error in the agent's dialect. OpenAI's dialects have a type and a code, all others only a type."""
+    """A reply that is an error. The agent gets `code` in OpenAI's dialects, and `kind` in all others."""
 
     status: int
     message: str
@@ -199,7 +198,7 @@ _STOPS: Mapping[str, StopReason] = {
 
 
 def _usage(node: Node, usage: dict[str, Json] | None) -> Usage | None:
-    """Return the token counts, by any provider's names; None if only costs are given."""
+    """Return the token counts of a fixture, whatever provider's field names it uses. None if it has no token counts."""
     given = usage or {}
     sent = _first(given, "prompt_tokens", "input_tokens", "promptTokenCount")
     written = _first(given, "completion_tokens", "output_tokens", "candidatesTokenCount")
@@ -220,7 +219,10 @@ def _first(given: dict[str, Json], *names: str) -> Json:
 
 
 def _pauses(entry: forms.EntryForm) -> Callable[[int], float] | None:
-    """Return the seconds before each piece, by its number; None if the answer is sent whole."""
+    """Return a function from the number of a piece to the seconds before it.
+
+    None if the answer is not streamed in pieces.
+    """
     speed = 1000 * (entry.replaySpeed or 1.0)
     profile, recorded, between = entry.streamingProfile, entry.recordedTimings, (entry.latency or 0.0) / 1000
     if profile is not None:

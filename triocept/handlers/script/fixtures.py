@@ -1,4 +1,4 @@
-"""aimock's fixtures as part of a script. They are matched and chosen as in aimock 1.43.0.
+"""Fixtures of aimock as part of a script. They are chosen as aimock 1.43.0 chooses them.
 
 Rules:
 
@@ -32,21 +32,21 @@ _CONDITIONS = (*_PARTS_OF_TEXTS, "toolCallId", "toolName", "model", "responseFor
 
 
 class ScriptWarning(UserWarning):
-    """Content of a script that may not have the effect that its author meant.
+    """Warning: a part of a script may not have the effect that its author intended.
 
-    Such content is a part of a file, or, under pytest, a call of a tool that the request does not offer.
+    Such a part is in a script's file. Under pytest, it can also be a call of a tool that the request does not offer.
     """
 
     __module__ = "triocept.handlers"  # the public place, shown in tracebacks
 
 
 class VectorsLeft(ScriptWarning):
-    """A file that was read for its conversations also has fixtures of embeddings, which were not used."""
+    """Warning: a script's file also has fixtures for embeddings, which are not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fixture:
-    """A fixture: conditions on a request, and the reply to it."""
+    """A fixture of aimock: conditions on a request, and a reply."""
 
     match: MatchForm
     reply: Reply
@@ -57,7 +57,7 @@ class Fixture:
 @final
 @dataclass(frozen=True)
 class Fixtures:
-    """Fixtures of aimock, made by `read_script`; `ScriptedModel` takes them as part of a script."""
+    """Fixtures of aimock, read by `read_script`. `ScriptedModel` takes them as an item of a script."""
 
     _all: tuple[Fixture, ...]
 
@@ -66,12 +66,12 @@ class Fixtures:
 
 
 def source_of(fixtures: Fixtures) -> FixtureSource:
-    """Return a new source of these fixtures' replies; each model has its own source."""
+    """Return a new source of replies from these fixtures. Each scripted model needs its own source."""
     return FixtureSource(fixtures._all)
 
 
 def failures(match: MatchForm, request: Request) -> Iterator[str]:
-    """Yield the conditions of a fixture that a request does not meet."""
+    """Yield a description for each condition in `match` that `request` does not meet."""
     user, system, last = request.user_text, system_text(request), request.last
     newest = last.content[-1] if last is not None and last.content else None
     result = newest if isinstance(newest, ToolResult) else None
@@ -103,7 +103,10 @@ def failures(match: MatchForm, request: Request) -> Iterator[str]:
 
 
 def _has_result(request: Request) -> bool:
-    """Return True if there is a tool result since the user's last message; Anthropic puts results in user messages."""
+    """Return True if there is a tool result since the user's last message.
+
+    Messages with only tool results do not count as the user's: Anthropic puts results in user messages.
+    """
     for message in reversed(request.messages):
         if message.role == "user" and not all(isinstance(part, ToolResult) for part in message.content):
             break
@@ -113,7 +116,7 @@ def _has_result(request: Request) -> bool:
 
 
 def hides(wide: MatchForm, narrow: MatchForm) -> bool:
-    """Return True if a fixture `narrow` after a fixture `wide` is certainly never reached."""
+    """Return True if the fixture `narrow`, placed after `wide`, can certainly never answer a request."""
     if isinstance(wide.sequenceIndex, int) or wide.turnIndex != narrow.turnIndex:
         return False
     for name in _CONDITIONS:
@@ -125,7 +128,10 @@ def hides(wide: MatchForm, narrow: MatchForm) -> bool:
 
 
 class FixtureSource:
-    """A source of fixtures, with a count of replies per set of conditions. Unused fixtures are not an error."""
+    """A source of replies from fixtures. It counts the replies of fixtures with equal conditions.
+
+    Unused fixtures are not an error.
+    """
 
     remaining: int = 0
 
@@ -181,7 +187,7 @@ class FixtureSource:
         return not isinstance(index, int) or index == self._served[_demand(fixture)]
 
     def _chosen(self, matching: list[int], answers: int) -> int:
-        """Return the index of the fixture that rule 2 of this module chooses."""
+        """Return the number of the fixture that answers, by rule 2 of this module."""
         turns = {number: self._fixtures[number].match.turnIndex for number in matching}
         numbered = {number: turn for number, turn in turns.items() if isinstance(turn, int)}
         plain = next((number for number in matching if number not in numbered), None)
@@ -194,7 +200,7 @@ class FixtureSource:
 
 
 def _demand(fixture: Fixture) -> str:
-    """Return a key that the fixtures of one sequence share. Any other fixture has a key of its own."""
+    """Return the key under which replies are counted. Fixtures that differ only in `sequenceIndex` share a key."""
     if not isinstance(fixture.match.sequenceIndex, int):
         return fixture.place
     match = fixture.match

@@ -1,4 +1,4 @@
-"""Reader of a file's mappings by their forms; errors name the place and the correction."""
+"""Reader for the mappings in a file, each checked against its type. Errors name the place and the correction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def head_of(form: type[Form]) -> str:
-    """Return the name of the field that identifies a form."""
+    """Return the name of the first field of a form. A mapping with this key has this form."""
     return form.__struct_encode_fields__[0]
 
 
@@ -28,7 +28,7 @@ def form_of(node: Node, among: tuple[type[Form], ...]) -> type[Form] | None:
 
 
 def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None = None) -> F:
-    """Return a mapping converted to its form. Nested values that the form does not describe stay unchanged.
+    """Return the mapping in `node`, converted to the type `form`. Fields of type Any keep their plain values.
 
     Args:
         node: the mapping.
@@ -65,10 +65,10 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
 
 
 def check_keys(node: Node, form: type[Form]) -> None:
-    """Raise an error if a mapping has a key that its form does not have.
+    """Raise an error if a mapping has a key that is not a field of its form.
 
     Raises:
-        DialectError: there is an unknown key; the text names it and suggests the right key.
+        DialectError: the mapping has an unknown key. The error's text names this key and suggests the right one.
     """
     known = form.__struct_encode_fields__
     for name, inner in node.value.items():
@@ -77,7 +77,7 @@ def check_keys(node: Node, form: type[Form]) -> None:
 
 
 def made(node: Node, make: Callable[[], T]) -> T:
-    """Return `make()`. Convert its errors to errors that name the node's place."""
+    """Call `make` and return its result. Raise its errors with the file and the place of `node`."""
     try:
         return make()
     except (TypeError, ValueError) as exc:

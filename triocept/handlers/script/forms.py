@@ -1,4 +1,4 @@
-"""The forms of a script file's content. The published schema is made from these types, and the reader uses them.
+"""Types of the mappings in a script file. The published JSON Schema is made from them, and the reader uses them.
 
 The first field of a form is required, and identifies the form of a mapping. A key that the form lacks is an error.
 """
@@ -23,11 +23,11 @@ Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A mapping in a script file."""
+    """Base class of the types of mappings in a script file."""
 
 
 class ToolForm(Form, frozen=True):
-    """A call of one of the agent's tools."""
+    """Mapping for a reply or a part of one: a call of one of the agent's tools."""
 
     tool: str
     """Name of the tool."""
@@ -38,19 +38,19 @@ class ToolForm(Form, frozen=True):
 
 
 class ReasoningForm(Form, frozen=True):
-    """The model's reasoning."""
+    """Mapping for a part of a reply: reasoning of the model."""
 
     reasoning: str
 
 
 class RefusalForm(Form, frozen=True):
-    """The model's own refusal, in words."""
+    """Mapping for a part of a reply: a text with which the model itself refuses."""
 
     refusal: str
 
 
 class UsageForm(Form, frozen=True):
-    """Token counts, as they are reported to the agent."""
+    """Token counts that the agent gets with the answer."""
 
     input_tokens: Annotated[int, Meta(ge=0)]
     output_tokens: Annotated[int, Meta(ge=0)]
@@ -60,7 +60,7 @@ class UsageForm(Form, frozen=True):
 
 
 class WholeForm(Form, frozen=True):
-    """A whole response: its content and its other fields."""
+    """Mapping for a reply: a whole response, with its content and its other fields."""
 
     parts: list[Part]
     stop_reason: StopReason | None = None
@@ -71,7 +71,7 @@ class WholeForm(Form, frozen=True):
 
 
 class RefuseForm(Form, frozen=True):
-    """An HTTP error, in the agent's own dialect."""
+    """Mapping for a reply: an HTTP error, in the agent's own dialect."""
 
     refuse: Annotated[int, Meta(extra_json_schema={"minimum": 400, "maximum": 599})]
     """HTTP status of the refusal."""
@@ -83,20 +83,20 @@ class RefuseForm(Form, frozen=True):
 
 
 class TemplateForm(Form, frozen=True):
-    """A text with words of the request between braces."""
+    """Mapping for a reply: a text with placeholders in braces for words of the request."""
 
     template: str
 
 
 class AskedForm(Form, frozen=True):
-    """JSON that fits the schema in the request."""
+    """Mapping for a reply: JSON that fits the schema in the request."""
 
     asked_json: dict[str, Any]
     """Values of some fields of the JSON."""
 
 
 class StreamForm(Form, frozen=True):
-    """An answer in these pieces."""
+    """Mapping for a reply: an answer that is streamed in the listed pieces."""
 
     stream: Annotated[list[Part], Meta(min_length=1)]
     delay: Seconds = 0.0
@@ -106,7 +106,7 @@ class StreamForm(Form, frozen=True):
 
 
 class PacedForm(Form, frozen=True):
-    """An answer in pieces of this many characters."""
+    """Mapping for a reply: an answer that is streamed in pieces of equal size."""
 
     paced: Reply
     """A text, a tool call, a list of these, or a whole response."""
@@ -116,20 +116,20 @@ class PacedForm(Form, frozen=True):
 
 
 class FaultForm(Form, frozen=True):
-    """A fault: its name, or a mapping from its name to its arguments."""
+    """Mapping for a reply: a fault, as its name, or as a mapping from its name to its arguments."""
 
     fault: str | Annotated[dict[str, Any], Meta(min_length=1, max_length=1)]
 
 
 class PatternForm(Form, frozen=True):
-    """A regular expression, in Python's syntax."""
+    """A regular expression, in Python's syntax, in place of a text."""
 
     regex: str
     ignore_case: bool = False
 
 
 class WhenForm(Form, frozen=True):
-    """Conditions on a request."""
+    """Conditions on a request, all of which must be met."""
 
     text: str | PatternForm | UnsetType = UNSET
     system: str | PatternForm | UnsetType = UNSET
@@ -141,7 +141,7 @@ class WhenForm(Form, frozen=True):
 
 
 class RuleForm(Form, frozen=True):
-    """Replies to the requests that match: each of `reply` or `replies` once, `repeat` or `cycle` again and again."""
+    """Mapping for a rule: conditions, and replies: `reply` or `replies` once, `repeat` or `cycle` again and again."""
 
     when: WhenForm
     reply: Reply = UNSET
@@ -151,13 +151,13 @@ class RuleForm(Form, frozen=True):
 
 
 class CycleForm(Form, frozen=True):
-    """Replies that are given one after the other, again and again."""
+    """Mapping for several replies that are given one after the other, again and again."""
 
     cycle: Annotated[list[Step], Meta(min_length=1)]
 
 
 class OtherwiseForm(Form, frozen=True):
-    """Replies, again and again, to every request that no item before it answers."""
+    """Mapping for a rule: replies to every request that no item before it answers, again and again."""
 
     otherwise: Annotated[
         Any,
@@ -167,7 +167,7 @@ class OtherwiseForm(Form, frozen=True):
 
 
 class FileForm(Form, frozen=True):
-    """A mapping with a script and the address of its JSON Schema."""
+    """Top-level mapping of a script file that also contains the address of the JSON Schema."""
 
     script: list[Any]
     schema: str = msgspec.field(name="$schema", default="")

@@ -1,4 +1,4 @@
-"""A small value that fits a JSON Schema. Equal schemas give equal values.
+"""Generation of a small value that fits a JSON Schema. Equal schemas give equal values.
 
 Rules:
 
@@ -26,14 +26,14 @@ _MOST_TRIES = 64
 
 
 class NoInstance(ValueError):
-    """No value that fits the schema was found."""
+    """Error: no value that fits the schema was found."""
 
 
 def instance_of(schema: Json) -> Json:
-    """Return a value that fits the schema.
+    """Return a small value that fits the schema.
 
     Raises:
-        NoInstance: no value was found; the text names the place and the reason.
+        NoInstance: no value was found. The error's text names the part of the schema and the reason.
     """
     return _Maker(schema).make(schema, _Place("$", "text"))
 
@@ -49,7 +49,7 @@ class _Place(NamedTuple):
 
 
 class _Maker:
-    """Maker of values for the schemas of one document."""
+    """Generates values for the schemas within one document."""
 
     def __init__(self, root: Json) -> None:
         self._root = root
@@ -85,7 +85,7 @@ class _Maker:
         return self._plain(schema, at)
 
     def _open(self, at: _Place, *references: str) -> _Place:
-        """Return the place after following these references. Raise NoInstance if one of them was already followed."""
+        """Return `at` with these references added. Raise NoInstance if one of them was already followed."""
         if again := [reference for reference in references if reference in at.within]:
             raise NoInstance(f"{at.path}: a value of {again[0]} would contain itself without end")
         return at._replace(within=(*at.within, *references))
@@ -99,7 +99,7 @@ class _Maker:
             raise NoInstance(f"{at.path}: {exc.args[0]}") from None
 
     def _plain(self, schema: Json, at: _Place) -> Json:
-        """Return a value for a schema that has no references and no branches (`anyOf`, …)."""
+        """Return a value for a schema without references and without branches (`anyOf`, …)."""
         if unknown := [key for key in _NOT_UNDERSTOOD if key in schema]:
             raise NoInstance(f"{at.path}: {unknown[0]!r} is not supported: pass the value with AskedJSON(…)")
         kinds = _kinds(schema)
@@ -172,7 +172,7 @@ class _Maker:
 
 
 def _kinds(schema: Json) -> list[str]:
-    """Return the allowed types, the likeliest first."""
+    """Return the types that a schema allows, with `null` last."""
     said = schema.get("type")
     kinds = [kind.lower() for kind in ([said] if isinstance(said, str) else said or ())]
     if not kinds and ("enum" in schema or "const" in schema):
@@ -218,7 +218,7 @@ _BESIDE = frozenset(
 
 
 def _resolved(root: Json, reference: str) -> Json:
-    """Return the target of a reference within the same document, such as `#/$defs/City`.
+    """Return the schema to which a reference points, within the document `root`: `#/$defs/City`, for example.
 
     Raises:
         LookupError: the target does not exist.
@@ -238,10 +238,10 @@ def _resolved(root: Json, reference: str) -> Json:
 
 
 def _merged(schemas: Sequence[Json]) -> Json:
-    """Return a schema that matches a value if all of these schemas match it.
+    """Return one schema that allows a value only if each of these schemas allows it.
 
     Raises:
-        ValueError: the schemas cannot be combined here.
+        ValueError: triocept cannot combine these schemas.
     """
     if any(schema is False for schema in schemas):
         raise ValueError("no value fits the schema false")
@@ -266,7 +266,7 @@ def _merged(schemas: Sequence[Json]) -> Json:
 
 
 def _held(schema: Json, other: Json) -> Json:
-    """Apply the other schema's `additionalProperties` to each property that only this schema has."""
+    """Return `schema`, in which properties that `other` does not list must also fit its `additionalProperties`."""
     allowed, known = other.get("additionalProperties", True), other.get("properties", {})
     if allowed is True or "properties" not in schema:
         return schema

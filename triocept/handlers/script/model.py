@@ -1,4 +1,4 @@
-"""A scripted model: its replies and rules are written in advance.
+"""`ScriptedModel`: a handler whose replies and rules are written in advance.
 
 Rules:
 
@@ -43,8 +43,8 @@ class ScriptedModel:
         replies: replies (see `Reply`), rules, and the result of `read_script`.
 
     Raises:
-        ScriptExhausted: from an exchange without a reply; the text shows the request, and why the closest rules do not
-            match.
+        ScriptExhausted: raised while an exchange is answered: no reply is left for it. The error's text shows the
+            request, and why the closest rules do not match.
         TypeError: `replies` is not a list, an item is not a reply or a rule, or a pause is not a valid duration. The
             text names the item's place.
         ValueError: (`handlers.ShadowedRule`) an item can never answer, because an earlier item always answers the same
@@ -63,22 +63,22 @@ class ScriptedModel:
         self._total: int = self.remaining
 
     def reset(self) -> None:
-        """Restart the script. Replies that are being given are completed.
+        """Restart the script from its first reply. Answers in progress are completed.
 
-        `POST …/reset` of a rollout with this handler has the same effect, for tests in other processes that restart the
-        script between two runs.
+        A test in another process can send `POST …/reset` to a rollout with this handler, to restart the script between
+        two runs.
         """
         self._sources: list[Source] = list(_sources(self._items))
         self._calls = 0
 
     @property
     def remaining(self) -> int:
-        """Number of replies left, not counting pauses and repeated replies."""
+        """Number of replies that were not used yet. Pauses and repeated replies are not counted."""
         return sum(source.remaining for source in self._sources)
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Descriptions of the replies left, with their places.
+        """Descriptions of the replies that were not used yet, with their places in the script.
 
         Repeated replies are not included, even if they were never given.
         """
@@ -116,7 +116,7 @@ _NESTED_HINT = (
 
 
 def _sources(items: list[Item]) -> Iterator[Source]:
-    """Yield the script's sources in order; adjacent plain replies are one source."""
+    """Yield the sources of a script's replies, in order. Plain replies that follow each other form one source."""
     rules: list[tuple[str, Rule]] = []
     numbered = enumerate(items)
     for is_plain, group in groupby(numbered, key=lambda item: not isinstance(item[1], (Rule, Fixtures))):
@@ -135,7 +135,7 @@ def _sources(items: list[Item]) -> Iterator[Source]:
 
 
 def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, int]:
-    """Return adjacent plain replies as a rule for every request: a name, the rule, and the first reply's number."""
+    """Return plain replies as a rule that matches every request: its name, the rule, the number of the first reply."""
     for number, reply in group:
         if isinstance(reply, When):
             raise NotAReply(f"replies[{number}] is a rule without a reply: write {reply!r}.reply(…)")

@@ -1,4 +1,4 @@
-"""Reader of a script file's document. It returns replies and rules; its errors name the place of the mistake."""
+"""Reader of a script file's document. It returns replies and rules. Its errors name the place of a mistake."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ _NESTED: Mapping[str, type[forms.Form]] = {
 
 
 def read_items(document: Node) -> list[Reply | Rule]:
-    """Return the replies and rules of a document.
+    """Return the replies and rules in a script's document.
 
     Raises:
-        DialectError: an item is neither a reply nor a rule; the text names file, line and place.
+        DialectError: an item is neither a reply nor a rule. The error's text names the file, the line and the invalid
+            part.
     """
     if isinstance(document.value, dict) and "script" in document.value:
         read_form(document, forms.FileForm)
@@ -50,7 +51,7 @@ def read_items(document: Node) -> list[Reply | Rule]:
 
 
 def _read_rule(node: Node) -> Rule | None:
-    """Return the node as a rule; None if it is not a rule."""
+    """Return the rule in `node`. Return None if `node` contains no rule."""
     match form_of(node, forms.ITEMS):
         case forms.RuleForm:
             form, value = read_form(node, forms.RuleForm, _NESTED), node.value
@@ -135,7 +136,7 @@ def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> Dia
 
 
 def _from_form(node: Node, form: forms.Form) -> object:
-    """Return the reply, or the part of an answer, that a mapping describes."""
+    """Return the reply, or part of an answer, that the mapping in `node` describes. `form` is its converted content."""
     match form:
         case forms.ToolForm(arguments=arguments):
             text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
@@ -182,7 +183,7 @@ def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
 
 
 def _argument(node: Node) -> object:
-    """Return a plain value, or the answer that the node describes."""
+    """Return the argument of a fault: the answer that `node` describes, or else its plain value."""
     return node.json if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
 
 
@@ -191,7 +192,7 @@ def _parts(node: Node, name: str) -> list[str | ResponsePart]:
 
 
 def _beside(form: forms.Form, *names: str) -> dict[str, Any]:
-    """Return the form's fields without the named ones, as keyword arguments."""
+    """Return the fields of `form` as keyword arguments, without the fields in `names`."""
     return {name: value for name, value in msgspec.structs.asdict(form).items() if name not in names}
 
 

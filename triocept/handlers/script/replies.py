@@ -1,4 +1,4 @@
-"""The kinds of replies in a script, and how each answers an exchange."""
+"""The kinds of replies in a script, and the function that answers an exchange with a reply."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ _HANDLERS = (Stream, Fault)
 
 @final
 class ReadScript(list[Any]):
-    """The result of `read_script`: a list of a script's items, which is never mistaken for one reply."""
+    """A list of the items of a script, as `read_script` returns it. Its type shows that it is not one reply."""
 
 
 class NotAReply(TypeError):
-    """An item of a script is not a reply."""
+    """Error: an item of a script is not a reply."""
 
     __module__ = "triocept.handlers"  # the public place, shown in tracebacks
 
 
 async def give(reply: Reply, exchange: Exchange, place: str) -> None:
-    """Answer with a reply that is not a pause.
+    """Answer `exchange` with a reply, which must not be a pause.
 
     Raises:
         Refusal: the reply is a refusal.
@@ -87,7 +87,7 @@ def is_pause(reply: object) -> TypeGuard[int | float]:
 
 
 def check_replies(replies: Sequence[Reply], place: str) -> None:
-    """Raise an error if a rule has no valid replies.
+    """Raise NotAReply if an item is not a reply, or if no reply follows the last pause.
 
     Raises:
         NotAReply: there are no replies, or an item is not a reply.
@@ -101,10 +101,10 @@ def check_replies(replies: Sequence[Reply], place: str) -> None:
 
 
 def check_reply(reply: object, place: str) -> None:
-    """Raise an error if an item is neither a reply nor a pause.
+    """Raise NotAReply if an item of a script is neither a reply nor a pause.
 
     Raises:
-        NotAReply: the item is neither; the text begins with `place`.
+        NotAReply: `reply` is neither a reply nor a pause. The error's text begins with `place`.
     """
     try:
         if is_pause(reply):

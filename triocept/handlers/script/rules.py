@@ -1,4 +1,4 @@
-"""Replies to matching requests: `when(text="weather").reply(ToolCall.of("get_weather"), "It rains.")`."""
+"""Rules of a script: `when(text="weather").reply(ToolCall.of("get_weather"), "It rains.")`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .replies import Reply, check_replies
 @final
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Replies to the requests that match; made by `when(…).reply(…)` and similar calls."""
+    """Conditions with the replies to requests that meet them. `when(…).reply(…)` and similar calls create one."""
 
     conditions: Conditions
     """Conditions of the rule; without any, all requests match."""
@@ -33,13 +33,16 @@ class Rule:
 
 @final
 class When:
-    """Conditions without replies yet; made by `when(…)`."""
+    """Conditions of a rule that has no replies yet.
+
+    `when(…)` creates them; `reply`, `cycle` and `repeat` add the replies.
+    """
 
     def __init__(self, conditions: Conditions) -> None:
         self._conditions = conditions
 
     def reply(self, *replies: Reply) -> Rule:
-        """Return a rule that gives each reply once, one per request. After the last reply, the rule no longer matches.
+        """Return a rule that gives each reply to one request. After the last reply, the rule matches no request.
 
         Raises:
             TypeError: an item is not a reply; see `Reply`.
@@ -47,11 +50,14 @@ class When:
         return self._rule("reply", replies, endless=False)
 
     def cycle(self, *replies: Reply) -> Rule:
-        """Return a rule that gives these replies, one per request, over and over; errors as in `reply`."""
+        """Return a rule that gives each reply to one request, and begins again after the last.
+
+        Errors are as in `reply`.
+        """
         return self._rule("cycle", replies, endless=True)
 
     def repeat(self, reply: Reply) -> Rule:
-        """Return a rule that always gives this reply; errors as in `reply`."""
+        """Return a rule that gives the same reply to every matching request. Errors are as in `reply`."""
         return self._rule("repeat", (reply,), endless=True)
 
     def __repr__(self) -> str:
@@ -82,10 +88,10 @@ def when(
     predicate: Callable[[Request], object] | None = None,
     **unknown: Never,
 ) -> When:
-    """Return conditions on a request, all of which must hold: `when(text="weather").reply("It rains.")`.
+    """Return conditions on a request, all of which must be met: `when(text="weather").reply("It rains.")`.
 
-    A `str` must be contained in the text that it is compared with, in the same case; a compiled pattern is searched in
-    it.
+    A `str` must be contained, in the same case, in the text that it is compared with. A compiled pattern is searched in
+    that text.
 
     Args:
         text: part of the user's newest text. It still matches requests with later tool results: give several replies,
@@ -97,7 +103,7 @@ def when(
         result_of: name of a tool that has a result since the model's last answer.
         offered_tool: name of a tool that the agent offers; the model need not have called it.
         output: required form of the answer: `text`, `json_object` or `json_schema`.
-        predicate: a function of the request that returns a true value if it matches.
+        predicate: called with the request; returns a true value if the request matches.
 
     Raises:
         TypeError: a keyword is unknown, a value has the wrong type, or no condition is given.
@@ -129,7 +135,7 @@ def when(
 
 
 def otherwise(*replies: Reply) -> Rule:
-    """Return a rule that gives these replies, again and again, to the requests that no earlier item answers.
+    """Return a rule that gives these replies, again and again, to requests that no item before it answers.
 
     Raises:
         TypeError: an item is not a reply; see `Reply`.

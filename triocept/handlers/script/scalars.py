@@ -1,4 +1,4 @@
-"""A number or a text within the bounds of a JSON Schema."""
+"""Generation of numbers and texts within the bounds that a JSON Schema sets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FORMATS = {
 
 
 def admits(schema: Json, value: Json) -> bool:
-    """Return True if a number or a text is within the bounds; True for any other value."""
+    """Return True if a number or a text is within the bounds of `schema`. Values of other types always are."""
     if isinstance(value, str):
         most = schema.get("maxLength")
         length = (schema.get("minLength") or 0) <= len(value) and (most is None or len(value) <= most)
@@ -45,7 +45,7 @@ def _is_between(number: float, least: float, above: bool, most: float, below: bo
 
 
 def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
-    """Return a number: 0 if allowed, else the nearest allowed number.
+    """Return a number within the bounds of `schema`: 0 if it is allowed, otherwise the nearest allowed number.
 
     Raises:
         ValueError: no number is allowed.
@@ -66,7 +66,10 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
 
 
 def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json) -> tuple[float, bool]:
-    """Return a bound, and True if the bound itself is excluded. In old JSON Schema drafts, `exclusive` is a boolean."""
+    """Return the stricter of two bounds in a schema, and True if the bound itself is excluded.
+
+    In old JSON Schema drafts, the value of `exclusive` is a boolean.
+    """
     value, outside = schema.get(name), schema.get(exclusive)
     if isinstance(outside, bool) or outside is None:
         return (none if value is None else value), bool(outside)
@@ -88,7 +91,7 @@ def _multiple(step: float, least: float, above: bool, most: float, below: bool, 
 
 
 def text_for(schema: Json, name: str, variant: int) -> str:
-    """Return a text: the property's name if allowed.
+    """Return a text within the bounds of `schema`: the property's name if it is allowed.
 
     Raises:
         ValueError: no fitting text was found.
@@ -117,7 +120,7 @@ def _fits(pattern: str | None, text: str) -> bool:
 
 
 def _guesses(least: int, most: int | None) -> Iterator[str]:
-    """Yield texts that fit common patterns."""
+    """Yield texts to try for a `pattern`: examples of common formats, then repetitions of a letter."""
     yield from _FORMATS.values()
     yield from ("+1 202 555 0100", "+12025550100", "1.0.0", "#000000", "en", "en-US", "USD")
     yield from ("A1", "a-b", "a_b", "A-1")

@@ -1,4 +1,4 @@
-"""Rules that no request can reach, because an earlier rule answers all their requests.
+"""A check for rules that no request can reach, because an earlier rule answers all their requests.
 
 Rules:
 
@@ -16,16 +16,17 @@ from .rules import Rule
 
 
 class ShadowedRule(ValueError):
-    """A rule of a script can never answer, since an earlier rule always answers all its requests."""
+    """Error: a rule of a script can never answer, because an earlier rule always answers its requests."""
 
     __module__ = "triocept.handlers"  # the public place, shown in tracebacks
 
 
 def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
-    """Raise an error if one of these named rules cannot be reached.
+    """Raise ShadowedRule if one of these rules, each with its name, can never answer a request.
 
     Raises:
-        ShadowedRule: a rule cannot be reached; the text names the places of both rules.
+        ShadowedRule: a rule can never answer a request. The error's text names the places of this rule and of the
+            earlier rule.
     """
     for (place, rule), (other_place, other) in combinations(rules, 2):
         if hidden(other, rule):
@@ -36,12 +37,12 @@ def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
 
 
 def hidden(rule: Rule, before: Rule) -> bool:
-    """Return True if no request can reach `rule`, which comes after `before`."""
+    """Return True if no request can reach `rule`, which stands after `before` in the script."""
     return before.endless and covers(before.conditions, rule.conditions)
 
 
 def covers(wide: Conditions, narrow: Conditions) -> bool:
-    """Return True if every request that `narrow` matches certainly matches `wide`, too."""
+    """Return True if the conditions `wide` certainly match every request that `narrow` matches."""
     for name, value in wide.given():
         other = getattr(narrow, name)
         if name == "tool_result" and value is True:

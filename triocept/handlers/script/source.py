@@ -1,4 +1,4 @@
-"""Sources of a scripted model's replies.
+"""Sources of a scripted model's replies: each is a rule, or several plain replies.
 
 Each source serves some requests, tracks its unused replies, and explains why it has no reply for a request.
 
@@ -26,7 +26,7 @@ MOST_RULES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A reply that is about to be given."""
+    """A reply that a source has chosen for a request, but that was not sent yet."""
 
     reply: Reply
     pause: float
@@ -39,7 +39,7 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Miss:
-    """The reasons why a source has no reply for a request."""
+    """The reasons why one source has no reply for a request."""
 
     source: str
     """Description of the source in an error text."""
@@ -50,32 +50,32 @@ class Miss:
 
 
 class Source(Protocol):
-    """A source of replies in a scripted model."""
+    """A part of a script that gives replies: a rule, several plain replies, or fixtures."""
 
     @property
     def remaining(self) -> int:
-        """Number of replies left, without repeated replies."""
+        """Number of replies that were not used yet. Repeated replies are not counted."""
 
     @property
     def endless(self) -> int:
-        """Number of items in the source that answer any number of times."""
+        """Number of items in the source that can answer any number of times."""
 
     def take(self, request: Request) -> Taken | None: ...
 
     def give_back(self, taken: Taken) -> None: ...
 
     def unused(self) -> list[str]:
-        """Return descriptions of the replies left, without repeated replies."""
+        """Return descriptions of the replies that were not used yet. Repeated replies are left out."""
 
     def misses(self, request: Request) -> list[Miss]:
-        """Return the reasons why there is no reply for this request."""
+        """Return the reasons why the source has no reply for `request`."""
 
 
 class Replies:
-    """A rule, or adjacent plain replies, which match every request."""
+    """A source with the replies of one rule, or with plain replies that follow each other in the script."""
 
     def __init__(self, rule: Rule, *, place: str, first: int | None = None) -> None:
-        """Create a source; `first` is the number of the first plain reply in the script, None for a rule."""
+        """Create a source. `first` is the number of the first plain reply in the script, or None for a rule."""
         self._rule = rule
         self._place = place
         self._first = first
@@ -112,7 +112,7 @@ class Replies:
         return [Miss(source=self._place, why=why, is_rule=bool(self._rule.conditions))]
 
     def _peek(self) -> Taken | None:
-        """Return the next reply if the request matches."""
+        """Return the next reply without marking it as used. Return None if all replies are used up."""
         replies = self._rule.replies
         start = self._next % len(replies) if self._rule.endless else self._next
         pause = 0.0
@@ -128,12 +128,12 @@ class Replies:
         return [number for number in range(self._next, len(replies)) if not is_pause(replies[number])]
 
     def _called(self, number: int) -> str:
-        """Return a reply's name in errors."""
+        """Return the name that errors use for a reply: `replies[2]`, for example."""
         return f"{self._place}, reply {number}" if self._first is None else f"replies[{self._first + number}]"
 
 
 def described_miss(request: Request, misses: Sequence[Miss], call: int, total: int) -> str:
-    """Return a text that explains why no source has a reply for a request, which is call number `call`."""
+    """Return the error text for a request to which no source has a reply. `call` is the number of the call."""
     asked = described_request(request)
     if all(len(miss.why) == 1 and not miss.is_rule for miss in misses):
         replies = f"{total or 'no'} {'reply' if total < 2 else 'replies'}"
@@ -151,7 +151,7 @@ def described_miss(request: Request, misses: Sequence[Miss], call: int, total: i
 
 
 def described_request(request: Request) -> str:
-    """Return a request in a few lines, for a person."""
+    """Return a few lines that describe a request in an error text."""
     lines = [f"{request.dialect}, model {request.model!r}, {len(request.messages)} messages; the last ones:"]
     for message in request.messages[-3:]:
         said = message.text or ", ".join(

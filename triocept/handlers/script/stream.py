@@ -1,4 +1,4 @@
-"""An answer in chosen pieces, at a chosen pace.
+"""Replies that are streamed in chosen pieces, at a chosen pace.
 
 Rules:
 
@@ -30,7 +30,7 @@ CHARACTERS_OF_A_TOKEN = 4
 
 @dataclass(frozen=True)
 class _Step:
-    """Pieces that are sent together, after a pause in seconds."""
+    """A pause in seconds, and the pieces that are sent together after it."""
 
     pause: float
     pieces: tuple[Piece, ...]
@@ -38,14 +38,14 @@ class _Step:
 
 @final
 class Stream:
-    """A script's answer in given pieces: `Stream("Hel", "lo", delay=0.1)`.
+    """A reply that is streamed in the given pieces: `Stream("Hel", "lo", delay=0.1)`.
 
     Args:
-        pieces: texts, parts or events, each an increment of its own.
+        pieces: texts, parts or events. Each of them is sent as one increment.
         delay: seconds between two pieces.
         first_after: seconds before the first piece.
-        stop_reason: the stop reason; None means derived from the content.
-        usage: the token counts; None means an estimate.
+        stop_reason: the stop reason. None means that it is derived from the content.
+        usage: the token counts. None means an estimate.
 
     Raises:
         TypeError, ValueError: a piece is not part of an answer, or a duration is invalid.
@@ -78,7 +78,7 @@ class Stream:
         given_event(ResponseEnd(stop_reason, None, usage))  # raises if an argument is invalid
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with these pieces; errors and cancellation are those of `ResponseStream.send`."""
+        """Answer the exchange with these pieces. Errors and cancellation are those of `ResponseStream.send`."""
         async with exchange.open_stream() as stream:
             for step in self._steps:
                 await trio.sleep(step.pause)
@@ -109,15 +109,15 @@ def paced(
     tokens_per_second: float | None = None,
     first_after: float = 0.0,
 ) -> Stream:
-    """Return a complete answer as a stream of equal pieces: `paced("It rains.", tokens_per_second=40)`.
+    """Return a reply that streams `answer` in pieces of equal size: `paced("It rains.", tokens_per_second=40)`.
 
-    Texts, reasoning and the arguments of tool calls are cut into pieces; a part without text is one piece. A tool call
-    reaches the agent when the answer is complete, as in every stream.
+    Texts, reasoning and the arguments of tool calls are cut into pieces. A part without text is one piece. As in every
+    stream, the agent gets the tool calls when the answer is complete.
 
     Args:
         answer: a text, a part, a list of these, or a `Response`.
-        characters: characters per piece; four characters count as a token.
-        tokens_per_second: the pace; None means as fast as the agent reads.
+        characters: characters per piece. Four characters count as one token.
+        tokens_per_second: the pace. None means as fast as the agent reads.
         first_after: seconds before the first piece.
 
     Raises:
@@ -136,7 +136,7 @@ def timed(
     characters: int,
     pause: Callable[[int], float],
 ) -> Stream:
-    """Return a complete answer as a stream, with a pause of `pause(number)` seconds before each piece."""
+    """Return a reply that streams `answer` in pieces, and sleeps `pause(number)` seconds before each piece."""
     if not isinstance(answer, str) and isinstance(answer, Sequence):
         answer = Response.of(*answer)
     response = given_response(answer)

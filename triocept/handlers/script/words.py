@@ -1,4 +1,4 @@
-"""Parts of a request in words: its system text, the names of its calls, and shortened values for messages."""
+"""Texts that are read from a request: its system text, the tools with results, shortened values for errors."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _repr.maxstring = _repr.maxother = 100
 
 
 def shown(value: object) -> str:
-    """Return a value as text for a line of an error, shortened if it is long."""
+    """Return a value as text for one line of an error. A long text is shortened."""
     return _repr.repr(value)
 
 
 def system_text(request: Request) -> str:
-    """Return all system and developer messages, at any position, joined by line breaks."""
+    """Return all system and developer messages of the request, joined by line breaks."""
     return "\n".join([each.text for each in request.messages if each.role in ("system", "developer")])
 
 
 def called_names(request: Request) -> list[str]:
-    """Return the names of the tools whose results came since the model's last answer."""
+    """Return the names of the tools whose results the request contains since the model's last answer."""
     names = {call.id: call.name for message in request.messages for call in message.tool_calls}
     return [result.name or names.get(result.id, "") for result in request.tool_results]
