@@ -1,4 +1,4 @@
-"""Real models to which exchanges are forwarded.
+"""Upstreams: real models of a provider, which answer exchanges.
 
 * `upstream`: `open_upstream` and `Upstream`; read this module first.
 * `address`: the provider's base URL; `given`: checks of the other arguments of `open_upstream`.

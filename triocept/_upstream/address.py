@@ -1,4 +1,4 @@
-"""The base URL of a provider, in the form that the provider's own SDK expects."""
+"""The base URL of a provider, written as the provider's own SDK expects it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ chooses the framing of a stream."""
 
 @dataclass(frozen=True)
 class Address:
-    """A parsed base URL."""
+    """The parsed base URL of a provider."""
 
     base: str
     """The URL without its query, and without a slash at its end."""
@@ -28,7 +28,7 @@ class Address:
 
     @property
     def here(self) -> bool:
-        """True if the host is the loopback of this machine, which no proxy can reach."""
+        """True if the host is a loopback address of this machine, which no proxy can reach."""
         host = (urlsplit(self.base).hostname or "").rstrip(".")
         try:
             return ip_address(host).is_loopback
@@ -37,11 +37,11 @@ class Address:
 
     @property
     def root(self) -> str:
-        """Base URL of a server's own routes, which are beside its OpenAI routes (`/v1`), not below them."""
+        """The base URL without a final `/v1`. A server's own routes (such as `/tokenize`) are below this URL."""
         return self.base.removesuffix("/v1")
 
     def at(self, path: str, agent_query: str = "") -> str:
-        """Return the URL of a call to `path`, below the base; a query in `path` overrides the agent's query."""
+        """Return the URL of `path` below the base URL. Query parameters in `path` override those of the agent."""
         path, _, own = path.partition("?")
         passed = [(name, value) for name, value in _pairs(agent_query) if name not in _NOT_PASSED]
         query = urlencode([*self.query, *passed, *_pairs(own)])
@@ -49,7 +49,7 @@ class Address:
 
 
 def is_near(host: str) -> bool:
-    """Return True if the host is this machine, or in a private network, where providers mostly need no key."""
+    """Return True if the host is this machine or in a private network. Providers there mostly need no key."""
     try:
         return host == "localhost" or "." not in host or ip_address(host).is_private
     except ValueError:
@@ -57,7 +57,7 @@ def is_near(host: str) -> bool:
 
 
 def parse_address(base_url: str) -> Address:
-    """Parse a base URL; raise ValueError if it is no http or https URL, or contains a user or a password."""
+    """Parse a base URL. Raise ValueError if it is not an http or https URL, or contains a user or a password."""
     check_str("base_url", base_url)
     parts = urlsplit(base_url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:

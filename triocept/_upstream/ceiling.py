@@ -1,4 +1,4 @@
-"""The maximum number of tokens of an answer: configured, or learned from a provider's refusal.
+"""The maximum number of output tokens that a call requests: configured, or learned from a provider's refusal.
 
 Claude Code requests up to 64,000 tokens. Servers do not lower a number above their model's limit, but refuse the call.
 
@@ -46,7 +46,7 @@ Places: TypeAlias = Sequence[tuple[str, ...]]
 
 
 class Ceiling:
-    """The token maximums of one upstream; `configured` may be None."""
+    """The maximum output tokens of one upstream: configured (or None), and learned for each model."""
 
     def __init__(self, configured: int | None) -> None:
         self.configured = configured
@@ -56,14 +56,14 @@ class Ceiling:
         """Learned maximum of prompt and answer together, by model."""
 
     def of(self, model: str, prompt: int) -> int | None:
-        """Return the learned maximum of an answer to about `prompt` tokens; None if none was learned for the model."""
+        """Return the learned maximum of output tokens for a prompt of about `prompt` tokens, or None."""
         found = [self.outputs[model]] if model in self.outputs else []
         if model in self.windows:  # an estimate may be too low by a third
             found.append(max(LEAST, self.windows[model] - prompt * 3 // 2))
         return min(found, default=None)
 
     def learn(self, model: str, words: str, prompt: int) -> int | None:
-        """Return and store the maximum that a refusal states; None if the refusal states no usable maximum."""
+        """Read the maximum from `words`, the text of a refusal. Store and return it, or return None."""
         text = words[:MAX_WORDS].replace("\n", " ")
         for pattern, less in _OUTPUT:
             if (found := re.search(pattern, text)) is not None:
@@ -81,15 +81,15 @@ class Ceiling:
 
 
 def asked_output(document: Json, places: Places) -> int | None:
-    """Return the number of tokens that a document requests; None if it requests no number."""
+    """Return the number of output tokens that a document requests. None if it requests no number."""
     values = (_at(document, place) for place in places)
     return max((value for value in values if isinstance(value, int)), default=None)
 
 
 def capped(document: dict[str, Json], places: Places, most: int, *, always: bool) -> dict[str, Json]:
-    """Return the document of a provider's dialect, with at most `most` requested tokens.
+    """Return the document changed so that it requests at most `most` output tokens.
 
-    With `always`, also set the number in a document that requests none.
+    If `always` is True, a document that requests no number gets `most` as its number.
     """
     asked = asked_output(document, places)
     if (asked is None and not always) or (asked is not None and asked <= most):

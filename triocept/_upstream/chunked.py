@@ -1,4 +1,4 @@
-"""A decoder of the chunked transfer coding (RFC 9112, 7.1). Sans-IO."""
+"""A decoder for the chunked transfer coding of HTTP/1.1 (RFC 9112, 7.1). It does no I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_LINE = 16 * 1024
 
 @final
 class ChunkedDecoder:
-    """A decoder of one chunked body, whose bytes may be fed in pieces of any size."""
+    """A decoder for one chunked body. The bytes can be passed in pieces of any size."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -27,9 +27,9 @@ class ChunkedDecoder:
         self._trailers = False  # True if the last chunk has arrived
 
     def feed(self, data: bytes) -> bytes:
-        """Return the bytes that `data` adds to the body, also from a chunk that is not yet complete.
+        """Decode more received bytes. Return the bytes of the body in them, also those of an incomplete chunk.
 
-        Raise ValueError, also in each later call, if the next bytes are not valid in this coding.
+        If the next bytes are not valid in this coding, raise ValueError, now and in each later call.
         """
         self.check()
         if self.rest:
@@ -64,7 +64,7 @@ class ChunkedDecoder:
             raise ValueError(self.fault)
 
     def _read_line(self, data: bytes, at: int) -> int | None:
-        """Read a line between chunks; return the position after the line, or None if it is incomplete or invalid."""
+        """Parse the line at index `at`. Return the index after the line. None if it is incomplete or invalid."""
         if self._close or self._trailers:
             end = data.find(b"\r\n", at)
             if self._close and (end if end >= 0 else len(data.rstrip(b"\r"))) > at:

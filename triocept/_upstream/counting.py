@@ -1,4 +1,4 @@
-"""The number of tokens in a prompt, as counted by the provider with the calls of the provider's dialect.
+"""The number of tokens in a prompt, for which the provider is called.
 
 Rules:
 
@@ -35,7 +35,7 @@ class Counter:
         self._absent: set[str] = set()
 
     async def count(self, request: Request) -> int | None:
-        """Return the number of tokens in a prompt; None if the provider returns no count.
+        """Return the number of tokens in a prompt, counted by the provider. None if the provider returns no count.
 
         Cancellation: closes the connection to the provider.
         """
@@ -59,7 +59,7 @@ class Counter:
         return None
 
     async def _answer(self, call: ProviderRequest, patience: Patience) -> Json:
-        """Return the document that answers `call`; None if the provider returned an error, or has no such call."""
+        """Send `call`, and return the decoded JSON body of the response. None if the call fails or is not supported."""
         if call.address in self._absent:
             return None
         try:

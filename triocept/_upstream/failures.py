@@ -1,4 +1,4 @@
-"""The error for a provider's failure or invalid answer: an `UpstreamError` with a status on which an agent can act.
+"""The `UpstreamError` for a provider's error or invalid answer, with a status to which an agent can react.
 
 Rules:
 
@@ -34,14 +34,14 @@ _TAGS = re.compile(
 
 
 class Reader:
-    """A parser of one provider's answers and failures."""
+    """Parses whole answers and errors of one provider."""
 
     def __init__(self, dialect: Dialect, api_key: str | None) -> None:
         self._dialect = dialect
         self._redaction = Redaction(api_key)
 
     def response(self, body: bytes, headers: Mapping[str, str]) -> Response:
-        """Return the whole answer in a body; raise UpstreamError if the body contains no answer."""
+        """Parse the body of a whole answer. Raise UpstreamError if it does not contain a valid answer."""
         if not body.strip():
             raise UpstreamError("the provider's answer is empty", headers=passed_down(headers))
         try:
@@ -54,9 +54,10 @@ class Reader:
     def failure(
         self, status: int, body: bytes, headers: Mapping[str, str], address: str = ""
     ) -> UpstreamError:
-        """Return the error for an answer with this status: 300 or more, or under 200.
+        """Return the error for a response whose status is not a success: 300 or more, or less than 200.
 
-        The body may be cut off; header names are in lower case. The error shows the address if that may be wrong.
+        `body` may be incomplete. The names in `headers` are in lower case. If `address` may be wrong, the error
+        contains it.
         """
         passed = passed_down(headers)
         if status < 400:
@@ -84,10 +85,10 @@ class Reader:
         return error
 
     def own_error(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-        """Return a provider's own error, with its body and its headers.
+        """Return an error that the provider itself sent, completed with the response's body and headers.
 
-        The body counts as an error document of the dialect only if it states an error. An answer that ended for an
-        unknown reason does not count as one.
+        Only a body that contains an error is passed on as an error document of the dialect. The body may also be an
+        answer that ended for an unknown reason.
         """
         text = error.body or _text(body)
         document = _decoded(text.encode())
@@ -102,7 +103,7 @@ class Reader:
         )
 
     def unreadable(self, exc: DialectError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-        """Return the error for an answer that its dialect cannot read."""
+        """Return the error for an answer that is not valid in the provider's dialect."""
         what = (
             f"the provider's answer cannot be read as {self._dialect.name}: {self._redaction.text(str(exc))}"
         )
@@ -111,7 +112,7 @@ class Reader:
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
     def _shown(self, body: bytes) -> str:
-        """Return the text of a body on one line; the key is removed before the cut, which could leave half a key."""
+        """Return the start of a body on one line. The key is removed first, because the cut could leave half of it."""
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())
         if not words:

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `open_upstream`, before anything is opened.
+"""Checks of the arguments of `open_upstream`, before a connection is opened.
 
 Rules:
 
@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def check_timeouts(**timeouts: float | None) -> None:
-    """Raise an error if a timeout is out of range; None means no limit."""
+    """Raise an error if a timeout is not a number in its range. None is valid, and means no limit."""
     for name, number in timeouts.items():
         if number is not None:
             check_number(name, number, infinite=name != "connect_timeout", hint="None waits without a limit")
@@ -45,7 +45,7 @@ def check_overrides(model: str | None, sampling: Sampling | None) -> None:
 
 
 def check_headers(headers: Mapping[str, str] | None) -> None:
-    """Raise an error if the headers cannot be sent."""
+    """Raise an error if a header's name or value is not valid in HTTP."""
     if headers is None:
         return
     check_mapping("extra_headers", headers)
@@ -60,7 +60,7 @@ def check_headers(headers: Mapping[str, str] | None) -> None:
 
 
 def check_session(header: str | None, finish: str | None) -> None:
-    """Raise an error if `session_header` is no header name, or `finish_session` is no path with `{id}`."""
+    """Raise an error if `header` is not a header's name, or `finish` is not a path that contains `{id}`."""
     if header is not None:
         check_str("session_header", header)
         if not _NAME.fullmatch(header):
@@ -77,7 +77,7 @@ def check_session(header: str | None, finish: str | None) -> None:
 
 
 def check_body(fields: Mapping[str, Json] | None) -> None:
-    """Raise an error if the fields are not JSON."""
+    """Raise an error if a field of `extra_body` is not JSON."""
     if fields is None:
         return
     check_mapping("extra_body", fields)
@@ -96,7 +96,7 @@ def check_tls(tls: ssl.SSLContext | None) -> None:
 
 
 def key_of(api_key: str | None) -> str | None:
-    """Return the key, without surrounding spaces."""
+    """Check the argument `api_key`, and return it without surrounding spaces."""
     if api_key is None:
         return None
     if not isinstance(api_key, str):

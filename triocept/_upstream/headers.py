@@ -1,4 +1,4 @@
-"""The names of the headers that are forwarded, in both directions. No other header is forwarded.
+"""The headers that are forwarded, from the agent to the provider and back. All other headers are dropped.
 
 Keys, cookies, lengths, encodings and headers of one connection are never forwarded. Proxies that dropped further
 headers had known effects. Without `retry-after` or `anthropic-ratelimit-*`, agents retry for ever. Without
@@ -40,17 +40,17 @@ _DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:
-    """Return the keys in the headers that the program adds to every call; a scheme (`Bearer`) is removed."""
+    """Return the keys in the headers that the program adds to each call, without a scheme such as `Bearer`."""
     return [value.rpartition(" ")[2] for name, value in headers.items() if _SECRET.search(name)]
 
 
 def passed_up(
     headers: Mapping[str, str], *, same_dialect: bool, wanted: Container[str] = ()
 ) -> dict[str, str]:
-    """Return the agent's headers that are forwarded to the provider, with names in lower case; never a key.
+    """Return the agent's headers that are forwarded to the provider, by lower-case name. They contain no keys.
 
-    `wanted` names further headers to forward to a provider of the same dialect: those that the dialect's clients always
-    send.
+    `wanted` contains the names of further headers that are forwarded if the provider has the same dialect. All clients
+    of this dialect send them.
     """
     if not same_dialect:
         return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}

@@ -1,4 +1,4 @@
-"""Restoration of reasoning that only its provider can read, where the agent could not keep it.
+"""Reasoning that only its provider can read is put back into the history, where the agent had to leave it out.
 
 A provider signs or encrypts its reasoning, and requires the reasoning back unchanged. An agent of another dialect has
 no field for signed reasoning, but the trace contains the whole answer. When the agent sends its history, each turn is
@@ -38,7 +38,7 @@ _SIGNATURE = "thoughtSignature"
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """A request whose history contains the reasoning of one upstream, and not that of others."""
+    """A request whose history contains the signed or encrypted reasoning of one upstream only."""
 
     request: Request
     dropped: int
@@ -48,7 +48,7 @@ class Restored(msgspec.Struct, frozen=True):
 
 
 def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect: str) -> Restored:
-    """Return the agent's request with its history adapted to this upstream and the upstream's dialect."""
+    """Return the agent's request with `upstream`'s own reasoning restored and other upstreams' reasoning removed."""
     index = _indexes.setdefault(rollout, _Index())
     index.update(rollout)
     messages: list[Message] = []
@@ -68,7 +68,7 @@ def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect:
 
 
 class _Index:
-    """An index of the answers in a rollout's trace that contain signed or encrypted reasoning."""
+    """The answers in a rollout's trace that contain signed or encrypted reasoning, by call id and by content."""
 
     def __init__(self) -> None:
         self._seen = 0
@@ -79,17 +79,17 @@ class _Index:
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: RolloutState) -> None:
-        """Add the turns recorded since the last update."""
+        """Add the turns that were recorded since the last call of `update`."""
         trace = rollout.trace
         for number in range(self._seen, len(trace)):
             self._add(rollout.records.as_given(trace[number]))
         self._seen = len(trace)
 
     def find_run(self, run: tuple[Message, ...], place: int, upstream: str) -> tuple[Message, ...]:
-        """Return consecutive messages of one role, with assistant messages as this upstream wrote them.
+        """Return consecutive messages of one role, with the assistant's messages as this upstream wrote them.
 
-        A message that is unknown, or that the agent changed, is returned as it is. Several messages may belong to one
-        answer: Google's SDK sends each increment back as a separate message.
+        A message is returned unchanged if no recorded answer matches it, or if the agent has changed it. Several
+        messages may belong to one answer: Google's SDK sends each increment back as a message of its own.
         """
         if run[0].role != "assistant":
             return run
@@ -109,7 +109,7 @@ class _Index:
         return None if turn is None or turn.response is None else _as_written(turn.response, message)
 
     def origin(self, part: Reasoning) -> str | None:
-        """Return the name of the upstream that signed or encrypted this reasoning; None if unknown."""
+        """Return the name of the upstream that signed or encrypted this reasoning. None if it is unknown."""
         return next(
             (self._origins[key] for blob in part.blobs if (key := _digest(blob.data)) in self._origins), None
         )
@@ -140,7 +140,10 @@ class _Alike:
         self._count += 1
 
     def at(self, place: int) -> Turn | None:
-        """Return the turn at this position; else the only turn, if there is only one; else None."""
+        """Return the turn at this position in the history, or the only turn if there is just one.
+
+        Otherwise return None.
+        """
         only = next(iter(self._by_place.values())) if self._count == 1 else None
         return self._by_place.get(place, only)
 
@@ -155,7 +158,7 @@ def _name_of(turn: Turn) -> str | None:
 
 
 def _key(message: Message) -> bytes:
-    """Return a key that is equal for messages with equal text and calls; the ids of calls may differ."""
+    """Return a key that messages with equal text and equal calls have in common. The ids of calls may differ."""
     return message_key(Message("assistant", (Text(message.text.strip()), *message.tool_calls)))
 
 
@@ -181,10 +184,10 @@ def _as_written(response: Response, message: Message) -> Message | None:
 
 
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
-    """Return the message without signatures of other upstreams of this dialect, and the number of unusable parts.
+    """Return the message without other upstreams' signatures, and the number of reasoning parts that cannot be used.
 
-    The number counts all reasoning parts that this upstream cannot use. Parts of other dialects are counted here, and
-    left out when the request is written.
+    Reasoning parts of other dialects are included in the number. They are still in the message, and are left out when
+    the request is rendered.
     """
     foreign, mine = [], []
     for part in message.content:

@@ -1,4 +1,4 @@
-"""A limit for the concurrent calls of an upstream, which is fair between rollouts.
+"""A limit on the concurrent calls of an upstream. Waiting rollouts are served in rotation.
 
 Rules:
 
@@ -17,7 +17,7 @@ import trio
 
 
 class Limiter:
-    """A set of `limit` slots, of which each concurrent call takes one; None means any number."""
+    """Slots for the concurrent calls of an upstream. `limit` is the number of slots, or None for any number."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -31,7 +31,10 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self, rollout: str) -> AsyncIterator[None]:
-        """Wait for a slot, and keep it while the body runs. Cancellation: a call that still waits takes no slot."""
+        """Wait for a free slot, and hold it while the body of the block runs.
+
+        Cancellation: a waiting call takes no slot.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._limit is None or self.held < self._limit:
             self.held += 1
@@ -55,7 +58,7 @@ class Limiter:
             self._give()
 
     def _give(self) -> None:
-        """Pass a slot to the next waiting call; release the slot if no call waits."""
+        """Give a released slot to the call that is next in line. If no call waits, the slot becomes free."""
         if not self._waiting:
             self.held -= 1
             return

@@ -38,7 +38,7 @@ _FINAL = ("insufficient_quota", "billing_error", "usage_limit_reached", "usage_n
 
 @final
 class Patience:
-    """The time limits of one call in seconds: `total`, and `idle` without an increment; None means no limit."""
+    """The time limits of one call, in seconds: `total` for the call, `idle` for silence. None means no limit."""
 
     def __init__(self, total: float | None, idle: float | None) -> None:
         self._total, self._idle = total, inf if idle is None else idle
@@ -54,9 +54,9 @@ class Patience:
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Limit one try, from sending the call to the head of the answer; then begin to wait for an increment.
+        """Limit one try of the call, from its start to the head of the answer. Then start the limit of silence.
 
-        Raise UpstreamError, 504, if no head has arrived within the limit of silence.
+        Raise an `UpstreamError` with 504 if no head has arrived within the limit of silence.
         """
         with trio.move_on_after(self._idle) as self._try:
             yield
@@ -72,7 +72,10 @@ class Patience:
             self.scope.deadline = min(self._end, now + self._idle + self._slack)
 
     def pause(self, paused: bool) -> None:
-        """Suspend the limit of silence while the call does not wait for the provider; if not `paused`, resume it."""
+        """If `paused`, stop the limit of silence, because the call does not wait for the provider.
+
+        Otherwise, resume it.
+        """
         self._paused = paused
         if self._held_at is not None:
             return
@@ -83,7 +86,7 @@ class Patience:
             self.reset()
 
     def hold(self) -> None:
-        """Stop the clocks of both limits until `release`, because the server of the call is paused."""
+        """Stop both time limits until `release` is called, because the server is paused."""
         if self._held_at is None:
             self._held_at = trio.current_time()
             self._due = self.scope.deadline = inf
@@ -91,7 +94,7 @@ class Patience:
                 self._try.deadline = inf
 
     def release(self) -> None:
-        """Let the clocks run again; the limit of silence starts from zero."""
+        """Let the time limits run again after `hold`. The limit of silence starts again from zero."""
         if self._held_at is None:
             return
         now = trio.current_time()
@@ -102,14 +105,14 @@ class Patience:
         self.pause(self._paused)
 
     def stop(self) -> None:
-        """Remove all limits when the provider's answer is complete; the remaining work has no limit."""
+        """Remove all time limits, because the provider's answer is complete. The work after it has no limit."""
         self._end = self._idle = inf
         self.pause(True)
         self.on_stop()
 
     @property
     def error(self) -> UpstreamError:
-        """The error to raise when the deadline of the call has passed."""
+        """The error for a call that has exceeded one of its time limits."""
         if trio.current_time() >= self._end:
             return UpstreamError(f"the provider's answer took over {self._total:g} s", status=504)
         return self._silence()
@@ -119,7 +122,7 @@ class Patience:
 
 
 def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
-    """Return the seconds to wait before the next of `most` retries; None if the call must not be retried."""
+    """Return the seconds to wait before the next retry, of at most `most`. None if the call must not be retried."""
     advice = error.headers.get("x-should-retry")
     may_help = advice == "true"
     if advice not in ("true", "false"):
@@ -134,7 +137,7 @@ def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
 
 
 def wait_of(error: UpstreamError) -> float | None:
-    """Return the seconds that the provider requests to wait, in any known header; None if it requests no wait."""
+    """Return the seconds that the provider's headers request to wait before a retry. None if they request no wait."""
     try:
         return max(0.0, float(error.headers["retry-after-ms"]) / 1000)
     except (KeyError, ValueError):
@@ -149,7 +152,7 @@ def wait_of(error: UpstreamError) -> float | None:
 
 
 def seconds_until(date: str) -> float | None:
-    """Return the seconds until an HTTP date; None if the text is not a date."""
+    """Return the seconds until an HTTP date. None if the text is not an HTTP date."""
     try:
         return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):

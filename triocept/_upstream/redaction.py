@@ -1,4 +1,4 @@
-"""Removal of the provider's key from the provider's messages, some of which repeat the key.
+"""Removal of the provider's API key from texts of the provider, because some error messages repeat the key.
 
 Rules:
 
@@ -25,7 +25,7 @@ _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 class Redaction:
-    """The removal of one key (printable ASCII; None means no key) from texts and documents."""
+    """Removes one API key from texts and JSON documents. None means that there is no key."""
 
     def __init__(self, key: str | None) -> None:
         secret = key if key is not None and len(key) >= SECRET else None
@@ -39,7 +39,7 @@ class Redaction:
         return self._pattern.sub(MARK, text) if self._is_in(text) else text
 
     def document(self, text: str) -> str:
-        """Return the document without the key; a text that is not JSON is treated as plain text."""
+        """Return a JSON document without the key. A text that is not JSON is treated as plain text."""
         if not self._may_be_in(text):
             return text
         try:
@@ -60,5 +60,5 @@ class Redaction:
         return any(form in text for form in self._forms)
 
     def _may_be_in(self, text: str) -> bool:
-        """Return True if the key may be in the text. JSON can write one string in several ways."""
+        """Return True if the text may contain the key, perhaps with JSON escapes."""
         return bool(self._forms) and ("\\" in text or self._is_in(text))

@@ -1,4 +1,4 @@
-"""The conversion of a provider's stream from bytes, as they arrive, to whole pieces.
+"""The conversion of a provider's stream, whose bytes arrive in any pieces, to pieces of whole frames.
 
 Rules:
 
@@ -42,14 +42,14 @@ END_PATIENCE = 1.0
 
 
 class Frames:
-    """A splitter of bytes into frames, which searches each byte only once."""
+    """Splits received bytes into frames. Each byte is searched only once."""
 
     def __init__(self, end: FrameEnd = SSE_FRAMES) -> None:
         self._end = end
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the frames that `data` completes; raise DialectError if one exceeds the maximum size of an event."""
+        """Add received bytes, and return the frames that are complete now. Raise DialectError if one is too large."""
         searched = len(self._rest)
         whole: bytes | bytearray = data
         if searched:
@@ -70,21 +70,21 @@ class Frames:
 
     @property
     def whole(self) -> bool:
-        """True if no incomplete frame is left."""
+        """True if all received bytes were returned as frames."""
         return not self._rest
 
     def rest(self) -> bytes:
-        """Return the bytes after the last frame end; a CR at the end of all bytes may be a frame end."""
+        """Return the received bytes after the last complete frame. A CR at their end may be the end of a frame."""
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
 
 class Relay:
-    """A converter of a stream's bytes to its pieces. Sans-IO.
+    """Converts the bytes of a provider's stream to pieces of whole frames with their events. It does no I/O.
 
     Args:
         parser: the parser of the provider's dialect.
-        rewrite: function that is called with each frame. It returns the frame to parse, and the frame for the agent.
+        rewrite: called with each frame; returns the frame to parse and the frame for the agent.
         hold_calls: True to hold back the bytes of tool calls, at most `most_held` bytes, until the answer has ended.
     """
 
@@ -113,11 +113,11 @@ class Relay:
 
     @property
     def ending(self) -> bool:
-        """True if the provider has sent the stop reason."""
+        """True if the provider has sent the stop reason, so that only the end of the stream is missing."""
         return self._parser.ending
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Return True if `data` is clearly a piece, and not the last one, so that it may be sent before parsing."""
+        """Return True if `data` is clearly content within the answer, so that it can be sent before it is parsed."""
         return (
             self._begun
             and self._rewrite is None
@@ -129,9 +129,10 @@ class Relay:
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
-        """Return the piece that `data` completes; None if no piece is complete, or only the last piece is left.
+        """Add received bytes, and return the piece that is now complete. None if there is no piece to send yet.
 
-        `passed`: True if the bytes were already sent to the agent. Then they are a piece, whatever they contain.
+        `passed` is True if the bytes were already sent to the agent. They are then returned as a piece, whatever they
+        contain.
 
         Raises:
             UpstreamError: the provider reports a failure.
@@ -151,7 +152,7 @@ class Relay:
         return self._ready.take() if self._ready.events else None
 
     def close(self) -> None:
-        """Process the end of the bytes; raise UpstreamTruncated if the answer is not complete."""
+        """Process the end of the provider's stream. Raise UpstreamTruncated if the answer is not complete."""
         if self.ended:
             return
         rest, end = self._frames.rest(), self._parser.left_out
@@ -162,7 +163,7 @@ class Relay:
             self._add(end, self._parser.close())
 
     def last(self) -> Relayed:
-        """Return the last piece: all frames that were held back, and the terminal event."""
+        """Return the last piece: all frames that were held back, and the event that ends the answer."""
         self._ready.data += self._held.data
         self._ready.events += self._held.events
         self._held = _Gathered()
@@ -197,7 +198,7 @@ class _Gathered:
 
     @property
     def content(self) -> bool:
-        """True if the piece contains an event other than the start of an answer."""
+        """True if the events contain more than the start of an answer."""
         return any(not isinstance(event, ResponseStart) for event in self.events)
 
     def take(self) -> Relayed:
@@ -208,9 +209,10 @@ class _Gathered:
 
 @final
 class Pieces:
-    """The pieces of a provider's stream; only the last piece contains the terminal event.
+    """The pieces of a provider's stream, as they arrive. The last piece ends with the event that ends the answer.
 
-    If the agent can receive bytes now, `pass_on` sends them before they are parsed, and returns True.
+    `pass_on` is called with bytes that may be sent before they are parsed. It returns True if it has sent them to the
+    agent.
     """
 
     def __init__(
@@ -230,10 +232,10 @@ class Pieces:
         self._ended = False
 
     async def next(self) -> Relayed | None:
-        """Return the next piece; None after the last piece.
+        """Wait for the next piece and return it. Return None after the last piece.
 
-        Raise UpstreamTruncated if the stream ended before its terminal event. Raise UpstreamError if the provider
-        reports a failure, or the stream is not valid in the provider's dialect.
+        Raise UpstreamTruncated if the stream ended before the event that ends the answer. Raise UpstreamError if the
+        provider sends an error, or if the stream is not valid in the provider's dialect.
         """
         try:
             piece = await self._next()

@@ -1,4 +1,4 @@
-"""The document sent to the provider: the agent's own, or one in the provider's dialect.
+"""The HTTP request to the provider. Its document is the agent's own, or is rendered in the provider's dialect.
 
 This module needs no HTTP package. `transport` needs one, and is imported when the first upstream is opened.
 
@@ -60,7 +60,7 @@ class ProviderRequest:
 
     @property
     def address(self) -> str:
-        """The URL without the query, because a query may contain a key."""
+        """The URL without its query, which may contain a key."""
         return self.url.partition("?")[0]
 
     def __repr__(self) -> str:  # its headers hold a key
@@ -74,7 +74,7 @@ _REFUSED = frozenset({400, 413, 422})
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields that an upstream sets in place of those that the agent sent."""
+    """Values of an upstream that replace what the agent has sent."""
 
     model: str | None = None
     sampling: Sampling | None = None
@@ -112,9 +112,9 @@ class Requests:
         self._defaults = dialect.default_headers
 
     def of_exchange(self, exchange: ExchangeState) -> ProviderRequest:
-        """Return the call that answers an exchange; note in the turn how many reasoning parts were dropped.
+        """Return the request that answers an exchange. Note in the turn how many reasoning parts were dropped.
 
-        Raise Refusal, 400, if the provider's dialect cannot express the request.
+        Raise a `Refusal` with 400 if the provider's dialect cannot express the request.
         """
         same_dialect = exchange.dialect == self._dialect.name
         history = restored(
@@ -151,9 +151,10 @@ class Requests:
         return self._call(request, document, headers, query, names, prompt)
 
     def of_request(self, request: Request, *, stream: bool, rollout: str = "") -> ProviderRequest:
-        """Return the call for a request of the program; raise DialectError if the dialect cannot express the request.
+        """Return the request for a model call of the program itself.
 
-        `rollout` is the id of the rollout that the call belongs to; empty if it belongs to none.
+        `rollout` is the id of the rollout to which the call belongs, or an empty text. Raise DialectError if the
+        provider's dialect cannot express the request.
         """
         request = self._overridden(msgspec.structs.replace(request, stream=stream))
         names = self._names(request)
@@ -162,17 +163,17 @@ class Requests:
         return self._call(request, document, self._session(rollout), "", names, prompt)
 
     def _session(self, rollout: str) -> dict[str, str]:
-        """Return the header that names the rollout of a call."""
+        """Return the header that contains the rollout's id, or no header if none is configured."""
         return {self._session_header: rollout} if self._session_header and rollout else {}
 
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:
-        """Return a call that is no model call: to a route of the dialect, or to the server's own route at its root."""
+        """Return the request for a call that is not a model call, to a route of the dialect or of the server."""
         url = f"{self._address.root}{asked.path}" if asked.at_root else self._address.at(asked.path)
         headers = {"accept": "application/json", **({} if asked.at_root else self._defaults), **self._headers}
         return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)
 
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
-        """Return the call with the number of tokens that `error` allows; None if the error has another reason."""
+        """Return the call with fewer requested tokens, as `error` allows. None if `error` has another reason."""
         if error.status not in _REFUSED:
             return None
         most = self._ceiling.learn(call.model, error.message, call.prompt())

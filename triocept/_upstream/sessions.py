@@ -1,4 +1,4 @@
-"""Reports that a rollout has ended, for a router that keeps a session for each rollout.
+"""Reports to a router, which keeps a session for each rollout, that a rollout has ended.
 
 Rules:
 
@@ -31,7 +31,7 @@ log = logging.getLogger("triocept.upstream")
 
 @final
 class Sessions:
-    """The rollouts with calls to one upstream. Only `open_sessions` creates this object."""
+    """The rollouts that have called one upstream, and have a session at its router. `open_sessions` creates it."""
 
     def __init__(self, path: str, nursery: trio.Nursery) -> None:
         self.pauses: Pauses
@@ -42,7 +42,7 @@ class Sessions:
         self.closed: bool = False
 
     def add(self, rollout: RolloutState) -> None:
-        """Report the end of the rollout when it ends."""
+        """Register a rollout, so that its end is reported."""
         rollout = rollout.agents_own
         if rollout not in self._open:
             self._open[rollout] = None
@@ -63,7 +63,7 @@ class Sessions:
 
 @asynccontextmanager
 async def open_sessions(path: str) -> AsyncIterator[Sessions]:
-    """Open the sessions of an upstream. Closing: waits for the reports of the rollouts that have ended."""
+    """Yield the sessions of an upstream. At the end of the block, wait for the reports that are being sent."""
     errors: list[BaseException] = []
     with keeping_each(errors):
         async with trio.open_nursery() as nursery:

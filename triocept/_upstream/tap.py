@@ -1,4 +1,4 @@
-"""httpx2's own transport, except that the body of a stream can be read directly from its connections.
+"""A transport for httpx2 that reads the bodies of streams directly from the connection, for speed.
 
 httpx2 and h11 need eight generators and three parser steps for a single read, which is a third of the time that an
 event takes. So they are used only for connections, TLS, the request and the head of the answer. The chunks of a
@@ -40,13 +40,14 @@ _SIZE = 64 * 1024
 
 
 class Stale(httpcore2.RemoteProtocolError):
-    """A reused connection was closed before it returned a byte for this request."""
+    """Error: the server closed a reused connection before it sent a byte of the answer."""
 
 
 def take_body(response: httpx2.Response) -> TappedBody | None:
-    """Return an object that reads the body of a response, in place of the HTTP parser; None if that is impossible.
+    """Return an object that reads the response's body without the HTTP parser. None if that is not possible.
 
-    It is impossible if the body is not chunked, its connection has no tap, or some of it was already read.
+    It is not possible if the body is not chunked, if the connection is not a `_Tap`, or if a part of the body was
+    already read.
     """
     tap = response.extensions.get("network_stream")
     coding = response.headers.get("transfer-encoding", "").lower()
@@ -63,7 +64,7 @@ class TappedBody:
         self._chunks = ChunkedDecoder()
 
     async def receive(self) -> bytes:
-        """Return more of the body as it arrives; empty at the end of the body. Cancellation: no bytes are lost.
+        """Return more bytes of the body as they arrive, or empty bytes at its end. Cancellation: no bytes are lost.
 
         Raises:
             httpcore2.RemoteProtocolError: the connection ended before the body had ended, or the chunks are invalid.
@@ -82,7 +83,10 @@ class TappedBody:
         return b""
 
     def conclude(self) -> bool:
-        """Let the HTTP parser read the end of the body; return False if the body has not ended."""
+        """Let the HTTP parser read an end of the body, so that the connection can be reused.
+
+        Return False if impossible.
+        """
         if not self._chunks.ended or self._chunks.rest:
             return False
         self._tap.put_back(_EMPTY_BODY)
@@ -91,7 +95,7 @@ class TappedBody:
 
 @final
 class _Tap(httpcore2.AsyncNetworkStream):
-    """A connection of httpcore2, on which a read never returns bytes behind the head of an answer."""
+    """A connection of httpcore2 that stops reading after the head of an answer."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -149,18 +153,18 @@ class _Tap(httpcore2.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
     def take_body(self) -> TappedBody | None:
-        """Return the body of an answer; None unless exactly the head of the answer was read."""
+        """Return the body of the answer, if exactly its head was read. Otherwise return None."""
         if not self._at_body:
             return None
         begun, self._ahead, self._at_body = self._ahead, b"", False
         return TappedBody(self, begun)
 
     def put_back(self, data: bytes) -> None:
-        """Store bytes that `read` returns next."""
+        """Store bytes that the next `read` will return."""
         self._ahead = data
 
     async def receive(self) -> bytes:
-        """Return bytes as they arrive; empty at the end of the connection."""
+        """Return bytes as they arrive. Return empty bytes when the connection has ended."""
         if self._socket is None:
             return await self._stream.read(_SIZE)
         try:
@@ -188,7 +192,7 @@ class TappedBackend(httpcore2.AsyncNetworkBackend):
 
 
 class TappedPool(httpx2.AsyncBaseTransport):
-    """A pool of connections without a limit. Reading raises httpcore2's errors.
+    """A pool of any number of connections, as a transport for httpx2. Reading raises httpcore2's errors.
 
     If a reused connection breaks before the first byte of an answer, the request is sent once more, on a new
     connection. An idle connection is kept for `keepalive` seconds. Without `ssl_context`, only plain HTTP is possible.
@@ -226,7 +230,7 @@ class TappedPool(httpx2.AsyncBaseTransport):
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
-        """Close each connection, even if closing another one is interrupted; httpcore2 would skip the others."""
+        """Close every connection, even if closing one is interrupted. httpcore2 would leave the others open."""
         connections = [*self._pool.connections, *self._fresh.connections]
         closings = (connection.aclose for connection in connections)
         raise_all(await run_each(*closings, self._pool.aclose, self._fresh.aclose))

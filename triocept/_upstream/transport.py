@@ -1,4 +1,4 @@
-"""HTTP to a provider by httpx2; only this module converts errors of httpx2 and httpcore2 to triocept's.
+"""HTTP connections to a provider with httpx2. Only this module handles errors of httpx2 and httpcore2.
 
 Rules:
 
@@ -36,9 +36,9 @@ DRAIN = 0.5
 
 
 class ProviderReply:
-    """A provider's answer whose head has arrived.
+    """A provider's HTTP response. Its head has arrived, and its body can be read.
 
-    If the body may be a `stream`, it is read without httpx2 if possible (see `tap`).
+    If `stream` is True, the body is read without httpx2 if possible (see the module `tap`).
     """
 
     def __init__(self, response: httpx2.Response, patience: Patience, *, stream: bool) -> None:
@@ -54,9 +54,10 @@ class ProviderReply:
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def receive(self) -> bytes:
-        """Return more of the body as it arrives, empty at its end; UpstreamTruncated if the connection ended first.
+        """Return more bytes of the body as they arrive. Return empty bytes at its end.
 
-        Cancellation: no more of the body can be received.
+        Raise UpstreamTruncated if the connection ended before the end of the body. Cancellation: the rest of the body
+        cannot be received any more.
         """
         try:
             if self._tapped is not None:
@@ -71,9 +72,9 @@ class ProviderReply:
         return self._source
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
-        """Return the whole body. If it is a whole document, a failure of the connection after it is ignored.
+        """Return the whole body. If it is a complete JSON object, ignore that the connection failed after it.
 
-        Raise UpstreamError if the body is larger than `limit`; further errors are those of `receive`.
+        Raise UpstreamError if the body is larger than `limit` bytes. Further errors are those of `receive`.
         """
         body = bytearray()
         try:
@@ -93,13 +94,13 @@ class ProviderReply:
         return bytes(body)
 
     async def drain(self) -> None:
-        """Read the bytes after a whole answer for at most `DRAIN` seconds, so that the connection can be reused."""
+        """Read the bytes after a complete answer for at most `DRAIN` seconds, so that the connection can be reused."""
         with trio.move_on_after(DRAIN), suppress(UpstreamError):
             while await self.receive():
                 pass
 
     async def aclose(self) -> None:
-        """Close the reply; if the body was not read to its end, the connection is closed."""
+        """End the use of the response. If its body was not read to the end, close the connection."""
         try:
             if self._tapped is not None and self._tapped.conclude():
                 await anext(self._iterated(), b"")
@@ -116,7 +117,7 @@ class ProviderReply:
 
 
 class ProviderClient:
-    """The connections of one upstream."""
+    """The HTTP connections of one upstream."""
 
     def __init__(self, client: httpx2.AsyncClient, *, proxied: bool) -> None:
         self._client = client
@@ -125,9 +126,12 @@ class ProviderClient:
 
     @asynccontextmanager
     async def open(self, call: ProviderRequest, patience: Patience) -> AsyncIterator[ProviderReply]:
-        """Send `call`, and wait for the head of the answer; a body that is not read to its end closes the connection.
+        """Send `call`, and yield the response when its head has arrived.
 
-        Raise UpstreamError: 502 if no server answers, or the answer is not HTTP; 504 if no connection was made in time.
+        If its body is not read to the end, the connection is closed.
+
+        Raise an `UpstreamError`: with 502 if no server answers, or if the response is not HTTP; with 504 if no
+        connection was made in time.
         """
         try:
             # As bytes, because an agent's header may be non-ASCII, and is forwarded unchanged.
@@ -153,13 +157,13 @@ async def open_provider_client(
     tls: ssl.SSLContext | None,
     address: Address,
 ) -> AsyncIterator[ProviderClient]:
-    """Open the client of one upstream; no connection is made before the first call.
+    """Open the HTTP client of one upstream. No connection is made before the first call.
 
     Args:
-        connect_timeout: seconds for a connection, in each try.
-        tls: None trusts the system's certificates.
-        address: the base URL. An upstream on this machine is called directly, even if the environment names a proxy.
-            The proxy would get the key, and could not reach the upstream.
+        connect_timeout: maximum seconds for connecting, in each try.
+        tls: TLS settings. None means that the system's certificates are trusted.
+        address: the base URL. An upstream on this machine is called directly, even if the environment names a proxy,
+            because the proxy would get the key and could not reach the upstream.
     """
     # True if the environment names a proxy: httpx2 then decides which calls go through it.
     proxied = not (address.here or {"http", "https", "all"}.isdisjoint(getproxies()))
@@ -190,9 +194,10 @@ _FOREIGN = (
 
 
 def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
-    """Return the triocept error for one of httpx2's or httpcore2's errors.
+    """Return the `UpstreamError` for an error of httpx2 or httpcore2.
 
-    `begun`: True if the head of the answer has arrived. `address`: the URL of the call, and the proxy if there is one.
+    `begun` is True if the head of the answer has arrived. `address` is the URL of the call, with a note if a proxy is
+    used.
     """
     match exc:
         case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():

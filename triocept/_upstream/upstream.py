@@ -1,4 +1,4 @@
-"""A real model as a handler, opened by `open_upstream`.
+"""`open_upstream`: a provider's real model as a handler.
 
 Rules:
 
@@ -94,9 +94,10 @@ _PROBE = Request(
 
 @final
 class Upstream:
-    """An open connection to a real model provider. Created only by `open_upstream`.
+    """A real model of a provider, as a handler. Only `open_upstream` creates one.
 
-    It is a handler: `await upstream(exchange)`, or `exchange.forward(upstream)`, or `open_rollout(upstream)`.
+    Pass an upstream as a handler: `open_rollout(upstream)`. Or forward single exchanges: `await upstream(exchange)`,
+    `await exchange.forward(upstream)`.
     """
 
     def __init__(
@@ -137,13 +138,13 @@ class Upstream:
 
     @property
     def policy_version(self) -> str | None:
-        """Current version of the provider's weights, which programs set that change the weights; None if unknown.
+        """Version of the provider's weights, for example a training step. None if it is unknown.
 
-        The version is recorded as `policy_start` of a turn when its call is sent, and as `policy_end` when its answer
-        ends. A version that the provider itself sends takes precedence.
+        Programs that change the weights set the version. A turn records it as `policy_start` when its call is sent, and
+        as `policy_end` when its answer ends. A version that the provider itself sends takes precedence.
 
         Raises:
-            TypeError: when set: the version is neither a str nor None.
+            TypeError: the assigned version is neither a str nor None.
         """
         return self._pauses.version
 
@@ -155,11 +156,12 @@ class Upstream:
         self._pauses.version = version
 
     def paused(self, mode: PauseMode = "keep") -> AbstractAsyncContextManager[Pause]:
-        """Pause the provider while the body changes the weights: `async with upstream.paused() as pause`.
+        """Pause the upstream while the body changes the weights: `async with upstream.paused() as pause`.
 
-        Calls that arrive meanwhile wait in triocept; agents get keep-alives, and the time limits of calls do not run.
-        Some servers have pause routes (vLLM with `VLLM_SERVER_DEV_MODE=1`, SGLang). If this program may call them, the
-        server is paused, too, so that the calls of other clients also wait. `pause.server` names the kind of server.
+        Calls that arrive during the pause wait in triocept. Their agents get keep-alives, and the time limits of the
+        calls do not run. Some servers have routes for a pause (vLLM with `VLLM_SERVER_DEV_MODE=1`, SGLang). If this
+        program may call these routes, the server is paused as well, so that calls of other clients also wait.
+        `pause.server` names the kind of server.
 
         Args:
             mode: `keep`: the server keeps the calls in progress, and continues them with the new weights. If the server
@@ -168,16 +170,17 @@ class Upstream:
                 stream of which an agent has received a part cannot be sent again, so it finishes before the body
                 begins.
 
-        After the body, `policy_version` is read from the server, if the server has a route for the version and the body
-        has not set `policy_version`.
+        After the body, `policy_version` is read from the server. This is not done if the server has no route for the
+        version, or if the body has set `policy_version`.
 
         Raises:
             ValueError: there is no such mode.
             RuntimeError: the upstream is paused already.
-            UpstreamError: the server refused the pause, and the body does not begin. Or the server was not resumed
-                within a minute; calls are sent to it nevertheless.
+            UpstreamError: the server refused the pause; the body does not begin. Or the server could not be resumed
+                within a minute; calls are sent to it all the same.
 
-        Closing and cancellation: resumes, shielded from cancellation, within a minute.
+        Closing and cancellation: the upstream and its server are resumed. This takes at most a minute, and a
+        cancellation does not interrupt it.
         """
         self._check_open()
         return self._pauses.paused(mode)
@@ -186,19 +189,19 @@ class Upstream:
         return f"<Upstream {self.url}: {self.dialect}>"
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer an exchange with the provider's answer.
+        """Forward the agent's call to the provider, and answer the exchange with the provider's answer.
 
         Raises:
-            UpstreamError: the provider failed. If no byte has reached the agent yet, the exchange is still unsettled,
-                so another upstream may be tried. If the handler re-raises the error, the agent receives its status and
-                message. In the middle of a stream, the error settles the exchange, and the agent receives an error in
-                the stream.
+            UpstreamError: the provider failed. If no byte has reached the agent yet, the exchange is not settled, so
+                the program may try another upstream. If the program lets the error propagate, the agent receives its
+                status and message. In the middle of a stream, the error settles the exchange, and the agent receives an
+                error in the stream.
             UpstreamTruncated: the provider's stream ended before the terminal event.
             ContextLengthError: the prompt is too long for the provider's model.
             Refusal: the provider's dialect cannot express the agent's request (status 400).
             ExchangeAbandoned, AlreadySettled: see `exchange.respond`.
 
-        Cancellation: closes the connection to the provider; the exchange stays open, unless it was settled.
+        Cancellation: closes the connection to the provider. The exchange stays open, unless it was already settled.
         """
         core = core_of(exchange)
         try:
@@ -229,20 +232,21 @@ class Upstream:
 
     @property
     def _configured_model(self) -> str | None:
-        """See `configured_model`."""
+        """The model that this upstream requests. None if it requests the agent's model."""
         return self._model
 
     async def fetch(self, request: Request, *, exchange: Exchange | None = None) -> Response:
-        """Request a whole answer from the provider, and return it.
+        """Send a request of the program to the provider, and return the whole answer.
 
         Args:
             request: the request, from any dialect. Its field `stream` is ignored. A message's content may be a str.
-            exchange: the exchange that the program will settle with the answer. If the upstream was opened with
-                `tokens`, the turn of the exchange gets the tokens. The turn also records if the program settled it with
-                a different answer (`Turn.rewritten`). After several calls, the last answer counts.
+            exchange: the exchange that the program will settle with this answer. If the upstream was opened with
+                `tokens`, the turn of the exchange gets the tokens of the answer. If the program settles the exchange
+                with a different answer, `Turn.rewritten` is True. If the program calls `fetch` several times for an
+                exchange, the last answer counts.
 
         Raises:
-            TypeError, ValueError: the request is invalid. The message names the place in the request.
+            TypeError, ValueError: the request is invalid. The error's text names the invalid part.
             UpstreamError: the provider failed (`UpstreamTruncated`, `ContextLengthError`).
             DialectError: the provider's dialect cannot express the request.
 
@@ -272,8 +276,8 @@ class Upstream:
     async def count_input_tokens(self, request: Request) -> int | None:
         """Return the number of tokens in a prompt, as the provider counts them.
 
-        Return None if the provider has no call that counts tokens, or does not answer. Anthropic, Google, vLLM,
-        llama.cpp and OpenAI's Responses have such a call. If the handler of a rollout is an upstream, the agent's count
+        Return None if the provider has no API for counting tokens, or does not answer. Anthropic, Google, vLLM,
+        llama.cpp and OpenAI's Responses have such an API. If the handler of a rollout is an upstream, the agent's count
         requests (`count_tokens` of Messages, `countTokens` of Gemini) are answered with this number.
 
         Args:
@@ -288,12 +292,12 @@ class Upstream:
     def open_response(
         self, request: Request, *, exchange: Exchange | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Request a stream from the provider: `async with upstream.open_response(request) as events`.
+        """Send a request and stream the answer: `async with upstream.open_response(request) as events`.
 
-        `events` yields the events as the provider sends them, `ResponseEnd` last. The body begins when the first event
-        has arrived.
+        `events` yields each event when the provider has sent it; the last one is a `ResponseEnd`. The body begins when
+        the first event has arrived.
 
-        Closing: closes the connection to the provider, unless the answer has ended.
+        Closing: if the answer has not ended, the connection to the provider is closed.
 
         Arguments, errors and cancellation are those of `fetch`. The iteration over `events` raises errors that occur in
         the middle of the stream.
@@ -351,9 +355,9 @@ class Upstream:
         exchange: ExchangeState | None = None,
         begun: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[ProviderReply]:
-        """Yield the provider's answer to `call`; retry a failed call as often as allowed, then raise its error.
+        """Send `call` and yield the provider's response. Retry a failed call as configured, then raise its error.
 
-        `begun` returns True if the call cannot be sent again, because a part of its answer was used.
+        `begun` returns True if a part of the answer was already used, so that the call cannot be sent again.
         """
         self._check_open()
         rollout, total, idle = "", self._total_timeout, self._read_timeout
@@ -400,7 +404,7 @@ class Upstream:
 
     @contextmanager
     def _named(self, rollout: str = "") -> Iterator[None]:
-        """Add the upstream and the rollout to every provider's error that the body raises."""
+        """Add the upstream's URL and the rollout's id to each UpstreamError that the body raises."""
         try:
             yield
         except UpstreamError as exc:
@@ -408,7 +412,7 @@ class Upstream:
             raise
 
     def _note(self, call: ProviderRequest | None = None, reply: ProviderReply | None = None) -> Json:
-        """Return the note for a turn about the upstream, and about the request sent to it."""
+        """Return the note about the upstream and its request, for a turn."""
         note: dict[str, Json] = {"url": self.url, "dialect": self.dialect}
         if self._model is not None:
             note["model"] = self._model
@@ -420,7 +424,7 @@ class Upstream:
         return note if found is None else {**note, "request_id": found}
 
     async def _probe(self) -> None:
-        """Request one token as agents do, with a stream and a tool, and check the token data in the answer."""
+        """Send a test call for one token, with a stream and a tool, and check the tokens in its answer."""
         try:
             check_probe(await self._tokens_of(_PROBE))
         except UpstreamError as exc:
@@ -444,7 +448,7 @@ class Upstream:
     # From the head to the agent
 
     async def _answer(self, exchange: ExchangeState, call: ProviderRequest) -> None:
-        """Answer an exchange; send the call again if it was aborted before the agent received any byte."""
+        """Answer an exchange. If the server aborts the call before the agent gets a byte, send the call again."""
 
         def begun() -> bool:
             return exchange.answer.began_at is not None or exchange.settled
@@ -475,7 +479,7 @@ class Upstream:
     def _policy(
         self, reply: ProviderReply, response: Response | None, sampled: Response | None = None
     ) -> tuple[str | None, str | None]:
-        """Return the versions of the weights at the start and at the end of an answer."""
+        """Return the version of the weights at the start of an answer, and the version at its end."""
         response = sampled or response
         extra = response.extra if response is not None else None
         return self._pauses.versions(reply.in_flight, versions_in(extra) if extra else ())
@@ -518,7 +522,7 @@ class Upstream:
         *,
         same_dialect: bool,
     ) -> None:
-        """Send one piece to the agent; suspend the limit of silence meanwhile."""
+        """Send one piece of a stream to the agent. While the agent's connection is full, stop the limit of silence."""
         answer, patience = exchange.answer, reply.patience
         try:
             if same_dialect:
@@ -540,7 +544,7 @@ class Upstream:
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
     async def _read_whole(self, reply: ProviderReply, call: ProviderRequest) -> tuple[Response, bytes | None]:
-        """Return a whole answer, and its body for the agent; no body if the provider sent a stream instead."""
+        """Return a whole answer, and its body for the agent. Without a body, the provider has sent a stream instead."""
         # transformers serve's Responses stream by default.
         if reply.media_type == self._codec.stream_types[0]:
             pieces = self._streamed(reply, call)
@@ -573,11 +577,11 @@ class Upstream:
     async def _find_prompt(
         self, call: ProviderRequest, collector: Collector, sent: str, patience: Patience
     ) -> None:
-        """Fetch the token ids of a prompt that the server sent as text; they stay missing without an answer.
+        """Fetch the token ids of a prompt that the server has sent as text. If the calls fail, the ids stay missing.
 
-        llama.cpp tidies up the text for some tokenizers (`find .` becomes `find.`), and the tidied text has other ids.
-        So the server renders the messages once more. The text that was sent is used if the server cannot render them,
-        or if both texts differ in more than blanks.
+        For some tokenizers, llama.cpp sends a changed text (`find .` becomes `find.`), which has other token ids. So
+        the server is called to render the messages once more. If it cannot, or if the two texts differ in more than
+        blanks, the ids of the text that it sent first are used.
         """
         rendered = await self._beside("/apply-template", decode_json(call.body), patience)
         prompt = rendered.get("prompt")
@@ -587,7 +591,7 @@ class Upstream:
         collector.take_prompt((await self._beside("/tokenize", document, patience)).get("tokens"))
 
     async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
-        """Return the answer to a call to the server's own route; an empty dict if there is no usable answer."""
+        """Call a route of the server beside its model calls, and return the JSON object. On a failure, return {}."""
         try:
             call = self._requests.of_provider(ProviderCall(path=path, document=document, at_root=True))
             async with self._transport.open(call, patience) as reply:
@@ -599,9 +603,10 @@ class Upstream:
     async def _pieces(
         self, reply: ProviderReply, call: ProviderRequest, own: ExchangeState | None = None
     ) -> Pieces | _Whole:
-        """Return the pieces of a stream; accept a whole answer in place of a stream.
+        """Return the pieces of a streamed answer. If the provider sent a whole answer, it becomes one piece.
 
-        `own` is the exchange to whose agent the bytes are passed on unchanged; None if they are translated.
+        `own` is the exchange whose agent gets the provider's bytes unchanged. None means that the events are
+        translated.
         """
         if reply.media_type == "application/json" and reply.media_type not in self._codec.stream_types:
             response, _ = await self._read_whole(reply, call)
@@ -622,12 +627,12 @@ class Upstream:
 
 
 def pauses_of(upstream: Upstream) -> Pauses:
-    """Return the pauses of an upstream, for internal code that pauses several upstreams together."""
+    """Return the `Pauses` of an upstream, for internal code that pauses several upstreams together."""
     return upstream._pauses
 
 
 class _Whole:
-    """A whole answer, in the form of a stream of one piece."""
+    """A whole answer that is read like a stream with one piece."""
 
     def __init__(self, piece: Relayed) -> None:
         self._piece: Relayed | None = piece
@@ -660,7 +665,7 @@ async def open_upstream(
     finish_session: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Upstream]:
-    """Open a real model provider, to which exchanges can be forwarded.
+    """Open a connection to a provider, and yield its model as a handler to which exchanges are forwarded.
 
     For example::
 
@@ -680,19 +685,19 @@ async def open_upstream(
         api_key: the provider's key, sent in the form that the dialect's providers expect. None means no key; an empty
             key is an error. The key is removed from the provider's error messages, except a key of fewer than 8
             characters ("x", "EMPTY"), which counts as no secret.
-        model: the name of the model to request; None means the model that the agent requests.
-        sampling: sampling parameters; those that are set take precedence over the agent's.
-        extra_body: fields for the provider's document, as the provider names them; objects are merged, and None removes
-            a field.
-        extra_headers: headers for every call; they take precedence over the agent's.
-        concurrency: maximum concurrent calls, fair between rollouts. When exceeded: further calls wait. None means any
-            number.
+        model: the name of the model to request. None means the model that the agent requests.
+        sampling: sampling parameters. Those that are set replace the agent's parameters.
+        extra_body: fields of the JSON body that is sent, with the provider's field names. Objects are merged with the
+            existing ones, and None removes a field.
+        extra_headers: headers for every call. They replace headers of the agent with the same names.
+        concurrency: maximum concurrent calls. When exceeded: further calls wait, and the waiting rollouts are served in
+            rotation. None means any number.
         retries: maximum retries of a call that failed before its first byte and may succeed later (408, 409, 429, 500
             and above, no connection). The pause is 0.5 s, then twice as long each time, or the time in `retry-after`,
             up to 60 s.
-        connect_timeout: seconds for a connection, in each try. None means no limit.
-        read_timeout: maximum seconds of silence, before the answer and within it. Only an increment of the answer ends
-            the silence; comments and pings do not. None means `upstream_idle_seconds` of the endpoint's
+        connect_timeout: maximum seconds for connecting, in each try. None means no limit.
+        read_timeout: maximum seconds in which the provider sends nothing of its answer, before the answer or within it.
+            Comments and pings are not part of the answer. None means `upstream_idle_seconds` of the endpoint's
             `EndpointLimits` (default: 600), and no limit for `fetch` and `open_response`. `math.inf` means no limit.
         total_timeout: maximum seconds for a whole call, including its retries and its wait for a slot. None means
             `upstream_seconds` of the endpoint's `EndpointLimits` (default: 3600), and no limit for `fetch` and
@@ -700,9 +705,9 @@ async def open_upstream(
         tokens: the kind of server (`vllm`, `sglang` or `llama_cpp`), to get the ids and the log probabilities of tokens
             in `turn.tokens`. One call at the start checks that the server sends them; this call needs `model`. None
             means no tokens.
-        max_output_tokens: maximum tokens that any call requests, whatever the agent requests. None means no maximum. In
-            both cases, if a provider refuses the number, the call is sent again with the number that the refusal
-            allows.
+        max_output_tokens: maximum output tokens that a call requests, even if the agent requests more. None means no
+            maximum. With or without a maximum: if a provider refuses the number, the call is sent again with the number
+            that the refusal allows.
         hold_calls: True to hold back a streamed answer, from its first tool call on, until the answer is complete.
             Otherwise an agent runs a call as soon as the call is complete. If the answer then breaks and the agent
             requests it again, the agent runs the call a second time. If False, calls are streamed as they are written.
@@ -713,7 +718,7 @@ async def open_upstream(
         finish_session: path at the server's root to which a POST is sent when a rollout with calls ends. `{id}` in the
             path is replaced by the rollout's id: `/finish_session?session_id={id}` for SkyRL. The call may take 10 s; a
             failure is only logged. None means no such call.
-        tls: TLS settings; None means the system's trusted certificates.
+        tls: TLS settings. None means that the system's certificates are trusted.
 
     A proxy that the environment names is used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, except for hosts in
     `NO_PROXY`). A provider on this machine (`localhost`, 127.0.0.0/8, `::1`) is called directly.
@@ -795,7 +800,7 @@ def _given(who: str, request: object) -> Request:
 
 
 class _Sampled:
-    """The sampled answer, as it arrives, for an exchange that the program itself answers."""
+    """Collects the streamed answer that the program has fetched for an exchange, for the turn of this exchange."""
 
     def __init__(self, exchange: ExchangeState, collector: Collector | None, version: str | None) -> None:
         self._exchange = exchange
@@ -805,7 +810,7 @@ class _Sampled:
         exchange.sampled = self._fold.response
 
     def add(self, piece: Relayed) -> None:
-        """Add one more piece of the answer."""
+        """Add the next piece of the answer."""
         for event in piece.events:
             self._fold.add(event)
         if self._collector is not None:

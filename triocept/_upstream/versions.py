@@ -1,4 +1,4 @@
-"""The version of a server's weights, as the server's answers name it."""
+"""The version of a server's weights, read from its answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _NAMES = ("weight_version", "weight_versions", "policy_version", "model_version"
 
 
 def versions_in(document: object) -> tuple[str, ...]:
-    """Return the versions in an answer: mostly one, or several if the weights changed; empty without a version."""
+    """Return the versions of the weights in an answer: one, several if they changed, or none if it has no version."""
     if not isinstance(document, dict):
         return ()
     found: object = None

@@ -1,4 +1,4 @@
-"""Tokens for training: the ids and log probabilities of tokens, from servers that send them.
+"""Tokens for training: ids and log probabilities, from servers that can send them.
 
 * `profile`: the request fields for each server, and the check at the start that the server sends tokens.
 * `collector`: extracts the tokens from an answer, and checks them.

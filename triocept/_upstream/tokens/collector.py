@@ -1,4 +1,4 @@
-"""The extraction of the tokens from one answer, and the checks of these tokens.
+"""Collection of the tokens in one answer, and checks of the collected tokens.
 
 Rules:
 
@@ -45,7 +45,7 @@ _STOP_TYPES = {"eos": True, "word": False, "limit": False}
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields that triocept requested, and the agent did not."""
+    """The kinds of fields that only triocept has requested, so that the agent must not get them."""
 
     ids: bool
     logprobs: bool
@@ -53,10 +53,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Collector:
-    """The tokens of one answer.
+    """Collects the tokens of one answer.
 
     Args:
-        strip: the fields to remove from the answer for the agent.
+        strip: the kinds of fields that are removed from the agent's answer.
         temperature: the requested temperature; None means the server's default.
     """
 
@@ -76,7 +76,7 @@ class Collector:
         self._gaps: dict[str, None] = {}
 
     def document(self, body: bytes) -> bytes:
-        """Read a whole answer, and return the bytes for the agent."""
+        """Collect the tokens in the body of a whole answer, and return the body for the agent."""
         try:
             document = decode_json(body)
         except DialectError:
@@ -87,7 +87,10 @@ class Collector:
         return encode_json(self._stripped(document))
 
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
-        """Read a frame of a stream; return the frame to parse and the frame for the agent, which may be empty."""
+        """Collect the tokens in a frame of a stream.
+
+        Return the frame to parse, and the frame for the agent or no bytes.
+        """
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
             return frame, frame
@@ -106,13 +109,14 @@ class Collector:
         return read, b"" if _is_empty(shown) else encode_sse(encode_json(shown))
 
     def take_prompt(self, ids: Json) -> None:
-        """Set the token ids of `prompt_text`, which another call returned."""
+        """Set the token ids of the prompt, which another call to the server has returned."""
         self._prompt = _ids(ids)
 
     def tokens(self, usage: Usage | None, version: str | None = None, *, whole: bool = True) -> Tokens:
-        """Return the collected tokens; if the answer is `whole`, check them against the server's counts.
+        """Return the collected tokens, after checks. If a check fails, `Tokens.gaps` names it.
 
-        `version` is the version of the weights to use if the answer contains none.
+        If the server has sent counts, they are compared. `version` is the version of the weights, for an answer without
+        one. If `whole` is False, the answer was cut, and a gap records this.
         """
         completion = self._completion or [each for each in self._named if each is not None]
         logprobs, pairs = self._logprobs, zip(self._named, completion, strict=False)
@@ -147,7 +151,7 @@ class Collector:
         )
 
     def _read(self, document: dict[str, Json]) -> None:
-        """Collect the token fields of a chunk, or of a whole answer."""
+        """Collect the tokens in the decoded JSON of a chunk or of a whole answer."""
         self._version = next(iter(versions_in(document)), self._version)
         self._take(document)
         if isinstance(verbose := document.get(_VERBOSE), dict):
@@ -222,7 +226,7 @@ class Collector:
 
 
 def _is_empty(chunk: dict[str, Json]) -> bool:
-    """Return True if a chunk has no content except ids."""
+    """Return True if a chunk contains nothing for the agent, such as text or a finish reason."""
     if chunk.get("usage"):
         return False
     for choice in chunk.get("choices") or ():
@@ -247,6 +251,6 @@ def _number(value: Json) -> float:
 
 
 def _id_named(token: Json) -> int | None:
-    """Return the id in a token that vLLM writes as `token_id:123`; None for any other form."""
+    """Return the id in a token of the form `token_id:123`, which vLLM sends. None for any other form."""
     name, _, number = token.partition(":") if isinstance(token, str) else ("", "", "")
     return int(number) if name == "token_id" and number.isascii() and number.isdigit() else None

@@ -1,4 +1,4 @@
-"""The request fields that let each server send tokens in its answers, and the check of these tokens at the start.
+"""The request fields by which each kind of server sends tokens, and a check at the start that it sends them.
 
 Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 0.33's protocol. SGLang 0.5.23,
 serving_chat.py: the headers `x-sglext-return-*` request an `sglext` object, also in streams. Body fields for the same
@@ -43,10 +43,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """True if the server sends tokens only with whole answers; a stream for the agent is made from a whole answer."""
 
     def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
-        """Return the document with the fields that request tokens, and the collector for the answer.
+        """Add the fields that request tokens to a document. Return the document, and a collector for its answer.
 
-        Fields that the agent itself requested stay unchanged in the document and in the answer. `logprobs` is the value
-        with which the server's dialect requests log probabilities without alternatives.
+        Fields that the agent itself has requested stay unchanged, in the document and in the answer. `logprobs` is the
+        value by which the server's dialect requests log probabilities of the chosen tokens only.
         """
         if self.whole:
             document = {name: value for name, value in document.items() if name not in _OF_STREAMS}
@@ -99,7 +99,7 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile_named(name: str, dialect: str) -> Profile:
-    """Return the profile of this name; ValueError if it is unknown, or the server sends no tokens in this dialect."""
+    """Return the profile for a kind of server. Raise ValueError if it is unknown or does not support the dialect."""
     if name not in PROFILES:
         raise ValueError(f"tokens= must be one of {', '.join(PROFILES)}, not {name!r}")
     profile = PROFILES[name]
@@ -110,7 +110,7 @@ def profile_named(name: str, dialect: str) -> Profile:
 
 
 def check_probe(tokens: Tokens) -> None:
-    """Raise UpstreamError unless the token data for one generated token is complete; the error names the remedy."""
+    """Raise UpstreamError if the tokens of a test call are not complete. The error names the remedy."""
     if tokens.gaps:
         raise UpstreamError(
             f"the server does not send its tokens as {tokens.engine} does (gaps: {', '.join(tokens.gaps)}); "
