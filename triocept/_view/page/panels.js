@@ -642,7 +642,7 @@ class Waiting extends Component {
       <div class="waiting-body" tabindex="0" aria-label="Arguments">
         ${mode === "modify" ? null : html`<${Arguments} key=${question.id} name=${`question ${question.id}`} text=${question.arguments} />
         <${Fold} name="exact arguments" title="The exact text">${() => html`<${LongText} name="exact" text=${question.arguments} />`}<//>`}
-        ${mode && html`<label class="area">${area}<textarea key=${`${question.id} ${mode}`} rows=${mode === "modify" ? 8 : 2} value=${text} ref=${this.focus}
+        ${mode && html`<label class="area">${area}<textarea key=${`${question.id} ${mode}`} rows=${mode === "modify" ? 8 : 2} value=${text}
           onInput=${(event) => (this.state.text = event.target.value)} onKeyDown=${this.onKey}></textarea></label>`}
         ${problem && html`<p class="bad" role="alert">${plain(problem)}</p>`}</div>
       ${!can
@@ -656,10 +656,9 @@ class Waiting extends Component {
               <span class="grow"></span><label class="small">Your name <input class="name" value=${localStorage.getItem(BY) ?? ""} onInput=${(event) => localStorage.setItem(BY, event.target.value)} /></label></div>`}
     </section>`;
   }
-  focus = (area) => {
-    if (area && this.focused !== area) area.focus();
-    this.focused = area;
-  };
+  componentDidUpdate(_, before) {
+    if (this.state.mode && this.state.mode !== before.mode) this.base.querySelector("textarea").focus();
+  }
   onKey = (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.send();
     if (event.key === "Escape") this.setState({ mode: null, problem: "" });
