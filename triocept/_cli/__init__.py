@@ -19,6 +19,7 @@
 * `demo`: `run` with a small bundled agent (`demo_agent`) and a scripted model.
 * `json_events`: prints the events of a run as JSON.
 * `live`: prints a run in progress for a person; the run continues if the terminal is closed.
+  `live_table`: the table of `--live`.
 * `looking`: the commands that read trace files (`files`), and their options. `show` prints a line for each turn,
   `turn` one complete turn, `diff` the differences between two turns. `stats` counts all calls and the percentiles of
   their times, and `stats_table` prints them.

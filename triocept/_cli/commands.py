@@ -34,6 +34,7 @@ from .options import (
     add_options,
     endpoint_options,
     files_argument,
+    live_option,
     record_option,
     redact_option,
     script_option,
@@ -72,6 +73,7 @@ def main() -> None:
 @add_options(record_option, redact_option)
 @endpoint_options
 @view_option
+@live_option
 @json_option
 @click.option("--quiet", is_flag=True, help="Print only the agent's own output.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
@@ -106,7 +108,10 @@ def run(
         )
     forward = forward_of(options)
     limits = limits_of(options, forward)
-    busy = "with --interactive the agent has the terminal" if interactive else ""
+    if options["live"] and (interactive or options["quiet"]):
+        other = "--interactive" if interactive else "--quiet"
+        raise click.UsageError(f"--live and {other} exclude each other: the table needs the terminal")
+    busy = "with --interactive the agent has the terminal" if interactive else busy_of(options)
     policy = policy_of(options.pop("policy"), options.pop("approve"), no_terminal=busy, view=options["view"])
     replay = replay_of(options)
     model = one_model(Script(script) if script else None, handler, forward)
@@ -142,6 +147,7 @@ def run(
 @add_options(record_option, redact_option)
 @endpoint_options
 @view_option
+@live_option
 @json_option
 @click.option("--quiet", is_flag=True, help="Print no line for each model call.")
 def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **options: Any) -> None:
@@ -157,10 +163,17 @@ def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **optio
         raise click.UsageError("--watch needs a script: --script FILE")
     forward = forward_of(options)
     limits = limits_of(options, forward)
-    policy = policy_of(options.pop("policy"), options.pop("approve"), view=options["view"])
+    policy = policy_of(
+        options.pop("policy"), options.pop("approve"), no_terminal=busy_of(options), view=options["view"]
+    )
     model = one_model(Script(script) if script else None, handler, forward)
     serving = Serve(model or Answers(say_hello), watch=watch, limits=limits, policy=policy, **options)
     end_with(serving.run, script=getattr(model, "path", None))
+
+
+def busy_of(options: dict[str, Any]) -> str:
+    """Return the reason why no person can be asked in the terminal; empty if there is none."""
+    return "with --live the table has the terminal" if options["live"] else ""
 
 
 @main.command(short_help="Run a small agent with a scripted model: no key, no network.")

@@ -219,3 +219,9 @@ view_option: Callable[[F], F] = _in_endpoint(
     help="Serve a page on which you watch the run in a browser, and decide about the tool calls of --approve. Its "
     "address, with its key, is printed on standard error.",
 )
+live_option: Callable[[F], F] = _in_endpoint(
+    "--live",
+    is_flag=True,
+    help="Show the calls in a table on the terminal while they run, in place of a line for each call. The agent's own "
+    "output is printed when it has ended. Without a terminal, the lines are printed.",
+)

@@ -25,9 +25,11 @@ from .._trace.recorder import Recorder
 from .._trace.redaction import Redaction
 from .._util.terminal import Screen, say
 from ..handlers import Policy, approve
+from ..traces import RolloutEvent
 from .agent_plan import AgentPlan, patience
 from .json_events import json_events
 from .live import Live
+from .live_table import LiveTable, has_terminal, shown_table
 from .replay import ReplayFile
 from .script import Answers, Model
 
@@ -53,6 +55,8 @@ class Run:
     cwd: Path | None = None
     as_json: bool = False
     view: bool = False
+    live: bool = False
+    """True if a table shows the run on the terminal. The agent's output is then printed when it has ended."""
     interactive: bool = False
     """True if the agent gets the terminal. This program prints its own output when the agent has ended."""
 
@@ -61,12 +65,13 @@ class Run:
 
         An exception, for example in a handler, ends the command with another status, whatever the agent returned.
         """
-        live = Live(quiet=self.quiet, record=self.record, turns=not self.interactive)
+        table = table_of(self.live, self.limits)
+        live = Live(quiet=self.quiet, record=self.record, turns=not self.interactive and table is None)
         if self.keep_as is not None and self.record is not None:
             self.record.unlink(missing_ok=True)  # left by a run that did not end well
         try:
             with TemporaryDirectory(prefix="triocept-", ignore_cleanup_errors=True) as folder:
-                returncode = await self._run_in(Path(folder), live)
+                returncode = await self._run_in(Path(folder), live, table)
             if self.keep_as is not None and returncode:
                 live.say(
                     f"the record is not kept as {self.keep_as}, because the agent ended with {returncode}: "
@@ -78,7 +83,7 @@ class Run:
             live.close()
         return returncode if returncode >= 0 else 128 - returncode
 
-    async def _run_in(self, folder: Path, live: Live) -> int:
+    async def _run_in(self, folder: Path, live: Live, table: LiveTable | None) -> int:
         opening = open_rollout(
             self.handler,
             live,
@@ -89,6 +94,7 @@ class Run:
             policy=self.policy,
             as_json=self.as_json,
             view=self.view,
+            table=table,
         )
         async with opening as (endpoint, rollout, answers):
             launch = self.agent.launch(rollout, folder)
@@ -116,10 +122,19 @@ class Run:
             try:
                 with ExitStack() as stack:
                     output: OutputMode = "terminal" if self.interactive else "inherit"
+                    if table is not None:  # its lines would be drawn over
+                        output = "capture"
+                        stack.callback(print_held, folder)
                     opening_agent = rollout.open_agent(
-                        launch.argv, env=env, output=output, cwd=self.cwd, keep_home=self.agent.keep_home
+                        launch.argv,
+                        env=env,
+                        output=output,
+                        stdout_file=folder / "stdout" if table is not None else None,
+                        stderr_file=folder / "stderr" if table is not None else None,
+                        cwd=self.cwd,
+                        keep_home=self.agent.keep_home,
                     )
-                    async with opening_agent as process:
+                    async with shown_table(table), opening_agent as process:
                         if self.interactive:
                             stack.enter_context(held_output())
                         with trio.move_on_after(patience(self.limits)):
@@ -145,13 +160,25 @@ async def open_rollout(
     policy: Policy | None,
     as_json: bool,
     view: bool = False,
+    table: LiveTable | None = None,
 ) -> AsyncIterator[tuple[Endpoint, Rollout, Answers]]:
     """Open the handler, an endpoint at the host and port `at`, and a rollout. Each turn is recorded, then printed."""
     recorders: list[Recorder] = [] if record is None else [JSONLRecorder(record)]
     recorder = RecorderGroup([*recorders, live])
-    async with json_events(as_json) as on_event, handler.open(live.say) as answers:
+    async with json_events(as_json) as print_event, handler.open(live.say) as answers:
+        receivers = [each for each in (print_event, table and table.take) if each is not None]
+
+        def on_event(event: RolloutEvent) -> None:
+            for receive in receivers:
+                receive(event)
+
         serving = serve_endpoint(
-            host=at[0], port=at[1], recorder=recorder, redact=redact, on_event=on_event, view=view
+            host=at[0],
+            port=at[1],
+            recorder=recorder,
+            redact=redact,
+            on_event=on_event if receivers else None,
+            view=view,
         )
         async with serving as endpoint:
             if view:
@@ -159,6 +186,19 @@ async def open_rollout(
             model = answers.model if policy is None else approve(answers.model, policy)
             async with endpoint.open_rollout(model, limits=limits, embed=answers.embeddings) as rollout:
                 yield endpoint, rollout, answers
+
+
+def table_of(wanted: bool, limits: Limits | None) -> LiveTable | None:
+    """Return the table of `--live`; None if it is not wanted, or there is no terminal for it."""
+    return LiveTable(limits.prices if limits is not None else None) if wanted and has_terminal() else None
+
+
+def print_held(folder: Path) -> None:
+    """Print the output of an agent that was written to files while a table was on the terminal."""
+    for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
+        if (path := folder / name).exists():
+            stream.write(path.read_text(errors="replace"))
+            stream.flush()
 
 
 @contextmanager

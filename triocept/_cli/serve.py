@@ -17,7 +17,8 @@ from .._util.terminal import say
 from ..dialects import known_dialects
 from ..handlers import Policy
 from .live import Live
-from .run import open_rollout
+from .live_table import shown_table
+from .run import open_rollout, table_of
 from .script import Answers, Model, Script
 from .watch import WatchedScript
 
@@ -34,11 +35,14 @@ class Serve:
     policy: Policy | None = None
     as_json: bool = False
     view: bool = False
+    live: bool = False
+    """True if a table shows the calls on the terminal."""
     watch: bool = False
     """True if the script is reloaded when its file changes."""
 
     async def run(self) -> int:
-        live = Live(quiet=self.quiet, record=self.record)
+        table = table_of(self.live, self.limits)
+        live = Live(quiet=self.quiet, record=self.record, turns=table is None)
         try:
             async with trio.open_nursery() as nursery:
                 handler = self.handler
@@ -58,6 +62,7 @@ class Serve:
                     policy=self.policy,
                     as_json=self.as_json,
                     view=self.view,
+                    table=table,
                 )
                 async with opening as (endpoint, rollout, _):
                     try:
@@ -65,7 +70,8 @@ class Serve:
                     except OSError as exc:
                         raise OSError(exc.errno, exc.strerror, "standard output") from exc
                     live.opened(rollout)
-                    await trio.sleep_forever()
+                    async with shown_table(table):
+                        await trio.sleep_forever()
         finally:
             live.close()
         raise AssertionError

@@ -1,0 +1,214 @@
+"""`--live`: a table on the terminal, which shows rollouts and calls while they run.
+
+Rules:
+
+1. A call is in the table from its arrival on, with the last words of its answer.
+2. Only rows that fit are drawn, because drawing blocks the event loop: first those that wait for a decision, then those
+   that failed, then the latest. Nothing is drawn if nothing has changed.
+3. Narrow terminals get fewer columns. If standard error is no terminal, the usual lines are printed instead.
+4. Text of an agent or a model cannot control the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import IO, cast, final
+
+import trio
+from rich.console import Console
+from rich.live import Live as RichLive
+from rich.table import Table
+from rich.text import Text
+
+from .._canonical.price import Price
+from .._trace.cost import cost_of, usage_of
+from .._util.figures import clock, counted, short
+from .._util.terminal import Screen, visible
+from ..traces import (
+    CallArrived,
+    DecisionAsked,
+    DecisionMade,
+    IncrementSent,
+    RolloutEnded,
+    RolloutEvent,
+    RolloutOpened,
+    TurnLost,
+    TurnSettled,
+)
+
+_REFRESH = 0.25
+_MOST_WORDS = 200
+_RATE_SECONDS = 10.0
+"""Seconds over which the rate of tokens is measured."""
+_COLUMNS = (
+    # title, minimum columns of the terminal, aligned to the right
+    ("rollout", 0, False),
+    ("state", 0, False),
+    ("model", 110, False),
+    ("turns", 30, True),
+    ("in", 50, True),
+    ("out", 50, True),
+    ("tokens/s", 100, True),
+    ("cost", 120, True),
+    ("failed", 90, True),
+    ("last words", 60, False),
+)
+_STYLES = {"waiting": "bold yellow", "failed": "bold red", "running": "green", "idle": "dim", "ended": "dim"}
+
+
+class _Row:
+    """The figures of one rollout."""
+
+    def __init__(self, name: str, at: float) -> None:
+        self.name = name
+        self.changed_at = at
+        self.model = self.words = ""
+        self.turns = self.failed = self.read = self.written = 0
+        self.estimated = self.last_failed = self.has_ended = False
+        self.cost: float | None = 0.0
+        self.calls: dict[str, float] = {}
+        """Arrival of each call in flight, in seconds since the epoch."""
+        self.questions: dict[tuple[str, str], str] = {}
+        """Tools that wait for a decision."""
+        self.rates: list[tuple[float, int]] = []
+        """Times of the latest turns, and the output tokens of each."""
+
+    @property
+    def state(self) -> str:
+        if self.questions:
+            return "waiting"
+        if self.calls:
+            return "running"
+        if self.last_failed:
+            return "failed"
+        return "ended" if self.has_ended else "idle"
+
+
+@final
+class LiveTable:
+    """The table. `take` is an `on_event`; `prices` are those of the run, by model."""
+
+    def __init__(self, prices: Mapping[str, Price] | None = None) -> None:
+        self._prices = prices
+        self._rows: dict[str, _Row] = {}
+        self._has_changed = True
+
+    def take(self, event: RolloutEvent) -> None:
+        """Add an event."""
+        row = self._rows.setdefault(event.run, _Row(event.rollout, event.at))
+        row.changed_at, self._has_changed = event.at, True
+        match event:
+            case RolloutOpened():
+                pass
+            case CallArrived(exchange=exchange, request=request):
+                row.calls[exchange], row.model, row.words = event.at, request.model, ""
+            case IncrementSent(text=text, tool=tool):
+                row.words = (row.words + (f"{tool} " if tool else "") + text)[-_MOST_WORDS:]
+            case DecisionAsked():
+                row.questions[event.exchange, event.call] = f"{event.tool} {event.arguments}"[:_MOST_WORDS]
+            case DecisionMade(exchange=exchange, decision=decision):
+                row.questions.pop((exchange, decision.call), None)
+            case TurnLost(exchange=exchange):
+                self._end_call(row, exchange)
+                row.failed += 1
+            case TurnSettled(turn=turn):
+                self._end_call(row, turn.id)
+                row.turns += 1
+                row.failed += turn.outcome != "answered"
+                row.last_failed = turn.outcome == "failed"
+                if turn.error is not None:
+                    row.words = turn.error.message[:_MOST_WORDS]
+                elif turn.response is not None and turn.response.text:
+                    row.words = turn.response.text[-_MOST_WORDS:]
+                if (usage := usage_of(turn)) is not None:
+                    row.read, row.written = row.read + usage.input_tokens, row.written + usage.output_tokens
+                    row.estimated = row.estimated or usage.estimated
+                    row.rates.append((event.at, usage.output_tokens))
+                cost = cost_of((turn,), self._prices) if self._prices else None
+                row.cost = None if cost is None or row.cost is None else row.cost + cost
+            case RolloutEnded():
+                row.has_ended = True
+                row.calls, row.questions = {}, {}
+
+    def _end_call(self, row: _Row, exchange: str) -> None:
+        row.calls.pop(exchange, None)
+        row.questions = {key: text for key, text in row.questions.items() if key[0] != exchange}
+
+    def picture(self, width: int, height: int) -> Table:
+        """Return the table for a terminal of this size."""
+        now = time.time()
+        order = ["waiting", "failed", "running", "idle", "ended"]
+        rows = sorted(self._rows.values(), key=lambda row: (order.index(row.state), -row.changed_at))
+        shown = rows[: max(1, height - 4)]
+        table = Table(
+            box=None, pad_edge=False, show_edge=False, expand=True, caption=self._caption(rows, len(shown))
+        )
+        columns = [(title, right) for title, least, right in _COLUMNS if width >= least]
+        for title, right in columns:
+            ratio = 1 if title == "last words" else None
+            table.add_column(
+                title, justify="right" if right else "left", ratio=ratio, no_wrap=True, overflow="ellipsis"
+            )
+        for row in shown:
+            cells = self._cells(row, now)
+            table.add_row(*(cells[title] for title, _ in columns))
+        return table
+
+    def _caption(self, rows: list[_Row], shown: int) -> Text:
+        calls = sum(len(row.calls) for row in rows)
+        more = f", {len(rows) - shown} more rollouts" if len(rows) > shown else ""
+        return Text(f"{counted(calls, 'call', 'calls')} in flight{more}", "dim")
+
+    def _cells(self, row: _Row, now: float) -> dict[str, Text]:
+        mark = "~" if row.estimated else ""
+        state = row.state
+        since = f" {clock(now - min(row.calls.values()))}" if row.calls else ""
+        row.rates = [each for each in row.rates if now - each[0] < _RATE_SECONDS]
+        rate = sum(count for _, count in row.rates) / _RATE_SECONDS
+        words = next(iter(row.questions.values()), row.words)
+        return {
+            "rollout": Text(visible(row.name)[:20], "bold"),
+            "state": Text(f"{state}{since}", _STYLES[state]),
+            "model": Text(visible(row.model)[:24], "cyan"),
+            "turns": Text(str(row.turns)),
+            "in": Text(f"{short(row.read)}{mark}"),
+            "out": Text(f"{short(row.written)}{mark}"),
+            "tokens/s": Text(f"{rate:.1f}" if row.rates else "-"),
+            "cost": Text(f"{row.cost:,.4g}" if self._prices and row.cost is not None else "-"),
+            "failed": Text(str(row.failed), "bold red" if row.failed else "dim"),
+            "last words": Text(visible(" ".join(words.split()))),
+        }
+
+    async def show(self, live: RichLive, console: Console) -> None:
+        """Draw the table until cancelled."""
+        while True:
+            if self._has_changed or any(row.calls for row in self._rows.values()):
+                self._has_changed = False
+                live.update(self.picture(console.width, console.height), refresh=True)
+            await trio.sleep(_REFRESH)
+
+
+def has_terminal() -> bool:
+    """Return True if standard error is a terminal on which lines can be drawn anew."""
+    return Console(file=cast(IO[str], Screen())).is_terminal and not Console(stderr=True).is_dumb_terminal
+
+
+@asynccontextmanager
+async def shown_table(table: LiveTable | None) -> AsyncIterator[None]:
+    """Draw the table below the other output while the block runs; leave its last state on the screen."""
+    if table is None:
+        await trio.lowlevel.checkpoint()
+        yield
+        return
+    console = Console(file=cast(IO[str], Screen()), highlight=False, markup=False, force_terminal=True)
+    live = RichLive(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+    sys.stderr.flush()
+    with live:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(table.show, live, console)
+            yield
+            nursery.cancel_scope.cancel()
+        live.update(table.picture(console.width, console.height), refresh=True)
