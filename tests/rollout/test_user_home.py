@@ -1,6 +1,7 @@
 """`run_agent(keep_home=True)`: the user's own configuration, and no provider beside the rollout."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.cli.cli_forks import triocept
 from triocept import Rollout, agents, serve_endpoint
 from triocept._rollout.user_home import user_home
+from triocept.handlers import Decision
 
 
 @pytest.fixture
@@ -79,18 +81,98 @@ def test_a_file_that_names_another_provider_is_refused(
     assert str(caught.value).startswith(f"keep_home: {file} {problem}")
 
 
-@pytest.mark.parametrize("name", sorted(agents.AGENTS.keys() - {"claude_code"}))
+@pytest.fixture
+def codex_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's CODEX_HOME; the HOME has a program `codex` that prints its own and its arguments."""
+    monkeypatch.delenv("CODEX_HOME", raising=False)
+    program = home / "codex"
+    program.write_text('#!/bin/sh\necho "${CODEX_HOME-none}"\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    (home / ".codex").mkdir()
+    return home / ".codex"
+
+
+async def run_codex(rollout: Rollout, home: Path, *more: str, **options: Any) -> list[str]:
+    launch = agents.codex(rollout, home / "fresh", "a task", executable=str(home / "codex"), **options)
+    argv = [*launch.argv, *more]
+    result = await rollout.run_agent(argv, env=launch.env, cwd=home / "work", keep_home=True)
+    return result.stdout_text.splitlines()
+
+
+async def test_codex_has_the_configuration_of_its_user_and_the_rollouts_in_options(
+    home: Path, codex_home: Path
+) -> None:
+    (codex_home / "config.toml").write_text(
+        'model_provider = "mine"\n[model_providers.mine]\nbase_url = "https://elsewhere"\n[agents]\nmax_threads = 2\n'
+    )
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(model="é😀") as rollout:
+        own, *words = await run_codex(rollout, home)
+        url = rollout.base_url("openai_responses")
+    assert own == "none"
+    assert words[0] == "exec"
+    assert words[-1] == "a task"
+    settings = dict(words[place + 1].split("=", 1) for place, word in enumerate(words) if word == "-c")
+    given = tomllib.loads("\n".join(f"{name}={value}" for name, value in settings.items()))
+    assert (given["model"], given["model_provider"]) == ("é😀", "triocept")
+    assert given["model_providers"]["triocept"]["base_url"] == url
+    assert given["model_providers"]["triocept"]["supports_websockets"] is False
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "problem"),
+    [
+        (".codex/config.toml", 'profile = "work"', "sets profile, which may name another provider"),
+        (".codex/config.toml", '[agents.a]\nconfig_file = "x"', "sets agents.a, which"),
+        (
+            ".codex/config.toml",
+            '[model_providers.triocept]\nname = "x"',
+            "sets model_providers.triocept, which",
+        ),
+        (".codex/agents/a.toml", 'model_provider = "mine"', "sets model_provider, which"),
+        ("work/.codex/agents/a.toml", 'model_provider = "mine"', "sets model_provider, which"),
+        ("work/.codex/config.toml", "broken", "cannot be checked: "),
+    ],
+)
+async def test_a_file_of_codex_that_may_name_another_provider_is_refused(
+    home: Path, codex_home: Path, place: str, text: str, problem: str
+) -> None:
+    file = home / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+            await run_codex(rollout, home)
+    assert str(caught.value).startswith(f"keep_home: {file} {problem}")
+
+
+async def test_codex_is_refused_without_its_launch_with_a_profile_and_with_a_gate(
+    home: Path, codex_home: Path
+) -> None:
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout() as rollout:
+            with pytest.raises(ValueError, match="needs argv and env of agents"):
+                await rollout.run_agent([home / "codex", "exec", "a task"], keep_home=True)
+            with pytest.raises(ValueError, match="needs argv and env of agents"):
+                await run_codex(rollout, home, provider="built_in")
+            with pytest.raises(ValueError, match="omit the profile"):
+                await run_codex(rollout, home, "-p", "work")
+        async with endpoint.open_rollout(gate={"*": Decision.approve()}) as rollout:
+            with pytest.raises(ValueError, match="in a rollout with a gate"):
+                await run_codex(rollout, home)
+
+
+@pytest.mark.parametrize("name", sorted(agents.AGENTS.keys() - {"claude_code", "codex"}))
 async def test_other_agents_are_refused_by_name(name: str, home: Path) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
         launch = agents.agent(name)(rollout, home / "fresh", "a task")
         with pytest.raises(
             ValueError,
-            match=f"^keep_home works only with Claude Code. The configuration of {launch.argv[0]} ",
+            match=f"^keep_home works only with Claude Code and Codex. The configuration of {launch.argv[0]} ",
         ):
             await rollout.run_agent(launch.argv, env=launch.env, keep_home=True)
 
 
-def test_the_command_line_keeps_the_home_of_claude_code_alone(home: Path) -> None:
+def test_the_command_line_keeps_the_home_of_claude_code(home: Path) -> None:
     known = ("run", "--keep-home", "--executable", str(home / "claude"), "--agent")
     env = {"HOME": str(home)}
     done = triocept(*known, "claude-code", "--", "a task", timeout=60, env=env)
@@ -101,6 +183,16 @@ def test_the_command_line_keeps_the_home_of_claude_code_alone(home: Path) -> Non
     assert done.returncode == 2
     assert "--keep-home: " in done.stderr
     assert "sets ANTHROPIC_BASE_URL" in done.stderr
-    done = triocept(*known, "codex", "--", "a task", timeout=60, env=env)
+    done = triocept(*known, "qwen-code", "--", "a task", timeout=60, env=env)
     assert done.returncode == 2
-    assert "--keep-home works only with Claude Code. The configuration of codex" in done.stderr
+    assert "--keep-home works only with Claude Code and Codex. The configuration of qwen-code" in done.stderr
+
+
+def test_the_command_line_keeps_the_home_of_codex(home: Path, codex_home: Path) -> None:
+    known = ("run", "--keep-home", "--executable", str(home / "codex"), "--agent", "codex", "--", "a task")
+    done = triocept(*known, timeout=60, env={"HOME": str(home)})
+    assert (done.returncode, done.stdout.splitlines()[:3]) == (0, ["none", "exec", "-c"])
+    (codex_home / "config.toml").write_text('profile = "work"')
+    done = triocept(*known, timeout=60, env={"HOME": str(home)})
+    assert done.returncode == 2
+    assert "config.toml sets profile, which may name another provider" in done.stderr

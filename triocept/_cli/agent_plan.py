@@ -19,8 +19,8 @@ import msgspec
 from .._process.terminal import terminal_problem
 from .._rollout.budget import Limits
 from .._rollout.rollout import Rollout
-from .._rollout.user_home import user_home
-from ..agents import AGENTS, Launch, claude_code
+from .._rollout.user_home import check_home
+from ..agents import AGENTS, Launch, claude_code, codex
 from ..agents import agent as find_agent
 from .options import Choice, F, Option, add_options, variables_of
 
@@ -88,10 +88,12 @@ class AgentPlan:
 
     def check_home(self, cwd: Path | None) -> None:
         """Raise click.UsageError if the agent cannot have the user's own configuration."""
-        known = self.name is not None and find_agent(self.name) is claude_code
-        program = "claude" if known else self.command[0] if self.name is None else self.name
+        usual = {claude_code: "claude", codex: "codex"}
+        name = (
+            Path(self.command[0]).name if self.name is None else usual.get(find_agent(self.name), self.name)
+        )
         try:
-            user_home((program,), self.env, cwd)
+            check_home(name, self.env, cwd)
         except ValueError as exc:
             raise click.UsageError(str(exc).replace("keep_home", "--keep-home")) from None
 
@@ -149,7 +151,8 @@ run_options: Callable[[F], F] = add_options(
     _in_agent(
         "--keep-home",
         is_flag=True,
-        help="Of Claude Code: use your own configuration (settings, hooks, MCP servers), unless it names a provider.",
+        help="Of Claude Code and Codex: use your own configuration (settings, hooks, MCP servers), unless it may name "
+        "another provider.",
     ),
 )
 

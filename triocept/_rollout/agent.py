@@ -126,8 +126,8 @@ class Agent:
 
 def check_agent_options(
     function: str, argv: Sequence[str | os.PathLike[str]], options: AgentOptions
-) -> AgentOptions:
-    """Check the options that were passed to `function` for an agent, and return them.
+) -> tuple[Sequence[str | os.PathLike[str]], AgentOptions]:
+    """Check the options that were passed to `function` for an agent; return the agent's command and options.
 
     Raise TypeError or ValueError if an option is invalid.
     """
@@ -148,8 +148,9 @@ def check_agent_options(
     )
     check_bool("keep_home", options.get("keep_home", False))
     if options.get("keep_home"):
-        options = {**options, "env": user_home(argv, env, options.get("cwd"))}
-    return options
+        argv, own = user_home(argv, env, options.get("cwd"))
+        options = {**options, "env": own}
+    return argv, options
 
 
 @protected_context

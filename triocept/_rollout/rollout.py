@@ -360,9 +360,9 @@ class Rollout(Given):
             stdout_file: a path or a binary file that receives all of stdout, as it arrives.
             stderr_file: a path or a binary file that receives all of stderr, as it arrives.
             terminate_grace: seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5.
-            keep_home: True to let Claude Code use the user's own configuration, and not the empty one of
-                `agents.claude_code`: `CLAUDE_CONFIG_DIR` is removed from `env`. ValueError if the configuration names
-                another provider, or if the agent is not Claude Code.
+            keep_home: True to let Claude Code or Codex use the user's own configuration, and not the one of
+                `agents.claude_code` or `agents.codex`. `CLAUDE_CONFIG_DIR` and `CODEX_HOME` are removed from `env`.
+                ValueError if the configuration may name another provider, or if the agent is another one.
 
         Returns:
             The return code (negative: the signal that ended the agent), output and duration. `run_agent` raises no
@@ -378,7 +378,7 @@ class Rollout(Given):
         after `terminate_grace`. If this program itself is killed, its agents end within 2 s.
         """
         try:
-            opened = open_agent(self._core, check_argv(argv), check_agent_options("run_agent", argv, options))
+            opened = open_agent(self._core, *check_agent_options("run_agent", check_argv(argv), options))
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the relevant line is the caller's
         try:
@@ -409,7 +409,7 @@ class Rollout(Given):
         `agent.result` is available.
         """
         try:
-            return open_agent(self._core, check_argv(argv), check_agent_options("open_agent", argv, options))
+            return open_agent(self._core, *check_agent_options("open_agent", check_argv(argv), options))
         except (TypeError, ValueError) as exc:
             raise exc.with_traceback(None) from None  # the relevant line is the caller's
 

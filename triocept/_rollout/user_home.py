@@ -1,69 +1,138 @@
 """`run_agent(keep_home=True)`: an agent uses the user's own configuration, but calls only the rollout as its model.
 
 Claude Code takes its provider from the environment. Its settings may replace variables of the environment (measured:
-2.1.332), so they are checked before it starts. Other agents are refused: most take their provider from their
-configuration, and Copilot's `providers.json` adds models to that of the environment.
+2.1.332), so they are checked before it starts. Codex takes options of its command (`-c`) before its configuration
+(measured: 0.171.0), so it gets the configuration of `agents.codex` in options. Roles of its sub-agents may name another
+provider all the same, so they are checked. Other agents are refused: most take their provider from their configuration,
+and Copilot's `providers.json` adds models to that of the environment.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from .._process.environment import is_provider_variable
 
-_HOME = "CLAUDE_CONFIG_DIR"
+_CLAUDE, _CODEX = "CLAUDE_CONFIG_DIR", "CODEX_HOME"
+_PROFILES = ("-p", "--profile")
+
+Argv = Sequence[str | os.PathLike[str]]
+Directory = str | os.PathLike[str] | None
 
 
 def user_home(
-    argv: Sequence[str | os.PathLike[str]],
-    env: Mapping[str, str | None] | None,
-    cwd: str | os.PathLike[str] | None,
-) -> dict[str, str | None]:
-    """Return `env` without `CLAUDE_CONFIG_DIR`, so that Claude Code uses the user's own configuration.
+    argv: Argv, env: Mapping[str, str | None] | None, cwd: Directory
+) -> tuple[Argv, dict[str, str | None]]:
+    """Return `argv` and `env` with which the agent uses the user's own configuration.
 
-    Raise ValueError if the agent is not Claude Code, or if a settings file of the user may make it call another
+    Raise ValueError if the agent is neither Claude Code nor Codex, or if a file of the user may make it call another
     provider.
     """
     own = dict(env or {})
     name = Path(argv[0]).name
-    if _HOME not in own and name != "claude":
+    written = own.pop(_CODEX, None)
+    if written is not None or name == "codex":
+        check_home("codex", own, cwd)
+        return _with_options(argv, written), own
+    if own.pop(_CLAUDE, None) is not None:
+        name = "claude"
+    check_home(name, own, cwd)
+    return argv, own
+
+
+def check_home(name: str, env: Mapping[str, str | None], cwd: Directory) -> None:
+    """Raise ValueError if the agent with this command's name cannot have the configuration of its user."""
+    find = {"claude": _claude_problems, "codex": _codex_problems}.get(name)
+    if find is None:
         raise ValueError(
-            f"keep_home works only with Claude Code. The configuration of {name} may name another provider than the "
-            "rollout: omit keep_home"
+            f"keep_home works only with Claude Code and Codex. The configuration of {name} may name another provider "
+            "than the rollout: omit keep_home"
         )
-    own.pop(_HOME, None)
-    for file in _files({**os.environ, **own}, Path(cwd or os.curdir)):
-        if problem := _problem(file):
-            raise ValueError(
-                f"keep_home: {file} {problem}. Change the file, or omit keep_home: Claude Code then starts without "
-                "your configuration"
-            )
-    return own
+    for file, problem in find({**os.environ, **env}, Path(cwd or os.curdir).absolute()):
+        raise ValueError(
+            f"keep_home: {file} {problem}. Change the file, or omit keep_home: {name} then starts without your "
+            "configuration"
+        )
 
 
-def _files(environment: Mapping[str, str | None], project: Path) -> list[Path]:
-    """Return the files in which Claude Code may find environment variables: those of the user and of the project."""
+def _claude_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files that may make Claude Code call another provider, each with the reason."""
     home = Path(environment.get("HOME") or Path.home())
-    given = environment.get(_HOME)
+    given = environment.get(_CLAUDE)
     directory = Path(given) if given else home / ".claude"
     names = ("settings.json", "settings.local.json", "remote-settings.json", ".config.json")
     inner = [folder / name for folder in (directory, project / ".claude") for name in names]
-    return [*inner, (directory if given else home) / ".claude.json"]
+    for file in [*inner, (directory if given else home) / ".claude.json"]:
+        try:
+            settings = msgspec.json.decode(file.read_bytes(), type=dict[str, object])
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as exc:  # a decoder of Claude Code may be more patient
+            yield file, f"cannot be checked: {exc}"
+            continue
+        variables = settings.get("env")
+        names_ = (
+            [name for name in variables if is_provider_variable(name)] if isinstance(variables, dict) else []
+        )
+        names_ += ["apiKeyHelper"] if settings.get("apiKeyHelper") else []
+        if names_:
+            yield file, f"sets {', '.join(names_)}, which replaces the rollout's URL or key"
 
 
-def _problem(file: Path) -> str:
-    """Return the reason why this settings file may make Claude Code call another provider, or an empty text."""
-    try:
-        settings = msgspec.json.decode(file.read_bytes(), type=dict[str, object])
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError) as exc:  # a decoder of Claude Code may be more patient
-        return f"cannot be checked: {exc}"
-    variables = settings.get("env")
-    names = [name for name in variables if is_provider_variable(name)] if isinstance(variables, dict) else []
-    names += ["apiKeyHelper"] if settings.get("apiKeyHelper") else []
-    return f"sets {', '.join(names)}, which replaces the rollout's URL or key" if names else ""
+def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files that may make Codex call another provider, each with the reason."""
+    home = Path(environment.get(_CODEX) or Path(environment.get("HOME") or Path.home()) / ".codex")
+    for folder in (home, *(each / ".codex" for each in (project, *project.parents))):
+        for file in (folder / "config.toml", *sorted(folder.glob("agents/**/*.toml"))):
+            try:
+                settings = tomllib.loads(file.read_text())
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as exc:
+                yield file, f"cannot be checked: {exc}"
+                continue
+            # Options replace the provider of the whole configuration, but not that of a role.
+            is_role = file.parent != folder
+            names: list[str] = [
+                name for name in ("profile", "model_provider")[: 1 + is_role] if name in settings
+            ]
+            for table, word in ("agents", "config_file"), ("model_providers", "triocept"):
+                entries = settings.get(table)
+                for key, entry in entries.items() if isinstance(entries, dict) else ():
+                    if key == word or (isinstance(entry, dict) and word in entry):
+                        names.append(f"{table}.{key}")
+            if names:
+                yield file, f"sets {', '.join(names)}, which may name another provider than the rollout"
+
+
+def _with_options(argv: Argv, written: str | None) -> Argv:
+    """Return Codex's command with the configuration in the directory `written` as options."""
+    words = [os.fspath(word) for word in argv]
+    settings = tomllib.loads((Path(written) / "config.toml").read_text()) if written is not None else {}
+    if settings.get("model_provider") != "triocept" or "exec" not in words:
+        raise ValueError("keep_home: Codex needs argv and env of agents.codex(...), with provider='custom'")
+    if "hooks" in settings:
+        raise ValueError(
+            "keep_home: Codex cannot have your own configuration in a rollout with a gate. Omit keep_home"
+        )
+    if any(word in _PROFILES or word.startswith("--profile=") for word in words):
+        raise ValueError("keep_home: a profile of Codex may name another provider: omit the profile")
+    place = words.index("exec") + 1
+    options = [word for name, value in _leaves(settings) for word in ("-c", f"{name}={value}")]
+    return [*words[:place], *options, *words[place:]]
+
+
+def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted name of each setting, and its value in TOML."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", json.dumps(value, ensure_ascii=False)

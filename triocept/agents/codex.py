@@ -52,7 +52,7 @@ supports_websockets = {"true" if websocket else "false"}
 """
     path = home / "config.toml"
     more = f"{codex_config(rollout)}{codex_hooks(rollout, directory, path)}"
-    write_text(path, f"model = {json.dumps(rollout.model)}\n{config}{more}")
+    write_text(path, f"model = {json.dumps(rollout.model, ensure_ascii=False)}\n{config}{more}")
     return Launch(
         argv=(
             *(executable, "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"),
