@@ -1,4 +1,4 @@
-"""The path from the socket to the exchange and back, on hypercorn and Quart-Trio.
+"""The endpoint's HTTP server, built on hypercorn and Quart-Trio: from the socket to the exchange, and back.
 
 * `listen`: the listening socket, which is bound once and kept open. `serve`: starts, runs and ends a whole server.
 * `admission`: limits the number of connections, their time without a key and their memory, and orders their reads.

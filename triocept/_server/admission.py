@@ -1,4 +1,4 @@
-"""Admission control: limits on connections, on their time without a key, and on received bytes that wait.
+"""Admission control: limits on connections, on the time until they send a key, and on received bytes.
 
 Rules:
 
@@ -56,7 +56,7 @@ ANY_SYSTEM = 1_024
 
 
 class KeyHolder(Protocol):
-    """The owner of a key: a rollout, or the view."""
+    """An object to which an API key belongs: a rollout, or the view."""
 
     on_end: set[Callable[[], object]]
     """Called when the key becomes invalid."""
@@ -64,15 +64,15 @@ class KeyHolder(Protocol):
 
 
 class Guest(Protocol):
-    """The interface of a connection for `Admission`."""
+    """The methods of a connection that `Admission` calls."""
 
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection immediately. If `late`, answer its incomplete head with 408 first."""
+        """Close the connection immediately. If `late`, first send 408 as the response to its incomplete head."""
 
 
 @final
 class Admission:
-    """The admission state of all connections of one endpoint."""
+    """The open connections of one endpoint, and the limits on them. "Keyless" means: without a valid API key so far."""
 
     def __init__(self, limits: EndpointLimits) -> None:
         self.limits = limits
@@ -94,37 +94,37 @@ class Admission:
         self._timer = trio.CancelScope()
 
     def has_capacity(self) -> bool:
-        """Return True if one more connection may be accepted; close a keyless connection if necessary."""
+        """Return True if one more connection may be accepted. If the limit is reached, close a keyless connection."""
         if len(self._open) < self._most:
             return len(self._keyless) < MOST_KEYLESS or self.shed()
         return self.shed()
 
     def enter(self, guest: Guest) -> None:
-        """Register a new connection."""
+        """Register a new connection, which is keyless."""
         self._open.add(guest)
         self._entered += 1
         self._keyless[guest] = now = trio.current_time()
         self._be_awake_at(now + self.limits.keyless_seconds)
 
     def leave(self, guest: Guest) -> None:
-        """Remove a closed connection."""
+        """Remove a connection that was closed."""
         self._open.discard(guest)
         self.admit(guest)
         self.end_head(guest)
 
     def expire(self, guest: Guest) -> None:
-        """Count the connection as keyless again: the rollout of its key has ended."""
+        """Mark a connection as keyless again, because the rollout of its key has ended."""
         if guest in self._open:
             self._keyless[guest] = now = trio.current_time()
             self._be_awake_at(now + self.limits.keyless_seconds)
 
     def admit(self, guest: Guest) -> None:
-        """Count the connection as authenticated: it has sent a valid key."""
+        """Mark a connection as authenticated, because it has sent a valid key."""
         self._keyless.pop(guest, None)
         self._bytes_held -= self._held.pop(guest, 0)
 
     async def wait_to_serve(self, *, begins: bool) -> None:
-        """Wait until a request without a key may be served; see `Turns.begin`. Cancellation: immediate."""
+        """Wait until a request without a key may be answered. For `begins`: `Turns.begin`. Cancellation: immediate."""
         await self.serving.begin(begins=begins)
         try:
             for _ in range(MOST_ROUNDS):
@@ -136,17 +136,17 @@ class Admission:
             self.serving.give_back()
 
     def begin_head(self, guest: Guest) -> None:
-        """Record that a head has begun and is incomplete. A repeated call does not restart its time limit."""
+        """Start the time limit for an incomplete request head. A repeated call does not restart it."""
         if guest not in self._heads:
             self._heads[guest] = now = trio.current_time()
             self._be_awake_at(now + self.limits.head_seconds)
 
     def end_head(self, guest: Guest) -> None:
-        """Record that the head is complete, or is no longer waited for."""
+        """Stop the time limit for a head, because the head is complete or is not expected any more."""
         self._heads.pop(guest, None)
 
     def hold(self, guest: Guest, count: int) -> None:
-        """Record the number of bytes held for a connection; ignored if the connection is authenticated."""
+        """Set the number of received bytes that a keyless connection holds. Ignore authenticated connections."""
         if guest not in self._keyless:
             return
         self._bytes_held += count - self._held.get(guest, 0)
@@ -161,7 +161,7 @@ class Admission:
             self._cut(next(iter(self._held)), late=True)
 
     def shed(self) -> bool:
-        """Close the oldest keyless connection; return True if there was one."""
+        """Close the oldest keyless connection. Return False if there is no keyless connection."""
         guest = next(iter(self._keyless), None)
         if guest is None:
             return False
@@ -171,7 +171,7 @@ class Admission:
 
     @trio.lowlevel.enable_ki_protection
     async def watch(self) -> None:
-        """Close overdue connections, until cancelled."""
+        """Close the connections whose time limit has passed. Runs until it is cancelled."""
         while True:
             keyless = next(iter(self._keyless.values()), inf) + self.limits.keyless_seconds
             heads = next(iter(self._heads.values()), inf) + self.limits.head_seconds
@@ -201,7 +201,7 @@ class Admission:
 
 
 def _descriptors() -> int:
-    """Return how many descriptors the process may open."""
+    """Return the maximum number of file descriptors of this process."""
     if sys.platform == "win32":
         return ANY_SYSTEM
     import resource  # not available on Windows
@@ -219,7 +219,7 @@ A request to Quart takes a millisecond. The kernel takes as long to close a conn
 
 @final
 class Turns:
-    """Two queues in which keyless connections wait for their turns to do one thing, such as being read.
+    """A limit on how many keyless connections do the same thing at once, such as reading. It has two waiting queues.
 
     Args:
         most: maximum connections that may have a turn at the same time.
@@ -231,10 +231,13 @@ class Turns:
         self._others = trio.lowlevel.ParkingLot()
 
     async def begin(self, *, begins: bool) -> None:
-        """Wait until the caller may proceed; it must call `end` later. A schedule point only if the caller has to wait.
+        """Wait for a turn. The caller must call `end` or `give_back` afterwards.
+
+        If a turn is free, there is no schedule point.
 
         Args:
-            begins: True if the connection comes first: it has sent no incomplete head and no request without a key.
+            begins: True if the connection has sent neither an incomplete head nor a request without a key. Such
+                connections get their turns before the others.
 
         Cancellation: no turn was taken.
         """
@@ -244,7 +247,7 @@ class Turns:
             await (self._beginners if begins else self._others).park()
 
     async def end(self) -> None:
-        """Give the turn back after a schedule point, so that other tasks run first.
+        """Give the turn back, after a schedule point at which other tasks can run.
 
         Cancellation: never raised here, because no task owns the received bytes yet.
         """
@@ -255,7 +258,7 @@ class Turns:
 
     @property
     def crowded(self) -> bool:
-        """True if connections that begin are waiting for a turn."""
+        """True if a connection waits that has called `begin` with `begins=True`."""
         return bool(self._beginners)
 
     @property
@@ -264,14 +267,14 @@ class Turns:
         return len(self._beginners) + len(self._others)
 
     def give_back(self) -> None:
-        """Give a turn back without a schedule point."""
+        """Give the turn back to the next waiting connection, without a schedule point."""
         if not (self._beginners.unpark() or self._others.unpark()):
             self._free += 1
 
 
 @final
 class Waiting:
-    """The counted bytes of bodies and websocket messages that were received and are not parsed yet.
+    """The number of received bytes (of bodies and websocket messages) that are not parsed yet, for all rollouts.
 
     Args:
         most: maximum bytes.
@@ -290,7 +293,7 @@ class Waiting:
 
 @final
 class Share(msgspec.Struct):
-    """The waiting bytes of one request."""
+    """The received bytes of one request that are not parsed yet, as a part of `Waiting`."""
 
     waiting: Waiting
     rollout: KeyHolder
@@ -298,11 +301,11 @@ class Share(msgspec.Struct):
     """Number of bytes added. A body that arrives in one piece is not added, because it is small."""
 
     def add(self, count: int) -> None:
-        """Count more bytes of the request. The oldest waiting body of a rollout is never refused.
+        """Count more received bytes of the request. The oldest waiting body of a rollout is never refused.
 
         Raises:
-            Refusal: 503: the bytes would exceed the total limit, or the rollout's bytes would exceed half of it. All
-                bytes of the request are released.
+            Refusal: with 503: all waiting bytes would exceed the total limit, or the rollout's bytes would exceed half
+                of it. The bytes of the request are then released.
         """
         waiting = self.waiting
         of_rollout = waiting.of[self.rollout] + count
@@ -316,7 +319,7 @@ class Share(msgspec.Struct):
         self.bytes += count
 
     def release(self) -> None:
-        """Stop counting the bytes of the request, which are parsed or discarded."""
+        """Stop counting the bytes of the request, because they were parsed or discarded."""
         waiting = self.waiting
         if waiting.first.get(self.rollout) is self:
             del waiting.first[self.rollout]
@@ -331,7 +334,9 @@ class Share(msgspec.Struct):
     async def next(
         self, receive: Callable[[], Awaitable[T]], arrived_at: Callable[[], float] = lambda: -inf
     ) -> T:
-        """Wait for the next piece of the body, but at most until the rollout ends.
+        """Wait for the next piece of a body, and return it.
+
+        The wait ends when the rollout ends, or after the time limit.
 
         Args:
             receive: a function that returns the piece. It may be cancelled, and is then called again.
@@ -339,7 +344,8 @@ class Share(msgspec.Struct):
                 framing.
 
         Raises:
-            Refusal: the rollout has ended; or 408 if no piece came in time. All bytes of the request are released.
+            Refusal: the rollout has ended, or no piece arrived in time (408). The bytes of the request are then
+                released.
         """
         rollout, seconds = self.rollout, self.waiting.seconds
         due, is_last = trio.current_time() + seconds, False
@@ -365,5 +371,5 @@ class Share(msgspec.Struct):
 
 
 def over_capacity() -> Refusal:
-    """Return the refusal of a body that exceeds the limit of waiting bytes."""
+    """Return the refusal (503) of a request, because too many received bytes wait to be parsed."""
     return Refusal(503, "the requests that wait here already hold too many bytes", retry_after=1)

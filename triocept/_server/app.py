@@ -1,4 +1,4 @@
-"""The Quart-Trio application: the routes for requests with a key that are not model calls.
+"""The Quart-Trio application, with the routes for all requests that have a key and are not model calls.
 
 These routes are the model list, token counting, the requests that agents send before they begin, and the host services.
 Public routes, and requests without a key, are answered without this application (`replies`).
@@ -31,7 +31,7 @@ from .transport import BodyTooLarge, Reply
 def make_app(
     registry: Registry[RolloutState], dialects: Mapping[str, Dialect], replies: Replies
 ) -> QuartTrio:
-    """Return the Quart-Trio application of one endpoint. `Front` has removed the rollout's prefix from its paths."""
+    """Return the Quart-Trio application of one endpoint. Paths come to it without the rollout's prefix."""
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, and a body at 16 MiB (it does not get the body: see `Front`).
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)

@@ -1,4 +1,4 @@
-"""The protocol-independent base class of a connection: received bytes, bytes to be sent, limits, admission.
+"""The base class of a connection: received bytes, bytes to send, limits, admission. It contains no protocol.
 
 A client may stop reading its answer. Bytes go through the bare socket on plain TCP, and through the stream on TLS.
 """
@@ -36,7 +36,7 @@ _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class BaseConnection(ABC):
-    """The interface of a connection for the protocols on it."""
+    """Base class of a connection, with the methods that the protocol implementations use."""
 
     def __init__(
         self, stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream, admission: Admission
@@ -65,13 +65,13 @@ class BaseConnection(ABC):
         self._admission = admission
 
     def date(self) -> str:
-        """Return the value of a `Date` header."""
+        """Return the value of the `Date` header for the current time."""
         return http_date(int(time.time()))
 
     def receive(self, held: int) -> Awaitable[bytes]:
-        """Return some received bytes; empty if the client has hung up.
+        """Receive bytes from the client. Return empty bytes if the client has disconnected.
 
-        A client without a key waits for its place in the queue first, and fewer bytes are read. `held` is the number of
+        A client without a key first waits for its turn, and fewer bytes are read from it. `held` is the number of
         received bytes that are not processed yet.
 
         Raises:
@@ -85,14 +85,14 @@ class BaseConnection(ABC):
         return self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self.hold, begins)
 
     async def wait_turn(self) -> None:
-        """Wait until this connection may be read."""
+        """Wait in the queue of connections that want to be read, until it is this connection's turn."""
         await self._admission.reading.begin(begins=True)
         await self._admission.reading.end()
 
     async def begin_request(self, rollout: KeyHolder | None) -> None:
-        """Admit the connection if its request has a key; otherwise wait until the request may be served.
+        """If the request has a key, mark the connection as authenticated. Otherwise wait until it may be answered.
 
-        This is a checkpoint only if it waits. `rollout` is the rollout of the request's key, or None.
+        This is a checkpoint only if it has to wait. `rollout` is the rollout whose key the request contains, or None.
         """
         if rollout is not None:
             self.admit(rollout)
@@ -101,7 +101,7 @@ class BaseConnection(ABC):
             await self._admission.wait_to_serve(begins=begins)
 
     def admit(self, rollout: KeyHolder) -> None:
-        """Admit the connection until this rollout ends: it has sent the rollout's key."""
+        """Mark the connection as authenticated until `rollout` ends, because it has sent the rollout's key."""
         if rollout is self._rollout:
             return
         self.leave_rollout()
@@ -117,47 +117,47 @@ class BaseConnection(ABC):
         self._admission.expire(self)
 
     def leave_rollout(self) -> None:
-        """Forget the rollout of the connection's key."""
+        """Remove the reference to the rollout whose key the connection has sent."""
         if self._rollout is not None:
             self._rollout.on_end.discard(self._expire)
             self._rollout = None
 
     def hold(self, count: int) -> None:
-        """Record the number of received bytes that are not read yet; ignored if the connection is authenticated."""
+        """Set the number of received bytes that are not read yet. Ignored if the connection is authenticated."""
         if self.keyless:
             self._admission.hold(self, count + self.queued)
 
     def begin_head(self) -> None:
-        """Record that a head has begun."""
+        """Start the time limit for an incomplete request head."""
         self._admission.begin_head(self)
 
     def end_head(self) -> None:
-        """Record that the head is complete."""
+        """Stop the time limit for a request head, because the head is complete."""
         self._admission.end_head(self)
 
     def note(self, kind: str, text: str, *args: object) -> None:
-        """Log what a client did, at most once a minute for each kind over all connections."""
+        """Log a line about a client, at most once a minute for each `kind` over all connections."""
         self._admission.notices.warn(kind, text, *args)
 
     def note_slow_reader(self) -> None:
-        """Log that the connection is broken off because its client took no bytes."""
+        """Log that the connection is closed because its client has read none of its answer in time."""
         seconds = self.limits.reader_seconds
         self.note("reader", "a client read nothing of its answer for %g s: its connection is closed", seconds)
 
     async def abort(self) -> None:
-        """Break the connection off, without another byte and without a clean end."""
+        """Close the connection immediately. Bytes that are not sent yet are discarded."""
         self.gone = True
         await trio.aclose_forcefully(self.stream)
 
     async def close(self, seconds: float) -> None:
-        """Close cleanly, so that the client first receives all sent bytes. `seconds` limits the TLS close."""
+        """Close the connection after all written bytes. `seconds` limits the closing handshake of TLS."""
         self.gone = True
         with trio.move_on_after(seconds):
             with suppress(trio.BrokenResourceError):
                 await self.stream.aclose()
 
     async def reset(self) -> None:
-        """Break the connection off with a RST."""
+        """Close the connection with a TCP reset (RST)."""
         self.gone = True
         plain: Any = getattr(self.stream, "transport_stream", self.stream)
         with suppress(OSError):  # it was closed a moment ago
@@ -166,12 +166,12 @@ class BaseConnection(ABC):
 
     @abstractmethod
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection immediately. If `late`, answer its incomplete head with 408 first."""
+        """Close the connection immediately. If `late`, first send 408 as the response to its incomplete head."""
 
 
 @final
 class Wire:
-    """The receiving side of `stream`. At most one task may receive at a time."""
+    """The receiving side of a connection. Only one task at a time may receive."""
 
     __slots__ = ("plain", "receive", "socket")
 
@@ -197,10 +197,10 @@ class Wire:
     async def receive_keyless(
         self, most: int, turns: Turns, held: int, hold: Callable[[int], None], begins: bool
     ) -> bytes:
-        """Receive from a client without a key, after waiting for its place in the queue.
+        """Receive bytes from a client without a valid key, which first waits for its turn.
 
         With TLS, the bytes are received before the wait. `hold` is called with the new number of held bytes, before
-        another connection may be read.
+        another connection is read.
 
         Cancellation: nothing is lost.
         """
@@ -225,9 +225,9 @@ class Wire:
 
 @final
 class Outbox:
-    """A send buffer that never blocks a writer: it sends what the kernel accepts, and keeps the rest for `flush`.
+    """A send buffer: `write` never blocks and sends what the kernel accepts; `flush` sends the rest.
 
-    On TLS, where nothing can be sent without waiting, it keeps all bytes.
+    On TLS, nothing can be sent without waiting, so `write` keeps all bytes.
 
     Args:
         stream: the connection.
@@ -252,16 +252,16 @@ class Outbox:
 
     @property
     def size(self) -> int:
-        """Bytes that are still to be sent."""
+        """Number of bytes that were written and are not sent yet."""
         return self._on_its_way + len(self._rest)
 
     @property
     def full(self) -> bool:
-        """True if bytes are still to be sent."""
+        """True if some written bytes are not sent yet."""
         return bool(self._on_its_way or self._rest)
 
     def write(self, data: bytes | bytearray) -> bool:
-        """Send the data, or keep the rest for later; return True if all is sent.
+        """Send the data as far as the kernel accepts it, and keep the rest. Return True if all data is sent.
 
         `flush` raises if the connection has broken.
         """
@@ -278,13 +278,13 @@ class Outbox:
         return False
 
     def keep(self, data: bytes) -> None:
-        """Keep the data for `flush`, which sends many writes in one piece."""
+        """Keep the data without sending it. `flush` sends all kept data in one piece."""
         self._rest += data
 
     async def flush(self) -> None:
-        """Send the kept bytes: first what the socket accepts immediately, then pieces, each with its own time limit.
+        """Send all kept bytes: first what the kernel accepts, then piece by piece, with a time limit for each piece.
 
-        Only one task at a time may call it. It is a checkpoint only if it has to wait.
+        Only one task at a time may call `flush`. It is a checkpoint only if it has to wait.
 
         Raises:
             trio.TooSlowError: the client has read no bytes within the time limit.
@@ -307,7 +307,7 @@ class Outbox:
 
 
 async def acquire(lock: trio.Lock) -> None:
-    """Acquire a lock, without the checkpoint of `lock.acquire` if the lock is free."""
+    """Acquire a lock. If the lock is free, there is no checkpoint, unlike in `lock.acquire`."""
     try:
         lock.acquire_nowait()
     except trio.WouldBlock:
@@ -316,5 +316,5 @@ async def acquire(lock: trio.Lock) -> None:
 
 @lru_cache(maxsize=2)
 def http_date(seconds: int) -> str:
-    """Return the value of a `Date` header for a time in seconds since 1970."""
+    """Return the value of a `Date` header for a time, in seconds since 1970."""
     return formatdate(seconds, usegmt=True)

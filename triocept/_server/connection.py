@@ -1,4 +1,4 @@
-"""A connection based on hypercorn's TCPServer, whose failure affects no other connection.
+"""A connection based on hypercorn's TCPServer. If one connection fails, the others go on.
 
 hypercorn 0.18 has three habits that an endpoint cannot accept (each has a regression test in
 tests/server/test_findings.py):
@@ -76,9 +76,10 @@ TOO_MANY = _last_words(503, "too many connections are open").replace(
 
 
 class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn types `stream` differently
-    """One connection, from its first byte to its close.
+    """A client connection, from its first byte until it is closed.
 
-    `http11` creates the HTTP/1.1 implementation for model calls. If None, hypercorn serves them, too.
+    `http11` creates the HTTP/1.1 implementation for model calls. If it is None, hypercorn's implementation serves model
+    calls, too.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         return wrapper
 
     async def refuse_http2(self) -> None:
-        """Answer the preface of HTTP/2 with 505."""
+        """Send 505 to a client that begins to speak HTTP/2."""
         self.note(
             "http/2",
             "a client that speaks HTTP/2 was refused with 505: the endpoint speaks HTTP/1.1; "
@@ -191,12 +192,12 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await self._send(_NO_HTTP2)
 
     async def run_websocket(self, head: Head, rest: bytes) -> None:
-        """Serve a websocket until it ends; `rest` is the bytes that followed the upgrade request."""
+        """Serve a websocket until it ends. `rest` contains the bytes after the upgrade request."""
         socket = WebSocket(self, head, rest, max_message=self._max_body)
         await self._front.websocket(head, socket)
 
     async def _read_piece(self) -> bool:
-        """Receive and handle one piece; return False if the client has hung up.
+        """Receive and process one piece of bytes. Return False if the client has disconnected.
 
         This is a separate function so that no frame keeps the piece in memory during the next wait.
         """
@@ -215,17 +216,17 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
 
     @property
     def _buffered(self) -> int:
-        """Number of received bytes that h11 has not read yet."""
+        """Number of received bytes that the HTTP parser h11 has not read yet."""
         return self._http1.buffered if self._http1 is not None else 0
 
     async def queue(self, message: Any, put: Callable[[Any], Awaitable[None]]) -> None:
-        """Queue a message for an application, and count the bytes of a body that wait."""
+        """Pass an ASGI message to `put`, which queues it, and count the bytes of its body as waiting."""
         if message is not None:
             self.queued += len(message.get("body", b""))
         await put(message)
 
     def note_taken(self, count: int) -> None:
-        """Record that the application has taken `count` bytes of the body."""
+        """Record that the application has read `count` bytes of the body."""
         self.queued -= count
         self.hold(self._buffered)
 
@@ -235,9 +236,11 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             await self._http1.go_on()
 
     async def read_ahead(self) -> None:
-        """Receive bytes for later, in order to notice a hang-up. Return when the client has hung up.
+        """Receive bytes while a request is being answered, to notice a disconnect.
 
-        Cancellation: nothing that was read is lost.
+        Return when the client has disconnected.
+
+        Cancellation: no received bytes are lost.
         """
         behind = self._buffered
         self.hold(behind)
@@ -254,7 +257,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await trio.sleep_forever()
 
     async def throw_away(self) -> None:
-        """Discard the rest of a refused head, for at most a second and at most the length of a few heads."""
+        """Receive and discard the rest of a refused head. Limits: one second, and the length of a few heads."""
         self.end_head()
         left = READ_AHEAD + 2 * self.limits.head_bytes - len(self.ahead)
         self._drop()
@@ -267,7 +270,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
                 left -= count
 
     def _drop(self) -> None:
-        """Discard the received bytes: the connection is over."""
+        """Discard all received bytes, because the connection ends."""
         self.ahead.clear()
         if self._http1 is not None:
             self._http1.drop()
@@ -286,25 +289,25 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await self.context.terminated.wait()
 
     def cork(self) -> None:
-        """Hold back all bytes to be sent, until `uncork`."""
+        """Hold back all bytes to send, until `uncork` is called."""
         self._corked = bytearray()
 
     async def uncork(self) -> None:
-        """Send the bytes held back since `cork`, in one piece."""
+        """Send the bytes that were held back since `cork`, in one piece."""
         data, self._corked = self._corked, None
         if data:
             await self._send(data)
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Accept every raw response: HTTP/1.1 can express all of them."""
+        """Do nothing: every raw response is possible over HTTP/1.1."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool, ends: bool) -> None:
-        """Send raw bytes without hypercorn, then end the connection as `raw` specifies. See `Transport`.
+        """Send raw bytes without hypercorn, then end the connection as `raw.end` specifies. See `Transport.send_raw`.
 
         Raises:
             ClientGone: the client has hung up, or reads no more bytes. The connection was broken off.
 
-        A stall leaves the connection open.
+        If `raw.end` is `stall`, the connection stays open.
 
         Cancellation: breaks the connection off.
         """
@@ -327,7 +330,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             self.send_lock.release()
 
     async def _send(self, data: bytes | bytearray) -> None:
-        """Send data. If cancelled, an unknown part was sent, so the connection is broken off."""
+        """Send data. Cancellation: closes the connection, because an unknown part of the data was sent."""
         if self._corked is not None:
             self._corked += data
             return
@@ -353,7 +356,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             self.send_lock.release()
 
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection immediately. If `late`, answer its incomplete head with 408 first."""
+        """Close the connection immediately. If `late`, first send 408 as the response to its incomplete head."""
         self.gone = True
         stream: Any = self.stream
         if late and isinstance(stream, trio.SSLStream):

@@ -1,4 +1,4 @@
-r"""Delivery of the outcome of an exchange: status, headers, JSON or SSE.
+r"""Delivery of an exchange's outcome to an HTTP client: status, headers, and a JSON or SSE body.
 
 Rules:
 
@@ -73,7 +73,7 @@ _encode = msgspec.json.Encoder().encode
 async def deliver(
     subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
-    """Write a whole answer, or stream it until its end, as `request` specifies.
+    """Send a whole answer: as a stream until its end, or as one JSON body, as `request` specifies.
 
     Raises:
         ClientGone: the client has hung up before the end.
@@ -94,14 +94,14 @@ async def deliver(
 async def write_failure(
     failure: Failure, dialect: Dialect, transport: Transport, take_fault: TakeFault | None = None
 ) -> None:
-    """Write an error in the dialect's own form. For `take_fault`, see `failure_reply`."""
+    """Send an error in the dialect's format. `take_fault` is as in `failure_reply`."""
     await trio.lowlevel.checkpoint_if_cancelled()
     transport.respond(failure_reply(failure, dialect, take_fault=take_fault))
     await transport.flush()
 
 
 class _HTTPDelivery(ABC):
-    """The delivery of an answer to an HTTP client; a `Delivery`."""
+    """A `Delivery` of an answer to an HTTP client."""
 
     breaks = False
     """True if the connection must be broken off, because the sent bytes are not a complete answer."""
@@ -154,7 +154,10 @@ class _HTTPDelivery(ABC):
         self._transport.check_raw(raw)
 
     def _write_raw(self, piece: RawPiece) -> bool:
-        """Set the next raw bytes for the connection's task to send; ignored if another head was sent already."""
+        """Store the next raw bytes, which the connection's task then sends.
+
+        Ignore them if another head was already sent.
+        """
         if self._begun:
             return True
         self._raw = msgspec.structs.replace(piece.head, body=(piece.data,))
@@ -172,11 +175,11 @@ class _HTTPDelivery(ABC):
         return False  # the connection's task waits for the pauses
 
     def _break_raw(self) -> bool:
-        """Reset the connection, so that no client takes the raw bytes for complete."""
+        """Reset the connection, so that the client does not take the raw bytes for a complete response."""
         return self._end_raw(RawResponse(end="reset"))
 
     async def _send_framed(self, raw: RawResponse, status: int) -> None:
-        """Send raw bytes that have no framing: the connection adds a Content-Length, or the end of a chunked body."""
+        """Send raw bytes that specify no framing, with a Content-Length or as chunks."""
         transport, pieces = self._transport, tuple(raw.pieces)
         whole = self._raw_begins and self._raw_ends
         if whole and len(pieces) < 2 and not any(pause for pause, _ in pieces):
@@ -216,15 +219,15 @@ class _HTTPDelivery(ABC):
         wire.closed = True
 
     def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
-        """Return True if writing these increments sends the head of the answer."""
+        """Return True if writing these increments sends the response head."""
         return False
 
     @abstractmethod
     def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
-        """Yield the bytes of these increments, piece by piece, then the bytes of the outcome."""
+        """Yield the rendered bytes of each of these increments, and then those of the outcome."""
 
     def _whole_reply(self, outcome: Outcome) -> Reply:
-        """Return a reply with the whole answer, or with the error."""
+        """Return a response with the whole answer, or with the error."""
         if self._reply is not None and outcome is self._prepared_for:
             return self._reply
         if not isinstance(outcome, Answered):
@@ -250,9 +253,10 @@ class _HTTPDelivery(ABC):
         return failure_reply(failure, self._dialect, subscription.answer.request_id, take_fault)
 
     def _unsayable(self, exc: Exception) -> Failure:
-        """Return the failure for an answer that could not be rendered.
+        """Return the failure that is sent in place of an answer that could not be rendered.
 
-        The dialect may have no form for it (text completions have none for a tool call), or triocept has a fault.
+        Perhaps the dialect cannot express the answer: text completions, for example, cannot contain a tool call. Or
+        triocept has a fault.
         """
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc
@@ -261,7 +265,7 @@ class _HTTPDelivery(ABC):
         return Failure(status=500, message=str(exc), should_retry=False)
 
     def _head(self) -> dict[str, str]:
-        """Return the headers of an answer: content type, request id, and the provider's headers."""
+        """Return the response headers of an answer: content type, request id, and headers of the provider."""
         dialect, subscription = self._dialect, self._subscription
         if self._request.stream:
             kind = dialect.stream_types[0] if dialect.answer_type is None else None
@@ -282,22 +286,22 @@ class _HTTPDelivery(ABC):
         self._transport.start(200, self._head())
 
     def _send(self, data: bytes, *, last: bool) -> bool:
-        """Write data; return True if all is sent."""
+        """Write data. Return True if all of it is sent."""
         self.due = trio.current_time() + KEEPALIVE_EVERY
         return self._transport.write(data, last=last)
 
     @abstractmethod
     def _fail(self, failure: Failure) -> bool:
-        """Write the error instead of the answer, or in the middle of the answer without a clean end."""
+        """Send an error in place of the answer. If the answer has begun, also break the stream off."""
 
 
 def _streamed(answer: Answered, dialect: Dialect, renderer: StreamRenderer) -> bytes:
-    """Return the bytes that stream a whole answer."""
+    """Return the complete stream of an answer, as bytes."""
     return b"".join([renderer.render(event) for event in events_of(dialect.streamed(answer.response))])
 
 
 class _Streamed(_HTTPDelivery):
-    """The delivery of a streamed answer."""
+    """A `Delivery` of an answer as a stream."""
 
     _ended = False
     _as_it_came: bool
@@ -385,7 +389,7 @@ class _Streamed(_HTTPDelivery):
         return self._send(data, last=False)
 
     def _relayed(self, entry: Relayed) -> bytes:
-        """Return the bytes that the agent receives for several increments."""
+        """Return the bytes for an increment of several events."""
         renderer = self._renderer
         if entry.data is None or not self._as_it_came:
             return b"".join([renderer.render(event) for event in entry.events])
@@ -395,10 +399,10 @@ class _Streamed(_HTTPDelivery):
 
 
 class _Whole(_HTTPDelivery):
-    """The delivery of a whole answer, with spaces before it if it takes longer than `HEAD_AFTER`."""
+    """A `Delivery` of an answer as one JSON body. Blanks are sent before it if it takes longer than `HEAD_AFTER`."""
 
     def write(self, entry: Entry) -> bool:
-        """Write raw bytes. Any other increment is written at the end, as part of the whole answer."""
+        """Write raw bytes. Do nothing for other increments, because `end` writes the whole answer."""
         return not isinstance(entry, RawPiece) or self._write_raw(entry)
 
     def write_early(self, data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The JSON documents of clients, and the requests in large documents.
+"""Decoding of the JSON bodies of requests, so that large bodies do not block the event loop.
 
 Rules:
 
@@ -50,11 +50,11 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 async def read_body(body: bytes, max_items: int) -> Json:
-    """Decode a body. This is a schedule point only if the body is large.
+    """Decode the JSON of a body. Other tasks can run meanwhile only if the body is large.
 
     Raises:
         DialectError: the body is not JSON.
-        Refusal: 413, the body has more than `max_items` values.
+        Refusal: with 413, because the body has more than `max_items` values.
     """
     if len(body) > max_items and await _has_more(body, max_items):
         raise Refusal(413, f"the body has more than {max_items:,} JSON values", should_retry=False)
@@ -94,7 +94,7 @@ async def _decode_in_pieces(body: bytes) -> Json:
 
 
 async def _has_more(body: bytes, most: int) -> bool:
-    """Return True if the body may have more than `most` values, judged by the `_MARKS` outside of its strings."""
+    """Return True if the body may contain more than `most` JSON values. Their number is estimated from the `_MARKS`."""
     marks = 0
     for start in range(0, len(body), _STEP):
         marks += _marks(body, start, start + _STEP)
@@ -103,7 +103,7 @@ async def _has_more(body: bytes, most: int) -> bool:
 
 
 async def _has_more_outside(body: bytes, most: int) -> bool:
-    """Return True if more than `most` of the `_MARKS` are outside of strings (commas in a string do not count)."""
+    """Return True if the body contains more than `most` of the `_MARKS`. Marks within strings are not counted."""
     at = marks = quotes = 0
     while at < len(body) and marks <= most and quotes <= 4 * most:  # between two strings: a mark or a colon
         piece = _whole_escapes(body[at : at + _PIECE])
@@ -120,7 +120,7 @@ async def _has_more_outside(body: bytes, most: int) -> bool:
 
 
 def _whole_escapes(piece: bytes) -> bytes:
-    """Return the piece without a backslash at its end that escapes the next character."""
+    """Return the piece without a final backslash that belongs to an escape sequence."""
     backslashes = len(piece) - len(piece.rstrip(b"\\"))
     return piece[:-1] if backslashes % 2 and len(piece) > 1 else piece
 
@@ -135,10 +135,10 @@ _STEPS = 8
 
 
 async def read_large(dialect: Dialect, document: Json, target: Target, rollout: RolloutState) -> Request:
-    """Return the request in a large body. This is a schedule point only if the body has very many items.
+    """Parse the request in a large body. Other tasks can run meanwhile only if the body has very many items.
 
     Raises:
-        DialectError: the body is not a valid request; the text contains the path in the document.
+        DialectError: the body is not a valid request. The error's text contains the path of the invalid value.
 
     Cancellation: waits for the thread to end, which takes up to a second or two.
     """
@@ -162,7 +162,7 @@ async def read_large(dialect: Dialect, document: Json, target: Target, rollout: 
 
 
 def _has_many(document: Json) -> bool:
-    """Return True if the document's lists, and the lists of their items, hold more than `_MANY` items."""
+    """Return True if the lists in the document, and the lists in their items, have more than `_MANY` items in all."""
     values = document.values() if isinstance(document, dict) else ()
     lists = [value for value in values if type(value) is list]
     count = sum(map(len, lists))

@@ -1,4 +1,4 @@
-"""Decoding of compressed request bodies. The decoded size is limited, not the received size.
+"""Decompression of request bodies. The limit applies to the decompressed size.
 
 Rules:
 
@@ -42,7 +42,7 @@ class _Decoder(Protocol):
 
 
 async def decoded(body: bytes, encoding: str, cap: int) -> bytes:
-    """Return the decoded body.
+    """Return the decompressed body.
 
     Raises:
         Refusal: 400 if the body is not valid in its encoding; 413 if the decoded size exceeds `cap` bytes; 415 if the

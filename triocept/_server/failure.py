@@ -1,4 +1,4 @@
-"""The error that an agent receives for a failure, in its dialect's own form."""
+"""The error responses that an agent gets, in its dialect's format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
-    """Return the failure with a request id: the provider's id if there is one, else `request_id`, else a new id."""
+    """Return the failure with a request id: the provider's id, or else `request_id`, or else a new one."""
     if not (name := dialect.request_id_header) or name in failure.headers:
         return failure
     headers = {name: request_id or f"req_{token_hex(8)}", **failure.headers}
@@ -32,7 +32,7 @@ def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Fail
 def failure_reply(
     failure: Failure, dialect: Dialect, request_id: str = "", take_fault: TakeFault | None = None
 ) -> Reply:
-    """Return the reply for a failure, in the dialect's own form of an error.
+    """Return the HTTP response for a failure, with an error body in the dialect's format.
 
     If the dialect cannot render the error, the reply still has the failure's status, and `take_fault` is called with
     the dialect's exception. If `take_fault` is None, the exception is logged.
@@ -59,7 +59,7 @@ def failure_reply(
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:
-    """Return the failure for an exception that refused a request before it became an exchange."""
+    """Return the failure for an exception because of which a request was refused, before it became an exchange."""
     match exc:
         case Refusal():
             return Failure(
@@ -77,9 +77,10 @@ def failure_of(exc: Exception, max_body: int) -> Failure:
 
 
 def failure_of_outcome(outcome: Outcome) -> Failure:
-    """Return the failure of an exchange that was not answered.
+    """Return the failure that is sent for an outcome without an answer.
 
-    If an exception of the program failed the exchange, the agent receives the exception's class, and not its message.
+    If an exception of the program made the exchange fail, the agent gets the name of the exception's class, but not its
+    message.
     """
     match outcome:
         case Refused(refusal=refusal):
@@ -93,5 +94,5 @@ def failure_of_outcome(outcome: Outcome) -> Failure:
 
 
 def failure_of_fault(error: BaseException) -> Failure:
-    """Return the failure for a fault of the program, or of triocept."""
+    """Return the failure (500) for a fault of the program or of triocept."""
     return Failure(status=500, message=words_of_fault(error), should_retry=False)

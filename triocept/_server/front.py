@@ -1,4 +1,4 @@
-"""The ASGI application: it sends model calls to `intake`, everything else to Quart.
+"""The first ASGI application: it passes model calls to `intake`, and all other requests to Quart.
 
 Rules:
 
@@ -74,7 +74,7 @@ Quart raises the second exception, except Quart 0.22 (on Python 3.11 and 3.12), 
 
 
 class Front:
-    """The ASGI application that hypercorn calls."""
+    """The ASGI application that hypercorn calls for each request."""
 
     def __init__(
         self,
@@ -125,17 +125,17 @@ class Front:
             raise cancelled from None
 
     def rollout_of_key(self, head: Head) -> RolloutState | None:
-        """Return the rollout that a request's key belongs to, or None if the request has no key of this endpoint."""
+        """Return the rollout whose key the request contains. None if it contains no key of this endpoint."""
         return rollout_of_key(head, self._registry, self.routes.dialects)
 
     def holder_of_key(self, head: Head) -> KeyHolder | None:
-        """Return the rollout, or the view, that a request's key belongs to; None if the request has no such key."""
+        """Return the rollout or the view whose key the request contains. None if it contains no valid key."""
         if (view := self._view_of(head)) is not None:
             return view if view.admits(head) else None
         return self.rollout_of_key(head)
 
     def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
-        """Return the reply to a request that needs no Quart; None if Quart has to handle the request."""
+        """Return the response to a request that Quart need not handle. Otherwise return None."""
         if (view := self._view_of(head)) is not None:
             return view.refusal(head)
         return self.replies.in_front(head, keyed=keyed)
@@ -144,7 +144,7 @@ class Front:
         return self._view if self._view is not None and self._view.takes(head.path) else None
 
     async def websocket(self, head: Head, socket: WebSocket) -> None:
-        """Serve Responses over a websocket, or refuse the handshake.
+        """Serve the Responses dialect over a websocket, or refuse the websocket's handshake.
 
         Codex's built-in provider tries a websocket first. After 426 it uses POST immediately, after 404 or 400 it gives
         up, and after any other status it tries seven times (codex 0.169).
@@ -278,7 +278,7 @@ _BOTH_LENGTHS = b'{"error":{"message":"%b"}}' % BOTH_LENGTHS.encode()
 
 
 class HTTPCycle:
-    """A request and its response over ASGI; a `Transport` for `intake`."""
+    """An ASGI request with its response. It is also a `Transport`, through which `intake` answers a model call."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -314,17 +314,17 @@ class HTTPCycle:
         self._unsent = False
 
     async def receive(self) -> Message:
-        """Return the next ASGI message; never a disconnect message once the response is ending."""
+        """Return the next ASGI message. Once the response is ending, no message about a disconnect is returned."""
         message = await self._next()
         if message["type"] == "http.disconnect" and self._ending:
             await trio.sleep_forever()  # cancelled when the application returns
         return message
 
     async def receive_without_body(self) -> Message:
-        """Return the next ASGI message for Quart: first a request with an empty body, then a disconnect message.
+        """Return the next ASGI message for Quart: a request with an empty body, later a disconnect.
 
-        Otherwise Quart would read a body before the request's key is checked, and without counting the bytes. Views
-        read the body with `receive_body`.
+        If Quart got the body, it would read it before the request's key is checked, and without counting its bytes.
+        Views read the body with `receive_body`.
         """
         if not self._empty_sent:
             self._empty_sent = True
@@ -336,7 +336,7 @@ class HTTPCycle:
         return message
 
     async def forward(self, message: Message) -> None:
-        """Send a message of an ASGI application to the client."""
+        """Send an ASGI message of an application to the client."""
         if message["type"] == "http.response.start" and not self._read.is_set():
             self._early = True
             message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
@@ -353,7 +353,7 @@ class HTTPCycle:
         await self._send(message)
 
     async def _next(self) -> Message:
-        """Return the next ASGI message of the request."""
+        """Wait for the next ASGI message of the request and return it."""
         if not self._requested:
             self._requested = True
             await self._connection.go_on()
@@ -444,7 +444,7 @@ class HTTPCycle:
         await self._connection.send_raw(raw, begins=begins, ends=ends)
 
     async def stall(self) -> None:
-        """If the response stalls, wait until the client hangs up or the server stops; otherwise return."""
+        """If the response must stall, wait until the client disconnects or the server stops."""
         if not self._stalls:
             return
         if not self._watched:
@@ -465,7 +465,7 @@ class HTTPCycle:
 
 
 def head_of(scope: Scope) -> Head:
-    """Return the head of the request that an ASGI scope describes."""
+    """Return the request head that an ASGI scope contains."""
     return Head(
         method=scope["method"],
         path=path_of(scope["raw_path"].decode("ascii")),
@@ -475,7 +475,7 @@ def head_of(scope: Scope) -> Head:
 
 
 def fatal_of(exc: BaseException) -> BaseException | None:
-    """Return the exception in `exc` that must end the endpoint: one that is neither an `Exception` nor cancellation."""
+    """Return the part of `exc` that must end the endpoint, such as a KeyboardInterrupt, or None."""
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc

@@ -1,4 +1,4 @@
-"""hypercorn's HTTP/1.1, with six changes.
+"""hypercorn's HTTP/1.1 implementation, changed in six ways.
 
 * If a client sends its next request before the answer to the first, hypercorn stops reading, and does not notice a
   hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
@@ -37,11 +37,11 @@ _CONTINUE = h11.InformationalResponse(status_code=100, headers=[])
 
 
 class HungUp(Exception):
-    """The connection is over: the client hung up while its request waited, or another protocol has ended it."""
+    """Error: the connection has ended, because the client has disconnected, or another protocol has closed it."""
 
 
 class HTTP1(H11Protocol):
-    """HTTP/1.1 on `connection`; replaces `other`, the implementation that hypercorn has created."""
+    """hypercorn's HTTP/1.1 implementation for one connection, with the changes listed above. It replaces `other`."""
 
     def __init__(self, other: H11Protocol, connection: Connection) -> None:
         super().__init__(
@@ -67,17 +67,17 @@ class HTTP1(H11Protocol):
 
     @property
     def head_begun(self) -> int:
-        """Number of received bytes of an incomplete head."""
+        """Number of received bytes that belong to an incomplete request head."""
         return self.buffered if self.connection.their_state is h11.IDLE else 0
 
     @property
     def buffered(self) -> int:
-        """Number of received bytes that h11 has not read yet."""
+        """Number of received bytes that the HTTP parser h11 has not read yet."""
         parser: Any = self.connection
         return len(parser._receive_buffer)
 
     def drop(self) -> None:
-        """Discard the received bytes: the connection is over."""
+        """Discard all received bytes, because the connection ends."""
         parser: Any = self.connection
         parser._receive_buffer.drop()
 
@@ -118,7 +118,7 @@ class HTTP1(H11Protocol):
 
 
 class _Parser(h11.Connection):
-    """An h11 connection that ignores bytes after the last request."""
+    """h11's parser of a connection. It ignores bytes after the last request."""
 
     def __init__(self, limits: EndpointLimits) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
@@ -126,7 +126,7 @@ class _Parser(h11.Connection):
 
     @property
     def they_are_waiting_for_100_continue(self) -> bool:
-        """Always False: otherwise hypercorn would send `100 Continue` before the key is checked."""
+        """Always False, because hypercorn would otherwise send `100 Continue` before the key is checked."""
         return False
 
     def next_event(self) -> Any:
@@ -134,7 +134,7 @@ class _Parser(h11.Connection):
 
 
 class _Received(ReceiveBuffer):
-    """h11's buffer, with a limit on the lines of a head."""
+    """h11's buffer for received bytes, with a limit on the number of header lines."""
 
     def __init__(self, most_lines: int) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class _Received(ReceiveBuffer):
 
 
 class _Pause:
-    """Replacement of hypercorn's event that allows reading; while a task waits for it, the connection reads ahead."""
+    """Replaces hypercorn's event that allows reading. A task that waits for it reads ahead, to notice a disconnect."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

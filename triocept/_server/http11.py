@@ -1,4 +1,4 @@
-"""HTTP/1.1 without hypercorn: for model calls, and for any request without an API key.
+"""An HTTP/1.1 implementation without hypercorn: for model calls, and for requests without an API key.
 
 Rules:
 
@@ -67,7 +67,7 @@ while a request waits for its answer.
 
 @final
 class HTTP11:
-    """The HTTP/1.1 implementation of one connection, and the `Transport` of each call that `intake` answers."""
+    """The HTTP/1.1 implementation for one connection. It is also the `Transport` of the connection's model calls."""
 
     __slots__ = (
         "_chunked",
@@ -94,7 +94,7 @@ class HTTP11:
         """True if hypercorn serves the rest of the connection."""
 
     async def run(self) -> bool:
-        """Serve requests, until the connection ends or hypercorn has to serve the rest of it.
+        """Serve requests until the connection ends, or until a request arrives that hypercorn must serve.
 
         Return True if hypercorn has to read the bytes in the connection's `ahead`; False if the connection has ended.
         """
@@ -107,7 +107,7 @@ class HTTP11:
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, scope: trio.CancelScope) -> None:
-        """Answer one request after the other; close the connection after an incomplete answer."""
+        """Answer the connection's requests one after the other. After an incomplete answer, close the connection."""
         connection, inbox = self._connection, self._inbox
         while True:
             connection.idle = not inbox.data
@@ -156,7 +156,7 @@ class HTTP11:
         scope.cancel()
 
     async def _begin(self, head: Head, route: Route | None) -> Route | Reply | None:
-        """Return the route of a model call, or the reply to another request; None if hypercorn has to serve it.
+        """Return the route of a model call, or the response to another request. None if hypercorn must serve it.
 
         This is a checkpoint only if a request without a key has to wait in the queue.
         """
@@ -165,7 +165,7 @@ class HTTP11:
         return route if route is not None else self._front.in_front(head, keyed=holder is not None)
 
     def _read(self, data: bytearray, size: int) -> Head | None:
-        """Return the head in the first `size` bytes; None if it is ambiguous."""
+        """Parse the request head in the first `size` bytes. Return None if it is ambiguous."""
         match = _HEAD.fullmatch(data, 0, size) if data.count(b"\n", 0, size) <= self._most_lines else None
         if match is None:
             return None
@@ -266,7 +266,7 @@ class HTTP11:
             await self._send(self._outbox.flush())
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Accept every raw response: HTTP/1.1 can express all of them."""
+        """Do nothing: every raw response is possible over HTTP/1.1."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
         await self._send(send_raw(self._connection, raw, begins=begins, ends=ends))
@@ -302,7 +302,7 @@ class HTTP11:
 
 @final
 class Inbox:
-    """Received bytes that no task has taken yet, and the state of the client's connection."""
+    """The received bytes of a connection that no task has read yet, and whether the client has disconnected."""
 
     __slots__ = (
         "_arrival",
@@ -333,7 +333,7 @@ class Inbox:
         self._capacity = Condition()
 
     async def begin(self) -> bool:
-        """Read the first bytes; return False if the client has left within its head. Cancellation: nothing is lost."""
+        """Receive the first bytes. Return False if the client disconnects before its head is complete."""
         try:
             self.data += await self._connection.receive(0)
             bare = self._connection.wire.socket
@@ -347,7 +347,7 @@ class Inbox:
 
     @trio.lowlevel.enable_ki_protection
     async def read(self) -> None:
-        """Receive bytes until the client hangs up. Cancellation: nothing is lost."""
+        """Receive bytes until the client disconnects. Cancellation: no bytes are lost."""
         connection = self._connection
         try:
             while not self.gone:
@@ -369,22 +369,23 @@ class Inbox:
             self.hang_up()
 
     def hang_up(self) -> None:
-        """Record that the client is gone, and wake the waiting tasks."""
+        """Record that the client has disconnected, and wake the waiting tasks."""
         self.gone = True
         self._arrival.notify_all()
         if self.on_gone is not None:
             self.on_gone()
 
     async def arrival(self) -> None:
-        """Wait until there are bytes in `data`, or the client is gone."""
+        """Wait until there are bytes in `data`, or the client has disconnected."""
         while not (self.data or self.gone):
             self._capacity.notify_all()
             await self._arrival.wait()
 
     async def find_head(self) -> int:
-        """Return the size of the next head, including the blank line.
+        """Wait until the next request head is complete. Return its size, including the blank line.
 
-        Return 0 if hypercorn has to read the head, and -1 if the client has left within its head (it gets no answer).
+        Return 0 if hypercorn has to read the head. Return -1 if the client has disconnected before its head was
+        complete; such a client gets no answer.
         """
         data, size, begun, connection = self.data, 0, False, self._connection
         lines = counted = 0
@@ -424,7 +425,7 @@ class Inbox:
             connection.hold(size)
 
     def take(self, most: int) -> bytes:
-        """Remove and return at most `most` bytes."""
+        """Remove at most `most` bytes from the received bytes, and return them."""
         if most >= len(self.data):
             taken = bytes(self.data)
             self.data.clear()

@@ -1,4 +1,4 @@
-"""The one function that answers a model call. It is independent of ASGI and Quart.
+"""The function `intake`, which answers a model call. It does not depend on ASGI or Quart.
 
 The steps follow the order of the bytes: method, key, size, body, JSON, dialect; then the exchange; then the answer.
 Every error in these steps is sent in the dialect's form, is logged once without the key, and affects no other exchange.
@@ -72,7 +72,7 @@ _PREFIX = re.compile(r"/rollout/(?P<id>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 
 @dataclass(frozen=True)
 class Route:
-    """The parsed path of a model call."""
+    """The parsed path of a model call: its dialect, its target, its rollout."""
 
     dialect: Dialect
     target: Target
@@ -83,7 +83,7 @@ class Route:
 
 
 class Routes:
-    """The parser of the paths of model calls, for these dialects."""
+    """Parses the paths of model calls in the given dialects."""
 
     def __init__(self, dialects: Iterable[Dialect]) -> None:
         self.dialects = tuple(dialects)
@@ -91,7 +91,7 @@ class Routes:
         self._match_again = lru_cache(maxsize=4096)(self._match)
 
     def match(self, path: str, query: str) -> Route | None:
-        """Return the route of a model call; None if the path is not a model call."""
+        """Return the route of a model call. None if the path is not that of a model call."""
         if len(path) <= _LONGEST_KEPT and query in _KEPT_QUERIES:
             return self._match_again(path, query)
         return self._match(path, query)
@@ -110,22 +110,22 @@ def _match(dialects: Sequence[Dialect], path: str, query: str) -> Route | None:
 
 
 def asked_dialect(query: str) -> str:
-    """Return the name of the dialect in the query of a call to a host service: `?dialect=…`. Default: `openai_chat`."""
+    """Return the dialect that the query of a service call names (`?dialect=…`). Default: `openai_chat`."""
     return parse_qs(query).get("dialect", ["openai_chat"])[-1]
 
 
 def split_rollout(path: str) -> tuple[str | None, str]:
-    """Return the rollout's id in a path (None if there is no id), and the path without the rollout's prefix."""
+    """Split a path into the rollout's id, or None, and the path without the prefix of the rollout."""
     if match := _PREFIX.fullmatch(path):
         return match["id"], match["rest"] or "/"
     return None, path
 
 
 def path_of(target: str) -> str:
-    """Return the decoded path of a request's target, without its query.
+    """Return the decoded path in the target of a request line, without the query.
 
-    The target may have the absolute form (RFC 9112, 3.2.2). If a slash in the prefix of a rollout is encoded, the path
-    stays encoded, and so matches no route. Otherwise such a path could evade the path rules of a proxy.
+    The target may be an absolute URL (RFC 9112, 3.2.2). If a slash in the rollout's prefix is percent-encoded, the path
+    is not decoded, so that it matches no route. Otherwise such a path could bypass the path rules of a proxy.
     """
     target = _ABSOLUTE.sub("", target, count=1) if target[:4].lower() == "http" else target
     path = unquote(target) or "/"
@@ -142,7 +142,7 @@ async def intake(
     max_body: int,
     admission: Admission,
 ) -> None:
-    """Answer one model call. Cancellation: the exchange is abandoned, and its connection is broken off."""
+    """Answer one model call. Cancellation: abandons the exchange and closes its connection."""
     rollout: RolloutState | None = None
     share: Share | None = None
     wire: WireLog | None = None
@@ -206,7 +206,7 @@ def _take_fault_of(rollout: RolloutState | None) -> TakeFault | None:
 
 
 def _rollout_of_only_key(head: Head, registry: Registry[RolloutState], route: Route) -> RolloutState | None:
-    """Return the rollout of a request with exactly one key, which is valid; None if `authenticate` has to decide."""
+    """Return the rollout of a request with just one key, if this key is valid. None if `authenticate` must decide."""
     headers = head.headers
     places = headers.keys() & _key_places(route.dialect)
     if len(places) != 1:
@@ -221,7 +221,7 @@ def _rollout_of_only_key(head: Head, registry: Registry[RolloutState], route: Ro
 def authenticate(
     head: Head, registry: Registry[RolloutState], rollout_id: str | None, dialects: Iterable[Dialect] = ()
 ) -> RolloutState:
-    """Return the rollout of the request's key, which may also be in a header that one of the dialects defines.
+    """Return the rollout whose key the request contains. Headers for keys that `dialects` define are read, too.
 
     Raises:
         Refusal: 401 if the key is not valid here, or if there are keys of two rollouts; 400 if one header has several
@@ -241,18 +241,18 @@ def authenticate(
 
 @lru_cache(maxsize=64)
 def _key_places(dialect: Dialect) -> frozenset[str]:
-    """Return the headers that hold a key in a dialect."""
+    """Return the names of all headers that can contain a key in this dialect."""
     return _KEY_PLACES | dialect.key_names
 
 
 @lru_cache(maxsize=64)
 def _hidden_headers(dialect: Dialect) -> frozenset[str]:
-    """Return the headers whose values programs do not receive."""
+    """Return the names of the headers whose values the program must not see, because they can contain keys."""
     return KEY_HEADERS | dialect.key_names
 
 
 def _check_sent_once(head: Head) -> None:
-    """Raise Refusal 400 if a header has several keys. A single `Authorization` of another scheme may have commas."""
+    """Raise a Refusal (400) if a header contains several keys. Commas in other `Authorization` schemes are allowed."""
     for name in _SENT_ONCE:
         value = head.headers.get(name, "")
         if "," in value and (name in KEY_NAMES or "\n" in value or value[:7].lower() == "bearer "):
@@ -262,7 +262,7 @@ def _check_sent_once(head: Head) -> None:
 def _check_other_keys(
     head: Head, dialects: Iterable[Dialect], rollout: RolloutState, registry: Registry[RolloutState]
 ) -> None:
-    """Raise Refusal 401 if a request also has the key of another rollout: a proxy may have checked only that key."""
+    """Raise a Refusal (401) if the request also contains another rollout's key. A proxy may have checked only that."""
     (first, key), *others = _keys(head, dialects)
     for name, other in others:
         if other != key and _opened(other, registry) not in (None, rollout):
@@ -271,7 +271,7 @@ def _check_other_keys(
 
 
 def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id: str | None) -> RolloutState:
-    """Return the rollout that the request's state key belongs to.
+    """Return the rollout whose state key the request contains.
 
     Raises:
         Refusal: 401 if the key is not a state key here (an agent's key is not), or if there are keys of two rollouts;
@@ -297,7 +297,7 @@ def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id:
 def rollout_of_key(
     head: Head, registry: Registry[RolloutState], dialects: Iterable[Dialect]
 ) -> RolloutState | None:
-    """Return the rollout of any valid key in the request, also of a state key; None if no key is valid."""
+    """Return the rollout whose key or state key the request contains. None if it contains no valid key."""
     return next((_opened(key, registry) for _, key in _keys(head, dialects)), None)
 
 
@@ -334,7 +334,7 @@ def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: It
 
 
 def _keys(head: Head, dialects: Iterable[Dialect] = ()) -> Iterator[tuple[str, str]]:
-    """Yield each key of a request with the name of its header. The first pair is the key that authenticates."""
+    """Yield each key of a request with the name of its header. The first key decides which rollout gets the request."""
     headers = head.headers
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     is_bearer, token = scheme.lower() == "bearer", token.strip()
@@ -351,9 +351,9 @@ def _keys(head: Head, dialects: Iterable[Dialect] = ()) -> Iterator[tuple[str, s
 
 
 def _own_key(dialect: Dialect, headers: Mapping[str, str]) -> str | None:
-    """Return the key in the header that this dialect defines.
+    """Return the key in the header that the dialect itself defines for keys.
 
-    None if it is an `Authorization` of another scheme, or with only a scheme.
+    Return None if the header is an `Authorization` with another scheme, or with a scheme only.
     """
     key = dialect.key_in(headers)
     return key if key is not None and " " not in key and key.lower() != "bearer" else None
@@ -368,9 +368,9 @@ async def read_document(
     *,
     optional: bool = False,
 ) -> Json:
-    """Return the JSON in a request's body. The body's bytes count in `share` until `share` is released.
+    """Receive the body of a request and return its decoded JSON. Its bytes count in `share` until they are released.
 
-    If the body is `optional` and empty, return None.
+    If `optional` is True and the body is empty, return None.
 
     Raises:
         BodyTooLarge, ClientGone, Refusal, DialectError: the body is incomplete, is not JSON, or exceeds a limit.
@@ -393,10 +393,10 @@ async def read_document(
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> Request:
-    """Return the request, completed with the earlier conversation or the earlier items whose ids it contains.
+    """Return the request with the earlier messages or items added to which it refers by id.
 
     Raises:
-        Refusal: there is no response with such an id; the status is the dialect's (`lost_status`).
+        Refusal: the rollout has no response with such an id. The dialect defines the status (`lost_status`).
     """
     if dialect.referenced is not None:
         request = dialect.referenced(request, _answers(rollout, request.dialect))
@@ -416,7 +416,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> 
 
 
 def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Response]]:
-    """Yield the request and response of each answered turn in this dialect, the newest first."""
+    """Yield request and response of each answered turn in this dialect. The newest turn comes first."""
     for recorded in reversed(tuple(rollout.trace)):
         turn = rollout.records.as_given(recorded)
         if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:
@@ -424,10 +424,10 @@ def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Res
 
 
 def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """Return headers as text, with names in lower case.
+    """Return headers as text, by lower-case name.
 
-    If a name occurs several times, only the last value counts. Headers that hold keys are joined with a comma and a
-    line break, which no single header contains.
+    If a name occurs several times, only the last value counts. The values of a header for keys are joined with a comma
+    and a line break, which a single value cannot contain.
     """
     found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
     if len(found) < len(headers):
@@ -441,10 +441,10 @@ def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
 def redacted(
     headers: Mapping[str, str], rollout: RolloutState, dialect: Dialect | None = None
 ) -> Mapping[str, str]:
-    """Return headers as a program may receive them.
+    """Return the headers without keys, as the program gets them.
 
-    The value is `[redacted]` for every header that may hold a key, here or in this dialect, and for every other header
-    that contains the rollout's key.
+    The value of a header is replaced by `[redacted]` if the header may contain a key, in any dialect or in this one, or
+    if the value contains the rollout's key.
     """
     hidden = KEY_HEADERS if dialect is None else _hidden_headers(dialect)
     key = rollout.api_key

@@ -1,4 +1,4 @@
-"""The ASGI lifespan, run by triocept. If the application does not start, the endpoint does not start either."""
+"""The startup and shutdown of an ASGI application (its lifespan), which triocept runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .front import App
 
 
 class LifespanFailed(Exception):
-    """The application reported that it could not start or stop; the exception has the application's message."""
+    """Error: the application reported that it could not start or stop. The text is the application's message."""
 
 
 async def run_lifespan(
     app: App, shutdown: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Start `app`, report that it has started, and when `shutdown` is set, stop it.
+    """Start `app` and report that it has started. When `shutdown` is set, stop the application.
 
     Raises:
         LifespanFailed: the application reported a failure, or returned without a report.

@@ -1,4 +1,4 @@
-"""The listening socket, which is bound once and kept open; its port is read from it.
+"""The listening socket of a server. It is bound once and stays open; its port is read from it.
 
 Rules:
 
@@ -36,10 +36,10 @@ _HUNG_UP = getattr(select, "POLLRDHUP", 0)
 
 
 async def open_listener(host: str, port: int) -> trio.SocketListener:
-    """Bind and listen; port 0 lets the kernel choose a free port.
+    """Open a listening socket. With port 0, the kernel chooses a free port.
 
     Raises:
-        OSError: the address is not available; the text names it.
+        OSError: the address is not available. The error's text names the address.
         socket.gaierror: the host does not resolve.
 
     Cancellation: no socket stays open.
@@ -80,10 +80,11 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
 
 
 def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.SocketStream]:
-    """Accept up to `most` connections that already wait, without a schedule point.
+    """Accept up to `most` connections that are already waiting, without a schedule point.
 
-    Connections whose client left before the end of its head are closed here, which costs a tenth of serving them. A
-    later error ends the iteration; if the error persists, the next call raises it.
+    A connection is closed here if its client has disconnected before its head was complete; serving it would cost ten
+    times as much. If an error occurs after the first connection, the iteration ends. If the error persists, the next
+    call raises it.
 
     Raises:
         OSError: the first connection cannot be accepted.
@@ -116,7 +117,7 @@ def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.So
 
 
 def _has_left(accepted: socket.socket) -> bool:
-    """Return True if the client has hung up before the end of its head, and so gets no answer."""
+    """Return True if the client has disconnected before its request head was complete, so that it gets no answer."""
     if not _HUNG_UP:
         return False
     poll = select.poll()
@@ -132,7 +133,7 @@ def _has_left(accepted: socket.socket) -> bool:
 
 @contextmanager
 def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
-    """Shut the socket down after the block, so that no process that has it accepts a connection."""
+    """At the end of the block, shut the listening socket down, so that no other process accepts connections on it."""
     pid = os.getpid()
     try:
         yield
@@ -143,6 +144,6 @@ def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
 
 
 def dialable_host(host: str, sock: trio.socket.SocketType) -> str:
-    """Return a host name or address under which this machine can reach this socket."""
+    """Return a host name or address with which programs on this machine can connect to this socket."""
     bound = str(sock.getsockname()[0])
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound) or host

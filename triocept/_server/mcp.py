@@ -1,4 +1,4 @@
-"""The tools of a rollout over MCP's streamable HTTP, with the official package.
+"""The tools of a rollout as an MCP server (streamable HTTP), with the official `mcp` package.
 
 Rules:
 
@@ -43,13 +43,14 @@ async def serve_mcp(
     send: Send,
     max_body: int,
 ) -> None:
-    """Answer one MCP request with the tools of the rollout.
+    """Answer one MCP request. The tools are those of the rollout.
 
-    `read_body` returns the body, at most `max_body` bytes; `receive` returns the ASGI messages after the body. `parsed`
-    is called once the body was passed to the package.
+    `read_body` returns the body, at most `max_body` bytes, and `receive` returns the ASGI messages after it. `parsed`
+    is called when the body has been passed to the `mcp` package.
 
     Raises:
-        Refusal: 405, the method is not POST; 501, the package is not installed; or raised by `read_body`.
+        Refusal: with 405 if the method is not POST, with 501 if the `mcp` package is not installed. Errors of
+            `read_body` are raised, too.
 
     Cancellation: the running tool is cancelled.
     """
@@ -76,7 +77,7 @@ async def serve_mcp(
 
 
 def _make_manager(rollout: RolloutState, max_body: int) -> StreamableHTTPSessionManager:
-    """Return a server with this rollout's tools, for one request."""
+    """Return an MCP server with the tools of this rollout, for one request."""
     import mcp_types as types
     from mcp.server.lowlevel import Server
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager

@@ -1,4 +1,4 @@
-"""Answers to requests that are not model calls: the list of models, and the side routes of the dialects."""
+"""Answers to requests that are not model calls: the list of models, and other routes that dialects define."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USUAL = "openai_chat"
 def add_model_views(
     view: Callable[[View], View], rollout_of: Callable[[], RolloutState], dialects: Mapping[str, Dialect]
 ) -> None:
-    """Register the functions that list the models, by calling `view` with each."""
+    """Register the functions that list the models: call `view` with each function."""
 
     def asking() -> Dialect:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -46,7 +46,7 @@ def add_model_views(
 
 @lru_cache(maxsize=64)
 def side_views(dialect: Dialect) -> tuple[tuple[str, SideRoute], ...]:
-    """Return the side routes of a dialect, each with a name. Cached, because every endpoint calls this."""
+    """Return the routes of a dialect besides its model calls, each with a name. The result is cached."""
     return tuple([(f"{dialect.name} {number}", route) for number, route in enumerate(dialect.side_routes)])
 
 
@@ -56,7 +56,7 @@ def add_side_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Register a function for each of `side_views`, by calling `add` with the route's name and the function.
+    """Register a function for each route in `side_views`: call `add` with the route's name and the function.
 
     For the other arguments, see `add_service_views`.
     """
@@ -102,7 +102,7 @@ def _side_view(
 
 
 def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[str, str]) -> Dialect:
-    """Return the dialect that a request indicates; if it matches several, the last one registered.
+    """Return the dialect that path and headers of a request indicate. If several match, the last registered one counts.
 
     `path` must not contain the prefix of a rollout, and the names of headers must be in lower case.
     """
@@ -111,5 +111,5 @@ def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[
 
 
 def json_response(document: Json) -> Response:
-    """Return a response with this document."""
+    """Return a response whose body is this JSON document."""
     return Response(msgspec.json.encode(document), headers={"content-type": "application/json"})

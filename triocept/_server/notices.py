@@ -1,4 +1,4 @@
-"""A limit for log lines that a client can cause as often as it likes: by default, one line a minute of each kind."""
+"""A limit on log lines that a client can cause at will: by default, one line a minute for each kind."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger("triocept.endpoint")
 
 @final
 class Notices:
-    """The recent log lines of one endpoint."""
+    """The log lines of the last minute that clients of one endpoint have caused, by kind."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, _Kind] = {}
 
     def warn(self, kind: str, text: str, *args: object, most: int = 1) -> None:
-        """Log a line, unless `most` lines of this kind were logged in the last minute."""
+        """Log a line, unless `most` lines of the same kind were logged in the last minute."""
         now = trio.current_time()
         seen = self._kinds.get(kind)
         left_out = 0
@@ -45,7 +45,7 @@ class Notices:
 
 
 class _Kind(msgspec.Struct, gc=False):
-    """The lines of one kind in one minute."""
+    """The number of lines of one kind in the current minute."""
 
     until: float
     logged: int = 0
@@ -53,7 +53,7 @@ class _Kind(msgspec.Struct, gc=False):
 
 
 def shown(text: str, most: int = 300) -> str:
-    """Return a text that came from a client, made safe for a log line.
+    """Return a client's text in a form that is safe in a log line.
 
     The returned text has no keys, no line breaks and no terminal control characters, and at most `most` characters.
     """

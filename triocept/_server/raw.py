@@ -1,4 +1,4 @@
-"""Raw bytes as an answer over HTTP/1.1, sent without the protocol implementation. The connection then ends."""
+"""Answers in raw bytes over HTTP/1.1, which bypass the protocol implementation. The connection then ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLOSE_WITHIN = 1.0
 async def send_raw(
     connection: BaseConnection, raw: RawResponse, *, begins: bool = True, ends: bool = True
 ) -> None:
-    """Send a raw response, or the next part of it, with its pauses; see `Transport.send_raw`.
+    """Send a raw response, or the next part of one, with its pauses. See `Transport.send_raw`.
 
     Raises:
         trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError: see `Outbox.flush`.
@@ -33,7 +33,7 @@ async def send_raw(
 
 
 async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
-    """End the connection as `end` specifies. For a stall, the caller waits before it calls this."""
+    """End the connection in the way that `end` names. For `stall`, the caller must wait first."""
     if end == "reset":
         await connection.reset()
     else:
@@ -43,9 +43,10 @@ async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
 def raw_pieces(
     raw: RawResponse, date: str, *, begins: bool = True, ends: bool = True
 ) -> Iterator[tuple[float, bytes]]:
-    """Yield the bytes to write, each with the pause before it.
+    """Yield each piece of bytes to write, with the seconds to wait before it.
 
-    The head is part of the first piece, unless there is a pause before the first piece.
+    The first piece contains the head, except if there is a pause before the first piece. Then the head is yielded
+    alone.
     """
     chunked = raw.framing == "chunked"
     head = b""

@@ -1,4 +1,4 @@
-"""Replies that need no rollout: answers of the public routes, refusals of requests without a key, and errors.
+"""Responses that need no rollout: public routes, refusals of requests without a key, errors.
 
 They are created without Quart, which takes fifty times as long, because a client without a key must cost little.
 """
@@ -30,7 +30,7 @@ from .transport import Head, Reply
 
 @final
 class Replies:
-    """The replies of one endpoint."""
+    """Creates the responses of one endpoint that need no rollout."""
 
     def __init__(
         self,
@@ -49,11 +49,12 @@ class Replies:
         self._routes = url_map(tuple(dialects.values())).bind("triocept")
 
     def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
-        """Return the reply to a request that does not need Quart; None if Quart has to handle the request.
+        """Return the response to a request that Quart need not handle. Otherwise return None.
 
         Args:
             head: head of a request that is not a model call.
-            keyed: True if the request has a key of this endpoint. Only public routes are answered then.
+            keyed: True if the request contains a key of this endpoint. Then only requests to public routes are answered
+                here.
         """
         rollout_id, path = split_rollout(head.path)
         if is_mcp(path):
@@ -94,9 +95,9 @@ class Replies:
         return None
 
     def refused(self, head: Head, exc: Exception, dialect: Dialect | None = None) -> Reply:
-        """Log and return the reply to a request that was refused with `Refusal`, `DialectError` or `BodyTooLarge`.
+        """Log a request that was refused with an exception, and return the error response.
 
-        The error is rendered in `dialect`; None means the client's dialect.
+        The error is rendered in `dialect`. None means the dialect of the client.
         """
         failure = failure_of(exc, self._max_body)
         self._note(head, failure)
@@ -107,7 +108,7 @@ class Replies:
         return failure_reply(failure, dialect)
 
     def failed(self, head: Head, exc: HTTPException) -> Reply:
-        """Log and return the reply to a request that no route matches, or that Quart cannot read."""
+        """Log a request that matches no route, or that Quart cannot read, and return the error response."""
         rollout_id, path = split_rollout(head.path)
         dialects = self._dialects.values()
         if exc.code in (404, 405) and (unserved := refusal_of_unserved(path, dialects)):
@@ -140,7 +141,7 @@ class Replies:
         return client_dialect(self._dialects, split_rollout(head.path)[1], head.headers)
 
     def _note(self, head: Head, failure: Failure) -> None:
-        """Log a refusal, and record it for the rollout whose id is in the path."""
+        """Log a refused request, and record it in the rollout whose id is in the path."""
         rollout_id, path = split_rollout(head.path)
         said = f"{shown(head.method)} {shown(path)}: {failure.status} {shown(failure.message)}"
         self._notices.warn(f"refused {failure.status}", "%s", said)
@@ -148,7 +149,7 @@ class Replies:
 
 
 def is_mcp(path: str) -> bool:
-    """Return True if this path (given without the prefix of a rollout) is the path of MCP."""
+    """Return True if `path`, which must be without the prefix of a rollout, is the path of MCP."""
     return path.rstrip("/") == "/mcp"
 
 
@@ -175,7 +176,7 @@ _ROUTES = (
 
 
 def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
-    """Yield each side route of these dialects twice: as it is, and after the path of a base URL (such as `/v1`)."""
+    """Yield the routes that these dialects have besides model calls, each also below the dialect's base path."""
     for dialect in dialects:
         base = dialect.base_path
         for name, route in side_views(dialect):
@@ -190,7 +191,7 @@ def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
 
 @lru_cache(maxsize=8)
 def url_map(dialects: tuple[Dialect, ...]) -> Any:
-    """Return the routes that every endpoint has, and the side routes of these dialects.
+    """Return the routes that every endpoint has, and those that these dialects have besides model calls.
 
     All endpoints share the cached result, because werkzeug takes 0.3 ms to compile a route.
     """
@@ -208,7 +209,7 @@ _NAME = re.compile(r"<(?:(any\([^()]*\)|path|[^<>:]+):)?\w+>")
 
 
 def refusal_of_unserved(path: str, dialects: Iterable[Dialect]) -> Refusal | None:
-    """Return the refusal of a path that providers serve but endpoints do not; None if no provider serves it either.
+    """Return the refusal of a path that providers serve but triocept does not, or None for any other path.
 
     `path` must not contain the prefix of a rollout.
     """
@@ -225,7 +226,7 @@ def refusal_of_unserved(path: str, dialects: Iterable[Dialect]) -> Refusal | Non
 
 @lru_cache(maxsize=8)
 def _pattern(paths: tuple[str, ...]) -> re.Pattern[str]:
-    """Return a pattern that matches these paths and all paths below them."""
+    """Return a regular expression that matches these paths and all paths below them."""
     patterns = []
     for path in paths:
         pattern, at = "", 0

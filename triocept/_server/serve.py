@@ -1,4 +1,4 @@
-"""A server with all its parts, from its start to its end.
+"""A server: its start, its connections, its end.
 
 It is imported with the first endpoint, because Quart and hypercorn take a while to load.
 
@@ -63,10 +63,10 @@ _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 @final
 class Body:
-    """The body of the program that uses a server, and the reason if the server has cancelled it.
+    """The code that runs while the server runs. If the server fails, it cancels this code and stores the reason here.
 
-    Every part of the server that may end the body refers to this object, and not to the server. So there is no
-    reference cycle, and the server is freed with its last reference.
+    Parts of the server that may cancel the code refer to this object, and not to the server. So there is no reference
+    cycle, and the server is freed with its last reference.
     """
 
     def __init__(self) -> None:
@@ -77,12 +77,12 @@ class Body:
         """The exception that ended the server."""
 
     def on_fatal(self, exc: BaseException) -> None:
-        """Cancel the body, which then raises `exc`, an exception in the server that must end the program."""
+        """Cancel the body because of an exception that must end the program. The body then raises `exc`."""
         self.fatal = self.fatal or exc
         self.scope.cancel()
 
     def on_crash(self, error: BaseException) -> None:
-        """Record the crash of the server, and cancel the body."""
+        """Store the error that ended the server, and cancel the body."""
         if (fatal := fatal_of(error)) is not None:
             self.on_fatal(fatal)
             return
@@ -92,12 +92,13 @@ class Body:
 
 @final
 class Connections:
-    """The open connections of one endpoint, and the two ASGI applications that answer requests on them.
+    """The open connections of one endpoint, and the applications that answer their requests.
 
-    `Server` adds a listener and an end within a bounded time. Endpoints in memory need neither (see `testing`).
+    The class `Server` adds a listener, and an end within a limited time. An endpoint in memory (see `testing`) needs
+    neither.
 
-    `max_body` also limits a websocket message. If `keep_alive` is True, a connection may carry several requests.
-    `on_fatal` is called with an exception that must end the program.
+    `max_body` is the maximum size of a body, and of a websocket message, in bytes. If `keep_alive` is True, a
+    connection may carry several requests. `on_fatal` is called with an exception that must end the program.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class Connections:
         )
 
     def enter(self, plain: trio.SocketStream) -> Connection:
-        """Register and return a new connection, which `serve` then serves and closes."""
+        """Register a new connection and return it. The caller must then call `serve` with it."""
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = plain
         if self._ssl_context is not None:
             stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
@@ -164,7 +165,7 @@ class Connections:
 
     @trio.lowlevel.enable_ki_protection
     async def serve(self, connection: Connection) -> None:
-        """Serve and close one connection. If it fails, log the error instead of raising it."""
+        """Serve one connection until it ends, and close it. Log its errors, and do not raise them."""
         try:
             await connection.run()
         except BaseException as exc:
@@ -190,7 +191,7 @@ class Connections:
             self.gone.unpark_all()
 
     async def end(self, grace: float) -> None:
-        """Close idle connections now, and the others after their response, at the latest after `grace` seconds."""
+        """Close idle connections now, and the others after their response, but at the latest after `grace` seconds."""
         for connection in self.open:
             connection.ending = True
         await self._context.terminated.set()  # from here on hypercorn closes connections after their response
@@ -206,10 +207,10 @@ class Connections:
 
 @final
 class Server:
-    """A server with one listener, which it closes at its end, and all connections that come through the listener.
+    """A server on one listener, with the connections that are accepted there. It closes the listener at its end.
 
-    When it stops, waiting exchanges are refused, and connections may go on for `grace` seconds. `options` are those of
-    `Connections`.
+    When the server stops, waiting exchanges are refused, and open connections have `grace` seconds to finish. `options`
+    are the arguments of `Connections`.
     """
 
     def __init__(
@@ -238,13 +239,13 @@ class Server:
         self._scope = trio.CancelScope()
 
     def kill(self) -> None:
-        """End the server immediately, without grace."""
+        """End the server immediately. Responses in progress are cut off."""
         self._scope.cancel()
 
     async def stop(self) -> None:
-        """Stop the server, and wait until it has ended, which takes at most `grace` seconds and a moment.
+        """Stop the server and wait until it has ended, at most a little longer than `grace` seconds.
 
-        Cancellation: shielded. A second Ctrl-C ends the wait, and kills the server.
+        Cancellation has no effect. A second Ctrl-C ends the wait and kills the server.
         """
         self._shutdown.set()
         with trio.CancelScope(shield=True):
@@ -256,7 +257,7 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
-        """Serve until `stop` is called. Must be started in `nursery`.
+        """Run the server until `stop` is called. Start this in `nursery`.
 
         Raises:
             Exception: the reason why the server did not start; raised only before `started()`.
@@ -311,11 +312,11 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _accept(self, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
-        """Accept connections, until cancelled.
+        """Accept connections until cancelled.
 
-        Several are accepted in one turn of the event loop. Otherwise a new agent would wait one turn for each client
-        before it in the kernel's queue. If accepted connections already wait to be read, the others stay in the
-        kernel's queue, because a client that leaves that queue costs least.
+        Several connections are accepted in one turn of the event loop. Otherwise a new agent would wait one turn for
+        each client before it in the kernel's queue. If accepted connections already wait to be read, the other
+        connections stay in the kernel's queue, where a client that disconnects costs least.
         """
         async with self._listener:
             with shutting_down(self._listener):
@@ -346,9 +347,9 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _refuse(self, stream: trio.SocketStream) -> None:
-        """Answer 503, then read and discard the client's bytes for a moment before closing.
+        """Send 503 to a new connection. Discard the client's bytes for a moment, then close the connection.
 
-        Closing immediately would reset the connection, and the client would lose the answer.
+        If the connection were closed immediately, it would be reset, and the client would not receive the 503.
         """
         self._admission.notices.warn("full", "too many connections are open: a new one was refused with 503")
         self._refusing += 1

@@ -1,4 +1,4 @@
-"""The host services over plain HTTP and JSON, for agents and programs that speak no MCP.
+"""The services of a rollout (tools, user, state, …) over plain HTTP and JSON, for clients without MCP.
 
 =================================  =====================================  ==========================================
 call                               body                                   answer
@@ -39,10 +39,11 @@ def add_service_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Register the functions of all host services, by calling `view` with each.
+    """Register the functions that answer service calls: call `view` with each function.
 
-    `rollout_of` returns the rollout of the request's key, `rollout_of_state` the rollout of the request's state key.
-    `read_document` returns the JSON in the request's body; called with True, it returns None for an empty body.
+    `rollout_of` returns the rollout whose key the request contains, and `rollout_of_state` the rollout whose state key
+    it contains. `read_document` returns the JSON in the request's body. If called with True, it returns None for an
+    empty body.
     """
 
     async def _document() -> Json:
@@ -101,10 +102,10 @@ def add_service_views(
 
 
 def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
-    """Return the dialect in which the current request wants its answer.
+    """Return the dialect in which the current request expects its response.
 
     Raises:
-        Refusal: 400, the request names an unknown dialect.
+        Refusal: with 400, because the request names an unknown dialect.
     """
     always = (each for each in dialects.values() if each.default_headers)
     known = (each.name for each in always if all(name in request.headers for name in each.default_headers))
@@ -117,13 +118,13 @@ def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
 
 
 def render_tools(tools: Iterable[Tool], dialect: Dialect) -> Json:
-    """Return tools in the form that they have in a model call of `dialect`."""
+    """Return tools as JSON, as they are written in a model call of `dialect`."""
     asked = Request(dialect=dialect.name, model="m", messages=(), tools=tuple(tools))
     return _part_of(dialect.render_request(asked), "tools")
 
 
 def render_messages(messages: Iterable[Message], dialect: Dialect) -> Json:
-    """Return messages in the form that they have in a model call of `dialect`."""
+    """Return messages as JSON, as they are written in a model call of `dialect`."""
     said = Request(dialect=dialect.name, model="m", messages=tuple(messages))
     return _part_of(dialect.render_request(said), dialect.transcript)
 
@@ -133,7 +134,7 @@ def _part_of(document: Json, name: str) -> Json:
 
 
 def _transcript(document: Json, dialect: Dialect, rollout: RolloutState) -> tuple[Message, ...]:
-    """Return the messages in a body, which has the form of a model call; all other fields are ignored."""
+    """Return the messages in a body that has the format of a model call. Its other fields are ignored."""
     if not (document is None or isinstance(document, dict)):
         raise DialectError("the body must be a JSON object")
     name = dialect.transcript

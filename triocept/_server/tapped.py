@@ -1,4 +1,4 @@
-"""A transport between a delivery and the connection, which records the HTTP traffic of its call.
+"""A transport that records the HTTP traffic of a model call.
 
 Bytes that a delivery has prepared in advance are recorded before they are written. The log is closed after them.
 """
@@ -18,13 +18,13 @@ _KEY = re.compile(r"(?<=[?&]key=)[^&]*")  # where Gemini's clients may put it
 
 
 def shown_url(head: Head, key: str, instead: str) -> str:
-    """Return path and query; `instead` replaces the rollout's key and the value of any `key=` parameter."""
+    """Return the path and query of a request, with `instead` in place of the rollout's key and of any `key=` value."""
     url = f"{head.path}?{head.query}" if head.query else head.path
     return _KEY.sub(instead, url.replace(key, instead))
 
 
 class TappedTransport(Transport):
-    """A transport that records the traffic of its call in `wire`."""
+    """A transport that passes everything to another transport, and records the traffic of the call in `wire`."""
 
     def __init__(self, transport: Transport, wire: WireLog) -> None:
         self._transport = transport

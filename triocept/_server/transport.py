@@ -1,4 +1,4 @@
-"""The interface that a connection has for a model call; both HTTP implementations follow it."""
+"""The methods of a connection that a model call uses. Both HTTP implementations provide them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A whole response."""
+    """A complete HTTP response."""
 
     status: int
     headers: dict[str, str] = {}
@@ -40,38 +40,38 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class BodyTooLarge(Exception):
-    """The body exceeds the limit; the bytes above the limit were not read."""
+    """Error: a request body exceeds the limit. The bytes above the limit were not read."""
 
 
 class View(Protocol):
-    """The routes under `/view`, as an ASGI application, and the checks in front of them. See `_view`."""
+    """The ASGI application for the routes under `/view`, with the checks before it. See `_view`."""
 
     on_end: set[Callable[[], object]]
     ended: trio.Event
 
     def takes(self, path: str) -> bool:
-        """Return True if the path belongs to the view."""
+        """Return True if the view answers requests to this path."""
 
     def admits(self, head: Head) -> bool:
-        """Return True if the request has the view's key."""
+        """Return True if the request contains the view's key."""
 
     def refusal(self, head: Head) -> Reply | None:
-        """Return the refusal of a request, or None."""
+        """Return the response that refuses the request. None if the request is allowed."""
 
     async def __call__(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
-        """Answer a request that `refusal` has not refused."""
+        """Answer a request for which `refusal` has returned None."""
 
     def end(self) -> None:
-        """End all streams."""
+        """End all event streams of the view."""
 
 
 class Transport(Protocol):
-    """A connection for one model call. Written bytes are sent immediately if possible, else kept for `flush`."""
+    """A connection, as a model call uses it. `write` sends immediately what it can, and `flush` sends the rest."""
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        """Receive the whole body. The client must be authenticated: bodies of other clients are not read.
+        """Receive the whole body of the request. The client must be authenticated.
 
-        Waiting bytes are counted in `share`.
+        Bodies of other clients are not read. Bytes that wait to be parsed are counted in `share`.
 
         Raises:
             Refusal: see `Share`.
@@ -80,26 +80,29 @@ class Transport(Protocol):
         """
 
     def on_gone(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the client hangs up before the end of the answer is written."""
+        """Call `callback` if the client disconnects before the whole response is written."""
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Begin the response. Its head is sent together with the first piece of the body."""
+        """Begin the response. The head is sent together with the first piece of the body."""
 
     def write(self, data: bytes, *, last: bool = False) -> bool:
-        """Write a piece of the body. Return True if all is sent; otherwise, call `flush` before the next write."""
+        """Write a piece of the body. Return True if all is sent.
+
+        Otherwise `flush` must be called before the next write.
+        """
 
     def respond(self, reply: Reply) -> bool:
-        """Write a whole response, as `start` and `write` do; return as `write` does."""
+        """Write a whole response. Return True if all is sent, as `write` does."""
 
     @property
     def full(self) -> bool:
-        """True if bytes are still to be sent."""
+        """True if some written bytes are not sent yet."""
 
     async def wait(self, news: Condition, until: float) -> None:
         """Wait until `news` is notified, or until the time `until` of trio's clock. Cancellation: immediate."""
 
     async def flush(self) -> None:
-        """Send the bytes that are still to be sent.
+        """Wait until all written bytes are sent.
 
         Raises:
             ClientGone: the client has hung up, or reads no more bytes. The connection was broken off.
@@ -108,13 +111,14 @@ class Transport(Protocol):
         """
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Raise ValueError if the protocol cannot express these raw bytes."""
+        """Raise ValueError if these raw bytes are not possible in the protocol of the connection."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
-        """Send raw bytes in place of a response, without framing, then end the connection as `raw` specifies.
+        """Send raw bytes in place of a response, then end the connection as `raw.end` specifies.
 
-        If `raw` ends with a stall, the connection stays open after the call. Raw bytes that are generated while they
-        are sent come in parts: the first part, with the head, has `begins`, and the last part has `ends`.
+        No framing is added. If `raw` ends with a stall, the connection stays open after the call. Raw bytes may be
+        generated while they are sent. They are then passed in parts: `begins` is True for the first part, which has the
+        head, and `ends` for the last part.
 
         Raises:
             ClientGone: see `flush`.
@@ -123,4 +127,4 @@ class Transport(Protocol):
         """
 
     async def abort(self) -> None:
-        """Break the connection off, so that the client notices that its answer is incomplete."""
+        """Close the connection immediately, so that the client notices that its answer is incomplete."""

@@ -1,4 +1,4 @@
-"""The Responses protocol over a websocket: one connection, many model calls.
+"""The Responses dialect over a websocket, with many model calls on one connection.
 
 Used by Codex (measured: 0.169.0) and by OpenAI's SDKs (`responses.connect()`). The agent sends `response.create`
 frames; the answers are the events of the stream, each in a text frame.
@@ -87,7 +87,7 @@ async def serve_websocket(
     limits: EndpointLimits,
     admission: Admission,
 ) -> None:
-    """Serve Responses on a websocket, until the agent hangs up or the rollout ends.
+    """Answer the model calls on a websocket, until the agent disconnects or the rollout ends.
 
     Cancellation: the running exchanges are abandoned.
     """
@@ -100,7 +100,7 @@ async def serve_websocket(
 
 
 class _Envelope(msgspec.Struct, gc=False):
-    """The fields of a frame that are read when it arrives."""
+    """The fields of a frame that are decoded as soon as the frame arrives."""
 
     type: Json = CREATE
     stream_id: Json = None
@@ -110,14 +110,14 @@ _read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 class _Frame(NamedTuple):
-    """A call that waits in its lane, or is being answered."""
+    """A frame with a model call. Calls with the same `stream_id` form a lane, and are answered in order."""
 
     data: bytes
     share: Share
 
 
 class _Socket:
-    """The state of one websocket connection."""
+    """The model calls on one websocket."""
 
     def __init__(
         self,
@@ -144,7 +144,10 @@ class _Socket:
         self._gone = False
 
     async def run(self) -> bool:
-        """Read frames and answer them. Return True if the agent has hung up; False if the rollout has ended."""
+        """Receive frames and answer their calls.
+
+        Return True if the agent has disconnected, False if the rollout has ended.
+        """
         try:
             async with trio.open_nursery() as self._answers, trio.open_nursery() as nursery:
 
@@ -167,7 +170,7 @@ class _Socket:
         return self._gone
 
     async def _take(self, message: Received) -> None:
-        """Put the call of a frame into its lane; answer or ignore any other frame."""
+        """Queue a frame with a model call in its lane. Answer or ignore a frame of another type."""
         lane, share = None, Share(self._received, self._rollout)
         try:
             envelope = self._envelope(message)
@@ -227,7 +230,7 @@ class _Socket:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, lane: str | None, waiting: deque[_Frame]) -> None:
-        """Answer the calls that wait in a lane, one after the other. End when none is left."""
+        """Answer the calls of a lane one after the other, until the lane is empty."""
         try:
             while waiting:
                 await self._answer(waiting[0], lane)
@@ -280,7 +283,7 @@ class _Socket:
             await self._rollout.ended.wait()  # or the hang-up
 
     async def _request(self, document: Json, size: int) -> Request:
-        """Return the request, completed with the conversation that it continues."""
+        """Parse a call, and add the earlier conversation that it continues."""
         if size <= LARGE:
             request = RESPONSES.parse_request(document, memory=self._rollout.memory)
         else:
@@ -302,11 +305,11 @@ class _Socket:
         await out.flush()
 
     async def fail(self, failure: Failure, lane: str | None) -> None:
-        """Send an error frame."""
+        """Send an error as a frame."""
         await self.send(self.failed(failure), lane)
 
     def failed(self, failure: Failure) -> bytes:
-        """Return the document of an error frame, and log the error."""
+        """Log an error, and return the document of its frame."""
         said = ("websocket %s: %s %s", shown(self._head.path), failure.status, shown(failure.message))
         if failure.status in OVER_LIMITS:
             self._notices.warn(f"websocket {failure.status}", *said)
@@ -316,7 +319,7 @@ class _Socket:
         return msgspec.json.encode(render_ws_error(failure))
 
     async def send(self, document: bytes, lane: str | None) -> None:
-        """Send an event or an error as a frame; if it belongs to a lane, add the `stream_id`."""
+        """Send a document as a frame, with the `stream_id` of its lane, if it has a lane."""
         try:
             await self._socket.send(in_lane(document, lane).decode("utf-8", "replace"))
         except ClientGone:
@@ -324,27 +327,27 @@ class _Socket:
             raise
 
     async def end_raw(self, end: RawEnd) -> None:
-        """Close or reset the connection, also in the middle of an answer."""
+        """Close or reset the connection, even in the middle of an answer."""
         await self._socket.end_raw(end)
 
     def _hang_up(self) -> None:
-        """Record that the agent is gone, and cancel the tasks that answer its calls."""
+        """Record that the agent has disconnected, and cancel the tasks that answer its calls."""
         self._gone = True
         self._answers.cancel_scope.cancel()
 
 
 def in_lane(document: bytes, lane: str | None) -> bytes:
-    """Return a document; if `lane` is not None, with that `stream_id` added."""
+    """Return a document with `lane` added as its `stream_id`. Without a lane, return the document unchanged."""
     if lane is None or not document.endswith(b"}"):  # the second case is no document of triocept
         return document
     return document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
 
 
 class _Response:
-    """The delivery of one response; a `Delivery`.
+    """A `Delivery` of one answer over a websocket.
 
-    Each event is rendered only when it can be sent, because each of the last few events contains the whole text. If
-    `record_wire` is set, the remaining events are rendered when the turn is recorded.
+    Each event is rendered only when it can be sent, because each of the last few events contains the whole text. If the
+    rollout has `record_wire`, the events that are not sent yet are rendered when the turn is recorded.
     """
 
     def __init__(
@@ -376,7 +379,7 @@ class _Response:
 
     @property
     def response_id(self) -> str:
-        """Id of the response, as sent to the agent."""
+        """Id of the response, as the agent gets it."""
         return self._documents.response_id
 
     async def deliver(self, subscription: Subscription) -> None:
@@ -421,7 +424,7 @@ class _Response:
         wire.closed = True
 
     def _keep(self, documents: Iterable[bytes]) -> None:
-        """Record each frame as a line of the turn's HTTP traffic."""
+        """Record each frame as one line of the HTTP traffic in the turn."""
         if self._wire is not None:
             self._wire.take(in_lane(document, self._lane) + b"\n" for document in documents if document)
 
@@ -516,7 +519,7 @@ class _Response:
 
 
 class _RawFrames:
-    """A converter of a body to frames: each event of an SSE body is a frame, any other body is one frame."""
+    """Converts a raw body to websocket frames: one for each event of an SSE body, or one for any other body."""
 
     def __init__(self, head: RawResponse) -> None:
         events = head.headers.get("content-type", "").startswith("text/event-stream")
@@ -524,19 +527,19 @@ class _RawFrames:
         self._pieces: list[bytes] = []
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the frames that `data` completes."""
+        """Add bytes of the body, and return the frames that are now complete."""
         if self._decoder is not None:
             return [event.data for event in self._decoder.feed(data)]
         self._pieces.append(data)
         return []
 
     def end(self) -> list[bytes]:
-        """Return a body that is not SSE, as one frame; no frame if it is empty."""
+        """Return the body as one frame, if it is not SSE and not empty."""
         return [whole] if (whole := b"".join(self._pieces)) else []
 
 
 def _raw_frames(raw: RawResponse) -> Iterator[tuple[float, bytes]]:
-    """Yield the frames of a raw response, each with the pause before it."""
+    """Yield each frame of a raw response, with the seconds to wait before it."""
     frames = _RawFrames(raw)
     for pause, data in raw.pieces:
         first, *others = frames.feed(data) or [b""]

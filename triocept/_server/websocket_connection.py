@@ -1,4 +1,4 @@
-"""A websocket (RFC 6455) on one connection: handshake, messages, end.
+"""A websocket (RFC 6455) on one connection: the handshake, the messages, the end.
 
 `websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn's own websockets are not
 used. They agree on compression, and treat a frame that directly follows the handshake as a fault. They also limit
@@ -64,14 +64,14 @@ class Kind(Enum):
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
-    """A message that the client has sent."""
+    """A message that was received from the client."""
 
     kind: Kind
     data: bytes = b""
 
 
 def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
-    """Return True if a request is an upgrade to a websocket. Header names are in lower case.
+    """Return True if a request is an upgrade to a websocket. The names in `headers` must be in lower case.
 
     The method may be in lower case, because hypercorn accepts that.
     """
@@ -83,9 +83,9 @@ def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
 
 @final
 class WebSocket:
-    """A websocket: the only reader and writer of its connection. Only one task may receive; any task may send.
+    """A websocket on a connection. Only one task may receive. Any number of tasks may send.
 
-    `rest` is the bytes that followed the upgrade request. Messages over `max_message` bytes are not kept.
+    `rest` contains the bytes after the upgrade request. Messages of more than `max_message` bytes are discarded.
     """
 
     def __init__(self, connection: BaseConnection, head: Head, rest: bytes, *, max_message: int) -> None:
@@ -106,7 +106,7 @@ class WebSocket:
 
     @property
     def fault(self) -> str | None:
-        """Text about the fault of the client's handshake; None if the handshake is valid."""
+        """Description of the error in the client's handshake. None if the handshake is valid."""
         headers = self._head.headers
         if "content-length" in headers or "transfer-encoding" in headers:
             return "an upgrade to a websocket has no body"
@@ -117,11 +117,11 @@ class WebSocket:
         return None
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
-        """Admit the connection, or wait in the queue; see `BaseConnection.begin_request`."""
+        """Authenticate the connection, or wait for its turn. See `BaseConnection.begin_request`."""
         await self._connection.begin_request(rollout)
 
     async def refuse(self, reply: Reply) -> None:
-        """Answer over HTTP, and end the connection."""
+        """Refuse the handshake with an HTTP response, and end the connection."""
         head = [f"HTTP/1.1 {reply.status} \r\n"]
         head += [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
         head.append(f"content-length: {len(reply.body)}\r\nconnection: close\r\n")
@@ -130,7 +130,7 @@ class WebSocket:
         await self._linger()
 
     async def accept(self) -> None:
-        """Answer the handshake.
+        """Accept the client's handshake.
 
         Raises:
             ClientGone: the client has hung up.
@@ -142,9 +142,9 @@ class WebSocket:
     # Messages
 
     async def receive(self, share: Share) -> Received | None:
-        """Return the next message; None if the client has hung up, or if its bytes have ended the connection.
+        """Return the next message, or None if the client has disconnected or has sent invalid bytes.
 
-        `share` counts the bytes of an incomplete message. Cancellation: nothing is lost.
+        `share` counts the bytes of an incomplete message. Cancellation: no received bytes are lost.
         """
         while True:
             for count, event in enumerate(self._events, 1):
@@ -177,7 +177,7 @@ class WebSocket:
             self._events = self._frames.events()
 
     def _gather(self, event: Message[Any], share: Share) -> Received | None:
-        """Add one piece to the message; return the message if it is complete."""
+        """Add one piece to the current message. Return the message when it is complete."""
         data = event.data.encode() if isinstance(event.data, str) else event.data
         self._length += len(data)
         if not event.message_finished:
@@ -204,7 +204,7 @@ class WebSocket:
         return received
 
     async def send(self, text: str) -> None:
-        """Send a message.
+        """Send a text message.
 
         Raises:
             ClientGone: the client has hung up, or the websocket was closed.
@@ -245,7 +245,7 @@ class WebSocket:
     # The end
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame, and wait a moment so that the client can read it."""
+        """Send a close frame, then wait a moment so that the client can read it."""
         with trio.move_on_after(CLOSE_WITHIN):
             await self._send_quietly(CloseConnection(code, reason))
             await self._linger()
@@ -260,7 +260,7 @@ class WebSocket:
         await self.close(code, reason)
 
     async def _send_quietly(self, event: Event | None) -> None:
-        """Send an event; do not raise if the client is gone."""
+        """Send an event. Do nothing if the client has disconnected."""
         try:
             await self._send(event)
         except ClientGone:
