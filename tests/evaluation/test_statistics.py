@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triocept.errors import TrioceptError
 from triocept.evaluation import _statistics as statistics
 from triocept.evaluation._types import EvaluationResults, Sample, Score, Task
 
@@ -160,16 +161,16 @@ def test_groups_have_the_tasks_with_a_value_of_the_metadata() -> None:
     results = results_of(
         {"s": {"a": [1.0], "b": [0.0], "c": [0.5]}}, a={"kind": "x"}, b={"kind": 7}, c={"other": 1}
     )
-    found = statistics.groups_of(results, "metadata.kind")
+    found = statistics.groups_of(results, ["metadata.kind"])
     assert {label: [task.id for task in each.tasks] for label, each in found.items()} == {
-        "x": ["a"],
-        "7": ["b"],
-        "-": ["c"],
+        ("x",): ["a"],
+        ("7",): ["b"],
+        ("-",): ["c"],
     }
-    assert found["7"].values("s") == {"b": [0.0]}
-    with pytest.raises(ValueError, match=r"no task has metadata\.knd; the keys .* are: kind, other"):
-        statistics.groups_of(results, "metadata.knd")
-    assert list(statistics.groups_of(results, "task")) == ["a", "b", "c"]
+    assert found["7",].values("s") == {"b": [0.0]}
+    with pytest.raises(TrioceptError, match=r"no task has metadata\.knd; the keys .* are: kind, other"):
+        statistics.groups_of(results, ["metadata.knd"])
+    assert [*statistics.groups_of(results, ["metadata.kind", "task"])] == [("x", "a"), ("7", "b"), ("-", "c")]
 
 
 NUMBERS = st.floats(-1e6, 1e6)

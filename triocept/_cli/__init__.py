@@ -22,7 +22,7 @@
   `live_table`: the table of `--live`.
 * `looking`: the commands that read trace files (`files`), and their options. `show` prints a line for each turn,
   `turn` one complete turn, `diff` the differences between two turns. `stats` counts all calls and the percentiles of
-  their times, and `stats_table` prints them.
+  their times, and `stats_table` prints them; `scores` prints the scores of an evaluation.
 * `view`: serves a page that shows trace files in a browser.
 * `page`: writes to standard output, for a person or a pipe. `words`: short descriptions of turns.
 * `ending`: ends a command with a status, an error in words, or a signal.

@@ -28,8 +28,9 @@ from ..errors import StoreError, TrioceptError
 from .diff import show_diff
 from .ending import describe_error
 from .files import UNREAD, File, NoSuchRollout, NotAFile
-from .options import Choice, Command, files_argument
+from .options import Command, files_argument
 from .page import Page
+from .scores import METADATA, SCORE_KEYS, StatsKey, evaluation_of, scores_document, show_scores
 from .show import Overview
 from .stats import KEYS, Stats
 from .stats_table import show_stats
@@ -122,30 +123,48 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
 @click.option(
     "--by",
     multiple=True,
-    type=Choice(KEYS),
+    type=StatsKey(),
     metavar="NAME",
     default=("kind", "model"),
     show_default="kind, model",
-    help=f"Group the calls by this property. May be given several times. Names: {', '.join(KEYS)}.",
+    help=f"Group the calls by this property, or the scores of an evaluation by task, scorer or metadata.KEY. May be "
+    f"given several times. Names: {', '.join(KEYS)}, task, scorer, metadata.KEY.",
 )
 @_rollout_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all figures.")
 def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_json: bool) -> None:
     """Count the calls in all FILES, their tokens, their seconds and the calls that failed.
 
-    A FILE may also be the directory of a fleet's store. Its rollouts without a result are not counted.
+    A FILE may also be the directory of a fleet's store. Its rollouts without a result are not counted. If it is the
+    store of an evaluation, its scores are printed, too.
 
     \b
     triocept stats traces.jsonl
+    triocept stats --by task runs/qwen
     triocept stats --by agent --by outcome --json *.jsonl
     """
 
     def look(page: Page) -> int:
-        sums = Stats(by)
+        of_scores = [each for each in by if each in SCORE_KEYS or each.startswith(METADATA)]
+        of_calls = [each for each in by if each not in of_scores]
+        evaluations = [] if rollout is not None else [(file, evaluation_of(file)) for file in files]
+        found = [(file, results) for file, results in evaluations if results is not None]
+        if of_scores and not found:
+            raise NoSuchRollout(f"--by {of_scores[0]}: no FILE is the store of an evaluation")
+        if not as_json:
+            for _, results in found:
+                show_scores(page, results, of_scores)
+                page.line()
+        if not of_calls and not as_json:
+            return 0
+        sums = Stats(of_calls)
         looked = _through(files, rollout, sums.add)
         sums.attempts = looked.attempts
         if as_json:
-            page.text(msgspec.json.format(msgspec.json.encode(sums.document()), indent=2).decode())
+            document = sums.document()
+            if found:
+                document["evaluations"] = [scores_document(file, each, of_scores) for file, each in found]
+            page.text(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
         elif sums.rollouts:
             show_stats(page, sums)
             if looked.attempts:

@@ -24,6 +24,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from .._canonical.content import Json
+from ..errors import TrioceptError
 from ._types import EvaluationResults, Sample, Task
 
 Values: TypeAlias = Mapping[str, Sequence[float]]
@@ -234,24 +235,22 @@ def used_by(samples: Iterable[Sample]) -> Used:
     )
 
 
-def groups_of(results: EvaluationResults, by: str) -> dict[str, EvaluationResults]:
-    """Return the results of each group of tasks. `by` is `task`, or `metadata.KEY`.
+def groups_of(results: EvaluationResults, by: Sequence[str]) -> dict[tuple[str, ...], EvaluationResults]:
+    """Return the results of each group of tasks, by the group's labels. `by` contains `task` or `metadata.KEY`.
 
-    A task without the key is in the group `-`.
+    The label of a task without the key is `-`.
 
     Raises:
-        ValueError: no task has the key.
+        TrioceptError: no task has the key.
     """
-    if by == "task":
-        labels = {task.id: task.id for task in results.tasks}
-    else:
-        key = by.removeprefix("metadata.")
-        if not any(key in task.metadata for task in results.tasks):
+    for name in by:
+        key = name.removeprefix("metadata.")
+        if name != "task" and not any(key in task.metadata for task in results.tasks):
             keys = ", ".join(dict.fromkeys(key for task in results.tasks for key in task.metadata))
-            raise ValueError(f"no task has metadata.{key}; the keys of the metadata are: {keys or 'none'}")
-        labels = {task.id: _label(task.metadata.get(key)) for task in results.tasks}
-    tasks: dict[str, list[Task]] = {}
-    samples: dict[str, list[Sample]] = {label: [] for label in labels.values()}
+            raise TrioceptError(f"no task has metadata.{key}; the keys of the metadata are: {keys or 'none'}")
+    labels = {task.id: tuple(_label(task, name) for name in by) for task in results.tasks}
+    tasks: dict[tuple[str, ...], list[Task]] = {}
+    samples: dict[tuple[str, ...], list[Sample]] = {label: [] for label in labels.values()}
     for task in results.tasks:
         tasks.setdefault(labels[task.id], []).append(task)
     for sample in results.samples:
@@ -262,7 +261,8 @@ def groups_of(results: EvaluationResults, by: str) -> dict[str, EvaluationResult
     }
 
 
-def _label(value: Json) -> str:
+def _label(task: Task, by: str) -> str:
+    value = task.id if by == "task" else task.metadata.get(by.removeprefix("metadata."))
     if value is None:
         return "-"
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,94 @@
+"""The scores in the stores of evaluations, for `triocept stats`, in total or by task, scorer or metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .._canonical.content import Json
+from .options import Choice
+from .page import Page
+from .stats import KEYS
+from .words import cut
+
+if TYPE_CHECKING:
+    from ..evaluation import EvaluationResults
+
+SCORE_KEYS = ("task", "scorer")
+METADATA = "metadata."
+_EVALUATION = "evaluation.json"
+_LABEL = 28
+"""Maximum characters of a group's name."""
+
+
+class StatsKey(Choice):
+    """A property of calls, or one of the scores of an evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__([*KEYS, *SCORE_KEYS])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if str(value).startswith(METADATA) and value != METADATA:
+            return str(value)
+        return super().convert(value, param, ctx)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, metadata.KEY"
+
+
+def evaluation_of(path: Path) -> EvaluationResults | None:
+    """Return the results of the evaluation in a store; None if the path is anything else."""
+    if not (path / _EVALUATION).is_file():
+        return None
+    from ..evaluation import read_results
+
+    return read_results(path)
+
+
+def show_scores(page: Page, results: EvaluationResults, by: Sequence[str]) -> None:
+    """Print the scores of an evaluation. `by` contains `task`, `scorer` or names with `metadata.`; it may be empty."""
+    from ..evaluation._statistics import groups_of, summary_of
+    from ..evaluation._table import score_head, score_row, task_rows
+
+    head = f"{results.name} · {results.agent} · {results.model}"
+    page.line((head, "bold"), f", {len(results.scored):,} of {results.planned:,} samples scored")
+    keys = [each for each in by if each != "scorer"]
+    if [*by] == ["task"]:
+        rows, left = task_rows(results, results.score_names), 1 + len(results.score_names)
+    else:
+        rows, left = [(*keys, *score_head(results.samples_per_task))], len(keys) + 1
+        for labels, group in groups_of(results, keys).items():
+            names = (cut(label, _LABEL) for label in labels)
+            cells = (*names,)
+            rows += [(*cells, *score_row(summary_of(group, name))) for name in results.score_names]
+    if results.score_names:
+        bold = tuple((cell, "bold") for cell in rows[0])
+        page.table([bold, *rows[1:]], [at >= left for at in range(len(bold))])
+
+
+def scores_document(path: Path, results: EvaluationResults, by: Sequence[str]) -> dict[str, Json]:
+    """Return the figures of an evaluation, and of its groups if `by` is not empty, as JSON."""
+    import msgspec
+
+    from ..evaluation._statistics import groups_of, used_by
+
+    keys = [each for each in by if each != "scorer"]
+    groups = groups_of(results, keys).items() if keys else ()
+    return {
+        "store": str(path),
+        **results.document(),
+        "used": msgspec.to_builtins(used_by(results.samples)),
+        "groups": [
+            {
+                **dict(zip(keys, labels, strict=True)),
+                "samples": group.planned,
+                "scored": len(group.scored),
+                "scores": group.document()["scores"],
+                "used": msgspec.to_builtins(used_by(group.samples)),
+            }
+            for labels, group in groups
+        ],
+    }
