@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from .content import Json, Message, Opaque, Part, Text, ToolCall, ToolResult
+from .response import ResponsePart
 
 _RUN_BY_AGENTS = frozenset(
     {"local_shell_call", "shell_call", "apply_patch_call", "computer_call", "tool_search_call"}
@@ -52,21 +53,23 @@ def results_in(message: Message) -> tuple[ToolResult, ...]:
     return tuple([result for part in message.content if (result := _result_in(part)) is not None])
 
 
-def with_arguments(part: ToolCall | Opaque, arguments: str) -> ToolCall | Opaque:
+def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
     """Return the call with other arguments, which are the text of a JSON object for an item of Responses."""
     if isinstance(part, ToolCall):
         return msgspec.structs.replace(part, arguments=arguments)
+    assert isinstance(part, Opaque)
     kept = {name: value for name, value in part.raw.items() if name in _OF_ITEM}
     return Opaque(part.dialect, {**kept, **msgspec.json.decode(arguments)})
 
 
-def failed_result(part: ToolCall | Opaque, text: str) -> ToolResult | Opaque | None:
+def failed_result(part: ResponsePart, text: str) -> ToolResult | Opaque | None:
     """Return a failed result of the call; None if results of such calls cannot contain it (a screenshot).
 
     The result of a search for tools has no text: the search has found no tools.
     """
     if isinstance(part, ToolCall):
         return ToolResult(id=part.id, content=(Text(text),), is_error=True, name=part.name)
+    assert isinstance(part, Opaque)
     outcome = {"type": "exit", "exit_code": 1}
     identity = _id_in(part.raw)
     forms: dict[str, dict[str, Json]] = {

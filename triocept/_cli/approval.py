@@ -26,6 +26,7 @@ from .._canonical.content import ToolCall
 from .._canonical.request import offered_names
 from .._rollout.decision import decision_of
 from .._rollout.exchange import Exchange
+from .._rollout.mistakes import is_pattern
 from .._util.terminal import say
 from ..errors import DialectError
 from ..handlers import Decision, Policy, PolicyFunction, ask_page, ask_terminal, first_of, read_policy
@@ -103,7 +104,7 @@ class Others:
 
     def __init__(self, approve: Sequence[str], ask: PolicyFunction) -> None:
         self._ask = ask
-        self._missing = [name for name in approve if not set(name) & set("*?[")]
+        self._missing = [name for name in approve if not is_pattern(name)]
         self._reported = False
 
     async def __call__(self, call: ToolCall, exchange: Exchange) -> Decision:

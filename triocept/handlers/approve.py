@@ -203,11 +203,12 @@ class _Approved:
                     await answer.end(draft, (Text(last.reason),))
                     return
                 decisions = self._leave_to_gate(calls, decisions, exchange)
-                kept, results = _carried_out(response, decisions)
+                whole, kept, results = _carried_out(response, decisions)
                 if not results:
-                    await self._end(answer, draft, kept, said, rejections, changed=kept != response.content)
+                    changed = kept != list(response.content)
+                    await self._end(answer, draft, kept, said, rejections, changed=changed)
                     return
-                full = Message("assistant", _modified(response, decisions))
+                full = Message("assistant", tuple(whole))
                 said += [full, Message("tool", results)]
                 if calls_in(kept):
                     await self._end(answer, draft, kept, said, rejections, changed=True, whole=True)
@@ -268,7 +269,7 @@ class _Approved:
         self,
         answer: _Answer,
         draft: OpenDraft,
-        kept: tuple[ResponsePart, ...],
+        kept: Sequence[ResponsePart],
         said: list[Message],
         rejections: _Rejections,
         *,
@@ -278,7 +279,7 @@ class _Approved:
         """End the answer with these parts of the last draft, and store the model's original messages."""
         if said:
             if not whole:
-                said.append(Message("assistant", kept))
+                said.append(Message("assistant", tuple(kept)))
             sent = (*answer.flowed_so_far(), *kept[answer.flowed :])
             rejections.add(answer.exchange.request, Response(sent), tuple(said))
         await answer.end(draft, kept[answer.flowed :], changed=changed)
@@ -364,37 +365,26 @@ def _gate_of(exchange: Exchange) -> GateState | None:
 
 def _carried_out(
     response: Response, decisions: Sequence[Decision]
-) -> tuple[tuple[ResponsePart, ...], tuple[ToolResult | Opaque, ...]]:
-    """Return the parts that the agent gets, and the results of the rejected calls.
+) -> tuple[list[ResponsePart], list[ResponsePart], tuple[ToolResult | Opaque, ...]]:
+    """Return all parts with changed arguments, those parts that the agent gets, and the results of rejected calls.
 
     Raises:
         Refusal: a call is rejected, and its results contain no text that could tell the model so.
     """
+    full: list[ResponsePart] = []
     kept: list[ResponsePart] = []
     results: list[ToolResult | Opaque] = []
     waiting = iter(decisions)
     for part in response.content:
         call = call_in(part)
-        decision = next(waiting) if call is not None else None
-        if call is None or decision is None or decision.kind != "reject":
-            kept.append(part if decision is None else _with(part, decision))
-            continue
-        assert isinstance(part, ToolCall | Opaque)
-        result = failed_result(part, decision.denial)
-        if result is None:
+        decision = next(waiting) if call is not None else Decision.approve()
+        if call is not None and decision.kind == "modify":
+            part = with_arguments(part, decision.arguments or "")
+        full.append(part)
+        if call is None or decision.kind != "reject":
+            kept.append(part)
+        elif (result := failed_result(part, decision.denial)) is not None:
+            results.append(result)
+        else:
             raise Refusal(403, f"{call.name}: {decision.denial}", should_retry=False)
-        results.append(result)
-    return tuple(kept), tuple(results)
-
-
-def _modified(response: Response, decisions: Sequence[Decision]) -> tuple[ResponsePart, ...]:
-    """Return all parts of the answer, with the arguments that decisions have changed."""
-    waiting = iter(decisions)
-    return tuple(_with(part, next(waiting)) if call_in(part) else part for part in response.content)
-
-
-def _with(part: ResponsePart, decision: Decision) -> ResponsePart:
-    if decision.arguments is None or decision.kind != "modify":
-        return part
-    assert isinstance(part, ToolCall | Opaque)
-    return with_arguments(part, decision.arguments)
+    return full, kept, tuple(results)
