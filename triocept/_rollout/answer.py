@@ -44,7 +44,7 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
     """Whole frames in the agent's own dialect, as the provider sent them, for a connection that requested a stream.
     None if the frames are not rendered yet."""
     events: tuple[Event, ...]
-    """The events in these bytes; may be empty."""
+    """The events that these bytes contain. May be empty."""
 
     @property
     def last(self) -> bool:
@@ -260,9 +260,9 @@ class Subscription:
     """
 
     at: int = 0
-    """Number of increments written."""
+    """Number of increments that were written to the connection."""
     ended: bool = False
-    """True if the outcome was written too."""
+    """True if the outcome was written to the connection."""
     delivered: bool = False
     """True if the whole answer was sent."""
     fault: Exception | None = None
@@ -274,9 +274,9 @@ class Subscription:
     """True if the next increment was already written."""
     _gone = False
     _error: Exception | None = None
-    """The reason why the connection cannot express this answer, until it is reported."""
+    """The error because of which the connection cannot send this answer. None once it is reported."""
     _failed = False
-    """True if such an error was reported to the client."""
+    """True if `_error` was reported to the client."""
     _flushing: trio.CancelScope | None = None
 
     def __init__(self, answer: Answer) -> None:

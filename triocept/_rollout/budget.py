@@ -47,7 +47,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """
 
     turns: int | None = None
-    """Maximum answered model calls. A call in progress counts, too, unless it ends without an answer."""
+    """Maximum number of answered model calls. A call in progress is counted until it ends without an answer."""
     input_tokens: int | None = None
     """Maximum tokens of the prompts, cached tokens included. When the estimated input would exceed it: the call is
     refused."""
@@ -61,7 +61,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """Maximum seconds since the opening of the rollout. When exceeded: the rollout ends, and calls in progress are
     refused."""
     prices: Mapping[str, Price] = {}
-    """Prices by model: an exact name wins, then the first matching pattern (`*` and `?` match anything)."""
+    """Prices by model name. An exact name comes first, then the first pattern that matches (`*` and `?` are
+    wildcards)."""
 
     def __post_init__(self) -> None:
         for name in ("turns", "input_tokens", "output_tokens", "total_tokens", "cost", "seconds"):

@@ -71,12 +71,13 @@ Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
 end."""
 
 KEPT_ANSWERS = 64
-"""Maximum ended exchanges that are kept for retries. When exceeded: the oldest one without an undelivered answer is
-dropped, else the oldest. Their answers are those of the trace, not copies."""
+"""Maximum ended exchanges that are kept for retries. When exceeded: the oldest exchange without an undelivered answer
+is dropped. If there is no such exchange, the oldest one is dropped. The answers are shared with the trace, not
+copied."""
 FORGOTTEN = 5.0
 """Seconds that the first exchange waits before a log line warns that no task takes exchanges."""
 GIVEN_UP = 30.0
-"""Seconds after which no task is expected to take this exchange; with `on_fault="stay"` the exchange fails then.
+"""Seconds after which no task is expected to take the first exchange. With `on_fault="stay"`, the exchange then fails.
 
 Otherwise a program that calls its rollout from the thread that should take the exchange would wait for the timeout of
 its SDK: ten minutes, three times (openai 3.57).
@@ -85,11 +86,13 @@ RETRY_COUNT = "x-stainless-retry-count"
 """Header of the SDKs of OpenAI and Anthropic with the number of earlier tries: 0 marks a first try, any other number a
 retry. Codex, opencode, gemini-cli and the AI SDK do not send it."""
 _CLAUDE = "x-claude-code-session-id"
-"""Header of Claude Code. It uses one of these SDKs in a retry loop of its own, in which the count is always 0."""
+"""Header of Claude Code. Claude Code uses Anthropic's SDK in a retry loop of its own, so that `x-stainless-retry-count`
+is always 0."""
 _SESSIONS = (_CLAUDE, "thread-id", "session-id", "x-session-id")
 _CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
 _CODEX_PARENT = "x-codex-parent-thread-id"
-"""Field of the document's `client_metadata`, because a websocket has only the headers of its first call (0.169)."""
+"""Field of Codex in the `client_metadata` of a request, because a websocket has only the headers of its first call
+(0.169)."""
 _COPILOT, _COPILOT_SUB_AGENT = "x-interaction-type", "conversation-subagent"
 
 log = logging.getLogger("triocept.rollout")
@@ -163,7 +166,7 @@ class Calls:
         self._open: dict[Hashable, dict[ExchangeState, None]] = {}
         """Exchanges that are not recorded yet, by retry key."""
         self._alike: dict[Hashable, Alike] = {}
-        """The meanings of open exchanges, by retry key, only for keys that needed a comparison."""
+        """The meanings of open exchanges, by retry key. A key is added when its exchanges are first compared."""
         self._latest = _Latest()
         self._left = Condition()
 
@@ -278,8 +281,8 @@ class Arrivals:
         """Number of exchanges that are within the limits, and are being recorded before they are put into the queue."""
         self._closed = False
         self._last = False
-        """True if no exchange comes except those counted in `coming`. They and the waiting exchanges can still be
-        taken."""
+        """True if no new exchanges are accepted. Exchanges that are counted in `coming`, and the waiting exchanges, can
+        still be taken."""
         self._service: Service | None = None
         """The service that gets each exchange on arrival."""
         self._take: Callable[[ExchangeState], None] | None = None
@@ -463,12 +466,12 @@ class _Ended(msgspec.Struct, eq=False):
 
     retry_key: Hashable
     request: Request
-    """The request of the turn, which needs no memory of its own; parts of it may be redacted."""
+    """The request in the recorded turn, which is shared to save memory. Parts of it may be redacted."""
     as_given: Callable[[Request], Request]
     answer: Answer | None
-    """None if the exchange was not answered."""
+    """The answer of the exchange. None if it was not answered."""
     meaning: bytes | None = None
-    """The meaning of the request; None if not computed yet."""
+    """The meaning of the request. None if it is not computed yet."""
 
     @property
     def is_undelivered(self) -> bool:

@@ -27,11 +27,11 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The URL, the key and the model name that a client of a rollout needs."""
 
     base_url: str
-    """URL as the dialect's own SDK takes it."""
+    """Base URL of the rollout, written as the dialect's own SDK expects it."""
     api_key: str
-    """Key of the rollout; left out of the repr."""
+    """API key of the rollout. The repr does not show it."""
     model: str
-    """Name of the rollout's model; any other name works too."""
+    """Name of the rollout's model. Any other name may also be requested."""
 
     def __repr__(self) -> str:
         return f"ClientConfig(base_url={self.base_url!r}, api_key='[redacted]', model={self.model!r})"

@@ -30,7 +30,7 @@ class Collector:
         self._recorder = recorder
         self._metadata = dict(metadata or {})
         self._above = _collector.get()
-        """The surrounding collector, if any: a function that a fleet runs may run another fleet."""
+        """The surrounding collector, or None. A function that a fleet runs may itself run a fleet."""
         self.traces: list[Trace] = []
         """Traces, in the order in which their rollouts were opened."""
 

@@ -139,7 +139,8 @@ class OpenDraft:
     """
 
     raw: Raw | None = None
-    """Raw bytes of unknown content, if the inner handler answered with them; set at the end of the iteration."""
+    """The answer, if the inner handler has answered with raw bytes of unknown content. Set at the end of the
+    iteration."""
     response: Response | None = None
     """The whole answer, set at the end of the iteration. None if `raw` is the answer."""
 

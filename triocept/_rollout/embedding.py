@@ -15,7 +15,7 @@ from .._util.threads import run_in_thread
 from .functions import awaited, check_function
 
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]] | Iterable[Iterable[float]]]
-"""`(texts) -> a vector for each`, async or not."""
+"""A function `(texts) -> vectors`, async or not, that returns one vector for each text."""
 
 _FORM = "a function of (texts), async or not, that returns a vector for each text"
 _LONG = 50_000

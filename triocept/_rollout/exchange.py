@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .rollout import Rollout
 
 Answerable: TypeAlias = Response | str | ResponsePart
-"""An answer to an exchange: a whole response, or a response's only part; a `str` is a text part."""
+"""An answer to an exchange: a whole response, or the only part of one. A `str` is a text part."""
 
 
 @final
@@ -50,7 +50,8 @@ class Exchange:
     """
 
     _raw: Json = None
-    """A copy of the document, made at the first access, because later calls may share its messages and tools."""
+    """A copy of the request's document, made when `raw` is first read, because later calls may share its messages and
+    tools."""
 
     def __init__(self, core: ExchangeState, rollout: Rollout) -> None:
         self._core = core

@@ -87,20 +87,21 @@ class ExchangeState:
 
     outcome: Outcome | None = None
     from_outside: bool = False
-    """True if the outcome was not set by the code that answers."""
+    """True if a disconnect or an end has set the outcome, and not the code that answers."""
     recording: bool = False
     """True if a task has begun to record the turn."""
     cause: BaseException | None = None
     fold: Fold | None = None
     hold_calls: bool = True
-    """True if tool calls of a streamed answer are held back until its end; an upstream may disable this."""
+    """True if tool calls of a streamed answer are held back until the answer ends. An upstream may set it to False."""
     worker: Worker | None = None
-    """The handler that works on the exchange, if there is one."""
+    """The handler that is running for the exchange, or None."""
     handed_over: bool = False
     facade: Exchange | None = None
-    """The facade. It is set when the exchange is handed over, and removed when the exchange is recorded."""
+    """The public `Exchange`. It is set when the exchange is passed to the program, and removed when the exchange is
+    recorded."""
     budgets: tuple[Budget, ...] = ()
-    """The budgets in which the exchange counts."""
+    """The budgets against which the exchange counts."""
     reserved: tuple[tuple[Budget, ExchangeState], ...] = ()
     """Reservations of the exchange's drafts in the budgets of its rollout."""
     tokens: Callable[[], Tokens] | None = None
@@ -113,7 +114,7 @@ class ExchangeState:
     decisions: tuple[Decided, ...] = ()
     """Decisions about tool calls, for the turn."""
     drafts: tuple[Draft, ...] = ()
-    """Answers that handlers around other handlers have read, for the turn."""
+    """Drafts for the turn: answers of inner handlers that outer handlers have read."""
     open_drafts: list[OpenDraft]
     """Drafts that so far were neither sent to the agent nor added to `drafts`."""
     _kept: Request | None = None

@@ -40,7 +40,7 @@ class IncrementSender:
     """
 
     last: Entry | None = None
-    """The last increment, which is sent when the turn is recorded."""
+    """The last increment. Its event is sent when the turn is recorded."""
 
     def __init__(self, send: Callable[..., None], redaction: Redaction | None) -> None:
         self._send_event = send

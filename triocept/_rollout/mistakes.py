@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .rollout_state import RolloutState
 
 MOST = 10
-"""Maximum names, or replies, in one log line."""
+"""Maximum number of names or replies that one log line lists."""
 log = logging.getLogger("triocept.rollout")
 _repr = Repr()
 _repr.maxstring = 100

@@ -13,10 +13,11 @@ from .._util.checks import check_number, described
 from .functions import awaited, check_function
 
 Found: TypeAlias = bool | str | Iterable[str] | Mapping[str, float] | None
-"""Findings for one text: True for a finding of any kind, the categories, or a score per category (flagged from 0.5)."""
+"""Findings for one text: True if it is flagged, or the categories in which it is flagged, or a score for each category
+(flagged from 0.5)."""
 
 Moderate: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Found]] | Iterable[Found]]
-"""`(texts) -> findings for each`, async or not."""
+"""A function `(texts) -> findings`, async or not, that returns the findings for each text."""
 
 _FORM = "a function of (texts), async or not, that returns the findings for each text"
 

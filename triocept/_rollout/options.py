@@ -25,18 +25,19 @@ else:  # for `get_type_hints`: the module `rollout` imports this one
     _Rollout = ForwardRef("Rollout", module=f"{__package__}.rollout")
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
-"""The effect of an agent's disconnect on its exchange."""
+"""Effect of an agent's disconnect on its exchange: `cancel` stops the handler and abandons the exchange, `finish` lets
+the handler answer."""
 
 OnFault: TypeAlias = Literal["cancel", "stay"]
 """The effect of a fault of the program (in a handler or a recorder) on the rollout."""
 
 
 UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Said]]
-"""`async (messages, rollout) -> next message of the user`, from the transcript so far, oldest first. None ends the
-conversation."""
+"""A function `async (messages, rollout) -> next message of the user`. `messages` is the transcript so far, oldest
+first. None ends the conversation."""
 
 StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str | None]]
-"""`async (messages, rollout) -> reason for which the run is done`; None if the run is not done."""
+"""A function `async (messages, rollout) -> reason why the run is done`. It returns None if the run is not done."""
 
 
 class RolloutOptions(TypedDict, total=False):
@@ -48,7 +49,7 @@ class RolloutOptions(TypedDict, total=False):
     """
 
     id: str | None
-    """Part of the rollout's URLs. None means a generated id."""
+    """Id of the rollout, which is part of its URLs. None means a generated id."""
     model: str | None
     """The name that `/v1/models` lists. None means `triocept`."""
     on_hangup: OnHangup | None
@@ -58,28 +59,31 @@ class RolloutOptions(TypedDict, total=False):
     on_fault: OnFault | None
     """Effect of a fault of the handler on the rollout. None means `cancel`."""
     concurrency: int | None
-    """Maximum exchanges that the handler gets at once. None means no limit."""
+    """Maximum number of exchanges that are handled at the same time. None means no limit."""
     recorder: Recorder | None
     """Receives the turns. None means the recorder of the endpoint or the pool."""
     tools: Iterable[ToolLike] | None
     """Functions that the agent may call. None means no functions."""
     user: UserSimulator | None
-    """A simulated user. None means no user; a request for one gets 404."""
+    """A simulated user. None means no user: requests for the next message of the user get 404."""
     stop: StopCondition | None
-    """Returns the reason if the run is done. If None, only `rollout.stop` ends the run."""
+    """A function that returns the reason if the run is done. If None, only `rollout.stop` ends the run."""
     state: Any
-    """Initial value of the state that tools in other programs share. None without a `state_type` means no state."""
+    """Initial value of the state that tools in this and other programs share. None means no state, unless `state_type`
+    is set."""
     state_type: Any
     """Type of every value of the state. None means the type of the initial value."""
     embed: Embed | None
-    """Returns vectors for texts. None means the endpoint's function, or vectors made of the words."""
+    """A function that returns vectors for texts. None means the endpoint's function, or else vectors that are computed
+    from the words."""
     moderate: Moderate | None
-    """Returns findings for texts. None means the endpoint's function, or no findings."""
+    """A function that returns moderation results for texts. None means the endpoint's function, or else that no text is
+    flagged."""
     gate: Gate | Policy | None
-    """Decides at the agent's own hooks before a tool runs. None means no gate, except for the decisions of
-    `approve`."""
+    """Gate or policy that decides about each tool call in the agent's own hook, before the tool runs. None means that
+    only decisions of `approve` apply."""
     redact: Redaction | None
-    """Redaction of everything that is recorded. Keys are always removed; if None, nothing else is."""
+    """Redaction of everything that is recorded. If None, only keys are removed, which is always done."""
     metadata: Mapping[str, Json] | None
     """JSON values, such as a task, a seed or a policy, for the trace and its file. None means no values."""
     record_increments: bool | None
@@ -101,12 +105,12 @@ class AgentOptions(TypedDict, total=False):
     """Variables that are added to the agent's environment, or replace its variables; None removes a variable. If None,
     nothing is added."""
     cwd: str | os.PathLike[str] | None
-    """The working directory. None means the program's."""
+    """The agent's working directory. None means the working directory of this program."""
     input: bytes | str | None
     """Bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty."""
     output: OutputMode
-    """Treatment of the agent's output: `capture` (default) keeps it, `echo` shows it as well, `inherit` leaves it
-    alone, `terminal` gives the agent this program's terminal."""
+    """Treatment of the agent's output: `capture` (default) keeps it. `echo` keeps and shows it. `inherit` lets the
+    agent write to this program's output. `terminal` gives the agent this program's terminal."""
     output_limit: int
     """Maximum bytes of each stream that are kept in memory. Default: 1 MiB."""
     stdout_file: OutputFile | None
@@ -114,6 +118,7 @@ class AgentOptions(TypedDict, total=False):
     stderr_file: OutputFile | None
     """A path, or a binary file, that receives all of stderr. None means no file."""
     terminate_grace: float
-    """Seconds that the agent has after SIGTERM. Default: 5."""
+    """Seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5."""
     keep_home: bool
-    """True if Claude Code has the user's own configuration. Default: False, the configuration that `env` names."""
+    """True if Claude Code uses the user's own configuration. Default: False, which means the configuration that `env`
+    names."""

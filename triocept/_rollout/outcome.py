@@ -219,7 +219,7 @@ def _refused_by(exc: UpstreamError, dialect: str) -> Refused:
 
 
 _NOT_PASSED = frozenset({"set-cookie"})
-"""Headers of the provider that are not passed on to the agent."""
+"""Response headers of the provider that are not forwarded to the agent."""
 
 
 def _family(dialect: str) -> str:

@@ -59,7 +59,7 @@ class RecordWriter:
         self._trace = trace
         self.redactor: Redactor = Redactor(redaction)
         self.writer: TraceWriter = TraceWriter(trace)
-        """Writer of everything in the trace except its turns, for other code of triocept."""
+        """The writer of the trace. Other code uses it for everything except turns."""
         self.recorder = recorder
         self.events = events
         self._takes_entries = isinstance(recorder, EntryRecorder)

@@ -134,9 +134,10 @@ class _Same:
 
     def __init__(self) -> None:
         self.open: OrderedDict[ExchangeState, None] = OrderedDict()
-        """Open exchanges, without those whose answer can no longer be shared."""
+        """Open exchanges whose answers can still be shared, in order."""
         self.left: OrderedDict[ExchangeState, None] = OrderedDict()
-        """Exchanges that a connection has left; some that another connection reads now are already removed."""
+        """Exchanges for which a connection has stopped waiting. Some of those that another connection reads now are
+        already removed."""
 
     def add(self, exchange: ExchangeState, *, left: bool) -> None:
         self.open[exchange] = None

@@ -64,7 +64,7 @@ log = logging.getLogger("triocept.rollout")
 
 VERSIONS = {"triocept": version("triocept"), "python": platform.python_version()}
 DELIVERY_GRACE = 1.0
-"""Seconds that a closing rollout waits for answers to agents that do not read them."""
+"""Seconds that a closing rollout waits until its agents have read their answers."""
 
 
 @final
@@ -87,7 +87,7 @@ class RolloutState:
     """
 
     public: Rollout
-    """The facade that the program holds; set by the facade."""
+    """The public `Rollout`, which sets this attribute itself."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class RolloutState:
         )
         self.arrivals: Arrivals = Arrivals()
         self._announced = 0
-        """Number of calls that were recorded before they were handed over."""
+        """Number of calls that were recorded on arrival, before they were queued."""
         self._lacks_price = False
         self.unknown_tools: set[str] = set()
         """Tools that were logged because a request did not offer them."""
@@ -226,7 +226,7 @@ class RolloutState:
         self.ended: trio.Event = trio.Event()
         """Set when the rollout answers no more calls, and refuses the waiting ones."""
         self.on_end: set[Callable[[], object]] = set()
-        """Called when `ended` is set, to end what the agent still uses of the endpoint, such as connections."""
+        """Functions that are called when `ended` is set, to close the agent's connections, for example."""
         self._held_url: str | None = None
         """The public URL that was last given to an agent."""
         self.fail: Callable[[BaseException], None] | None = None

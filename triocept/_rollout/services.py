@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .rollout_state import RolloutState
 
 Said: TypeAlias = str | Message | Sequence[str | Message] | None
-"""The answer of a simulated user: a text, a message, several of them, or None."""
+"""The answer of a simulated user: a text, a message, a list of texts and messages, or None."""
 
 MessagesFunction: TypeAlias = Callable[[Sequence[Message], Any], Awaitable[Any]]
 """A `UserSimulator` or a `StopCondition`; both take the rollout as second argument."""

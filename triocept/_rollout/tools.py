@@ -30,7 +30,7 @@ from .._util.checks import check_number, check_str, described
 from ..errors import Refusal
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""Tool names that every dialect allows (OpenAI's and Anthropic's rule)."""
+"""Pattern of the tool names that every dialect allows (the rule of OpenAI and Anthropic)."""
 
 
 class Given:

@@ -23,9 +23,10 @@ from ..dialects._documents import merged
 LEAST = 1024
 """Minimum tokens for an answer. If the context window leaves fewer, the prompt counts as too long."""
 MAX_WORDS = 4000
-"""Maximum characters of a refusal that are searched; each pattern searches all of them."""
+"""Maximum characters of a refusal's text that are searched for a number, because each pattern searches all of them."""
 MAX_MODELS = 256
-"""Maximum number of models whose learned maximum is stored; an agent may invent any number of model names."""
+"""Maximum number of models for which a learned maximum is stored, because an agent may send any number of model
+names."""
 
 _N = r"(\d[\d,]*)"
 _OUTPUT = [  # patterns with the maximum tokens of an answer; 1 if the number itself is excluded
@@ -51,9 +52,9 @@ class Ceiling:
     def __init__(self, configured: int | None) -> None:
         self.configured = configured
         self.outputs: dict[str, int] = {}
-        """Learned maximum of an answer, by model."""
+        """Learned maximum of output tokens, by model."""
         self.windows: dict[str, int] = {}
-        """Learned maximum of prompt and answer together, by model."""
+        """Learned maximum of prompt and output tokens together, by model."""
 
     def of(self, model: str, prompt: int) -> int | None:
         """Return the learned maximum of output tokens for a prompt of about `prompt` tokens, or None."""

@@ -19,9 +19,9 @@ class ChunkedDecoder:
         self.ended = False
         """True if the last chunk has arrived, including the trailers after it."""
         self.rest = b""
-        """Received bytes that are not decoded yet; after the end of the body, the bytes behind the body."""
+        """Received bytes that are not decoded yet. Once the body has ended: the bytes after the body."""
         self.fault: str | None = None
-        """The error in the bytes that follow. Bytes before the error were decoded as if they had arrived separately."""
+        """The error in the bytes that come next, or None. The bytes before the error were decoded."""
         self._left = 0  # bytes left of the current chunk
         self._close = False  # True if the line end behind a chunk is expected
         self._trailers = False  # True if the last chunk has arrived

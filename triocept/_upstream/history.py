@@ -132,7 +132,7 @@ class _Index:
 class _Alike:
     def __init__(self) -> None:
         self._by_place: dict[int, Turn] = {}
-        """For each number of messages in a request: the latest turn with such a request."""
+        """The latest turn for each number of messages in a request."""
         self._count = 0
 
     def add(self, turn: Turn) -> None:

@@ -107,7 +107,7 @@ class Relay:
         self._held = _Gathered()
         self._begun = False
         self.failure: UpstreamError | DialectError | None = None
-        """The failure to raise after the piece that `feed` returned last; None if there is no failure."""
+        """The failure that must be raised after the piece that `feed` has returned last, or None."""
         self.ended = False
         """True if the terminal event is in the piece that `last` returns."""
 

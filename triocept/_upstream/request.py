@@ -36,7 +36,7 @@ from .history import restored
 from .tokens import Collector, Profile
 
 MAX_DOCUMENT = 256 * 1024 * 1024
-"""Maximum bytes of a whole answer; equal to the endpoint's maximum for a request."""
+"""Maximum bytes of a whole answer. The endpoint has the same maximum for a request."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,16 @@ class ProviderRequest:
     stream: bool
     """True if the call requests a stream."""
     collector: Collector | None = None
-    """The collector that extracts the tokens from the answer; None if no tokens are requested."""
+    """The collector of the tokens in the answer. None if no tokens are requested."""
     names: ToolNames | None = None
-    """The replaced names of tools, to restore the original names in the answer; None if no names are replaced."""
+    """The tool names that were replaced in the request, to restore them in the answer. None if no names are
+    replaced."""
     model: str = ""
     """The requested model."""
     prompt: Callable[[], int] = int
     """A function that returns the estimated tokens of the prompt."""
     temperature: float | None = None
-    """The requested temperature; None means the provider's default."""
+    """The requested temperature. None means the provider's default."""
     method: str = "POST"
 
     @property
@@ -78,9 +79,10 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str | None = None
     sampling: Sampling | None = None
-    """Sampling; the fields that are set take precedence over the agent's."""
+    """Sampling parameters. Those that are set replace the agent's parameters."""
     extra_body: Mapping[str, Json] = {}
-    """Fields of the provider's document, as the provider names them. Objects are merged, and null removes a field."""
+    """Fields of the JSON body that is sent, with the provider's field names. Objects are merged with the existing ones,
+    and None removes a field."""
     extra_headers: Mapping[str, str] = {}
     max_output_tokens: int | None = None
     """Maximum tokens that any call requests."""

@@ -45,7 +45,7 @@ class ProviderReply:
         self._response = response
         self.patience = patience
         self.in_flight: InFlight
-        """The call to which this is the answer; the upstream sets it."""
+        """The call that this response answers. The upstream sets this attribute."""
         self._source: AsyncIterator[bytes] | None = None
         self._raw = response.headers.get("content-encoding", "identity").lower() in ("", "identity")
         self._tapped = take_body(response) if stream and self._raw else None

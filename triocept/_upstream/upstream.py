@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("triocept.upstream")
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds for a connection, as in the SDKs that agents use."""
+"""Maximum seconds for connecting to the provider, as in the SDKs that agents use."""
 MAX_LOWERED = 3
 """Maximum times that a call is sent again with fewer tokens. vLLM needs two, because it first checks only the number,
 and then the sum of number and prompt."""

@@ -96,7 +96,7 @@ class _Removed:
         self._patterns, self._kinds, self._urls, self._network = patterns, kinds, urls, network
         self.paths: list[str] = []
         self._names: dict[str, None] = {}
-        """The names in the notice, without duplicates."""
+        """Names of the removed parts, for the notice to the model."""
 
     def apply(self, request: Request) -> Request:
         """Return the request without the parts to withhold. If any were removed, add the notice for the model."""

@@ -65,7 +65,7 @@ class Collector:
         self._strip = strip
         self._temperature = temperature
         self.prompt_text: str | None = None
-        """The prompt as rendered by a server that sends the text and not the ids (llama.cpp)."""
+        """The prompt as text, if the server (llama.cpp) sends it without token ids."""
         self._prompt: list[int] = []
         self._completion: list[int] = []
         self._named: list[int | None] = []  # the ids in the log probabilities

@@ -36,9 +36,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     hint: str
     """The version or the option that the server needs to send tokens."""
     fields: dict[str, Json]
-    """Further fields of every request."""
+    """Fields that are added to every request."""
     headers: dict[str, str] = {}
-    """Further headers of every request."""
+    """Headers that are added to every request."""
     whole: bool = False
     """True if the server sends tokens only with whole answers; a stream for the agent is made from a whole answer."""
 

@@ -25,7 +25,7 @@ from ...dialects import dialect as dialect_named
 from ...dialects.kit import encode_json
 
 DEFAULT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
-"""Default answer of faults that cut: long enough for a dozen events."""
+"""Default answer of faults that cut an answer. It is long enough for a dozen events."""
 JSON_TYPE = {"content-type": "application/json"}
 _WORD = re.compile(r"\s*\S+|\s+\Z")
 _SOME = re.compile(r".{1,8}", re.DOTALL)
@@ -63,10 +63,10 @@ class Begun(msgspec.Struct, frozen=True):
     """The first pieces of a stream."""
 
     renderer: StreamRenderer
-    """The rest of the stream."""
+    """The renderer that can write the rest of the stream."""
     body: tuple[bytes, ...]
     response: Response | None
-    """The response that the beginning contains; None if it has no content yet."""
+    """The response as far as these pieces contain it. None if they have no content yet."""
 
 
 @final

@@ -36,17 +36,17 @@ class Conditions:
     system: Wording | None = None
     """Part of the system and developer messages."""
     model: Wording | None = None
-    """The requested model's full name, with or without a date suffix; a pattern is searched in it."""
+    """The requested model's full name, with or without a date suffix. A pattern is searched in the name."""
     tool_result: Wording | bool | None = None
     """Part of a tool result since the model's last answer. True requires a result, False that there is no result."""
     result_of: str | None = None
     """Name of a tool that has a result since the model's last answer."""
     offered_tool: str | None = None
-    """Name of a tool that the agent offers, called or not."""
+    """Name of a tool that the agent offers. The model need not have called it."""
     output: OutputKind | None = None
     """Required form of the answer."""
     predicate: Callable[[Request], object] | None = None
-    """A function of the request that returns a true value if the rule matches."""
+    """A function that is called with the request. It returns a true value if the rule matches."""
 
     def __post_init__(self) -> None:
         for name in ("text", "system", "model"):

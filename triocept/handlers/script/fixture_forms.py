@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from .forms import Form
 
 MEDIA = ("image", "images", "audio", "transcription", "video", "json", "live")
-"""Keys of answers from endpoints of other kinds, which serve no conversations."""
+"""Keys of responses for other kinds of endpoints (images, speech, …), which triocept does not serve."""
 
 Count = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0)]

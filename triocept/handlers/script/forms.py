@@ -16,8 +16,8 @@ from .conditions import OutputKind
 Reply: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Reply"})]
 Step: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Step"})]
 Part: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Part"})]
-"""A reply is a text, a list, or one of several mappings. It is read by other code, because msgspec accepts no such
-union."""
+"""A reply is a text, a list, or one of several mappings. The module `reading` converts it, because msgspec cannot
+decode such a union."""
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 

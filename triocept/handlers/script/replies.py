@@ -35,7 +35,7 @@ Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[S
 
 _PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)
 _HANDLERS = (Stream, Fault)
-"""Replies that answer an exchange by themselves."""
+"""Kinds of replies that are also handlers."""
 
 
 @final

@@ -18,13 +18,13 @@ class Rule:
     """Conditions with the replies to requests that meet them. `when(…).reply(…)` and similar calls create one."""
 
     conditions: Conditions
-    """Conditions of the rule; without any, all requests match."""
+    """Conditions of the rule. If no condition is set, all requests match."""
     replies: tuple[Reply, ...]
-    """Replies in order; a pause belongs to the reply after it."""
+    """Replies in order. A number is a pause before the next reply."""
     endless: bool = False
     """True if the replies begin again after the last one."""
     place: str = ""
-    """File and line of the rule; empty if it was made in a program."""
+    """File and line of the rule. Empty if the rule was not read from a file."""
 
     def __str__(self) -> str:
         name = f"when({self.conditions})" if self.conditions else "otherwise(…)"

@@ -21,7 +21,7 @@ from .rules import Rule
 from .words import shown
 
 MOST_RULES = 3
-"""Maximum rules shown in an error text: those that come closest to a match."""
+"""Maximum number of rules in an error text. Rules that come closest to a match are listed first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Taken:
     pause: float
     """Seconds to wait before the reply."""
     place: str
-    """The reply's name in errors."""
+    """Name of the reply in errors, such as `replies[2]`."""
     number: int
     """The reply's position in its source."""
 

@@ -25,7 +25,7 @@ Piece: TypeAlias = str | ResponsePart | Event
 """An argument of `stream.send`: a `str` continues the text, a part is sent whole, an event is sent unchanged."""
 
 CHARACTERS_OF_A_TOKEN = 4
-"""Characters per token: an estimate, used where there is no tokenizer."""
+"""Estimated characters per token, because the script has no tokenizer."""
 
 
 @dataclass(frozen=True)
