@@ -5,6 +5,7 @@ The second file to read, after `__init__`.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -441,6 +442,9 @@ async def serve_endpoint(
             if live is not None:
                 live.title = endpoint.url
                 endpoint._view = ViewApp(live, endpoint._names, endpoint._scheme)
+                if tunnel is not None or not ip_address(endpoint.host.partition("%")[0]).is_loopback:
+                    text = "the page of this endpoint can be opened from other machines, by everyone who has its key"
+                    logging.getLogger("triocept.view").warning(text)
             server = Server(
                 listener,
                 registry=registry,

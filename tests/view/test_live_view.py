@@ -420,3 +420,11 @@ async def test_unknown_runs_calls_and_numbers_are_errors_and_not_failures() -> N
             content=b"[" * 100_000,
         )
         assert deep.status_code == 400
+
+
+async def test_a_page_that_other_machines_can_open_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with triocept.serve_endpoint(view=True, host="0.0.0.0"):
+        assert [record.name for record in caplog.records] == ["triocept.view"]
+    caplog.clear()
+    async with triocept.serve_endpoint(view=True):
+        assert caplog.records == []

@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from tests.exports.sample import child, sample, trace_of, turn
-from tests.view.watching import Agent, Viewer
+from tests.view.watching import TOOLS, Agent, Viewer
 from triocept import JSONLRecorder, Message, Response, ScriptedModel, Text, Trace, serve_endpoint
 from triocept._cli.view import View
 from triocept._view.recorded import serve_recorded
@@ -159,3 +159,55 @@ def test_triocept_view_says_why_a_file_cannot_be_shown(tmp_path: Path) -> None:
         with view_command(path) as command:
             _, said = command.communicate(timeout=60)
         assert (command.returncode, why in said) == (2, True), said
+
+
+@pytest.mark.slow
+async def test_triocept_serve_view_asks_on_the_page_without_a_terminal(tmp_path: Path) -> None:
+    script = tmp_path / "replies.py"
+    script.write_text('from triocept import ToolCall\nreplies = [ToolCall.of("bash", command="ls")]\n')
+    command = [
+        sys.executable,
+        "-m",
+        "triocept",
+        "serve",
+        "--view",
+        "--approve",
+        "bash",
+        "--script",
+        str(script),
+    ]
+    with (
+        trio.fail_after(60),
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as served,
+    ):
+        assert served.stderr is not None
+        assert served.stdout is not None
+        line = await trio.to_thread.run_sync(served.stderr.readline)
+        variables: dict[str, str] = {}
+        while "OPENAI_API_KEY" not in variables or "OPENAI_BASE_URL" not in variables:
+            given = (await trio.to_thread.run_sync(served.stdout.readline)).removeprefix("export ").strip()
+            name, _, value = given.partition("=")
+            variables[name] = value
+        async with httpx2.AsyncClient() as client, trio.open_nursery() as nursery:
+            viewer = Viewer(client, line.split()[-1])
+            answers: list[int] = []
+
+            async def ask() -> None:
+                response = await client.post(
+                    f"{variables['OPENAI_BASE_URL']}/chat/completions",
+                    headers={"authorization": f"Bearer {variables['OPENAI_API_KEY']}"},
+                    json={"model": "m", "messages": [{"role": "user", "content": "go"}], "tools": TOOLS},
+                    timeout=30,
+                )
+                answers.append(response.status_code)
+
+            nursery.start_soon(ask)
+            async with viewer.stream() as events:
+                snapshot = await events.until("snapshot")
+                asked = snapshot["waiting"][0] if snapshot["waiting"] else await events.until("asked")
+            assert (await viewer.decide(id=asked["id"], kind="approve", by="Ann")).status_code == 200
+        assert answers == [200]
+        served.send_signal(signal.SIGINT)
+        assert await trio.to_thread.run_sync(lambda: served.wait(timeout=30)) == -signal.SIGINT

@@ -1,0 +1,150 @@
+"""What the view keeps, and what it leaves out: bounds of the log, of old runs, and the alignment of two runs."""
+
+from __future__ import annotations
+
+import httpx2
+import msgspec
+import pytest
+import trio
+
+from tests.exports.sample import trace_of, turn
+from tests.view.watching import Agent, Viewer
+from triocept import Message, Response, ScriptedModel, Text, ToolCall, Trace, serve_endpoint
+from triocept._trace.trace import TraceWriter
+from triocept._view import live
+from triocept._view.compare import compared
+from triocept._view.live import LiveView
+from triocept.handlers import approve, ask_page
+from triocept.traces import CallArrived, IncrementSent, RolloutEnded, TurnSettled
+
+
+def arrived(number: int = 0) -> CallArrived:
+    request = turn(number, (Message("user", (Text("hi"),)),), Response.of("ok")).request
+    return CallArrived(
+        rollout="r",
+        run="run_1",
+        number=0,
+        at=1.0,
+        clock=1.0,
+        exchange="x0",
+        dialect="d",
+        request=request,
+        agent=None,
+    )
+
+
+def piece(text: str, part: int = 0) -> IncrementSent:
+    return IncrementSent(
+        rollout="r",
+        run="run_1",
+        number=1,
+        at=2.0,
+        clock=2.0,
+        exchange="x0",
+        index=0,
+        kind="text",
+        part=part,
+        text=text,
+    )
+
+
+async def test_a_viewer_that_reads_nothing_takes_no_memory_and_then_gets_a_snapshot() -> None:
+    view = LiveView()
+    view.opened(Trace("r", run="run_1"))
+    stream = view.stream(None)
+    first = await anext(stream)
+    assert b"event: snapshot" in first
+    view.take(arrived())
+    for number in range(3_000):  # the viewer does not come back for the next chunk meanwhile
+        view.take(piece("w" * 5_000, part=number % 2))
+    kept = sum(len(data) for _, _, data in view._log) + len(msgspec.json.encode(view._pending))
+    assert kept < 3 * live._MOST_LOG
+    again = await anext(stream)
+    while b"event: snapshot" not in again:
+        again = await anext(stream)
+    data = msgspec.json.decode(again.split(b"data: ")[1])
+    [call] = data["calls"]
+    assert sum(len(part["text"]) + part["skipped"] for part in call["parts"]) == 3_000 * 5_000
+    assert all(len(part["text"]) <= 20_000 for part in call["parts"])
+    await stream.aclose()
+    assert (view.viewers, len(view._log), view._pending) == (0, 0, [])
+
+
+async def test_adjacent_pieces_come_joined_and_no_frame_is_made_without_a_viewer() -> None:
+    view = LiveView()
+    view.opened(Trace("r", run="run_1"))
+    view.take(arrived())
+    for text in ("one ", "two "):
+        view.take(piece(text))
+    assert view._pending == []
+    stream = view.stream(None)
+    snapshot = msgspec.json.decode((await anext(stream)).split(b"data: ")[1])
+    assert snapshot["calls"][0]["parts"][0]["text"] == "one two "
+    for text in ("three ", "four "):
+        view.take(piece(text))
+    with trio.fail_after(5):
+        frames = await anext(stream)
+    assert frames.count(b"event: more") == 1
+    assert b'"text":"three four "' in frames
+    await stream.aclose()
+
+
+def test_of_old_runs_only_the_row_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_MOST_ENDED", 3)
+    monkeypatch.setattr(live, "_MOST_ROWS", 4)
+    view = LiveView()
+    for number in range(10):
+        trace = Trace("r", run=f"run_{number}")
+        view.opened(trace)
+        done = msgspec.structs.replace(
+            turn(0, (Message("user", (Text("hi"),)),), Response.of("ok")), id=f"x{number}", run=trace.run
+        )
+        TraceWriter(trace).add(done)
+        common = {"rollout": "r", "run": trace.run, "number": 2, "at": 3.0, "clock": 3.0}
+        view.take(TurnSettled(turn=done, **common))
+        TraceWriter(trace).seal()
+        view.take(RolloutEnded(ended="body", stopped=None, turns=1, **common))
+    assert [*view.runs] == ["run_7", "run_8", "run_9"]
+    assert [(row["run"], row["kept"], row["turns"]) for row in view.snapshot()["rows"]][:4] == [
+        (f"run_{number}", False, 1) for number in range(3, 7)
+    ]
+    assert view.turns("run_3") is None
+
+
+def test_a_fault_of_the_view_is_logged_once_and_not_raised(caplog: pytest.LogCaptureFixture) -> None:
+    view = LiveView()
+    view.opened(Trace("r", run="run_1"))
+    broken = msgspec.structs.replace(arrived(), request=None)
+    view.take(broken)
+    view.take(broken)
+    assert [record.name for record in caplog.records] == ["triocept.view"]
+
+
+def test_two_runs_are_aligned_by_their_answers() -> None:
+    def run(*answers: str) -> Trace:
+        messages = (Message("user", (Text("task"),)),)
+        return trace_of(*(turn(number, messages, Response.of(text)) for number, text in enumerate(answers)))
+
+    pairs = compared(run("a", "b", "c"), run("a", "x", "y", "c", "d"))
+    assert [(pair["a"], pair["b"], pair["kind"]) for pair in pairs] == [
+        ("x0", "x0", "same"),
+        ("x1", "x1", "changed"),
+        (None, "x2", "only_b"),
+        ("x2", "x3", "same"),
+        (None, "x4", "only_b"),
+    ]
+
+
+async def test_leaving_the_endpoint_while_a_question_waits_ends_at_once() -> None:
+    with trio.fail_after(20):
+        async with httpx2.AsyncClient() as client, trio.open_nursery() as nursery:
+            async with serve_endpoint(view=True, grace=10) as endpoint:
+                viewer = Viewer(client, endpoint.view_url)
+                model = approve(ScriptedModel([ToolCall.of("bash", command="ls")]), {"bash": ask_page})
+                async with viewer.stream() as events, endpoint.open_rollout(model) as rollout:
+                    agent = Agent(client, rollout)
+                    nursery.start_soon(agent.say, "go")
+                    await events.until("asked")
+                    began = trio.current_time()
+            assert trio.current_time() - began < 2
+    assert agent.status == 503
