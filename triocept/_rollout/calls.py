@@ -17,8 +17,9 @@ For such equal calls, `Calls.find` returns the first of these that exists:
 2. The running exchange of an equal call; the call then reads the answer from its start. An exchange that a connection
    has left, and that no connection reads now, comes first. Any other exchange needs proof that the call is a retry,
    because some agents sample several answers to equal calls.
-3. A finished answer that no connection has received whole, but that a connection still reads: only with proof.
-4. The answer of the newest ended exchange of an equal call, even if it was delivered: only with a retry mark.
+3. A finished answer that no connection has received whole, but that a connection still reads. This needs proof that the
+   call is a retry.
+4. The answer of the newest ended exchange of an equal call, even if it was delivered. This needs a retry mark.
 
 A retry mark is an `x-stainless-retry-count` above 0. Proof is a retry mark, or a conversation that the agent's headers
 name. With a count of 0, which marks a first try, a named conversation is proof only for Claude Code, which always sends

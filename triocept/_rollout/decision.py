@@ -4,8 +4,8 @@ Rules:
 
 1. A policy may be a function of a tool call and its exchange, async or not. It may also be a mapping from tool patterns
    to policies or decisions, or a list of policies.
-2. In a mapping, an exact name comes before a pattern (`*` and `?` are wildcards), and patterns come in their order.
-   Only names are matched, never arguments.
+2. In a mapping, an exact name comes first. Then the patterns are tried in their order (`*` and `?` are wildcards). Only
+   names are matched, never arguments.
 3. `escalate` leaves the decision to the next matching pattern, then to the next policy. If none of them decides, the
    call is rejected.
 4. A policy that raises, or does not return a decision, has failed: the exception is raised to the program, and the

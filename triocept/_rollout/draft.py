@@ -7,7 +7,8 @@ this answer.
 Rules:
 
 1. A draft is not a turn. The turn of the agent's exchange contains it, unless the agent gets exactly this answer
-   (`OpenDraft.use`). It contains the draft even if the outer handler fails, or the agent disconnects meanwhile.
+   (`OpenDraft.use`). The turn contains the draft even if the outer handler fails, or if the agent disconnects while the
+   draft is read.
 2. An outer handler that reads slowly slows down the inner handler, as a slow agent does.
 3. An exception of the inner handler is raised unwrapped in the outer handler's task, after the events that came before
    the exception.

@@ -7,7 +7,7 @@ Rules:
 2. An exception of `on_event` is logged, once for each type of exception, and affects no exchange. An exception that is
    no `Exception`, such as KeyboardInterrupt, is raised to the rollout's owner, as for a handler. `on_event` is then not
    called again for this rollout.
-3. Without `on_event` there is no `EventSender`, and no event is created.
+3. Without `on_event` and without a live view, there is no `EventSender`, and no event is created.
 """
 
 from __future__ import annotations

@@ -120,5 +120,5 @@ class AgentOptions(TypedDict, total=False):
     terminate_grace: float
     """Seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5."""
     keep_home: bool
-    """True if Claude Code uses the user's own configuration. Default: False, which means the configuration that `env`
-    names."""
+    """True to let Claude Code or Codex use the user's own configuration. Default: False, which means the configuration
+    that `env` names."""

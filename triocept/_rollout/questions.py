@@ -2,9 +2,9 @@
 
 Rules:
 
-1. The first decision about a question wins; every later one is told so.
-2. A question is withdrawn when its policy is cancelled: the agent has left, the time is over, or another person was
-   faster. Nothing else ends it: a page that is closed leaves the question to other pages.
+1. The first decision about a question counts. For every later decision, `Question.decide` returns False.
+2. A question is withdrawn when its policy is cancelled: the agent has disconnected, a time limit has passed, or another
+   policy has decided first. If a page is closed, the question stays on the other pages.
 """
 
 from __future__ import annotations

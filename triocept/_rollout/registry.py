@@ -5,8 +5,9 @@ Rules:
 1. A key is 256 random bits. Only its SHA-256 is looked up and compared, so the time that a lookup takes reveals nothing
    about a key.
 2. A call belongs to the rollout of its key. If the path names a rollout too, both must agree.
-3. The key of a rollout's state opens only the state: the state keys have their own table.
-4. A rollout whose block is left is first removed here, so that its key opens nothing afterwards.
+3. A state key is valid only for the state of its rollout: state keys have a table of their own.
+4. When the block of a rollout ends, the rollout is first removed from the registry, so that its key is not valid any
+   more.
 5. An endpoint that stops does not refuse a key as wrong, because the key may have been valid a moment ago.
 """
 

@@ -5,7 +5,7 @@ Rules:
 1. No exception of a handler is lost. The code that runs the service gets the exception immediately: before the agent
    gets its error response, and before the exception can lead to a cancellation. `outcome` defines which exceptions are
    no fault.
-2. A handler that returns without an outcome has failed, with `Unanswered`.
+2. A handler has failed if it returns and its exchange has no outcome. The error is then `Unanswered`.
 3. An exchange that is settled from outside (by a disconnect, the end of its rollout or another handler's fault)
    cancels only its own handler.
 4. A handler that has failed is not called again. If its rollout stays open (`on_fault="stay"`), every later call gets

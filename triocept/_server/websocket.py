@@ -1,6 +1,6 @@
 """The Responses dialect over a websocket, with many model calls on one connection.
 
-Used by Codex (measured: 0.169.0) and by OpenAI's SDKs (`responses.connect()`). The agent sends `response.create`
+Codex (measured: 0.169.0) and OpenAI's SDKs (`responses.connect()`) use this protocol. The agent sends `response.create`
 frames; the answers are the events of the stream, each in a text frame.
 
 Rules:
@@ -8,8 +8,8 @@ Rules:
 1. A frame that cannot be read is answered by an error frame, and the socket stays usable. Codex ignores an error
    frame without a `status`.
 2. Calls without a `stream_id` are answered one at a time: a second `response.create` while one is answered is an error.
-   Each `stream_id` is a separate lane (a queue of calls). Calls of one lane wait for one another, but not for calls of
-   other lanes. The events of a lane contain its `stream_id`.
+   Each `stream_id` is a separate lane (a queue of calls). The calls of a lane are answered one after the other, and do
+   not wait for the calls of other lanes. The events of a lane contain its `stream_id`.
 3. A warm-up (`generate` is false) is not a model call. It is answered here, and kept while the socket is open, so that
    a later call can continue from it. Every other response from which an agent can continue is a turn of the rollout.
 4. Frames of unknown types are ignored, because later versions of the protocol may add types. A `response.steer` is

@@ -1,6 +1,6 @@
 """Upstreams: real models of a provider, which answer exchanges.
 
-* `upstream`: `open_upstream` and `Upstream`; read this module first.
+* `upstream`: the function `open_upstream` and the class `Upstream`. Read this module first.
 * `address`: the provider's base URL; `given`: checks of the other arguments of `open_upstream`.
 * `request`: the document sent to the provider: the agent's own, or one in the provider's dialect.
 * `ceiling`: the maximum number of tokens of an answer.
@@ -10,7 +10,7 @@
 * `tap`, `chunked`: read the body of a stream without httpx2, for speed.
 * `patience`: the time limits of a call, and the pauses before retries.
 * `counting`: the number of tokens of a prompt, from the provider.
-* `failures`: the error for a provider's bad answer.
+* `failures`: the errors for a provider's failures and invalid answers.
 * `redaction`: the removal of the key from errors.
 * `relay`: the conversion of a stream's bytes to whole pieces.
 * `limiter`: the maximum number of concurrent calls.

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. No call fails because a count is missing; the count is then estimated.
-2. A provider that turns out to have no call for counting is not called again.
+1. If the provider returns no count, the number is estimated. No call fails for this reason.
+2. If the provider turns out to have no API for counting, it is not called for a count again.
 """
 
 from __future__ import annotations

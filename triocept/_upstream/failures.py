@@ -3,7 +3,8 @@
 Rules:
 
 1. If the provider answered with an error of its dialect, the error has the provider's status and message.
-2. If the response is no answer (a web page, a redirect, an empty body, broken JSON), the status is 502.
+2. If the response is not an answer of a model (a web page, a redirect, an empty body, broken JSON), the error's status
+   is 502.
 3. The key is removed from every text of the provider that the error repeats (see `redaction`).
 """
 
