@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -14,6 +15,7 @@ import triocept
 from tests.real_browsers.agents import Agent
 from tests.real_browsers.browsing import CHROMIUM, Tab, browse
 from triocept import ScriptedModel, ToolCall
+from triocept._view.files import html_of
 from triocept.handlers import approve, ask_page
 
 pytestmark = [
@@ -240,3 +242,123 @@ async def test_seven_tabs_are_live_with_one_stream_and_go_on_when_the_first_is_c
                 await Agent(client, rollout).call("Hi.")
 
         await browse(look)
+
+
+async def test_a_run_saved_as_one_file_opens_without_a_server(tmp_path: Path) -> None:
+    async with served() as (endpoint, client, _):
+        model = ScriptedModel([ToolCall.of("Bash", command=HOSTILE), "the needle"])
+        async with endpoint.open_rollout(model) as rollout:
+            agent = Agent(client, rollout)
+            agent.result(await agent.call("Look."), HOSTILE)
+            agent.system = "Other rules."
+            await agent.call()
+
+        def save(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            page.get_by_role("button", name="About this rollout").click()
+            with page.expect_download() as download:
+                page.get_by_role("button", name="Save as one HTML file").click()
+            download.value.save_as(tmp_path / "run.html")
+
+        await browse(save)
+
+    def look(tab: Tab) -> None:
+        page = tab.page
+        page.goto((tmp_path / "run.html").as_uri())
+        expect(page.locator(".status")).to_have_text("recorded")
+        turns(page, 1)
+        expect(page.locator(".detail-body > .message .result")).to_contain_text("evil.example")
+        expect(page.locator(".fold", has_text="System prompt").locator(".badge")).to_have_text("CHANGED")
+        expect(page.get_by_role("button", name="Removed or rewritten")).to_have_count(0)
+        page.get_by_role("button", name="Raw").click()
+        expect(page.locator(".detail")).to_contain_text('"outcome": "answered"')
+        page.locator("#search").fill("needle")
+        page.keyboard.press("Enter")
+        expect(page.locator(".hit")).to_have_count(1)
+        assert page.title() != "pwned"
+        assert [url for url in tab.requests if not url.startswith(("file:", "data:"))] == []
+
+    await browse(look)
+
+
+async def test_a_wrong_key_is_asked_for_once_and_opens_nothing() -> None:
+    async with served() as (endpoint, client, _):
+        async with endpoint.open_rollout(ScriptedModel(["hello"])) as rollout:
+            await Agent(client, rollout).call("Hi.")
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(f"{endpoint.url}/view/#key=wrong")
+            key = page.get_by_label("Key, or the whole address")
+            expect(key).to_be_visible()
+            asked = [url for url in tab.requests if "/api/" in url]
+            assert len(asked) == 1
+            key.fill(endpoint.view_url)
+            page.get_by_role("button", name="Open").click()
+            expect(page.locator(".detail h2")).to_have_text("Turn 0")
+
+        await browse(look)
+
+
+async def test_the_first_of_two_people_decides_and_the_other_is_told() -> None:
+    async with served() as (endpoint, client, nursery):
+        model = approve(ScriptedModel([ToolCall.of("Bash", command="ls"), "end"]), {"Bash": ask_page})
+
+        def look(tab: Tab) -> None:
+            ann, bob = tab.page, tab.open()
+            for page in (ann, bob):
+                page.goto(endpoint.view_url)
+                expect(page.get_by_role("button", name="Approve")).to_be_visible()
+            bob.get_by_role("button", name="Reject").click()
+            bob.locator("textarea").fill("no")
+            ann.get_by_label("Your name").fill("Ann")
+            ann.get_by_role("button", name="Approve").click()
+            expect(bob.locator(".toasts")).to_contain_text("approved by page: Ann")
+            expect(bob.locator("section.waiting")).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(Agent(client, rollout).call, "List.")
+            await browse(look)
+        assert [each.by for turn in rollout.trace for each in turn.decisions] == ["page: Ann"]
+
+
+async def test_a_narrow_page_shows_rollouts_then_turns_then_a_turn() -> None:
+    async with served() as (endpoint, client, _):
+        async with endpoint.open_rollout(ScriptedModel(["hello"])) as rollout:
+            await Agent(client, rollout).call("Hi.")
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.set_viewport_size({"width": 400, "height": 800})
+            page.goto(endpoint.view_url)
+            page.locator(".runs [role=option]").click()
+            expect(page.locator(".runs")).to_be_hidden()
+            page.locator(".turns [role=option]").click()
+            expect(page.locator(".detail .message.assistant")).to_contain_text("hello")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 400
+            page.get_by_role("button", name="Back to the turns").click()
+            page.get_by_role("button", name="Back to the rollouts").click()
+            expect(page.locator(".runs")).to_be_visible()
+
+        await browse(look, color_scheme="dark")
+
+
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        (b'{"version": 9, "snapshot": {"version": 9}, "runs": {}}', "version 9"),
+        (b'{"version": 1, "snap', "damaged"),
+    ],
+)
+async def test_a_file_of_another_version_or_a_damaged_one_is_named(
+    tmp_path: Path, document: bytes, shown: str
+) -> None:
+    path = tmp_path / "run.html"
+    path.write_bytes(html_of(document, "a run"))
+
+    def look(tab: Tab) -> None:
+        tab.page.goto(path.as_uri())
+        expect(tab.page.get_by_role("alert")).to_contain_text(shown)
+
+    await browse(look)

@@ -140,6 +140,9 @@ class Message extends Component {
       next.parts.length !== this.props.parts.length ||
       next.parts.some((each, i) => each.part !== this.props.parts[i].part || each.result !== this.props.parts[i].result);
   }
+  componentDidMount() {
+    if (this.props.isFound) this.base.scrollIntoView({ block: "center" });
+  }
   render({ role, who, name, parts, tone, answered, mark, isFound }) {
     return html`<article class=${`message ${role} ${tone ?? ""} ${isFound ? "found" : ""}`}>
       <header>${ROLES[role] ?? plain(role)}${who ? ` · ${plain(who)}` : ""}${tone === "gone" ? " · removed" : ""}</header>

@@ -425,12 +425,14 @@ function RunHead({ row, list }) {
 
 function Detail() {
   const item = view.run && view.turn != null ? itemsOf(view.run).find((each) => each.id === view.turn) : null;
+  const place = useRef();
+  useEffect(() => void (place.current && !view.found && (place.current.scrollTop = 0)), [view.run, view.turn]);
   const back = html`<button type="button" class="back" aria-label="Back to the turns" onClick=${() => select(view.run)}>‹</button>`;
   if (!item) {
     const isLost = view.turn != null && turnsOf(view.run).status === "loaded";
     return html`<section class="detail empty" aria-label="Turn" tabindex="0">${back}<p class="dim pad">${isLost ? "This turn is not here: its call ended without a turn, or the link is of another run." : view.run ? "No turn is chosen." : ""}</p></section>`;
   }
-  return html`<section class="detail" aria-label="Turn" tabindex="0">${item.isService ? html`<div class="detail-head">${back}</div><${ServiceDetail} call=${item} />` : html`<${TurnDetail} key=${item.id} item=${item} back=${back} />`}</section>`;
+  return html`<section class="detail" aria-label="Turn" tabindex="0" ref=${place}>${item.isService ? html`<div class="detail-head">${back}</div><${ServiceDetail} call=${item} />` : html`<${TurnDetail} key=${item.id} item=${item} back=${back} />`}</section>`;
 }
 
 function ServiceDetail({ call }) {
@@ -454,26 +456,30 @@ function TurnDetail({ item, back }) {
   const list = turnsOf(run);
   const total = lengthOf(item.messages);
   const base = view.base != null ? list.list().find((turn) => turn.number === view.base) : list.byId.get(item.continues);
-  let { shared, gone = [] } = item;
-  if (view.base != null && base) {
-    const [old, mine] = [numbersAt(base.messages, 0, Infinity), numbersAt(item.messages, 0, Infinity)];
-    if (base.answer != null) old.push(base.answer);
-    shared = 0;
-    while (shared < old.length && shared < mine.length && old[shared] === mine[shared]) shared++;
-    const kept = new Set(mine);
-    gone = old.slice(shared).filter((number) => !kept.has(number)).map((number) => [number, number + 1]);
-  }
+  const isRewritten = base && (view.base != null || item.relation?.kind !== "continues") && !item.isLive;
   const system = systemOf(run, item.messages);
-  const start = Math.max(shared, base ? 0 : system.length);
-  const isAllNew = !base || shared < system.length;
-  const fresh = numbersAt(item.messages, isAllNew ? Math.max(start, system.length) : shared, Infinity);
-  const earlier = numbersAt(item.messages, system.length, Math.max(shared, system.length));
-  const context = earlier.slice(-1);
-  const goneNumbers = numbersAt(gone, 0, Infinity);
+  const oldSystem = base ? systemOf(run, base.messages) : [];
+  const numbers = numbersAt(item.messages, 0, Infinity);
+  let fresh = numbers.slice(Math.max(item.shared, system.length));
+  let earlier = numbers.slice(system.length, Math.max(item.shared, system.length));
+  let goneNumbers = [];
+  if (isRewritten) {
+    const rest = new Map(); // how often each message of the other turn is left
+    const old = numbersAt(base.messages, oldSystem.length, Infinity);
+    if (base.answer != null) old.push(base.answer);
+    for (const number of old) rest.set(number, (rest.get(number) ?? 0) + 1);
+    [fresh, earlier] = [[], []];
+    for (const number of numbers.slice(system.length)) {
+      (rest.get(number) ? earlier : fresh).push(number);
+      if (rest.get(number)) rest.set(number, rest.get(number) - 1);
+    }
+    goneNumbers = old.filter((number, i) => rest.get(number) && (i < old.length - 1 || base.answer == null));
+  }
+  const context = fresh.length ? numbers.slice(0, numbers.indexOf(fresh[0])).slice(-1) : [];
   const { mark, found } = view;
   const isEarlier = found != null && earlier.includes(found);
-  const changedSystem = item.system_changed ?? (base && !sameNumbers(systemOf(run, base.messages), system));
-  const changedTools = item.tools_changed ?? (base && base.tools !== item.tools);
+  const changedSystem = base && (isRewritten || item.system_changed == null ? !sameNumbers(oldSystem, system) : item.system_changed);
+  const changedTools = base && base.tools !== item.tools;
   const begun = list.list().filter((turn) => turn.relation?.kind === "sub_agent" && turn.relation.turn === item.id);
   return html`
     <${TurnHead} item=${item} back=${back} />
@@ -492,7 +498,7 @@ function TurnDetail({ item, back }) {
       ${() => html`<${Messages} run=${run} numbers=${goneNumbers} tone="gone" />`}<//>`}
     ${fresh.length ? html`<${Messages} run=${run} numbers=${fresh} context=${context} mark=${mark} found=${fresh.includes(found) ? found : null} />` : html`<p class="dim">nothing new</p>`}
     <${Fold} name="system" title="System prompt" badge=${changedSystem ? html`<span class="badge">CHANGED</span>` : base ? html`<span class="dim">unchanged</span>` : null}>
-      ${() => html`${changedSystem && base && html`<${SystemDiff} run=${run} before=${systemOf(run, base.messages)} after=${system} />`}
+      ${() => html`${changedSystem && base && html`<${SystemDiff} run=${run} before=${oldSystem} after=${system} />`}
         ${system.length ? html`<${Messages} run=${run} numbers=${system} mark=${mark} />` : html`<p class="dim">none</p>`}`}<//>
     ${item.tools != null && html`<${Fold} name="tools" title="Tools" badge=${changedTools ? html`<span class="badge">CHANGED</span>` : base ? html`<span class="dim">unchanged</span>` : null}>
       ${() => html`<${Tools} run=${run} number=${item.tools} before=${changedTools ? base?.tools : null} />`}<//>`}
@@ -736,7 +742,7 @@ function Compare() {
   const { value, problem } = answerTo(`compare ${a} ${b} ${size}`, () => source.compare(a, b));
   const cell = (run, id) => {
     const turn = id && turnsOf(run).byId.get(id);
-    return html`<td>${id && html`<button type="button" class="hit" onClick=${() => select(run, id, { panel: null })}>${turn ? html`<span class="dim">${turn.number}</span> ${oneLine(turn.text || turn.error?.message || turn.outcome)} ${turn.calls.map((name) => html`<span class="tool">${oneLine(name)}</span> `)}` : "…"}</button>`}</td>`;
+    return html`<td>${id && html`<button type="button" class="hit" onClick=${() => select(run, id, { panel: null })}>${turn ? html`<span class="dim">${turn.number}</span> ${oneLine(turn.text || turn.error?.message || (turn.calls.length ? "" : turn.outcome))} ${turn.calls.map((name) => html`<span class="tool">${oneLine(name)}</span> `)}` : "…"}</button>`}</td>`;
   };
   const totals = (row) => row && html`${plain(row.rollout)} <${State} row=${row} /><br /><span class="dim small">${plural(row.turns, "turn")} · ${tokens(row)} ${money(row.cost)} ${scoresOf(row)}</span>`;
   return html`<section class="detail" aria-label="Comparison" tabindex="0"><div class="detail-head line"><h2 class="grow">Two runs side by side</h2><button type="button" onClick=${close}>Close</button></div>
