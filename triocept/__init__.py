@@ -45,6 +45,7 @@ from ._trace.reader import read_traces
 from ._trace.trace import Trace
 from ._trace.turn import Turn
 from ._upstream import Upstream, open_upstream
+from ._util.garbage import tune_gc
 from ._util.limits import EndpointLimits
 from .errors import (
     AgentFailed,
@@ -89,6 +90,7 @@ __all__ = [
     "ResponseStream",
     "Agent",
     "AgentResult",
+    "tune_gc",
     # what answers
     "Handler",
     "open_upstream",

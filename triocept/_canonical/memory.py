@@ -66,11 +66,33 @@ class Memory:
 
     For each dialect and field, it keeps the items of the latest call. A parsed value must depend only on its item, and
     must be immutable, because it is returned again for later calls.
+
+    Args:
+        guarded: True if items of earlier calls are passed again as the same objects (see `resent`). Then `is_intact`
+            finds an item that a program has changed in place, through an object that the parsed value contains.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, guarded: bool = False) -> None:
         self._requests: dict[str, _Latest] = {}
         self._latest: dict[tuple[str, str], tuple[Sequence[Json], Sequence[object]]] = {}
+        self._guarded = guarded
+        self._shared: dict[tuple[str, str], list[tuple[int, bytes]]] = {}
+        """Positions of the items of which a parsed value contains objects, each with the item's encoding."""
+
+    def fork(self) -> Memory:
+        """Return a memory with the same content."""
+        other = Memory(guarded=self._guarded)
+        other._requests, other._latest, other._shared = {**self._requests}, {**self._latest}, {**self._shared}
+        return other
+
+    def is_intact(self, field: str) -> bool:
+        """Return True if no kept item of a field was changed in place."""
+        for key, shared in self._shared.items():
+            if key[1] == field:
+                items, _ = self._latest[key]
+                if any(not written or _written(items[number]) != written for number, written in shared):
+                    return False
+        return True
 
     def request(
         self,
@@ -120,16 +142,20 @@ class Memory:
             parse: a function that parses an item; its arguments are the item and the item's path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
-        try:
-            same = common_head(items, old)
-        except RecursionError:
-            same = 0
-        if same and not _is_written_as(items[:same], old[:same]):
-            alike = map(_is_written_as, items[:same], old)
-            same = next((number for number, is_alike in enumerate(alike) if not is_alike), same)
+        same = common_head(items, old, is_not)
+        if same < len(items) and same < len(old):
+            same += _equal_head(items[same:], old[same:])
         new = [parse(items[number], f"{field}[{number}]") for number in range(same, len(items))]
         parsed = (*made[:same], *new)
         self._latest[dialect, field] = (items, parsed)
+        if self._guarded:
+            shared = [each for each in self._shared.get((dialect, field), ()) if each[0] < same]
+            shared += [
+                (number, _written(items[number]))
+                for number, value in enumerate(new, same)
+                if _is_shared(value)
+            ]
+            self._shared[dialect, field] = shared
         return parsed  # type: ignore[return-value]
 
 
@@ -203,6 +229,39 @@ def common_head(
     Each item up to the first difference is compared once, in C code.
     """
     return next(compress(count(), map(differ, items, old)), min(len(items), len(old)))
+
+
+def _equal_head(items: Sequence[Json], old: Sequence[Json]) -> int:
+    """Return how many leading items equal the old ones, and have the same encoding."""
+    try:
+        same = common_head(items, old)
+    except RecursionError:
+        return 0
+    if same and not _is_written_as(items[:same], old[:same]):
+        alike = map(_is_written_as, items[:same], old)
+        same = next((number for number, is_alike in enumerate(alike) if not is_alike), same)
+    return same
+
+
+def _is_shared(value: object) -> bool:
+    """Return True if a parsed value may contain objects of its item that a program can change."""
+    if not isinstance(value, Message):
+        return value is not None
+    return value.extra is not None or any(map(_has_json, value.content))
+
+
+def _has_json(part: Part) -> bool:
+    if type(part) is ToolResult and any(map(_has_json, part.content)):
+        return True
+    return isinstance(part, Opaque) or part.extra is not None
+
+
+def _written(item: Json) -> bytes:
+    """Return the encoding of an item; no bytes if it cannot be encoded."""
+    try:
+        return _encoder.encode(item)
+    except _UNWRITABLE:
+        return b""
 
 
 def _is_written_as(new: Json, old: Json) -> bool:

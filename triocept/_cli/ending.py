@@ -31,6 +31,7 @@ import click
 import trio
 
 from .._util.failures import leaves
+from .._util.garbage import tune_gc
 from .._util.terminal import Screen, say
 from ..errors import TrioceptError
 from ..handlers.script import NotAReply, ShadowedRule
@@ -54,6 +55,7 @@ def end_with(
     signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     # With this handler installed, trio turns SIGINT into KeyboardInterrupt, which rule 2 relies on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    tune_gc()
     status = 1
     try:
         status = trio.run(_work, work, signals, received, notice)

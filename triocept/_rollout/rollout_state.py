@@ -21,6 +21,7 @@ from .._canonical.given import fit_metadata
 from .._canonical.memory import Memory
 from .._canonical.price import Price
 from .._canonical.request import Request
+from .._canonical.resent import BodyReader
 from .._canonical.tokens import Estimator, estimate_input_tokens
 from .._process.watcher import Watcher
 from .._trace.conversation import CallKind
@@ -173,6 +174,8 @@ class RolloutState:
         )
         self.trace: Trace = Trace(self.id, run=run, branch=branch, prices=self.prices, opening=self.opening)
         self.memory: Memory = Memory()
+        self.bodies: BodyReader = BodyReader()
+        """The latest large body of each conversation, of which the next body repeats most."""
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
         """The handler that answers the rollout's exchanges, if there is one."""
@@ -622,6 +625,7 @@ class RolloutState:
         with trio.CancelScope(shield=True):
             self.registry.discard(self)
             self.closing.set()
+            self.bodies.clear()
             errors = await run_each(
                 self.children.close,
                 self.services.calls.close,

@@ -9,7 +9,7 @@ Rules:
    microseconds, so a request with 100,000 items would delay every other agent for half a second. A usual request is
    parsed without a thread.
 4. The items are only counted in a large body, as the sum of the lengths of its lists.
-5. Only the thread uses the rollout's `Memory` (of parsed items) meanwhile. Another call that is parsed at the same time
+5. Only the thread uses the owner's `Memory` (of parsed items) meanwhile. Another call that is parsed at the same time
    gets a new `Memory`, which is then discarded.
 6. These steps fill the token estimate and the table of messages, so that recording the call costs almost nothing.
 """
@@ -17,6 +17,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 import trio
@@ -56,16 +57,32 @@ async def read_body(body: bytes, max_items: int) -> Json:
         DialectError: the body is not JSON.
         Refusal: with 413, because the body has more than `max_items` values.
     """
-    if len(body) > max_items and await _has_more(body, max_items):
-        raise Refusal(413, f"the body has more than {max_items:,} JSON values", should_retry=False)
-    if len(body) > LARGE:
-        # A body that is not an object, or not JSON, is decoded again whole: the error then names the position.
-        with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-            return await _decode_in_pieces(body)
+    await check_values(body, max_items)
+    document = await read_unrepaired(body)
+    if document is not None:
+        return document
     try:
         return decode_json(body)
     except DialectError as exc:
         raise DialectError(f"the body is {exc}") from exc
+
+
+async def check_values(body: bytes, max_items: int) -> None:
+    """Check the number of values. This is a schedule point only if the body is large.
+
+    Raises:
+        Refusal: 413, the body has more than `max_items` values.
+    """
+    if len(body) > max_items and await _has_more(body, max_items):
+        raise Refusal(413, f"the body has more than {max_items:,} JSON values", should_retry=False)
+
+
+async def read_unrepaired(body: bytes) -> Json:
+    """Decode a body; return None if it needs a repair, or is not JSON. A schedule point only if the body is large."""
+    with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+        # A large body that is not an object is decoded again whole: the error then names the position.
+        return _decode(body) if len(body) <= LARGE else await _decode_in_pieces(body)
+    return None
 
 
 async def _decode_in_pieces(body: bytes) -> Json:
@@ -134,7 +151,15 @@ _MANY = 10_000
 _STEPS = 8
 
 
-async def read_large(dialect: Dialect, document: Json, target: Target, rollout: RolloutState) -> Request:
+class Remembering(Protocol):
+    """An owner of the memory for the parse of documents: a rollout, or one of its conversations."""
+
+    memory: Memory
+
+
+async def read_large(
+    dialect: Dialect, document: Json, target: Target, rollout: RolloutState, owner: Remembering
+) -> Request:
     """Parse the request in a large body. Other tasks can run meanwhile only if the body has very many items.
 
     Raises:
@@ -143,12 +168,12 @@ async def read_large(dialect: Dialect, document: Json, target: Target, rollout: 
     Cancellation: waits for the thread to end, which takes up to a second or two.
     """
     if not _has_many(document):
-        return dialect.parse_request(document, target, rollout.memory)
-    memory, rollout.memory = rollout.memory, Memory()
+        return dialect.parse_request(document, target, owner.memory)
+    memory, owner.memory = owner.memory, Memory()
     try:
         request = await run_in_thread(dialect.parse_request, document, target, memory)
     finally:
-        rollout.memory = memory
+        owner.memory = memory
     # The tokens are estimated, and the messages recorded, in advance and piece by piece.
     count = len(request.messages)
     step = max(_MANY, count // _STEPS)

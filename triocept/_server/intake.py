@@ -21,6 +21,7 @@ import msgspec
 
 from .._canonical.content import Json
 from .._canonical.request import Request
+from .._canonical.resent import LEAST, Conversation
 from .._canonical.response import Response
 from .._rollout.answer import ClientGone
 from .._rollout.registry import Registry
@@ -32,7 +33,7 @@ from ..dialects import Dialect, Target
 from ..errors import DialectError, Refusal
 from .admission import Admission, Share
 from .delivery import deliver, write_failure
-from .documents import LARGE, read_body, read_large
+from .documents import LARGE, Remembering, check_values, read_body, read_large, read_unrepaired
 from .encoding import decoded
 from .failure import TakeFault, failure_of, failure_of_fault
 from .notices import shown
@@ -61,6 +62,8 @@ BOTH_LENGTHS = "a request must have a Content-Length or a Transfer-Encoding, not
 LINGER = 5.0
 """Seconds for which the rest of a body is read and discarded if its request was answered early."""
 
+_FEW = 16 * 1024
+"""Maximum bytes of new items that are parsed without counting them."""
 _LONGEST_KEPT = 128
 """Maximum characters of a path that is kept in the cache. Real paths have some 50."""
 _KEPT_QUERIES = frozenset({"", "beta=true", "alt=sse"})
@@ -157,13 +160,13 @@ async def intake(
             wire = WireLog(head.method, shown_url(head, rollout.api_key, REDACTED), shown_headers)
             transport = TappedTransport(transport, wire)
         share = Share(admission.waiting, rollout)
-        document = await read_document(head, transport, max_body, rollout.addresses.limits, share)
+        document, owner = await _read_call(head, transport, max_body, route.dialect, rollout, share)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool may leave the model's name out
-        if share.bytes <= LARGE:
-            request = route.dialect.parse_request(document, route.target, rollout.memory)
+        if share.bytes <= LARGE or (isinstance(owner, Conversation) and owner.fresh <= _FEW):
+            request = route.dialect.parse_request(document, route.target, owner.memory)
         else:
-            request = await read_large(route.dialect, document, route.target, rollout)
+            request = await read_large(route.dialect, document, route.target, rollout, owner)
         request = whole_request(request, route.dialect, rollout)
     except ClientGone:
         return
@@ -375,15 +378,51 @@ async def read_document(
     Raises:
         BodyTooLarge, ClientGone, Refusal, DialectError: the body is incomplete, is not JSON, or exceeds a limit.
     """
+    body = await _receive(head, sender, max_body, limits, share, optional=optional)
+    return None if optional and not body else await _decoded_body(body, limits)
+
+
+async def _read_call(
+    head: Head, sender: Transport, max_body: int, dialect: Dialect, rollout: RolloutState, share: Share
+) -> tuple[Json, Remembering]:
+    """Return the JSON in a model call's body, and the owner of the memory for its parse; raise as `read_document`.
+
+    Of a body that repeats an earlier one, only the new part is decoded.
+    """
+    limits = rollout.addresses.limits
+    body = await _receive(head, sender, max_body, limits, share)
+    if len(body) < LEAST:
+        return await _decoded_body(body, limits), rollout
+    await check_values(body, limits.document_items)
+    if (found := rollout.bodies.read(body, dialect.transcript)) is not None:
+        return found
+    document = await read_unrepaired(body)
+    if document is None:
+        return await read_body(body, limits.document_items), rollout
+    return document, rollout.bodies.keep(body, dialect.transcript, document) or rollout
+
+
+async def _receive(
+    head: Head,
+    sender: Transport,
+    max_body: int,
+    limits: EndpointLimits,
+    share: Share,
+    *,
+    optional: bool = False,
+) -> bytes:
+    """Return the bytes of a request's body, without its compression."""
     # Two framings, which is how requests are smuggled (RFC 9112, 6.3); h11 accepts them.
     if "transfer-encoding" in head.headers and "content-length" in head.headers:
         raise Refusal(400, BOTH_LENGTHS, should_retry=False)
     body = await sender.receive_body(max_body, share)
-    if optional and not body:
-        return None
-    if encoding := head.headers.get("content-encoding"):
+    if (encoding := head.headers.get("content-encoding")) and (body or not optional):
         body = await decoded(body, encoding, min(max_body, limits.decoded_bytes))
         share.add(len(body))
+    return body
+
+
+async def _decoded_body(body: bytes, limits: EndpointLimits) -> Json:
     if len(body) <= min(LARGE, limits.document_items):  # the usual case
         try:
             return _decode(body)

@@ -287,7 +287,7 @@ class _Socket:
         if size <= LARGE:
             request = RESPONSES.parse_request(document, memory=self._rollout.memory)
         else:
-            request = await read_large(RESPONSES, document, Target(), self._rollout)
+            request = await read_large(RESPONSES, document, Target(), self._rollout, self._rollout)
         request = msgspec.structs.replace(request, stream=True)  # implicit here
         warm = self._warm.get(request.previous_response or "")
         if warm is not None:

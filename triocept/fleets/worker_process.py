@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import trio
 
+from .._util.garbage import tune_gc
 from .frames import Frame, FrameStream, Kind
 from .packing import Pickled, failure_of
 from .site import Site, open_site
@@ -53,6 +54,7 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=die_with_driver, daemon=True, name="driver's end").start()
+    tune_gc()
     trio.run(_serve, socket.socket(fileno=control))
 
 

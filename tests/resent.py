@@ -1,0 +1,208 @@
+"""Bodies of conversations, valid and broken, by a seeded generator; and the comparison with a plain decode."""
+
+import json
+import random
+import sys
+from collections.abc import Iterator
+
+import msgspec
+
+from triocept._canonical import resent
+from triocept._canonical.resent import BodyReader
+from triocept.dialects.kit import decode_json
+from triocept.errors import DialectError
+
+FIELDS = ("messages", "input", "contents")
+_TEXTS = (
+    *(
+        "",
+        "a",
+        "naïve",
+        "漢字",
+        "😀",
+        'a "quoted" one',
+        "back\\slash",
+        "\\",
+        '\\"',
+        "a\nb",
+        "]}",
+        '],"messages":[',
+        "},{",
+        ",",
+    ),
+    *('"messages":[', "\\u006d", "[", "{", "\x7f", "end\\", '"messages"', "input", "x" * 300),
+)
+_NUMBERS = (0, -1, 1.5, 1e300, 2**63, 2**64 - 1, 10**30, True, False, None)
+_INSERTED = (
+    *(
+        b"]",
+        b"[",
+        b"}",
+        b"{",
+        b",",
+        b'"',
+        b"\\",
+        b" ",
+        b"\n",
+        b"1",
+        b"null",
+        b":",
+        b"\xef\xbb\xbf",
+        b"\xff",
+        b"\xc3\x28",
+        b"\x00",
+    ),
+    *(
+        b"\\ud83d",
+        b"\\ude00",
+        b"\\u006d",
+        b'"messages":[',
+        b'],"messages":[',
+        b'],"\\u006dessages":[1',
+        b'"messages":[],',
+        b"]]",
+    ),
+    *(b",{}", b",[]", b",,", b'],"x":[', b'"input":[', b"\\", b'\\"', b" ,", b", ", b" ]", b"[ "),
+)
+
+
+_REPEATED = "repeated-field"
+
+
+def _value(rng: random.Random, depth: int = 3) -> object:
+    kind = rng.random()
+    if kind < 0.55 or not depth:
+        return rng.choice(_TEXTS) + rng.choice(_TEXTS)
+    if kind < 0.65:
+        return rng.choice(_NUMBERS)
+    if kind < 0.8:
+        return [_value(rng, depth - 1) for _ in range(rng.randrange(3))]
+    names = (*FIELDS, "role", "content", "type", "ü", "a b", "")
+    return {rng.choice(names): _value(rng, depth - 1) for _ in range(rng.randrange(4))}
+
+
+def _item(rng: random.Random) -> object:
+    if rng.random() < 0.1:
+        return _value(rng)
+    return {"role": rng.choice(("user", "assistant")), "content": _value(rng, 2)}
+
+
+def _body(rng: random.Random, field: str, head: list, items: list, tail: list, style: int) -> bytes:
+    members = [*head, (field, items), *tail]
+    comma, colon = ((",", ":"), (", ", ": "), (" , ", " :"), (",\n", ":"))[style]
+    ascii_only = rng.random() < 0.3
+    written = [
+        f"{json.dumps(name)}{colon}{_json(value, comma, colon, ascii_only)}" for name, value in members
+    ]
+    space = "" if style < 2 else " "
+    return f"{space}{{{space}{comma.join(written)}{space}}}{space}".encode("utf-8", "surrogatepass")
+
+
+def _json(value: object, comma: str, colon: str, ascii_only: bool) -> str:
+    return json.dumps(value, ensure_ascii=ascii_only, separators=(comma, colon))
+
+
+def conversation(rng: random.Random, field: str) -> Iterator[bytes]:
+    """Yield the bodies of a conversation: it grows, its last items change, it is cut, it is broken, fields repeat."""
+    names = [name for name in ("model", "stream", "a", *FIELDS) if rng.random() < 0.3]
+    if rng.random() < 0.9:
+        names = [name for name in names if name != field]
+    head = [(name, _value(rng)) for name in names]
+    tail = [
+        (rng.choice(("system", "tools", "x", *FIELDS, field)), _value(rng)) for _ in range(rng.randrange(3))
+    ]
+    if rng.random() < 0.8:
+        tail = [(name, value) for name, value in tail if name != field]
+    items = [_item(rng) for _ in range(rng.randrange(4))]
+    echo = rng.choice((0, 0, 0, 0.3, 1))
+    style, risk = (0 if rng.random() < 0.6 else rng.randrange(4)), rng.choice((0.1, 0.4, 1.0))
+    for _ in range(rng.randrange(2, 12)):
+        repeated = [(_REPEATED, items[rng.randrange(len(items) + 1) :])] * (rng.random() < echo)
+        before, after = (repeated, []) if rng.random() < 0.3 else ([], repeated)
+        body = _body(rng, field, [*before, *head], items, [*tail, *after], style)
+        name = field if rng.random() < 0.5 else rf"\u00{ord(field[0]):02x}{field[1:]}"
+        body = body.replace(_REPEATED.encode(), name.encode())
+        kind = rng.random() / risk
+        if kind < 0.35:
+            for _ in range(rng.randrange(1, 3)):
+                at = rng.randrange(len(body) + 1)
+                if rng.random() < 0.5 and (ends := [at for at, each in enumerate(body) if each in b",[]{}"]):
+                    at = rng.choice(ends[-12:])
+                end = at + (rng.randrange(4) if rng.random() < 0.4 else 0)
+                body = body[:at] + (rng.choice(_INSERTED) if rng.random() < 0.8 else b"") + body[end:]
+        elif kind < 0.4:
+            body = body[: rng.randrange(len(body) + 1)]
+        elif kind < 0.45:
+            body = body.replace(
+                b'"' + field.encode(),
+                b'"' + rf"\u00{ord(field[0]):02x}{field[1:]}".encode(),
+                rng.randrange(3),
+            )
+        yield body
+        items = [*items, *(_item(rng) for _ in range(rng.randrange(3)))]
+        change = rng.random()
+        if change < 0.25 and items:
+            items = [*items[:-1], _item(rng)]
+        elif change < 0.35:
+            items = items[: rng.randrange(len(items) + 1)]
+        elif change < 0.4:
+            head = [(name, _value(rng)) for name, _ in head]
+        elif change < 0.5:
+            tail = [(name, _value(rng)) for name, _ in tail]
+
+
+def plain(body: bytes) -> object:
+    """Return what a plain decode gives, in a form that tells 1 from True and keeps the order of fields."""
+    try:
+        return _exact(decode_json(body))
+    except DialectError as exc:
+        return str(exc)
+
+
+def _exact(value: object) -> str:
+    return repr(value)
+
+
+def by_reader(reader: BodyReader, body: bytes, field: str) -> tuple[object, bool]:
+    """Return what the reader, or else a plain decode, gives; and True if it was the reader."""
+    if (found := reader.read(body, field)) is not None:
+        return _exact(found[0]), True
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return plain(body), False
+    reader.keep(body, field, document)
+    return _exact(document), False
+
+
+def differences(seed: int, count: int) -> tuple[list[tuple[int, bytes]], int, int]:
+    """Compare `count` bodies; return those that differ, the number compared, and the number that the reader read."""
+    rng = random.Random(seed)
+    found: list[tuple[int, bytes]] = []
+    compared = read = 0
+    while compared < count:
+        field = rng.choice(FIELDS)
+        reader = BodyReader()
+        several = [
+            conversation(rng, field if rng.random() < 0.9 else rng.choice(FIELDS))
+            for _ in range(rng.choice((1, 1, 2, 3)))
+        ]
+        while several:
+            one = rng.choice(several)
+            body = next(one, None)
+            if body is None:
+                several.remove(one)
+                continue
+            given, was_read = by_reader(reader, body, field)
+            compared, read = compared + 1, read + was_read
+            if given != plain(body):
+                found.append((compared, body))
+        reader.clear()
+    return found, compared, read
+
+
+if __name__ == "__main__":  # `python -m tests.resent SEED COUNT`
+    resent.LEAST = 0
+    found, compared, read = differences(int(sys.argv[1]), int(sys.argv[2]))
+    print(f"{compared:,} bodies, {read:,} read in part, {len(found)} differ: {found[:3]}")
+    sys.exit(bool(found))
