@@ -11,6 +11,7 @@ import trio
 import trio.lowlevel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from triocept import (
     Exchange,
@@ -24,6 +25,7 @@ from triocept import (
     ToolCall,
     UpstreamError,
 )
+from triocept._rollout.draft import AHEAD, open_draft, pass_on
 from triocept.errors import UpstreamTruncated
 from triocept.handlers import (
     Decision,
@@ -92,6 +94,27 @@ async def test_a_changed_request_is_answered_and_the_turn_has_both() -> None:
     assert turn.request.model == "mine"
     assert turn.drafts[0].changed
     assert not turn.rewritten
+
+
+async def test_an_inner_handler_waits_for_an_outer_one_that_reads_slowly() -> None:
+    sent = 0
+
+    async def inner(exchange: Exchange) -> None:
+        nonlocal sent
+        async with exchange.open_stream() as stream:
+            for number in range(5 * AHEAD):
+                await stream.send(f"{number} ")
+                sent += 1
+
+    async def outer(exchange: Exchange) -> None:
+        async with open_draft(exchange, inner) as draft:
+            await wait_all_tasks_blocked()
+            assert AHEAD / 2 < sent <= AHEAD
+            await pass_on(exchange, draft, why="slow")
+
+    async with open_memory_agent(outer) as agent:
+        answer = await agent.ask("hi", stream=True)
+    assert answer.text.split() == [str(number) for number in range(5 * AHEAD)]
 
 
 async def test_events_flow_while_the_inner_handler_still_answers(
