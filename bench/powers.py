@@ -49,7 +49,7 @@ def _same(event: Event) -> Event:
 
 
 def _five() -> triocept.Handler:
-    handler = rewrite(withhold(_answer, tools=["web_search"]), event=_same)
+    handler = rewrite(withhold(_answer, network=True), event=_same)
     return limits(stop_when(_guarded(handler), lambda response: False), turns=10**9)
 
 

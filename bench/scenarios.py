@@ -20,6 +20,7 @@ from .bodies import CHAT
 from .dialects import NAMES
 from .growth import growth
 from .load import Job, Yield
+from .powers import powers as powers_cost
 from .processes import LoadFailed, ServerProcess, open_load, open_server_process
 from .servers._shape import CHUNKS
 
@@ -135,6 +136,11 @@ def crowd(server: ServerProcess, effort: Effort, *, rollouts: int, waiting: int)
 def growing(server: ServerProcess, effort: Effort) -> Figures:
     """What a turn costs early and late in a conversation; no server has a part in it."""
     return growth(effort.rounds)
+
+
+def powers(server: ServerProcess, effort: Effort) -> Figures:
+    """What handlers around a handler cost, and a watcher; no server has a part in it."""
+    return powers_cost(20 * effort.rounds)
 
 
 def cores(server: ServerProcess, effort: Effort) -> Figures:
@@ -267,5 +273,6 @@ SCENARIOS = [
     Scenario("endpoint", "endpoint", up_and_down, fresh=True, long=True),
     Scenario("stall", "stall", partial(stall, body=5 * KIB), fresh=True, long=True),
     Scenario("growth", "growth", growing, long=True),
+    Scenario("powers", "growth", powers, long=True),
     Scenario("cores", "cores", cores, long=True),
 ]

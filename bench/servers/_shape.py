@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 Ability: TypeAlias = str
 """What a peer can take: `answer`, `stream`, `hold`, `endpoint` (cheap to bring up in-process), `stall`, `dialects`
-(all of them, not chat completions only); and of ours `growth` and `cores`, which are about itself."""
+(all of them, not chat completions only); and of ours `growth` (and powers) and `cores`, which are about itself."""
 
 HEADER = "x-bench"
 ANSWER = "hello"
