@@ -219,7 +219,10 @@ class Budget:
         return _Sum(1, tokens, 0, price.least(tokens))
 
     def _reached(self, needs: _Sum) -> str | None:
-        """Return a text about the limit that a call with these needs would exceed. None if there is no such limit."""
+        """Return a text about the limit that a call with these needs would exceed.
+
+        Return None if there is no such limit.
+        """
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
             waits = f" ({counted(held.turns, 'is', 'are')} being answered)" if held.turns else ""

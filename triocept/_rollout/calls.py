@@ -532,7 +532,7 @@ class _Latest:
         return _first(request, same) if same else None
 
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
-        """Return the answer to the newest equal call. None if that call was not answered.
+        """Return the answer to the newest equal call. Return None if that call was not answered.
 
         `retry_key` must be in `by_key`.
         """
@@ -540,6 +540,9 @@ class _Latest:
 
 
 def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
-    """Return the answer to the first call in `known` that equals `request`. None if there is no such call or answer."""
+    """Return the answer to the first call in `known` that equals `request`.
+
+    Return None if there is no such call or answer.
+    """
     said = meaning(request)
     return next((one.answer for one in known if one.says(said)), None)

@@ -100,5 +100,5 @@ def _elsewhere(kind: type) -> type:
 
 
 def _trio_run() -> trio.lowlevel.TrioToken | None:
-    """Return a token that identifies the trio run of this thread. None if trio does not run in it."""
+    """Return a token that identifies the trio run of this thread. Return None if trio does not run in it."""
     return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_run() else None

@@ -184,7 +184,7 @@ class Exchange:
         Args:
             status: 400 to 599.
             message: the text that the agent receives.
-            retry_after: seconds.
+            retry_after: seconds after which the agent may retry (header `retry-after`). None means no such header.
             should_retry: value of the header `x-should-retry`. None means no such header.
             code: the dialect's own error code. If None, it is chosen by the status.
             headers: further response headers, such as rate limits (`x-ratelimit-remaining-tokens`, …).
@@ -268,7 +268,7 @@ class Exchange:
         Notes are dropped if the agent has disconnected or the rollout has ended.
 
         Raises:
-            AlreadySettled: the turn is written.
+            AlreadySettled: the turn is already recorded.
             TypeError: a value cannot be JSON.
         """
         self._core.annotate(**data)

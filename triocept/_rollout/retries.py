@@ -99,7 +99,7 @@ class Alike:
         self._meanings.pop(exchange, None)
 
     def find(self, request: Request, *, proven: bool) -> ExchangeState | None:
-        """Return the exchange that this call repeats. None if there is no such exchange.
+        """Return the exchange that this call repeats. Return None if there is no such exchange.
 
         If `proven` is False, the call may be a new call with equal content. Then return only an exchange that no
         connection waits for.

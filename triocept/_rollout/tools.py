@@ -198,7 +198,7 @@ def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], nam
 
 
 def _without_schema(arguments: type[msgspec.Struct]) -> str | None:
-    """Return a text that names a parameter whose type has no JSON Schema. None if every type has one."""
+    """Return a text that names a parameter whose type has no JSON Schema. Return None if every type has one."""
     for field in msgspec.structs.fields(arguments):
         try:
             msgspec.json.schema_components([field.type])

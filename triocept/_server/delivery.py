@@ -107,13 +107,15 @@ class _HTTPDelivery(ABC):
     """True if the connection must be broken off, because the sent bytes are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
-    """Bytes of the last increments, rendered before the turn is recorded, and written afterwards; None before that."""
+    """Bytes of the last increments, which are rendered before the turn is recorded, and written afterwards. None before
+    that."""
     _reply: Reply | None = None
     """The whole answer, rendered before the turn is recorded; None if it was not rendered."""
     _prepared_for: Outcome | None = None
     """The outcome that `_prepared` was rendered for. If this outcome cannot be recorded, another one is delivered."""
     _raw: RawResponse | None = None
-    """Raw bytes that are still to be sent. If a program generates them while they are sent: only the next part."""
+    """Raw bytes that are still to be sent. If a program generates the bytes while they are sent, this is only the next
+    part."""
     _raw_begins = _raw_ends = True
     """`_raw_begins` is True if `_raw` contains the head, `_raw_ends` if it contains the end."""
     _raw_begun = False

@@ -64,7 +64,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 READ_DOCUMENT = "triocept.read_document"
 """Scope key of the function that returns a request's JSON body; called with True, it returns None for an empty body."""
 ROLLOUT_KEY = "triocept.rollout_id"
-"""Scope key of the rollout's id in the path, or None."""
+"""Key in the ASGI scope for the id of the rollout in the path, or None."""
 
 _DISCONNECTED: tuple[Any, ...] = (ClientGone, getattr(wrappers, "ClientDisconnectedError", ClientGone))
 """Exceptions that are raised after a client has hung up.
@@ -125,11 +125,11 @@ class Front:
             raise cancelled from None
 
     def rollout_of_key(self, head: Head) -> RolloutState | None:
-        """Return the rollout whose key the request contains. None if it contains no key of this endpoint."""
+        """Return the rollout whose key the request contains. Return None if it contains no key of this endpoint."""
         return rollout_of_key(head, self._registry, self.routes.dialects)
 
     def holder_of_key(self, head: Head) -> KeyHolder | None:
-        """Return the rollout or the view whose key the request contains. None if it contains no valid key."""
+        """Return the rollout or the view whose key the request contains. Return None if it contains no valid key."""
         if (view := self._view_of(head)) is not None:
             return view if view.admits(head) else None
         return self.rollout_of_key(head)

@@ -156,7 +156,7 @@ class HTTP11:
         scope.cancel()
 
     async def _begin(self, head: Head, route: Route | None) -> Route | Reply | None:
-        """Return the route of a model call, or the response to another request. None if hypercorn must serve it.
+        """Return the route of a model call, or the response to another request. Return None if hypercorn must serve it.
 
         This is a checkpoint only if a request without a key has to wait in the queue.
         """

@@ -94,7 +94,7 @@ class Routes:
         self._match_again = lru_cache(maxsize=4096)(self._match)
 
     def match(self, path: str, query: str) -> Route | None:
-        """Return the route of a model call. None if the path is not that of a model call."""
+        """Return the route of a model call. Return None if the path is not that of a model call."""
         if len(path) <= _LONGEST_KEPT and query in _KEPT_QUERIES:
             return self._match_again(path, query)
         return self._match(path, query)
@@ -209,7 +209,10 @@ def _take_fault_of(rollout: RolloutState | None) -> TakeFault | None:
 
 
 def _rollout_of_only_key(head: Head, registry: Registry[RolloutState], route: Route) -> RolloutState | None:
-    """Return the rollout of a request with just one key, if this key is valid. None if `authenticate` must decide."""
+    """Return the rollout of a request with just one key, if this key is valid.
+
+    Return None if `authenticate` must decide.
+    """
     headers = head.headers
     places = headers.keys() & _key_places(route.dialect)
     if len(places) != 1:
@@ -300,7 +303,7 @@ def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id:
 def rollout_of_key(
     head: Head, registry: Registry[RolloutState], dialects: Iterable[Dialect]
 ) -> RolloutState | None:
-    """Return the rollout whose key or state key the request contains. None if it contains no valid key."""
+    """Return the rollout whose key or state key the request contains. Return None if it contains no valid key."""
     return next((_opened(key, registry) for _, key in _keys(head, dialects)), None)
 
 

@@ -56,7 +56,7 @@ class View(Protocol):
         """Return True if the request contains the view's key."""
 
     def refusal(self, head: Head) -> Reply | None:
-        """Return the response that refuses the request. None if the request is allowed."""
+        """Return the response that refuses the request. Return None if the request is allowed."""
 
     async def __call__(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
         """Answer a request for which `refusal` has returned None."""

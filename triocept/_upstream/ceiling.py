@@ -82,7 +82,7 @@ class Ceiling:
 
 
 def asked_output(document: Json, places: Places) -> int | None:
-    """Return the number of output tokens that a document requests. None if it requests no number."""
+    """Return the number of output tokens that a document requests. Return None if it requests no number."""
     values = (_at(document, place) for place in places)
     return max((value for value in values if isinstance(value, int)), default=None)
 

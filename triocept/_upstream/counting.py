@@ -35,7 +35,9 @@ class Counter:
         self._absent: set[str] = set()
 
     async def count(self, request: Request) -> int | None:
-        """Return the number of tokens in a prompt, counted by the provider. None if the provider returns no count.
+        """Return the number of tokens in a prompt, counted by the provider.
+
+        Return None if the provider returns no count.
 
         Cancellation: closes the connection to the provider.
         """
@@ -59,7 +61,10 @@ class Counter:
         return None
 
     async def _answer(self, call: ProviderRequest, patience: Patience) -> Json:
-        """Send `call`, and return the decoded JSON body of the response. None if the call fails or is not supported."""
+        """Send `call`, and return the decoded JSON body of the response.
+
+        Return None if the call fails or is not supported.
+        """
         if call.address in self._absent:
             return None
         try:

@@ -109,7 +109,7 @@ class _Index:
         return None if turn is None or turn.response is None else _as_written(turn.response, message)
 
     def origin(self, part: Reasoning) -> str | None:
-        """Return the name of the upstream that signed or encrypted this reasoning. None if it is unknown."""
+        """Return the name of the upstream that signed or encrypted this reasoning. Return None if it is unknown."""
         return next(
             (self._origins[key] for blob in part.blobs if (key := _digest(blob.data)) in self._origins), None
         )

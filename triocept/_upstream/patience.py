@@ -122,7 +122,10 @@ class Patience:
 
 
 def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
-    """Return the seconds to wait before the next retry, of at most `most`. None if the call must not be retried."""
+    """Return the seconds to wait before the next of at most `most` retries.
+
+    Return None if the call must not be retried.
+    """
     advice = error.headers.get("x-should-retry")
     may_help = advice == "true"
     if advice not in ("true", "false"):
@@ -137,7 +140,10 @@ def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
 
 
 def wait_of(error: UpstreamError) -> float | None:
-    """Return the seconds that the provider's headers request to wait before a retry. None if they request no wait."""
+    """Return the seconds that the provider's headers request to wait before a retry.
+
+    Return None if they request no wait.
+    """
     try:
         return max(0.0, float(error.headers["retry-after-ms"]) / 1000)
     except (KeyError, ValueError):
@@ -152,7 +158,7 @@ def wait_of(error: UpstreamError) -> float | None:
 
 
 def seconds_until(date: str) -> float | None:
-    """Return the seconds until an HTTP date. None if the text is not an HTTP date."""
+    """Return the seconds until an HTTP date. Return None if the text is not an HTTP date."""
     try:
         return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):

@@ -129,7 +129,7 @@ class Relay:
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
-        """Add received bytes, and return the piece that is now complete. None if there is no piece to send yet.
+        """Add received bytes, and return the piece that is now complete. Return None if there is no piece to send yet.
 
         `passed` is True if the bytes were already sent to the agent. They are then returned as a piece, whatever they
         contain.

@@ -175,7 +175,7 @@ class Requests:
         return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)
 
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
-        """Return the call with fewer requested tokens, as `error` allows. None if `error` has another reason."""
+        """Return the call with fewer requested tokens, as `error` allows. Return None if `error` has another reason."""
         if error.status not in _REFUSED:
             return None
         most = self._ceiling.learn(call.model, error.message, call.prompt())

@@ -77,7 +77,7 @@ class AskedJSON:
 
 
 def _demanded(request: Request) -> Tool | None:
-    """Return the tool that the model must call by the request's tool choice. None if it need not call one."""
+    """Return the tool that the model must call by the request's tool choice. Return None if it need not call one."""
     choice = request.tool_choice
     if choice is None or choice.mode not in ("tool", "required"):
         return None

@@ -66,7 +66,7 @@ def read_embeddings(path: str | Path) -> Embed:
 
 
 def embeddings_in(path: Path) -> Embed | None:
-    """Return a function for the embeddings in a script's file. None if the file has no embeddings.
+    """Return a function for the embeddings in a script's file. Return None if the file has no embeddings.
 
     Raises:
         OSError, DialectError: as in `read_script`.

@@ -198,7 +198,10 @@ _STOPS: Mapping[str, StopReason] = {
 
 
 def _usage(node: Node, usage: dict[str, Json] | None) -> Usage | None:
-    """Return the token counts of a fixture, whatever provider's field names it uses. None if it has no token counts."""
+    """Return the token counts of a fixture, whatever provider's field names it uses.
+
+    Return None if it has no token counts.
+    """
     given = usage or {}
     sent = _first(given, "prompt_tokens", "input_tokens", "promptTokenCount")
     written = _first(given, "completion_tokens", "output_tokens", "candidatesTokenCount")
@@ -221,7 +224,7 @@ def _first(given: dict[str, Json], *names: str) -> Json:
 def _pauses(entry: forms.EntryForm) -> Callable[[int], float] | None:
     """Return a function from the number of a piece to the seconds before it.
 
-    None if the answer is not streamed in pieces.
+    Return None if the answer is not streamed in pieces.
     """
     speed = 1000 * (entry.replaySpeed or 1.0)
     profile, recorded, between = entry.streamingProfile, entry.recordedTimings, (entry.latency or 0.0) / 1000
