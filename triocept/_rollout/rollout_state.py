@@ -393,7 +393,7 @@ class RolloutState:
         return refusal is None
 
     async def _check_gate(self, exchange: ExchangeState) -> bool:
-        """Return True unless a tool result in the request has bypassed the gate in a way that ends the rollout."""
+        """If a tool result in the call bypassed the gate, end the rollout and return False. Otherwise return True."""
         for call, error in tuple(self.gate.bypassed(exchange)):
             ends = self.gate.ends(exchange)
 

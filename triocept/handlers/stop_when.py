@@ -33,7 +33,7 @@ def stop_when(
 
     Raises:
         TypeError: `handler` is not a handler, or `predicate` is not a function of one argument.
-        LimitReached: from an exchange, if `deliver` is False: the rollout was stopped.
+        LimitReached: raised while an exchange is answered, if `deliver` is False and the rollout was stopped.
     """
     check_handler(handler)
     check_function("the predicate of stop_when", predicate, "a function of one Response")
