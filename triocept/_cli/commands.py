@@ -186,10 +186,11 @@ def demo(record: Path | None) -> None:
 @main.command(short_help="Write traces in another format.")
 @click.option(
     "--to",
-    type=Choice(FORMATS),
+    type=Choice([*FORMATS, "harbor"]),
     required=True,
     metavar="NAME",
-    help=f"Format. {'; '.join(f'{each.name}: {each.what}' for each in FORMATS.values())}.",
+    help=f"Format. {'; '.join(f'{each.name}: {each.what}' for each in FORMATS.values())}; harbor: results of an "
+    "evaluation as a job of Harbor, a folder.",
 )
 @click.option(
     "-o",
@@ -225,8 +226,9 @@ def export(
 ) -> None:
     """Write the traces of all FILES in another format.
 
-    If a FILE is the directory of a fleet's store, the traces of its results are written. The last line of output names
-    the parts of the traces that the format cannot hold.
+    If a FILE is the directory of a fleet's store, the traces of its results are written. If the only FILE is the store
+    of an evaluation, inspect and verifiers get its samples, with the ids of their tasks and their scores. The last line
+    of output names the parts of the traces that the format cannot hold.
 
     \b
     triocept export --to inspect traces.jsonl -o log.json

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,12 +22,18 @@ from ..exports import FORMATS, Losses, write_export
 from ..fleets.store.layout import is_store
 from .ending import in_options
 from .files import UNREAD, missing_files, traces_of
+from .scores import evaluation_of
 from .words import a_directory, counted, flaw
+
+if TYPE_CHECKING:
+    from ..evaluation import EvaluationResults
 
 MOST = 10
 """Maximum rollouts, or damaged lines, to list."""
 
 STANDARD_OUTPUT = Path("-")
+RESULT_FORMATS = ("inspect", "verifiers", "harbor")
+"""Formats in which the store of an evaluation is written as results: samples of tasks, with their scores."""
 
 
 class WrongPath(click.ClickException):
@@ -56,6 +63,12 @@ class Export:
         """Write the export, and return the exit status: 1 if a store contains results without traces, else 0."""
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise WrongPath(a_directory(folder))
+        if len(self.files) == 1 and not self.rollouts and self.to in RESULT_FORMATS:
+            results = evaluation_of(self.files[0])
+            if results is not None:
+                return self._write_results(results)
+        if self.to not in FORMATS:
+            raise click.ClickException(f"--to {self.to} needs one store of an evaluation")
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             losses = self._write()
@@ -70,6 +83,30 @@ class Export:
         said = f"▸ {turns} of {counted(len(self._seen), 'rollout', 'rollouts')}{where}"
         say(f"{said}; {losses}" if losses else said)
         return 1 if self._missing else 0
+
+    def _write_results(self, results: EvaluationResults) -> int:
+        """Write the results of an evaluation, and return the exit status."""
+        from ..evaluation._exports import write_results
+
+        try:
+            if self.out == STANDARD_OUTPUT:
+                if self.to == "harbor":
+                    raise WrongPath("harbor writes a directory: name a directory with -o")
+                with TemporaryDirectory(prefix="triocept-") as folder:
+                    losses = write_results(results, self.to, Path(folder) / "export", reward=self.reward)
+                    sys.stdout.buffer.write((Path(folder) / "export").read_bytes())
+                    sys.stdout.flush()
+            else:
+                losses = write_results(results, self.to, self.out, replace=self.replace, reward=self.reward)
+        except ValueError as exc:
+            raise click.ClickException(str(exc)) from exc
+        except FileExistsError as exc:
+            raise WrongPath(f"{exc.filename} exists already: name another file, or use --force") from exc
+        samples = counted(len(results.samples), "sample", "samples")
+        where = "" if self.out == STANDARD_OUTPUT else f" in {self.out}"
+        said = f"▸ {samples} of {counted(len(results.tasks), 'task', 'tasks')}{where}"
+        say(f"{said}; {losses}" if losses else said)
+        return 0
 
     def _write(self) -> Losses:
         try:

@@ -1,0 +1,351 @@
+"""Results of an evaluation as a log of Inspect (0.3.285), episodes of verifiers (0.4.0), and a job of Harbor (0.26.0).
+
+Rules:
+
+1. A sample's id is its task's id, and its epoch is the sample's number, from 1. Its input is the task's prompt.
+2. A sample without a score has an error, and no score: the readers then leave it out of their means, as triocept does.
+3. Formats without a place for a value leave it out. No figure is written as null or NaN.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from hashlib import blake2b
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from uuid import UUID
+
+from .._canonical.content import Json
+from .._trace.trace import Trace
+from ..dialects.kit import encode_json
+from ..exports import Losses, inspect_log, verifiers_episode
+from ..exports._formats import new_file, new_folder
+from ..exports._shared import ended_at, iso_time, without_none
+from ._statistics import summary_of, used_by
+from ._types import EvaluationResults, Sample, Task
+
+_ANSWER = 500
+"""Maximum characters of an answer in the viewer of Inspect."""
+
+
+def write_results(
+    results: EvaluationResults, to: str, path: Path, *, replace: bool = False, reward: str | None = None
+) -> Losses:
+    """Write results in one of `FORMATS`, whole or not at all. Harbor's job is a new folder.
+
+    `reward`: for verifiers, the score that is the reward; all others are metrics then. If None, each score is a reward.
+
+    Raises:
+        ValueError: there is no score `reward`.
+        FileExistsError: `path` exists, and is not to be replaced.
+        OSError: the results cannot be written.
+    """
+    losses = Losses()
+    if reward is not None and reward not in results.score_names:
+        raise ValueError(
+            f"there is no score {reward!r}; there are {', '.join(results.score_names) or 'none'}"
+        )
+    if to == "harbor":
+        with new_folder(path) as folder:
+            _write_harbor(results, folder)
+        return losses
+    with new_file(path, replace=replace) as file:
+        if to == "inspect":
+            file.write(encode_json(inspect_results(results, losses)) + b"\n")
+        else:
+            for episode in verifiers_results(results, losses, reward):
+                file.write(encode_json(episode) + b"\n")
+    return losses
+
+
+def _trace_of(sample: Sample) -> Trace | None:
+    """Return the trace of the sample's agent; None if there is none."""
+    return next(iter(sample.traces), None)
+
+
+def _times(results: EvaluationResults, sample: Sample, trace: Trace | None) -> tuple[float, float]:
+    turns = list(trace or ())
+    started = min((turn.started_at for turn in turns), default=results.started_at)
+    ended = max(map(ended_at, turns), default=started)
+    return started, max(ended, started + sample.seconds)
+
+
+def _identity(*parts: str) -> str:
+    return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+# Inspect
+
+
+def inspect_results(results: EvaluationResults, losses: Losses) -> dict[str, Json]:
+    """Return the results as an `EvalLog`."""
+    tasks = {task.id: task for task in results.tasks}
+    samples, used, end = [], dict[str, dict[str, int]](), results.started_at
+    for sample in results.samples:
+        document, of_models, ended = _inspect_sample(results, sample, tasks[sample.task], losses)
+        samples.append(document)
+        end = max(end, ended)
+        for model, counts in of_models.items():
+            sums = used.setdefault(model, {})
+            for kind, tokens in counts.items():
+                sums[kind] = sums.get(kind, 0) + tokens
+    identity = _identity(results.name, results.agent, results.model, str(results.started_at))[:22]
+    names = results.score_names
+    return {
+        "version": 2,
+        "status": "success",
+        "eval": {
+            "eval_id": identity,
+            "run_id": identity,
+            "task_id": identity,
+            "created": iso_time(results.started_at),
+            "task": results.name,
+            "dataset": {
+                "name": results.name,
+                "samples": len(tasks),
+                "sample_ids": list(tasks),
+                "shuffled": False,
+            },
+            "model": results.model or "unknown",
+            "config": {"epochs": results.samples_per_task, "epochs_reducer": ["mean"]},
+            "packages": {"triocept": version("triocept")},
+            "scorers": [
+                {"name": name, "metrics": [{"name": "inspect_ai/mean"}, {"name": "inspect_ai/stderr"}]}
+                for name in names
+            ],
+            "metadata": {"agent": results.agent},
+        },
+        "plan": {"name": "plan", "steps": [{"solver": results.agent or "agent"}]},
+        "results": {
+            "total_samples": results.planned,
+            "completed_samples": len(results.scored),
+            "scores": [_inspect_score(results, name) for name in names],
+        },
+        "reductions": [
+            {
+                "scorer": name,
+                "reducer": "mean",
+                "samples": [
+                    {"sample_id": task, "value": sum(values) / len(values)}
+                    for task, values in results.values(name).items()
+                    if values
+                ],
+            }
+            for name in names
+        ],
+        "stats": {
+            "started_at": iso_time(results.started_at),
+            "completed_at": iso_time(end),
+            "model_usage": used,
+        },
+        "samples": samples,
+    }
+
+
+def _inspect_score(results: EvaluationResults, name: str) -> dict[str, Json]:
+    found = summary_of(results, name).estimate
+    metrics = {} if found is None else {"mean": found.mean, "stderr": found.stderr or 0.0}
+    return {
+        "name": name,
+        "scorer": name,
+        "reducer": "mean",
+        "scored_samples": 0 if found is None else found.tasks,
+        "unscored_samples": len(results.tasks) - (0 if found is None else found.tasks),
+        "metrics": {key: {"name": key, "value": value} for key, value in metrics.items()},
+    }
+
+
+def _inspect_sample(
+    results: EvaluationResults, sample: Sample, task: Task, losses: Losses
+) -> tuple[dict[str, Json], dict[str, dict[str, int]], float]:
+    """Return a sample, its token counts by model, and the time of its end."""
+    trace = _trace_of(sample)
+    started, ended = _times(results, sample, trace)
+    document: dict[str, Json] = {
+        "messages": [],
+        "events": [],
+        "attachments": {},
+        "output": {},
+        "metadata": {},
+    }
+    used: dict[str, dict[str, int]] = {}
+    if trace is not None:
+        log = inspect_log([trace], losses)
+        document, used = log["samples"][0], log["stats"]["model_usage"]
+    answer = next((score.answer for score in sample.scores.values() if score.answer), sample.output)
+    scores = {
+        name: without_none(
+            {
+                "value": score.value,
+                "answer": (score.answer or answer)[-_ANSWER:],
+                "explanation": score.explanation,
+                "metadata": score.metadata or None,
+            }
+        )
+        for name, score in sample.scores.items()
+    }
+    ours: dict[str, Json] = {
+        "ended": sample.ended,
+        "stopped": sample.stopped,
+        "returncode": sample.returncode,
+    }
+    ours |= {"reason": sample.reason, "attempts": sample.attempts, "cost": sample.cost}
+    document |= {
+        "id": task.id,
+        "epoch": sample.number + 1,
+        "uuid": _identity(task.id, str(sample.number), str(results.started_at))[:22],
+        "input": task.prompt,
+        "target": task.target if isinstance(task.target, str) else list(task.target),
+        "scores": scores if sample.scored else {},
+        "metadata": {**task.metadata, "triocept": without_none({**document["metadata"], **ours})},
+        "started_at": iso_time(started),
+        "completed_at": iso_time(ended),
+        "total_time": ended - started,
+        "working_time": ended - started,
+    }
+    if not sample.scored:
+        text = f"{sample.reason}: {sample.explanation}"
+        document["error"] = {"message": text, "traceback": "", "traceback_ansi": ""}
+    if sample.ended == "time_limit":
+        document["limit"] = {"type": "time", "limit": task.time_limit or sample.seconds}
+    elif sample.ended == "limit":
+        limit = task.turn_limit
+        document["limit"] = {"type": "custom" if limit is None else "turn", "limit": limit or sample.turns}
+    return document, used, ended
+
+
+# verifiers
+
+
+def verifiers_results(
+    results: EvaluationResults, losses: Losses, reward: str | None = None
+) -> Iterator[dict[str, Json]]:
+    """Yield an `Episode` for each sample. Without `reward`, the reward is the mean of all scores."""
+    tasks = {task.id: task for task in results.tasks}
+    rewards = results.score_names if reward is None else (reward,)
+    for sample in results.samples:
+        task, trace = tasks[sample.task], _trace_of(sample) or Trace(sample.task)
+        first = next(iter(trace.scores), None)
+        episode = verifiers_episode(trace, losses, reward=first)
+        identity = str(UUID(_identity(task.id, str(sample.number), str(results.started_at))))
+        target = {"answer": task.target} if task.target else {}
+        about = {
+            "type": "triocept",
+            "data": {"id": task.id, "name": task.id, "prompt": task.prompt, **target},
+        }
+        (found,) = episode["traces"]
+        found |= {"id": identity, "task": about, "ok": sample.scored, "is_completed": True}
+        found["info"] = {"rollout": trace.rollout, "sample": sample.number, "metadata": task.metadata}
+        values = {name: score.value for name, score in sample.scores.items()} if sample.scored else {}
+        found["metrics"] = {name: value for name, value in values.items() if name not in rewards}
+        found["rewards"] = {
+            name: {"score": values[name], "weight": 1 / len(rewards)} for name in rewards if name in values
+        }
+        found["stop_condition"] = sample.stopped or sample.reason
+        if sample.reason is not None:
+            found["errors"] = [{"type": sample.reason, "message": sample.explanation, "status_code": None}]
+        yield {**episode, "id": identity, "env": {"id": results.name}, "task": about, "ok": sample.scored}
+
+
+# Harbor
+
+_EXCEPTIONS = {"time_limit": "AgentTimeoutError", "failed": "NonZeroAgentExitCodeError"}
+
+
+def _write_harbor(results: EvaluationResults, folder: Path) -> None:
+    """Write `result.json` of a job, and of each trial in a folder of its own."""
+    names, rewards, exceptions = dict[str, None](), dict[str, dict[str, list[str]]](), dict[str, list[str]]()
+    ended = results.started_at
+    for sample in results.samples:
+        stem = re.sub(r"[^\w.-]+", "-", sample.task)[:80]
+        name = next(each for each in _names(f"{stem}__{sample.number + 1}") if each not in names)
+        names[name] = None
+        trial, at = _harbor_trial(results, sample, name)
+        ended = max(ended, at)
+        for score, value in (trial["verifier_result"] or {"rewards": {}})["rewards"].items():
+            rewards.setdefault(score, {}).setdefault(str(value), []).append(name)
+        if trial["exception_info"] is not None:
+            exceptions.setdefault(trial["exception_info"]["exception_type"], []).append(name)
+        (folder / name).mkdir()
+        (folder / name / "result.json").write_bytes(encode_json(trial))
+    used, number = used_by(results.samples), results.samples_per_task
+    summaries = [summary_of(results, name) for name in results.score_names]
+    errors = sum(map(len, exceptions.values()))
+    first = summaries[:1]
+    stats = {
+        "n_trials": len(results.scored),
+        "n_errors": errors,
+        "metrics": [{each.name: each.estimate.mean for each in summaries if each.estimate is not None}],
+        "pass_at_k": {
+            each.k: each.value
+            for found in first
+            for each in found.pass_at
+            if each.value is not None and number > 1
+        },
+        "reward_stats": rewards,
+        "exception_stats": exceptions,
+    }
+    job = {
+        "id": str(UUID(_identity(results.name, str(results.started_at)))),
+        "started_at": iso_time(results.started_at),
+        "finished_at": iso_time(ended),
+        "n_total_trials": results.planned,
+        "stats": {
+            "n_completed_trials": len(results.samples),
+            "n_errored_trials": errors,
+            "n_pending_trials": results.planned - len(results.samples),
+            "evals": {f"{results.agent}__{results.model}__{results.name}": stats},
+            "n_input_tokens": used.input_tokens,
+            "n_output_tokens": used.output_tokens,
+            "cost_usd": used.cost,
+        },
+    }
+    (folder / "result.json").write_bytes(encode_json(job))
+
+
+def _names(name: str) -> Iterator[str]:
+    """Yield a name, and further names if it is taken: tasks may differ only in characters that a path cannot have."""
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
+
+
+def _harbor_trial(results: EvaluationResults, sample: Sample, name: str) -> tuple[dict[str, Json], float]:
+    """Return the result of a trial, and the time of its end."""
+    started, ended = _times(results, sample, _trace_of(sample))
+    kind = sample.reason or _EXCEPTIONS.get(sample.ended or "")
+    error = {
+        "exception_type": kind,
+        "exception_message": sample.explanation or sample.stopped or f"exit status {sample.returncode}",
+        "exception_traceback": "",
+        "occurred_at": iso_time(ended),
+    }
+    times = {"started_at": iso_time(started), "finished_at": iso_time(ended)}
+    usage = {"n_input_tokens": sample.input_tokens, "n_output_tokens": sample.output_tokens}
+    return {
+        "id": str(UUID(_identity(sample.task, str(sample.number), str(results.started_at)))),
+        "task_name": sample.task,
+        "trial_name": name,
+        "trial_uri": name,
+        "task_id": {"path": sample.task},
+        "source": results.name,
+        "task_checksum": _identity(sample.task),
+        "config": {"task": {"path": sample.task}, "trial_name": name},
+        "agent_info": {
+            "name": results.agent,
+            "version": "unknown",
+            "model_info": {"name": results.model or "unknown", "provider": None},
+        },
+        "agent_result": {**usage, "cost_usd": sample.cost, "metadata": {"turns": sample.turns}},
+        "verifier_result": {"rewards": {name: score.value for name, score in sample.scores.items()}}
+        if sample.scored
+        else None,
+        "exception_info": error if kind is not None else None,
+        **times,
+        "agent_execution": times,
+    }, ended
+
+
+FORMATS = ("inspect", "verifiers", "harbor")
+"""Formats of results."""
