@@ -225,18 +225,14 @@ class Pauses:
         self._check_free()
         errors: list[BaseException] = []
         with keeping(errors):
-            yield await self.begin(mode)
+            await self.hold_calls(mode)
+            yield await self.pause_server()
         if self._resumed is not None:
             errors += await run_each(self.end)
         raise_all(errors)
 
-    async def begin(self, mode: PauseMode) -> Pause:
-        """Pause the upstream; if the pause fails, resume, and raise the error. Cancellation: resumes."""
-        await self.hold_calls(mode)
-        return await self.pause_server()
-
     async def hold_calls(self, mode: PauseMode) -> None:
-        """Hold back new calls, and wait for the calls in progress that must finish; fails and is cancelled as `begin`.
+        """Hold back new calls, and wait for the calls in progress that must finish. Failure and cancellation: resumes.
 
         If several upstreams use one server, all of them must do this before one of them pauses the server. A paused
         server would never finish the calls for which another upstream waits.
@@ -268,7 +264,7 @@ class Pauses:
                     await call.over.wait()
 
     async def pause_server(self) -> Pause:
-        """Pause the server after `hold_calls`, if the server has a route; fails and is cancelled as `begin`."""
+        """Pause the server after `hold_calls`, if the server has a route. Failure and cancellation: resumes."""
         assert self._plan is not None
         pause, route, calls = self._plan
         async with self._or_resume():
