@@ -59,7 +59,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def denial(self) -> str:
-        """The text that the model gets as the failed result of a rejected call."""
+        """Text of the failed tool result that the model gets for a rejected call."""
         return f"The tool call was rejected: {self.reason}"
 
     @classmethod
@@ -165,7 +165,7 @@ def _hint(policy: object) -> str:
 
 
 def names_beside_patterns(policy: Policy) -> Iterator[str]:
-    """Yield the names of tools in mappings that have patterns too: if such a name is mistyped, a pattern decides."""
+    """Yield the exact tool names in mappings that also have patterns. If such a name is mistyped, a pattern decides."""
     if isinstance(policy, Mapping):
         names = [name for name in policy if not is_pattern(name)]
         yield from names if len(names) < len(policy) else ()

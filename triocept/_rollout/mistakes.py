@@ -43,7 +43,9 @@ def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[Too
 
 
 class UnofferedTools:
-    """Names of tools that no request has offered so far. They may be mistyped, which a log line reports once.
+    """Tool names of a program that no request has offered so far.
+
+    A log line reports them once, because they may be mistyped.
 
     Args:
         place: the place of the names, for the log line.
@@ -55,7 +57,10 @@ class UnofferedTools:
         self._left = {name for name in names if not is_pattern(name)} - ITEMS
 
     def check(self, request: Request, *, warns: bool) -> None:
-        """Discard the names that the request offers; if `warns`, log the others if the request offers any tool."""
+        """Forget the names that the request offers.
+
+        If `warns` is True, log the remaining names, which are then forgotten, too.
+        """
         if not self._left or not request.tools:
             return
         offered = offered_names(request)
@@ -68,7 +73,7 @@ class UnofferedTools:
 
 
 def is_pattern(name: str) -> bool:
-    """Return True if a name of a tool contains wildcards."""
+    """Return True if a tool name contains wildcards, so that it is a pattern."""
     return not set("*?[").isdisjoint(name)
 
 

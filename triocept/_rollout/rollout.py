@@ -461,7 +461,10 @@ def core_of_rollout(rollout: Rollout) -> RolloutState:
 
 @asynccontextmanager
 async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncIterator[Rollout]:
-    """Open a child that the parent's limits do not bind, even if they have stopped the parent: for a judge."""
+    """Open a child rollout to which the parent's limits do not apply, even if they have stopped the parent.
+
+    A judge uses it.
+    """
     core = rollout._core
     branch = core.children.branch()
     parts = core.addresses, core.registry, core.watcher, RolloutOptions()

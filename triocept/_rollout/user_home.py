@@ -30,7 +30,7 @@ Directory = str | os.PathLike[str] | None
 def user_home(
     argv: Argv, env: Mapping[str, str | None] | None, cwd: Directory
 ) -> tuple[Argv, dict[str, str | None]]:
-    """Return `argv` and `env` with which the agent uses the user's own configuration.
+    """Return the agent's command and environment, changed so that it uses the user's own configuration.
 
     Raise ValueError if the agent is neither Claude Code nor Codex, or if a file of the user may make it call another
     provider.
@@ -48,7 +48,7 @@ def user_home(
 
 
 def check_home(name: str, env: Mapping[str, str | None], cwd: Directory) -> None:
-    """Raise ValueError if the agent with this command's name cannot have the configuration of its user."""
+    """Raise ValueError if the agent whose command is `name` cannot use the user's own configuration in a rollout."""
     find = {"claude": _claude_problems, "codex": _codex_problems}.get(name)
     if find is None:
         raise ValueError(
@@ -63,7 +63,7 @@ def check_home(name: str, env: Mapping[str, str | None], cwd: Directory) -> None
 
 
 def _claude_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the files that may make Claude Code call another provider, each with the reason."""
+    """Yield each settings file that may make Claude Code call another provider, with the reason."""
     home = Path(environment.get("HOME") or Path.home())
     given = environment.get(_CLAUDE)
     directory = Path(given) if given else home / ".claude"
@@ -87,7 +87,7 @@ def _claude_problems(environment: Mapping[str, str | None], project: Path) -> It
 
 
 def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the files that may make Codex call another provider, each with the reason."""
+    """Yield each settings file that may make Codex call another provider, with the reason."""
     home = Path(environment.get(_CODEX) or Path(environment.get("HOME") or Path.home()) / ".codex")
     for folder in (home, *(each / ".codex" for each in (project, *project.parents))):
         for file in (folder / "config.toml", *sorted(folder.glob("agents/**/*.toml"))):
@@ -113,7 +113,7 @@ def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Ite
 
 
 def _with_options(argv: Argv, written: str | None) -> Argv:
-    """Return Codex's command with the configuration in the directory `written` as options."""
+    """Return Codex's command with the settings in the directory `written` added as options (`-c`)."""
     words = [os.fspath(word) for word in argv]
     settings = tomllib.loads((Path(written) / "config.toml").read_text()) if written is not None else {}
     if settings.get("model_provider") != "triocept" or "exec" not in words:
