@@ -131,7 +131,12 @@ class Memory:
         return request
 
     def read(
-        self, dialect: str, field: str, items: Sequence[Json], parse: Callable[[Json, str], T]
+        self,
+        dialect: str,
+        field: str,
+        items: Sequence[Json],
+        parse: Callable[[Json, str], T],
+        differ: Callable[[Any, Any], object] = is_not,
     ) -> tuple[T, ...]:
         """Return the parsed items; items that did not change since the last call are not parsed again.
 
@@ -140,9 +145,10 @@ class Memory:
             field: the field of the document that holds the items.
             items: the list of items as it came. It is kept, and must not be changed afterwards.
             parse: a function that parses an item; its arguments are the item and the item's path.
+            differ: a function that returns False for two items that consist of the same objects.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
-        same = common_head(items, old, is_not)
+        same = common_head(items, old, differ)
         if same < len(items) and same < len(old):
             same += _equal_head(items[same:], old[same:])
         new = [parse(items[number], f"{field}[{number}]") for number in range(same, len(items))]

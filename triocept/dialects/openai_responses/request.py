@@ -29,6 +29,7 @@ The input is a string, or a list of items:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import is_not
 from reprlib import repr as short
 from typing import TypeAlias
 
@@ -224,7 +225,7 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
         ]
         return Message("assistant", tuple(parts)) if parts else None
 
-    read = memory.read(NAME, "input", _runs(value), parse_run)
+    read = memory.read(NAME, "input", _runs(value), parse_run, differ=_differ)
     return tuple([message for message in read if message is not None])
 
 
@@ -273,6 +274,12 @@ def _runs(items: list[Json]) -> list[_Run]:
             runs.append((number, one := [item], writes))
             run = one if writes else None
     return runs
+
+
+def _differ(run: _Run, other: _Run) -> bool:
+    """Return False if two runs have the same objects at the same positions."""
+    (start, items, _), (other_start, others, _) = run, other
+    return start != other_start or len(items) != len(others) or any(map(is_not, items, others))
 
 
 def _parse_item(value: Json, path: str) -> Message:
