@@ -64,6 +64,7 @@ def test_the_status_is_1_if_a_sample_has_no_score_and_the_next_start_names_it(fo
     assert (found["tasks"], found["samples"], found["scored"]) == (2, 2, 1)
     assert found["errors"] == {"setup_failed": 1}
     assert found["scores"]["check"]["mean"] == 1.0
+    assert "▸ b/0: setup failed: the setup script returned 1\n" in run.stderr
     assert "▸ 1 of 2 samples have no score: the same command with --retry-errors" in run.stderr
     refused = evaluated()
     assert refused.returncode == 2

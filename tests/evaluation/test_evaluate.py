@@ -152,6 +152,7 @@ async def test_a_sample_whose_scorer_fails_has_no_score(scorer: Any, reason: str
     assert sample.reason == reason
     assert sample.explanation.startswith(text)
     assert sample.scores["exact"].value == 1.0, "the others have theirs"
+    assert (sample.turns, sample.output_tokens > 0) == (1, True), "what the agent used is known, too"
 
 
 @pytest.mark.parametrize("value", [None, "C", float("nan"), float("inf"), {}, {"a": None}, [1.0]])

@@ -18,7 +18,7 @@ from .._util.terminal import say
 from .agent_plan import agent_options
 from .approval import policy_option
 from .ending import end_with
-from .fleet import check_reachable
+from .fleet import REASON_LENGTH, check_reachable
 from .fleet_command import (
     FLEET_AGENT,
     NOTICE,
@@ -188,6 +188,9 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
     else:
         click.echo(results.table())
     unscored = results.planned - len(results.scored)
+    for sample in {each.reason: each for each in results.unscored}.values():  # one for each reason
+        why = f"{str(sample.reason).replace('_', ' ')}: {sample.explanation}"
+        evaluation.say(f"{sample.task}/{sample.number}: {' '.join(why.split())[:REASON_LENGTH]}")
     if unscored:
         missing = results.planned - len(results.samples)
         then = "--resume" if missing == unscored else "--retry-errors"

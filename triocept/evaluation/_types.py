@@ -332,7 +332,23 @@ def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:
         explanation=text,
         attempts=attempts,
         traces=result.traces,
+        **_spent(result.traces),
     )
+
+
+def _spent(traces: Sequence[Trace]) -> dict[str, Any]:
+    """Return the turns and tokens of the agent, whose rollout is the first trace; empty if there is no trace."""
+    try:
+        trace = traces[0] if traces else None
+    except (StoreError, OSError):  # its file was removed
+        trace = None
+    if trace is None:
+        return {}
+    judges = [child.usage for child in trace.children]
+    spent = {"turns": len(trace)}
+    for name in ("input_tokens", "output_tokens"):
+        spent[name] = getattr(trace.usage, name) - sum(getattr(usage, name) for usage in judges)
+    return spent
 
 
 def _reason(error: BaseException) -> tuple[Reason, str]:
