@@ -520,7 +520,7 @@ def test_a_mistake_in_a_policy_file_is_named_with_its_line(tmp_path: Path, text:
 async def test_a_person_at_the_terminal_decides(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = 'what?\ny\nn\ntoo dangerous\ne\n{\ne\n{"path": "."}\n'
+    lines = 'what?\ny\nn\ntoo dangerous\ne\n{\ne\n[1]\ne\n{"path": "."}\n'
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
     model = Model(
         Response.of(call("read", path="\x1b[2J")), Response.of(call("run")), Response.of(call("read"))
@@ -533,7 +533,7 @@ async def test_a_person_at_the_terminal_decides(
     assert kinds == ["approve", "reject", "modify"]
     shown = capsys.readouterr().err
     assert "\x1b" not in shown
-    assert "not JSON" in shown
+    assert shown.count("the arguments must be a JSON object") == 2
 
 
 async def test_a_terminal_without_anybody_is_a_clear_fault(monkeypatch: pytest.MonkeyPatch) -> None:

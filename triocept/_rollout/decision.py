@@ -23,6 +23,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Json, ToolCall
+from .._canonical.form import arguments_value
 from .._canonical.given import fit_json
 from .._trace.turn import Decided, DecisionKind
 from .._util.checks import check_choice, described, named, takes
@@ -210,7 +211,7 @@ async def decide(
         decision = Decision.reject(f"no decision within {timeout:g} seconds", by="timeout")
     elif decision.kind == "escalate":
         decision = Decision.reject(by="default")
-    elif decision.kind == "modify" and call.kind == "json" and not _is_object(decision.arguments or ""):
+    elif decision.kind == "modify" and call.kind == "json" and not is_object(decision.arguments or ""):
         raise TypeError(
             f"Decision.modify: the arguments of {call.name} must be a JSON object, not {decision.arguments!r}"
         )
@@ -229,11 +230,9 @@ async def decide(
     return decision, decided
 
 
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(msgspec.json.decode(text), dict)
-    except msgspec.DecodeError:
-        return False
+def is_object(text: str) -> bool:
+    """Return True if a text is a JSON object, as the arguments of most tools are."""
+    return bool(text) and isinstance(arguments_value(text), dict)
 
 
 async def decision_of(

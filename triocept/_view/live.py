@@ -16,13 +16,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, final
+from typing import final
 
 import msgspec
 import trio
 
 from .._canonical.content import Json
-from .._rollout.decision import Decision
+from .._rollout.decision import Decision, is_object
 from .._rollout.questions import Question, Questions
 from .._trace.rollout_events import (
     CallArrived,
@@ -429,7 +429,7 @@ def _decision(kind: str, text: str, by: str, *, is_json: bool) -> Decision:
         case "approve":
             return Decision.approve(by=by)
         case "modify":
-            if is_json and not _is_object(text):
+            if is_json and not is_object(text):
                 raise ValueError("the arguments must be a JSON object")
             return Decision.modify(text, by=by)
         case "reject":
@@ -439,11 +439,3 @@ def _decision(kind: str, text: str, by: str, *, is_json: bool) -> Decision:
         case "terminate":
             return Decision.terminate(text or "a person ended the run", by=by)
     raise ValueError(f"there is no decision {kind!r}: approve, modify, reject, answer, terminate")
-
-
-def _is_object(text: str) -> bool:
-    try:
-        found: Any = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return isinstance(found, dict)

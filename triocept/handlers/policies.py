@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import msgspec
 import trio
 
 from .._canonical.content import ToolCall
-from .._rollout.decision import Decision, Policy, PolicyFunction, check_policy, decision_of
+from .._rollout.decision import Decision, Policy, PolicyFunction, check_policy, decision_of, is_object
 from .._rollout.exchange import Exchange, core_of
 from .._util.documents import Node
 from .._util.failures import keeping_each, raise_all
@@ -164,8 +163,8 @@ async def _ask(call: ToolCall) -> Decision:
                 return Decision.terminate(reason or "a person ended the run", by="terminal")
             case "e" | "edit":
                 text = await _read("arguments: ")
-                if call.kind == "json" and (problem := _problem(text)):
-                    _show(f"not JSON: {problem}\n")
+                if call.kind == "json" and not is_object(text):
+                    _show("the arguments must be a JSON object\n")
                 else:
                     return Decision.modify(text, by="terminal")
 
@@ -175,14 +174,6 @@ def _drop_typed() -> None:
         import termios  # Windows has none
 
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
-
-
-def _problem(text: str) -> str | None:
-    try:
-        msgspec.json.decode(text)
-    except msgspec.DecodeError as exc:
-        return str(exc)
-    return None
 
 
 async def _read(question: str) -> str:
