@@ -216,8 +216,8 @@ endpoint_options: Callable[[F], F] = add_options(
 view_option: Callable[[F], F] = _in_endpoint(
     "--view",
     is_flag=True,
-    help="Serve a page on which you watch the run in a browser, and decide about the tool calls of --approve. Its "
-    "address, with its key, is printed on standard error.",
+    help="Serve a page on which you watch the run in a browser, and decide about the tool calls that wait for "
+    "approval. Its address, with its key, is printed on standard error.",
 )
 live_option: Callable[[F], F] = _in_endpoint(
     "--live",

@@ -110,7 +110,7 @@ class Target:
 
 
 def _listed(refused: Refusals, before: int) -> str:
-    """Describe the requests that were refused after the first `before`, with reasons; empty if there are none."""
+    """Describe the refused requests with their reasons, without the first `before` requests; empty if none."""
     count, newest = refused.count - before, Counter(refused.newest(before))
     if not count:
         return ""

@@ -121,7 +121,7 @@ class Node:
         return self.value
 
     def _in_quotes(self) -> str:
-        """Return the end of an error: the value, and the hint that quotes would make it a text."""
+        """Return the end of an error's text: the value, and the hint that it would be a string in quotes."""
         if isinstance(self.value, dict | list | None):
             return ""
         return f": {self.value!r}; put it in quotes to make it a text"

@@ -284,7 +284,7 @@ class Renderer(StreamRenderer):
         return b'{"text":' + encode_text(text) + self._behind if text else b""
 
     def _whole(self, text: str) -> list[dict[str, Json]]:
-        """Return the wire parts of the current part, which has ended, and whose held-back text is `text`."""
+        """Return Gemini's parts for the part that has just ended, whose text `text` was held back until now."""
         match self._part:
             case ToolCall() as call:
                 whole = with_id(msgspec.structs.replace(call, arguments=text))

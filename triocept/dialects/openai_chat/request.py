@@ -153,7 +153,7 @@ _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 
 def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
-    """Return the sampling; `cap` is the output token limit, which the caller reads because its field name differs."""
+    """Return the sampling settings. `cap` is the limit of output tokens, whose field has several names."""
     return Sampling(
         max_output_tokens=cap,
         temperature=fields.number("temperature"),

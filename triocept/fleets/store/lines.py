@@ -185,7 +185,7 @@ class DoneFile:
         Raise StoreError if the store was closed, or if another program has changed the file.
         """
         if self._fd is None:
-            raise StoreError("the store was closed while a map was using it", path=str(self.path))
+            raise StoreError("the store was closed while `fleet.map` was using it", path=str(self.path))
         own = os.fstat(self._fd)
         try:  # in a file that another program has changed, a new line would be lost
             is_in_place = own.st_size == self.end and os.path.samestat(own, os.stat(self.path))

@@ -143,7 +143,8 @@ def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, 
     (first, _), (last, last_reply) = group[0], group[-1]
     if is_pause(last_reply) and last + 1 < total:
         raise NotAReply(
-            f"replies[{last}] is a pause before a rule: move it into the rule, .reply({last_reply}, …)"
+            f"replies[{last}] is a pause before a rule, which pauses nothing; make it "
+            f"the first reply of the rule: .reply({last_reply}, …)"
         )
     if is_pause(last_reply):
         raise NotAReply(
