@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from triocept._canonical import resent
-from triocept._canonical.resent import BodyReader
+from triocept._canonical.resent import BodyReader, count_marks
 from triocept.dialects.kit import decode_json
 from triocept.errors import DialectError
 
@@ -163,15 +163,18 @@ def _exact(value: object) -> str:
     return repr(value)
 
 
-def by_reader(reader: BodyReader, body: bytes, field: str) -> tuple[object, bool]:
+def by_reader(reader: BodyReader, body: bytes, field: str, most: int = 10**6) -> tuple[object, bool]:
     """Return what the reader, or else a plain decode, gives; and True if it was the reader."""
-    if (found := reader.read(body, field)) is not None:
+    marks = count_marks(body, 0, len(body))
+    if (found := reader.read(body, field, most)) is not None:
+        assert marks <= most, "the body may have to be refused"
         return _exact(found[0]), True
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return plain(body), False
-    reader.keep(body, field, document)
+    if marks <= most:
+        reader.keep(body, field, document, len(body) if len(body) <= most else marks)
     return _exact(document), False
 
 
@@ -182,7 +185,7 @@ def differences(seed: int, count: int) -> tuple[list[tuple[int, bytes]], int, in
     compared = read = 0
     while compared < count:
         field = rng.choice(FIELDS)
-        reader = BodyReader()
+        reader, most = BodyReader(), rng.choice((10**6, 200, 50, 20))
         several = [
             conversation(rng, field if rng.random() < 0.9 else rng.choice(FIELDS))
             for _ in range(rng.choice((1, 1, 2, 3)))
@@ -193,7 +196,7 @@ def differences(seed: int, count: int) -> tuple[list[tuple[int, bytes]], int, in
             if body is None:
                 several.remove(one)
                 continue
-            given, was_read = by_reader(reader, body, field)
+            given, was_read = by_reader(reader, body, field, most)
             compared, read = compared + 1, read + was_read
             if given != plain(body):
                 found.append((compared, body))

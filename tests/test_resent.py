@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.asking import ask
 from tests.resent import by_reader, differences, plain
 from tests.seeds import first_seed
-from triocept import Exchange, serve_endpoint
+from triocept import EndpointLimits, Exchange, ScriptedModel, serve_endpoint
 from triocept._canonical import resent
 from triocept._canonical.resent import BodyReader
 from triocept._server import intake
@@ -82,10 +82,10 @@ def test_repeated_items_are_the_same_objects_whatever_white_space_is_between_the
     documents = []
     for count in range(3, 8):
         written = json.dumps({"messages": turns(count), "tools": []}, separators=separators).encode()
-        found = reader.read(written, "messages")
+        found = reader.read(written, "messages", 10**6)
         document = json.loads(written) if found is None else found[0]
         if found is None:
-            reader.keep(written, "messages", document)
+            reader.keep(written, "messages", document, len(written))
         documents.append(document)
     for earlier, later in pairwise(documents):
         assert all(one is other for one, other in zip(earlier["messages"], later["messages"], strict=False))
@@ -119,9 +119,9 @@ def test_a_body_that_repeats_an_item_is_read_as_it_is_and_not_as_it_seems(
 
 def test_a_body_of_one_reader_is_never_used_for_another(reader: BodyReader) -> None:
     first, other = body(turns(5)), BodyReader()
-    reader.keep(first, "messages", json.loads(first))
-    assert other.read(body(turns(6)), "messages") is None
-    assert reader.read(body(turns(6)), "messages") is not None
+    reader.keep(first, "messages", json.loads(first), len(first))
+    assert other.read(body(turns(6)), "messages", 10**6) is None
+    assert reader.read(body(turns(6)), "messages", 10**6) is not None
 
 
 def test_two_conversations_in_turns_are_both_kept(reader: BodyReader) -> None:
@@ -143,7 +143,7 @@ def test_an_item_that_a_program_has_changed_in_place_is_decoded_again(reader: Bo
     }
     written = body([item, *turns(2)], max_tokens=5)
     document = json.loads(written)
-    known = reader.keep(written, "messages", document)
+    known = reader.keep(written, "messages", document, len(written))
     assert known is not None
     request = dialect("anthropic_messages").parse_request(document, memory=known.memory)
     extra = request.messages[0].content[0].extra  # type: ignore[union-attr]
@@ -159,11 +159,11 @@ def test_all_readers_together_keep_a_bounded_number_of_bytes(monkeypatch: pytest
     readers = [BodyReader() for _ in range(100)]
     for number, each in enumerate(readers):
         written = body([f"{number} {'x' * 5000}", "a"])
-        each.keep(written, "messages", json.loads(written))
+        each.keep(written, "messages", json.loads(written), len(written))
         assert resent._SHELF.bytes <= 40_000
     written = body([f"99 {'x' * 5000}", "a", "b"])
-    assert readers[99].read(written, "messages") is not None
-    assert readers[0].read(body([f"0 {'x' * 5000}", "a", "b"]), "messages") is None
+    assert readers[99].read(written, "messages", 10**6) is not None
+    assert readers[0].read(body([f"0 {'x' * 5000}", "a", "b"]), "messages", 10**6) is None
     for each in readers:
         each.clear()
     assert resent._SHELF.bytes <= before
@@ -192,3 +192,19 @@ async def test_a_call_has_the_same_request_and_document_whether_its_body_was_rea
     texts = [[one["content"] for one in messages] for messages in sent]
     assert seen == [*zip(sent, texts, strict=True)]
     assert [[message.text for message in turn.request.messages] for turn in rollout.trace] == texts
+
+
+async def test_a_repeated_body_is_refused_for_too_many_values_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    statuses = {True: list[int](), False: list[int]()}
+    for enabled in statuses:
+        monkeypatch.setattr(resent, "ENABLED", enabled)
+        async with (
+            serve_endpoint(limits=EndpointLimits(document_items=120)) as endpoint,
+            endpoint.open_rollout(ScriptedModel(["ok"] * 60)) as rollout,
+        ):
+            for number in range(1, 60):
+                statuses[enabled].append((await ask(rollout, messages=turns(number))).status_code)
+    assert statuses[True] == statuses[False]
+    assert set(statuses[True]) == {200, 413}

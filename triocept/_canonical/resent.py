@@ -62,7 +62,7 @@ _raw_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 class Conversation:
     """The latest body of a conversation."""
 
-    __slots__ = ("_ends", "_field", "_items", "_start", "body", "fresh", "memory")
+    __slots__ = ("_ends", "_field", "_items", "_marks", "_start", "body", "fresh", "memory")
 
     def __init__(self, memory: Memory) -> None:
         self.memory: Memory = memory
@@ -77,12 +77,20 @@ class Conversation:
         """Position of the list's first item; 0 if the list was not located yet."""
         self._ends: list[int] = []
         """Position behind each item of the list."""
+        self._marks = 0
+        """Maximum number of marks (see `count_marks`) in the body; of a located list, without the bytes behind it."""
 
     def keep(
-        self, body: bytes, field: str, items: list[Json], start: int = 0, ends: list[int] | None = None
+        self,
+        body: bytes,
+        field: str,
+        items: list[Json],
+        marks: int,
+        start: int = 0,
+        ends: list[int] | None = None,
     ) -> None:
         self.body, self._field, self._items, self.fresh = body, field, items, len(body)
-        self._start, self._ends = start, ends or []
+        self._start, self._ends, self._marks = start, ends or [], marks
 
     def repeated(self, body: bytes, field: str) -> int:
         """Return how many items of the kept body the new body repeats from the beginning."""
@@ -97,8 +105,11 @@ class Conversation:
             count -= 1
         return count
 
-    def read(self, body: bytes, count: int) -> dict[str, Json] | None:
-        """Return the document of a body that repeats `count` items, and keep the body; None in doubt."""
+    def read(self, body: bytes, count: int, most: int) -> dict[str, Json] | None:
+        """Return the document of a body that repeats `count` items, and keep the body; None in doubt.
+
+        Return None, too, if the body may have more than `most` marks.
+        """
         field, start, end = self._field, self._start, self._ends[count - 1]
         goes_on = body[end] == ord(",")
         rest = body[end + goes_on :]
@@ -115,9 +126,17 @@ class Conversation:
             return None
         if ends is None or len(ends) != len(new):
             return None
-        document[field] = items = self._items[:count] + new
         shift = len(body) - len(short)
-        self.keep(body, field, items, start, self._ends[:count] + [at + shift for at in ends])
+        last = ends[-1] if ends else start
+        marks = self._marks
+        if len(body) > most:
+            marks += count_marks(short, start, last) + 1
+            if marks + count_marks(short, last, len(short)) > most:
+                return None
+        elif marks < len(body):
+            marks = len(body)
+        document[field] = items = self._items[:count] + new
+        self.keep(body, field, items, marks, start, self._ends[:count] + [at + shift for at in ends])
         self.fresh = self._ends[-1] - end
         return document  # type: ignore[no-any-return]
 
@@ -129,7 +148,7 @@ class Conversation:
         """Return a conversation that begins with the same items."""
         other = Conversation(self.memory.fork())
         if self.body is not None:
-            other.keep(self.body, self._field, self._items, self._start, self._ends)
+            other.keep(self.body, self._field, self._items, self._marks, self._start, self._ends)
         return other
 
     def _locate(self, body: bytes) -> bool:
@@ -145,6 +164,8 @@ class Conversation:
             self.body = None
             return False
         self._ends = ends
+        if ends and self._marks < len(body):
+            self._marks -= count_marks(body, ends[-1], len(body))
         return True
 
 
@@ -157,36 +178,40 @@ class BodyReader:
         """The latest conversations, the latest at the end."""
         self._closed = False
 
-    def read(self, body: bytes, field: str) -> tuple[Json, Conversation] | None:
+    def read(self, body: bytes, field: str, most: int) -> tuple[Json, Conversation] | None:
         """Return the document of a body that repeats items of an earlier body, and the conversation; None otherwise.
 
         Args:
             body: the whole body.
             field: the field that holds the conversation.
+            most: maximum number of marks (see `count_marks`). A body that may have more is not read.
         """
         if not ENABLED or len(body) < LEAST:
             return None
-        best, most = None, 0
+        best, count = None, 0
         for known in reversed(self._known):
-            count = known.repeated(body, field)
-            if count > most:
-                best, most = known, count
-                if known.is_continued(count):
+            repeated = known.repeated(body, field)
+            if repeated > count:
+                best, count = known, repeated
+                if known.is_continued(repeated):
                     break
         if best is None:
             return None
         if not best.memory.is_intact(field):
             self._forget(best)
             return None
-        target = best if best.is_continued(most) else best.fork()
-        document = target.read(body, most)
+        target = best if best.is_continued(count) else best.fork()
+        document = target.read(body, count, most)
         if document is None:
             return None
         self._add(target)
         return document, target
 
-    def keep(self, body: bytes, field: str, document: Json) -> Conversation | None:
-        """Keep a body that was decoded whole, and return its conversation; None if the body is not suitable."""
+    def keep(self, body: bytes, field: str, document: Json, marks: int) -> Conversation | None:
+        """Keep a body that was decoded whole, and return its conversation; None if the body is not suitable.
+
+        `marks` is the maximum number of its marks (see `count_marks`).
+        """
         if not ENABLED or len(body) < LEAST or not isinstance(document, dict):
             return None
         items = document.get(field)
@@ -195,7 +220,7 @@ class BodyReader:
         known = next((one for one in reversed(self._known) if one.body is None), None)  # its body was dropped
         if known is None:
             known = Conversation(self._known[-1].memory.fork() if self._known else Memory(guarded=True))
-        known.keep(body, field, items)
+        known.keep(body, field, items, marks)
         self._add(known)
         return known
 
@@ -249,6 +274,14 @@ class _Shelf:
 
 
 _SHELF = _Shelf()
+
+
+def count_marks(body: bytes, start: int, end: int) -> int:
+    """Return the number of commas and opening brackets, inside and outside of strings.
+
+    One of them precedes each value, or its key, except the document's first value.
+    """
+    return sum(body.count(mark, start, end) for mark in (b",", b"[", b"{"))
 
 
 def _common_bytes(old: bytes, new: bytes) -> int:

@@ -25,6 +25,7 @@ import trio
 from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
+from .._canonical.resent import count_marks
 from .._rollout.rollout_state import RolloutState
 from .._util.threads import run_in_thread
 from ..dialects import Dialect, Target
@@ -40,8 +41,6 @@ _STEP = 256 * 1024
 """Bytes whose marks are counted without a schedule point."""
 _PIECE = 16 * 1024
 """Bytes that are split at their quotes in one step."""
-_MARKS = (b",", b"[", b"{")
-"""One of these characters precedes each value, or its key, except the document's first value."""
 _EACH = 200
 """Fixed cost of one value, as the number of bytes whose decoding takes as long."""
 _LIST = ord("[")
@@ -67,14 +66,21 @@ async def read_body(body: bytes, max_items: int) -> Json:
         raise DialectError(f"the body is {exc}") from exc
 
 
-async def check_values(body: bytes, max_items: int) -> None:
-    """Check the number of values. This is a schedule point only if the body is large.
+async def check_values(body: bytes, max_items: int) -> int:
+    """Return the maximum number of marks (see `count_marks`) in a body. A schedule point only if the body is large.
 
     Raises:
         Refusal: 413, the body has more than `max_items` values.
     """
-    if len(body) > max_items and await _has_more(body, max_items):
+    if len(body) <= max_items:
+        return len(body)
+    marks = 0
+    for start in range(0, len(body), _STEP):
+        marks += count_marks(body, start, start + _STEP)
+        await trio.lowlevel.checkpoint()
+    if marks > max_items and await _has_more_outside(body, max_items):
         raise Refusal(413, f"the body has more than {max_items:,} JSON values", should_retry=False)
+    return marks
 
 
 async def read_unrepaired(body: bytes) -> Json:
@@ -110,17 +116,8 @@ async def _decode_in_pieces(body: bytes) -> Json:
     return document
 
 
-async def _has_more(body: bytes, most: int) -> bool:
-    """Return True if the body may contain more than `most` JSON values. Their number is estimated from the `_MARKS`."""
-    marks = 0
-    for start in range(0, len(body), _STEP):
-        marks += _marks(body, start, start + _STEP)
-        await trio.lowlevel.checkpoint()
-    return marks > most and await _has_more_outside(body, most)
-
-
 async def _has_more_outside(body: bytes, most: int) -> bool:
-    """Return True if the body contains more than `most` of the `_MARKS`. Marks within strings are not counted."""
+    """Return True if the body has more than `most` marks (see `count_marks`). Marks within strings are not counted."""
     at = marks = quotes = 0
     while at < len(body) and marks <= most and quotes <= 4 * most:  # between two strings: a mark or a colon
         piece = _whole_escapes(body[at : at + _PIECE])
@@ -131,7 +128,7 @@ async def _has_more_outside(body: bytes, most: int) -> bool:
             piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
         pieces = piece.split(b'"')  # alternately inside and outside of a string
         outside = b"".join(pieces[quotes % 2 :: 2])
-        marks += _marks(outside, 0, len(outside))
+        marks += count_marks(outside, 0, len(outside))
         quotes += len(pieces) - 1
     return marks > most or quotes > 4 * most
 
@@ -140,10 +137,6 @@ def _whole_escapes(piece: bytes) -> bytes:
     """Return the piece without a final backslash that belongs to an escape sequence."""
     backslashes = len(piece) - len(piece.rstrip(b"\\"))
     return piece[:-1] if backslashes % 2 and len(piece) > 1 else piece
-
-
-def _marks(body: bytes, start: int, end: int) -> int:
-    return sum(body.count(mark, start, end) for mark in _MARKS)
 
 
 _MANY = 10_000

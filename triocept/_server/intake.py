@@ -396,13 +396,13 @@ async def _read_call(
     body = await _receive(head, sender, max_body, limits, share)
     if len(body) < LEAST:
         return await _decoded_body(body, limits), rollout
-    await check_values(body, limits.document_items)
-    if (found := rollout.bodies.read(body, dialect.transcript)) is not None:
+    if (found := rollout.bodies.read(body, dialect.transcript, limits.document_items)) is not None:
         return found
+    marks = await check_values(body, limits.document_items)
     document = await read_unrepaired(body)
     if document is None:
         return await read_body(body, limits.document_items), rollout
-    return document, rollout.bodies.keep(body, dialect.transcript, document) or rollout
+    return document, rollout.bodies.keep(body, dialect.transcript, document, marks) or rollout
 
 
 async def _receive(
