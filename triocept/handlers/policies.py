@@ -93,7 +93,7 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
         try:
             return await _ask(call)
         except trio.Cancelled:
-            _show("\nthe question is withdrawn\n")
+            _show("\nthe question is withdrawn: it was decided elsewhere, or the agent has disconnected\n")
             raise
 
 
