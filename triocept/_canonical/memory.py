@@ -148,9 +148,12 @@ class Memory:
             differ: a function that returns False for two items that consist of the same objects.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
-        same = common_head(items, old, differ)
-        if same < len(items) and same < len(old):
-            same += _equal_head(items[same:], old[same:])
+        same = 0
+        if items and old:
+            if not differ(items[0], old[0]):  # otherwise the document shares no item with the last one
+                same = common_head(items, old, differ)
+            if same < len(items) and same < len(old):
+                same += _equal_head(items[same:], old[same:]) if same else _equal_head(items, old)
         new = [parse(items[number], f"{field}[{number}]") for number in range(same, len(items))]
         parsed = (*made[:same], *new)
         self._latest[dialect, field] = (items, parsed)

@@ -392,10 +392,18 @@ async def _read_call(
 
     Of a body that repeats an earlier one, only the new part is decoded.
     """
-    limits = rollout.addresses.limits
-    body = await _receive(head, sender, max_body, limits, share)
+    limits, headers = rollout.addresses.limits, head.headers
+    if "transfer-encoding" in headers or "content-encoding" in headers:
+        body = await _receive(head, sender, max_body, limits, share)
+    else:  # without another coroutine, as nearly all calls
+        body = await sender.receive_body(max_body, share)
     if len(body) < LEAST:
-        return await _decoded_body(body, limits), rollout
+        if len(body) <= limits.document_items:
+            try:
+                return _decode(body), rollout
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                pass  # `read_body` repairs it, or raises with the fault and its position
+        return await read_body(body, limits.document_items), rollout
     if (found := rollout.bodies.read(body, dialect.transcript, limits.document_items)) is not None:
         return found
     marks = await check_values(body, limits.document_items)
