@@ -364,7 +364,7 @@ def test_nobody_is_asked_to_stream_arguments() -> None:
     config = {"mode": "AUTO", "streamFunctionCallArguments": True}
     request = parse(USER, toolConfig={"functionCallingConfig": config})
     assert again(request)["toolConfig"] == {"functionCallingConfig": {"mode": "AUTO"}}
-    with pytest.raises(DialectError, match="in pieces"):
+    with pytest.raises(DialectError, match="partial arguments were not requested"):
         answered({"functionCall": {"name": "a", "partialArgs": [{"jsonPath": "$.a"}], "willContinue": True}})
 
 

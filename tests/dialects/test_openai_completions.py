@@ -229,9 +229,9 @@ def read_back(body: bytes) -> Response:
 
 def test_a_tool_call_cannot_be_said() -> None:
     response = Response.of(ToolCall.of("ls"))
-    with pytest.raises(DialectError, match="no tool calls: the call of 'ls'"):
+    with pytest.raises(DialectError, match="no tool calls, so it cannot express the call of 'ls'"):
         told(response)
-    with pytest.raises(DialectError, match="no tool calls: the call of 'ls'"):
+    with pytest.raises(DialectError, match="no tool calls, so it cannot express the call of 'ls'"):
         written(events_of(response))
 
 
