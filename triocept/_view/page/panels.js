@@ -343,8 +343,8 @@ function TimeBar({ item, axis }) {
   const first = item.first != null && end > item.at ? (100 * (axis(item.at + item.first) - left)) / width : null;
   const kind = item.isService ? "service" : item.isLive ? "live" : item.outcome === "answered" ? "" : "bad";
   const title = `${seconds(end - item.at)}${item.first != null ? `, first token after ${seconds(item.first)}` : ""}`;
-  return html`<span class="track" title=${title}><span class=${`time ${kind}`} style=${{ left: `${left}%`, width: `${width}%` }}>
-    ${first != null && html`<span class="first" style=${{ left: `${Math.max(0, Math.min(100, first))}%` }}></span>`}</span></span>`;
+  const style = { left: `${left}%`, width: `${width}%`, "--first": `${Math.max(0, Math.min(100, first ?? 0))}%` };
+  return html`<span class="track" title=${title}><span class=${`time ${kind}`} style=${style}></span></span>`;
 }
 
 const asksFor = (call) => state.waiting.size > 0 && [...state.waiting.values()].find((each) => each.call === call.id && each.run === call.run);
