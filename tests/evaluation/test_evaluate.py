@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -250,6 +252,34 @@ async def test_commands_and_known_settings_run_in_worker_processes(tmp_path: Pat
     assert ends["fail"] == ("failed", 1)
     assert ends["wait"][0] == "time_limit"
     assert results.values("check") == {name: [1.0, 1.0] for name in ("fine", "fail", "wait")}
+
+
+async def end_worker(rollout: triocept.Rollout, task: Task, workdir: Path) -> str:
+    text = await ask(rollout, task, workdir)
+    if not Path(task.metadata.get("harmless", "")).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return text
+
+
+@pytest.mark.slow
+async def test_a_sample_that_ends_its_worker_has_no_score_and_runs_again_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    run = partial(
+        evaluate, [TASK, TASK | {"id": "ends its worker", "metadata": {"harmless": f"{tmp_path}/harmless"}}],
+        model=says("hello"), scorers=exact(),
+        engine=Processes(1, slots_per_worker=1), store=tmp_path / "s",
+    )  # fmt: skip
+    results = await run(end_worker)
+    assert [sample.reason for sample in results.samples] == [None, "worker_lost"]
+    assert "SIGKILL" in results.samples[1].explanation
+    assert read_results(tmp_path / "s") == results
+    with (tmp_path / "s/lost.jsonl").open("ab") as file:
+        file.write(b'\n{"key": "torn')
+    assert read_results(tmp_path / "s") == results
+    (tmp_path / "harmless").touch()
+    again = await run(end_worker)
+    assert [sample.reason for sample in again.samples] == [None, None]
 
 
 # The store

@@ -211,11 +211,12 @@ class EvaluationRun:
             _write(store.directory, about)
             counts = Counts(self.name)
             before = read_results(store.directory)
-            done = before.scored if retry_errors else before.samples
+            done = [each for each in before.samples if each.scored or not retry_errors]
+            done = [each for each in done if each.reason != "worker_lost"]  # these always run again
             counts.add_all(done)
             self._report(before, retry_errors=retry_errors)
             if {(task.id, number) for task in self.planned for number in range(self.samples)} - {
-                (sample.task, sample.number) for sample in done if sample.reason != "worker_lost"
+                (sample.task, sample.number) for sample in done
             }:
                 await self._map(store, counts, progress=progress)
         return read_results(directory)
@@ -264,7 +265,8 @@ class EvaluationRun:
         what = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common())
         names = ", ".join(f"{sample.task}/{sample.number}" for sample in before.unscored[:5])
         more = ", …" if len(before.unscored) > 5 else ""
-        then = "they are run again" if retry_errors else "to run them again: retry_errors"
+        again = retry_errors or [*kinds] == ["worker_lost"]
+        then = "they are run again" if again else "to run them again: retry_errors"
         self.say(
             f"{len(before.unscored)} of {len(before.samples)} samples of earlier runs have no score ({what}): "
             f"{names}{more}; {then}"

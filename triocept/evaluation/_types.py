@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
@@ -25,7 +25,7 @@ from ..errors import RemoteError, StoreError, TrioceptError
 from ..fleets import Outcome, Result
 from ..fleets import read_results as read_stored
 from ..fleets.store.layout import DONE, LOST
-from ..fleets.store.lines import LostLine
+from ..fleets.store.lines import LostFile
 
 EVALUATION = "evaluation.json"
 """Name of the file in the store that describes the evaluation."""
@@ -273,7 +273,7 @@ def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
             f"it is the store of a fleet, not of an evaluation: it contains no {EVALUATION}",
             path=str(directory),
         )
-    attempts, lost = _attempts(directory / DONE), _lost(directory / LOST)
+    attempts, lost = _attempts(directory / DONE), LostFile(directory / LOST).keys
     found: dict[tuple[str, int], Sample] = {}
     for result in stored:
         place = str(result.key), result.sample
@@ -369,18 +369,10 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def _attempts(path: Path) -> Counter[tuple[str, int]]:
-    """Return the number of lines of each sample in the file."""
+    """Return the number of complete lines of each sample in the file, which may not exist."""
+    if not path.exists():
+        return Counter()
     decode = msgspec.json.Decoder(_Place).decode
-    return Counter((place.key, place.sample) for place in map(decode, _lines(path)))
-
-
-def _lost(path: Path) -> dict[tuple[str, int], LostLine]:
-    decode = msgspec.json.Decoder(LostLine).decode
-    return {(line.key, line.sample): line for line in map(decode, _lines(path))}
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the complete lines of a file, which may not exist."""
-    if path.exists():
-        with path.open("rb") as file:
-            yield from (line for line in file if line.endswith(b"\n"))
+    with path.open("rb") as file:
+        places = [decode(line) for line in file if line.endswith(b"\n")]
+    return Counter((place.key, place.sample) for place in places)

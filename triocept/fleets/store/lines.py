@@ -230,17 +230,17 @@ class LostFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.keys: set[tuple[str, int]] = set()
-        """Lost tasks by key and sample."""
+        self.keys: dict[tuple[str, int], LostLine] = {}
+        """The last line of each lost task, by key and sample."""
         for data in path.read_bytes().splitlines() if path.exists() else ():
             try:
                 line = _lost.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
-            self.keys.add((line.key, line.sample))
+            self.keys[line.key, line.sample] = line
 
     def append(self, line: LostLine) -> None:
         """Write a line; raise OSError if it cannot be written."""
         with open(self._path, "ab", buffering=0) as file:
             file.write(b"\n" + _encode(line))
-        self.keys.add((line.key, line.sample))
+        self.keys[line.key, line.sample] = line
