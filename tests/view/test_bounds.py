@@ -6,15 +6,17 @@ import httpx2
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from tests.exports.sample import trace_of, turn
 from tests.view.watching import Agent, Viewer
-from triocept import Message, Response, ScriptedModel, Text, ToolCall, Trace, serve_endpoint
+from triocept import Exchange, Message, Response, ScriptedModel, Text, ToolCall, Trace, serve_endpoint
+from triocept._rollout.questions import Question, Questions
 from triocept._trace.trace import TraceWriter
 from triocept._view import live
 from triocept._view.compare import compared
 from triocept._view.live import LiveView
-from triocept.handlers import approve, ask_page
+from triocept.handlers import Decision, approve, ask_page
 from triocept.traces import CallArrived, IncrementSent, RolloutEnded, TurnSettled
 
 
@@ -148,3 +150,49 @@ async def test_leaving_the_endpoint_while_a_question_waits_ends_at_once() -> Non
                     began = trio.current_time()
             assert trio.current_time() - began < 2
     assert agent.status == 503
+
+
+async def test_of_two_decisions_at_the_same_moment_one_counts_and_none_after_the_end() -> None:
+    opened: list[Question] = []
+    questions = Questions(opened.append, lambda question: None)
+    made: list[Decision] = []
+
+    async def ask() -> None:
+        made.append(await questions.ask(ToolCall.of("bash"), "x0"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert opened[0].decide(Decision.approve(by="Ann"))
+        assert not opened[0].decide(Decision.reject(by="Bob"))
+    assert [each.by for each in made] == ["Ann"]
+    with trio.move_on_after(0) as scope:
+        await ask()
+    assert scope.cancelled_caught
+    assert not opened[1].decide(Decision.approve())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        assert not opened[2].decide(Decision.approve())  # its task has not run yet
+
+
+async def test_a_call_that_another_policy_decides_is_not_left_waiting_when_the_agent_leaves() -> None:
+    async def ask_elsewhere(call: ToolCall, exchange: Exchange) -> Decision:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    with trio.fail_after(20):
+        async with httpx2.AsyncClient() as client, serve_endpoint(view=True) as endpoint:
+            viewer = Viewer(client, endpoint.view_url)
+            model = approve(ScriptedModel([ToolCall.of("bash", command="ls")]), {"bash": ask_elsewhere})
+            async with viewer.stream() as events, endpoint.open_rollout(model) as rollout:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(Agent(client, rollout).say, "go")
+                    asked = await events.until("asked")
+                    assert not asked["here"]
+                    assert (await viewer.decide(id=asked["id"], kind="approve")).status_code == 409
+                    nursery.cancel_scope.cancel()
+                gone = await events.until("decided")
+                assert (gone["id"], gone["decision"]) == (asked["id"], None)
+                assert (await viewer.json("snapshot"))["waiting"] == []
