@@ -40,7 +40,7 @@ from .words import counted
 _rollout_option = click.option(
     "--rollout",
     metavar="ID",
-    help="Read only the rollout with this id, or the rollout of the run with this id.",
+    help="Read only this rollout. ID is the rollout's id, or the id of its run.",
 )
 
 

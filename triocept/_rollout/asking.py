@@ -47,7 +47,7 @@ class Asking:
         return True
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """Do nothing: the program's call has no time limit, so it needs no no-op."""
+        """Send nothing: `Rollout.ask` has no time limit, so a long pause needs no no-op."""
         return True
 
     def fail(self, error: Exception) -> bool:

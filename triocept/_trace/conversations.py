@@ -452,7 +452,7 @@ class _Summaries:
             self._kept.append(_Said(turn, response))
 
     def found_in(self, request: Request) -> Iterator[str]:
-        """Yield the ids of the turns whose summary this call contains, the latest first."""
+        """Yield the ids of the turns whose answer is a summary that `request` contains, the latest first."""
         if not self._kept:
             return
         texts = [message.text for message in request.messages]

@@ -305,7 +305,7 @@ class Trace:
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, the id of the turn that it continues by its messages; None if it continues no turn."""
+        """For each turn's id, the id of the turn that its messages continue; None if they continue no turn."""
         return dict(self._derived.parents)
 
     @property

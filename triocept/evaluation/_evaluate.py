@@ -273,7 +273,7 @@ class EvaluationRun:
         )
 
     async def _map(self, store: Store | None, counts: Counts, *, progress: bool) -> list[Sample]:
-        """Run the samples on a fleet; return those that ended now."""
+        """Run the samples on a fleet. Return those that ended in this run, without those already in the store."""
         found: list[Sample] = []
         started = trio.current_time()
         unscored, most = 0, self.most_unscored

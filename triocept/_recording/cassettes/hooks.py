@@ -54,7 +54,7 @@ def by_request(request: Request, function: Normalise) -> Request:
 
 
 def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
-    """Return a form in which the hook has changed all texts, except names and references to media.
+    """Return a copy of a request's form: `function` has changed all texts except names and references to media.
 
     Raises:
         TypeError: the hook returned something else.

@@ -77,7 +77,7 @@ def _parse(
 
 
 def render_request(request: Request) -> Json:
-    """Return the document that sends `request` to a provider; see `Dialect.render_request`."""
+    """Return the JSON body that requests `request` from a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else portable(request.messages)

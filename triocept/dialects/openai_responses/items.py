@@ -119,7 +119,7 @@ def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[st
 
 
 def _unplaced_extra(part: Text | RefusalText | Reasoning, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the `extra` of a text without the fields that state its position."""
+    """Return the `extra` of a part without the fields that state its position in the original response."""
     extra = part.extra if same_dialect and part.extra else {}
     return {name: value for name, value in extra.items() if name not in _PLACES}
 

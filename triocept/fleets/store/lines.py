@@ -108,7 +108,7 @@ _encode = msgspec.json.Encoder().encode
 def index_of(
     path: Path, on_damage: Callable[[int, str], object] | None = None
 ) -> tuple[dict[tuple[str, int], Done], int]:
-    """Return the last line of each (key, sample), and the end of the last complete line, in bytes.
+    """Return the last `Done` of each (key, sample), and the byte offset at which the last complete line ends.
 
     Call `on_damage` with number and reason for each unreadable line; if it is None, raise StoreError for the first.
     """
