@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -92,7 +94,7 @@ def test_the_number_of_tasks_needed_falls_with_the_difference_to_see() -> None:
     assert small is not None
     assert large == 27  # (1.95996 + 0.84162)² x 5 x 0.0816497² / 0.1²
     assert small == pytest.approx(4 * large, abs=4)
-    with pytest.raises(ValueError, match="difference must be above 0, not 0"):
+    with pytest.raises(ValueError, match="difference must be a number above 0, not 0"):
         compare_results(A, B, difference=0)
 
 
@@ -188,7 +190,24 @@ async def test_a_directory_that_is_no_evaluation_is_an_error_of_status_2(tmp_pat
         assert "Traceback" not in done.stderr
 
 
-def test_a_difference_of_0_to_see_is_a_wrong_command_line() -> None:
-    done = triocept("compare", "a", "b", "--difference", "0")
-    assert done.returncode == 2
+@pytest.mark.parametrize("difference", ["0", "nan", "inf"])
+def test_a_difference_that_is_no_number_above_0_is_a_wrong_command_line(difference: str) -> None:
+    done = triocept("compare", "a", "b", "--difference", difference)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "--difference" in done.stderr
+
+
+async def test_a_damaged_score_in_a_store_is_an_error_that_names_its_task(tmp_path: Path) -> None:
+    store = await stored(tmp_path / "a", {"b"})
+    lines = store / "done.jsonl"
+    lines.write_text(re.sub(r'"value":1.0\b', '"value":null', lines.read_text(), count=1))
+    done = triocept("compare", store, store)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "sample 0 of task 'b' in its done.jsonl cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("value", [nan, inf])
+def test_a_score_that_is_no_finite_number_is_an_error_that_names_its_task(value: float) -> None:
+    broken = results_of({"check": {"a": [value], "b": [1.0]}})
+    with pytest.raises(ValueError, match="task 'a' has a score that is not a finite number"):
+        compare_results(broken, A)

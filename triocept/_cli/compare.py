@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 
 import click
@@ -46,6 +47,9 @@ def compare(a: Path, b: Path, difference: float, form: str, as_json: bool) -> No
     triocept compare runs/qwen runs/other --format markdown
     """
     from ..evaluation import compare_results, read_results
+
+    if not isfinite(difference):
+        raise click.UsageError(f"--difference {difference:g}: it must be a number above 0")
 
     def look(page: Page) -> int:
         compared = compare_results(read_results(a), read_results(b), difference=difference)

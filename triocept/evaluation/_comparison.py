@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from math import inf
 
 import msgspec
 
@@ -210,9 +211,10 @@ def compare_results(a: EvaluationResults, b: EvaluationResults, *, difference: f
 
     Raises:
         TrioceptError: the runs have no task in common, or no score.
+        ValueError: `difference` is not a number above 0, or a score is not a finite number.
     """
-    if not difference > 0:
-        raise ValueError(f"difference must be above 0, not {difference}")
+    if not 0 < difference < inf:
+        raise ValueError(f"difference must be a number above 0, not {difference}")
     tasks_a, tasks_b = ({task.id: task for task in each.tasks} for each in (a, b))
     both = tuple(task for task in tasks_a if task in tasks_b)
     if not both:
@@ -264,9 +266,9 @@ def _compare(
     values_a, values_b = a.values(name), b.values(name)
     paired = [task for task in both if values_a[task] and values_b[task]]
     in_a, in_b = ({task: values[task] for task in paired} for values in (values_a, values_b))
+    estimate_a, estimate_b = estimate_of(in_a), estimate_of(in_b)
     means_a, means_b = task_means(in_a), task_means(in_b)
     found = difference_of(means_a, means_b)
-    estimate_a, estimate_b = estimate_of(in_a), estimate_of(in_b)
     if found is None or estimate_a is None or estimate_b is None:
         return None
     changes = [

@@ -278,7 +278,11 @@ def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
     for result in stored:
         place = str(result.key), result.sample
         lost.pop(place, None)
-        found[place] = sample_of(result, attempts[place])
+        try:
+            found[place] = sample_of(result, attempts[place])
+        except msgspec.ValidationError as exc:
+            text = f"sample {result.sample} of task {result.key!r} in its {DONE} cannot be read: {exc}"
+            raise StoreError(text, path=str(directory)) from None
     for (task, number), line in lost.items():
         found[task, number] = Sample(task=task, number=number, reason="worker_lost", explanation=line.reason)
     places = ((task.id, number) for task in about.tasks for number in range(about.samples))
