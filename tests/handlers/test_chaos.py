@@ -138,7 +138,7 @@ def test_a_plain_function_is_answered_by_where_the_door_serves_it_and_refused_in
     ({"seed": "a"}, "seed"),
     ({"seed": 1, "cut": -0.1}, "cut"),
     ({"seed": 1, "cut": 0.6, "reset": 0.6}, "rates"),
-    ({"seed": 1, "resets": 0.1}, r"resets.*: reset\?"),
+    ({"seed": 1, "resets": 0.1}, r"resets.*did you mean reset\?"),
     ({"seed": 1, "faults": {Fault.cut(): 2}}, r"Fault\.cut|rates"),
     ({"seed": 1, "faults": {"cut": 0.1}}, "faults"),
     ({"seed": 1, "faults": 0.1}, "faults"),

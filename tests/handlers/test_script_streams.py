@@ -120,7 +120,7 @@ def test_two_streams_of_the_same_are_equal() -> None:
     (lambda: Stream("a", 3), TypeError, "piece 1 is not a piece of an answer: int: 3"),
     (lambda: Stream("a", delay=-1), ValueError, "delay must be 0 or more"),
     (lambda: Stream("a", first_after="x"), TypeError, "first_after must be a number"),
-    (lambda: Stream("a", stop_reason="done"), ValueError, "no stop reason 'done'"),
+    (lambda: Stream("a", stop_reason="done"), ValueError, "unknown stop reason 'done'"),
     (lambda: paced("a", characters=0), ValueError, "characters must be 1 or more"),
     (lambda: paced("a", tokens_per_second=0), ValueError, "more than 0"),
     (lambda: paced(3), TypeError, "not int: 3"),

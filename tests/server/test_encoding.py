@@ -153,8 +153,8 @@ async def test_a_frame_that_wants_more_memory_than_a_decoder_should_have_is_refu
 
 
 BOUNDS = {
-    "bytes without the encoding": (EndpointLimits(decoded_bytes=5_000), "over 5000 bytes"),
-    "values": (EndpointLimits(document_items=500), "more than 500 values"),
+    "bytes without the encoding": (EndpointLimits(decoded_bytes=5_000), "larger than 5000 bytes"),
+    "values": (EndpointLimits(document_items=500), "more than 500 JSON values"),
 }
 
 
