@@ -10,7 +10,6 @@ import click
 import trio
 
 from .._util.terminal import say
-from .._view.recorded import serve_recorded
 from .._view.source import Source
 from ..errors import DialectError, TrioceptError
 from ..fleets.store.layout import is_store
@@ -45,6 +44,8 @@ class View:
             source = await trio.to_thread.run_sync(self.read)
         except (TrioceptError, OSError) as exc:
             raise Unreadable(describe_error(exc).removeprefix("Error: ")) from exc
+        from .._view.recorded import serve_recorded  # here: the other commands need no web server
+
         async with serve_recorded(source, host=self.host, port=self.port) as url:
             runs = counted(len(source.runs), "rollout", "rollouts")
             say(f"▸ view     {url}")
