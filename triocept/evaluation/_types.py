@@ -255,9 +255,6 @@ class EvaluationResults(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         }
 
 
-Results = EvaluationResults  # a shorter name for code of this package
-
-
 def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
     """Return the results of the evaluation in a store. The evaluation may still be running.
 
