@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -16,7 +17,10 @@ from tests.real_browsers.agents import Agent
 from tests.real_browsers.browsing import CHROMIUM, Tab, browse
 from triocept import ScriptedModel, ToolCall
 from triocept._view.files import html_of
+from triocept._view.recorded import serve_recorded
+from triocept._view.source import Source
 from triocept.handlers import approve, ask_page
+from triocept.traces import JSONLRecorder, read_traces
 
 pytestmark = [
     pytest.mark.once,
@@ -362,3 +366,27 @@ async def test_a_file_of_another_version_or_a_damaged_one_is_named(
         expect(tab.page.get_by_role("alert")).to_contain_text(shown)
 
     await browse(look)
+
+
+async def test_recorded_runs_are_served_to_a_second_tab_without_the_key(tmp_path: Path) -> None:
+    with trio.fail_after(200):
+        path = tmp_path / "traces.jsonl"
+        async with (
+            httpx2.AsyncClient() as client,
+            triocept.serve_endpoint(recorder=JSONLRecorder(path)) as one,
+        ):
+            async with one.open_rollout(ScriptedModel(["hello"])) as rollout:
+                await Agent(client, rollout).call("Hi.")
+        source = Source("traces.jsonl")
+        for trace in read_traces(path):
+            source.add(trace)
+
+        def look(tab: Tab, url: str) -> None:
+            tab.page.goto(url)
+            expect(tab.page.locator(".status")).to_have_text("recorded")
+            other = tab.open()
+            other.goto(tab.page.url)
+            expect(other.locator(".detail .message.assistant")).to_contain_text("hello")
+
+        async with serve_recorded(source, host="127.0.0.1", port=0) as url:
+            await browse(partial(look, url=url))

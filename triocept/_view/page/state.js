@@ -536,6 +536,6 @@ function askTabs() {
 function answerTabs() {
   if (keys)
     keys.onmessage = ({ data }) => {
-      if (data.wanted && source?.key && state.status === "live") keys.postMessage({ key: source.key });
+      if (data.wanted && source?.key && ["live", "recorded"].includes(state.status)) keys.postMessage({ key: source.key });
     };
 }
