@@ -29,10 +29,10 @@ def test_several_traces_instead_of_one_are_an_error_with_the_loop(view: Any) -> 
     name = view.__name__
     with pytest.raises(
         TypeError,
-        match=rf"^{name} takes one Trace, not a Result: `for trace in result.traces: {name}\(trace\)`$",
+        match=rf"^{name} takes one Trace, not a Result: write `for trace in result.traces: {name}\(trace\)`$",
     ):
         view(result)
-    with pytest.raises(TypeError, match=rf"not a tuple: `for trace in traces: {name}\(trace\)`"):
+    with pytest.raises(TypeError, match=rf"not a tuple: write `for trace in traces: {name}\(trace\)`"):
         view(result.traces)
     with pytest.raises(TypeError, match=rf"^{name} takes one Trace, not str: 'x'$"):
         view("x")

@@ -317,9 +317,7 @@ def _endpoint_stops() -> Refusal:
 
 def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: Iterable[Dialect]) -> Refusal:
     if several := next((name for name in _SENT_ONCE if "," in head.headers.get(name, "")), None):
-        return Refusal(
-            400, f"the header '{several}' was sent with several keys: send it once", should_retry=False
-        )
+        return Refusal(400, f"the header '{several}' contains several keys: send one key", should_retry=False)
     where = f"rollout {rollout_id!r}" if rollout_id is not None else "any rollout"
     if key:
         message = f"this API key does not open {where} here: it is wrong, or its rollout has ended"
