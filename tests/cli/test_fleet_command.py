@@ -297,7 +297,7 @@ def test_of_many_bad_lines_the_first_are_told(folder: Path) -> None:
 
 def test_a_file_without_a_task_is_told(folder: Path) -> None:
     Path("tasks.jsonl").write_text("\n\n")
-    assert "it contains no task" in refused()
+    assert "tasks.jsonl contains no task" in refused()
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ async def test_a_damaged_score_in_a_store_is_an_error_that_names_its_task(tmp_pa
     lines.write_text(re.sub(r'"value":1.0\b', '"value":null', lines.read_text(), count=1))
     done = triocept("compare", store, store)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "sample 0 of task 'b' in its done.jsonl cannot be read" in done.stderr
+    assert "of task 'b' in its done.jsonl cannot be read" in done.stderr
 
 
 @pytest.mark.parametrize("value", [nan, inf])

@@ -189,7 +189,7 @@ async def test_a_directory_that_is_no_store_or_a_newer_one_is_told(command: str,
     run.write_text(run.read_text().replace('"format": 1', '"format": 9'))
     done = triocept(command, tmp_path / "s")
     assert done.returncode == 2
-    assert "it was written by a newer triocept: its format is 9" in done.stderr
+    assert "was written by a newer triocept: its format is 9" in done.stderr
     with pytest.raises(StoreError):
         check_store(tmp_path / "s")
 

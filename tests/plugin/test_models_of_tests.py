@@ -154,7 +154,7 @@ def test_beside():
 def test_a_mistake_in_a_call_is_an_error_of_that_call(run: Run) -> None:
     result = run("""
 def test_it(triocept_model):
-    with pytest.raises(TypeError, match="unexpected keyword argument 'handlr': handler\\\\?"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'handlr'; did you mean handler\\\\?"):
         triocept_model(handlr=print)
     with pytest.raises(ValueError, match="replies or a handler"):
         triocept_model("hello", handler=print)

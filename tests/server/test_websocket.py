@@ -164,11 +164,11 @@ BAD_FRAMES: dict[str, tuple[str | bytes, int, str]] = {
     "a bad item": ('{"type":"response.create","model":"m","input":[{"type":3}]}', 400, "input[0].type"),
     "a lane with a long name": (json.dumps(create(stream_id="a" * 257)), 400, "at most 256 characters"),
     "a lane that is no string": ('{"type":"response.create","stream_id":1}', 400, "stream_id"),
-    "too large": (json.dumps(create("x" * 5000)), 413, "over 4000 bytes"),
+    "too large": (json.dumps(create("x" * 5000)), 413, "larger than 4000 bytes"),
     "too large in bytes, not in characters": (
         json.dumps(create("\N{MAN}" * 1500), ensure_ascii=False),
         413,
-        "over 4000 bytes",
+        "larger than 4000 bytes",
     ),
 }
 

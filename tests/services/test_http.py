@@ -390,7 +390,7 @@ async def test_a_handler_that_cannot_begin_anew_says_so() -> None:
         async with opened(each) as (_, client):
             response = await client.post("/reset")
             assert response.status_code == 404
-            assert "the handler of rollout r cannot be reset" in message_of(response)
+            assert "so it cannot be reset" in message_of(response)
 
 
 @pytest.mark.parametrize("call", ["POST /reset", "POST /user", "GET /state", "POST /tools/none"])

@@ -256,7 +256,7 @@ async def test_several_may_record_one_file_anew(tmp_path: Path) -> None:
 
 async def test_what_somebody_has_written_meanwhile_and_is_no_cassette_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    with pytest.raises(DialectError, match=f"{path}:1: this is not a cassette"):
+    with pytest.raises(DialectError, match=f"{path}:1: this file is not a cassette"):
         async with open_cassette(path, record="once", upstream=echo) as cassette:
             await asking(cassette, asks("a"))
             path.write_text("mine\n...\n")

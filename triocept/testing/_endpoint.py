@@ -58,6 +58,11 @@ class SyncEndpoint:
         """URL for agents on other machines. Errors: see `Endpoint.public_url`."""
         return self._endpoint.public_url
 
+    @property
+    def view_url(self) -> str:
+        """Address of the page on which people watch the rollouts. Errors: see `Endpoint.view_url`."""
+        return self._endpoint.view_url
+
     @block("rollout")
     def open_rollout(
         self,
