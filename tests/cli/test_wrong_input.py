@@ -160,7 +160,7 @@ def test_each_command_has_a_short_help_that_is_not_cut() -> None:
     text = CliRunner().invoke(main, ["--help"]).output
     for name, command in main.commands.items():
         assert command.short_help
-        assert f"{name:<7} {command.short_help}" in text
+        assert f"{name:<8} {command.short_help}" in text
     assert CliRunner().invoke(main, ["-V"]).output == CliRunner().invoke(main, ["--version"]).output
 
 

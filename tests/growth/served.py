@@ -105,7 +105,7 @@ class Answers:
         self._holds = holds
         self._size = size
 
-    def rollout_of_key(self, head: Head) -> Any:
+    def holder_of_key(self, head: Head) -> Any:
         return ROLLOUT if self._key else None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
