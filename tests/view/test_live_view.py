@@ -76,6 +76,22 @@ async def test_no_data_without_the_views_key(path: str) -> None:
         assert wrong.status == 401
 
 
+@pytest.mark.parametrize("path", ["snapshot", "stream", "decide"])
+async def test_a_target_that_two_readers_may_split_differently_gets_no_data(path: str) -> None:
+    """Behind `http://x`, the encoded path is part of the host for one reader, and the path for another."""
+    async with viewed() as (endpoint, _, _):
+        target = f"http://x%2Fview%2Fapi%2F{path}%3F/view/"
+        for method in ("GET", "POST"):
+            stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
+            async with stream:
+                head = f"{method} {target} HTTP/1.1\r\nhost: 127.0.0.1:{endpoint.port}\r\n"
+                head += "content-type: application/json\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"
+                await stream.send_all(head.encode())
+                answer = b"".join([piece async for piece in stream])
+            page = answer.startswith(b"HTTP/1.1 200 ") and b"text/html" in answer
+            assert page or answer[9:12] in (b"401", b"404", b"405"), answer[:300]
+
+
 async def test_a_foreign_host_or_origin_gets_nothing() -> None:
     async with viewed() as (endpoint, viewer, client):
         for host in ("evil.example", f"evil.example:{endpoint.port}", "127.0.0.1.evil.example", "", "a@b"):

@@ -212,7 +212,11 @@ class Front:
         elif (view := self._view_of(head)) is not None:
             share = Share(self._admission.waiting, view)
             try:
-                scope = {**scope, READ_BODY: partial(cycle.receive_body, MOST_DECISION, share)}
+                scope = {
+                    **scope,
+                    "path": head.path,
+                    READ_BODY: partial(cycle.receive_body, MOST_DECISION, share),
+                }
                 await view(scope, cycle.receive_without_body, cycle.forward)
             finally:
                 share.release()
