@@ -30,6 +30,7 @@ JSON = st.recursive(
 
 @pytest.fixture(autouse=True)
 def small_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resent, "ENABLED", True)
     monkeypatch.setattr(resent, "LEAST", 0)
     monkeypatch.setattr(intake, "LEAST", 0)
 
