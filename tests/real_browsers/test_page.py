@@ -49,7 +49,7 @@ def turns(page: Page, number: int) -> None:
 
 def press(page: Page, key: str) -> None:
     """Press a key about the tool call that waits."""
-    expect(page.get_by_role("button", name="Answer instead")).to_be_visible()
+    expect(page.get_by_role("button", name="Answer instead")).to_be_enabled()
     page.locator(".detail").focus()
     page.keyboard.press(key)
 
@@ -325,6 +325,59 @@ async def test_the_first_of_two_people_decides_and_the_other_is_told() -> None:
             nursery.start_soon(Agent(client, rollout).call, "List.")
             await browse(look)
         assert [each.by for turn in rollout.trace for each in turn.decisions] == ["page: Ann"]
+
+
+NEXT = """() => new Promise((done) => {
+  const approve = () => document.querySelector("section.waiting button.primary");
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector("section.waiting")?.textContent.includes("second")) return;
+    observer.disconnect();
+    const isSame = window.before === approve();
+    approve().click();
+    done(isSame);
+  }).observe(document.body, { subtree: true, childList: true, characterData: true });
+  window.before = approve();
+  approve().click();
+})"""
+"""Clicks Approve, and once more at the moment when the next question is shown. Returns whether the button is the same."""
+
+
+@pytest.mark.parametrize("way", ["click", "Enter", "a"])
+async def test_a_second_click_and_a_held_key_never_approve_the_question_that_comes_next(way: str) -> None:
+    async with served() as (endpoint, client, nursery):
+        calls = [ToolCall.of("Bash", command=command) for command in ("first", "second")]
+        model = approve(ScriptedModel([*calls, "end"]), {"Bash": ask_page})
+
+        async def run(rollout: triocept.Rollout) -> None:
+            for _ in calls:
+                await Agent(client, rollout).call("Go on.")
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            waiting = page.locator("section.waiting")
+            button = waiting.get_by_role("button", name="Approve")
+            expect(waiting).to_contain_text("first")
+            expect(button).to_be_enabled()
+            if way == "click":
+                assert page.evaluate(NEXT) is False
+            else:
+                (button if way == "Enter" else page.locator(".detail")).focus()
+                page.keyboard.down(way)
+                expect(waiting).to_contain_text("second")
+                expect(button).to_be_enabled()
+                page.keyboard.down(way)  # a repeat: the key is held
+                page.keyboard.up(way)
+            press(page, "r")
+            page.keyboard.type("no")
+            page.keyboard.press("Control+Enter")
+            expect(waiting).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(run, rollout)
+            await browse(look)
+        kinds = [each.kind for turn in rollout.trace for each in turn.decisions]
+        assert kinds == ["approve", "reject"]
 
 
 async def test_a_narrow_page_shows_rollouts_then_turns_then_a_turn() -> None:

@@ -612,7 +612,7 @@ async function copyCurl(item) {
 // Decisions
 
 const mine = new Set(); // questions that this page decides
-const SETTLED = 600; // milliseconds that a question must be in view before a key decides about it
+const SETTLED = 600; // milliseconds that a question must be in view before a key or a click decides about it
 
 class Waiting extends Component {
   constructor() {
@@ -630,7 +630,8 @@ class Waiting extends Component {
     if (at < 0) at = 0;
     const question = all[at];
     if (this.shown !== question.id) {
-      Object.assign(this, { shown: question.id, since: performance.now() });
+      this.shown = question.id;
+      this.settle();
       Object.assign(this.state, { mode: null, problem: "", text: "", sending: false });
       view.question = question.id;
     }
@@ -639,6 +640,7 @@ class Waiting extends Component {
     const go = (step) => ((view.question = all[(at + step + all.length) % all.length].id), changed());
     const { mode, problem, text, sending } = this.state;
     const can = question.here && state.canDecide;
+    const isOff = sending || !this.isSettled();
     const area = { modify: "Arguments", reject: "Reason", answer: "Result for the agent", terminate: "Reason" }[mode];
     return html`<section class="waiting" aria-label="Waiting for a decision">
       <div class="line wrap"><h2><span aria-hidden="true">◆</span> ${visible(question.tool)} waits for a decision</h2>
@@ -654,11 +656,11 @@ class Waiting extends Component {
       ${!can
         ? html`<p class="dim">${state.canDecide ? "This page cannot decide: another policy does, such as the terminal." : "Recorded runs take no decisions."}</p>`
         : mode
-          ? html`<div class="line wrap"><button type="button" class="primary" disabled=${sending} onClick=${() => this.send()}>${{ modify: "Approve with these arguments", reject: "Reject", answer: "Answer instead", terminate: "End the run" }[mode]}</button>
+          ? html`<div class="line wrap" key=${`${question.id} ${mode}`}><button type="button" class="primary" disabled=${isOff} onClick=${(event) => this.send(event)}>${{ modify: "Approve with these arguments", reject: "Reject", answer: "Answer instead", terminate: "End the run" }[mode]}</button>
               <button type="button" onClick=${() => this.setState({ mode: null, problem: "" })}>Back</button><span class="dim small">Ctrl+Enter sends</span></div>`
-          : html`<div class="line wrap"><button type="button" class="primary" disabled=${sending} onClick=${() => this.decide("approve")}>Approve <kbd>a</kbd></button>
-              <button type="button" onClick=${() => this.open("reject")}>Reject … <kbd>r</kbd></button><button type="button" onClick=${() => this.open("modify")}>Edit arguments … <kbd>e</kbd></button>
-              <button type="button" onClick=${() => this.open("answer")}>Answer instead … <kbd>i</kbd></button><button type="button" onClick=${() => this.open("terminate")}>End the run …</button>
+          : html`<div class="line wrap" key=${question.id}><button type="button" class="primary" disabled=${isOff} onClick=${(event) => this.decide("approve", event)}>Approve <kbd>a</kbd></button>
+              <button type="button" disabled=${isOff} onClick=${() => this.open("reject")}>Reject … <kbd>r</kbd></button><button type="button" disabled=${isOff} onClick=${() => this.open("modify")}>Edit arguments … <kbd>e</kbd></button>
+              <button type="button" disabled=${isOff} onClick=${() => this.open("answer")}>Answer instead … <kbd>i</kbd></button><button type="button" disabled=${isOff} onClick=${() => this.open("terminate")}>End the run …</button>
               <span class="grow"></span><label class="small">Your name <input class="name" value=${localStorage.getItem(BY) ?? ""} onInput=${(event) => localStorage.setItem(BY, event.target.value)} /></label></div>`}
     </section>`;
   }
@@ -666,26 +668,39 @@ class Waiting extends Component {
     if (this.state.mode && this.state.mode !== before.mode) this.base.querySelector("textarea").focus();
   }
   onKey = (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.send();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.send(event);
     if (event.key === "Escape") this.setState({ mode: null, problem: "" });
   };
   open(mode) {
     const value = parsed(this.question.arguments);
     this.setState({ mode, problem: "", text: mode !== "modify" ? "" : value === undefined ? this.question.arguments : JSON.stringify(value, null, 2) });
   }
-  send() {
+  send(event) {
     const { mode, text } = this.state;
     if (mode === "answer" && !text.trim()) return this.setState({ problem: "Write the result that the agent gets." });
-    this.decide(mode, mode === "modify" ? { arguments: text } : { reason: text });
+    this.decide(mode, event, mode === "modify" ? { arguments: text } : { reason: text });
   }
-  /** Decide by a key: not about a question that has just come into view. */
-  press(mode) {
+  /** Start the time in which nothing is decided: the question has just come, or someone still acts on the one before. */
+  settle() {
+    this.since = performance.now();
+    setTimeout(changed, SETTLED + 20);
+  }
+  isSettled = () => performance.now() - this.since >= SETTLED;
+  /** Return whether an event is meant for this question: not the second click of two, nor a key held down. */
+  isMeant(event) {
+    if (event.repeat || event.detail > 1) return false;
+    if (this.isSettled()) return true;
+    this.settle();
+    toast("This question has just come: look at it, then try again.");
+    return false;
+  }
+  press(mode, event) {
     if (!this.question || !this.shown || !this.question.here || this.state.mode || !state.canDecide) return;
-    if (mode !== "approve") return this.open(mode);
-    if (performance.now() - this.since < SETTLED) return toast("This question has just come: press a again.");
-    this.decide("approve");
+    if (mode === "approve") this.decide(mode, event);
+    else if (this.isMeant(event)) this.open(mode);
   }
-  async decide(kind, more = {}) {
+  async decide(kind, event, more = {}) {
+    if (!this.isMeant(event)) return;
     const { id, tool } = this.question;
     if (this.state.sending) return;
     this.setState({ sending: true, problem: "" });
@@ -819,10 +834,10 @@ function onKey(event) {
     J: () => move(runItems(), view.run, 1, (id) => select(id)),
     K: () => move(runItems(), view.run, -1, (id) => select(id)),
     l: () => view.run && select(view.run),
-    a: () => current?.press("approve"),
-    r: () => current?.press("reject"),
-    e: () => current?.press("modify"),
-    i: () => current?.press("answer"),
+    a: () => current?.press("approve", event),
+    r: () => current?.press("reject", event),
+    e: () => current?.press("modify", event),
+    i: () => current?.press("answer", event),
     "[": () => document.querySelector('[aria-label="Previous question"]')?.click(),
     "]": () => document.querySelector('[aria-label="Next question"]')?.click(),
     "/": () => document.getElementById("search")?.focus(),
