@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,6 +17,7 @@ import triocept
 from tests.real_browsers.agents import Agent
 from tests.real_browsers.browsing import CHROMIUM, Tab, browse
 from triocept import ScriptedModel, ToolCall
+from triocept._util.secrets import MARK
 from triocept._view.files import html_of
 from triocept._view.recorded import serve_recorded
 from triocept._view.source import Source
@@ -339,7 +341,7 @@ NEXT = """() => new Promise((done) => {
   window.before = approve();
   approve().click();
 })"""
-"""Clicks Approve, and once more at the moment when the next question is shown. Returns whether the button is the same."""
+"""Clicks Approve, and again when the next question is shown. Returns whether it is the same button."""
 
 
 @pytest.mark.parametrize("way", ["click", "Enter", "a"])
@@ -378,6 +380,65 @@ async def test_a_second_click_and_a_held_key_never_approve_the_question_that_com
             await browse(look)
         kinds = [each.kind for turn in rollout.trace for each in turn.decisions]
         assert kinds == ["approve", "reject"]
+
+
+async def test_arguments_that_the_page_would_change_are_shown_edited_and_sent_as_they_are() -> None:
+    texts = ['{"id":12345678901234567890,"of":1.0}', '{"command":"rm -rf /","command":"ls"}']
+    plain = r'{"command": "l\u0073 \u00e9\/", "n": [1, 2.5, -3, {}], "__proto__": null}'
+    async with served() as (endpoint, client, nursery):
+        calls = [ToolCall("Bash", each) for each in (*texts, plain)]
+        model = approve(ScriptedModel([*calls, "end"]), {"Bash": ask_page})
+
+        async def run(rollout: triocept.Rollout) -> None:
+            for _ in calls:
+                await Agent(client, rollout).call("Go on.")
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            waiting = page.locator("section.waiting")
+            for text in texts:
+                expect(waiting.locator("pre")).to_have_text(text)
+                expect(waiting.locator(".waiting-body .bad")).to_contain_text("exact text")
+                press(page, "e")
+                expect(waiting.locator("textarea")).to_have_value(text)
+                waiting.get_by_role("button", name="Approve with").click()
+            expect(waiting.locator("dd").first).to_have_text("ls é/")
+            expect(waiting.locator(".bad")).to_have_count(0)
+            waiting.get_by_role("button", name="Approve").click()
+            expect(waiting).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(run, rollout)
+            await browse(look)
+        decided = [each.arguments for turn in rollout.trace for each in turn.decisions]
+        assert decided == [*texts, None]
+
+
+async def test_redacted_arguments_are_named_so_and_not_sent_in_place_of_the_key() -> None:
+    async with served() as (endpoint, client, nursery):
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            waiting = page.locator("section.waiting")
+            press(page, "e")
+            expect(waiting.locator("textarea")).to_have_value(re.compile(re.escape(MARK)))
+            expect(waiting.locator(".bad")).to_contain_text("These arguments are redacted")
+            waiting.get_by_role("button", name="Approve with").click()
+            expect(waiting.get_by_role("alert")).to_contain_text(f"still contains {MARK}")
+            waiting.locator("textarea").fill('{"command": "curl"}')
+            waiting.get_by_role("button", name="Approve with").click()
+            expect(waiting).to_have_count(0)
+
+        async with endpoint.open_rollout(lambda exchange: approval(exchange)) as rollout:
+            call = ToolCall.of("Bash", command=f"curl -u {rollout.api_key}")
+            approval = approve(ScriptedModel([call]), {"Bash": ask_page})
+            nursery.start_soon(Agent(client, rollout).call, "Fetch it.")
+            await browse(look)
+        assert [each.arguments for turn in rollout.trace for each in turn.decisions] == [
+            '{"command": "curl"}'
+        ]
 
 
 async def test_a_narrow_page_shows_rollouts_then_turns_then_a_turn() -> None:

@@ -3,8 +3,10 @@
 import hashlib
 import re
 
+import msgspec
 import pytest
 
+from triocept._util.secrets import MARK
 from triocept._view.files import PAGE, assets, html_of, index
 
 OWN = sorted([*PAGE.glob("*.js"), *PAGE.glob("*.css")])
@@ -41,6 +43,10 @@ def test_the_page_makes_no_html_of_text_and_runs_none(path: object) -> None:
     ):
         assert wrong not in text
     assert re.findall(r"https?://(?!\{)[\w.]+", text) == []
+
+
+def test_the_page_knows_the_mark_of_redacted_text() -> None:
+    assert f"const MARK = {msgspec.json.encode(MARK).decode()};" in (PAGE / "text.js").read_text()
 
 
 def test_the_page_stays_small() -> None:

@@ -43,12 +43,7 @@ function LongText({ name, text, lines, mark = "" }) {
   let short = text;
   let hidden = 0;
   if (lines) {
-    let end = -1;
-    for (let i = 0; i < lines && end !== undefined; i++) {
-      const next = text.indexOf("\n", end + 1);
-      end = next < 0 ? undefined : next;
-    }
-    short = text.slice(0, Math.min(end ?? text.length, lines * 160));
+    short = text.split("\n", lines).join("\n").slice(0, lines * 160);
     if (text.length - short.length < 80) short = text;
     hidden = text.length - short.length;
     if (mark && hidden && !short.toLowerCase().includes(mark)) hidden = 0;
@@ -66,15 +61,17 @@ function LongText({ name, text, lines, mark = "" }) {
 
 /** The arguments of a tool call: members of a JSON object one below the other, other texts as they are. */
 function Arguments({ name, text, mark }) {
-  const value = text.length < 500_000 ? parsed(text) : undefined;
+  const [value, close] = useMemo(() => (text.length < 500_000 ? [parsed(text, true), parsed(text)] : []), [text]);
+  if (value === undefined && close !== undefined)
+    return html`<p class="bad">Read and written again, this text would change, because a name is there twice or a number is not kept: this is the exact text.</p>
+      <${LongText} name=${name} text=${text} mark=${mark} />`;
   const members = value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value) : null;
   if (!members) return html`<${LongText} name=${name} text=${text} lines=${30} mark=${mark} />`;
   if (!members.length) return html`<p class="dim">no arguments</p>`;
   return html`<dl class="arguments">
     ${members.map(([key, each]) => html`<div>
       <dt>${visible(key, mark)}</dt>
-      <dd><${LongText} name=${`${name} ${key}`} lines=${20} mark=${mark}
-        text=${typeof each === "string" ? each : JSON.stringify(each, null, 2)} /></dd>
+      <dd><${LongText} name=${`${name} ${key}`} lines=${20} mark=${mark} text=${typeof each === "string" ? each : JSON.stringify(each, null, 2)} /></dd>
     </div>`)}
   </dl>`;
 }

@@ -622,10 +622,7 @@ class Waiting extends Component {
   }
   render() {
     const all = [...state.waiting.values()].sort((a, b) => b.here - a.here || a.at - b.at);
-    if (!all.length) {
-      this.shown = null;
-      return null;
-    }
+    if (!all.length) return (this.shown = null);
     let at = all.findIndex((each) => each.id === view.question);
     if (at < 0) at = 0;
     const question = all[at];
@@ -650,6 +647,7 @@ class Waiting extends Component {
       <div class="waiting-body" tabindex="0" aria-label="Arguments">
         ${mode === "modify" ? null : html`<${Arguments} key=${question.id} name=${`question ${question.id}`} text=${question.arguments} />
         <${Fold} name="exact arguments" title="The exact text">${() => html`<${LongText} name="exact" text=${question.arguments} />`}<//>`}
+        ${mode === "modify" && question.arguments.includes(MARK) && html`<p class="bad">These arguments are redacted: ${MARK} stands where the agent gets a key. To leave the key as it is, go back and approve.</p>`}
         ${mode && html`<label class="area">${area}<textarea key=${`${question.id} ${mode}`} rows=${mode === "modify" ? 8 : 2} value=${text}
           onInput=${(event) => (this.state.text = event.target.value)} onKeyDown=${this.onKey}></textarea></label>`}
         ${problem && html`<p class="bad" role="alert">${plain(problem)}</p>`}</div>
@@ -672,12 +670,13 @@ class Waiting extends Component {
     if (event.key === "Escape") this.setState({ mode: null, problem: "" });
   };
   open(mode) {
-    const value = parsed(this.question.arguments);
+    const value = parsed(this.question.arguments, true);
     this.setState({ mode, problem: "", text: mode !== "modify" ? "" : value === undefined ? this.question.arguments : JSON.stringify(value, null, 2) });
   }
   send(event) {
     const { mode, text } = this.state;
     if (mode === "answer" && !text.trim()) return this.setState({ problem: "Write the result that the agent gets." });
+    if (mode === "modify" && text.includes(MARK)) return this.setState({ problem: `The text still contains ${MARK}: write what belongs there, or approve without a change.` });
     this.decide(mode, event, mode === "modify" ? { arguments: text } : { reason: text });
   }
   /** Start the time in which nothing is decided: the question has just come, or someone still acts on the one before. */

@@ -1,7 +1,7 @@
 "use strict";
 // Text of agents and models: shown as it is, and never run. Figures and times for readers.
 
-const { h, html, render, Component, useState, useEffect, useRef, useErrorBoundary } = htmPreact;
+const { h, html, render, Component, useState, useEffect, useMemo, useRef, useErrorBoundary } = htmPreact;
 
 // Characters that are invisible, or change the order of others. A zero-width joiner within an emoji stays.
 const HIDDEN = new RegExp(
@@ -77,10 +77,14 @@ function tokens(usage) {
   return `${about}${count(usage.input_tokens)} in${inner} · ${about}${count(usage.output_tokens)} out${thought}`;
 }
 
-/** Return the value of a JSON text, or undefined. */
-function parsed(text) {
+const MARK = "[redacted]"; // what the server writes in place of a key
+
+/** Return the value of a JSON text, or undefined. With `isExact`, also undefined if a name is there twice or a number is not kept. */
+function parsed(text, isExact = false) {
   try {
-    return JSON.parse(text);
+    const value = JSON.parse(text);
+    const tokens = () => text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|\s+/g, (each) => (each[0] === '"' ? JSON.stringify(JSON.parse(each)) : ""));
+    return isExact && JSON.stringify(value) !== tokens() ? undefined : value;
   } catch {
     return undefined;
   }
