@@ -382,6 +382,46 @@ async def test_a_second_click_and_a_held_key_never_approve_the_question_that_com
         assert kinds == ["approve", "reject"]
 
 
+TYPED = """() => new Promise((done) => {
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector("section.waiting")?.textContent.includes("second")) return;
+    observer.disconnect();
+    const shown = performance.now();
+    for (const [key, after] of [["d", 400], ["o", 800], ["n", 1200], ["a", 1600]]) {
+      performance.now = () => shown + after;
+      document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    }
+    delete performance.now;
+    done();
+  }).observe(document.body, { subtree: true, childList: true, characterData: true });
+  document.querySelector("section.waiting button.primary").click();
+})"""
+"""Decides, and types letters 0.4 s apart from the moment when the next question is shown."""
+
+
+async def test_letters_still_typed_for_a_question_that_is_gone_do_not_decide_about_the_next() -> None:
+    async with served() as (endpoint, client, nursery):
+        calls = [ToolCall.of("Bash", command=command) for command in ("first", "second")]
+        model = approve(ScriptedModel([*calls, "end"]), {"Bash": ask_page})
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            press(page, "r")
+            expect(page.locator("section.waiting textarea")).to_be_focused()
+            page.evaluate(TYPED)
+            expect(page.locator(".toasts")).to_contain_text("has just come")
+            press(page, "r")
+            page.keyboard.press("Control+Enter")
+            expect(page.locator("section.waiting")).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(Agent(client, rollout).call, "Go on.")
+            await browse(look)
+        kinds = [each.kind for turn in rollout.trace for each in turn.decisions]
+        assert kinds == ["reject", "reject"]
+
+
 async def test_arguments_that_the_page_would_change_are_shown_edited_and_sent_as_they_are() -> None:
     texts = ['{"id":12345678901234567890,"of":1.0}', '{"command":"rm -rf /","command":"ls"}']
     plain = r'{"command": "l\u0073 \u00e9\/", "n": [1, 2.5, -3, {}], "__proto__": null}'

@@ -827,6 +827,7 @@ function onKey(event) {
     if (event.key === "Escape" && event.target.id === "search") event.target.blur();
     return;
   }
+  if (current?.shown && !current.isSettled()) current.settle(); // perhaps a reason for the question before is still being typed
   const actions = {
     j: () => view.run && move(itemsOf(view.run, true), view.turn, 1, (id) => select(view.run, id)),
     k: () => view.run && move(itemsOf(view.run, true), view.turn, -1, (id) => select(view.run, id)),
