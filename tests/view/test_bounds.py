@@ -158,7 +158,7 @@ async def test_of_two_decisions_at_the_same_moment_one_counts_and_none_after_the
     made: list[Decision] = []
 
     async def ask() -> None:
-        made.append(await questions.ask(ToolCall.of("bash"), "x0"))
+        made.append(await questions.ask(ToolCall.of("bash"), ("run_1", 0)))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import trio
 
 import triocept
 from tests.view.watching import Agent, Viewer
-from triocept import ScriptedModel, ToolCall
+from triocept import Response, ScriptedModel, ToolCall
 from triocept.handlers import Decision, Stream, approve, ask_page, first_of
 
 
@@ -308,6 +309,63 @@ async def test_the_first_of_two_people_wins_and_the_other_is_told() -> None:
         assert [(each.kind, each.by) for each in turn.decisions] == [("approve", "page: Ann")]
 
 
+@pytest.mark.parametrize("first", ["ls", "rm -rf /"])
+async def test_a_decision_belongs_to_the_call_that_is_shown_even_if_two_calls_have_one_id(first: str) -> None:
+    calls = [ToolCall("bash", json.dumps({"command": text}), id="same") for text in ("ls", "rm -rf /")]
+    second_asked = trio.Event()
+
+    async def ask(call: ToolCall, exchange: triocept.Exchange) -> Decision:
+        if first in call.arguments:  # the other call's question comes first
+            await second_asked.wait()
+        second_asked.set()
+        return await ask_page(call, exchange)
+
+    async with viewed() as (endpoint, viewer, client), viewer.stream() as events:
+        model = approve(ScriptedModel([Response.of(*calls), "end"]), {"bash": ask})
+        async with endpoint.open_rollout(model) as rollout, trio.open_nursery() as nursery:
+            nursery.start_soon(Agent(client, rollout).say, "go")
+            asked: dict[str, Any] = {}
+            while len(asked) < 2 or not all(each["here"] for each in asked.values()):
+                row = await events.until("asked")
+                asked[row["arguments"]] = row
+            safe, wrong = (asked[call.arguments]["id"] for call in calls)
+            assert (await viewer.decide(id=wrong, kind="reject", reason="no", by="Bob")).status_code == 200
+            assert (await events.until("decided"))["id"] == wrong
+            assert (await viewer.decide(id=safe, kind="approve", by="Ann")).status_code == 200
+            assert (await events.until("decided"))["id"] == safe
+        assert [(each.kind, each.by) for each in rollout.trace[0].decisions] == [
+            ("approve", "page: Ann"),
+            ("reject", "page: Bob"),
+        ]
+
+
+async def test_a_second_decision_before_the_policy_has_returned_is_told_the_first() -> None:
+    decided, go_on = trio.Event(), trio.Event()
+
+    async def ask(call: ToolCall, exchange: triocept.Exchange) -> Decision:
+        decision = await ask_page(call, exchange)
+        decided.set()
+        await go_on.wait()
+        return decision
+
+    async with viewed() as (endpoint, viewer, client), viewer.stream() as events:
+        model = approve(ScriptedModel([ToolCall.of("bash", command="ls")]), {"bash": ask})
+        async with endpoint.open_rollout(model) as rollout, trio.open_nursery() as nursery:
+            nursery.start_soon(Agent(client, rollout).say, "go")
+            while not (asked := await events.until("asked"))["here"]:
+                pass
+            assert (await viewer.decide(id=asked["id"], kind="approve", by="Ann")).status_code == 200
+            await decided.wait()
+            late = await viewer.decide(id=asked["id"], kind="reject", by="Bob")
+            assert late.status_code == 409
+            assert (late.json()["decision"]["kind"], late.json()["decision"]["by"]) == (
+                "approve",
+                "page: Ann",
+            )
+            go_on.set()
+        assert [each.by for each in rollout.trace[0].decisions] == ["page: Ann"]
+
+
 async def test_a_question_is_withdrawn_when_the_agent_leaves_and_when_the_time_is_over() -> None:
     async with viewed() as (endpoint, viewer, client), viewer.stream() as events:
         call = ToolCall.of("bash", command="ls")
@@ -444,3 +502,15 @@ async def test_a_page_that_other_machines_can_open_is_logged(caplog: pytest.LogC
     caplog.clear()
     async with triocept.serve_endpoint(view=True):
         assert caplog.records == []
+
+
+async def test_ask_page_outside_a_policy_is_an_error_and_does_not_wait() -> None:
+    async def handler(exchange: triocept.Exchange) -> str:
+        await ask_page(ToolCall.of("bash", command="ls"), exchange)
+        raise AssertionError
+
+    async with viewed() as (endpoint, _, client):
+        with pytest.raises(RuntimeError, match="is a policy"):
+            async with endpoint.open_rollout(handler) as rollout:
+                await Agent(client, rollout).say("go")
+                await trio.sleep_forever()

@@ -31,6 +31,7 @@ from .._util.unicode import mended_text
 from .exchange import Exchange, core_of
 from .functions import awaited
 from .mistakes import is_pattern
+from .questions import ASKED
 
 UNDECIDED = "no policy allows this tool call"
 """Reason of a rejection if no policy has given a reason."""
@@ -202,10 +203,15 @@ async def decide(
     began = trio.current_time()
     agents = core_of(exchange).outermost
     if (events := agents.rollout.records.events) is not None:
-        events.asked(agents.id, call)
+        asked = events.asked(agents.id, call)
+        of_asked = ASKED.set((agents.rollout.trace.run, asked))
     decision = Decision.escalate()
-    with trio.move_on_after(timeout if timeout is not None else float("inf")) as limit:
-        decision = await decision_of(policy, call, exchange)
+    try:
+        with trio.move_on_after(timeout if timeout is not None else float("inf")) as limit:
+            decision = await decision_of(policy, call, exchange)
+    finally:
+        if events is not None:
+            ASKED.reset(of_asked)
     # a function that is not async is not cancelled
     if limit.cancelled_caught or trio.current_time() >= limit.deadline:
         decision = Decision.reject(f"no decision within {timeout:g} seconds", by="timeout")
@@ -226,7 +232,7 @@ async def decide(
         way="gate" if at_gate(decision) else "answer",
     )
     if events is not None:
-        events.decided(agents.id, decided)
+        events.decided(agents.id, asked, decided)
     return decision, decided
 
 

@@ -182,15 +182,17 @@ class EventSender:
             self._end_call(exchange, answered=False)
             self.send(TurnLost, exchange=exchange, error=type(error).__name__)
 
-    def asked(self, exchange: str, call: ToolCall) -> None:
-        """Send the event that a policy must decide about a tool call."""
+    def asked(self, exchange: str, call: ToolCall) -> int:
+        """Send the event that a policy must decide about a tool call, and return the event's number."""
+        number = self._count
         redaction = self._rollout.redaction
         arguments = redacted(call.arguments, redaction, json=True)
         tool, id_ = without_keys(call.name), without_keys(call.id)
         self.send(DecisionAsked, exchange=exchange, call=id_, tool=tool, arguments=arguments)
+        return number
 
-    def decided(self, exchange: str, decision: Decided) -> None:
-        """Send the event that a policy has decided about a tool call."""
+    def decided(self, exchange: str, asked: int, decision: Decided) -> None:
+        """Send the event that a policy has decided about a tool call. `asked` is the number of its `DecisionAsked`."""
         redaction, arguments = self._rollout.redaction, decision.arguments
         clean = msgspec.structs.replace(
             decision,
@@ -200,7 +202,7 @@ class EventSender:
             reason=redacted(decision.reason, redaction),
             by=redacted(decision.by, redaction),
         )
-        self.send(DecisionMade, exchange=exchange, decision=clean)
+        self.send(DecisionMade, exchange=exchange, asked=asked, decision=clean)
 
     def increments(self, exchange: str) -> IncrementSender:
         """Return the object that sends events for the pieces of this exchange's answer."""

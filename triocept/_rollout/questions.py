@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -20,14 +21,21 @@ if TYPE_CHECKING:
     from .decision import Decision
 
 
+ASKED: ContextVar[tuple[str, int]] = ContextVar("asked")
+"""The decision that is being made: the run, and the number of its event `DecisionAsked`.
+
+The ids of tool calls do not distinguish decisions: the model chooses them, and may repeat one.
+"""
+
+
 @final
 class Question:
     """A tool call that waits for a person's decision."""
 
-    def __init__(self, call: ToolCall, exchange: str) -> None:
+    def __init__(self, call: ToolCall, asked: tuple[str, int]) -> None:
         self.call = call
-        self.exchange = exchange
-        """Id of the exchange in which the model proposed the call."""
+        self.asked = asked
+        """The decision to which the question belongs, as in `ASKED`."""
         self._task: trio.lowlevel.Task | None = None
         self._decision: Decision | None = None
 
@@ -66,9 +74,9 @@ class Questions:
         self._on_open = on_open
         self._on_close = on_close
 
-    async def ask(self, call: ToolCall, exchange: str) -> Decision:
-        """Show a tool call of this exchange on the page, and return the decision of a person."""
-        question = Question(call, exchange)
+    async def ask(self, call: ToolCall, asked: tuple[str, int]) -> Decision:
+        """Show a tool call on the page, and return the decision of a person. `asked` is the value of `ASKED`."""
+        question = Question(call, asked)
         self._on_open(question)
         try:
             return await question.wait()

@@ -172,6 +172,8 @@ class DecisionMade(_Event, frozen=True, kw_only=True):
 
     exchange: str
     """Id of the exchange in which the model proposed the call."""
+    asked: int
+    """Number of the `DecisionAsked` that this decision ends: the ids of two tool calls may be equal."""
     decision: Decided
     """The decision, its time, and the policy or the person that made it."""
 

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import final
@@ -70,7 +71,11 @@ class _Waiting(msgspec.Struct):
     """A tool call that waits, and the question for the page, if the page may decide."""
 
     row: Row
+    asked: tuple[str, int]
+    """The decision, as in `ASKED`."""
     question: Question | None = None
+    given: Row | None = None
+    """The decision of a person, until the policy has made it its own."""
 
 
 class _Text(msgspec.Struct):
@@ -154,7 +159,7 @@ class LiveView(Source):
             case DecisionAsked():
                 self._asks(run, event)
             case DecisionMade(decision=decision):
-                self._has_decided(run, event.exchange, decision)
+                self._has_decided((event.run, event.asked), decision)
             case ServiceCalled(call=call):
                 self._send("service", service_row(run.id, call))
             case RolloutEnded():
@@ -246,12 +251,25 @@ class LiveView(Source):
             ValueError: the decision is invalid.
         """
         found = self._waiting.get(id_)
-        if found is None or found.question is None:
-            message = "another policy decides about this tool call" if found is not None else _TOO_LATE
-            raise Undecidable(message, self._decided.get(id_))
+        if found is None or found.given is not None:
+            raise Undecidable(_TOO_LATE, self._decided.get(id_) if found is None else found.given)
+        if found.question is None:
+            raise Undecidable("another policy decides about this tool call", None)
         name = f"page: {by[:BRIEF]}" if by else "page"
-        if not found.question.decide(_decision(kind, text, name, is_json=found.question.call.kind == "json")):
-            raise Undecidable(_TOO_LATE, self._decided.get(id_))
+        decision = _decision(kind, text, name, is_json=found.question.call.kind == "json")
+        if not found.question.decide(decision):
+            raise Undecidable(_TOO_LATE, None)
+        found.given = decided_json(
+            Decided(
+                call=found.row["tool_call"],
+                tool=found.row["tool"],
+                kind=decision.kind,
+                arguments=None if decision.arguments is None else without_keys(decision.arguments),
+                reason=without_keys(decision.reason),
+                by=without_keys(decision.by),
+                seconds=max(0.0, time.time() - found.row["at"]),
+            )
+        )
 
     def _asks(self, run: Run, event: DecisionAsked) -> None:
         self._asked += 1
@@ -266,18 +284,16 @@ class LiveView(Source):
             "at": event.at,
             "here": False,
         }
-        self._waiting[id_] = _Waiting(row)
+        self._waiting[id_] = _Waiting(row, (event.run, event.number))
         run.waiting += 1
         self._send("asked", row)
 
     def _on_question(self, question: Question) -> None:
-        id_ = without_keys(question.call.id)
         for each in self._waiting.values():
-            row = each.row
-            if each.question is None and (row["call"], row["tool_call"]) == (question.exchange, id_):
-                each.question = question
-                row["here"] = True
-                self._send("asked", row)
+            if each.question is None and each.asked == question.asked:
+                each.question, each.given = question, None
+                each.row["here"] = True
+                self._send("asked", each.row)
                 return
 
     def _on_question_closed(self, question: Question) -> None:
@@ -293,9 +309,9 @@ class LiveView(Source):
                     self._withdraw(id_)
                 return
 
-    def _has_decided(self, run: Run, exchange: str, decision: Decided) -> None:
+    def _has_decided(self, asked: tuple[str, int], decision: Decided) -> None:
         for id_, each in self._waiting.items():
-            if (each.row["call"], each.row["tool_call"]) == (exchange, decision.call):
+            if each.asked == asked:
                 self._decided[id_] = decided_json(decision)
                 if len(self._decided) > _MOST_DECIDED:
                     del self._decided[next(iter(self._decided))]

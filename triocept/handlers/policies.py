@@ -10,6 +10,7 @@ import trio
 from .._canonical.content import ToolCall
 from .._rollout.decision import Decision, Policy, PolicyFunction, check_policy, decision_of, is_object
 from .._rollout.exchange import Exchange, core_of
+from .._rollout.questions import ASKED
 from .._util.documents import Node
 from .._util.failures import keeping_each, raise_all
 from .._util.terminal import visible
@@ -104,7 +105,8 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
     pages that are opened later, when one page is closed.
 
     Raises:
-        RuntimeError: the endpoint has no page, because it was opened without `view=True`.
+        RuntimeError: the endpoint has no page, because it was opened without `view=True`; or no policy of `approve` makes
+            this call.
 
     Cancellation: the question is withdrawn.
     """
@@ -112,7 +114,11 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
     events = agents.rollout.records.events
     if events is None or events.receiver.view is None:
         raise RuntimeError("ask_page needs the endpoint's page: open it with serve_endpoint(view=True)")
-    return await events.receiver.view.questions.ask(call, agents.id)
+    if (asked := ASKED.get(None)) is None:
+        raise RuntimeError(
+            "ask_page is a policy: give it to approve(model, policy), or call it from a policy"
+        )
+    return await events.receiver.view.questions.ask(call, asked)
 
 
 def first_of(*policies: Policy) -> PolicyFunction:
