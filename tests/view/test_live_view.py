@@ -15,6 +15,8 @@ import trio
 import triocept
 from tests.view.watching import Agent, Viewer
 from triocept import Response, ScriptedModel, ToolCall
+from triocept._view.app import ViewApp
+from triocept._view.source import Source
 from triocept.handlers import Decision, Stream, approve, ask_page, first_of
 
 
@@ -514,3 +516,34 @@ async def test_ask_page_outside_a_policy_is_an_error_and_does_not_wait() -> None
             async with endpoint.open_rollout(handler) as rollout:
                 await Agent(client, rollout).say("go")
                 await trio.sleep_forever()
+
+
+async def test_without_the_key_the_application_itself_serves_only_the_page() -> None:
+    view = ViewApp(Source("runs"), set, "http")
+    client = view._quart.test_client()  # a request that has not come through the endpoint's checks
+    key = {"authorization": f"Bearer {view.key}"}
+    for path, with_key in (("snapshot", 200), ("runs/r/turns", 404), ("search?q=x", 200), ("stream", 404)):
+        for headers in ({}, {"authorization": "Bearer x"}):
+            assert (await client.get(f"/view/api/{path}", headers=headers)).status_code == 401, path
+        assert (await client.get(f"/view/api/{path}", headers=key)).status_code == with_key, path
+    assert (await client.post("/view/api/decide", json={})).status_code == 401
+    for path in ("", "assets/app.js"):
+        assert (await client.get(f"/view/{path}")).status_code == 200, path
+
+
+async def test_a_person_who_leaves_while_sending_a_decision_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with viewed() as (_, viewer, _):
+        port = int(viewer.base.split(":")[2].split("/")[0])
+        socket_stream = await trio.open_tcp_stream("127.0.0.1", port)
+        head = (
+            f"POST /view/api/decide HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {viewer.key}\r\n"
+            "content-type: application/json\r\ncontent-length: 100\r\n\r\n"
+        )
+        await socket_stream.send_all(head.encode() + b'{"id":')
+        await viewer.json("snapshot")  # so that the body is being read
+        await socket_stream.aclose()
+        for _ in range(3):
+            await viewer.json("snapshot")
+    assert [record.getMessage() for record in caplog.records] == []

@@ -7,7 +7,7 @@ Rules (see `protocol` for the routes):
 2. `Origin`, if there is one, must be the page's own. The key is sent in a header, never in a cookie, so that no form
    of another site has it.
 3. Without the view's key, only the files of the page are served. Keys of rollouts do not open the view, and the view's
-   key opens no rollout.
+   key opens no rollout. The key is checked by `refusal`, and again before each function that serves more than the page.
 4. Nothing is read from the disk for a request: the files of the page are read once.
 """
 
@@ -27,6 +27,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from .._canonical.content import Json
+from .._rollout.answer import ClientGone
 from .._server.transport import READ_BODY, BodyTooLarge, Head, Reply
 from .._util.secrets import OWN_TEXT
 from ..errors import Refusal
@@ -39,6 +40,9 @@ MOST_BODY = 16 * 1024 * 1024
 """Maximum bytes of a decision: a tool call with long arguments, which a person has changed."""
 _LAST = 0.1
 """Seconds at the end for viewers that do not read."""
+_NO_KEY = "the key of the view is missing or wrong: open the view_url of the endpoint"
+_PUBLIC = ("page", "asset")
+"""Names of the functions that serve requests without a key."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::\d+)?")
 _HEADERS = {
     "cache-control": "no-store",
@@ -83,7 +87,7 @@ class ViewApp:
         self.ended = trio.Event()
         self._hosts = hosts
         self._scheme = scheme
-        self._quart: Any = _make_app(source)
+        self._quart: Any = _make_app(source, self._has_key)
         self._requests: set[trio.CancelScope] = set()
 
     def takes(self, path: str) -> bool:
@@ -92,7 +96,10 @@ class ViewApp:
 
     def admits(self, head: Head) -> bool:
         """Return True if the request has the view's key."""
-        kind, _, key = head.headers.get("authorization", "").partition(" ")
+        return self._has_key(head.headers.get("authorization", ""))
+
+    def _has_key(self, authorization: str) -> bool:
+        kind, _, key = authorization.partition(" ")
         return kind.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self.key.encode())
 
     def refusal(self, head: Head) -> Reply | None:
@@ -111,7 +118,7 @@ class ViewApp:
         ):
             return _refused(403, "the view answers only its own page")
         if head.path.startswith(f"{PATH}/api/") and not self.admits(head):
-            return _refused(401, "the key of the view is missing or wrong: open the view_url of the endpoint")
+            return _refused(401, _NO_KEY)
         if head.method == "POST" and not head.headers.get("content-type", "").startswith("application/json"):
             return _refused(415, "send JSON, with content-type: application/json")
         return None
@@ -165,11 +172,17 @@ def _error(status: int, message: str, **more: Json) -> Response:
     return _json({"error": {"message": message}, **more}, status)
 
 
-def _make_app(source: Source) -> QuartTrio:
+def _make_app(source: Source, has_key: Callable[[str], bool]) -> QuartTrio:
     app = QuartTrio("triocept view", static_folder=None)
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.url_map.strict_slashes = False
     api = f"{PATH}/api"
+
+    @app.before_request
+    async def check_key() -> Response | None:
+        if request.endpoint in (None, *_PUBLIC) or has_key(request.headers.get("authorization", "")):
+            return None
+        return _error(401, _NO_KEY)
 
     @app.get(f"{PATH}/")
     async def page() -> Response:
@@ -258,6 +271,10 @@ def _make_app(source: Source) -> QuartTrio:
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
         return _error(exc.code or 500, exc.description or "error")
+
+    @app.errorhandler(ClientGone)
+    async def gone(exc: ClientGone) -> Response:
+        return Response(b"", status=400)  # the client is gone
 
     @app.errorhandler(BodyTooLarge)
     async def too_large(exc: BodyTooLarge) -> Response:

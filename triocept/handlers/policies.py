@@ -105,8 +105,8 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
     pages that are opened later, when one page is closed.
 
     Raises:
-        RuntimeError: the endpoint has no page, because it was opened without `view=True`; or no policy of `approve` makes
-            this call.
+        RuntimeError: the endpoint has no page, because it was opened without `view=True`; or no policy of `approve`
+            makes this call.
 
     Cancellation: the question is withdrawn.
     """
