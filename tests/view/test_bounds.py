@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx2
 import msgspec
 import pytest
@@ -14,10 +16,10 @@ from triocept import Exchange, Message, Response, ScriptedModel, Text, ToolCall,
 from triocept._rollout.questions import Question, Questions
 from triocept._trace.trace import TraceWriter
 from triocept._view import live
-from triocept._view.compare import compared
+from triocept._view.compare import _aligned, compared
 from triocept._view.live import LiveView
 from triocept.handlers import Decision, approve, ask_page
-from triocept.traces import CallArrived, IncrementSent, RolloutEnded, TurnSettled
+from triocept.traces import CallArrived, IncrementSent, RolloutEnded, Turn, TurnSettled
 
 
 def arrived(number: int = 0) -> CallArrived:
@@ -127,7 +129,7 @@ def test_two_runs_are_aligned_by_their_answers() -> None:
         messages = (Message("user", (Text("task"),)),)
         return trace_of(*(turn(number, messages, Response.of(text)) for number, text in enumerate(answers)))
 
-    pairs = compared(run("a", "b", "c"), run("a", "x", "y", "c", "d"))
+    pairs = compared([*run("a", "b", "c")], [*run("a", "x", "y", "c", "d")])
     assert [(pair["a"], pair["b"], pair["kind"]) for pair in pairs] == [
         ("x0", "x0", "same"),
         ("x1", "x1", "changed"),
@@ -135,6 +137,44 @@ def test_two_runs_are_aligned_by_their_answers() -> None:
         ("x2", "x3", "same"),
         (None, "x4", "only_b"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ab" * 500, "ba" * 500),
+        ("a" * 1_000, "a" * 1_000),
+        ("a" * 1_000, "b" * 1_000),
+        ("ab" * 500, "ac" * 500),
+        ("".join(map(chr, range(1_000, 2_000))), "".join(map(chr, range(1_999, 999, -1)))),
+    ],
+)
+def test_runs_of_a_thousand_turns_are_compared_in_order_and_soon(one: str, other: str) -> None:
+    def run(text: str) -> list[Turn]:
+        messages = (Message("user", (Text("task"),)),)
+        return [turn(number, messages, Response.of(answer)) for number, answer in enumerate(text)]
+
+    turns = run(one), run(other)
+    began = time.process_time()
+    pairs = compared(*turns)
+    assert time.process_time() - began < 1  # some 20 ms; a comparison of each with each takes a minute
+    for side, text in zip("ab", (one, other), strict=True):
+        assert [pair[side] for pair in pairs if pair[side]] == [f"x{number}" for number in range(len(text))]
+    places = [(int(pair["a"][1:]), int(pair["b"][1:])) for pair in pairs if pair["kind"] == "same"]
+    assert [one[a] for a, b in places] == [other[b] for a, b in places]
+    assert bool(places) == bool({*one} & {*other})
+
+
+def test_turns_that_were_only_inserted_leave_all_others_the_same() -> None:
+    assert [*_aligned([b"x", b"a", b"b", b"x", b"c"], [b"x", b"a", b"new", b"b", b"x", b"c"])] == [
+        (0, 0),
+        (1, 1),
+        (2, 3),
+        (3, 4),
+        (4, 5),
+    ]
+    assert [*_aligned([b"a", b"b", b"c", b"d"], [b"d", b"a", b"c", b"b", b"e"])] == [(0, 1), (2, 2)]
+    assert [*_aligned([], [b"a"])] == [*_aligned([b"a"], [b"b"])] == []
 
 
 async def test_leaving_the_endpoint_while_a_question_waits_ends_at_once() -> None:

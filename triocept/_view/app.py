@@ -250,7 +250,7 @@ def _make_app(source: Source, has_key: Callable[[str], bool]) -> QuartTrio:
 
     @app.get(f"{api}/compare")
     async def compare() -> Response:
-        return _found(source.compare(request.args.get("a", ""), request.args.get("b", "")))
+        return _found(await source.compare(request.args.get("a", ""), request.args.get("b", "")))
 
     @app.post(f"{api}/decide")
     async def decide() -> Response:

@@ -1,28 +1,35 @@
-"""Two runs side by side: their turns, aligned by their answers."""
+"""Two runs side by side: their turns, aligned by their answers.
+
+Equal answers of one run are numbered, and the first of them is aligned only with the first of the other run. So the
+longest alignment takes n log n steps, whatever the answers are. Only turns between the equal beginnings and ends of
+the runs are numbered.
+"""
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
-from itertools import zip_longest
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain, zip_longest
 
 from .._canonical.content import Message
 from .._canonical.form import message_key
-from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .runs import Row
 
 
-def compared(one: Trace, other: Trace) -> list[Row]:
+def compared(one: Sequence[Turn], other: Sequence[Turn]) -> list[Row]:
     """Return pairs of turns in order. Turns with equal answers are the same; turns between such pairs are changed."""
-    turns = [*one], [*other]
-    keys = [*map(_key, turns[0])], [*map(_key, turns[1])]
+    keys = [*map(_key, one)], [*map(_key, other)]
     pairs: list[Row] = []
-    for tag, i, i_end, j, j_end in SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
-        for a, b in zip_longest(turns[0][i:i_end], turns[1][j:j_end]):
-            kind = (
-                "same" if tag == "equal" else "only_b" if a is None else "only_a" if b is None else "changed"
-            )
+    i = j = 0
+    for i_same, j_same in chain(_aligned(*keys), [(len(one), len(other))]):
+        for a, b in zip_longest(one[i:i_same], other[j:j_same]):
+            kind = "only_b" if a is None else "only_a" if b is None else "changed"
             pairs.append({"a": a and a.id, "b": b and b.id, "kind": kind})
+        if i_same < len(one):
+            pairs.append({"a": one[i_same].id, "b": other[j_same].id, "kind": "same"})
+        i, j = i_same + 1, j_same + 1
     return pairs
 
 
@@ -30,3 +37,44 @@ def _key(turn: Turn) -> bytes:
     response = turn.response
     said = message_key(Message("assistant", tuple(response.content))) if response is not None else b""
     return turn.outcome.encode() + said
+
+
+def _aligned(one: Sequence[bytes], other: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield the places of keys that are aligned, in order."""
+    shorter = min(len(one), len(other))
+    start = next((i for i in range(shorter) if one[i] != other[i]), shorter)
+    rest = shorter - start
+    end = next((i for i in range(rest) if one[-1 - i] != other[-1 - i]), rest)
+    yield from zip(range(start), range(start), strict=True)
+    places = {key: j for j, key in enumerate(_numbered(other[start : len(other) - end]), start)}
+    found = ((i, places.get(key)) for i, key in enumerate(_numbered(one[start : len(one) - end]), start))
+    yield from _longest([(i, j) for i, j in found if j is not None])
+    yield from ((len(one) - i, len(other) - i) for i in range(end, 0, -1))
+
+
+def _numbered(keys: Sequence[bytes]) -> Iterator[Hashable]:
+    seen: Counter[bytes] = Counter()
+    for key in keys:
+        yield key, seen[key]
+        seen[key] += 1
+
+
+def _longest(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the longest part of the pairs whose second numbers grow, as their first ones do."""
+    ends: list[int] = []
+    """The lowest last number of a part of each length."""
+    last: list[int] = []
+    """For each length, the index of that part's last pair."""
+    before: list[int] = []
+    """For each pair, the index of the pair before it in its part."""
+    for index, (_, j) in enumerate(pairs):
+        length = bisect_left(ends, j)
+        before.append(last[length - 1] if length else -1)
+        ends[length : length + 1] = [j]
+        last[length : length + 1] = [index]
+    found: list[tuple[int, int]] = []
+    index = last[-1] if last else -1
+    while index >= 0:
+        found.append(pairs[index])
+        index = before[index]
+    return found[::-1]

@@ -125,12 +125,14 @@ class Source:
             ]
         }
 
-    def compare(self, one: str, other: str) -> Row | None:
-        """Return the turns of two runs side by side."""
+    async def compare(self, one: str, other: str) -> Row | None:
+        """Return the turns of two runs side by side. They are compared in a thread."""
         a, b = self.runs.get(one), self.runs.get(other)
         if a is None or b is None:
             return None
-        return {"a": a.row(), "b": b.row(), "pairs": compared(a.trace, b.trace)}
+        rows: Row = {"a": a.row(), "b": b.row()}
+        turns = [*a.trace], [*b.trace]  # copied, because the traces may grow meanwhile
+        return rows | {"pairs": await trio.to_thread.run_sync(compared, *turns, abandon_on_cancel=True)}
 
     async def search(self, text: str, run: str | None = None) -> Row:
         """Return the messages that contain a text, upper and lower case alike."""
