@@ -106,9 +106,10 @@ class LiveView(Source):
         """The latest decisions, by the id of the question."""
         self._texts: dict[str, dict[int, _Text]] = {}
         """Parts of the answers in progress, by call."""
-        self._pending: list[tuple[str, Row]] = []
-        self._pending_text = 0
-        """Number of characters of increments in the pending frames."""
+        self._pending: list[tuple[str, Row | msgspec.Raw]] = []
+        """Names and data of the frames that are not in the log yet. Only `more` frames are not encoded yet."""
+        self._pending_size = 0
+        """Approximate size of the pending frames."""
         self._joins: dict[str, Row] = {}
         """For each call, the pending `more` frame that its next piece may be joined to."""
         self._changed: dict[str, None] = {}
@@ -203,8 +204,9 @@ class LiveView(Source):
             "tool": event.tool,
             "first": call["first"],
         }
-        self._send("more", frame)
-        self._joins[event.exchange] = self._pending[-1][1]
+        self._pending.append(("more", frame))
+        self._joins[event.exchange] = frame
+        self._news.set()
         self._count_pending(len(event.text))
 
     def _end_call(self, run: Run, call: str) -> None:
@@ -336,20 +338,22 @@ class LiveView(Source):
     def _send(self, name: str, frame: Row) -> None:
         if self.viewers:
             self._joins.pop(frame.get("call", ""), None)
-            self._pending.append((name, dict(frame)))
+            data = msgspec.json.encode(frame)
+            self._pending.append((name, msgspec.Raw(data)))
             self._news.set()
+            self._count_pending(len(data))
 
-    def _count_pending(self, text: int) -> None:
+    def _count_pending(self, size: int) -> None:
         """Flush if much is pending: every viewer is slow, and does not flush."""
-        self._pending_text += text
-        if self._pending_text > _MOST_LOG or len(self._pending) > _MOST_PENDING:
+        self._pending_size += size
+        if self._pending_size > _MOST_LOG or len(self._pending) > _MOST_PENDING:
             self._flush()
 
     def _flush(self) -> None:
         """Encode the pending frames as one chunk of the log."""
         frames = self._pending
         frames += [("row", self.runs[id_].row()) for id_ in self._changed if id_ in self.runs]
-        self._pending, self._joins, self._pending_text = [], {}, 0
+        self._pending, self._joins, self._pending_size = [], {}, 0
         self._changed.clear()
         if self._news.is_set():
             self._news = trio.Event()
@@ -412,7 +416,7 @@ class LiveView(Source):
         finally:
             self.viewers -= 1
             if not self.viewers:  # frames are not made any more, so nobody can go on from the log
-                self._pending, self._joins, self._pending_text = [], {}, 0
+                self._pending, self._joins, self._pending_size = [], {}, 0
                 self._changed.clear()
                 self._log.clear()
                 self._log_size = 0
