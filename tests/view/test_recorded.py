@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import signal
 import subprocess
@@ -23,7 +24,10 @@ from triocept import JSONLRecorder, Message, Response, ScriptedModel, Text, Trac
 from triocept._cli.view import View
 from triocept._view.recorded import serve_recorded
 from triocept._view.source import Source
+from triocept.errors import TrioceptError
 from triocept.exports import html_page
+from triocept.fleets.store.layout import make, new_run, write_run
+from triocept.fleets.store.lines import DoneFile, DoneLine, TracePlace
 
 HOSTILE = "</script><script>alert(1)</script><!--<script>" + (
     "<img src=x onerror=alert(2)> ![x](https://evil.example/) \u202e \x1b[31m"
@@ -125,10 +129,74 @@ async def test_a_file_that_was_cut_is_shown_with_a_note(tmp_path: Path) -> None:
     assert any("not read" in note for note in View([path], "", 0).read().notes)
 
 
+def run_of(path: Path) -> str:
+    run: str = json.loads(path.read_bytes().splitlines()[0])["run"]
+    return run
+
+
 def view_command(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "triocept", "view", *arguments], stderr=subprocess.PIPE, text=True
     )
+
+
+async def test_of_a_store_only_regular_files_inside_it_are_shown(tmp_path: Path) -> None:
+    store, secret = tmp_path / "store", tmp_path / "secret.jsonl"
+    await recorded(secret)
+    make(store)
+    write_run(store, new_run({}))
+    files = {
+        name: store / "traces" / name for name in ("a.jsonl", "inner.jsonl", "outer.jsonl", "pipe.jsonl")
+    }
+    await recorded(files["a.jsonl"])
+    files["inner.jsonl"].symlink_to("a.jsonl")
+    files["outer.jsonl"].symlink_to(secret)
+    os.mkfifo(files["pipe.jsonl"])
+    places = [
+        TracePlace(rollout="r", run=run_of(path), file=path.name, begin=0, end=1)
+        for path in (secret, files["a.jsonl"])
+    ]
+    done = DoneFile(store / "done.jsonl", fsync=False)
+    done.append(
+        DoneLine(key="k", outcome="value", number=0, attempt=1, worker="w", at=0.0, traces=tuple(places))
+    )
+    done.close()
+
+    async def shown() -> Source:
+        with trio.fail_after(20):
+            return await trio.to_thread.run_sync(View([store], "", 0).read, abandon_on_cancel=True)
+
+    source = await shown()
+    assert (
+        {run_of(files["a.jsonl"])}
+        <= {*source.runs}
+        <= {run_of(files["a.jsonl"]), run_of(files["a.jsonl"]) + "'"}
+    )
+    notes = [note for note in source.notes if "not read" in note]
+    assert ["outer.jsonl is a link" in notes[0], "pipe.jsonl is not a regular file" in notes[1]] == [
+        True,
+        True,
+    ]
+    for make_part in (os.mkfifo, lambda path: path.symlink_to(tmp_path / "elsewhere")):
+        (store / "done.jsonl").unlink()
+        make_part(store / "done.jsonl")
+        with pytest.raises(TrioceptError, match=r"the store is not read: .*done\.jsonl is "):
+            await shown()
+
+
+@pytest.mark.slow
+async def test_ctrl_c_ends_triocept_view_while_it_waits_for_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with trio.fail_after(60), view_command(path) as command:
+        writer = await trio.to_thread.run_sync(
+            os.open, path, os.O_WRONLY
+        )  # waits until the command has opened it
+        try:
+            command.send_signal(signal.SIGINT)
+            assert await trio.to_thread.run_sync(lambda: command.wait(timeout=20)) == -signal.SIGINT
+        finally:
+            os.close(writer)
 
 
 @pytest.mark.slow

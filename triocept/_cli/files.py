@@ -143,11 +143,13 @@ def traces_of(
     on_missing: Callable[[int, int], object],
     leave_out: Callable[[Trace], bool] = lambda trace: True,
     wanted: Collection[str] = (),
+    skips: Callable[[Path], bool] = lambda file: False,
 ) -> Iterator[Trace]:
     """Yield the rollouts of a file; of a store, those with a result, and others for which `leave_out` returns False.
 
     If results of a store lack a trace file, `on_missing` is called first, with the number of these results and the
-    number of all results. If `wanted` is not empty, only results that have one of these rollouts are counted.
+    number of all results. If `wanted` is not empty, only results that have one of these rollouts are counted. Trace
+    files of a store for which `skips` returns True are not read.
     """
     if not is_store(path):
         yield from iter_traces(path, on_damage=on_damage)
@@ -156,6 +158,8 @@ def traces_of(
     if missing:
         on_missing(missing, results)
     for file in trace_files(path):
+        if skips(file):
+            continue
         for trace in iter_traces(file, on_damage=on_damage):
             if trace.run in named or not leave_out(trace):
                 yield trace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import trio
 from .._util.terminal import say
 from .._view.source import Source
 from ..errors import DialectError, TrioceptError
-from ..fleets.store.layout import is_store
+from ..fleets.store.layout import DONE, RUN, is_store
 from .ending import describe_error
 from .files import UNREAD, NotAFile, NotThere, missing_files, traces_of
 from .words import a_directory, counted, flaw
@@ -41,7 +42,8 @@ class View:
             OSError: the address cannot be bound.
         """
         try:
-            source = await trio.to_thread.run_sync(self.read)
+            # a read from a pipe may never return, and Ctrl-C must end the command
+            source = await trio.to_thread.run_sync(self.read, abandon_on_cancel=True)
         except (TrioceptError, OSError) as exc:
             raise Unreadable(describe_error(exc).removeprefix("Error: ")) from exc
         from .._view.recorded import serve_recorded  # here: the other commands need no web server
@@ -55,6 +57,8 @@ class View:
 
     def read(self) -> Source:
         """Return the rollouts of all files, and the problems of the files as notes for the reader.
+
+        Somebody else may have made a store, so only its regular files are read, and no link that leads out of it.
 
         Raises:
             NotThere: the files contain no rollout.
@@ -73,7 +77,15 @@ class View:
             def on_missing(missing: int, results: int, file: Path = file) -> None:
                 notes.append(missing_files(file, missing, results))
 
-            for trace in traces_of(file, on_damage, on_missing):
+            def skips(part: Path, store: Path = file) -> bool:
+                if reason := _unsafe(part, store):
+                    notes.append(f"not read: {part} {reason}")
+                return bool(reason)
+
+            for part in (file / RUN, file / DONE) if is_store(file) else ():
+                if os.path.lexists(part) and (reason := _unsafe(part, file)):
+                    raise NotThere(f"the store is not read: {part} {reason}")
+            for trace in traces_of(file, on_damage, on_missing, skips=skips):
                 run = source.add(trace)
                 run.update()
                 if what := flaw(trace):
@@ -87,3 +99,11 @@ class View:
         if len(notes) > MOST_NOTES:
             source.notes.append(f"and {len(notes) - MOST_NOTES} more: see triocept check")
         return source
+
+
+def _unsafe(file: Path, store: Path) -> str:
+    """Return the reason why a file of a store must not be read, or an empty text."""
+    real = Path(os.path.realpath(file))
+    if not real.is_relative_to(os.path.realpath(store)):
+        return "is a link that leads out of the store; to show that file, name it on the command line"
+    return "" if real.is_file() else "is not a regular file"
