@@ -16,9 +16,10 @@ from rich.console import Console
 
 from tests.cli.cli_helpers import AGENT, PATIENCE, on_a_terminal
 from tests.view.watching import Agent
-from triocept import Exchange, Price, ScriptedModel, ToolCall, serve_endpoint
+from triocept import Exchange, Price, Response, ScriptedModel, ToolCall, serve_endpoint
 from triocept._cli.live_table import LiveTable
 from triocept.handlers import Decision, approve
+from triocept.traces import DecisionMade, RolloutEvent
 
 
 def drawn(table: LiveTable, width: int, height: int = 24) -> str:
@@ -75,6 +76,32 @@ async def test_a_tool_call_that_waits_stands_first_and_failures_are_counted() ->
                 assert "waiting" in lines[1]
                 assert "rm x" in lines[1]
                 decide.set()
+
+
+async def test_of_two_questions_with_one_id_the_table_shows_the_one_that_waits() -> None:
+    made, decide = trio.Event(), trio.Event()
+
+    async def ask(call: ToolCall, exchange: Exchange) -> Decision:
+        if "rm" in call.arguments:
+            await decide.wait()
+        return Decision.approve()
+
+    def take(event: RolloutEvent) -> None:
+        table.take(event)
+        if isinstance(event, DecisionMade):
+            made.set()
+
+    table = LiveTable()
+    calls = [ToolCall("bash", json.dumps({"command": text}), id="same") for text in ("rm x", "ls")]
+    async with httpx2.AsyncClient() as client, serve_endpoint(on_event=take) as endpoint:
+        guarded = approve(ScriptedModel([Response.of(*calls)]), {"bash": ask})
+        async with endpoint.open_rollout(guarded, id="r") as rollout, trio.open_nursery() as nursery:
+            nursery.start_soon(Agent(client, rollout).say, "go")
+            await made.wait()
+            line = drawn(table, 100).splitlines()[1]
+            assert "waiting" in line
+            assert "rm x" in line
+            decide.set()
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 100, 140])

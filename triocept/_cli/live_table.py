@@ -71,7 +71,7 @@ class _Row:
         self.cost: float | None = 0.0
         self.calls: dict[str, float] = {}
         """Arrival of each call in flight, in seconds since the epoch."""
-        self.questions: dict[tuple[str, str], str] = {}
+        self.questions: dict[tuple[str, int], str] = {}
         """Tools that wait for a decision."""
         self.rates: list[tuple[float, int]] = []
         """Times of the latest turns, and the output tokens of each."""
@@ -108,9 +108,9 @@ class LiveTable:
             case IncrementSent(text=text, tool=tool):
                 row.words = (row.words + (f"{tool} " if tool else "") + text)[-_MOST_WORDS:]
             case DecisionAsked():
-                row.questions[event.exchange, event.call] = f"{event.tool} {event.arguments}"[:_MOST_WORDS]
-            case DecisionMade(exchange=exchange, decision=decision):
-                row.questions.pop((exchange, decision.call), None)
+                row.questions[event.exchange, event.number] = f"{event.tool} {event.arguments}"[:_MOST_WORDS]
+            case DecisionMade(exchange=exchange, asked=asked):
+                row.questions.pop((exchange, asked), None)
             case TurnLost(exchange=exchange):
                 self._end_call(row, exchange)
                 row.failed += 1
