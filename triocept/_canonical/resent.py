@@ -75,7 +75,7 @@ class Conversation:
         """The memory for the parse of the conversation's documents."""
         self.body: bytes | None = None
         """None if the body is not kept any more."""
-        self.fresh = 0
+        self.fresh: int = 0
         """Bytes of the items that the latest body did not repeat; its size if it was decoded whole."""
         self._field = ""
         self._items: list[Json] = []
