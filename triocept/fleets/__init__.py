@@ -1,6 +1,6 @@
-"""Many rollouts, on all cores of one machine or on many machines.
+"""Fleets of workers, which run many rollouts on all cores of one machine or on many machines.
 
-A fleet calls one function of yours for each task. As many calls run at the same time as its workers have slots::
+A fleet calls your function once for each task. The slots of its workers limit how many calls run at the same time::
 
     async def solve(worker, task, *, attempt):              # importable; runs in a worker, beside others
         async with worker.open_rollout(answer) as rollout:
@@ -21,8 +21,8 @@ A fleet calls one function of yours for each task. As many calls run at the same
 * `ray_engine`: workers that are actors of Ray. `ray_cluster`: the connection to Ray. `ray_worker`: the actor's code
   in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the code in the actor itself.
 * `store`: finished results on disk, so that a run can be resumed.
-* `each`: calls of a function once in each worker, and the pause of all upstreams.
-* `looking_after`: serves a remote worker until it has ended.
+* `each`: runs a function once in each worker, and pauses all upstreams.
+* `looking_after`: communicates with a remote worker until it has ended.
 * `site`: the code that runs in the worker, for every engine. `packing`: the encoding of functions, tasks and results.
 """
 

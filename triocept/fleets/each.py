@@ -1,9 +1,9 @@
-"""Functions that run once in each worker of a fleet, beside the calls of its maps, and the pause of all upstreams.
+"""Code of `Fleet.each`, which runs a function once in each worker, and of `Fleet.paused`, which pauses upstreams.
 
 Rules:
 
-1. Such a function needs no slot: during a pause, waiting calls may occupy all slots.
-2. A worker that dies has no result, and its replacement runs the function, too.
+1. The function needs no slot: during a pause, waiting calls of maps may occupy all slots.
+2. A worker that dies has no result. Its replacement runs the function, too.
 3. While a fleet is paused, a worker that starts gets no calls. At the end of the pause, each living worker resumes its
    upstreams, even if it has not paused them: the dead worker that it replaces may have paused their servers.
 """
@@ -33,7 +33,7 @@ FindUpstreams: TypeAlias = Callable[[Any], Upstream | Iterable[Upstream]]
 """`(worker) -> upstreams`: returns one or more upstreams of a worker."""
 
 TRIES = 3
-"""Maximum times that a function is run in a worker that lives but whose answers are lost."""
+"""Maximum times that a function is run in a worker that is alive but whose answers do not arrive."""
 END_SECONDS = RESUME_SECONDS + 30
 """Maximum seconds until all workers have resumed their upstreams."""
 
@@ -41,10 +41,10 @@ END_SECONDS = RESUME_SECONDS + 30
 async def call_worker(
     worker: FleetWorker, function: WorkerFunction[T], packing: Packing, results: dict[str, T]
 ) -> bool:
-    """Run a function in a worker, and add its return value to `results`; return False if the worker died.
+    """Run a function in a worker, and add its return value to `results`. Return False if the worker died.
 
     Raises:
-        BaseException: the exception of the function, in its own class.
+        BaseException: the exception that the function raised.
     """
     packed = packing.pack(partial(_run, function), "the function", keep=True)
     for _ in range(TRIES):
@@ -65,26 +65,26 @@ async def call_worker(
 
 
 async def hold_calls(find: FindUpstreams | None, mode: PauseMode, worker: object) -> None:
-    """Stop the upstreams of a worker from sending calls. All workers do this before any worker pauses a server."""
+    """Stop a worker's upstreams from sending model calls. All workers do this before any of them pauses a server."""
     for upstream in _upstreams_of(worker, find):
         await pauses_of(upstream).hold_calls(mode)
 
 
 async def pause_servers(find: FindUpstreams | None, worker: object) -> tuple[Pause, ...]:
-    """Pause the servers of a worker's upstreams, except in a worker that started after `hold_calls`."""
+    """Pause the servers of a worker's upstreams. Skip the upstreams that `hold_calls` has not stopped."""
     pauses = [pauses_of(upstream) for upstream in _upstreams_of(worker, find)]
     return tuple([await each.pause_server() for each in pauses if each.is_paused])
 
 
 async def update_versions(find: FindUpstreams | None, worker: object) -> None:
-    """Read the versions of the weights. All workers do this before any worker resumes: they may share a server."""
+    """Read the servers' weight versions. All workers do this before any of them resumes a server that they share."""
     with suppress(Exception):  # a version may be missing
         for upstream in _upstreams_of(worker, find):
             await pauses_of(upstream).update_version()
 
 
 async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
-    """Resume the upstreams of a worker, whether this worker has paused them or not."""
+    """Resume a worker's upstreams and their servers, even if another worker has paused the servers."""
     upstreams: tuple[Upstream, ...] = ()
     with suppress(Exception):  # `hold_calls` has raised it
         upstreams = _upstreams_of(worker, find)
@@ -92,7 +92,7 @@ async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
 
 
 async def finish(step: Callable[[], Awaitable[object]]) -> list[BaseException]:
-    """Run a step of the end of a pause, even if the caller is cancelled; return the errors of the step."""
+    """Run `step`, a part of the end of a pause, shielded from cancellation; return the exceptions that it raised."""
     errors: list[BaseException] = []
 
     async def run() -> None:

@@ -1,7 +1,7 @@
 """The interface of engines, which run the workers of a fleet.
 
-Calls and answers are bytes, made by the engine's `packing`. The fleet decides when to start, replace and end a worker;
-the engine only runs it. The driver is the program that opened the fleet.
+Calls and answers are passed as bytes, which the engine's `packing` encodes. The fleet decides when to start, replace
+and end a worker; the engine only runs it. The driver is the program that opened the fleet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class WorkerLost(TrioceptError):
     Attributes:
         worker: the name of the worker.
         reason: description of how the worker ended.
-        worker_lives: True if the worker lives, and only the answer of the call was lost on its way.
+        worker_lives: True if the worker is alive, and only the answer of the call did not arrive.
     """
 
     def __init__(self, worker: str, reason: str, *, worker_lives: bool = False) -> None:
@@ -31,55 +31,55 @@ class WorkerLost(TrioceptError):
 
 
 class FleetWorker(ABC):
-    """A running worker: a process, an actor, or a part of this program."""
+    """A running worker: a subprocess, a Ray actor, or a part of this program."""
 
     name: str
     """Name in messages, for example `worker 3 (pid 4711)`."""
     reason: str = ""
     """Reason of the worker's death, once it has died."""
     changed: Callable[[], None] = staticmethod(lambda: None)
-    """Function that the worker calls when it is `alive` again after it was not. The fleet sets it."""
+    """Function that the worker calls when `alive` has become True again. The fleet sets it."""
 
     @abstractmethod
     async def call(self, job: bytes) -> bytes:
-        """Run a job to its end, concurrently with other jobs, and return its packed answer.
+        """Run a job (one packed call of a function) concurrently with other jobs; return the packed answer.
 
         Raises:
             WorkerLost: the worker died before the job ended, or was already dead.
 
-        Cancellation: cancels the job in the worker and waits for its end, at most the fleet's grace. When exceeded:
-        the worker is killed.
+        Cancellation: cancels the job in the worker, and waits until it has ended, at most for the fleet's `grace`.
+        When exceeded: the worker is killed.
         """
 
     @property
     @abstractmethod
     def alive(self) -> bool:
-        """True if the worker is believed to accept calls."""
+        """True unless the worker is known to be dead or unreachable."""
 
     @abstractmethod
     async def wait_lost(self) -> None:
-        """Wait until the worker has died by itself, or was killed."""
+        """Wait until the worker has died, or was killed."""
 
     @abstractmethod
     async def kill(self) -> None:
-        """End the worker immediately, whatever it does, without a long wait. Its calls raise `WorkerLost`."""
+        """Kill the worker at once, without waiting for its running calls. These calls raise `WorkerLost`."""
 
 
 class Engine(ABC):
-    """The environment in which workers run."""
+    """Base class of engines, which start workers: as subprocesses, as Ray actors, or in this program."""
 
     packing: Packing
     """Encoding of values for the engine's workers."""
     workers: int
-    """Initial number of a fleet's workers; known once the context `opened` is entered."""
+    """Number of workers with which a fleet begins; known once the context `opened` is entered."""
     slots_per_worker: int
     """Maximum concurrent calls of one worker."""
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Open the resources that all workers need. The fleet enters it before the first worker starts.
+        """Open what all workers need, such as a connection to a cluster; by default, nothing.
 
-        The fleet exits it after the last worker has ended. By default there are no such resources.
+        The fleet enters this context before the first worker starts, and exits it after the last worker has ended.
         """
         yield
 
@@ -89,12 +89,13 @@ class Engine(ABC):
 
         Args:
             name: name of the worker in messages.
-            setup: the packed function that opens the first argument of each call.
-            grace: maximum seconds for the end of the worker, and for the end of a cancelled call.
+            setup: the packed function that opens a context; its value is the first argument of each call.
+            grace: maximum seconds that a closing worker, or a cancelled call, may need to end.
 
         Raises:
-            BaseException: the exception that `setup` raised, in its own class.
+            BaseException: the exception that `setup` raised.
             WorkerLost: the worker died before it was ready.
 
-        Closing: the worker closes its context and ends within `grace`, or is killed. A dead worker raises no error.
+        Closing: the worker closes its context and ends. If that takes longer than `grace`, the worker is killed. If
+        the worker is dead, no error is raised.
         """

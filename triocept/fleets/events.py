@@ -1,11 +1,11 @@
-"""Events of a fleet, which its program can read as they happen.
+"""Events of a fleet, which a program can read while the fleet runs.
 
 Rules:
 
 1. The sender never waits. Each reader has its own buffer. If the buffer is full, events are dropped and counted, and
    one `EventsMissed` with their number takes their place.
 2. An event contains no task, no value and no trace, so that unread events need little memory.
-3. The events are complete: each started sample has a `TaskEnded`, or is counted in `unfinished` when its map ends.
+3. For each started sample there is a `TaskEnded`, or `MapEnded.unfinished` counts the sample.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class WorkerStarted(_Event, frozen=True, kw_only=True, tag=True):
 
 
 class WorkerDied(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker died, or hung and was killed."""
+    """A worker died, or did not answer and was killed."""
 
     worker: str
     reason: str
@@ -64,7 +64,7 @@ class WorkerGivenUp(_Event, frozen=True, kw_only=True, tag=True):
 
 
 class WorkerLeft(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker gets no more calls and ends after its last call, because the fleet was made smaller or ends."""
+    """A worker runs no new calls and will end, because the fleet was made smaller or is closing."""
 
     worker: str
 
@@ -82,7 +82,7 @@ class _OfMap(_Event, frozen=True, kw_only=True):
 
 
 class MapStarted(_OfMap, frozen=True, kw_only=True, tag=True):
-    """A map begins."""
+    """A map was started by `Fleet.map`."""
 
     function: str
     """Name of the map's function."""
@@ -91,19 +91,19 @@ class MapStarted(_OfMap, frozen=True, kw_only=True, tag=True):
 
 
 class MapEnded(_OfMap, frozen=True, kw_only=True, tag=True):
-    """A map has ended: each of its tasks has its outcome, its block was left, or the fleet has no worker any more."""
+    """A map has ended: all its tasks have outcomes, its `async with` block was left, or no worker is left."""
 
     unfinished: int
     """Number of tasks or samples that were started but have no outcome."""
 
 
 class TaskSkipped(_OfMap, frozen=True, kw_only=True, tag=True):
-    """The store has outcomes of this task from an earlier run."""
+    """A task, or one of its samples, is not run, because the store has its outcome from an earlier run."""
 
     task: int
     """Index of the task."""
     count: int
-    """Number of stored outcomes of the task: one, or one for each sample."""
+    """Number of outcomes found in the store: one, or one for each sample of the task."""
 
 
 class _OfTask(_OfMap, frozen=True, kw_only=True):
@@ -120,23 +120,23 @@ class _OfTask(_OfMap, frozen=True, kw_only=True):
 
 
 class TaskStarted(_OfTask, frozen=True, kw_only=True, tag=True):
-    """An attempt of a task, or of a sample of a task, begins in a worker."""
+    """A worker begins an attempt of a task, or of one of its samples."""
 
 
 class TaskRequeued(_OfTask, frozen=True, kw_only=True, tag=True):
-    """The worker of a task died, and the task will run again."""
+    """The worker that ran a task died. The task will run again."""
 
     reason: str
 
 
 class TaskRetried(_OfTask, frozen=True, kw_only=True, tag=True):
-    """The function of a task raised an exception that `retry_if` retries."""
+    """The function raised an exception for which `retry_if` returned True. The task will run again."""
 
     reason: str
 
 
 class TaskEnded(_OfTask, frozen=True, kw_only=True, tag=True):
-    """A task has its outcome; the reader of the results may not have read it yet."""
+    """A task or sample has its outcome. The program may not have read the result yet."""
 
     outcome: OutcomeName
     reason: str = ""
@@ -151,7 +151,7 @@ class TaskEnded(_OfTask, frozen=True, kw_only=True, tag=True):
 
 
 class EventsMissed(_Event, frozen=True, kw_only=True, tag=True):
-    """`count` events at this place were dropped: the reader was slow, and its buffer was full."""
+    """`count` events were dropped at this point of the stream, because the slow reader's buffer was full."""
 
     count: int
 
@@ -175,7 +175,7 @@ FleetEvent: TypeAlias = (
 
 @final
 class EventStream:
-    """The events of a fleet: `async for event in events`. It ends with the fleet. Made by `Fleet.events` only."""
+    """The events of a fleet: `async for event in events`. The loop ends with the fleet. Made by `Fleet.events` only."""
 
     def __init__(self, buffer: int) -> None:
         self._buffer = buffer
@@ -206,7 +206,7 @@ class EventStream:
         return EventsMissed(count=missed)
 
     def add(self, event: FleetEvent) -> None:
-        """Add an event, or count it as missed if the buffer is full or an `EventsMissed` is still to be read."""
+        """Add an event. If the buffer is full, or the reader has not read the last `EventsMissed`, only count it."""
         if self._missed or len(self._events) >= self._buffer:
             self._missed += 1
         else:
@@ -214,7 +214,6 @@ class EventStream:
         self._notify()
 
     def close(self) -> None:
-        """End the stream."""
         self._over = True
         self._notify()
 
@@ -233,7 +232,7 @@ class Observers:
         self._over = False
 
     def listen(self, listener: Callable[[FleetEvent], None]) -> None:
-        """Call an internal function with each event; the function must not block or raise."""
+        """Call `listener`, a function of triocept itself, with each event. It must not block or raise."""
         self._listeners.append(listener)
 
     def send(self, event: FleetEvent) -> None:
@@ -244,7 +243,7 @@ class Observers:
 
     @contextmanager
     def events(self, buffer: int) -> Iterator[EventStream]:
-        """Open a stream of the events while the body runs."""
+        """Yield a stream that receives all events that are sent while the body runs."""
         stream = EventStream(buffer)
         self._streams.add(stream)
         if self._over:
@@ -263,7 +262,7 @@ class Observers:
 
 @final
 class MapEvents:
-    """Sender of one map's events; `total` is the number of expected outcomes, None if unknown."""
+    """Sender of one map's events. `total` is the number of outcomes that the map should have; None if unknown."""
 
     def __init__(self, observers: Observers, map_number: int, function: str, total: int | None) -> None:
         self._observers = observers
@@ -323,7 +322,7 @@ class MapEvents:
 
 
 def _words(error: BaseException) -> str:
-    """Return class and text of an error, for example `LookupError: no such bug`."""
+    """Return the class and the text of an error, for example `LookupError: no such bug`."""
     text = " ".join(text_of(error).split())
     name = type(error).__name__
     return f"{name}: {text}"[:REASON_LENGTH] if text else name

@@ -2,10 +2,10 @@
 
 Rules:
 
-1. No worker outlives the block of its fleet, and no call outlives its map.
+1. No worker outlives the `async with` block of its fleet, and no call outlives its map.
 2. A dead worker is replaced; a failed start is retried for some seconds. When no worker is left and none is being
    started, every map raises `FleetLost`.
-3. If a worker's first start fails, `open_fleet` raises its exception, without a group.
+3. If a worker cannot be started when the fleet opens, `open_fleet` raises the exception itself, not a group.
 """
 
 from __future__ import annotations
@@ -86,23 +86,24 @@ async def open_fleet(
     grace: float = 20.0,
     progress: bool = False,
 ) -> AsyncIterator[Fleet]:
-    """Open a fleet of workers that are ready: `async with open_fleet(Processes(4)) as fleet`.
+    """Open a fleet, and yield it when its workers are ready: `async with open_fleet(Processes(4)) as fleet`.
 
     Args:
         engine: the kind and number of workers, for example `Processes(4)`. None means `InProcess()`.
-        worker: a function that returns an async context manager: an upstream, tools, `serve_endpoint` with options, a
-            tunnel, a pool. Each worker enters the context once; its value is the first argument of every call. The
-            function must be importable, or defined in `__main__`. None means `serve_endpoint`.
-        retries: maximum retries of a task that ended its worker while no other task ran in it. When exceeded: the
-            outcome is `Outcome.Lost`. Tasks that ran together in a worker that died always run again, apart from each
+        worker: a function that returns an async context manager, for example `serve_endpoint` with options, or one
+            that opens an upstream, tools, a tunnel or a pool. Each worker enters it once; its value is the first
+            argument of every call of a map's function. `worker` must be importable, or defined in `__main__`. None
+            means `serve_endpoint`.
+        retries: maximum retries of a task whose worker died while no other task ran in it. When exceeded: the outcome
+            is `Outcome.Lost`. If several tasks ran in a worker that died, all of them run again, apart from each
             other. `retries` also limits how often `retry_if` can retry a task.
-        grace: maximum seconds for the end of a worker, and for the end of a cancelled call. When exceeded: the worker
+        grace: maximum seconds that a closing worker, or a cancelled call, may need to end. When exceeded: the worker
             is killed. An agent that ignores SIGTERM needs 5 s to end.
         progress: True shows the progress of each map and the outcomes of its tasks on standard error. In a terminal
             the lines are updated; otherwise a line is printed every 30 seconds. Other output appears above the lines.
 
     Raises:
-        BaseException: the exception that `worker` raised in a worker, in its own class.
+        BaseException: the exception that the function `worker` raised.
         WorkerLost: a worker died before it was ready.
         TypeError: `worker` cannot be sent to the workers.
 
@@ -151,7 +152,7 @@ async def open_fleet(
 
 @final
 class Fleet:
-    """Running workers. Made by `open_fleet` only."""
+    """A set of running workers, on which maps run. Made by `open_fleet` only."""
 
     def __init__(
         self,
@@ -221,7 +222,7 @@ class Fleet:
             ordered: True yields the results in the order of the tasks; False yields each result when it arrives.
             retry_if: called with an exception of the function; returns True if the task should be retried, at most
                 `retries` times (see `open_fleet`).
-            priority: priority among the maps of this fleet: the map with the highest value gets a free slot.
+            priority: priority among the maps of this fleet: the map with the highest value gets the next free slot.
             group_size: number of samples of each task, each with its own outcome (`result.group`, `result.sample`),
                 attempts and rollouts. A function with a `sample` parameter is called with the sample's index.
                 `results.groups()` yields whole groups. If None, each task is run once, and there are no groups.
@@ -230,8 +231,8 @@ class Fleet:
                 outcome of both is `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
                 is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
-                longer than the fleet's grace, its worker is killed. The same happens to all calls in this worker whose
-                timeout has passed; the other calls run again. With `InProcess` the map waits until the call ends.
+                longer than the fleet's `grace`, its worker is killed. All calls in this worker whose timeout has passed
+                then have this outcome; its other calls run again. With `InProcess` the map waits until the call ends.
                 `timeout` does not end a function that blocks the loop (`time.sleep`), but `Processes(hung_after=)`
                 does. None means no limit.
             prefetch: number of unread results that may exist in addition to one for each slot. If the program is busy
@@ -301,10 +302,10 @@ class Fleet:
         return shown(mapping.opened(), "fleet.map", "results")
 
     async def each(self, function: WorkerFunction[T]) -> dict[str, T]:
-        """Run `await function(worker)` once in each worker, at the same time; return the results by worker.
+        """Run `await function(worker)` once in each worker, all at the same time; return the results by worker name.
 
         The function runs concurrently with the calls of maps, and needs no slot. A worker that starts meanwhile runs
-        it, too, and so does the replacement of a worker that dies. A dead worker has no result.
+        the function, too; so does the replacement of a worker that dies. The results contain no dead worker.
 
         Args:
             function: `async (worker) -> T`, importable or defined in `__main__`. The argument is the value that
@@ -312,8 +313,8 @@ class Fleet:
 
         Raises:
             TypeError: the function takes other arguments, or cannot be sent to the workers.
-            BaseException: the exception of the function, after it has ended in all workers. If it failed in several
-                workers, the exceptions are raised as a group.
+            BaseException: the exception that the function raised; it is raised when the function has ended in all
+                workers. If it failed in several workers, the exceptions are raised as a group.
 
         Cancellation: cancels the function in each worker.
         """
@@ -328,7 +329,7 @@ class Fleet:
     def paused(
         self, mode: PauseMode = "keep", *, upstreams: FindUpstreams | None = None
     ) -> AbstractAsyncContextManager[dict[str, tuple[Pause, ...]]]:
-        """Pause upstreams of all workers while the body changes the weights of their servers.
+        """Pause the upstreams of all workers while the body changes the weights on the inference servers.
 
         Use it as `async with fleet.paused(upstreams=attrgetter("upstream")) as pauses`; see `Upstream.paused`. `pauses`
         maps the name of each worker to its pauses. A worker that starts meanwhile gets no calls before the body ends.
@@ -336,7 +337,7 @@ class Fleet:
         Args:
             mode: see `Upstream.paused`.
             upstreams: `(worker) -> upstreams`: returns one or more upstreams of a worker. It must be importable, or
-                defined in `__main__`. None means that the worker's value itself is an upstream.
+                defined in `__main__`. None means that the value that `worker=` of `open_fleet` opens is an upstream.
 
         Raises:
             ValueError: `mode` is unknown.
@@ -430,7 +431,7 @@ class Fleet:
 
 
 async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> list[BaseException]:
-    """Run steps at the same time; return the exceptions of all steps."""
+    """Run all `steps` at the same time; return the exceptions that they raised."""
     errors: list[BaseException] = []
     with keeping_each(errors):
         async with trio.open_nursery() as nursery:
@@ -440,7 +441,7 @@ async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> lis
 
 
 class _Admission:
-    """Permission of new workers to get calls, and notification of started and ended workers."""
+    """Permission for new workers to run calls, withheld during a pause; and an event for started and ended workers."""
 
     def __init__(self) -> None:
         self.changed = trio.Event()
@@ -452,7 +453,7 @@ class _Admission:
         return self._opened is None
 
     def close(self) -> None:
-        """Let new workers get no calls until `open` is called."""
+        """Send no calls to workers that start from now on, until `open` is called."""
         if self._opened is not None:
             raise RuntimeError("the fleet is paused already: end the other pause first")
         self._opened = trio.Event()
@@ -463,7 +464,7 @@ class _Admission:
             self._opened = None
 
     async def wait(self) -> None:
-        """Wait until new workers may get calls."""
+        """Wait until new workers may run calls; return at once if the fleet is not paused."""
         if self._opened is not None:
             await self._opened.wait()
 
@@ -474,7 +475,7 @@ class _Admission:
 
 @dataclass(eq=False)
 class _Position:
-    """A position in the fleet, for one worker at a time: a worker that dies is replaced."""
+    """A place in the fleet for one worker at a time: if the worker dies, another worker takes its place."""
 
     engine: Engine
     setup: bytes
@@ -486,15 +487,15 @@ class _Position:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     worker: FleetWorker | None = None
     has_slots: bool = False
-    """True if the worker gets calls."""
+    """True if the worker may run calls."""
     had_worker: bool = False
     leaving: trio.Event = field(default_factory=trio.Event)
-    """Set when the position must get no more calls."""
+    """Set when the worker must run no new calls."""
     over: trio.Event = field(default_factory=trio.Event)
     """Set when the position has no worker, and will not get another."""
 
     def leave(self) -> None:
-        """Let the worker get no more calls, and end the position after the last running call."""
+        """Send the worker no new calls. The position ends when the worker's last running call has ended."""
         if self.leaving.is_set():
             return
         self.leaving.set()
@@ -506,7 +507,7 @@ class _Position:
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Run a worker, and replace it when it dies.
 
-        Once a worker has started, a cancellation of the caller does not end it.
+        Once the first worker has started, a cancellation of the caller does not end this method.
         """
         self.slots.expect()
         early = 0
@@ -532,7 +533,7 @@ class _Position:
             self.admission.notify()
 
     async def _run_worker(self, task_status: trio.TaskStatus[None]) -> Exception | None:
-        """Run a worker until it ends; return the reason of an early death. Raise the error of a failed first start."""
+        """Run a worker until it ends; return an exception if it died early. If its first start fails, raise that."""
         since = trio.current_time()
         try:
             async with self.engine.open_worker(self.name, self.setup, self.grace) as worker:
@@ -559,7 +560,7 @@ class _Position:
         return WorkerLost(self.name, f"it died within {FRESH:g} s of its start, before any call ran in it")
 
     async def _give_calls(self, worker: FleetWorker) -> bool:
-        """Let a worker run calls until it dies or leaves the fleet; return True if any call ran in it."""
+        """Let a worker run calls until it dies or must leave the fleet; return True if any call ran in it."""
         self.worker = worker
         worker.changed = self.slots.assign
         self.observers.send(WorkerStarted(worker=worker.name))

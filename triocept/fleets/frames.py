@@ -1,4 +1,4 @@
-"""Frames: the messages between a driver and its worker process, over one socket.
+"""Frames: the messages between the program that opened a fleet and one worker process, over a socket.
 
 A frame is its length (8 bytes, big-endian, of all that follows), its kind (1 byte), the number of its call (8 bytes),
 and its payload.
@@ -35,7 +35,7 @@ class Kind(IntEnum):
     ANSWER = 6
     """From the worker: the answer to a job; empty if the job was cancelled."""
     PING = 7
-    """To the worker: a question if its loop runs."""
+    """To the worker: a check that its event loop runs."""
     PONG = 8
     """From the worker: the answer to a `PING`."""
 
@@ -48,7 +48,7 @@ class Frame(msgspec.Struct, frozen=True):
 
 @final
 class FrameStream:
-    """Frames over a byte stream. Any end or error of the stream means that the other process has ended.
+    """Frames over a byte stream. If the stream ends or fails, the other process counts as ended.
 
     `put` only queues a frame, and `write` sends it in its own task, so that a cancelled task sends no partial frame.
     """
@@ -67,12 +67,12 @@ class FrameStream:
         self._news.set()
 
     def put_eof(self) -> None:
-        """End the sending direction after the queued frames; frames of the other side can still be read."""
+        """Close the sending direction after the queued frames. Frames of the other process can still be received."""
         self._ending = True
         self._news.set()
 
     async def write(self) -> None:
-        """Send queued frames until `put_eof`, or until the other side is gone."""
+        """Send queued frames until `put_eof` is called, or until the other process has ended."""
         while await self.flush():
             if self._ending:
                 await self._stream.send_eof()
@@ -82,7 +82,7 @@ class FrameStream:
                 await self._news.wait()
 
     async def flush(self) -> bool:
-        """Send the queued frames; return False if the other side is gone. Only one task may call it at a time."""
+        """Send the queued frames; return False if the other process has ended. Only one task may run this method."""
         try:
             while self._outbox:
                 await self._stream.send_all(self._outbox.popleft())
@@ -91,7 +91,7 @@ class FrameStream:
         return True
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """Yield the received frames, until the other side is gone. A partial frame at the end is dropped."""
+        """Yield the received frames until the other process has ended. A partial frame at the end is dropped."""
         while True:
             head = await self._take(LENGTH.size)
             if head is None:
@@ -103,7 +103,7 @@ class FrameStream:
             yield Frame(Kind(kind), call, body[HEAD.size - LENGTH.size :])
 
     def await_data(self) -> trio.Event:
-        """Return an event that is set when the next bytes arrive, even a part of a frame."""
+        """Return an event that is set when the next bytes arrive, even if they are only a part of a frame."""
         self._data_came = trio.Event()
         return self._data_came
 
@@ -122,5 +122,5 @@ class FrameStream:
         return taken
 
     async def aclose(self) -> None:
-        """Close the stream; its readers then receive its end."""
+        """Close the stream. A task that iterates over `frames` then reaches the end."""
         await self._stream.aclose()

@@ -1,4 +1,4 @@
-"""The functions that a map calls, and checks of them before any task runs."""
+"""Types of the functions that a map calls, and the check of a given function before any task runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RolloutFunction(Protocol[Contra, Co]):
 
 
 class SampleFunction(Protocol[Contra, Co]):
-    """Function that a map also calls with the index of the sample in its group."""
+    """Function that a map calls for each sample of a task, with the sample's index in its group."""
 
     def __call__(self, worker: Any, task: Contra, /, *, attempt: int, sample: int) -> Awaitable[Co]:
         """Run one sample of a task.

@@ -1,11 +1,11 @@
-"""Groups: several samples of one task, as GRPO compares them; a group may be stopped early.
+"""Groups: several samples of one task, which algorithms such as GRPO compare. A group may be stopped early.
 
 Rules:
 
 1. Each sample has exactly one outcome. A sample that is cancelled or never begins because its group was stopped is
    `Outcome.Stopped`.
-2. A reader of groups gets each group once and complete, with its results in the order of the samples. Only if the map
-   ends early, some groups are incomplete; they are delivered before the error is raised.
+2. Each group is yielded once and complete, with its results in the order of the samples. Only if the map ends early,
+   some groups are incomplete; they are yielded before the error is raised.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ StopGroup: TypeAlias = Callable[[tuple[Result[Any, Any], ...]], bool]
 
 
 class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
-    """All samples of a task."""
+    """A task, with the results of all its samples."""
 
     number: int
     """Index of the task among all tasks, from 0, as in `result.group`."""

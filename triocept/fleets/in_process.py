@@ -1,4 +1,4 @@
-"""A worker in this program's own process and loop, on one core; tasks and results are not copied."""
+"""Engine whose only worker runs in this program's own process and trio loop; tasks and results are not copied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .site import Site, open_site
 
 @final
 class InProcess(Engine):
-    """A single worker in this loop. It can run hundreds of rollouts, which mostly wait for their agents.
+    """Engine with one worker, in this program's own trio loop. It can run hundreds of rollouts at the same time.
 
     Args:
         slots: maximum concurrent calls.

@@ -1,4 +1,4 @@
-"""Service of a remote worker until it has ended, and timeouts that do not count delays of this program itself."""
+"""Communication with a remote worker until it has ended, and timeouts that tolerate a blocked loop of this program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOOKS = 10
 
 
 async def happens(event: trio.Event, within: float) -> bool:
-    """Wait for an event of a worker; return False if it did not happen `within` seconds.
+    """Wait for `event`, which an answer of a worker sets; return False if it was not set in `within` seconds.
 
     A program whose loop is blocked (by a trainer's step) cannot read the answer that waits in its socket. So the time
     is divided into `LOOKS` waits, and a long block of the loop counts as only one of them.
@@ -28,9 +28,10 @@ async def happens(event: trio.Event, within: float) -> bool:
 async def looked_after(
     serve: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """Run `serve` for a worker while the body runs and while the worker ends, also after a cancellation.
+    """Run `serve`, which communicates with a worker, until `end`, which runs after the body, has ended the worker.
 
-    `serve` is cancelled when `end` has returned. `end` is shielded from cancellation, so it must limit its own time.
+    `serve` is cancelled only when `end` has returned, even if the caller was cancelled. `end` is shielded from
+    cancellation, so it must limit its own time.
     """
     service = trio.CancelScope(shield=True)
 

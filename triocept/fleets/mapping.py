@@ -4,13 +4,13 @@ Rules:
 
 1. A task is read from the iterable only when there is a slot for it.
 2. The tasks of a worker that dies run again, apart from each other: see `slots`. A task is lost only if it ends its
-   worker while no other task runs there. An exception of the function is an outcome, unless `retry_if` returns True.
+   worker while no other task runs in it. An exception of the function is an outcome, unless `retry_if` returns True.
 3. The number of unread outcomes is bounded by the slots and by `prefetch`, so a slow reader slows the tasks down.
-4. The map ends with its last outcome.
+4. The map ends when its last task has an outcome.
 5. A task may run more than once, since a worker may die before it sends its answer. Its outcome is delivered once.
 6. With groups, these rules apply to each sample of a task.
-7. A task with its outcome in the store is not run, and an outcome is stored before it is delivered. A group with some
-   samples in the store is delivered whole, including the stored samples.
+7. A task whose outcome is in the store is not run, and an outcome is stored before it is delivered. If only some
+   samples of a group are in the store, the whole group is delivered, including the stored samples.
 8. If a call has not ended within the fleet's grace after its timeout, its worker is killed. This call is an error, and
    so is each other call of the worker whose timeout has passed. The other calls run again, and are no suspects.
 """
@@ -76,7 +76,7 @@ class Results(Generic[Task, T]):
 
     @property
     def skipped(self) -> int:
-        """Number of outcomes found in the store so far, whose results this map does not yield."""
+        """Number of tasks and samples skipped so far, because the store had their outcomes from an earlier run."""
         return self._mapping.source.skipped
 
     def groups(self) -> Groups[Task, T]:
@@ -148,7 +148,7 @@ class Mapping(Generic[Task, T]):
         raise_all(errors)
 
     async def run(self) -> None:
-        """Run all tasks until each has its outcome."""
+        """Run all tasks until each of them has an outcome."""
         errors: list[BaseException] = []
         self.events.map_started()
         try:
@@ -167,7 +167,7 @@ class Mapping(Generic[Task, T]):
         raise_all(errors)
 
     async def _begin_calls(self, nursery: trio.Nursery) -> None:
-        """Begin calls one by one, each when there is a slot.
+        """Start the map's calls one by one, each when a slot is free.
 
         First get a slot, then read a task: otherwise a waiting call of another map would get the slot. But occupy no
         slot while an async iterable of tasks is awaited.
@@ -207,11 +207,11 @@ class Mapping(Generic[Task, T]):
 
     @property
     def _most_unread(self) -> int:
-        """Maximum calls that run or whose results are unread. If `ordered`, results wait for slow earlier tasks."""
+        """Maximum calls that run or have unread results. Higher if `ordered`: results then wait for earlier tasks."""
         return self.slots.total * (2 if self.ordered else 1) + self.prefetch
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
-        """Record that no worker is left, and that the task `begun` will therefore lack outcomes."""
+        """Record that no worker is left, so that the task `begun` will not get all its outcomes."""
         self.no_workers = why
         if begun is not None:
             self.unfinished[begun.number] = begun.task
@@ -255,7 +255,7 @@ class Mapping(Generic[Task, T]):
         call.group.add(result, scope)
 
     async def _run_attempts(self, call: Call[Task], slot: Slot) -> tuple[AnyOutcome[T], Answer]:
-        """Run a call until it has its outcome, which may be `Outcome.Lost`; then free its slot."""
+        """Run a call, and repeat it if necessary, until it has an outcome; then free its slot."""
         retried = 0
         try:
             while True:
@@ -301,7 +301,7 @@ class Mapping(Generic[Task, T]):
             self.slots.give_back(slot)
 
     def _answer_of_overdue(self, worker: FleetWorker) -> Answer:
-        """Return the answer for a call whose worker was killed because the call did not end after its timeout."""
+        """Return an answer with a TooSlowError, for a call that ran longer than its timeout in a killed worker."""
         error = trio.TooSlowError(
             f"the call took longer than the timeout of its map, {self.timeout:g} s, and its worker was killed: "
             f"{worker.reason}"
@@ -342,14 +342,14 @@ class Mapping(Generic[Task, T]):
             await self.changed.wait()
 
     def take(self) -> Result[Task, T]:
-        """Return the next result, which must exist."""
+        """Return the next result. Only call this method if `has_next` has returned True."""
         result = self.results.pop(self.read if self.ordered else next(iter(self.results)))
         self.read += 1
         self._notify()
         return result
 
     def raise_end(self) -> NoReturn:
-        """Raise the exception that ended the map, or else StopAsyncIteration."""
+        """Raise the exception that ended the map, or StopAsyncIteration if there was none."""
         raise_all(self.errors)
         if self.no_workers is not None:
             unfinished = tuple(self.unfinished.values())

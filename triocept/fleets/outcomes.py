@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @final
 class Outcome:
-    """The outcomes of a task: `result.outcome` is exactly one of these."""
+    """The possible outcomes of a task: `result.outcome` is an instance of one of these classes."""
 
     class Value(msgspec.Struct, Generic[T], frozen=True):
         """The function returned a value."""
@@ -33,10 +33,7 @@ class Outcome:
         """The traceback in the worker, as Python prints it."""
 
     class Lost(msgspec.Struct, frozen=True):
-        """The task ended its worker (which died or hung) in one attempt and in all `retries` of the fleet.
-
-        No other task ran in the worker during these attempts.
-        """
+        """The worker died or hung each time that it ran this task alone, until the fleet's `retries` were used up."""
 
         reason: str
         """Reason of the worker's end."""
@@ -55,7 +52,7 @@ AnyOutcome: TypeAlias = Outcome.Value[T] | Outcome.Error | Outcome.Lost | Outcom
 
 
 class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
-    """A task with its outcome."""
+    """A task, or one of its samples, with its outcome and the traces of its rollouts."""
 
     task: Task
     """The task as passed to the map."""
@@ -84,12 +81,12 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
 
     @property
     def value(self) -> T:
-        """The return value of the function.
+        """The value that the function returned for this task.
 
         Raises:
-            BaseException: the exception of the function. The traceback in the worker is its `__cause__`.
-            WorkerLost: the task ended its worker.
-            GroupStopped: the group of the sample was stopped.
+            BaseException: the exception that the function raised. The traceback in the worker is its `__cause__`.
+            WorkerLost: the outcome is `Outcome.Lost`.
+            GroupStopped: the outcome is `Outcome.Stopped`.
         """
         match self.outcome:
             case Outcome.Value(value=value):

@@ -1,10 +1,10 @@
-"""Encoding of functions, tasks, results and errors for workers.
+"""Encoding of the functions, tasks, results and errors that are sent to workers and back.
 
 Rules:
 
-1. If a value cannot be packed, the function that received it raises an error, which describes the value.
-2. An error returns from a worker in its own class, with its attributes. An error that cannot be pickled is replaced by
-   a `RemoteError` with its class and text.
+1. If a value cannot be packed, the triocept function to which it was passed raises an error that describes it.
+2. An error that a worker sends keeps its class and its attributes. An error that cannot be pickled is replaced by a
+   `RemoteError` with its class and text.
 3. A trace is pickled as one object, so that its turns still share equal messages and tools.
 """
 
@@ -48,7 +48,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """Rollouts of a job, and their turns and tokens."""
+    """Numbers of rollouts, turns and tokens of one job."""
 
     rollouts: int = 0
     turns: int = 0
@@ -70,14 +70,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """An exception of the function."""
+    """An exception that the function raised, with the text of its traceback in the worker."""
 
     error: BaseException
     traceback: str
 
 
 class WorkerTraceback(Exception):
-    """Cause of an exception that a worker has sent: its text is the exception's traceback in the worker."""
+    """`__cause__` of an exception that a worker has sent. Its text is the exception's traceback in the worker."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
@@ -99,11 +99,11 @@ class Packing(Protocol):
         """
 
     def unpack(self, data: bytes) -> Any:
-        """Return the decoded value."""
+        """Return the value that `pack` has encoded."""
 
 
 class Pickled:
-    """Encoding between processes by cloudpickle, which pickles functions and classes of `__main__` by value."""
+    """Encoding for other processes by cloudpickle, which pickles functions and classes of `__main__` by value."""
 
     def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
         file = BytesIO()
@@ -119,9 +119,9 @@ class Pickled:
 
 @cache
 def _pickler() -> Callable[..., pickle.Pickler]:
-    """Return cloudpickle's pickler, changed so that it keeps file names of code, which it omits since 3.1.3.
+    """Return a pickler class that, unlike cloudpickle's since 3.1.3, keeps the file name of pickled code.
 
-    So the traceback of an exception in a worker can show the lines of a function of `__main__`.
+    With it, the traceback of an exception in a worker can show the lines of a function of `__main__`.
     """
     import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
 
@@ -136,7 +136,7 @@ def _pickler() -> Callable[..., pickle.Pickler]:
 
 
 def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
-    """Return the decoded answer; if it cannot be decoded here, an answer with the error of the decoding."""
+    """Return the decoded answer. If `data` cannot be decoded here, return an answer with a TypeError."""
     try:
         answer: Answer = packing.unpack(data)
     except (Exception, SystemExit) as exc:  # any code may run while parts of the answer are unpickled
@@ -147,7 +147,7 @@ def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
 
 
 class ByReference:
-    """Encoding within a process: the bytes refer to the value itself, which is not copied."""
+    """Encoding within one process: the bytes only refer to the value, which is not copied."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, object] = {}
@@ -166,7 +166,7 @@ class ByReference:
 
 
 def failure_of(error: BaseException, packing: Packing) -> Failure:
-    """Return an exception in a form that can be sent to the driver: the exception itself, else a `RemoteError`."""
+    """Return a `Failure` with the exception, or with a `RemoteError` in its place if it cannot be pickled."""
     text = "".join(traceback.format_exception(error))
     if isinstance(packing, Pickled):
         try:
@@ -179,18 +179,18 @@ def failure_of(error: BaseException, packing: Packing) -> Failure:
 
 
 def chained(error: BaseException, traceback: str) -> BaseException:
-    """Set the traceback of an exception from another process as its cause; return the exception."""
+    """Set `error.__cause__` to show the traceback in the other process that sent `error`; return `error`."""
     if error.__traceback__ is None and traceback:
         error.__cause__ = WorkerTraceback(traceback)
     return error
 
 
 def raise_failure(failure: Failure) -> NoReturn:
-    """Raise the exception of a worker that could not open the context of its calls."""
+    """Raise the exception because of which a worker could not open the context for its calls."""
     failure.error.add_note("raised when a worker opened the context of its calls")
     raise chained(failure.error, failure.traceback)
 
 
 def import_path() -> list[str]:
-    """Return this program's import path, made absolute for processes with another working directory."""
+    """Return `sys.path` with absolute paths, for processes with another working directory."""
     return [os.path.abspath(entry) for entry in sys.path]

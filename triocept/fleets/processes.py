@@ -1,8 +1,8 @@
-"""Workers that are subprocesses of this program, on this machine.
+"""Engine whose workers are subprocesses of this program, on this machine.
 
-Each worker is a Python process with its own trio loop. The driver sends calls over a socket. If the driver dies, the
-end of a pipe notifies the worker. This was measured to be better than multiprocessing's pipes, and than workers that
-run only one call at a time.
+Each worker is a Python process with its own trio loop. This program sends the calls over a socket. If this program
+dies, the worker notices the end of a pipe. In measurements this was better than multiprocessing's pipes, and better
+than workers that run only one call at a time.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ EXIT_TIMEOUT = 1.0
 
 @final
 class Processes(Engine):
-    """Workers that are subprocesses; each can use one core for Python code.
+    """Engine whose workers are subprocesses; each can use one core for Python code.
 
     Args:
         workers: number of workers; None means one for each core that this program may use.
         slots_per_worker: maximum concurrent calls of each worker.
-        hung_after: maximum seconds that a worker's loop may not answer, for example because a function computes
-            without a checkpoint. When exceeded: the worker is killed, and its calls run again in other workers. None
-            means no limit.
+        hung_after: maximum seconds for which a worker's trio loop may be blocked, for example by a function that
+            computes without a checkpoint. When exceeded: the worker is killed, and its calls run again in other
+            workers. None means no limit.
 
     A worker gets this program's `sys.path`. Functions, classes and tasks of `__main__` are sent by value. The worker's
     output goes to this program's output; Ctrl-C in the terminal is sent only to this program.
@@ -128,7 +128,7 @@ class _Process(FleetWorker):
         return not self._lost.is_set()
 
     async def set_up(self, frames: AsyncIterator[Frame], setup: bytes, packing: Packing) -> None:
-        """Send the worker its setup, and wait until the context is open."""
+        """Send `setup` to the worker, and wait until the worker has opened the context for its calls."""
         self._stream.put(Kind.SETUP, data=pickle.dumps(Setup(import_path(), setup)))
         try:
             with trio.fail_after(START_TIMEOUT):
@@ -162,7 +162,7 @@ class _Process(FleetWorker):
         return call.answer
 
     async def serve(self, frames: AsyncIterator[Frame], hung_after: float | None) -> None:
-        """Communicate with the worker until it is gone; then let its waiting calls raise `WorkerLost`."""
+        """Communicate with the worker until it has ended; then its unfinished calls raise `WorkerLost`."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stream.write)
@@ -195,7 +195,7 @@ class _Process(FleetWorker):
             await trio.sleep(hung_after / LOOKS)
 
     async def end(self) -> None:
-        """Let the worker close its context and end; kill it after its grace."""
+        """Let the worker close its context and end; kill it if it has not ended within the fleet's `grace`."""
         self._stream.put_eof()
         with trio.move_on_after(self._grace):
             await self._process.wait()

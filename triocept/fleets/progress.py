@@ -1,4 +1,4 @@
-"""Progress display of a fleet: updated lines in a terminal, or a line at intervals in a log; then a summary.
+"""Progress display of a fleet: updated lines in a terminal, or new lines at intervals in a log; then a summary.
 
 Rules:
 
@@ -35,13 +35,13 @@ MOST_SHOWN = 4
 
 
 class Words:
-    """The texts of the display about one map."""
+    """The texts that the progress display shows about one map. An evaluation uses a subclass."""
 
     def name(self, tally: Tally) -> str:
         return tally.name
 
     def failure(self, tally: Tally) -> str:
-        """Return the last failure; empty if there is none."""
+        """Return a description of the last failure; empty if no task has failed."""
         return tally.last_failure
 
     def counts(self, tally: Tally, now: float, workers: int) -> str:
@@ -70,7 +70,7 @@ async def show_progress(
 
 @final
 class Progress:
-    """State of the display: one tally for each running map, and the unprinted summaries."""
+    """State of the progress display: one `Tally` for each running map, and the summaries not yet printed."""
 
     def __init__(self, words: Words) -> None:
         self.words = words
@@ -98,14 +98,14 @@ class Progress:
                 pass
 
     def take_lines(self) -> list[str]:
-        """Return the summaries that were not yet printed."""
+        """Return the summaries that are not yet printed, and remove them from the state."""
         lines, self._lines_due = self._lines_due, []
         return [line for line in lines if line]
 
 
 @final
 class _LogDisplay:
-    """Display in a log: a line at intervals."""
+    """Progress display in a log: a line about each map every `LINE_EVERY` seconds."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -137,7 +137,7 @@ class _LogDisplay:
 
 @final
 class _LiveDisplay:
-    """Display in a terminal: updated lines below the program's output."""
+    """Progress display in a terminal: updated lines below the program's other output."""
 
     def __init__(self, progress: Progress) -> None:
         from rich.console import Console
@@ -177,7 +177,7 @@ class _LiveDisplay:
 
     @contextmanager
     def _above(self, name: str) -> Iterator[None]:
-        """While the block runs, print what the program writes to this stream above the display, if it is a terminal."""
+        """If the stream `name` (`stdout`, `stderr`) is a terminal, print output to it above the progress display."""
         stream = getattr(sys, name)
         if stream is None or not stream.isatty():
             yield
@@ -239,7 +239,7 @@ class _LiveDisplay:
 
 
 class _Above:
-    """Replacement of `sys.stdout` or `sys.stderr` that prints above the display."""
+    """Replacement of `sys.stdout` or `sys.stderr` that prints the program's output above the progress display."""
 
     def __init__(self, stream: Any, before_output: Any) -> None:
         self._stream = stream
@@ -267,7 +267,7 @@ def _place(tally: Tally) -> str:
 
 
 def _time_left(tally: Tally, now: float) -> str:
-    """Return the estimated time left: `8s left`, `3m10s left`, `3h05m left`; empty if unknown."""
+    """Return the estimated time left, for example `8s left` or `3h05m left`; empty if it is unknown."""
     if (seconds := tally.seconds_left(now)) is None:
         return ""
     return f"{round(seconds)}s left" if seconds < 100 else f"{clock(seconds)} left"
@@ -290,7 +290,7 @@ _WORDS = {"value": "done", "error": "failed", "lost": "lost", "stopped": "stoppe
 
 
 def _ends(tally: Tally) -> list[str]:
-    """Return the counts of outcomes: `984 done`, `12 failed`."""
+    """Return the number of tasks with each outcome as texts, for example `984 done` and `12 failed`."""
     return [
         f"{tally.outcomes[name]:,} {word}"
         for name, word in _WORDS.items()

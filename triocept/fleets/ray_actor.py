@@ -1,4 +1,4 @@
-"""The actor that Ray starts on a node: it returns its versions, and then forwards each call to `ray_bridge`.
+"""The actor that Ray starts on a node: it reports the versions there, and then forwards each call to `ray_bridge`.
 
 Its class is sent to the node by value, and imports no triocept module before the driver has compared the versions. So a
 node with another version of triocept, or without triocept, can report its versions.
@@ -10,16 +10,16 @@ from typing import Any
 
 
 def make_actor_class() -> type[Any]:
-    """Return the class of the actor; it is made in a function, so that it is pickled by value."""
+    """Return the class of the actor. The class is made in a function, so that it is pickled by value."""
 
     class TrioceptWorker:
-        """Actor with async methods, so that its calls run concurrently; they only wait for the bridge."""
+        """Ray actor with async methods, so that calls run concurrently. Each only waits for the `Bridge` to trio."""
 
         _bridge: Any = None
 
         @staticmethod
         def facts() -> dict[str, str]:
-            """Return versions, pid and node of this process, which may be an actor or the driver."""
+            """Return the versions, pid and node of this process: an actor, or the program that opened the fleet."""
             import os
             import platform
             from importlib import metadata
@@ -44,7 +44,7 @@ def make_actor_class() -> type[Any]:
             return self.facts()
 
         async def open(self, path: list[str], setup: bytes) -> bytes:
-            """Open the context of the calls; return the packed failure, or empty bytes."""
+            """Open the context for the calls; return empty bytes, or the packed `Failure` if it could not be opened."""
             from triocept.fleets.ray_bridge import Bridge
 
             self._bridge = Bridge()
@@ -55,18 +55,18 @@ def make_actor_class() -> type[Any]:
             return bytes(await self._bridge.call(number, job))
 
         async def cancel(self, number: int) -> None:
-            """Cancel a call; its waiting `call` method returns when the call has ended."""
+            """Cancel the call `number`. The `call` method that waits for it returns when the call has ended."""
             self._bridge.cancel(number)
 
         async def wait_over(self, number: int) -> None:
-            """Cancel a call whose answer cannot arrive any more, and wait for its end."""
+            """Cancel the call `number`, whose answer cannot arrive any more, and wait until the call has ended."""
             await self._bridge.wait_over(number)
 
         async def ping(self) -> None:
             await self._bridge.ping()
 
         async def live(self) -> None:
-            """Never return: the driver waits for this method, and its wait ends when the actor dies."""
+            """Never return. The fleet's program waits for this method, so Ray notifies it when the actor dies."""
             import asyncio
 
             await asyncio.Event().wait()

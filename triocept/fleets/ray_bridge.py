@@ -1,4 +1,4 @@
-"""The code that runs in an actor: trio's loop in a thread, and the bridge to it from Ray's asyncio loop.
+"""The code that runs in a Ray actor: trio's loop in a thread, and the bridge from Ray's asyncio loop to trio's loop.
 
 Rules:
 
@@ -32,7 +32,7 @@ log: logging.Logger = logging.getLogger("triocept.fleet")
 
 @final
 class Bridge:
-    """Bridge from Ray's asyncio loop, in which all public methods are called, to a `Site` in trio's loop."""
+    """Bridge from Ray's asyncio loop, which calls all public methods, to a `Site`, which runs calls in trio's loop."""
 
     def __init__(self) -> None:
         self._ready: Future[bytes] = _future()
@@ -44,7 +44,7 @@ class Bridge:
         self._token: trio.lowlevel.TrioToken
 
     async def open(self, path: list[str], setup: bytes) -> bytes:
-        """Start trio, and open the context of the calls; return the packed failure, or empty bytes.
+        """Start trio, and open the context for the calls; return empty bytes, or the packed `Failure` if that failed.
 
         Entries of the driver's `sys.path` that exist on this node are appended to `sys.path`.
         """
@@ -73,11 +73,11 @@ class Bridge:
         return await asyncio.wrap_future(answer)
 
     def cancel(self, number: int) -> None:
-        """Cancel a call, even if it has not arrived yet."""
+        """Cancel the call `number`, even if the call arrives only later."""
         self._soon(lambda: self._call(number).scope.cancel())
 
     async def wait_over(self, number: int) -> None:
-        """Cancel a call and wait for its end. An unknown call has ended or will never arrive; then do not wait."""
+        """Cancel a call and wait for its end. Do not wait for an unknown call: it has ended, or will never arrive."""
         over: Future[None] = _future()
 
         async def end() -> None:
@@ -90,13 +90,13 @@ class Bridge:
         await asyncio.wrap_future(over)
 
     async def ping(self) -> None:
-        """Wait for an answer of trio's loop."""
+        """Return when trio's loop has run a function, which shows that the loop is not blocked."""
         turn: Future[None] = _future()
         self._soon(lambda: turn.set_result(None))
         await asyncio.wrap_future(turn)
 
     async def end(self) -> None:
-        """Cancel all calls, close the context of the calls, and end trio's loop."""
+        """Cancel all calls, close the context for the calls, and end trio's loop."""
         self._soon(lambda: self._ending.set())
         await asyncio.wrap_future(self._over)
 
@@ -145,7 +145,7 @@ class _Call:
 
 
 def _future() -> Future:  # type: ignore[type-arg]  # of the type that its caller annotates
-    """Return a future that cannot be cancelled, so that cancelling an asyncio task that waits does not affect it."""
+    """Return a future that stays usable if an asyncio task that waits for it is cancelled."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()
     return future
@@ -164,7 +164,7 @@ def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterato
 
 
 def _set_niceness() -> None:
-    """Set the niceness of the raylet, this worker's parent: Ray adds 15 for workers, which agents would inherit."""
+    """Use the niceness of the parent process, the raylet: Ray adds 15 for workers, and agents would inherit that."""
     raylet = os.getpriority(os.PRIO_PROCESS, os.getppid())
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, raylet)

@@ -1,4 +1,4 @@
-"""The connection of a program to a Ray cluster: found or started, and closed.
+"""The connection of this program to a Ray cluster, which is found or, if there is none, started.
 
 Rules:
 
@@ -35,14 +35,14 @@ HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0,
 
 
 def check_installed() -> None:
-    """Raise ImportError, with the package to install, if Ray is not installed."""
+    """Raise ImportError if Ray is not installed; its text contains the command that installs Ray."""
     if importlib.util.find_spec("ray") is None:
         raise ImportError("RayEngine needs Ray: pip install 'triocept[ray]'", name="ray")
 
 
 @asynccontextmanager
 async def connected(address: str | None) -> AsyncIterator[None]:
-    """Keep a connection open while the body runs. Several fleets can share it if they use the same cluster.
+    """Keep a connection to a Ray cluster open while the body runs. Fleets that use the same cluster share it.
 
     Raises:
         ConnectionError: no cluster answers at the address.
@@ -60,7 +60,7 @@ async def connected(address: str | None) -> AsyncIterator[None]:
 
 @final
 class _Connection:
-    """The connection of this program to Ray, which allows only one."""
+    """The connection of this program to a Ray cluster; Ray allows one connection for each process."""
 
     def __init__(self) -> None:
         self._users = 0
@@ -69,7 +69,10 @@ class _Connection:
         self._left: Future[None] = Future()
 
     async def enter(self, address: str | None) -> bool:
-        """Connect and return True. Return False if other code has connected the program: that code disconnects it."""
+        """Connect and return True. If other code has already connected this program, only return False.
+
+        In that case, the other code must also disconnect the program.
+        """
         async with self._changing:
             import ray
 
@@ -87,7 +90,7 @@ class _Connection:
             return True
 
     async def leave(self) -> None:
-        """Disconnect, if no other fleet uses the connection."""
+        """Disconnect if no other fleet uses the connection."""
         async with self._changing:
             self._users -= 1
             if not self._users:
@@ -139,9 +142,9 @@ _connection = _Connection()
 
 
 def _init(address: str | None, where: str | None) -> None:
-    """Connect to the cluster at the checked address `where`; if it is None, start a cluster.
+    """Connect to the cluster at `where`, an address that was checked; if `where` is None, start a cluster.
 
-    Ray gets `address` as the user passed it: if it names no cluster, Ray also finds the token of the found cluster.
+    Pass `address` to Ray as the user gave it: if it names no cluster, Ray finds the cluster's token, too.
     """
     import ray
 
@@ -203,7 +206,7 @@ def _bootstrap_address(address: str | None) -> str | None:
 
 @final
 class Waited:
-    """A future, for the trio loop in which this object is made."""
+    """Wrapper of a future from another thread, which tasks of the trio loop that made the wrapper can wait for."""
 
     def __init__(self, future: Future[Any]) -> None:
         self.over: trio.Event = trio.Event()

@@ -1,4 +1,4 @@
-"""Workers that are actors of a Ray cluster, on all its machines.
+"""Engine whose workers are actors of a Ray cluster, on all its machines.
 
 Ray places the actors, transfers bytes, and reports the deaths of actors; the engine uses no other feature of Ray. The
 fleet, not Ray, replaces a dead actor: an attempt needs a number, and Ray's restarts have none.
@@ -26,7 +26,7 @@ SPARE_CALLS = 8
 
 @final
 class RayEngine(Engine):
-    """Workers that are actors of a Ray cluster, one process each, spread over its nodes. `pip install 'triocept[ray]'`.
+    """Engine whose workers are processes (actors) on the nodes of a Ray cluster. `pip install 'triocept[ray]'`.
 
     Args:
         address: address of the cluster, `host:port`; this program must run on one of its nodes. None means the same as

@@ -1,10 +1,10 @@
-"""The driver's side of a worker that is a Ray actor.
+"""A worker that is a Ray actor, as the program that opened the fleet uses it.
 
 Rules:
 
 1. Whatever Ray reports about a call, the call ends with an answer or with `WorkerLost`.
-2. An unreachable actor is not dead. It gets no more calls until it answers. If it does not answer within the fleet's
-   grace, it is killed.
+2. An unreachable actor is not dead. It is sent no calls until it answers. If it does not answer within the fleet's
+   `grace`, it is killed.
 3. If the answer of a call can no longer arrive, the call is ended in the actor first. Only then it counts as lost and
    runs again in another worker.
 """
@@ -86,7 +86,7 @@ class _Actor(FleetWorker):
         return Waited(getattr(self._actor, method).remote(*args).future())
 
     async def start(self, setup: bytes, packing: Packing) -> None:
-        """Wait until the actor is placed, compare its versions with this program's, and open its context."""
+        """Wait until Ray has started the actor, compare its versions with this program's, and open its context."""
         failure = b""
         with trio.move_on_after(START_TIMEOUT) as limit:
             try:
@@ -139,7 +139,7 @@ class _Actor(FleetWorker):
         return await self._answer(number, answer)
 
     async def _answer(self, number: int, answer: Waited) -> bytes:
-        """Return the answer of a call that is no longer waited for; raise WorkerLost if there is none."""
+        """Return the answer to a call, after the wait for it has ended; raise WorkerLost if no answer has arrived."""
         if not answer.future.done():
             raise WorkerLost(self.name, self.reason)
         try:
@@ -167,7 +167,7 @@ class _Actor(FleetWorker):
         return False
 
     async def _find_out(self, error: BaseException) -> None:
-        """Check if the actor is alive, after a call to it has failed with Ray's `error`."""
+        """Check if the actor is alive after a method of it failed with Ray's `error`; kill it if it is not reached."""
         if isinstance(error, self._died):
             self._lose(_reason(error))
         async with self._finding_out:
@@ -218,7 +218,7 @@ class _Actor(FleetWorker):
         await self.kill()
 
     async def end(self) -> None:
-        """Let the actor close its context and end, within its grace."""
+        """Let the actor close its context and end; wait for that at most for the fleet's `grace`."""
         if not self._lost.is_set():
             with trio.move_on_after(self._grace):
                 with suppress(self._failed):  # it is dead, or cannot be reached: it is killed
@@ -239,7 +239,7 @@ class _Actor(FleetWorker):
 
 
 def _compared(facts: dict[str, str]) -> tuple[str, ...]:
-    """Return the versions that must be equal; of Python's, only the two numbers on which pickled code depends."""
+    """Return the versions that must be equal on all nodes. Of Python, only `3.x`: pickled code depends on that part."""
     return facts["Python"].rpartition(".")[0], facts["ray"], facts["triocept"]
 
 
@@ -248,7 +248,7 @@ def _listed(facts: dict[str, str]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the reason of a death from Ray's text, without Ray's advice."""
+    """Return the part of an error's text in which Ray gives the reason of an actor's death, without Ray's advice."""
     text = str(error)
     for mark in ("Worker exit detail: ", "The actor is dead because "):
         if mark in text:

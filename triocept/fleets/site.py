@@ -48,15 +48,16 @@ class Site:
         self._functions: dict[bytes, Callable[..., Awaitable[Any]]] = {}
 
     async def call(self, data: bytes, report: Report = None) -> bytes:
-        """Run a job, and return its packed answer.
+        """Run a job (one packed call of a function), and return the packed answer.
 
-        An exception of the function is an answer. Two exceptions are raised instead: the cancellation of this method,
-        and a KeyboardInterrupt in the driver's own process.
+        An exception of the function is part of the answer. Only two exceptions are raised: the cancellation of this
+        method, and a KeyboardInterrupt in the process of the program that opened the fleet.
 
         Args:
             data: the packed job.
             report: called with an early answer if the function has not ended within the job's grace after its timeout;
-                the driver then kills this process. None in the driver's own process, which waits for the function.
+                the driver (the program that opened the fleet) then kills this process. None in the driver's own
+                process, which waits for the function.
         """
         try:
             job: Job = self._packing.unpack(data)
@@ -68,7 +69,7 @@ class Site:
             self._overdue.discard(job.slot)
 
     async def _watch(self, job: Job, limit: trio.CancelScope, over: trio.Event, report: Report) -> None:
-        """Cancel a call after its timeout; report the call if it shields itself from the cancellation."""
+        """Cancel a call after its timeout; if it has then not ended within `job.grace`, call `report`."""
         assert job.timeout is not None
         with trio.move_on_after(job.timeout):
             await over.wait()
@@ -111,7 +112,7 @@ class Site:
         return Answer(value, failure, scores=scores, kept=await recorder.keep(traces, data), spent=spent)
 
     async def _outcome(self, job: Job, report: Report) -> tuple[Any, Failure | None]:
-        """Call the function of a job; return its value, or its exception."""
+        """Call the function of a job; return its value and None, or None and its exception."""
         limit, over = trio.CancelScope(), trio.Event()
         try:
             function = self._functions.get(job.function)

@@ -26,12 +26,12 @@ from .engine import FleetWorker
 
 
 class NoWorkers(Exception):
-    """Error of a waiting call if no worker is left; `__cause__` is the reason why the last worker was lost."""
+    """A call waits for a slot, but no worker is left. `__cause__` is the error that ended the last worker."""
 
 
 @final
 class Slot:
-    """Slot of one call, from the first attempt to the last. Made by `Slots.take` only."""
+    """Place of one call in a worker, from the call's first attempt to its last. Made by `Slots.take` only."""
 
     def __init__(self, priority: int, number: int) -> None:
         self.number = number
@@ -49,7 +49,7 @@ class Slot:
 
     @property
     def worker(self) -> FleetWorker:
-        """Worker of the slot, even after the worker was lost."""
+        """The worker in which the call has its slot, even after this worker was lost."""
         assert self._state is not None
         return self._state.worker
 
@@ -71,7 +71,7 @@ class _WorkerState:
 
 
 class _Case:
-    """The calls that were in a worker when it died: one of them may have ended it."""
+    """The calls that ran in a worker when it died. One of them, the suspects, may have caused the death."""
 
     def __init__(self, suspects: list[Slot]) -> None:
         self.rest = suspects
@@ -83,11 +83,11 @@ class _Case:
 
     @property
     def is_ready(self) -> bool:
-        """True if all remaining suspects wait for a slot; just after the worker's death some may not wait yet."""
+        """True if all suspects in `rest` wait for a slot; just after the worker's death, some may not wait yet."""
         return bool(self.rest) and all(slot._waits for slot in self.rest)
 
     def take(self, parts: int) -> list[Slot]:
-        """Remove the suspects to run next from the rest, one of `parts` equal parts, and return them."""
+        """Remove the first of `parts` equal parts from `rest`, and return these suspects, which run next."""
         size = -(-len(self.rest) // parts)
         taken, self.rest = self.rest[:size], self.rest[size:]
         for slot in taken:
@@ -120,7 +120,7 @@ class Slots:
         return [state.worker for state in self._states.values() if not state.retires]
 
     async def take(self, priority: int) -> Slot:
-        """Wait for a slot and return it; the caller must `give_back` it. Raise NoWorkers if no worker will come."""
+        """Wait for a slot and return it; the caller must `give_back` it. Raise NoWorkers if no worker is left."""
         slot = Slot(priority, next(self._numbers))
         self._queue(slot, priority)
         self.assign()
@@ -128,7 +128,7 @@ class Slots:
         return slot
 
     async def retake(self, slot: Slot) -> None:
-        """Wait for another slot for a call whose slot was `lost` or given back. Errors: see `take`."""
+        """Wait until a call whose slot was passed to `lost` or `give_back` has a slot again. For errors see `take`."""
         slot._decided = trio.Event()
         slot._waits = True
         if slot._case is None:
@@ -151,7 +151,7 @@ class Slots:
             raise NoWorkers from self._why
 
     def lost(self, slot: Slot, *, worker_lives: bool) -> None:
-        """Mark a call as lost: with its worker, or, if `worker_lives`, only its answer.
+        """Record that a call's worker was lost, or, if `worker_lives`, that only the call's answer was lost.
 
         The caller must call `retake` or `give_back` next.
         """
@@ -165,9 +165,10 @@ class Slots:
         self._cases.append(_Case([slot]))
 
     def end_worker_of(self, slot: Slot, overdue: Collection[int]) -> None:
-        """Let the worker of this slot get no more calls: it is killed because the slot's call did not end.
+        """Give the worker of this slot no more calls: the caller kills it because the slot's call did not end.
 
-        The worker's other calls are no suspects. `overdue` are the numbers of the slots whose timeouts have passed.
+        The worker's other calls are not suspected of having ended it. `overdue` contains the numbers of the slots whose
+        calls have exceeded their timeouts.
         """
         assert slot._state is not None
         for other in self._mark_dead(slot._state):
@@ -175,7 +176,7 @@ class Slots:
             other.overdue = other.number in overdue
 
     def _open_case(self, state: _WorkerState) -> None:
-        """Open a case for the calls in a worker that has died."""
+        """Create a `_Case` for the calls that ran in a worker that has died."""
         if not state.dead:
             suspects = self._mark_dead(state)
             calls = tuple([slot.call for slot in suspects])
@@ -184,7 +185,7 @@ class Slots:
             self._cases.append(_Case(suspects))
 
     def _mark_dead(self, state: _WorkerState) -> list[Slot]:
-        """Let a dead worker get no more calls; clear the other suspects of its case; return the slots of its calls."""
+        """Mark a worker as dead, and return the slots of its calls. The other suspects of its case are cleared."""
         if state.dead:
             return []
         state.dead = True
@@ -198,7 +199,7 @@ class Slots:
         return list(state.slots)
 
     def assign(self) -> None:
-        """Assign free slots to waiting calls, or end the wait of these calls if no worker will come."""
+        """Assign free slots to waiting calls; if no worker is left, end their wait without a slot."""
         held = self._test_suspects() if self._cases else 0
         if not self._waiting:
             return
@@ -217,11 +218,11 @@ class Slots:
 
     @property
     def _none_will_come(self) -> bool:
-        """True if all workers are retiring and none is being started; a worker that just died may be replaced."""
+        """True if all workers are retiring and none is being started, even as the replacement of a dead worker."""
         return not self._coming and all(state.retires for state in self._states.values())
 
     def _test_suspects(self) -> int:
-        """Assign suspects to idle workers; return the number of cases for which a worker must still become idle."""
+        """Assign suspects to idle workers; return the number of cases that still need a worker to become idle."""
         self._cases = [case for case in self._cases if case.rest or case.states]
         ready = [case for case in self._cases if case.is_ready]
         fresh_wait = any(slot._waits for _, _, slot in self._waiting)
@@ -246,7 +247,7 @@ class Slots:
         return sum(not case.states for case in ready)
 
     def _give(self, slot: Slot, state: _WorkerState | None) -> None:
-        """End the wait of a call with a slot on this worker, or without a slot if `state` is None."""
+        """End the wait of a call: give it a slot on the worker of `state`, or no slot if `state` is None."""
         slot._waits = slot.overdue = False
         slot._state = state
         if state is not None:
@@ -279,7 +280,7 @@ class Slots:
         self.assign()
 
     def retire(self, worker: FleetWorker) -> None:
-        """Let a worker get no more calls; its running calls continue."""
+        """Give a worker no new calls; its running calls continue."""
         self._states[worker].retires = True
         self.assign()
 
@@ -301,7 +302,7 @@ class Slots:
         self._coming += 1
 
     def give_up(self, why: BaseException | None = None) -> None:
-        """Record that a worker that was being started will not come, and why."""
+        """Record that a worker that was being started will not run, and the reason `why`."""
         self._coming -= 1
         self._why = why or self._why
         self.assign()

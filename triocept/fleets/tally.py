@@ -1,4 +1,4 @@
-"""Counts of a map's events, its rate, and the estimated time left."""
+"""Counts of a map's events, its tasks and tokens per second, and the estimated time left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_KINDS = 20
 
 @final
 class Rate:
-    """Average amount per second over the last `WINDOW` seconds."""
+    """Average number per second, of tasks or tokens, over the last `WINDOW` seconds."""
 
     def __init__(self, now: float) -> None:
         self._since = now
@@ -32,7 +32,7 @@ class Rate:
         self._forget(now)
 
     def per_second(self, now: float) -> float | None:
-        """Return the amount per second; None if nothing was added yet."""
+        """Return the average number per second; None if nothing was added yet."""
         self._forget(now)
         late = sum(amount for _, amount in self._seconds)
         if late:
@@ -46,7 +46,7 @@ class Rate:
 
 @final
 class Tally:
-    """Counts of one map.
+    """Counts of one map: its outcomes, errors, rollouts, turns and tokens.
 
     Args:
         total: number of expected outcomes; None if unknown.
@@ -83,7 +83,7 @@ class Tally:
 
     @property
     def there(self) -> int:
-        """Number of outcomes, including those of an earlier run."""
+        """Number of outcomes, including those that the store had from an earlier run."""
         return self.ended + self.skipped
 
     @property
@@ -130,7 +130,7 @@ class Tally:
         return self._token_rate.per_second(now)
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the estimated seconds left at the recent rate; None if unknown."""
+        """Return the estimated seconds until the map ends, from its recent rate; None if it cannot be estimated."""
         rate = self._ended_rate.per_second(now)
         if self.total is None or rate is None or self.unfinished is not None:
             return None

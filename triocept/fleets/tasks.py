@@ -1,6 +1,6 @@
 """The tasks of a map, read one by one from their iterable, and the samples of these tasks.
 
-A task with its outcome in the store is skipped. A task that was lost in an earlier run with the same store comes last.
+A task whose outcome is in the store is skipped. A task that was lost in an earlier run with the store comes last.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Begun(Generic[Task]):
         return self._samples - 1
 
     def open_scope(self) -> trio.CancelScope:
-        """Return the cancel scope of a sample, which is cancelled when the group is stopped."""
+        """Return a new cancel scope for a sample. The scope is cancelled when the group is stopped."""
         scope = trio.CancelScope()
         if self._stopped:
             scope.cancel()
@@ -52,7 +52,7 @@ class Begun(Generic[Task]):
         return scope
 
     def add(self, result: Result[Any, Any], scope: trio.CancelScope) -> None:
-        """Add the result of a sample, and stop the group if `stop` returns True."""
+        """Add the result of a sample, and stop the group if the `stop_group` function of the map returns True."""
         self._scopes.discard(scope)
         if self._stop is None or self._stopped:
             return
@@ -97,7 +97,8 @@ class TaskSource(Generic[Task]):
 
     Args:
         ordered: True keeps the order of the tasks, even for tasks that were lost in an earlier run.
-        on_skipped: called for each task that has all its outcomes in the store, with its index and their number.
+        on_skipped: called for each task that has all its outcomes in the store, with the task's index and the number
+            of outcomes.
     """
 
     def __init__(
@@ -132,7 +133,10 @@ class TaskSource(Generic[Task]):
         """Number of outcomes of skipped tasks, which have all their outcomes in the store."""
 
     async def next_call(self) -> Call[Task]:
-        """Return the next sample of the current task, or the first of the next task; StopAsyncIteration at the end."""
+        """Return the next sample of the current task, or else the first sample of the next task.
+
+        Raise StopAsyncIteration if there is no further task.
+        """
         while self.begun is None or (sample := self.begun.next_sample()) is None:
             self.begun = await self._next_task()
         self.calls += 1
@@ -140,7 +144,7 @@ class TaskSource(Generic[Task]):
         return Call(self.calls - 1, number, self.begun, sample, self._task_store)
 
     async def _next_task(self) -> Begun[Task] | None:
-        """Return the next task; None if the store has all its outcomes, or the task is postponed to the end."""
+        """Read the next task; return None if the store has all its outcomes, or if the task is postponed to the end."""
         try:
             task = await anext(self._tasks)
         except StopAsyncIteration:

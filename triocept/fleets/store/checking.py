@@ -1,4 +1,4 @@
-"""Check of a store: each result must have its traces, and each trace must be as it was written."""
+"""Check of a store: each result must have its traces, and each trace must be unchanged since it was written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .reading import trace_files
 
 
 class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of the check of a store."""
+    """Result of `check_store`: counts, and the missing or changed parts of results (`gaps`)."""
 
     path: str
     results: int
@@ -33,11 +33,11 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
     """The missing or changed parts of results; at most 10,000 for each file. For their names see
     `triocept.traces.check`."""
     more: int = 0
-    """Number of gaps beyond those in `gaps`."""
+    """Number of further missing or changed parts, which `gaps` does not contain."""
 
     @property
     def complete(self) -> bool:
-        """True if there is no gap."""
+        """True if no part of a result is missing or changed, so that `gaps` is empty."""
         return not self.gaps
 
 

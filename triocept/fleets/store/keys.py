@@ -1,4 +1,4 @@
-"""Identifiers of tasks that stay the same when the run is resumed."""
+"""Keys: identifiers of tasks, which stay the same when a run is resumed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
 
 
 def json_of(value: object, what: str) -> bytes:
-    """Return a value as JSON, with the same bytes for equal values. It may contain paths and all types of msgspec.
+    """Return a value as JSON; equal values have equal bytes. Paths and all types that msgspec encodes are allowed.
 
     Raise TypeError if the value cannot be encoded, or contains a float that is not finite, which would become null.
     """

@@ -1,4 +1,4 @@
-"""A store's directory: its files, its lock, and the check that files can be written in it.
+"""The directory of a store: its files, its lock, and the check that files can be written in the directory.
 
 Rules:
 
@@ -36,7 +36,7 @@ _PROBE = 64 * 1024
 
 
 class RunFile(msgspec.Struct, frozen=True, kw_only=True):
-    """Content of `run.json`."""
+    """Content of `run.json`, the file that identifies a store and contains the settings of its run."""
 
     what: str = _WHAT
     format: int = FORMAT
@@ -61,7 +61,7 @@ def is_store(directory: str | os.PathLike[str]) -> bool:
 
 
 def make(directory: Path) -> None:
-    """Create the directory of a store and its parents; raise StoreError if it is a file or has other content."""
+    """Create a store's directory and its parents; raise StoreError if it is a file or contains files of others."""
     if directory.exists() and not directory.is_dir():
         raise StoreError("a store must be a directory, but this is a file", path=str(directory))
     directory.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def probe(directory: Path) -> None:
 
 
 def read_run(directory: Path) -> RunFile:
-    """Return the content of `run.json`; raise StoreError if it is not of a store, or a newer triocept wrote it."""
+    """Return the content of `run.json`; raise StoreError if it is missing, not of a store, or of a newer triocept."""
     path = directory / RUN
     try:
         data = path.read_bytes()
@@ -143,7 +143,7 @@ def new_run(settings: Mapping[str, Json]) -> RunFile:
 
 @final
 class Lock:
-    """Lock of the driver on the store. The kernel releases the lock when the process ends, however it ends.
+    """Lock of the program that uses a store. The kernel releases it when the process ends, even by a signal.
 
     Raises:
         StoreError: another driver has locked the store.

@@ -1,4 +1,4 @@
-"""The file `done.jsonl`: it has a line, one JSON object, for each task or sample that has its outcome.
+"""The file `done.jsonl`: it has a line, one JSON object, for each task or sample that has an outcome.
 
 If a task was run again after an error (`retry_errors`), it has another line, and its last line counts.
 
@@ -77,7 +77,7 @@ class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LostLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Line of a task or sample whose outcome is `Outcome.Lost`. It is not done: a resumed run runs it again."""
+    """Line about a task or sample whose outcome is `Outcome.Lost`. A resumed run runs this task again."""
 
     key: str
     sample: int
@@ -92,7 +92,7 @@ class LostLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """Data that stays in memory for each task that has its outcome."""
+    """Data that stays in memory about each task or sample that has an outcome in the store."""
 
     offset: int
     """Start of the task's line in the file, in bytes."""
@@ -108,9 +108,10 @@ _encode = msgspec.json.Encoder().encode
 def index_of(
     path: Path, on_damage: Callable[[int, str], object] | None = None
 ) -> tuple[dict[tuple[str, int], Done], int]:
-    """Return the last `Done` of each (key, sample), and the byte offset at which the last complete line ends.
+    """Read a `done.jsonl`: return a `Done` for the last line of each (key, sample), and the end of the complete lines.
 
-    Call `on_damage` with number and reason for each unreadable line; if it is None, raise StoreError for the first.
+    The end is a byte offset. Call `on_damage` with the number and the reason of each unreadable line; if `on_damage`
+    is None, raise StoreError for the first such line.
     """
     found: dict[tuple[str, int], Done] = {}
     end = 0
@@ -141,7 +142,7 @@ def index_of(
 
 
 def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterator[DoneLine]:
-    """Yield the last line of each task, in the order in the file; raise StoreError if a line cannot be read."""
+    """Yield the last line of each task or sample, in the file's order; raise StoreError if a line cannot be read."""
     if not end:
         return
     lasts = {done.offset for done in index.values()}
@@ -164,7 +165,7 @@ def _decoded(data: bytes, place: str) -> DoneLine:
 
 @final
 class DoneFile:
-    """`done.jsonl`, for the driver that has the lock; `fsync=True` forces each line to the disk."""
+    """The file `done.jsonl`, opened by the program that holds the lock. `fsync=True` forces each line to the disk."""
 
     def __init__(self, path: Path, *, fsync: bool) -> None:
         self.path = path
@@ -209,7 +210,7 @@ class DoneFile:
         self.end += len(data)
 
     def read(self, key: str, sample: int) -> DoneLine:
-        """Return the line of a task that is done; raise StoreError if it cannot be read."""
+        """Return the last line of a task or sample that has an outcome; raise StoreError if it cannot be read."""
         with open(self.path, "rb") as file:
             file.seek(self.index[key, sample].offset)
             return _decoded(file.readline(), str(self.path))
@@ -223,9 +224,10 @@ class DoneFile:
 
 @final
 class LostFile:
-    """`lost.jsonl`, for the driver that has the lock: the lost tasks, which a resumed run runs after all other tasks.
+    """The file `lost.jsonl`: the tasks whose outcome is `Outcome.Lost`. A resumed run runs them after all other tasks.
 
-    The first line creates the file. An incomplete line of a killed driver is skipped; that changes only the order.
+    Only the program that holds the lock opens it. The first line creates the file. A line that is incomplete, because
+    the program was killed, is skipped; that changes only the order of the tasks.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The traces of a result in the store's files, which are read on each access and not kept in memory."""
+"""The traces of a stored result: read from the store's files on each access, and not kept in memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _CHUNK = 1024 * 1024
 
 @final
 class StoredTraces(Sequence[Trace]):
-    """Traces in a store. Made by a store only.
+    """The traces of a stored result, read from disk on each access. Made by a store only.
 
-    Each access reads the traces from disk, so that ten thousand results need memory only for the places of their
-    traces. To use a trace twice, keep a reference to it. Each access may raise `StoreError` if the file is missing, or
-    `OSError` if it cannot be read. A damaged trace has `gaps`.
+    So ten thousand results need memory only for the places of their traces. To use a trace twice, keep a reference to
+    it. Each access may raise `StoreError` if the file is missing, or `OSError` if it cannot be read. In a damaged
+    trace, `Trace.gaps` lists what is missing.
     """
 
     def __init__(self, folder: Path, places: tuple[TracePlace, ...], key: str) -> None:
@@ -74,7 +74,7 @@ class StoredTraces(Sequence[Trace]):
 
 
 def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
-    """Return the traces at these places; the trace of a child rollout is also in the `children` of its parent."""
+    """Return the traces at `places`. The trace of a child rollout is also in the `children` of its parent's trace."""
     found: dict[tuple[str, str], Trace] = {}
     for name in dict.fromkeys(place.file for place in places):
         path, in_file = folder / name, [place for place in places if place.file == name]
@@ -113,7 +113,7 @@ def _read(
     number: int,
     on_damage: Callable[[DialectError], object],
 ) -> list[Trace]:
-    """Return the traces in these ranges of a file; `number` is the number of lines before the first range."""
+    """Return the traces in these byte ranges of a file. `number` is the number of lines before the first range."""
     runs = [f'"run":"{place.run}"'.encode() for place in places]
     reader = TraceReader(path, on_damage)
     for line, data in enumerate(_lines_in(file, ranges), number + 1):

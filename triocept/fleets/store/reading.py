@@ -1,4 +1,4 @@
-"""Reading of a store, by its driver or by another program, during a run or after it."""
+"""Reading of a store, by the program that writes it or by another program, during a run or after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .places import StoredTraces
 
 
 def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Json]]:
-    """Return the finished results of a store, in the order in which they were finished. Its driver may be running.
+    """Return the results of a store, in the order in which they were finished. A run may still write to the store.
 
     Each task (and each sample of a group) is returned once, with its last outcome. `task` and the value of an
     `Outcome.Value` are the stored JSON; `task` is None if it is not JSON. An error is a `RemoteError` with the name of
@@ -47,10 +47,11 @@ def trace_files(directory: Path) -> list[Path]:
 
 
 def named_runs(directory: Path, wanted: Collection[str] = ()) -> tuple[set[str], int, int]:
-    """Return `Trace.run` of all traces of results, the number of results, and the number of results without a file.
+    """Return `Trace.run` of all results' traces, the number of results, and how many of them miss a file of traces.
 
-    A result without a file is one whose traces are in a missing file. If `wanted` contains ids or runs of rollouts,
-    only missing files with these rollouts count. All other traces in the store are of attempts without a result.
+    A result misses a file if one of the files that should contain its traces does not exist. If `wanted` contains ids
+    or runs of rollouts, only missing files with these rollouts count. All other traces in the store belong to
+    attempts without a result.
     """
     read_run(directory)
     index, end = index_of(directory / DONE)

@@ -1,4 +1,4 @@
-"""Recording in a worker: the rollouts of all its calls are recorded in one file for each worker process.
+"""Recording in a worker process: the rollouts of all its calls are recorded in one file.
 
 The rollouts of every endpoint are recorded, whatever its own recorder: see `collecting` in the `_rollout` package. If a
 record cannot be written, the call is not done, even if the function handles the error.
@@ -60,7 +60,7 @@ class Recorders:
         self._recorders: dict[tuple[str, str], JSONLRecorder] = {}
 
     def of(self, to: RecordTo) -> CallRecorder:
-        """Return a recorder for a call.
+        """Return the recorder for the rollouts of one call.
 
         Raise StoreError if the store does not exist here, for example on another machine without the driver's disk.
         """
@@ -81,7 +81,7 @@ class Recorders:
 @protected_methods
 @final
 class CallRecorder:
-    """The recorder of the worker's process, for the rollouts of one call."""
+    """Recorder for the rollouts of one call; it writes to the recorder that all calls of the process share."""
 
     def __init__(self, recorder: JSONLRecorder, *, fsync: bool) -> None:
         self._recorder = recorder
@@ -115,7 +115,7 @@ class CallRecorder:
             raise
 
     async def keep(self, traces: Iterable[Trace], value: bytes) -> Kept:
-        """Return the record of a call whose function has ended; if `fsync`, force the record to the disk before."""
+        """Return the places of a call's `traces` in the file; if `fsync` is True, first force the file to the disk."""
         path = self._recorder.path
         places = tuple(
             [

@@ -1,4 +1,4 @@
-"""The code for a store in the driver: it locks the store, and reads and writes results."""
+"""The code for a store in the program that opened the fleet: it locks the store, and reads and writes results."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ async def open_store(
     retry_errors: bool = False,
     fsync: bool = False,
 ) -> AsyncIterator[Store]:
-    """Open a store, which keeps the results of a fleet on disk: `async with open_store("runs/today") as store`.
+    """Open a store, a directory that keeps a fleet's results: `async with open_store("runs/today") as store`.
 
     Pass the store to a map: `fleet.map(solve, tasks, store=store)`. The same code begins a run and resumes it: the map
-    runs only the tasks that have no outcome in the store. Every rollout that they open is recorded in the store, even
-    if its endpoint has another recorder.
+    runs only the tasks that have no outcome in the store. Every rollout that these tasks open is recorded in the
+    store, even if its endpoint has another recorder.
 
     Args:
         directory: directory for this run only; created with its parents if it does not exist. If workers run on several
@@ -94,7 +94,7 @@ async def open_store(
 
 @final
 class Store:
-    """A store that this driver has locked. Made by `open_store` only."""
+    """An open store, locked by this program. Made by `open_store` only."""
 
     def __init__(self, state: _State) -> None:
         self._state = state
@@ -114,7 +114,7 @@ class Store:
 
     @property
     def settings(self) -> Mapping[str, Json]:
-        """Settings of the store's run."""
+        """The settings that were passed when the store was created."""
         return MappingProxyType(self._state.run.settings)
 
     def results(self) -> Iterator[Result[Json, Json]]:
@@ -127,7 +127,7 @@ class Store:
 
 @final
 class MapStore:
-    """The store of one map. Made by `map_store` only."""
+    """A store, as one map uses it. Made by `map_store` only."""
 
     def __init__(self, state: _State, own_key: TaskKey | None) -> None:
         self._state = state
@@ -136,11 +136,11 @@ class MapStore:
         """Indexes of the tasks that the map has read so far, by key."""
 
     def open(self) -> None:
-        """Mark the store as used by a running map; raise StoreError if another map uses it, or it was closed."""
+        """Mark the store as used by this map; raise StoreError if another map uses it, or if the store was closed."""
         self._state.begin()
 
     def task(self, number: int, task: object) -> TaskStore:
-        """Return the store's entry of a task; raise StoreError if another task of the map has the same key."""
+        """Return the store's entry for a task; raise StoreError if another task of the map has the same key."""
         key = key_of(task, f"task {number}", self._own_key)
         if (first := self._numbers.setdefault(key.key, number)) != number:
             raise StoreError(
@@ -155,14 +155,14 @@ class MapStore:
 
 @final
 class TaskStore:
-    """The store's entry of a task. Made by `MapStore` only."""
+    """The store's entry for one task. Made by `MapStore` only."""
 
     def __init__(self, state: _State, key: Key) -> None:
         self._state = state
         self._key = key
 
     def is_done(self, sample: int) -> bool:
-        """Return True if the sample has its outcome and need not run again.
+        """Return True if the store has an outcome of the sample, and the sample need not run again.
 
         Raise StoreError if the outcome stored under this key is that of another task.
         """
@@ -177,11 +177,11 @@ class TaskStore:
         return known is not None and not (known.is_error and self._state.retry_errors)
 
     def was_lost(self, size: int) -> bool:
-        """Return True if one of the samples was lost in an earlier run or in this run."""
+        """Return True if one of the samples had the outcome `Outcome.Lost`, in an earlier run or in this run."""
         return any((self._key.key, sample) in self._state.lost.keys for sample in range(size))
 
     def stored(self, task: T, sample: int) -> Result[T, Any]:
-        """Return the stored result of a sample: its value from JSON, its error as a `RemoteError`."""
+        """Return the stored result of a sample, with its value decoded from JSON, or its error as a `RemoteError`."""
         result = result_of(self._state.directory, self._state.done.read(self._key.key, sample))
         return cast(Result[T, Any], msgspec.structs.replace(result, task=task))
 
@@ -192,7 +192,7 @@ class TaskStore:
 
     @trio.lowlevel.enable_ki_protection
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
-        """Store a result, which is then done, and return the result for the reader of the map.
+        """Store a result, and return it with its key and its stored traces, as the map yields it.
 
         `kept` is the worker's record of the call; None means that no worker has run the call to its end. Then the task
         is not done and runs again in the next run, unless its group was stopped. Raise StoreError if the record is
@@ -221,7 +221,7 @@ class TaskStore:
 
 
 def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: object) -> MapStore:
-    """Return the store of one map.
+    """Check that a map can use `store`, and return the store as this map uses it.
 
     Raises:
         TypeError: a task has no key (checked if the tasks can be iterated more than once).
@@ -238,7 +238,7 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
 
 
 def check_unchanged(store: Store, key: Key, samples: int) -> None:
-    """Raise StoreError if a result that is stored under this key is that of another task."""
+    """Raise StoreError if the store has, under this key, the result of a task with other content."""
     task = TaskStore(store._state, key)
     for sample in range(samples):
         task.is_done(sample)
@@ -275,7 +275,7 @@ class _State:
             raise StoreError("the store is closed: its block has ended", path=str(self.directory))
 
     def hold(self, function: str) -> None:
-        """Record the function of the store's results; raise StoreError if the store has results of another function."""
+        """Record the name of the map's function; raise StoreError if the stored results are of another function."""
         if self.run.function is None:
             self.run = msgspec.structs.replace(self.run, function=function)
             write_run(self.directory, self.run)
@@ -287,7 +287,6 @@ class _State:
             )
 
     def begin(self) -> None:
-        """Mark the store as used by a running map; raise StoreError if another map runs."""
         self.check_open()
         if self.has_map:
             raise StoreError(
