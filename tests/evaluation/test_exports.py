@@ -12,7 +12,8 @@ from tests.evaluation.agents import behave, says
 from tests.evaluation.test_comparison import stored, triocept
 from tests.evaluation.test_statistics import results_of
 from triocept.evaluation import EvaluationResults, Score, evaluate, exact, read_results
-from triocept.evaluation._exports import FORMATS, write_results
+from triocept.evaluation._exports import write_results
+from triocept.exports._formats import RESULT_FORMATS
 from triocept.fleets import InProcess, open_store
 
 
@@ -86,7 +87,7 @@ async def test_a_task_without_a_target_has_an_empty_target(tmp_path: Path) -> No
 
 async def test_results_without_any_score_are_written_in_each_format(tmp_path: Path) -> None:
     found = results_of({"s": {"a": [None], "b": [None]}})
-    for form in FORMATS:
+    for form in RESULT_FORMATS:
         write_results(found, form, tmp_path / form)
     assert json.loads((tmp_path / "inspect").read_text())["results"]["completed_samples"] == 0
     assert json.loads((tmp_path / "harbor" / "result.json").read_text())["stats"]["n_errored_trials"] == 2

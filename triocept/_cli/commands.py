@@ -12,6 +12,7 @@ import click
 
 from ..errors import StoreError, TrioceptError
 from ..exports import FORMATS
+from ..exports._formats import RESULT_FORMATS
 from .agent_plan import agent_options, plan_run, run_options
 from .approval import approve_option, policy_of, policy_option
 from .check import check_files
@@ -186,7 +187,7 @@ def demo(record: Path | None) -> None:
 @main.command(short_help="Write traces in another format.")
 @click.option(
     "--to",
-    type=Choice([*FORMATS, "harbor"]),
+    type=Choice(dict.fromkeys((*FORMATS, *RESULT_FORMATS))),
     required=True,
     metavar="NAME",
     help=f"Format. {'; '.join(f'{each.name}: {each.what}' for each in FORMATS.values())}; harbor: results of an "

@@ -15,27 +15,14 @@ import click
 import msgspec
 
 from .._util.terminal import say
-from .agent_plan import agent_options
-from .approval import policy_option
 from .ending import end_with
 from .fleet import REASON_LENGTH, check_reachable
-from .fleet_command import (
-    FLEET_AGENT,
-    NOTICE,
-    check_resume,
-    check_writable,
-    fail_option,
-    plan_of,
-    settings_of,
-    worker_options,
-    workspace_option,
-)
+from .fleet_command import NOTICE, check_resume, check_writable, fleet_options, plan_of, settings_of
 from .fleet_given import engine_of
 from .fleet_worker import Plan, ignore, open_model
-from .forward import Forward, forward_options
-from .handler_file import HandlerFile, handler_option
-from .limits import limit_options
-from .options import Command, Option, WholeNumber, did_you_mean, redact_option, script_option
+from .forward import Forward
+from .handler_file import HandlerFile
+from .options import Command, Option, WholeNumber, did_you_mean
 from .script import Model, Script
 
 if TYPE_CHECKING:
@@ -82,7 +69,6 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 @_in_tasks(
     "--retry-errors", is_flag=True, help="Continue the evaluation, and run samples without a score again."
 )
-@_in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks.")
 @_in_tasks(
     "--task-id",
     "task_ids",
@@ -92,20 +78,10 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 )
 @_in_tasks("--split", metavar="NAME", help="Split of a folder of datasets.")
 @_in_tasks("--name", metavar="NAME", help="Name of the evaluation. Default: the name of TASKS.")
-@fail_option
-@agent_options(FLEET_AGENT)
-@workspace_option
-@script_option
-@handler_option
-@forward_options
-@policy_option
-@limit_options
-@redact_option
-@worker_options
+@fleet_options("samples have no score")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the results as one JSON object instead of the table."
 )
-@click.option("--quiet", is_flag=True, help="Print no progress.")
 @click.argument("tasks", type=click.Path())
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def evaluate(

@@ -6,9 +6,10 @@ import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from .._trace.trace import Trace
 from .._util.terminal import say
 from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
+from ..exports._formats import RESULT_FORMATS
 from ..fleets.store.layout import is_store
 from .ending import in_options
 from .files import UNREAD, missing_files, traces_of
@@ -32,8 +34,6 @@ MOST = 10
 """Maximum rollouts, or damaged lines, to list."""
 
 STANDARD_OUTPUT = Path("-")
-RESULT_FORMATS = ("inspect", "verifiers", "harbor")
-"""Formats in which the store of an evaluation is written as results: samples of tasks, with their scores."""
 
 
 class WrongPath(click.ClickException):
@@ -90,12 +90,7 @@ class Export:
 
         try:
             if self.out == STANDARD_OUTPUT:
-                if self.to == "harbor":
-                    raise WrongPath("harbor writes a directory: name a directory with -o")
-                with TemporaryDirectory(prefix="triocept-") as folder:
-                    losses = write_results(results, self.to, Path(folder) / "export", reward=self.reward)
-                    sys.stdout.buffer.write((Path(folder) / "export").read_bytes())
-                    sys.stdout.flush()
+                losses = self._print(partial(write_results, results), is_folder=self.to == "harbor")
             else:
                 losses = write_results(results, self.to, self.out, replace=self.replace, reward=self.reward)
         except ValueError as exc:
@@ -111,7 +106,8 @@ class Export:
     def _write(self) -> Losses:
         try:
             if self.out == STANDARD_OUTPUT:
-                return self._print()
+                is_folder = FORMATS[self.to].write is None
+                return self._print(partial(write_export, self._chosen()), is_folder=is_folder)
             return write_export(self._chosen(), self.to, self.out, replace=self.replace, reward=self.reward)
         except ValueError as exc:
             if self.reward is None:
@@ -124,15 +120,15 @@ class Export:
             hint = "name another file, or replace it with --force" if can_replace else "name another file"
             raise WrongPath(f"{exc.filename} exists already: {hint}") from exc
 
-    def _print(self) -> Losses:
+    def _print(self, write: Callable[..., Losses], *, is_folder: bool) -> Losses:
         """Write to standard output, but only when the export is complete. If the reader has gone, end silently."""
-        if FORMATS[self.to].write is None:
+        if is_folder:
             raise WrongPath(
                 f"{self.to} writes a directory, so it cannot use standard output: name a directory with -o"
             )
         with ExitStack() as stack:
             with TemporaryDirectory(prefix="triocept-") as folder:
-                losses = write_export(self._chosen(), self.to, Path(folder) / "export", reward=self.reward)
+                losses = write(self.to, Path(folder) / "export", reward=self.reward)
                 file = stack.enter_context(open(Path(folder) / "export", "rb"))
             if hasattr(signal, "SIGPIPE"):
                 signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -34,56 +34,64 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 _in_workers = partial(click.option, cls=Option, group="Workers")
 
 
-fail_option: Callable[[F], F] = _in_tasks(
-    "--fail-on-error",
-    type=click.FloatRange(0, min_open=True),
-    metavar="LIMIT",
-    help="End the run when LIMIT rollouts have failed or were lost. A LIMIT below 1 is a share of all rollouts: 0.1 "
-    "means one in ten.",
-)
-workspace_option: Callable[[F], F] = click.option(
-    "--workspace",
-    cls=Option,
-    group="Agent",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Give each agent its own copy of this directory to work in. The copy is removed when the agent has ended. "
-    "Default: an empty directory.",
-)
-worker_options: Callable[[F], F] = add_options(
-    _in_workers(
-        "--engine",
-        default="processes",
-        metavar="ENGINE",
-        show_default="processes, one for each core",
-        help=f"Where the workers run: {ENGINES}. SLOTS is the number of agents that run at the same time, N the "
-        "number of processes.",
-    ),
-    _in_workers(
-        "--workers",
-        type=WholeNumber(1),
-        metavar="N",
-        help="Number of workers. The same as N in --engine processes:N.",
-    ),
-    _in_workers(
-        "--slots-per-worker",
-        type=WholeNumber(1),
-        metavar="N",
-        help=f"Maximum agents that a worker runs at the same time. Default: {SLOTS}.",
-    ),
-    _in_workers(
-        "--rollout-retries",
-        "rollout_retries",
-        type=WholeNumber(0),
-        default=2,
-        show_default=True,
-        metavar="N",
-        help="If a rollout kills its worker, run the rollout again, up to N times.",
-    ),
-)
-FLEET_AGENT = (
-    f"Without --agent, COMMAND starts the agent, and {PROMPT} in COMMAND stands for the task's prompt."
-)
+def fleet_options(failures: str) -> Callable[[F], F]:
+    """Return the options of commands that run many agents; `failures` names what `--fail-on-error` counts."""
+    return add_options(
+        _in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks."),
+        _in_tasks(
+            "--fail-on-error",
+            type=click.FloatRange(0, min_open=True),
+            metavar="LIMIT",
+            help=f"End the run when LIMIT {failures}. A LIMIT below 1 is a share of all: 0.1 means one in ten.",
+        ),
+        agent_options(
+            f"Without --agent, COMMAND starts the agent, and {PROMPT} in COMMAND stands for the task's prompt."
+        ),
+        click.option(
+            "--workspace",
+            cls=Option,
+            group="Agent",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="Give each agent its own copy of this directory to work in. The copy is removed when the agent has "
+            "ended. Default: an empty directory.",
+        ),
+        script_option,
+        handler_option,
+        forward_options,
+        policy_option,
+        limit_options,
+        redact_option,
+        _in_workers(
+            "--engine",
+            default="processes",
+            metavar="ENGINE",
+            show_default="processes, one for each core",
+            help=f"Where the workers run: {ENGINES}. SLOTS is the number of agents that run at the same time, N the "
+            "number of processes.",
+        ),
+        _in_workers(
+            "--workers",
+            type=WholeNumber(1),
+            metavar="N",
+            help="Number of workers. The same as N in --engine processes:N.",
+        ),
+        _in_workers(
+            "--slots-per-worker",
+            type=WholeNumber(1),
+            metavar="N",
+            help=f"Maximum agents that a worker runs at the same time. Default: {SLOTS}.",
+        ),
+        _in_workers(
+            "--rollout-retries",
+            type=WholeNumber(0),
+            default=2,
+            show_default=True,
+            metavar="N",
+            help="If a rollout kills its worker, run the rollout again, up to N times.",
+        ),
+        click.option("--quiet", is_flag=True, help="Print no progress."),
+    )
 
 
 @click.command(
@@ -108,20 +116,10 @@ FLEET_AGENT = (
     "--resume", is_flag=True, help="Continue the run that the store holds. Finished tasks are not run again."
 )
 @_in_tasks("--retry-errors", is_flag=True, help="Together with --resume: run failed tasks again.")
-@_in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks of the file.")
 @_in_tasks(
     "--group-size", type=WholeNumber(1), metavar="N", help="Number of rollouts for each task. Default: 1."
 )
-@fail_option
-@agent_options(FLEET_AGENT)
-@workspace_option
-@script_option
-@handler_option
-@forward_options
-@policy_option
-@limit_options
-@redact_option
-@worker_options
+@fleet_options("rollouts have failed or were lost")
 @_in_workers(
     "--rollout-timeout",
     "timeout",
@@ -129,7 +127,6 @@ FLEET_AGENT = (
     metavar="SECONDS",
     help="Cancel a rollout after SECONDS, and count it as failed. SECONDS include the time to copy the workspace.",
 )
-@click.option("--quiet", is_flag=True, help="Print no progress.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def fleet(
     tasks: Path,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._canonical.content import Json
+from ..fleets.store.layout import EVALUATION
 from .options import Choice
 from .page import Page
 from .stats import KEYS
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 SCORE_KEYS = ("task", "scorer")
 METADATA = "metadata."
-_EVALUATION = "evaluation.json"
 _LABEL = 28
 """Maximum characters of a group's name."""
 
@@ -41,7 +41,7 @@ class StatsKey(Choice):
 
 def evaluation_of(path: Path) -> EvaluationResults | None:
     """Return the results of the evaluation in a store; None if the path is anything else."""
-    if not (path / _EVALUATION).is_file():
+    if not (path / EVALUATION).is_file():
         return None
     from ..evaluation import read_results
 

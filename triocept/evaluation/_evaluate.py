@@ -39,17 +39,18 @@ from ..errors import StoreError
 from ..fleets import Engine, InProcess, Store, open_fleet, open_store
 from ..fleets.functions import name_of
 from ..fleets.store.keys import key_of
+from ..fleets.store.layout import EVALUATION
 from ..fleets.store.store import check_unchanged
 from ..handlers import ScriptedModel
 from ._progress import Counts
 from ._types import (
-    EVALUATION,
     EvaluationFile,
     EvaluationResults,
     Sample,
     Task,
     read_evaluation,
     read_results,
+    results_of,
     sample_of,
 )
 from ._worker import AgentFunction, Answering, Plan, Scorer, loaded, open_bench, run_sample
@@ -197,14 +198,14 @@ class EvaluationRun:
             name=self.name,
             agent=self.agent,
             model=self.model,
-            samples=self.samples,
+            samples_per_task=self.samples,
             scorers=tuple(self.plan.scorers),
             started_at=time.time(),
             tasks=self.planned,
         )
         if directory is None:
             samples = await self._map(None, Counts(self.name), progress=progress)
-            return _results(about, samples)
+            return results_of(about, {(each.task, each.number): each for each in samples})
         settings = {**self.settings, "scorers": list(self.plan.scorers)}
         async with open_store(directory, settings=settings, retry_errors=retry_errors) as store:
             about = self._check(store, about)
@@ -238,17 +239,17 @@ class EvaluationRun:
                     "directory",
                     path=path,
                 )
-        if before.samples > about.samples:
+        if (least := before.samples_per_task) > self.samples:
             raise StoreError(
-                f"it was planned with {before.samples} samples of each task, not {about.samples}: use at least "
-                f"{before.samples}, or another directory",
+                f"it was planned with {least} samples of each task, not {self.samples}: use at least {least}, or "
+                "another directory",
                 path=path,
             )
         known = {task.id for task in (*before.tasks, *about.tasks)}
         tasks = [task for task in self.tasks.tasks if task.id in known]
         for task in tasks:
             try:
-                check_unchanged(store, key_of(task, self.tasks.places[task.id]), about.samples)
+                check_unchanged(store, key_of(task, self.tasks.places[task.id]), self.samples)
             except StoreError:
                 raise StoreError(
                     f"{self.tasks.places[task.id]}: task {task.id!r} differs from the task that the store has under "
@@ -302,20 +303,6 @@ class EvaluationRun:
             total = len(self.planned) * self.samples
             say(f"▸ {counts.line(total, trio.current_time() - started)}")
         return found
-
-
-def _results(about: EvaluationFile, samples: Iterable[Sample]) -> EvaluationResults:
-    order = {task.id: number for number, task in enumerate(about.tasks)}
-    return EvaluationResults(
-        name=about.name,
-        agent=about.agent,
-        model=about.model,
-        scorers=about.scorers,
-        samples_per_task=about.samples,
-        tasks=about.tasks,
-        samples=tuple(sorted(samples, key=lambda sample: (order[sample.task], sample.number))),
-        started_at=about.started_at,
-    )
 
 
 def _write(directory: Path, about: EvaluationFile) -> None:

@@ -33,7 +33,7 @@ _ANSWER = 500
 def write_results(
     results: EvaluationResults, to: str, path: Path, *, replace: bool = False, reward: str | None = None
 ) -> Losses:
-    """Write results in one of `FORMATS`, whole or not at all. Harbor's job is a new folder.
+    """Write results in one of `RESULT_FORMATS`, whole or not at all. Harbor's job is a new folder.
 
     `reward`: for verifiers, the score that is the reward; all others are metrics then. If None, each score is a reward.
 
@@ -345,7 +345,3 @@ def _harbor_trial(results: EvaluationResults, sample: Sample, name: str) -> tupl
         **times,
         "agent_execution": times,
     }, ended
-
-
-FORMATS = ("inspect", "verifiers", "harbor")
-"""Formats of results."""

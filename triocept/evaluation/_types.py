@@ -3,7 +3,7 @@
 The store of an evaluation is the store of a fleet. It also contains the file `evaluation.json` (an `EvaluationFile`)
 with the planned tasks. Each sample has a line in `done.jsonl`:
 
-* A sample with scores has the outcome `value`; the value is a `SampleRecord`.
+* A sample with scores has the outcome `value`; the value is a `Sample` without its task, number and traces.
 * A sample without a score has the outcome `error`; the error is a `NoScore`, or any other exception of a worker.
 * A sample that ended its worker has a line in `lost.jsonl` only.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
@@ -24,11 +24,8 @@ from .._trace.trace import Trace
 from ..errors import RemoteError, StoreError, TrioceptError
 from ..fleets import Outcome, Result
 from ..fleets import read_results as read_stored
-from ..fleets.store.layout import DONE, LOST
+from ..fleets.store.layout import DONE, EVALUATION, LOST
 from ..fleets.store.lines import LostFile
-
-EVALUATION = "evaluation.json"
-"""Name of the file in the store that describes the evaluation."""
 
 Reason: TypeAlias = Literal[
     "setup_failed",
@@ -112,28 +109,13 @@ class NoScore(TrioceptError):
         self.message = message
 
 
-class SampleRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Value of a scored sample in its store."""
-
-    scores: dict[str, Score]
-    ended: AgentEnd = "completed"
-    stopped: str | None = None
-    returncode: int | None = None
-    seconds: float = 0.0
-    turns: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float | None = None
-    output: str = ""
-
-
 @final
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
+class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run of a task."""
 
-    task: str
+    task: str = ""
     """Id of the task."""
-    number: int
+    number: int = 0
     """Index among the samples of the task, from 0."""
     scores: dict[str, Score] = {}
     """Scores by name: the scorer's name, or `scorer.key` for each key of a dict that a scorer returned. A sample
@@ -168,25 +150,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         return self.reason is None
 
 
-class EvaluationFile(msgspec.Struct, frozen=True, kw_only=True):
-    """Content of `evaluation.json`."""
-
-    format: int = 1
-    name: str
-    agent: str
-    model: str
-    samples: int
-    """Planned samples of each task."""
-    scorers: tuple[str, ...]
-    started_at: float
-    """Time when the evaluation first started, in seconds since the epoch."""
-    tasks: tuple[Task, ...]
-    """The planned tasks, in their order."""
-
-
-@final
-class EvaluationResults(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """The results of an evaluation: its tasks, and those of their samples that have ended."""
+class EvaluationPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What an evaluation runs."""
 
     name: str
     """Name of the evaluation: of the file of its tasks, or as given."""
@@ -198,10 +163,22 @@ class EvaluationResults(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Planned samples of each task."""
     tasks: tuple[Task, ...]
     """The planned tasks, in their order."""
-    samples: tuple[Sample, ...]
-    """The ended samples, in the order of the tasks and of their numbers."""
     started_at: float
     """Time when the evaluation first started, in seconds since the epoch."""
+
+
+class EvaluationFile(EvaluationPlan, frozen=True, kw_only=True):
+    """Content of `evaluation.json`."""
+
+    format: int = 1
+
+
+@final
+class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
+    """The results of an evaluation: its tasks, and those of their samples that have ended."""
+
+    samples: tuple[Sample, ...]
+    """The ended samples, in the order of the tasks and of their numbers."""
     directory: Path | None = None
     """The store; None if there is none."""
 
@@ -282,18 +259,17 @@ def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
             raise StoreError(text, path=str(directory)) from None
     for (task, number), line in lost.items():
         found[task, number] = Sample(task=task, number=number, reason="worker_lost", explanation=line.reason)
-    places = ((task.id, number) for task in about.tasks for number in range(about.samples))
-    return EvaluationResults(
-        name=about.name,
-        agent=about.agent,
-        model=about.model,
-        scorers=about.scorers,
-        samples_per_task=about.samples,
-        tasks=about.tasks,
-        samples=tuple(found[place] for place in places if place in found),
-        started_at=about.started_at,
-        directory=directory,
-    )
+    return results_of(about, found, directory)
+
+
+def results_of(
+    about: EvaluationPlan, samples: Mapping[tuple[str, int], Sample], directory: Path | None = None
+) -> EvaluationResults:
+    """Return the results of the planned tasks, from the samples by task and number."""
+    places = ((task.id, number) for task in about.tasks for number in range(about.samples_per_task))
+    ended = tuple(samples[place] for place in places if place in samples)
+    plan = {name: getattr(about, name) for name in EvaluationPlan.__struct_fields__}
+    return EvaluationResults(**plan, samples=ended, directory=directory)
 
 
 def read_evaluation(directory: Path) -> EvaluationFile | None:
@@ -311,14 +287,9 @@ def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:
     task, number = str(result.key), result.sample
     match result.outcome:
         case Outcome.Value(value=value):
-            record = msgspec.convert(value, SampleRecord)
-            return Sample(
-                task=task,
-                number=number,
-                attempts=attempts,
-                traces=result.traces,
-                **msgspec.structs.asdict(record),
-            )
+            sample = msgspec.convert(value, Sample)
+            place = {"task": task, "number": number, "attempts": attempts}
+            return msgspec.structs.replace(sample, **place, traces=result.traces)
         case Outcome.Lost(reason=why):
             return Sample(task=task, number=number, reason="worker_lost", explanation=why, attempts=attempts)
         case Outcome.Error(error=error):

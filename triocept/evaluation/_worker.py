@@ -38,7 +38,7 @@ from .._util.checks import described
 from .._util.failures import text_of
 from ..errors import AgentFailed, ContextLengthError, UpstreamError, UpstreamTruncated
 from ..handlers import Policy, approve
-from ._types import AgentEnd, NoScore, SampleRecord, Score, Task
+from ._types import AgentEnd, NoScore, Sample, Score, Task
 
 OUTPUT_LENGTH = 20_000
 """Characters to keep from the end of an agent's output, and of an explanation."""
@@ -96,7 +96,7 @@ def loaded(scorer: Any) -> Any:
 
 
 async def run_sample(bench: Bench, task: Task, *, attempt: int) -> Any:
-    """Run one sample of a task and return its `SampleRecord` as JSON; raise NoScore if it has no score."""
+    """Run one sample of a task and return its `Sample` as JSON; raise NoScore if it has no score."""
     folder = Path(tempfile.mkdtemp(prefix="triocept-"))
     workdir = folder / "work"
     try:
@@ -110,7 +110,7 @@ async def run_sample(bench: Bench, task: Task, *, attempt: int) -> Any:
             await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
-async def _run(bench: Bench, task: Task, workdir: Path) -> SampleRecord:
+async def _run(bench: Bench, task: Task, workdir: Path) -> Sample:
     plan = bench.plan
     turns = [limit for limit in (plan.limits.turns, task.turn_limit) if limit is not None]
     limits = msgspec.structs.replace(plan.limits, seconds=None, turns=min(turns, default=None))
@@ -133,7 +133,7 @@ async def _run(bench: Bench, task: Task, workdir: Path) -> SampleRecord:
         raise NoScore(f"{type(exc).__name__}: {text_of(exc)}", reason="model_error") from exc
 
 
-async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path) -> SampleRecord:
+async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path) -> Sample:
     seconds = task.time_limit if task.time_limit is not None else plan.limits.seconds
     given: Any = None
     started = trio.current_time()
@@ -173,7 +173,7 @@ async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path) ->
         await rollout.score(name, score.value)
     if problems:
         raise problems[0]
-    return SampleRecord(
+    return Sample(
         scores={name: _shortened(score, redactor) for name, score in scores.items()},
         ended=ended,
         stopped=trace.stopped,

@@ -75,6 +75,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     }
 )
 """The formats, by name."""
+RESULT_FORMATS = ("inspect", "verifiers", "harbor")
+"""Formats for the store of an evaluation, which is then written as results: samples of tasks, with their scores."""
 
 
 def write_export(

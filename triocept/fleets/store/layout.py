@@ -29,6 +29,8 @@ from ...errors import StoreError
 
 FORMAT = 1
 RUN, LOCK, DONE, LOST, TRACES = "run.json", "lock", "done.jsonl", "lost.jsonl", "traces"
+EVALUATION = "evaluation.json"
+"""Name of the file that describes the evaluation to which the store belongs."""
 _PART = RUN + ".part"
 _WHAT = "a store of triocept.fleets"
 _PROBE = 64 * 1024
