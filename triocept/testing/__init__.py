@@ -1,4 +1,4 @@
-"""A fake model for tests and scripts that do not run trio, and agents in memory for tests that do.
+"""A fake model for tests and scripts that do not run trio, and agents in memory for tests that run trio.
 
 Sync code, asyncio and any test runner can use the fake model.
 
@@ -7,12 +7,12 @@ Sync code, asyncio and any test runner can use the fake model.
 
 * `_model`: `fake_model`. `_environment`: points environment variables of this process at the model.
 * `_endpoint`: `serve`: an endpoint in its own thread. `_rollout`, `_exchange`: the sync objects of a program.
-* `_handlers`: handlers of all kinds: plain functions, which may block, run in their own threads.
+* `_handlers`: adapters for handlers: a plain function, which may block, runs in its own thread.
 * `_ending`: the errors at the end of a block. `_leaving`: chooses the error that leaves a block, and adds a hint if
   asyncio code of a handler ran under trio.
 * `_loop`: the thread that runs trio. `_job`: a call from another thread or event loop. `_held`: contexts that are open
   in the loop. `_watch`: warns of functions that have blocked the loop.
-* `_blocks`: the context managers of this package, and their errors for a forgotten `with`.
+* `_blocks`: the context managers of this package, and their errors if `with` was forgotten.
 * `_assert_tool`, `_assert_messages`: assertions on the application's calls. `_wildcards`: placeholders for a value.
 * `_plugin`: implementation of the pytest plugin `triocept_pytest`, a module beside the package.
 * `_memory`: agents, rollouts and exchanges without a socket, under trio's mock clock. `_lazy`: loads this package.

@@ -1,7 +1,7 @@
-"""Comparison of the messages of a call with the expected messages.
+"""Comparison of the messages of a model call with the messages that a test expects.
 
 An expected message is a text (of any role), a pair of role and text, a `ToolCall` or a `Message`. A text may be a
-pattern, or any object with its own equality. `...` stands for any number of messages.
+pattern, or any object with its own `__eq__`. `...` stands for any number of messages.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..errors import DialectError
 from ._wildcards import matches
 
 ExpectedMessage: TypeAlias = str | re.Pattern[str] | tuple[Any, Any] | ToolCall | Message | EllipsisType | Any
-"""Expected message of `assert_messages`; see its arguments."""
+"""An expected message; see the argument `expected` of `assert_messages`."""
 
 
 def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> None:
-    """Raise AssertionError with the differences if the messages differ from the expected messages.
+    """Raise AssertionError, with the differences, if the messages of `request` are not the expected messages.
 
     Raise TypeError if an expected message is a mapping in a provider's format, which equals no `Message`.
     """
@@ -78,12 +78,12 @@ def _is_message(expected: ExpectedMessage, message: Message) -> bool:
 
 
 def _text(message: Message) -> str:
-    """Return the text of a message, or else the texts of its tool results."""
+    """Return the text of a message. If it has no text, return the texts of its tool results."""
     return message.text or "".join(result.text for result in message.tool_results)
 
 
 def _same_message(expected: Message, message: Message) -> bool:
-    """Return True if role and parts are equal; compare ids, names and reasoning only if `expected` has them."""
+    """Return True if role, text and parts are equal; compare ids, names and reasoning only if `expected` has them."""
     wanted, found = _parts(expected), _parts(message)
     if not any(isinstance(part, Reasoning) for part in wanted):
         found = [part for part in found if not isinstance(part, Reasoning)]
@@ -97,7 +97,7 @@ def _same_message(expected: Message, message: Message) -> bool:
 
 
 def _parts(message: Message) -> list[Part]:
-    """Return the parts other than text: dialects split the same text into different parts."""
+    """Return the parts that are not text. Text is compared as a whole: dialects split it into different parts."""
     content: object = message.content
     return (
         [] if isinstance(content, str) else [part for part in message.content if not isinstance(part, Text)]
@@ -125,7 +125,7 @@ def _media(result: ToolResult) -> list[Media | Opaque]:
 
 
 def _bare(part: Part) -> Part:
-    """Return the part without additional members of the JSON object from which it was read."""
+    """Return the part without `extra`, the members of its JSON object that triocept does not interpret."""
     return part if isinstance(part, Opaque) else replace(part, extra=None)
 
 
@@ -139,7 +139,7 @@ def _same_call(expected: ToolCall, call: ToolCall) -> bool:
 
 
 def _pairs(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
-    """Yield the matching pairs, as many as possible in order: the longest common subsequence."""
+    """Yield the indexes of messages that match in order, as many as possible: the longest common subsequence."""
     best = [[0] * (len(messages) + 1) for _ in range(len(expected) + 1)]
     fits = [[each is not ... and _is_message(each, message) for message in messages] for each in expected]
     for wanted in reversed(range(len(expected))):

@@ -1,4 +1,4 @@
-"""Check that the application has carried out a tool call of the model: a later request contains its result."""
+"""Check that the application has carried out a tool call of the model: a later request contains the tool's result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _short = _repr.repr
 def carried_out(
     calls: Sequence[Request], turns: Sequence[Turn], name: str, arguments: dict[str, Any]
 ) -> ToolResult:
-    """Return the result of the first call of this tool with at least these arguments.
+    """Return the tool result of the first call of the tool `name` that has at least these arguments.
 
     Raise AssertionError, which lists the existing tool calls, if there is no such call.
     """
@@ -41,7 +41,7 @@ def carried_out(
 
 
 def _carried_out(calls: Sequence[Request]) -> Iterator[tuple[ToolCall, ToolResult]]:
-    """Yield each tool call that the application sent back with its result, once, in order."""
+    """Yield, once and in order, each tool call that a request contains together with its result."""
     seen: set[tuple[str, str]] = set()
     for request in calls:
         asked: dict[str, ToolCall] = {}

@@ -1,4 +1,4 @@
-"""Context managers of this package, which raise a clear error if `with` was forgotten."""
+"""Context managers that raise a clear error if the user forgot `with`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[T]):
-    """Context manager whose errors show how to enter it; also a decorator, like the context managers of contextlib.
+    """Context manager (and decorator, as in contextlib) that raises an error with an example if `with` is missing.
 
     Args:
-        make: returns the context.
-        text: the `with` statement that enters it, for errors.
+        make: returns the context manager that does the work.
+        text: the `with` statement that error texts show.
     """
 
     def __init__(self, make: Callable[[], AbstractContextManager[T, bool | None]], text: str) -> None:
@@ -39,13 +39,13 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
         return self._context.__exit__(kind, value, traceback)
 
     def _recreate_cm(self) -> Block[T]:
-        """Return a fresh context for each call of the decorated function."""
+        """Return a new context for each call of the decorated function; contextlib calls this method."""
         return Block(self._make, self._text)
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise an error: attributes exist only within the block."""
+            """Raise AttributeError: only the value after `as` has attributes."""
             raise AttributeError(
                 f"the context is not entered yet: {self._text}; after that it has {name!r}",
                 name=name,
@@ -62,7 +62,7 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
 
 
 def block(found: str) -> Callable[[Callable[P, Iterator[T]]], Callable[P, Block[T]]]:
-    """Make a public context manager from a generator function; `found` is the variable after `as` in error texts."""
+    """Make a `Block` from a generator function. In error texts, `found` is the variable after `as`."""
 
     def decorate(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
         make = contextmanager(function)

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @final
 class SyncEndpoint:
-    """Running endpoint in its own thread. Made by `serve` only.
+    """Endpoint that runs in its own thread. Made by `serve` only.
 
     Any number of threads may use it, but not the thread in which it runs.
     """
@@ -45,7 +45,7 @@ class SyncEndpoint:
 
     @property
     def port(self) -> int:
-        """Live port, never 0."""
+        """Port on which the endpoint listens, never 0."""
         return self._endpoint.port
 
     @property
@@ -60,7 +60,7 @@ class SyncEndpoint:
 
     @property
     def view_url(self) -> str:
-        """Address of the page on which people watch the rollouts. Errors: see `Endpoint.view_url`."""
+        """URL of the web page that shows the rollouts while they run. Errors: see `Endpoint.view_url`."""
         return self._endpoint.view_url
 
     @block("rollout")
@@ -90,8 +90,9 @@ class SyncEndpoint:
         Raises:
             AssertionError: the body raised no exception, but replies are unused or a call was never answered.
             ValueError, TypeError: see `Endpoint.open_rollout`.
-            RuntimeError: the endpoint has ended, or was called in its own thread or in another process.
-            TimeoutError: the endpoint is blocked; the text names the blocking function.
+            RuntimeError: the endpoint has ended, or this method was called in the endpoint's own thread or in another
+                process.
+            TimeoutError: the endpoint's loop is blocked; the text names the blocking function.
         """
         __tracebackhide__ = True
         check_keywords("open_rollout", options, ("handler", "must_be_used", *RolloutOptions.__annotations__))
@@ -113,7 +114,7 @@ class SyncEndpoint:
 
     @block("value")
     def enter(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-        """Keep an async context (for example `open_upstream(…)`) open in the endpoint's thread while the block runs.
+        """Keep an async context, for example `open_upstream(…)`, open in the endpoint's thread while the block runs.
 
         Raises:
             BaseException: an exception that the context raises.
@@ -125,7 +126,7 @@ class SyncEndpoint:
 
 @block("endpoint")
 def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
-    """Run an endpoint in its own thread while the block runs, for sync programs, asyncio, or trio in another thread.
+    """Run an endpoint in its own thread while the block runs, for code that is sync or that uses asyncio or trio.
 
     Args:
         options: see `serve_endpoint`, but `keep_alive` defaults to False: an async client that outlives its event loop

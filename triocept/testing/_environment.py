@@ -1,4 +1,4 @@
-"""Environment variables of this process, pointed at a rollout while a block runs.
+"""Environment variables of this process that point at a rollout while a block runs.
 
 Rules:
 
@@ -32,7 +32,7 @@ _targets: list[Target] = []
 
 @final
 class Target:
-    """A model to which environment variables can point.
+    """An open fake model, at which environment variables can point.
 
     Args:
         name: name of the model in messages, if several models are open.
@@ -49,7 +49,7 @@ class Target:
         self._stray_before = stray_refusals(rollout).count
 
     def open(self) -> None:
-        """Register the model as open."""
+        """Add the model to the open models; if there are several, mark each of them."""
         with _lock:
             self.is_one_of_several = bool(_targets)
             for other in _targets:
@@ -57,7 +57,7 @@ class Target:
             _targets.append(self)
 
     def lead(self) -> None:
-        """Record that the environment points at this model from now on, and at no other model."""
+        """Record that the environment variables point at this model from now on, and at no other model."""
         with _lock:
             self._led = True
             for other in _targets:
@@ -65,13 +65,12 @@ class Target:
                     other._left_for = self
 
     def close(self) -> None:
-        """Remove the model from the open models."""
         with _lock:
             if self in _targets:
                 _targets.remove(self)
 
     def why_no_call(self) -> str:
-        """Return the probable reason why no call arrived."""
+        """Return the probable reason why the model received no call, for an error text."""
         if refused := _listed(refusals(self._rollout), 0):
             return f"no call was accepted; {refused}"
         if others := other_requests(self._rollout):
@@ -95,7 +94,7 @@ class Target:
         return f"{what}: {why} `model.client(dialect)` returns a client of this model{rest}"
 
     def _blocked(self) -> str:
-        """Return the error of a network blocker for a connection to the endpoint; an empty text if there is none."""
+        """Return the error of a plugin that blocks connections to the endpoint (pytest-socket); empty if none does."""
         place = urlsplit(self._rollout.environ()["TRIOCEPT_URL"])
         try:
             family = socket.AF_INET6 if ":" in (place.hostname or "") else socket.AF_INET
@@ -110,7 +109,7 @@ class Target:
 
 
 def _listed(refused: Refusals, before: int) -> str:
-    """Describe the refused requests with their reasons, without the first `before` requests; empty if none."""
+    """Describe the refused requests and the reasons, without the first `before` requests; empty if there are none."""
     count, newest = refused.count - before, Counter(refused.newest(before))
     if not count:
         return ""
@@ -122,7 +121,7 @@ def _listed(refused: Refusals, before: int) -> str:
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the changes that make SDKs of all dialects call the rollout with this `environ`; None: unset it."""
+    """Return the variables to set, or to unset (None), so that all SDKs call the rollout with this `environ`."""
     own = {name: value for name, value in rollout.items() if name not in _LEFT_ALONE}
     proxied = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
     return {**dict.fromkeys(_TAKEN_OUT), **agent_environment(proxied, own)}
@@ -142,7 +141,7 @@ _TAKEN_OUT = (
 
 @contextmanager
 def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """Change the environment while the block runs."""
+    """Apply `changes` to the environment variables of this process while the block runs."""
     found: dict[str, str | None] = {}
     try:
         try:
@@ -158,7 +157,7 @@ def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
 
 
 def _put_back(found: dict[str, str | None]) -> None:
-    """Restore the values before a block. If a newer block is open, that block restores them at its end."""
+    """Restore `found`, the values before a block. If a newer block is open, that block restores them at its end."""
     with _lock:
         number = next((n for n, layer in enumerate(_layers) if layer is found), None)
         if number is None:  # a Ctrl-C arrived before any change

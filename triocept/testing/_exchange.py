@@ -1,4 +1,4 @@
-"""Sync counterparts of `Exchange` and `ResponseStream` for programs outside the loop: their methods block."""
+"""Sync counterparts of `Exchange` and `ResponseStream`, for code outside the endpoint's loop: their methods block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @final
 class SyncStream:
-    """Stream of an answer, sent increment by increment. Made by `SyncExchange.open_stream` only."""
+    """An answer that is streamed, increment by increment. Made by `SyncExchange.open_stream` only."""
 
     def __init__(self, stream: ResponseStream, loop: Loop) -> None:
         self._stream = stream
@@ -38,11 +38,11 @@ class SyncStream:
 
     @property
     def ended(self) -> bool:
-        """True if the terminal event was sent."""
+        """True if the event that ends the answer was sent."""
         return self._stream.ended
 
     def send(self, item: str | ResponsePart | Event) -> None:
-        """Send one increment; block while the agent's connection accepts no more bytes.
+        """Send one increment of the answer; block while the agent's connection accepts no more bytes.
 
         Args:
             item: a `str` continues the current text, or begins a new text; a part is sent whole; an event is sent
@@ -67,10 +67,10 @@ class SyncStream:
 
 @final
 class SyncExchange:
-    """A model call of the agent, waiting for its answer. Made by a `SyncRollout` only.
+    """A model call of the agent, which waits for its answer. Made by a `SyncRollout` only.
 
     It gets exactly one outcome, as an `Exchange` does. Its methods block, and may be called in any thread except the
-    thread of the endpoint.
+    endpoint's thread.
     """
 
     def __init__(self, exchange: Exchange, rollout: SyncRollout, loop: Loop) -> None:
@@ -83,64 +83,64 @@ class SyncExchange:
 
     @property
     def id(self) -> str:
-        """Id of the exchange and of its turn."""
+        """Id of the exchange, which is also the id of its turn in the trace."""
         return self._exchange.id
 
     @property
     def rollout(self) -> SyncRollout:
-        """The agent run of this exchange."""
+        """The rollout (agent run) to which this exchange belongs."""
         return self._rollout
 
     @property
     def request(self) -> Request:
-        """The agent's request as a value."""
+        """The agent's request, parsed into a `Request`, which is the same for all dialects."""
         return self._exchange.request
 
     @property
     def raw(self) -> Json:
-        """Decoded document of the agent, as received.
+        """The JSON body of the agent's request, decoded and otherwise unchanged.
 
-        It is a private copy: changes to it change neither the record nor any other call.
+        It is a copy: changes to it change neither the trace nor any other call.
         """
         return self._exchange.raw
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the agent, names in lower case; the values of key headers are `[redacted]`."""
+        """Headers of the agent's request, with names in lower case; values of headers with keys are `[redacted]`."""
         return self._exchange.headers
 
     @property
     def query(self) -> str:
-        """Query of the agent's URL; empty if there is no query."""
+        """Query string of the request's URL, such as `beta=true`. Empty if the URL has no query."""
         return self._exchange.query
 
     @property
     def attempt(self) -> int:
-        """Number of this attempt, from 1, if the agent's SDK sends the number."""
+        """Number of this try, counted from 1, by the header of the agent's SDK. 1 if the SDK sends no number."""
         return self._exchange.attempt
 
     @property
     def dialect(self) -> str:
-        """Wire format of the agent."""
+        """Name of the API dialect in which the agent has sent the call, such as `openai_chat`."""
         return self._exchange.dialect
 
     @property
     def conversation(self) -> Conversation:
-        """Conversation of the call; see `Exchange.conversation`."""
+        """The conversation to which the call belongs; see `Exchange.conversation`."""
         return self._loop.ask(lambda: self._exchange.conversation)
 
     @property
     def settled(self) -> bool:
-        """True if the exchange has its outcome."""
+        """True if the exchange has an outcome, so that it cannot be answered any more."""
         return self._exchange.settled
 
     @property
     def turn(self) -> Turn | None:
-        """Turn of the exchange, once it has its outcome; None before."""
+        """The turn in the trace that records this exchange. None if the exchange is not recorded yet."""
         return self._exchange.turn
 
     def respond(self, answer: Answerable) -> None:
-        """Answer with a whole response; an agent that requested a stream gets a stream.
+        """Answer with a whole response. If the agent requested a stream, the response is sent as a stream.
 
         Returns once the answer is recorded and written to the agent's connection.
 
@@ -150,8 +150,9 @@ class SyncExchange:
         Raises:
             TypeError, ValueError: the answer is invalid; the exchange can still be answered.
             AlreadySettled, ExchangeAbandoned: see `Exchange.respond`.
-            RuntimeError: the endpoint has ended, or was called in its own thread or in another process.
-            TimeoutError: the endpoint is blocked; the text names the blocking function.
+            RuntimeError: the endpoint has ended, or this method was called in the endpoint's own thread or in another
+                process.
+            TimeoutError: the endpoint's loop is blocked; the text names the blocking function.
 
         Ctrl-C: has the effect of a cancellation of `Exchange.respond`.
         """
@@ -167,7 +168,7 @@ class SyncExchange:
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Refuse with this HTTP status, in the agent's dialect. Arguments and errors: see `Exchange.refuse`."""
+        """Answer with an HTTP error in the agent's dialect. Arguments and errors: see `Exchange.refuse`."""
         refuse = partial(self._exchange.refuse, status, message, retry_after=retry_after)
         self._loop.call(partial(refuse, should_retry=should_retry, code=code, headers=headers))
 
@@ -180,7 +181,7 @@ class SyncExchange:
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
-        """Answer with raw bytes, valid or not, and end the answer as chosen.
+        """Answer with raw bytes, valid or not, and end the answer as `end` specifies.
 
         Arguments and errors: see `Exchange.respond_raw`.
 
@@ -199,7 +200,7 @@ class SyncExchange:
 
     @block("stream")
     def open_stream(self) -> Iterator[SyncStream]:
-        """Answer piece by piece: `with exchange.open_stream() as stream: stream.send("hel")`.
+        """Stream the answer piece by piece: `with exchange.open_stream() as stream: stream.send("hel")`.
 
         Closing and errors: see `Exchange.open_stream`.
         """
@@ -207,7 +208,7 @@ class SyncExchange:
             yield SyncStream(stream, self._loop)
 
     def forward(self, handler: AnyHandler) -> None:
-        """Let a handler answer: an async handler runs in the endpoint's loop, a plain function in the calling thread.
+        """Let `handler` answer. An async handler runs in the endpoint's loop, a plain function in the calling thread.
 
         Upstreams, scripts and cassettes are async handlers.
         """
@@ -217,7 +218,7 @@ class SyncExchange:
             cast(Callable[[SyncExchange], object], handler)(self)
 
     def annotate(self, **data: Json) -> None:
-        """Add notes to the turn. Errors: see `Exchange.annotate`."""
+        """Add notes to the turn that records this exchange. Errors: see `Exchange.annotate`."""
         self._loop.ask(partial(self._exchange.annotate, **data))
 
 
@@ -231,7 +232,7 @@ def is_async(handler: AnyHandler) -> TypeGuard[Handler]:
 
 
 def function_of(handler: object) -> Any:
-    """Return the function that runs when the handler is called; None if it cannot be called, or is a class."""
+    """Return the function that runs when `handler` is called; None if `handler` is not callable, or is a class."""
     inner: Any = handler
     while isinstance(inner, partial):
         inner = inner.func
@@ -245,5 +246,5 @@ def loop_of(exchange: SyncExchange) -> Loop:
 
 
 def rollout_of(exchange: SyncExchange) -> Rollout:
-    """Return the `Rollout` of the exchange, for use in the loop."""
+    """Return the `Rollout` of the exchange, for use in the endpoint's loop."""
     return exchange._exchange.rollout

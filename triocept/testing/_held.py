@@ -1,4 +1,4 @@
-"""Async context that stays open in the loop while a block in another thread runs."""
+"""Async contexts that stay open in the endpoint's trio loop while a block in another thread runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @final
 class Held(Generic[T]):
-    """An async context in its own task: `open` enters the context, `close` exits it with the error of the block."""
+    """An async context in its own trio task: `open` enters the context, `close` exits it with the block's error."""
 
     def __init__(self, loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> None:
         self._loop = loop
@@ -32,7 +32,7 @@ class Held(Generic[T]):
         return self._loop.is_forked
 
     def open(self) -> T:
-        """Enter the context and return its value; raise its exception, or an error of `Loop.call`."""
+        """Enter the context and return its value; raise the context's exception, or an error of `Loop.call`."""
         try:
             self._closed.when_done(lambda: self._opened.fail(over()))
             self._loop.submit(self._closed, self._run)
@@ -43,11 +43,14 @@ class Held(Generic[T]):
             raise
 
     def give_up(self) -> None:
-        """Cancel the context, whether it is open or still opening."""
+        """Cancel the context, whether it is already open or still being opened."""
         self._loop.give_up(self._closed)
 
     def close(self, error: BaseException | None) -> bool:
-        """Exit the context; return True if it has suppressed `error`. Raise any other exception of the context."""
+        """Exit the context with the block's `error`; return True if the context has suppressed it.
+
+        Raise any other exception that the context raises.
+        """
         if self.is_forked:
             return False
         self._error = error
@@ -78,7 +81,7 @@ class Held(Generic[T]):
 
 @contextmanager
 def holding(loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-    """Keep the context open in the loop while the block runs. Errors: see `Held.open` and `Held.close`."""
+    """Keep `context` open in the trio loop while the block runs. Errors: see `Held.open` and `Held.close`."""
     held = Held(loop, context)
     opened = False
     try:

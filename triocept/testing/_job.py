@@ -1,6 +1,6 @@
-"""Call from another thread into the loop.
+"""A call from another thread into the endpoint's trio loop.
 
-The caller waits as a thread, or as a task of another event loop (asyncio, or the program's own trio).
+The caller that waits is a thread, or a task of another event loop (asyncio, or the program's own trio).
 
 Rules:
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @final
 class Job(Generic[T]):
-    """A call and its result; `on_lost` receives a result that arrives after the caller has stopped waiting."""
+    """A call into the loop, and its result. `on_lost` is called with a result that no caller waits for any more."""
 
     def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
         self.scope: trio.CancelScope = trio.CancelScope()
@@ -44,7 +44,7 @@ class Job(Generic[T]):
         return self._done.is_set()
 
     def succeed(self, value: T) -> None:
-        """Set the result. The loop calls either this method or `fail`, once."""
+        """Set the result. The task that runs the job calls either this method or `fail`, once."""
         with self._lock:
             if self._done.is_set():
                 return
@@ -64,11 +64,11 @@ class Job(Generic[T]):
         _call_each(callbacks)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block a thread (not the loop's) until the job ends; return True if it has ended. A Ctrl-C ends the wait."""
+        """Block the calling thread until the job ends, at most `timeout` seconds; return True if it has ended."""
         return self._done.wait(timeout)
 
     def when_done(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the job ends, in any thread; if the job has already ended, call it immediately."""
+        """Call `callback` when the job ends, or now if it has ended. The call may be made in any thread."""
         with self._lock:
             if not self._done.is_set():
                 self._callbacks.append(callback)
@@ -77,7 +77,7 @@ class Job(Generic[T]):
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` if the job ends while the block runs."""
+        """Call `callback` if the job ends while the block runs, or has ended before."""
         self.when_done(callback)
         try:
             yield
@@ -93,7 +93,7 @@ class Job(Generic[T]):
             return self._values[0]  # the value stays: the wait may still be cut short
 
     def abandon(self) -> None:
-        """Stop waiting for the job: a present or later result is passed to `on_lost`."""
+        """Stop waiting for the job. Its result, present or later, is passed to `on_lost`."""
         with self._lock:
             self._abandoned = True
             lost, self._values = self._values, []
@@ -113,7 +113,7 @@ def _call_each(callbacks: list[Callable[[], None]]) -> None:
 
 
 async def ended(job: Job[Any], seconds: float) -> bool:
-    """Wait for the end of a job, at most `seconds`; return True if it has ended."""
+    """Wait in asyncio or trio until a job ends, at most `seconds`; return True if it has ended."""
     if trio.lowlevel.in_trio_run():
         token, ending = trio.lowlevel.current_trio_token(), trio.Event()
 

@@ -1,4 +1,4 @@
-"""Lazy names of `triocept.testing`: a name that needs the server is imported on first use, to keep the import fast."""
+"""Lazy imports of `triocept.testing`: names that need the server are imported on first use, for a fast import."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _hint = hints_of("triocept.testing")
 
 
 def __getattr__(name: str) -> Any:
-    """Import and return a name of `triocept.testing` (PEP 562); the error for a renamed name contains its new name."""
+    """Import and return the object `name` of `triocept.testing` (PEP 562). If it was renamed, the error names it."""
     if name not in _MODULES:
         _hint(name)
     return getattr(import_module(f"{__package__}._memory.{_MODULES[name]}"), name)

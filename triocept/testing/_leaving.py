@@ -1,11 +1,11 @@
-"""Choice of the error to raise if a block has several errors, and a hint for errors of asyncio code under trio.
+"""Choice of the error that is raised if a block has several errors, and a hint for errors of asyncio code in trio.
 
 Rules:
 
 1. An error of a handler or of the endpoint is the cause. The body's error (the 500 in an SDK, a failed assert) is the
    consequence. The cause is raised, with the body's error as its context.
 2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence. It is raised
-   unchanged, and gets the other errors as notes.
+   unchanged; the other errors are added to it as notes.
 3. An error that the body has raised is not raised again.
 """
 
@@ -32,9 +32,9 @@ _HINT = (
 
 
 def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
-    """Raise the error that must leave the block, or several as a group.
+    """Raise, at the end of a block, the one of `errors`, or several of them as a group; see the module's rules.
 
-    Return if there is no error except `body`: the block itself raises that error.
+    `body` is the exception that the block itself raises. Return if there is no other error.
     """
     __tracebackhide__ = True
     left = list({id(error): error for error in errors if error is not body}.values())
@@ -56,7 +56,7 @@ def is_among(error: BaseException, known: Iterable[BaseException | None]) -> boo
 
 
 def is_mistake(error: BaseException | None) -> bool:
-    """Return True if triocept raised the error for a wrong argument; unused replies are then not reported."""
+    """Return True if triocept raised the error because of a wrong argument. Then unused replies are not reported."""
     if not isinstance(error, (AttributeError, TypeError, ValueError)) or error.__traceback__ is None:
         return False
     *_, (frame, _) = walk_tb(error.__traceback__)
@@ -64,7 +64,7 @@ def is_mistake(error: BaseException | None) -> bool:
 
 
 def explain(error: BaseException) -> None:
-    """Add a hint to errors of asyncio code that ran under trio; each error gets it only once."""
+    """Add a hint, once, to each error that is typical of asyncio code that ran under trio."""
     for each in leaves(error):
         text = str(each) if isinstance(each, (RuntimeError, TypeError)) else ""
         if any(words in text for words in _OF_ASYNCIO) and _HINT not in getattr(each, "__notes__", ()):

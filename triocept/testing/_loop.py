@@ -1,4 +1,4 @@
-"""Thread that runs a trio loop for programs without trio, and the calls from other threads into this loop.
+"""The thread that runs a trio loop for programs without trio, and calls from other threads into this loop.
 
 Rules:
 
@@ -38,7 +38,7 @@ ROUND = 2.0
 
 @final
 class Loop:
-    """Trio in its own thread."""
+    """A trio loop in its own thread, with methods that other threads call."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -59,14 +59,14 @@ class Loop:
 
     @property
     def is_forked(self) -> bool:
-        """True if this process is a fork of the process that has the thread."""
+        """True if this process was forked from the process whose thread runs the loop."""
         return os.getpid() != self._pid
 
     # Start and end
 
     @contextmanager
     def running(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-        """Run the loop with `context` open in it while the block runs; raise the exceptions of `context`.
+        """Run the loop, with `context` open in it, while the block runs; raise the exceptions of `context`.
 
         Raise TimeoutError if the loop is blocked and therefore cannot end.
         """
@@ -89,13 +89,13 @@ class Loop:
             self._watch.stop()
 
     def warn(self) -> None:
-        """Warn once of each function that has blocked the loop; raise RuntimeWarning if warnings are errors."""
+        """Warn once about each function that has blocked the loop; raise RuntimeWarning if warnings are errors."""
         __tracebackhide__ = True
         if self._watch is not None and not self.is_forked:
             self._watch.warn()
 
     def _close(self, ending: Job[None]) -> list[BaseException]:
-        """End the loop and wait for its end; return the errors."""
+        """End the loop and wait until it has ended; return the errors that this raised."""
         errors: list[BaseException] = []
         if self._thread is not None and self._thread.ident is not None and not self.is_forked:
             with keeping(errors):
@@ -147,14 +147,14 @@ class Loop:
     # Calls into the loop
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Call an async function in the loop, and return its result. A Ctrl-C cancels the function.
+        """Call an async function in the trio loop, wait, and return its result. A Ctrl-C cancels the function.
 
         Raise RuntimeError if the loop has ended, or belongs to another process; TimeoutError if it is blocked.
         """
         return self.do(Job[T](), function, *args)
 
     def ask(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a plain function in the loop without a task, and return its result. Errors: see `call`."""
+        """Call a sync function in the loop's thread, wait, and return its result. Errors: see `call`."""
         job = Job[T]()
 
         def answer() -> None:
@@ -176,7 +176,7 @@ class Loop:
                 self._jobs.discard(job)
 
     def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Call, in the calling thread, a function that reads only constant state; do not wait for the loop.
+        """Call a function that reads only constant state in the calling thread, without waiting for the loop.
 
         Raise RuntimeError if the loop has ended or belongs to another process.
         """
@@ -186,7 +186,7 @@ class Loop:
         return function(*args)
 
     def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do the same as `call`, but with `job`, which passes a result that arrives too late to its `on_lost`."""
+        """Do the same as `call` for a given `job`, whose `on_lost` is called with a result that arrives too late."""
         try:
             self.submit(job, function, *args)
             self.wait(job)
@@ -196,7 +196,7 @@ class Loop:
             raise
 
     async def do_async(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do the same as `do` for a task of asyncio or of another trio loop; cancelling the task cancels the job."""
+        """Do the same as `do`, in a task of asyncio or of another trio loop. Cancelling the task cancels the job."""
         try:
             self.submit(job, function, *args)
             while not await ended(job, ROUND):
@@ -211,7 +211,7 @@ class Loop:
             raise
 
     def submit(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> None:
-        """Start a job. Errors: see `call`."""
+        """Start `function` in the loop as a job, without waiting for its end. Errors: see `call`."""
 
         def begin() -> None:
             assert self._nursery is not None
@@ -230,7 +230,7 @@ class Loop:
             job.fail(over())
 
     def give_up(self, job: Job[Any]) -> None:
-        """Stop waiting for a job, and cancel it."""
+        """Stop waiting for a job's result, and cancel the job."""
         job.abandon()
         if not job.is_done and not self.is_forked:
             try:
@@ -252,7 +252,7 @@ class Loop:
             raise cancelled
 
     def soon(self, function: Callable[[], object]) -> None:
-        """Schedule the function in the loop; raise RuntimeError if the loop has ended."""
+        """Schedule a call of `function` in the loop's thread; raise RuntimeError if the loop has ended."""
         if self._token is None:
             raise over()
         try:
@@ -273,14 +273,14 @@ class Loop:
             )
 
     def wait(self, job: Job[Any]) -> None:
-        """Block until the job ends. Errors: see `call`."""
+        """Block the calling thread until the job ends. Errors: see `call`."""
         while not job.wait(ROUND):
             answer = self._ask_for_life(job)
             if not answer.wait(self._patience) and not job.is_done:
                 raise self._blocked()
 
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
-        """Return a job that ends soon unless the loop is blocked; if the loop has ended, wait until `job` fails."""
+        """Return a new job that ends soon unless the loop is blocked. If the loop has ended, wait until `job` fails."""
         answer = Job[None]()
         try:
             self.soon(partial(answer.succeed, None))
@@ -291,7 +291,7 @@ class Loop:
         return answer
 
     def _blocked(self) -> TimeoutError:
-        """Return the error for all callers of a blocked loop; later callers wait only `BREATH` seconds for it."""
+        """Return the error for all callers of a blocked loop. Later callers get it after only `BREATH` seconds."""
         assert self._thread is not None
         self._patience = BREATH
         if self._watch is not None:

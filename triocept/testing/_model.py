@@ -1,4 +1,4 @@
-"""A fake model that answers the running program's calls during a block, for scripts and tests of any kind."""
+"""A fake model that answers the model calls of the running program during a block, for scripts and tests."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def fake_model(
         handler: answers instead of replies; see `SyncEndpoint.open_rollout`. Without replies and handler the body
             answers, by `next` or iteration.
         endpoint: endpoint of the model. None means a new endpoint, which ends with the model.
-        environ: True if the environment variables of this process point at the model during the block. Clients that
-            are made in the block (in any thread), and programs that are started in it, call the model without further
-            settings. The environment is restored exactly. If two blocks are nested, the variables point at the inner
-            block's model; to call both models, use `model.client(dialect)`.
+        environ: True if the environment variables of this process should point at the model during the block. Clients
+            that are made in the block (in any thread), and programs that are started in it, call the model without
+            further settings. The environment is restored exactly. If two blocks are nested, the variables point at the
+            inner block's model; to call both models, use `model.client(dialect)`.
         must_be_used: True if an unused reply is an error at the end of the block.
         options: see `SyncEndpoint.open_rollout`.
 

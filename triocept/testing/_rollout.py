@@ -1,4 +1,4 @@
-"""Sync counterpart of `Rollout` for programs that do not run trio: its methods block."""
+"""Sync counterpart of `Rollout`, for programs that do not run trio: its methods block."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TIMEOUT = 30.0
 
 @final
 class SyncRollout:
-    """An agent run. Made by `SyncEndpoint.open_rollout` and `fake_model` only.
+    """A rollout: one agent run, for sync programs. Made by `SyncEndpoint.open_rollout` and `fake_model` only.
 
     Iterate over it to answer the agent's calls in the program itself, while the agent runs in another thread or
     process. The iteration ends when the rollout is stopped or closed. Any number of threads may use the rollout, but
@@ -61,7 +61,7 @@ class SyncRollout:
     if not TYPE_CHECKING:
 
         def __enter__(self) -> NoReturn:
-            """Raise TypeError: the model is already open."""
+            """Raise TypeError, because the model is already open."""
             raise TypeError(
                 "the model is already open, and the test closes it: write `model = triocept_model(…)`, without `with`"
             )
@@ -70,22 +70,22 @@ class SyncRollout:
 
     @property
     def id(self) -> str:
-        """Id of the rollout, which is part of its URLs and of every turn."""
+        """Id of the rollout, which is a part of its URLs and of every turn in its trace."""
         return self._rollout.id
 
     @property
     def api_key(self) -> str:
-        """API key of the agent; it is valid for this rollout only."""
+        """API key that the agent must send; it is valid for this rollout only."""
         return self._rollout.api_key
 
     @property
     def model(self) -> str:
-        """Model name that `/v1/models` lists; agents may request any other name."""
+        """Model name that `/v1/models` lists. Agents may request any other name, too."""
         return self._rollout.model
 
     @property
     def trace(self) -> Trace:
-        """Trace: a copy of the turns so far, to which no turns are added; after the block, the complete trace.
+        """The trace so far, as a copy that does not change any more; after the block, the complete trace.
 
         Raises:
             RuntimeError, TimeoutError: see `SyncExchange.respond`.
@@ -94,12 +94,12 @@ class SyncRollout:
 
     @property
     def calls(self) -> list[Request]:
-        """Requests of the agent so far, oldest first, including unanswered calls. Errors: see `trace`."""
+        """The agent's requests so far, oldest first, including those not yet answered. Errors: see `trace`."""
         return self._life.calls
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """Faults so far, for example exceptions of the handler. The end of the block raises them."""
+        """Exceptions of the handler, and other faults of the rollout, so far. The end of the block raises them."""
         return self._life.faults
 
     @property
@@ -110,11 +110,11 @@ class SyncRollout:
     # Address and credentials for an agent
 
     def base_url(self, dialect: DialectName | str, *, reach: Reach = "local") -> str:
-        """Return the base URL for the agent's SDK of `dialect`. Errors: see `Rollout.base_url`."""
+        """Return the base URL to set in an agent's SDK for `dialect`. Errors: see `Rollout.base_url`."""
         return self._where(partial(self._rollout.base_url, dialect, reach=reach), reach)
 
     def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
-        """Return base URL, key and model for a client of `dialect`. Errors: see `base_url`."""
+        """Return the base URL, API key and model name for a client of `dialect`. Errors: see `base_url`."""
         return self._where(partial(self._rollout.config, dialect, reach=reach), reach)
 
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
@@ -131,7 +131,7 @@ class SyncRollout:
     @overload
     def client(self, dialect: str, **options: Any) -> Any: ...
     def client(self, dialect: str, **options: Any) -> Any:
-        """Return the official SDK's blocking client for `dialect`, pointed at this rollout; it closes with the rollout.
+        """Return the official SDK's sync client for `dialect`, which calls this rollout and is closed with it.
 
         Args:
             dialect: for OpenAI's dialects the client is an `openai.OpenAI`, for `anthropic_messages` an
@@ -153,7 +153,7 @@ class SyncRollout:
     @overload
     def async_client(self, dialect: str, **options: Any) -> Any: ...
     def async_client(self, dialect: str, **options: Any) -> Any:
-        """Return the official SDK's async client, for asyncio or trio; `async with` closes it.
+        """Return the official SDK's async client for `dialect`, for asyncio or trio. Close it by `async with`.
 
         Arguments and errors: see `client`.
         """
@@ -163,7 +163,7 @@ class SyncRollout:
     # Exchanges in the program
 
     def next(self, *, timeout: float | None = TIMEOUT) -> SyncExchange:
-        """Wait for the next call.
+        """Wait for the agent's next model call, and return it as an exchange, which the program must answer.
 
         Args:
             timeout: maximum seconds; None waits as long as the rollout is open.
@@ -171,7 +171,7 @@ class SyncRollout:
         Raises:
             TimeoutError: no call arrived in time. A call that arrives later is not lost.
             RolloutClosed: the rollout was stopped or closed.
-            RuntimeError: the rollout has a handler, which gets every exchange; or see `SyncExchange.respond`.
+            RuntimeError: the rollout has a handler, which answers every exchange; or see `SyncExchange.respond`.
 
         Ctrl-C: no exchange is lost; the next caller gets it.
         """
@@ -183,7 +183,7 @@ class SyncRollout:
             raise
 
     async def anext(self, *, timeout: float | None = TIMEOUT) -> SyncExchange:
-        """Wait for the next call as `next` does, in a task of asyncio or trio, while other tasks run.
+        """Wait for the agent's next model call, as `next` does, in a task of asyncio or trio, while other tasks run.
 
         Cancellation: no exchange is lost.
         """
@@ -224,17 +224,17 @@ class SyncRollout:
         return self._loop.call(partial(self._rollout.run_agent, argv, **options))
 
     def stop(self, reason: str) -> None:
-        """Stop the run; see `Rollout.stop`."""
+        """Stop the rollout; see `Rollout.stop`."""
         self._loop.call(self._rollout.stop, reason)
 
     def score(self, name: str, value: float) -> None:
-        """Record a score of the run; see `Rollout.score`."""
+        """Record a score in the rollout's trace; see `Rollout.score`."""
         self._loop.call(self._rollout.score, name, value)
 
     # Assertions of a test
 
     def assert_called_with_tool(self, name: str, /, **arguments: Any) -> ToolResult:
-        """Check that the application has carried out a call of this tool.
+        """Raise AssertionError unless the application has carried out a call of the tool `name`.
 
         A later request must contain the tool call and its result. A result that the application sends as plain text (as
         smolagents does) does not count. To check plain text, use `assert_messages`.
@@ -255,7 +255,7 @@ class SyncRollout:
         return carried_out(calls, self.trace.turns, name, arguments)
 
     def assert_messages(self, *expected: ExpectedMessage, call: int = -1) -> None:
-        """Check all messages of a call, in order.
+        """Raise AssertionError unless a model call has exactly the `expected` messages, in this order.
 
         For example::
 
@@ -265,7 +265,7 @@ class SyncRollout:
             expected: for each message one of: its text; a pair of its role and its text; a `ToolCall` that it contains,
                 with any id; a `Message` with equal text, tool calls, results and media. Ids, name and reasoning are
                 compared only if the expected message has them. A text may be a pattern, which is searched for, or an
-                object with its own equality: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of
+                object with its own `__eq__`: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of
                 messages.
             call: index of the call in `calls`. Default: the last call.
 
@@ -281,7 +281,7 @@ class SyncRollout:
         check_messages(calls[call], expected)
 
     def check(self) -> None:
-        """Raise the problems that exist so far; the end of the block does not raise them again.
+        """Raise the problems of this rollout so far; the end of the block does not raise them again.
 
         Raises:
             AssertionError: a reply is unused, or a call was not answered.
@@ -300,7 +300,7 @@ class SyncRollout:
         return calls
 
     def _where(self, function: Callable[[], T], reach: Reach) -> T:
-        """Return an address. Only public addresses need the loop, which has the state of the tunnel."""
+        """Call `function`, which returns an address. Only for public addresses, call it in the loop, for the tunnel."""
         return self._loop.ask(function) if reach == "public" else self._loop.read(function)
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:
@@ -317,7 +317,7 @@ class SyncRollout:
         raise TimeoutError(text)
 
     def _give_back(self, exchange: Exchange) -> None:
-        """Return an exchange to the rollout, so that the next caller gets it. May be called in any thread."""
+        """Give an exchange back to the rollout, so that the next caller gets it. May be called in any thread."""
         try:
             self._loop.soon(partial(give_back, self._rollout, exchange))
         except RuntimeError:  # the loop has ended, and has refused the exchange
@@ -328,12 +328,12 @@ class SyncRollout:
 
 
 def news_of(rollout: SyncRollout) -> list[BaseException]:
-    """Return the new problems of the rollout. Errors: see `SyncRollout.trace`."""
+    """Return the rollout's problems since the last such call. Errors: see `SyncRollout.trace`."""
     return rollout._life.news()
 
 
 def on_unknown_tools(rollout: SyncRollout, call: Callable[[str], object]) -> None:
-    """Call `call` in the endpoint's thread if a reply calls a tool that the request did not offer; log nothing then."""
+    """If a reply calls a tool that the request does not offer, call `call` with a text, and log nothing."""
     core_of_rollout(rollout._life.rollout).on_unknown_tools = call
 
 
@@ -342,7 +342,7 @@ def target_of(rollout: SyncRollout) -> Target:
 
 
 def _import_sdk(dialect: str) -> None:
-    """Import a dialect's SDK in this thread: the import takes seconds on a busy machine, and would block the loop."""
+    """Import a dialect's SDK in this thread. In the loop's thread, the import would block the loop for seconds."""
     facts = known_dialects().get(dialect)
     if facts is not None and facts.sdk is not None and find_spec(facts.sdk.package) is not None:
         import_module(facts.sdk.package)

@@ -1,4 +1,4 @@
-"""Warnings of functions that have blocked the loop for a while. If the loop stays blocked, `Loop.wait` raises."""
+"""Warnings about functions that have blocked the endpoint's loop for a while."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .._util.loop_watch import LoopWatch, Place
 
 @final
 class Watch(LoopWatch):
-    """Watch that records which functions have blocked the loop, and warns of them."""
+    """Records which functions have blocked the endpoint's loop, and warns about them."""
 
     def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:
         super().__init__(thread, soon)
         self._found: list[tuple[Place, float]] = []
 
     def warn(self) -> None:
-        """Warn once of each recorded function; raise RuntimeWarning if warnings are errors."""
+        """Warn once about each recorded function; raise RuntimeWarning if warnings are errors."""
         __tracebackhide__ = True
         found, self._found = self._found, []
         for place, seconds in found:

@@ -1,4 +1,4 @@
-"""Placeholders for a value in an assertion."""
+"""Placeholders for values in an assertion, and the comparison of values with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, final
 
 @final
 class containing:  # noqa: N801 - the name reads as a value
-    """Placeholder that equals any text with this substring: `containing("weather")`.
+    """Placeholder that equals any text that contains a given text: `containing("weather")`.
 
     Args:
         text: the substring.
@@ -28,9 +28,9 @@ class containing:  # noqa: N801 - the name reads as a value
 
 
 def matches(expected: Any, value: Any) -> bool:
-    """Return True if the value equals `expected`, or contains the pattern `expected`, also within mappings and lists.
+    """Return True if `value` equals `expected`, or contains the pattern `expected`, also within mappings and lists.
 
-    Objects with their own equality (`unittest.mock.ANY`, `containing`, `pytest.approx`) are compared by it.
+    Objects with their own `__eq__` (`unittest.mock.ANY`, `containing`, `pytest.approx`) are compared by that method.
     """
     if isinstance(expected, re.Pattern):
         return isinstance(value, str) and expected.search(value) is not None

@@ -1,4 +1,4 @@
-"""Agents in memory, for tests with trio's mock clock: the server's code handles each connection, but without a socket.
+"""Agents in memory, for tests with trio's mock clock. The server's code handles their calls, without a socket.
 
 * `rollout`: a rollout without an endpoint. `agent`: an agent that calls the rollout. `wire`: writes the agent's
   requests and reads its answers. `http`: official clients that call the rollout.

@@ -1,4 +1,4 @@
-"""Agent in memory: it sends calls in its dialect to a rollout, through the server's code, and reads the answers."""
+"""An agent in memory, which sends model calls to a rollout without a socket, and reads the answers."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from .stream import memory_stream_pair
 from .wire import events_in, head_of, response_in, written
 
 Asked: TypeAlias = str | Iterable[Message] | Request | Mapping[str, Json]
-"""Input of an agent's call: a text, messages, a request, or a document of its dialect, which is sent unchanged."""
+"""Input of a model call: a text, messages, a `Request`, or a JSON document of the dialect, which is sent unchanged."""
 
 _MAX_BODY = 256 * 1024 * 1024
 """Maximum bytes of a body, as for an endpoint."""
 _FOR_EVER = 1e9
-"""Seconds of the server's time limits: so many that a mock clock does not reach them when it jumps."""
+"""Seconds of the server's time limits: so many that a mock clock that jumps ahead does not reach them."""
 _GRACE = 1.0
-"""Seconds that connections have to end after the agent has disconnected."""
+"""Maximum seconds until the server has ended its connections after the agent has disconnected."""
 _LIMITS = EndpointLimits(
     head_seconds=_FOR_EVER, keyless_seconds=_FOR_EVER, body_seconds=_FOR_EVER, reader_seconds=_FOR_EVER
 )
@@ -51,7 +51,7 @@ _LIMITS = EndpointLimits(
 
 @final
 class MemoryAgent:
-    """Agent in memory. Made by `open_memory_agent` only."""
+    """An agent that calls a rollout in memory, without a socket. Made by `open_memory_agent` only."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class MemoryAgent:
         self.dialect: Dialect = dialect
         """The dialect of the agent."""
         self.calls: list[MemoryCall] = []
-        """Calls so far, oldest first; each try is one call."""
+        """The agent's calls so far, oldest first. A retry counts as another call."""
         self._nursery = nursery
         self._accept = accept
         self._retries = retries
@@ -86,12 +86,12 @@ class MemoryAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Response:
-        """Send a call and read the whole answer, as a real client does.
+        """Send a model call, and return the whole answer, as a real client does.
 
         Args:
-            asked: a text, messages, a `Request` of any dialect, or a document of the agent's dialect, which is sent
-                unchanged.
-            stream: True to request a stream. If None, as in the request or the document; otherwise False.
+            asked: a text, messages, a `Request` of any dialect, or a JSON document of the agent's dialect, which is
+                sent unchanged.
+            stream: True to request a stream. None means the value in the `Request` or the document, or else False.
             headers: additional headers; they replace default headers of the same name.
             timeout: maximum seconds without a byte. When exceeded: the agent disconnects and raises `TimeoutError`.
                 None means the `timeout` of `open_memory_agent`.
@@ -129,13 +129,14 @@ class MemoryAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[AsyncIterator[Event]]:
-        """Request a stream and read its events one by one: `async with agent.open_stream("hi") as events`.
+        """Request a streamed answer, and yield its events: `async with agent.open_stream("hi") as events`.
 
-        Args: see `ask`. The call is tried once.
+        Args: see `ask`. The call is not retried.
 
         Closing: disconnects if the answer has not ended.
 
-        Raises: see `ask`. A refusal raises before the block, other errors while the stream is read.
+        Raises: see `ask`. If the call is refused, the error is raised before the block begins; other errors are raised
+        while the stream is read.
         """
         call = self._start(asked, True, headers, timeout)
         try:
@@ -152,7 +153,7 @@ class MemoryAgent:
             call.hang_up()
 
     def client(self, **options: Any) -> Any:
-        """Return the official SDK's async client for the dialect, without a socket, for a program on trio.
+        """Return the official SDK's async client for the agent's dialect, which calls the rollout without a socket.
 
         Retries and the read timeout of the client use trio's clock.
 
@@ -182,9 +183,9 @@ class MemoryAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> MemoryCall:
-        """Send a call without waiting for its answer; return a `MemoryCall`, which collects the answer.
+        """Send a model call without waiting for the answer; return a `MemoryCall`, which collects the answer.
 
-        Args: see `ask`. The call is tried once.
+        Args: see `ask`. The call is not retried.
 
         Raises:
             TypeError, ValueError, DialectError: the input cannot be sent.
@@ -192,7 +193,7 @@ class MemoryAgent:
         return self._start(asked, stream, headers, timeout)
 
     def hang_up(self) -> None:
-        """Disconnect all open calls; each waiting `ask` raises `ExchangeAbandoned`."""
+        """Disconnect all open calls. Each `ask` that waits for an answer then raises `ExchangeAbandoned`."""
         for call in self.calls:
             call.hang_up()
 
@@ -212,7 +213,7 @@ class MemoryAgent:
         return self._begin(head, body, self._timeout if timeout is None else timeout)
 
     def close(self) -> None:
-        """Disconnect, and refuse further calls."""
+        """Disconnect all open calls, and let all later calls raise RuntimeError."""
         self._closed = True
         self.hang_up()
 
@@ -237,10 +238,10 @@ async def open_memory_agent(
     timeout: float = math.inf,
     **options: Unpack[RolloutOptions],
 ) -> AsyncIterator[MemoryAgent]:
-    """Open an agent without a socket for the duration of the block: `answer = await agent.ask("hello")`.
+    """Open an agent that calls a rollout without a socket; then for example `answer = await agent.ask("hello")`.
 
     Requests and answers pass through HTTP/1.1, the wire format of the dialect and the server's own code, with
-    keep-alives, retries and errors. Only the connection is in memory. Trio's mock clock may therefore run: 300 seconds
+    keep-alives, retries and errors. Only the connection is in memory. So a test can use trio's mock clock: 300 seconds
     of silence take no time, and no time limit of the server ends a connection.
 
     Args:
@@ -322,7 +323,7 @@ async def _open(
 async def _serve(
     connections: Connections, ending: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
 ) -> None:
-    """Run a nursery for connections until `ending` is set; a cancellation of the body does not end it."""
+    """Run the nursery of the connections until `ending` is set, even if the agent's block is cancelled earlier."""
     ended = trio.Event()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as lifespan:

@@ -1,4 +1,4 @@
-"""Call of an agent in memory: it sends a request over HTTP/1.1, and receives the answer as it arrives."""
+"""A call of an agent in memory, which sends a request over HTTP/1.1 and receives the answer as it arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_RECEIVE = 64 * 1024
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """Bytes of an answer's body that arrived together."""
+    """Bytes of an answer's body that arrived at the same time."""
 
     at: float
     """Seconds after the start of the call, by trio's clock."""
@@ -30,7 +30,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 @final
 class MemoryCall:
-    """A call and its answer so far. Made by a `MemoryAgent` only; `agent.calls` holds all calls."""
+    """A model call and its answer so far. Made by a `MemoryAgent` only; `agent.calls` lists all calls."""
 
     def __init__(self, stream: MemoryStream, head: h11.Request, body: bytes, timeout: float) -> None:
         self._stream = stream
@@ -52,7 +52,7 @@ class MemoryCall:
 
     @property
     def document(self) -> Json:
-        """Decoded request body; None if it was not JSON."""
+        """The decoded JSON body of the request; None if the body was not JSON."""
         try:
             return decode_json(self._body)
         except DialectError:
@@ -60,23 +60,23 @@ class MemoryCall:
 
     @property
     def status(self) -> int | None:
-        """HTTP status; None if no head has arrived."""
+        """HTTP status of the answer; None until it has arrived."""
         return None if self._head is None else self._head.status_code
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the answer, names in lower case."""
+        """Headers of the answer, with names in lower case; empty until they have arrived."""
         received = () if self._head is None else self._head.headers
         return {name.decode(): value.decode("latin-1") for name, value in received}
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """Pieces of the body as they arrived, including keep-alives."""
+        """Pieces of the answer's body in the order of arrival, including keep-alives."""
         return tuple(self._pieces)
 
     @property
     def body(self) -> bytes:
-        """Whole body so far."""
+        """The answer's body, as far as it has arrived."""
         return b"".join(piece.data for piece in self._pieces)
 
     @property
@@ -86,7 +86,7 @@ class MemoryCall:
 
     @property
     def longest_silence(self) -> float:
-        """Longest time without a byte, in seconds; a real client disconnects when it exceeds the read timeout."""
+        """Longest time without a byte, in seconds. A real client disconnects when it exceeds the read timeout."""
         ended = self._ended if self._ended is not None else trio.current_time() - self._begun
         times = [0.0, *(piece.at for piece in self._pieces), ended]
         return max(later - earlier for earlier, later in pairwise(times))
@@ -103,7 +103,7 @@ class MemoryCall:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Receive the answer to its end."""
+        """Receive the answer until it ends, and add it to `pieces`."""
         try:
             while self._end == "open":
                 event = self._http.next_event()
@@ -127,7 +127,7 @@ class MemoryCall:
 
     @property
     def is_stream(self) -> bool:
-        """True if the content type of the answer is that of a stream."""
+        """True if the content type shows that the answer is streamed, and not one JSON body."""
         return self.headers.get("content-type", "").partition(";")[0].strip() not in ("application/json", "")
 
     @property
@@ -135,7 +135,7 @@ class MemoryCall:
         return self._end == "broken"
 
     async def wait_head(self) -> None:
-        """Wait for the head of the answer.
+        """Wait for the head of the answer: its status and headers.
 
         Raises:
             UpstreamTruncated: the connection ended before the head arrived.
@@ -148,7 +148,7 @@ class MemoryCall:
             raise UpstreamTruncated("the server closed the connection before it sent an answer")
 
     async def receive(self) -> bytes | None:
-        """Return the next bytes of the body; None at its end.
+        """Wait for the next bytes of the answer's body and return them; return None at the end of the body.
 
         Raises:
             ExchangeAbandoned: the agent has disconnected.
@@ -165,7 +165,7 @@ class MemoryCall:
         return self._pieces[self._taken - 1].data
 
     async def read(self) -> bytes:
-        """Return the whole body.
+        """Wait for the whole body of the answer, and return it.
 
         Raises:
             UpstreamTruncated: the connection ended before the answer was complete.
@@ -178,7 +178,7 @@ class MemoryCall:
         return self.body
 
     def hang_up(self) -> None:
-        """Disconnect, and record that the agent did so unless the answer has already ended."""
+        """Disconnect. Unless the answer has already ended, record that the agent has disconnected."""
         self._finish("hung up")
         self._stream.close()
 

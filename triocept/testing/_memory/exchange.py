@@ -1,4 +1,4 @@
-"""A single exchange without an endpoint, for the test of a handler."""
+"""A single exchange without an endpoint, with which a test can call a handler."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ async def open_exchange(
     headers: Mapping[str, str] | None = None,
     **options: Unpack[RolloutOptions],
 ) -> AsyncIterator[Exchange]:
-    """Open one exchange without an endpoint, to test a handler with it.
+    """Open one exchange without an endpoint, so that a test can pass it to a handler.
 
-    An agent in memory has sent the exchange's request, and waits for the answer. After the answer `exchange.turn` holds
-    the outcome, the response, the error, the increments with their times, and the bytes on the wire.
+    An agent in memory has sent the exchange's request, and waits for the answer. After the answer, `exchange.turn`
+    holds the outcome, the response, the error, the increments with their times, and the bytes that were sent.
 
     Args:
         asked: a text, messages, a `Request`, or a document of the dialect, which is sent unchanged.
         dialect: dialect of the agent.
-        stream: True to request a stream. If None, as in the request or the document; otherwise False.
+        stream: True to request a stream. None means the value in the `Request` or the document, or else False.
         headers: additional headers of the agent.
         options: options of the exchange's rollout; see `Endpoint.open_rollout`. `record_increments` and `record_wire`
             default to True.
@@ -71,7 +71,7 @@ async def open_exchange(
 
 
 async def _exchange_of(rollout: Rollout, call: MemoryCall) -> Exchange | None:
-    """Return the exchange of the call; None if the call was answered before it became an exchange."""
+    """Wait for the exchange of `call` and return it; return None if the call was refused before it became one."""
     found: Exchange | None = None
     async with trio.open_nursery() as nursery:
 

@@ -1,4 +1,4 @@
-"""HTTP transport of official clients, in memory: httpx2 sends its requests to a rollout without a socket.
+"""HTTP transport for the official SDKs' clients: httpx2 sends its requests to a rollout in memory, without a socket.
 
 Rules:
 
@@ -28,7 +28,7 @@ may be a class of httpx instead of httpx2."""
 
 
 def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[str, Any]) -> Any:
-    """Return the HTTP client of an SDK, with its options, connected to this transport.
+    """Return an instance of the SDK's own HTTP client class that uses `transport`.
 
     Raise ModuleNotFoundError if the package is not installed, or does not use httpx2.
     """
@@ -50,7 +50,7 @@ def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[s
 
 @final
 class MemoryHTTPTransport(httpx2.AsyncBaseTransport):
-    """Transport of httpx2: each request is a call of an agent in memory.
+    """Transport of httpx2 that makes each request a call of an agent in memory.
 
     `begin` starts a call with its head, its body, and the maximum seconds without a byte.
     """
@@ -97,7 +97,7 @@ class _Body(httpx2.AsyncByteStream):
 
 
 async def _translated(wait: Callable[[], Awaitable[T]], request: httpx2.Request) -> T:
-    """Await `wait`, and translate its errors to exceptions of httpx2."""
+    """Return the result of `wait`; translate its exceptions to those of httpx2."""
     try:
         return await wait()
     except TimeoutError as exc:

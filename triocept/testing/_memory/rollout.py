@@ -1,4 +1,4 @@
-"""Rollout without an endpoint, for tests with a mock clock."""
+"""A rollout without an endpoint, for tests with trio's mock clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...errors import TunnelError
 def open_rollout(
     handler: Handler | None = None, *, dialects: Iterable[Dialect] = (), **options: Unpack[RolloutOptions]
 ) -> AbstractAsyncContextManager[Rollout]:
-    """Open a rollout without an endpoint: no program can connect to it, and only trio's clock measures time.
+    """Open a rollout without an endpoint: it has no port to connect to, and uses only trio's clock.
 
     `open_memory_agent(rollout)` opens an agent that calls the rollout; `rollout.ask` calls it without an agent.
 
@@ -42,7 +42,7 @@ def open_rollout(
 
 
 class _Nowhere:
-    """Addresses of a rollout without an endpoint: each access raises an error."""
+    """The addresses of a rollout without an endpoint: there are none, so each access raises an error."""
 
     def __init__(self, dialects: Mapping[str, Dialect]) -> None:
         self.limits = EndpointLimits()

@@ -1,4 +1,4 @@
-"""Connection in memory. It has no buffer: `send_all` waits until the peer has received the bytes."""
+"""A connection in memory without a buffer: `send_all` waits until the peer has received the bytes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from trio.testing import lockstep_stream_pair
 
 @final
 class MemoryStream(trio.abc.HalfCloseableStream):
-    """One end of a connection in memory; the event `reset` is set when either end resets the connection.
+    """One end of a connection in memory. The event `reset` is set when either end resets the connection.
 
-    It has the methods of a trio stream and of its `socket` that the server uses; `socket` returns the object itself.
+    It has those methods of a trio stream and of its `socket` that the server uses; `socket` returns the object itself.
     """
 
     family = AF_UNSPEC
@@ -42,7 +42,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Close both directions: the peer receives the end of the data, and cannot send any more."""
+        """Close both directions. The peer then receives the end of the data, and can send nothing more."""
         self._stream.send_stream.close()
         self._stream.receive_stream.close()
 
@@ -51,11 +51,11 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         return self
 
     def setsockopt(self, *option: object) -> None:
-        """Mark the connection as reset: the server sets only the option `SO_LINGER`, which resets it at the close."""
+        """Mark the connection as reset. The server sets only `SO_LINGER`, with which `close` resets a connection."""
         self._reset.set()
 
     def getpeername(self) -> None:
-        """Return None: an end in memory has no address."""
+        """Return None, because an end of a connection in memory has no address."""
 
     getsockname = getpeername
 

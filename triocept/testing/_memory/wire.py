@@ -1,4 +1,4 @@
-"""Wire format of an agent in memory.
+"""The requests that an agent in memory writes, and the answers that it reads.
 
 The agent writes requests in its dialect, and reads answers with the dialect's parsers, as a client of a real
 provider does.
@@ -34,13 +34,13 @@ from .call import MemoryCall
 def written(
     given: object, dialect: Dialect, model: str, *, stream: bool | None
 ) -> tuple[Request, dict[str, Json]]:
-    """Return the `Request`, which determines the path of the call's URL, and the document to send.
+    """Return the JSON document to send, and before it a `Request`, from which the URL of the call is made.
 
     Args:
         given: a text, messages, a `Request`, or the document itself, which is sent unchanged.
         dialect: dialect of the agent.
-        model: model name to use if the input names no model.
-        stream: True to request a stream. None means what the input specifies.
+        model: model name to use if `given` names no model.
+        stream: True to request a stream. None means the value that `given` contains.
     """
     if isinstance(given, Mapping):
         document: dict[str, Json] = dict(given)
@@ -66,7 +66,7 @@ def written(
 def head_of(
     request: Request, dialect: Dialect, rollout: Rollout, length: int, headers: Mapping[str, str]
 ) -> h11.Request:
-    """Return the head of a call with a body of `length` bytes; `headers` replace default headers of the same name.
+    """Return the head of an HTTP request with a body of `length` bytes. `headers` override default headers.
 
     Raise ValueError if a header cannot be sent.
     """
@@ -86,7 +86,7 @@ def head_of(
 
 
 async def response_in(call: MemoryCall, dialect: Dialect) -> Response:
-    """Return the whole answer.
+    """Wait for the whole answer of a call, and return it parsed.
 
     Raises:
         UpstreamError: the call was refused, or the answer is invalid.
@@ -127,7 +127,7 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
 
 
 def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
-    """Return a function that decompresses the body piece by piece; it raises UpstreamError for invalid data."""
+    """Return a function that decompresses the answer's body piece by piece, and raises UpstreamError if it cannot."""
     coding = call.headers.get("content-encoding", "identity").lower()
     if coding == "identity":
         return lambda data: data

@@ -1,4 +1,4 @@
-"""Implementation of `triocept_pytest`, loaded with the first test that uses one of triocept's fixtures.
+"""Implementation of the pytest plugin `triocept_pytest`, loaded when the first test uses one of its fixtures.
 
 * `hooks`: hooks of pytest. The modules `hooks`, `options`, `tapes` and `verdict` import pytest.
 * `options`: options from the marks of a test. `tapes`: the cassette of a test.

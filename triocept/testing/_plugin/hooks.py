@@ -1,4 +1,4 @@
-"""Hooks of pytest, registered with the first test that uses one of triocept's fixtures.
+"""Hooks of pytest, registered when the first test uses one of triocept's fixtures.
 
 Projects without such a test do not load this module.
 """
@@ -26,13 +26,13 @@ _MODELS = pytest.StashKey[ModelFactory]()
 
 
 class Hooks:
-    """Plugin of pytest; `items` are the tests that pytest has collected so far."""
+    """The hooks as a pytest plugin. `items` are the tests that pytest has collected so far."""
 
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         self._tapes = Tapes(items)
 
     def open_factory(self, request: pytest.FixtureRequest, endpoint: SyncEndpoint) -> ModelFactory:
-        """Return the value of the fixture `triocept_model`. Errors: see `options_of` and `Tapes.open`."""
+        """Return the value of a test's fixture `triocept_model`. Errors: see `options_of` and `Tapes.open`."""
         item = request.node
         options = options_of(item)
         more = request.getfixturevalue("triocept_cassette_options") if options.cassette else {}
@@ -47,7 +47,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Raise the errors of the models during the test's call phase, so that they count as failures of the test."""
+        """Raise the errors of the models in the test's call phase, so that pytest reports a failure of the test."""
         __tracebackhide__ = True
         own: BaseException | None = None
         returned: object = None
@@ -76,7 +76,7 @@ class Hooks:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add a section with the calls of the models to the report of a failed test."""
+        """Add a section to the report of a failed test that lists the calls of its models."""
         report = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and report.failed:
@@ -104,7 +104,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Write the recorded cassette after the teardown if the test passed."""
+        """After the teardown of a test that has passed, write its newly recorded cassette."""
         returned = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and models.cassette is not None and models.passed:
@@ -115,7 +115,7 @@ class Hooks:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: Any
     ) -> Generator[None, object, object]:
-        """If the endpoint could not be started, let the next test try again.
+        """If `triocept_endpoint` could not be started, discard the error, so that the next test starts it again.
 
         pytest would cache the error of the fixture: if one test's time limit expires while the endpoint starts, all
         later tests would fail with this error.
@@ -132,7 +132,7 @@ class Hooks:
 
 
 def _raise_at(item: pytest.Item, error: BaseException) -> NoReturn:
-    """Raise `error` as if the first line of the test raised it, for the report and for editors.
+    """Raise `error` with a traceback to the first line of the test, for the report and for editors.
 
     If a traceback has no line of the project, pytest shows no traceback, only a hint to use `--full-trace`.
     """
@@ -154,7 +154,7 @@ def _warn(item: pytest.Item, texts: list[str]) -> None:
 
 
 def _asks_for_models(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Return True if the test itself has the parameter `triocept_model`, and did not fail in a call of this fixture.
+    """Return True if the test itself uses the fixture `triocept_model`, and did not fail in a call of its value.
 
     An autouse fixture may request `triocept_model` for tests that do not use it.
     """

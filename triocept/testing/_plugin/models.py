@@ -1,4 +1,4 @@
-"""Value of the fixture `triocept_model`: each call opens a model, and the end of the test closes all models."""
+"""The value of the fixture `triocept_model`: each call opens a fake model. The end of the test closes all models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @final
 class ModelFactory:
-    """Factory of the models of one test. Made by the fixture `triocept_model` only.
+    """Function-like value of the fixture `triocept_model`, which opens the fake models of one test.
 
     Each call opens a model: an agent run with its own key and trace, which ends with the test. During the test the
     environment variables point at the model that was opened last.
@@ -67,18 +67,18 @@ class ModelFactory:
 
     @property
     def models(self) -> tuple[SyncRollout, ...]:
-        """Opened models, oldest first."""
+        """The models that the test has opened, oldest first."""
         return tuple(self._models)
 
     @property
     def problems(self) -> tuple[BaseException, ...]:
-        """Problems of the models that were found so far."""
+        """Errors of handlers, unused replies and unanswered calls of the models, found so far."""
         return tuple(self._problems)
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise AttributeError; if models have this attribute, the text shows how to open a model."""
+            """Raise AttributeError. If an opened model has this attribute, the text shows how to open one."""
             what = f"triocept_model has no {name!r}"
             if not name.startswith("_") and hasattr(SyncRollout, name):
                 what += (
@@ -94,7 +94,7 @@ class ModelFactory:
         must_be_used: bool | None = None,
         **options: Unpack[RolloutOptions],
     ) -> SyncRollout:
-        """Open a model.
+        """Open a fake model for the rest of the test, and return it.
 
         Args:
             replies: answers in order, as for a `ScriptedModel`: texts, tool calls, faults, …. The test fails if a reply
@@ -164,7 +164,7 @@ class ModelFactory:
         return model
 
     def check(self, own: BaseException | None = None) -> list[BaseException]:
-        """Return the new problems of the models since the last check.
+        """Return the problems of the models that were found since the last check.
 
         If handlers have raised exceptions, these are the problems. Otherwise the result has an `AssertionError` for
         each unused reply, unanswered call and unused recorded call. If the test's own exception `own` shows a wrong
@@ -206,7 +206,7 @@ class ModelFactory:
         """Close all models.
 
         Raises:
-            BaseException: problems of the models since the last `check`; several as a group.
+            BaseException: a problem of a model since the last `check`; several problems are raised as a group.
         """
         self._ended = True
         errors: list[BaseException] = []
@@ -225,7 +225,7 @@ _OUR_CODE = {"triocept", "trio", "outcome", "contextlib", "threading"}
 
 
 def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the traceback from the handler's first frame on; None if it has no such frame."""
+    """Return the part of the traceback that begins with the handler's first frame; None if there is no such frame."""
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] not in _OUR_CODE:

@@ -1,4 +1,4 @@
-"""Options of the models of a test: from its marks `triocept`, the nearest mark first, then from pytest's configuration.
+"""Options of a test's models, from its marks `triocept` (the nearest wins), then from pytest's configuration.
 
 An invalid mark is an error of each test that has the mark; the error names the test.
 """
@@ -18,10 +18,10 @@ from ..._util.checks import check_bool, check_keywords, check_type
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options for all models of a test; arguments of `triocept_model(…)` override them."""
+    """Options for all models of a test. Arguments of `triocept_model(…)` override them."""
 
     environ: bool
-    """True if the environment of the test points at its models."""
+    """True if the environment variables should point at the test's models."""
     must_be_used: bool
     """True if a reply that is unused at the end fails the test."""
     rollout: RolloutOptions
@@ -38,7 +38,7 @@ _CASSETTE = (*CassetteOptions.__annotations__, "dialect", "api_key_env")
 
 
 def options_of(item: pytest.Item) -> ModelOptions:
-    """Return the options from the marks of a test; the configuration supplies missing options."""
+    """Return the options from the marks of a test. Options that no mark has come from pytest's configuration."""
     given: dict[str, Any] = {}
     for mark in item.iter_markers("triocept"):
         try:

@@ -1,4 +1,4 @@
-"""Section of a test report with the calls of the test's models: it shows what the application really sent.
+"""The section of a test report that lists the calls of the test's models: it shows what the application has sent.
 
 Texts are quoted, so that control codes in a text of an application or a model do not reach the terminal.
 """
@@ -23,9 +23,9 @@ _LONGEST = 300
 
 
 def section_of(models: ModelFactory, shown: BaseException | None) -> str:
-    """Return the calls of each model, oldest first, then the problems; empty if no model was opened.
+    """Return a text with the calls of each model, oldest first, and the problems; empty if no model was opened.
 
-    Leave out problems that the exception `shown` in the report already contains.
+    Omit the problems that the exception `shown`, which the report contains, already includes.
     """
     several = len(models.models) > 1
     lines: list[str] = []
@@ -101,7 +101,7 @@ def _answer(response: Response) -> str:
 
 
 def _cut(text: str, *, quoted: bool = True) -> str:
-    """Return the text, cut to the maximum length, in quotes unless `quoted` is False."""
+    """Return `text`, cut to `_LONGEST` characters and escaped; in quotes unless `quoted` is False."""
     shown = repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
     return shown if quoted else shown[1:-1]
 

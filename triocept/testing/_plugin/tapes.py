@@ -1,4 +1,4 @@
-"""The cassette of a test: the path of its file, its record mode, and the upstream to record.
+"""The cassette (recorded calls) of a test: the path of its file, its record mode, and the upstream to record.
 
 Rules:
 
@@ -52,7 +52,7 @@ class Tapes:
                 self._tests[str(_own_path(item)).casefold()].append(item.nodeid)
 
     def open(self, item: pytest.Item, options: ModelOptions, more: Mapping[str, Any]) -> Cassette | None:
-        """Return the cassette of a test; None if the test has no cassette. `more`: the project's options for all tests.
+        """Return the cassette of a test; None if it has none. `more` contains the project's options for all tests.
 
         Raise pytest.fail.Exception, which names the test, if an option is invalid or the file cannot be read.
         """
@@ -65,7 +65,7 @@ class Tapes:
             raise pytest.fail.Exception(f"{item.nodeid}: its cassette: {exc}", pytrace=False) from None
 
     def share(self, config: pytest.Config, folder: Path) -> None:
-        """Prepare to write files that several tests share.
+        """Prepare for cassette files to which several tests write.
 
         `folder` is the temporary directory of this process. If xdist runs several processes, they share its parent.
         """
@@ -98,7 +98,7 @@ class Tapes:
 
 
 def _own_path(item: pytest.Item) -> Path:
-    """Return `cassettes/test_module/TestClass.test_name[parameters].yaml`, beside the file of the test."""
+    """Return the path `cassettes/test_module/TestClass.test_name[parameters].yaml` beside the file of the test."""
     names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
     name = _UNSAFE.sub("-", whole := ".".join([*names, item.name]))
     if len(name.encode()) > _LONGEST:
@@ -130,12 +130,12 @@ _VARIABLES = {"upstream": "TRIOCEPT_UPSTREAM", "dialect": "TRIOCEPT_DIALECT"}
 
 
 def _said(config: pytest.Config, name: str) -> str | None:
-    """Return the value that the environment or the configuration has for all cassettes; None if there is none."""
+    """Return an option that the environment or pytest's configuration sets for all cassettes; None if neither does."""
     return os.environ.get(_VARIABLES.get(name, "")) or config.getini(f"triocept_{name}") or None
 
 
 def _upstream(given: object, dialect: str | None, api_key_env: str | None) -> Handler:
-    """Return the handler that forwards to the recorded model."""
+    """Return the handler that forwards calls to the real model, whose answers are recorded."""
     if callable(given):
         return given  # the cassette checks it
     if given is None:

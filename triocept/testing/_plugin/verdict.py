@@ -1,4 +1,4 @@
-"""Errors that the models of a test add at its end.
+"""The errors that the models of a test raise at the end of the test.
 
 Rules:
 
@@ -21,7 +21,7 @@ from .models import ModelFactory
 
 
 def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | None:
-    """Return the exception that fails the test; None if it passes. `own`: the exception that the test raised."""
+    """Return the exception that fails the test; None if it passes. `own` is the exception that the test raised."""
     found = models.check(own)
     faults = [each for each in found if models.is_fault(each)]
     fault = _as_one(faults)
@@ -49,19 +49,19 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
 
 
 def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
-    """Return the only fault, or several faults as a group; None if there is no fault."""
+    """Return a single fault itself, several faults as a group, or None if there is no fault."""
     if len(faults) < 2:
         return faults[0] if faults else None
     return BaseExceptionGroup(f"{len(faults)} errors of handlers", faults)
 
 
 def is_in(own: BaseException, problem: BaseException) -> bool:
-    """Return True if the problem is `own`, or is in its groups, causes or contexts."""
+    """Return True if `problem` is `own`, or one of the causes, contexts or group members of `own`."""
     return any(each is problem for each in _within(own))
 
 
 def _within(exc: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exception, its causes and contexts, and the members of groups; yield each only once."""
+    """Yield the exception, its causes, its contexts, and the members of groups, each once."""
     seen: set[int] = set()
     waiting = [exc]
     while waiting:
@@ -75,7 +75,7 @@ def _within(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _behind(own: BaseException, fault: BaseException) -> BaseException:
-    """Return the fault, with `own` as the context of the oldest exception in the fault's chain of causes."""
+    """Make the test's exception `own` the context of the oldest cause of `fault`; return `fault`."""
     first = fault
     while (earlier := first.__cause__ or first.__context__) is not None:
         if earlier is own or earlier is fault:  # they are already chained
