@@ -1,6 +1,6 @@
-"""The wire formats of triocept, and how to write another one.
+"""The wire formats that triocept supports (OpenAI, Anthropic, Gemini, Ollama), and how to add another one.
 
-A dialect is sans-IO: it converts decoded JSON documents and bytes to canonical values, and back. It works in both
+A dialect is sans-IO: it converts decoded JSON documents and bytes to triocept's own types, and back. It works in both
 directions, as a server for an agent and as a client of a provider. It is defined by one record, a `Dialect`::
 
     SHOUT = Dialect(
@@ -16,12 +16,13 @@ directions, as a server for an agent and as a client of a provider. It is define
         parse_error=parse_error,
     )
 
-Further fields are facts about the wire: paths, headers, content types, limits, variables, side routes. The docstring of
-each field names the default of the field. Creating the record with an invalid value raises an error.
+Further fields are facts about the wire format: paths, headers, content types, limits, environment variables, and routes
+for other calls. The docstring of each field names the default. Creating the record with an invalid value raises an
+error.
 
-Three fields are easily forgotten for a wire that differs from OpenAI's. Set `Dialect.as_it_came` if a document requests
-a stream in another way than by its field `stream`. Set `Dialect.stream_types` and `StreamParser.frame_end` if a stream
-does not consist of server-sent events.
+Three fields are easily forgotten for a wire format that differs from OpenAI's. Set `Dialect.as_it_came` if a document
+requests a stream in another way than by its field `stream`. Set `Dialect.stream_types` and `StreamParser.frame_end` if
+a stream does not consist of server-sent events.
 
 To register it:
 
@@ -32,8 +33,8 @@ To register it:
       [project.entry-points."triocept.dialects"]
       shout = "my_package:SHOUT"
 
-  A dialect is left out if it cannot be loaded, or if another dialect has its name or its route. The log then has a
-  warning.
+  If the dialect cannot be loaded, or if another dialect has its name or its route, it is left out, and a warning is
+  logged.
 
 Rules for all dialects, each tested in `tests/dialects/test_conformance.py`:
 
@@ -41,10 +42,10 @@ Rules for all dialects, each tested in `tests/dialects/test_conformance.py`:
   `extra` or as an `Opaque` part. Only a wrong type, a missing required field and an unknown role are errors. The error
   names the path, such as `messages[3].content[0].type`.
 * Render strictly: write every field that the official SDK marks as required.
-* Write unknown content that was kept only into the dialect from which it was parsed.
-* A whole response equals its stream's events, assembled (`triocept.types.assemble`, `triocept.types.events_of`). The
-  events do not depend on where the bytes are split. A stream without its terminal event was truncated
-  (`UpstreamTruncated`).
+* Write kept unknown content again only in the dialect from which it was parsed.
+* An answer that is parsed as one document equals the answer that is assembled from the events of its stream
+  (`triocept.types.assemble`, `triocept.types.events_of`). The events do not depend on where the bytes are split. A
+  stream without its terminal event was truncated (`UpstreamTruncated`).
 
 `triocept.dialects.kit` has helpers for authors.
 """

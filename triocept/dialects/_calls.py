@@ -7,14 +7,14 @@ text are written as `{"input": "the text"}`.
 Some servers number the calls of each answer from 0, so ids repeat in one conversation. Anthropic and OpenAI's Responses
 API refuse such a conversation.
 
-The rules that pair calls with results on a wire with optional ids, and that place results among messages:
+These rules pair calls with results in a dialect whose ids are optional, and place results among the messages:
 
 1. A call without an id gets an id that stays the same in all requests of one conversation. A generated id begins with
    `MADE`, and is never written to a provider of the same dialect.
 2. A result belongs to the call with the result's id. If no call has that id, the result belongs to the oldest
    unanswered call of the tool that it names. In both cases the call counts as answered.
-3. On a wire where each result is a separate message, results come right after their calls. Other parts of the message
-   that held the results, and media of the results, come after all results.
+3. In a dialect where each result is a separate message, results come right after their calls. Other parts of the
+   message that held the results, and media of the results, come after all results.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RAW = "_raw"
 
 
 def object_of(arguments: str) -> dict[str, Json]:
-    """Return the arguments as an object; arguments that are not an object are wrapped in one."""
+    """Return a call's arguments as a dict; arguments that are no JSON object become `{"_raw": arguments}`."""
     if not arguments.strip():
         return {}
     try:
@@ -49,7 +49,7 @@ def object_of(arguments: str) -> dict[str, Json]:
 
 
 def is_object(arguments: str) -> bool:
-    """Return True if the arguments are an object, or empty, which counts as an empty object."""
+    """Return True if the arguments are a JSON object, or blank, which counts as an empty object."""
     if not arguments.strip() or arguments == "{}":
         return True
     try:
@@ -59,7 +59,7 @@ def is_object(arguments: str) -> bool:
 
 
 def text_of(value: dict[str, Json]) -> str:
-    """Return the text of an object: its JSON, or the text that `object_of` wrapped."""
+    """Return `value` as JSON text; if `object_of` made it by wrapping a text, return that text."""
     raw = value.get(_RAW) if len(value) == 1 else None
     if isinstance(raw, str) and object_of(raw) == value:
         return raw
@@ -77,13 +77,13 @@ SCHEMA: dict[str, Json] = {
 
 
 def wrapped(call: ToolCall) -> ToolCall:
-    """Return a free-text call as a call whose arguments are JSON."""
+    """Return a free-text call as a call with JSON arguments, `{"input": text}`."""
     arguments = encode_json({_INPUT: call.arguments}).decode()
     return msgspec.structs.replace(call, arguments=arguments, kind="json", extra=None)
 
 
 def unwrapped(call: ToolCall) -> ToolCall:
-    """Return a call with `{"input": text}` as a free-text call; arguments of another shape become a text unchanged."""
+    """Return a call with the arguments `{"input": text}` as a free-text call; other arguments become its text."""
     text = call.arguments
     try:
         found = decode_json(text)
@@ -95,12 +95,15 @@ def unwrapped(call: ToolCall) -> ToolCall:
 
 
 def custom_names(request: Request) -> frozenset[str]:
-    """Return the names of the tools that take free text."""
+    """Return the names of those tools of the request that take free text in place of JSON arguments."""
     return frozenset([tool.name for tool in request.tools if tool.kind == "custom"])
 
 
 def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
-    """Return the call in the kind (JSON or free text) that the agent declared for the tool."""
+    """Convert the call to the kind (JSON arguments or free text) that the agent declared for the tool.
+
+    `customs`: the names of the tools that take free text.
+    """
     if call.kind == "json" and call.name in customs:
         return unwrapped(call)
     if call.kind == "text" and call.name not in customs:
@@ -109,7 +112,7 @@ def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
 
 
 class FittedCall:
-    """A tool call in a stream, converted to the kind (JSON or free text) that the agent declared for the tool.
+    """A streamed tool call, converted to the kind (JSON arguments or free text) that the agent declared.
 
     A call that must be converted is held back until it is complete. `customs` are the names of the tools that take free
     text.
@@ -121,7 +124,7 @@ class FittedCall:
         self._held = [call.arguments] if (call.kind == "text") != (call.name in customs) else None
 
     def hold(self, text: str) -> bool:
-        """Add text to the arguments; return True if the call is held back, False if the text can be written."""
+        """Take the next piece of the arguments; return True if it is held back, False if it can be written now."""
         if self._held is not None:
             self._held.append(text)
         return self._held is not None
@@ -131,7 +134,7 @@ class FittedCall:
         return self._held is not None
 
     def release(self) -> ToolCall:
-        """Return the whole call, converted to the declared kind."""
+        """Return the complete call, converted to the declared kind; after that, `held` is False."""
         whole = msgspec.structs.replace(self.call, arguments="".join(self._held or ()))
         self.call, self._held = fitted_call(whole, self._customs), None
         return self.call
@@ -141,29 +144,35 @@ _LEGAL = re.compile(r"[a-zA-Z0-9_-]+").fullmatch  # Anthropic's rule for tool id
 
 
 def fresh_id(prefix: str) -> str:
-    """Return a new id, e.g. `fresh_id("call_")`."""
+    """Return a new random id that begins with `prefix`, such as `fresh_id("call_")`."""
     return prefix + uuid4().hex[:24]
 
 
 def with_id(call: ToolCall) -> ToolCall:
-    """Return the call with an id; clients fail on a call without an id, or invent one."""
+    """Return the call; if it has no id, generate one, because clients fail without an id, or invent one."""
     return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
 
 
 def legal_id(given: str, prefix: str) -> str:
-    """Return `given` if every provider accepts it, else an id derived from it, equal for a call and its result."""
+    """Return `given` if all providers accept it as an id, else `prefix` and a hash of `given`.
+
+    The same `given` always has the same replacement, so a call and its result still match.
+    """
     if _LEGAL(given):
         return given
     return prefix + hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def short_id(given: str, prefix: str, limit: int = 64) -> str:
-    """Return `given` if it has 1 to `limit` characters, else an id derived from it, equal for a call and its result."""
+    """Return `given` if it has 1 to `limit` characters, else `prefix` and a hash of `given`.
+
+    The same `given` always has the same replacement, so a call and its result still match.
+    """
     return given if 0 < len(given) <= limit else legal_id(f" {given}" if given else "", prefix)
 
 
 def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
-    """Return the conversation with new ids for calls that repeat an earlier id, and for their results.
+    """Return the messages; a call whose id repeats an earlier call's gets a new id, and so does its result.
 
     The first call with an id keeps the id. The same conversation always gets the same ids.
     """
@@ -203,7 +212,7 @@ _IN_PAIRS = frozenset({ToolCall, ToolResult})
 
 
 def in_pairs(message: Message) -> bool:
-    """Return True if the message has tool calls or results. Most messages have neither."""
+    """Return True if the message contains tool calls or tool results; most messages contain neither."""
     return not _IN_PAIRS.isdisjoint(map(type, message.content))
 
 
@@ -211,8 +220,8 @@ class Pairing:
     """A pass over one conversation, message by message, that adds missing ids to tool calls and results.
 
     Args:
-        kept: function that is called with the id of a result whose call has another id. It returns an `extra` that
-            contains the result's id, so that the id is written again.
+        kept: function that is called with the id of a result whose call has another id. It returns the `extra` for the
+            result, which contains the result's own id, so that this id is written to the provider again.
     """
 
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
@@ -224,7 +233,7 @@ class Pairing:
         """The unanswered calls, by the name of their tool."""
 
     def pair(self, message: Message) -> Message:
-        """Return the message with ids for its calls and results; return `message` itself if all of them had ids."""
+        """Return the message with an id for each call and each result; return `message` itself if no id was missing."""
         if not in_pairs(message):
             return message
         paired: list[Part] = []
@@ -241,14 +250,14 @@ class Pairing:
         return msgspec.structs.replace(message, content=tuple(paired))
 
     def call(self, call: ToolCall) -> ToolCall:
-        """Return the call with an id."""
+        """Return the call, with a generated id if it has none, and remember it as unanswered."""
         identity = call.id or self._new_id()
         self._known[identity] = call.name
         self._waiting.setdefault(call.name, _Waiting()).add(identity)
         return call if call.id else msgspec.structs.replace(call, id=identity)
 
     def result(self, result: ToolResult) -> ToolResult:
-        """Return the result with the id of its call."""
+        """Return the result with the id of the call that it answers, and remember that call as answered."""
         waiting = self._waiting.get(result.name or "")
         if result.id in self._known:  # the tool name of such a result may be missing or wrong
             if waiting is None or not waiting.discard(result.id):
@@ -269,7 +278,7 @@ class Pairing:
 
 
 class _Waiting:
-    """A queue of the ids of calls without a result; each operation takes constant time."""
+    """A queue of the ids of unanswered tool calls; each operation takes constant time."""
 
     def __init__(self) -> None:
         self._ids: deque[str] = deque()
@@ -282,7 +291,7 @@ class _Waiting:
         self._left[identity] += 1
 
     def discard(self, identity: str) -> bool:
-        """Mark the oldest call with this id as answered; return False if no such call waits."""
+        """Mark the oldest unanswered call with this id as answered; return False if there is none."""
         if not self._left[identity]:
             return False
         self._left[identity] -= 1
@@ -291,7 +300,7 @@ class _Waiting:
 
     @property
     def oldest(self) -> str | None:
-        """The id of the call that has waited longest; None if no call waits."""
+        """The id of the oldest unanswered call; None if there is none."""
         while self._ids and self._gone[self._ids[0]]:
             self._gone[self._ids.popleft()] -= 1
         return self._ids[0] if self._ids else None
@@ -300,14 +309,14 @@ class _Waiting:
 def results_first(
     messages: Iterable[Message], shown: Callable[[ToolResult], Iterable[Part]] | None
 ) -> Iterator[tuple[Message, ToolResult | list[Part]]]:
-    """Yield the wire messages of a conversation, tool results first.
+    """Split a conversation into the messages to write: each tool result alone, then the rest of its message.
 
-    Each is a pair: the canonical message that it comes from, and its content (one result, or a list of other parts).
+    Each item is a pair: the `Message` from which the content comes, and the content (one result, or a list of parts).
 
     Args:
         messages: the conversation.
-        shown: function that returns the parts of a result that the wire cannot hold in a result. These parts follow in
-            a user message. None means that all results fit the wire.
+        shown: function that returns those parts of a result that the dialect cannot express in a result. They follow
+            in a user message after the results. None means that the dialect can express all parts.
     """
     waiting: list[Part] = []
     for message in messages:

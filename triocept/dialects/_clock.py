@@ -1,4 +1,4 @@
-"""The time that is written into an answer: the current time, or the original time if a stored answer is written."""
+"""The creation time that is written into an answer: the current time, or the original time of a stored answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _answered_at: ContextVar[float | None] = ContextVar("answered_at", default=None)
 
 
 def answer_time() -> float:
-    """Return the time to write into an answer, in seconds since the epoch."""
+    """Return the creation time to write into an answer, in seconds since the epoch."""
     known = _answered_at.get()
     return time.time() if known is None else known
 

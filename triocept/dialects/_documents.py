@@ -1,4 +1,4 @@
-"""Helpers for wire documents: their bytes, their fields, and the content in them.
+"""Helpers for JSON bodies of model calls: encoding, checked access to fields, and message content.
 
 The module decodes and encodes JSON, and merges unread fields back into a document. Errors about a field name the
 field's path. Content is a string or a list of parts, which may be inline media, as on most wires.
@@ -10,8 +10,8 @@ Rules:
 3. Types are checked, values are not. Every value of an enum is accepted, unless the code that reads the field restricts
    it.
 4. Unknown fields in the chunks of a stream are combined as if they had come in one whole answer.
-5. A list of one plain text equals the string, and is written as the string. Media are `data:` URLs or base64; on some
-   wires, base64 comes without a media type.
+5. A list of one plain text equals the string, and is written as the string. Media are `data:` URLs or base64; in some
+   dialects, base64 comes without a media type.
 6. The argument `same_dialect` of a renderer is True if the value was parsed from the renderer's own dialect. Its
    `extra` then has the wire's field names, and is written again.
 """
@@ -40,7 +40,7 @@ _HIDDEN = re.compile(rb"\\u00[4-7]")
 
 
 def decode_json(data: bytes | str) -> Json:
-    r"""Return the decoded document.
+    r"""Decode JSON text or bytes.
 
     A lone surrogate (`"\ud83d"`: JavaScript's JSON.stringify writes one where an emoji was cut) is read as U+FFFD.
 
@@ -63,7 +63,7 @@ def decode_json(data: bytes | str) -> Json:
 
 
 def encode_json(document: Json) -> bytes:
-    """Return the bytes of a document."""
+    """Encode a value as JSON; a lone surrogate in a string is written as U+FFFD."""
     try:
         return _encode(document)
     except UnicodeEncodeError:
@@ -75,7 +75,7 @@ encode_text = encode_json
 
 
 def hides_letters(data: bytes) -> bool:
-    """Return True if the JSON may contain an escaped ASCII letter or `_`, so that a search for a field's name can fail.
+    """Return True if the JSON may escape an ASCII letter or `_`, so that a byte search can miss a field's name.
 
     No known serializer escapes letters; serializers that care about HTML, such as Go's, escape `<`, `>`, `&`.
     """
@@ -83,7 +83,10 @@ def hides_letters(data: bytes) -> bool:
 
 
 def types_come_first(data: bytes) -> bool:
-    """Return True if each `type` comes first in its object, so that no object has two (the last one would count)."""
+    """Return True if each `type` is the first field of its object.
+
+    Then no object can have a second `type`, which would override the first.
+    """
     return data.count(b'"type"') == data.count(b'{"type"')
 
 
@@ -93,26 +96,26 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 
 
 def kind_of(value: Json) -> str:
-    """Return the name that JSON has for the type of this value."""
+    """Return the JSON name of the value's type for an error message, such as "a list"."""
     return _KINDS.get(type(value), "a number")
 
 
 def read_text(value: Json, path: str) -> str:
-    """Return `value`, which must be a string."""
+    """Return `value` if it is a string; else raise `DialectError` with `path`."""
     if isinstance(value, str):
         return value
     raise DialectError(f"must be a string, not {kind_of(value)}", path=path)
 
 
 def read_list(value: Json, path: str) -> list[Json]:
-    """Return `value`, which must be a list."""
+    """Return `value` if it is a list; else raise `DialectError` with `path`."""
     if isinstance(value, list):
         return value
     raise DialectError(f"must be a list, not {kind_of(value)}", path=path)
 
 
 class Fields:
-    """The fields of one wire object. Reading a field removes it, so `rest` returns the fields that were not read.
+    """The fields of one JSON object. Reading a field removes it, so that `rest` returns the unread fields.
 
     Raises:
         DialectError: the value is not an object. Every method that reads a field raises this error, too, if the field
@@ -128,15 +131,15 @@ class Fields:
         self.path: str = path
 
     def at(self, name: str) -> str:
-        """Return the path of the field `name`."""
+        """Return the path of the field `name` in the whole document, for an error message."""
         return f"{self.path}.{name}" if self.path else name
 
     def peek(self, name: str) -> Json:
-        """Return the field without a check, and do not count it as read."""
+        """Return the field without a type check, and leave it unread; None if it is missing."""
         return self._left.get(name)
 
     def take(self, name: str) -> Json:
-        """Return the field without a check; None if it is missing."""
+        """Return the field without a type check; None if it is missing."""
         return self._left.pop(name, None)
 
     def text(self, name: str) -> str | None:
@@ -166,14 +169,14 @@ class Fields:
         raise DialectError(f"must be a number, not {kind_of(value)}", path=self.at(name))
 
     def integer(self, name: str) -> int | None:
-        """Return a whole number (`5.0` counts as one); None if the field is missing."""
+        """Return the field as an int (`5.0` counts as 5); None if it is missing."""
         value = self.number(name)
         if value is None or value == int(value):
             return value if value is None else int(value)
         raise DialectError("must be a whole number", path=self.at(name))
 
     def count(self, name: str) -> int | None:
-        """Return a number of tokens; None if it is negative, or implausibly large."""
+        """Return the field as a token count; None if it is missing, negative or larger than 2**53."""
         value = self.integer(name)
         return value if value is not None and 0 <= value <= _MOST_COUNTED else None
 
@@ -184,12 +187,12 @@ class Fields:
         return value
 
     def array(self, name: str) -> list[Json]:
-        """Return a list without a check of its items; an empty list if the field is missing."""
+        """Return the field as a list, without checking the items; an empty list if the field is missing."""
         value = self._left.pop(name, None)
         return [] if value is None else read_list(value, self.at(name))
 
     def items(self, name: str) -> list[tuple[str, Json]]:
-        """Return the items of a list, each with its path; an empty list if the field is missing."""
+        """Return the path and the value of each item of a list; an empty list if the field is missing."""
         value = self._left.pop(name, None)
         if value is None:
             return []
@@ -197,18 +200,18 @@ class Fields:
         return [(f"{path}[{number}]", item) for number, item in enumerate(read_list(value, path))]
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return a list of strings."""
+        """Return the field as a tuple of strings; an empty tuple if it is missing."""
         return tuple([read_text(value, path) for path, value in self.items(name)])
 
     def mapping(self, name: str) -> dict[str, Json] | None:
-        """Return an object as a dict; None if the field is missing."""
+        """Return the field, a JSON object, as a dict; None if it is missing."""
         value = self._left.pop(name, None)
         if value is None or isinstance(value, dict):
             return value
         raise DialectError(f"must be an object, not {kind_of(value)}", path=self.at(name))
 
     def object(self, name: str) -> Fields | None:
-        """Return an object as `Fields`; None if the field is missing."""
+        """Return the field, a JSON object, as `Fields`; None if it is missing."""
         value = self._left.pop(name, None)
         return None if value is None else Fields(value, self.at(name))
 
@@ -219,16 +222,16 @@ class Fields:
         return found
 
     def keep(self, name: str, value: Json) -> None:
-        """Put an unread `value` back under `name`; do nothing if it is empty."""
+        """Store `value` as an unread field `name`; do nothing if `value` is empty."""
         if value:
             self._left[name] = value
 
     def mark(self, name: str) -> None:
-        """Let `rest()` return `name` with null, to record that the field was present."""
+        """Make `rest` return the field `name` with the value None, to record that it was present."""
         self._left[name] = None
 
     def rest(self) -> dict[str, Json] | None:
-        """Return the fields that were not read; None if there are none."""
+        """Return the unread fields as a dict; None if all fields were read."""
         return self._left or None
 
 
@@ -237,7 +240,7 @@ def merged(document: dict[str, Json], extra: dict[str, Json]) -> dict[str, Json]
 @overload
 def merged(document: Json, extra: Json) -> Json: ...
 def merged(document: Json, extra: Json) -> Json:
-    """Return `document` with the fields of `extra`, merged object by object and item by item; `extra` wins."""
+    """Merge `extra` into `document`, recursively in objects and lists; where both have a value, `extra` wins."""
     if isinstance(document, dict) and isinstance(extra, dict):
         both = {name: merged(document[name], extra[name]) for name in document.keys() & extra.keys()}
         return {**document, **extra, **both}
@@ -253,7 +256,7 @@ def present(values: Iterable[T | None]) -> list[T]:
 
 
 def is_same_dialect(dialect: str, here: str) -> bool:
-    """Return True if the `extra` of a response that came in `dialect` may be written in the dialect `here`.
+    """Return True if a response parsed from `dialect` can be written with its `extra` in the dialect `here`.
 
     A response whose `dialect` is empty was created by the program. Its `extra` may be written in every dialect.
     """
@@ -261,12 +264,12 @@ def is_same_dialect(dialect: str, here: str) -> bool:
 
 
 def known_of(fields: dict[str, Json] | None) -> dict[str, Json]:
-    """Return the fields without those that are null; most wires write a null for a missing field."""
+    """Return the fields that are not None; most APIs write null for a missing field."""
     return {name: value for name, value in (fields or {}).items() if value is not None}
 
 
 def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
-    """Add the unknown fields of a chunk to `into`: append lists, merge objects, keep the last of any other values."""
+    """Merge the fields `more` of a chunk into `into`: append lists, merge objects, overwrite any other value."""
     for name, value in more.items():
         known = into.get(name)
         if isinstance(known, list) and isinstance(value, list):
@@ -278,7 +281,7 @@ def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
 
 
 def text_in(fields: Fields, name: str, inner: str) -> str | None:
-    """Return the string `inner` in the object `name`; the object's other fields remain unread."""
+    """Return the string field `inner` of the object in the field `name`; leave the object's other fields unread."""
     found = fields.object(name)
     if found is None:
         return None
@@ -288,7 +291,7 @@ def text_in(fields: Fields, name: str, inner: str) -> str | None:
 
 
 def need_items(fields: Fields, name: str) -> list[Json]:
-    """Return a list without a check of its items.
+    """Return the list in the field `name`, which must not be empty; do not check the items.
 
     Raises:
         DialectError: the list is missing, or empty.
@@ -302,7 +305,10 @@ def need_items(fields: Fields, name: str) -> list[Json]:
 
 
 def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
-    """Return the message if it has only one of these roles and a text, as most messages do; else None."""
+    """Return the `Message` for an object with only a `role` from `roles` and a text `content`; else None.
+
+    Most messages have this form, so this is the fast path of all parsers of messages.
+    """
     if type(value) is not dict or len(value) != 2:
         return None
     role, text = value.get("role"), value.get("content")
@@ -312,7 +318,7 @@ def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
 
 
 def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part]) -> tuple[Part, ...]:
-    """Return the parts of a `content`, which may be a string or a list, or may be missing."""
+    """Convert a `content` field (a string, a list or None) to parts; `parse_part` converts each list item."""
     if value is None:
         return ()
     if isinstance(value, list):
@@ -322,7 +328,10 @@ def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part
 
 
 def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | Media | Opaque, ...]:
-    """Return the parts of a tool result parsed from `value`; a part that a result cannot hold becomes `Opaque`."""
+    """Return `parts` for a `ToolResult`; a part of a kind that a result cannot hold becomes `Opaque`.
+
+    `value` is the list from which the parts were parsed. Such an `Opaque` holds the item of its part.
+    """
     return tuple(
         part if isinstance(part, Text | Media | Opaque) else Opaque(dialect, value[number])
         for number, part in enumerate(parts)
@@ -330,7 +339,11 @@ def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | 
 
 
 def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json:
-    """Return rendered parts as a `content`; `kind` is the `type` of a text part."""
+    """Return the value of a `content` field: the list `documents`, or a string if it is one plain text.
+
+    A plain text part has the `type` `kind`, and no fields except its type and its text. An empty list becomes an empty
+    string.
+    """
     if not documents:
         return ""
     if len(documents) == 1 and documents[0].keys() == {"type", "text"} and documents[0]["type"] == kind:
@@ -339,7 +352,7 @@ def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json
 
 
 def as_error(content: Json, kind: str = "text") -> Json:
-    """Return the `content` of a failed tool's result, marked as an error, for a wire without a field for failure."""
+    """Return a failed tool's `content` with "Error:" before it, for an API that has no field for failure."""
     return f"Error: {content}" if isinstance(content, str) else [{"type": kind, "text": "Error:"}, *content]
 
 
@@ -355,7 +368,7 @@ _DEFAULTS = {"image": "image/png", "audio": "audio/wav", "file": "application/oc
 
 
 def split_data_url(url: str) -> tuple[str | None, str] | None:
-    """Return the media type (or None) and the base64 of a `data:` URL; None for any other URL."""
+    """Return the media type (or None) and the base64 text of a `data:` URL; return None for any other URL."""
     if url[:5].lower() != "data:":
         return None
     found = _DATA_URL.match(url)
@@ -363,7 +376,10 @@ def split_data_url(url: str) -> tuple[str | None, str] | None:
 
 
 def media_type_of(media: Media) -> str:
-    """Return the media type: the declared one, else that of the first bytes, else the usual one of the kind."""
+    """Return the declared media type; if there is none, guess it from the first bytes of the data.
+
+    If the bytes are unknown, too, return the most usual type for an image, a sound or a file.
+    """
     if media.media_type:
         return media.media_type
     data = media.data or ""
@@ -371,7 +387,7 @@ def media_type_of(media: Media) -> str:
 
 
 def data_url(media: Media) -> str | None:
-    """Return the URL of the media, or their data as a `data:` URL; None if there is neither."""
+    """Return the URL of the media; if they have only data, return a `data:` URL; None if they have neither."""
     if media.url is not None or media.data is None:
         return media.url
     return f"data:{media_type_of(media)};base64,{media.data}"

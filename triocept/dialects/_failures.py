@@ -1,4 +1,4 @@
-"""Conversion between exceptions and errors on the wire; recognition of a context overflow by the error's words.
+"""Errors of model calls, in one form for all dialects; recognition of context overflows by the error message.
 
 An agent compacts its history when the words of an error match the agent's list of overflow phrases. So triocept
 recognises the phrases of all providers, and each dialect writes the phrase that all agents of the dialect recognise.
@@ -19,15 +19,16 @@ from ._documents import encode_json
 
 @final
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The reason why a model call has no answer, in one form for all dialects."""
+    """An error of a model call, in one form for all dialects."""
 
     status: int
     """The HTTP status, 400 to 599, which SDKs act on."""
     message: str
     code: str | None = None
-    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None: the status determines it."""
+    """The error code or type in the dialect's words (`insufficient_quota`, `overloaded_error`). If None, the code for
+    the status is used."""
     param: str | None = None
-    """The path of the invalid field, if there is one."""
+    """The path of the invalid field in the request; None if no field is at fault."""
     retry_after: float | None = None
     """Seconds that the client should wait before it retries."""
     should_retry: bool | None = None
@@ -71,7 +72,7 @@ _NUMBER = re.compile(r"\d{2,}")
 
 
 def is_overflow(message: str, code: str | None = None) -> bool:
-    """Return True if a provider's message or code means that the prompt is too long for the model."""
+    """Return True if a provider's error message or code means that the prompt is too long for the model."""
     if code == OVERFLOW:
         return True
     text = message.lower()
@@ -81,7 +82,7 @@ def is_overflow(message: str, code: str | None = None) -> bool:
 
 
 def overflow_counts(message: str) -> tuple[int, int] | None:
-    """Return the tokens of the prompt and the maximum, if an overflow message contains both numbers."""
+    """Return the prompt's tokens and the model's maximum if an overflow message has both numbers, else None."""
     found = _SUM.search(message)
     if found:
         return int(found[1]) + int(found[2]), int(found[3])
@@ -90,19 +91,19 @@ def overflow_counts(message: str) -> tuple[int, int] | None:
 
 
 def is_overflow_failure(failure: Failure) -> bool:
-    """Return True if a failure is an overflow, by its code or by its message."""
+    """Return True if the failure's code or message means that the prompt is too long for the model."""
     return failure.code == OVERFLOW or (failure.status == 400 and is_overflow(failure.message, failure.code))
 
 
 def overflow_words(message: str, *, known: str, counted: str, uncounted: str) -> str:
-    """Return an overflow message in words that the agents of a dialect recognise.
+    """Reword an error message about a too long prompt so that the agents of a dialect recognise it.
 
     Args:
         message: the provider's message.
         known: a phrase that the agents recognise, in lower case. A message that contains the phrase is returned
             unchanged.
         counted: a format string with `tokens` and `most`, used if the message contains both numbers.
-        uncounted: a prefix, used if the message does not contain them.
+        uncounted: a prefix for the message, used if the message does not contain both numbers.
     """
     if known in message.lower():
         return message
@@ -111,13 +112,19 @@ def overflow_words(message: str, *, known: str, counted: str, uncounted: str) ->
 
 
 def aborted(sign: str) -> UpstreamError:
-    """Return the error for an answer that the model server aborted; `sign` is how the answer shows that."""
+    """Return the exception for an answer that the model server aborted.
+
+    `sign` is the part of the answer that shows the abort, such as `finish_reason "abort"`.
+    """
     text = f"the provider aborted its answer ({sign}), as servers do before they change their weights"
     return UpstreamError(text, code=ABORTED)
 
 
 def error_text(error: Json, document: Json, status: int) -> str:
-    """Return the message in `error`, which is a field of `document` or the whole document."""
+    """Return the message in a provider's error; if it has none, return its JSON, or name the HTTP status.
+
+    `error` is a field of `document`, or the whole document.
+    """
     said: Json = None
     if isinstance(error, dict):
         said = error.get("message") or error.get("detail")
@@ -130,14 +137,14 @@ def error_text(error: Json, document: Json, status: int) -> str:
 
 
 def status_of(value: Json, otherwise: int = 502) -> int:
-    """Return `value` if it is an HTTP status of a failure, else `otherwise`."""
+    """Return `value` as an int if it is an HTTP error status (400 to 599), else `otherwise`."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
     return value if isinstance(value, int) and 400 <= value <= 599 else otherwise
 
 
 def error_of(failure: Failure, *, body: str = "", headers: Mapping[str, str] | None = None) -> UpstreamError:
-    """Return the exception for a provider's failure."""
+    """Return the exception to raise for a provider's failure."""
     headers = dict(headers or {})
     if failure.retry_after is not None:
         headers.setdefault("retry-after", f"{failure.retry_after:g}")

@@ -1,11 +1,12 @@
-"""Conversion of values between dialects: dialect-specific items, reasoning efforts and budgets, and opaque blobs.
+"""Conversion of values between dialects: provider-specific items, reasoning efforts and reasoning signatures.
 
 Each effort corresponds to a budget in tokens, as in inspect_ai: minimal 2048, low 4096, medium 10000, high 16000, xhigh
 and max 32000.
 
 A signature of reasoning is useful only at the provider that made it. An agent sends back only the one opaque text that
-its own wire has a field for. So the blobs of other providers are packed into that text for the agent, and unpacked when
-the agent sends it back. No provider ever receives a packed text: each receives only its own blobs.
+its own wire has a field for. So the signatures of other providers (as `Blob`s) are packed into that text for the agent,
+and unpacked when the agent sends it back. No provider ever receives a packed text: each receives only its own
+signatures.
 
 The packed text is base64, which Gemini requires; an SDK may send it back in the URL-safe alphabet.
 """
@@ -25,7 +26,7 @@ from ._documents import decode_json, encode_json
 
 
 def portable(messages: Iterable[Message]) -> list[Message]:
-    """Return the messages without those that hold only an item that no other dialect has.
+    """Return the messages without those that hold only an item of one dialect, which no other can express.
 
     An example is Codex's `additional_tools`, whose tools are also among the tools of the request. An empty message in
     place of the item would change the conversation.
@@ -43,7 +44,7 @@ _COMPLETIONS = "openai_completions"
 
 
 def refuse_token_ids(messages: Iterable[Message]) -> None:
-    """Raise an error for a prompt of token ids, without which the conversation would be empty.
+    """Raise `DialectError` if the prompt is token ids, which only the completions dialect can express.
 
     Raises:
         DialectError: the conversation is a prompt of token ids. The error names the path in the agent's document.
@@ -58,7 +59,7 @@ _BUDGETS = {"minimal": 2048, "low": 4096, "medium": 10_000, "high": 16_000, "xhi
 
 
 def effort_for(ask: ReasoningAsk | None) -> str | None:
-    """Return the requested effort, or the effort for the requested budget; None if the model may choose."""
+    """Return the requested effort, or the effort that matches the requested budget; None if the model may choose."""
     if ask is None or ask.effort == "adaptive":
         return None
     if ask.effort is not None or ask.budget_tokens is None:
@@ -67,7 +68,7 @@ def effort_for(ask: ReasoningAsk | None) -> str | None:
 
 
 def budget_for(ask: ReasoningAsk | None) -> int | None:
-    """Return the requested budget in tokens; None if thinking is off, or the model may choose."""
+    """Return the thinking tokens that the budget or effort requests; None if thinking is off or up to the model."""
     if ask is None:
         return None
     return ask.budget_tokens if ask.budget_tokens is not None else _BUDGETS.get(ask.effort or "")
@@ -78,13 +79,13 @@ _BEGIN = base64.b64encode(_MARK).decode()
 
 
 def pack(blobs: tuple[Blob, ...], dialect: str) -> str | None:
-    """Return the blobs that are not of `dialect`, packed into one text; None if all blobs are of `dialect`."""
+    """Pack the reasoning signatures of dialects other than `dialect` into one text; return None if there are none."""
     foreign = [blob for blob in blobs if blob.dialect != dialect]
     return base64.b64encode(_MARK + encode_json(foreign)).decode() if foreign else None
 
 
 def unpack(text: str) -> tuple[Blob, ...]:
-    """Return the blobs in a text that `pack` made; no blobs for any other text."""
+    """Return the reasoning signatures in a text that `pack` made; return an empty tuple for any other text."""
     if not text.startswith(_BEGIN):
         return ()
     try:

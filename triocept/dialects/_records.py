@@ -1,4 +1,4 @@
-"""Checks of the fields of a `Dialect` when the record is created. Otherwise, an error would show late, or never.
+"""Checks of a `Dialect` at its creation, because an invalid field would otherwise fail later, or never.
 
 A field of the wrong type raises `TypeError`, an invalid value raises `ValueError`. Both errors name the field and the
 valid values.
@@ -23,7 +23,7 @@ _LINE = re.compile(r"[\x20-\x7e]+")
 _HOST = re.compile(r"[^\s/:@]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-"""Headers that the HTTP layer writes, so a dialect cannot."""
+"""Headers that the HTTP layer writes, so that a dialect must not write them."""
 
 
 class _Rule(NamedTuple):
@@ -148,7 +148,10 @@ _PERHAPS: Mapping[str, tuple[str, ...]] = {
 
 
 def check_record(record: Any) -> None:
-    """Raise an error for an invalid field; `sdk` and the functions' return values are checked elsewhere."""
+    """Raise an error if a field of the `Dialect` is invalid.
+
+    `sdk` and the return values of the functions are checked elsewhere.
+    """
     for name, rule in _FACTS.items():
         _check(record, name, getattr(record, name), rule)
     if record.read_path is None:
@@ -175,20 +178,20 @@ def check_record(record: Any) -> None:
 
 
 def check_headers(record: Any) -> Mapping[str, str]:
-    """Return the headers that `key_headers` returns for a sample key; raise an error if they are invalid."""
+    """Return the headers that `record.key_headers` returns for a sample key; raise an error if they are invalid."""
     headers: Mapping[str, str] = record.key_headers("key")
     _check(record, "key_headers", headers, _HEADERS, "must return")
     return headers
 
 
 def check_client(record: Any, kind: type) -> None:
-    """Raise an error if `sdk` is set and has the wrong type."""
+    """Raise an error if `record.sdk` is neither None nor of the type `kind`."""
     if record.sdk is not None and not isinstance(record.sdk, kind):
         raise _wrong(TypeError, record, "sdk", f"must be a {kind.__name__} or None", record.sdk)
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers with their names in lower case, the form in which header names are compared."""
+    """Return the headers with lower-case names, because names are compared in lower case."""
     return {name.lower(): value for name, value in headers.items()}
 
 

@@ -1,4 +1,4 @@
-"""Dialects by name: the built-in ones, those of installed packages, and those that the program passes."""
+"""Dialects by name: built-in dialects, dialects of installed packages, and dialects that the program passes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROUP = "triocept.dialects"
 
 @cache
 def own_dialects() -> Mapping[str, Dialect]:
-    """Return the built-in dialects by name; load them (a hundred modules) on first use."""
+    """Return the built-in dialects by name; the first call imports them (a hundred modules)."""
     from .anthropic_messages import ANTHROPIC_MESSAGES
     from .gemini import GEMINI
     from .ollama import OLLAMA
@@ -33,7 +33,7 @@ def own_dialects() -> Mapping[str, Dialect]:
 
 
 def dialect(name: str) -> Dialect:
-    """Return the dialect of this name, which is built in, or comes from an installed package.
+    """Return the dialect with this name, which is built in or comes from an installed package.
 
     Raises:
         ValueError: no dialect has this name, or the installed package that should provide it failed to load. The
@@ -49,7 +49,7 @@ def dialect(name: str) -> Dialect:
 
 
 def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
-    """Return by name the built-in dialects, those of installed packages, and those in `more`.
+    """Return all dialects by name: the built-in ones, those of installed packages, and those in `more`.
 
     An entry point is left out if it cannot be loaded, or if another dialect has its name or its route. One warning in
     the log names the package of the entry point.
@@ -68,7 +68,7 @@ class _Installed(NamedTuple):
     dialects: Mapping[str, Dialect]
     """The built-in dialects, and those of installed packages, by name."""
     broken: Mapping[str, str]
-    """The error of each entry point that provides no dialect, by the entry point's name."""
+    """The error of each entry point whose dialect could not be loaded, by the entry point's name."""
 
 
 @cache

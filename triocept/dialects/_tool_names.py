@@ -1,4 +1,4 @@
-"""Replacement of tool names that a provider refuses, in requests, and back in answers.
+"""Replacement of tool names that a provider refuses; its answers get the original names back.
 
 Rules:
 
@@ -31,7 +31,7 @@ _OTHERS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class ToolNames:
-    """The names that an agent's tools have at a provider of another dialect."""
+    """A mapping between an agent's tool names and names that a provider of another dialect accepts."""
 
     def __init__(self, request: Request, dialect: Dialect) -> None:
         allowed = re.compile(dialect.tool_names).fullmatch
@@ -47,7 +47,7 @@ class ToolNames:
         self._here = {there: name for name, there in self._there.items()}
 
     def request(self, request: Request) -> Request:
-        """Return the request with names that the provider allows."""
+        """Return the request with tool names that the provider accepts."""
         if not self._there:
             return request
         choice = request.tool_choice
@@ -72,7 +72,7 @@ class ToolNames:
         )
 
     def response(self, response: Response) -> Response:
-        """Return the answer with the agent's own names."""
+        """Return the answer with the tool names that the agent declared."""
         if not self._here:
             return response
         content = tuple(
@@ -81,7 +81,7 @@ class ToolNames:
         return msgspec.structs.replace(response, content=content)
 
     def event(self, event: Event) -> Event:
-        """Return the stream event with the agent's own names."""
+        """Return the stream event with the tool name that the agent declared."""
         if self._here and isinstance(event, PartStart) and isinstance(event.part, ToolCall):
             return PartStart(event.index, _renamed(event.part, self._here))
         return event

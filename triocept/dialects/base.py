@@ -1,4 +1,4 @@
-"""The record of a dialect.
+"""The class `Dialect`, a record of everything that defines one dialect.
 
 A dialect is one wire format, implemented both as a server (parse requests, render responses) and as a client (render
 requests, parse responses). It is sans-IO: documents are decoded JSON, streams are bytes.
@@ -28,23 +28,23 @@ from .streams import StreamParser, StreamRenderer
 
 @final
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The facts about a model call that its path and its query state, such as the model."""
+    """The facts that the path and the query of a model call contain, such as the name of the model."""
 
     model: str | None = None
     stream: bool | None = None
     array: bool = False
-    """True if a streamed answer is one JSON array, not server-sent events."""
+    """True if a streamed answer must be one JSON array in place of server-sent events."""
 
 
 HERE = Target()
-"""The target of a call whose path states nothing about the request."""
+"""The target of a call whose path and query contain no such facts."""
 
 
 class ParseRequest(Protocol):
-    """A parser of an agent's document."""
+    """The type of `Dialect.parse_request`, a function that parses the JSON body of an agent's model call."""
 
     def __call__(self, document: Json, target: Target = ..., memory: Memory | None = None) -> Request:
-        """Return the request that a body contains.
+        """Convert the JSON body of an agent's model call to a `Request`.
 
         Args:
             document: the body, decoded.
@@ -60,7 +60,7 @@ class ParseRequest(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True)
 class SDK:
-    """The package with the official client of a dialect's provider."""
+    """The Python package with the official client of a dialect's provider."""
 
     package: str
     """The package's name, and the name of the extra of `triocept` that installs it."""
@@ -70,7 +70,7 @@ class SDK:
 
 
 def bearer(api_key: str) -> dict[str, str]:
-    """Return the header `Authorization: Bearer …`, in which most providers expect the key."""
+    """Return the header `Authorization: Bearer <api_key>`, which most providers expect."""
     return {"authorization": f"Bearer {api_key}"}
 
 
@@ -81,7 +81,7 @@ def _no_earlier(request: Request, earlier: Request, answer: Response) -> Request
 @final
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dialect:
-    """A wire format: the functions that convert it, and facts that other packages need. The record holds no state."""
+    """A wire format: functions that convert it to and from triocept's types, and facts about it. It holds no state."""
 
     name: str
     """The dialect's name in arguments, traces and the command line: `openai_chat`, `anthropic_messages`, …"""
@@ -89,28 +89,29 @@ class Dialect:
     # As a server
 
     parse_request: ParseRequest
-    """Function of `(document, target, memory)` that returns the request that an agent sent."""
+    """`parse_request(document, target, memory)` returns the request that an agent sent."""
     render_response: Callable[[Response, Request], Json]
-    """Function of `(response, request)` that returns the document that answers the request."""
+    """`render_response(response, request)` returns the JSON body that answers the request, not streamed."""
     stream_renderer: Callable[[Request], StreamRenderer]
-    """Function of `(request)` that returns a renderer for one streamed response; a renderer class fits."""
+    """`stream_renderer(request)` returns a renderer for one streamed answer. It may be a renderer class."""
     render_error: Callable[[Failure], Json]
-    """Function of `(failure)` that returns the error document."""
+    """`render_error(failure)` returns the JSON body of an error."""
 
     # As a client
 
     render_request: Callable[[Request], Json]
-    """Function of `(request)` that returns the document for a provider. It raises `DialectError` for content that this
-    dialect cannot express, and that must not be left out."""
+    """`render_request(request)` returns the JSON body to send to a provider. It raises `DialectError` for content that
+    this dialect cannot express, and that must not be left out."""
     parse_response: Callable[[Json], Response]
-    """Function of `(document)` that returns the whole response of a provider. It raises `DialectError` with the path in
-    the document if the document is invalid. It raises `UpstreamError` if the document is an error, whatever its HTTP
-    status, or if the reason why the answer ended is unknown or means a failure."""
+    """`parse_response(document)` returns a provider's answer, parsed from a JSON body that was not streamed. It raises
+    `DialectError` with the path of the invalid field if the document is invalid. It raises `UpstreamError` if the
+    document is an error, whatever its HTTP status, or if the reason why the answer ended is unknown or means a
+    failure."""
     stream_parser: Callable[[], StreamParser]
-    """Function of `()` that returns a parser for one streamed response; a parser class fits."""
+    """`stream_parser()` returns a parser for one streamed answer. It may be a parser class."""
     parse_error: Callable[[int, Json], Failure]
-    """Function of `(status, document)` that returns the failure in a provider's error document, which came with this
-    HTTP status. It must not raise, whatever the document contains."""
+    """`parse_error(status, document)` returns the failure in a provider's error document, which came with this HTTP
+    status. It must not raise, whatever the document contains."""
 
     # Paths of its calls
 
@@ -121,12 +122,12 @@ class Dialect:
     `/v1` themselves. At an endpoint, `rollout.base_url` ends with it, and the paths of calls may contain it or not. A
     provider's base URL ends with it, too, and `route` is appended."""
     read_path: Callable[[str, str], Target | None] | None = None
-    """Function of `(path, query)` that returns the facts in both, or None if the call is no model call of this dialect.
-    The path comes without the rollout's prefix. Default: model calls have the path `route`, with or without `/v1` or
-    `base_path` before it, and the document holds all facts."""
+    """`read_path(path, query)` returns the facts in a call's path and query, or None if the call is no model call of
+    this dialect. The path comes without the rollout's prefix. Default: model calls have the path `route`, with or
+    without `/v1` or `base_path` before it, and the document contains all facts."""
     write_path: Callable[[Request], str] | None = None
-    """Function of `(request)` that returns the path of the request at a provider. The path is appended to the base URL
-    that the provider's own SDK expects. Default: `route`, with `/v1` before it if `base_path` is empty."""
+    """`write_path(request)` returns the path to which the request is sent. The path is appended to the base URL that
+    the provider's own SDK expects. Default: `route`, with `/v1` before it if `base_path` is empty."""
     hosts: tuple[str, ...] = ()
     """The hosts of providers that serve only this dialect. For a URL at one of these hosts, the command line selects
     the dialect. If empty, the user must name the dialect."""
@@ -137,11 +138,11 @@ class Dialect:
     """The content types that a provider's streams may have, the usual one first. The first one is sent in `Accept`, and
     is the content type of streams to agents. Default: the type of server-sent events."""
     answer_type: Callable[[Request], str] | None = None
-    """Function of `(request)` that returns the content type of a streamed answer to the request. Default: the first of
+    """`answer_type(request)` returns the content type of a streamed answer to the request. Default: the first of
     `stream_types`."""
     streamed: Callable[[Response], Response] = lambda response: response
-    """Function of `(response)` that is called if a program answers a streamed request with a whole response. It returns
-    the response to stream, so that the stream has the content that `render_response` would write. Default: the response
+    """`streamed(response)` is called if the request is streamed and the program answers with a complete response. It
+    returns the response to stream, with the content that `render_response` would write. Default: the response
     itself."""
 
     # Documents
@@ -160,12 +161,12 @@ class Dialect:
     """The value of the request field `logprobs` that requests log probabilities without alternatives. If None, the
     dialect has no such field, and an upstream with `tokens=` does not request log probabilities."""
     tools: bool = True
-    """True if requests can offer tools."""
+    """True if a request in this dialect can offer tools."""
     tool_names: str = "[a-zA-Z0-9_-]{1,64}"
     """A regular expression for the tool names that the dialect's providers allow. A tool with any other name is renamed
     for the provider, and renamed back in the answer."""
     response_prefix: str = ""
-    """The prefix of generated response ids, in the form that peers of the dialect expect."""
+    """The prefix of generated response ids, as the provider writes it, such as `chatcmpl-`."""
     call_prefix: str = "call_"
     """The prefix of ids that are generated for tool calls without an id."""
     not_posted: frozenset[str] = frozenset()
@@ -173,26 +174,26 @@ class Dialect:
     as_it_came: Callable[[Mapping[str, Json], Request], bool] = lambda document, request: (
         bool(document.get("stream")) == request.stream
     )
-    """Function of `(document, request)`: an agent's document, and the request parsed from the document. It returns True
-    if the document can be sent unchanged to a provider of this dialect. If not, `render_request` writes a new document,
-    and fields that `render_request` does not write are lost. Default: True if the document's field `stream` equals
+    """`as_it_came(document, request)` returns True if the agent's document can be sent unchanged to a provider of this
+    dialect; `request` was parsed from the document. If not, `render_request` writes a new document, and fields that
+    `render_request` does not write are lost. Default: True if the document's field `stream` equals
     `request.stream`. A dialect that requests streams in another way must set this function, for example to `lambda
     document, request: True`. Otherwise its streamed requests lose their unparsed fields."""
     continued: Callable[[Request, Request, Response], Request] = _no_earlier
-    """Function of `(request, earlier, answer)`, called if `request.previous_response` names an earlier response. It
+    """`continued(request, earlier, answer)` is called if `request.previous_response` names an earlier response. It
     returns the request with the earlier conversation: the messages of the request `earlier`, and its `answer`. Default:
     the call fails with 400. Only a dialect that sets `previous_response` needs this function."""
     referenced: Callable[[Request, Iterable[tuple[Request, Response]]], Request] | None = None
-    """Function of `(request, answers)` that replaces references to earlier answers by the content of those answers, and
+    """`referenced(request, answers)` replaces references to earlier answers by the content of those answers, and
     returns the request. `answers` holds pairs of an earlier request in this dialect and its answer, the newest first.
     Default: the request itself."""
 
     # Headers and errors
 
     key_headers: Callable[[str], dict[str, str]] = bearer
-    """Function of `(api_key)` that returns the headers with the key, in the providers' form. It is also called once
-    when the record is created, to get the names of the headers. Endpoints read a rollout's key from the same headers,
-    and never display them. Default: `Authorization: Bearer …`."""
+    """`key_headers(api_key)` returns the headers with the key, in the form that the providers expect. It is also called
+    once when the record is created, to get the names of the headers. Endpoints read a rollout's key from the same
+    headers, and never display them. Default: `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the dialect's clients always send and its providers require, with names in lower case. They are
     added to calls to a provider that lack them. A header that the agent itself sent takes precedence."""
@@ -202,17 +203,17 @@ class Dialect:
     """The HTTP status for a call whose `previous_response` is unknown. On the right status, some clients send the whole
     conversation again. Only a dialect with `continued` has such calls."""
     no_route: str | None = None
-    """The error code of an unknown path; None means the code for the status."""
+    """The error code for a call to an unknown path. If None, the code for the status 404 is used."""
 
     # Calls other than model calls
 
     is_client: Callable[[str, Mapping[str, str]], bool] | None = None
-    """Function of `(path, headers)`, with header names in lower case, for a call that is no model call. It returns True
-    if the call comes from a client of this dialect, and so must be answered in this dialect. Default: True if all
-    headers in `default_headers` (and at least one) are present, or if the path begins with `base_path` and `base_path`
-    is not `/v1`."""
+    """`is_client(path, headers)`, with header names in lower case, is called for a call that is no model call. It
+    returns True if a client of this dialect sent the call, which then must be answered in this dialect. Default: True
+    if all headers in `default_headers` (and at least one) are present, or if the path begins with `base_path` and
+    `base_path` is not `/v1`."""
     render_models: Callable[[Sequence[str]], Json] = render_models
-    """Function of `(names)` that returns the document that lists these models. Default: OpenAI's `/v1/models`."""
+    """`render_models(names)` returns the JSON body that lists these models. Default: that of OpenAI's `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
     """Further routes of the dialect. Calls to any other path fail with 404, except routes of every endpoint."""
     not_served: tuple[str, ...] = ()
@@ -221,11 +222,11 @@ class Dialect:
     SideRoute. If empty, every unknown path fails with 404.
     """
     count_tokens: Callable[[str, Json], CountCalls] | None = None
-    """Generator function of `(model, document)` that yields the calls by which a provider counts the tokens of the
-    document. Default: the count is estimated."""
+    """`count_tokens(model, document)` is a generator function. It yields the calls by which a provider counts the
+    tokens of the document. Default: the count is estimated."""
     environment: Callable[[str, str, str], Mapping[str, str]] | None = None
-    """Function of `(base_url, api_key, model)` that returns the environment variables in which agents look for a
-    provider. Default: no variables, so an agent must read the URL from its command line or from `TRIOCEPT_URL` and
+    """`environment(base_url, api_key, model)` returns the environment variables from which agents read the provider to
+    use. Default: no variables, so an agent must read the URL from its command line or from `TRIOCEPT_URL` and
     similar variables."""
     key_variable: str = "OPENAI_API_KEY"
     """The environment variable from which the command line reads the provider's key."""
@@ -247,12 +248,12 @@ class Dialect:
 
     @cached_property
     def key_names(self) -> frozenset[str]:
-        """The names of the headers that may hold a key, in lower case."""
+        """The names, in lower case, of the headers that may contain an API key."""
         return frozenset(self._around_key)
 
     @cached_property
     def _around_key(self) -> Mapping[str, tuple[str, str]]:
-        """For each header that may hold a key: the text before the key, and the text after it."""
+        """The text before and the text after the API key, for each header that may contain one."""
         found = {}
         for name, text in lowered(self.key_headers("key")).items():
             before, _, behind = text.rpartition("key")
@@ -260,7 +261,7 @@ class Dialect:
         return found
 
     def key_in(self, headers: Mapping[str, str]) -> str | None:
-        """Return the key in a header of this dialect; None if the call has no such header.
+        """Return the API key in the headers of a call; None if no header of this dialect contains one.
 
         Args:
             headers: the headers of the call, names in lower case.
@@ -273,7 +274,7 @@ class Dialect:
         return None
 
     def match(self, path: str, query: str) -> Target | None:
-        """Return what the path and the query of a call state; None if the call is no model call of this dialect.
+        """Return the facts in a call's path and query; None if the call is no model call of this dialect.
 
         Args:
             path: the path without a rollout's prefix.
@@ -285,11 +286,11 @@ class Dialect:
 
     @cached_property
     def usual_paths(self) -> frozenset[str]:
-        """The URL paths of model calls if `read_path` is not set, without a rollout's prefix."""
+        """The paths of model calls, without the rollout's prefix; valid only if `read_path` is None."""
         return frozenset(f"{base}{self.route}" for base in ("", "/v1", self.base_path))
 
     def path(self, request: Request) -> str:
-        """Return the path of `request` at a provider, to append to the base URL that the provider's SDK expects."""
+        """Return the path to which `request` is sent; append it to the base URL that the provider's SDK expects."""
         if self.write_path is not None:
             return self.write_path(request)
         return self.route if self.base_path else f"/v1{self.route}"
@@ -299,7 +300,7 @@ class Dialect:
         return self.stream_types[0] if self.answer_type is None else self.answer_type(request)
 
     def speaks(self, path: str, headers: Mapping[str, str]) -> bool:
-        """Return True if a call that is no model call comes from a client of this dialect."""
+        """Return True if a call that is no model call was sent by a client of this dialect."""
         if self.base_path not in ("", "/v1") and path.startswith(f"{self.base_path}/"):
             return True
         if self.is_client is not None:

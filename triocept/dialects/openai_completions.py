@@ -1,4 +1,4 @@
-"""OpenAI's completions (`POST /v1/completions`), which continue a text: the wire of base models.
+"""OpenAI's legacy completions (`POST /v1/completions`), which continue a text, as base models do.
 
 The prompt is a text, or token ids:
 
@@ -89,7 +89,7 @@ _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 
 
 def parse_prompt(value: Json, path: str) -> Message:
-    """Return the prompt as one message."""
+    """Convert the field `prompt` to one `Message`."""
     if value is None:
         raise DialectError("is missing", path=path)
     if isinstance(value, str):
@@ -116,7 +116,10 @@ def parse_prompt(value: Json, path: str) -> Message:
 
 
 def text_of(messages: Sequence[Message]) -> str:
-    """Return the prompt as a text, empty if it is token ids; raise `DialectError` if a text cannot express it."""
+    """Convert the messages to one prompt text; raise `DialectError` for tool calls, tool results and media.
+
+    A prompt of token ids becomes an empty text.
+    """
     turns: list[tuple[str, str]] = []
     for number, message in enumerate(messages):
         text = ""
@@ -146,7 +149,7 @@ _MAX_TOKENS = 4096
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Return the request that an agent sent; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
     fields = Fields(document)
     model = fields.need_text("model")
     message = parse_prompt(fields.take("prompt"), "prompt")
@@ -167,7 +170,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def render_request(request: Request) -> Json:
-    """Return the document that sends `request` to a provider; raise `DialectError` if a text cannot express it."""
+    """Convert a request to the JSON body for a provider; raise `DialectError` if a text cannot express it."""
     same_dialect = request.dialect == NAME
     if request.tools and (request.tool_choice is None or request.tool_choice.mode != "none"):
         raise DialectError("the completions dialect cannot offer tools", path="tools")
@@ -186,7 +189,7 @@ def render_request(request: Request) -> Json:
 
 
 def render_error(failure: Failure) -> Json:
-    """Return the error document for `failure`."""
+    """Convert a failure to the JSON body of an error."""
     document = render_chat_error(failure)
     if document["error"]["code"] == OVERFLOW and failure.param is None:
         document["error"]["param"] = "prompt"
@@ -194,7 +197,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
     fields, choice = open_answer(document)
     text = choice.text("text")
     end = take_stop(choice, calls=False, refusal=False)
@@ -202,7 +205,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Return the document that answers `request`; raise `DialectError` if the response calls a tool."""
+    """Convert a response to the JSON body that answers `request`; raise `DialectError` for a tool call."""
     text = "".join([render_part(part) for part in response.content])
     choice: dict[str, Json] = {
         "text": echo_of(request, response.dialect) + text,
@@ -215,13 +218,16 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def echo_of(request: Request, dialect: str) -> str:
-    """Return the prompt to write before an answer that came in `dialect`; empty if no `echo` must be added."""
+    """Return the prompt if the request sets `echo`, to be written before the answer; else an empty text.
+
+    An answer from a provider of completions (`dialect`) already begins with the prompt, so the result is empty.
+    """
     wanted = (request.extra or {}).get("echo") if request.dialect == NAME else None
     return text_of(request.messages) if wanted is True and dialect != NAME else ""
 
 
 def render_part(part: ResponsePart) -> str:
-    """Return the text of a part; raise `DialectError` if the part is a tool call."""
+    """Return the text of a part, empty for reasoning; raise `DialectError` for a tool call."""
     match part:
         case Text(text=text) | RefusalText(text=text):
             return text
@@ -234,7 +240,7 @@ def render_part(part: ResponsePart) -> str:
 
 
 class Parser(ChunkParser):
-    """A parser of one streamed answer."""
+    """A parser that converts one stream of completions to triocept's events."""
 
     def __init__(self) -> None:
         super().__init__(NAME)
@@ -255,14 +261,14 @@ _BEHIND = b',"index":0,"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 class Renderer(ChunkRenderer):
-    """A renderer of one streamed answer to `request`."""
+    """A renderer that converts triocept's events for one answer to a stream of completions."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, NAME, "text_completion", "cmpl-", render_error)
         self._texts: set[int] = set()  # the open parts that are text
 
     def render(self, event: Event) -> bytes:
-        """Return the bytes that `event` adds to the body; raise `DialectError` if the part is a tool call."""
+        """Return the bytes that `event` adds to the stream; raise `DialectError` if a tool call starts."""
         match event:
             case PartDelta(index=index, text=text):
                 return self._text(text) if index in self._texts else b""

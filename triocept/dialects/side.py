@@ -1,4 +1,4 @@
-"""Calls other than model calls, both of agents to an endpoint and of triocept to a provider.
+"""Calls other than model calls, such as token counts: from agents to triocept, and from triocept to providers.
 
 A dialect that defines no list of models uses OpenAI's `GET /v1/models`.
 """
@@ -29,14 +29,14 @@ _ENDPOINT_PREFIXES = ("/rollout/", "/tools/")
 
 
 def is_endpoint_path(path: str) -> bool:
-    """Return True if the path belongs to the endpoint itself."""
+    """Return True if every endpoint itself serves the path, whatever the dialect."""
     return path in ("/", "/api/hello", "/v1/models", *ENDPOINT_PATHS) or path.startswith(_ENDPOINT_PREFIXES)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """An earlier model call and its answer."""
+    """An earlier model call of the rollout, with its answer."""
 
     request: Request
     response: Response
@@ -57,14 +57,14 @@ class SideCall:
     model: str
     """The name of the rollout's model."""
     earlier: Callable[[str], Earlier]
-    """Function that returns the earlier call whose response has this id. It raises `Refusal` (404) for an unknown id.
-    """
+    """`earlier(response_id)` returns the earlier call whose answer has this id. It raises `Refusal` (404) for an
+    unknown id."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class TokenCount:
-    """An answer made from the token count of a prompt. The count comes from the rollout's upstream, or is estimated."""
+    """An answer that contains a prompt's token count, which the rollout's upstream counts, or triocept estimates."""
 
     request: Request
     render: Callable[[int], Json]
@@ -73,7 +73,7 @@ class TokenCount:
 @final
 @dataclass(frozen=True, kw_only=True)
 class SideBody:
-    """An answer that is not a JSON document."""
+    """An answer whose body is not JSON, such as server-sent events."""
 
     body: bytes
     content_type: str
@@ -88,7 +88,8 @@ class SideRoute:
     """The paths below the base URL. `<name>` matches one segment, and `<path:name>` matches the rest of the path."""
     method: str = "GET"
     answer: Callable[[SideCall], Json | TokenCount | Embeddings | Moderations | SideBody]
-    """Function that returns the answer, or a value for it; it may raise `Refusal` or `DialectError`."""
+    """`answer(call)` returns the JSON body of the answer, or an object from which the answer is rendered. It may raise
+    `Refusal` or `DialectError`."""
 
     def __post_init__(self) -> None:
         check_type("`paths` of a SideRoute", self.paths, tuple, "a tuple of str")
@@ -109,9 +110,9 @@ class SideRoute:
 
 
 def path_problem(path: str) -> str | None:
-    """Return the error in a side route's path pattern; None if the pattern is valid.
+    """Return the reason why a path pattern of a `SideRoute` is invalid; None if it is valid.
 
-    Each name must occur only once and match one segment, and no endpoint may have the path as its own.
+    Each `<name>` may occur only once in the pattern. The pattern must not be a path that every endpoint itself serves.
     """
     names = _NAME.findall(path)
     if re.search(r"[<>\s]", _NAME.sub("", path)) or len(set(names)) < len(names):
@@ -122,37 +123,39 @@ def path_problem(path: str) -> str | None:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ProviderCall:
-    """A call to a provider that is no model call."""
+    """A call from triocept to a provider that is no model call, such as one that counts tokens."""
 
     path: str
     """The path, to be appended to the base URL that the provider's own SDK expects."""
     document: Json
     at_root: bool = False
-    """True if the path starts at the root of the server, where servers have routes outside the dialect."""
+    """True if the path is appended to the server's root, not to the base URL. Some servers have further routes
+    there."""
 
 
 CountCalls: TypeAlias = Generator[ProviderCall, Json, int | None]
-"""A generator that yields calls to a provider, gets the answers (None: no answer), and returns the token count."""
+"""A generator that yields calls to a provider, is sent their answers (None if a call failed), and returns the token
+count."""
 
 
 def counted_by(path: str, document: Json, name: str) -> CountCalls:
-    """Count tokens with one call, whose answer has the count in the field `name`."""
+    """Yield one call to the provider, and return the token count in the field `name` of its answer."""
     return counted((yield ProviderCall(path=path, document=document)), name)
 
 
 def counted(document: Json, name: str) -> int | None:
-    """Return the count in the field `name` of a document; None if there is no count."""
+    """Return the token count in the field `name` of the document; None if there is none."""
     count = document.get(name) if isinstance(document, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) else None
 
 
 def only(document: Mapping[str, Json], names: Container[str]) -> dict[str, Json]:
-    """Return the document with only these fields."""
+    """Return those fields of the document whose names are in `names`."""
     return {name: value for name, value in document.items() if name in names}
 
 
 def render_models(names: Iterable[str], *, created: int | None = None) -> Json:
-    """Return the list of models; `created` is in Unix seconds, and defaults to the current time."""
+    """Return the body of OpenAI's `GET /v1/models`; `created` is in Unix seconds (default: now)."""
     created = int(time.time()) if created is None else created
     data = [{"id": name, "object": "model", "created": created, "owned_by": "triocept"} for name in names]
     return {"object": "list", "data": data}
@@ -165,7 +168,7 @@ _MOST_DIMENSIONS = 4096
 @final
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
-    """An answer made of vectors, which the rollout's `embed` returns, or triocept computes from the words."""
+    """An answer that contains vectors, which the rollout's `embed` returns, or triocept computes from the words."""
 
     model: str
     """The model's name in the request."""
@@ -174,24 +177,24 @@ class Embeddings:
     dimensions: int | None = None
     """Required length of each vector; None means that any length is accepted."""
     render: Callable[[Sequence[Vector], int], Json]
-    """Function of `(vectors, tokens)` that returns the document. It is called with one vector for each input, and with
-    the total tokens of the inputs."""
+    """`render(vectors, tokens)` returns the JSON body. `vectors` has one vector for each input, and `tokens` is the
+    total of the tokens of all inputs."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Moderations:
-    """An answer made of the verdicts that the rollout's `moderate` returns; without `moderate`, no text is flagged."""
+    """An answer that contains the verdicts of the rollout's `moderate`; without `moderate`, no text is flagged."""
 
     model: str
     """The model's name in the request."""
     texts: tuple[str, ...]
     render: Callable[[Sequence[Verdict]], Json]
-    """Function of `(verdicts)` that returns the document. It is called with one verdict for each text."""
+    """`render(verdicts)` returns the JSON body. `verdicts` has one verdict for each text."""
 
 
 def read_dimensions(fields: Fields, name: str) -> int | None:
-    """Return the vector length that this field requires; None if the field is missing.
+    """Return the vector length that the field `name` requests; None if the field is missing.
 
     Raises:
         DialectError: the length is out of range.

@@ -29,7 +29,7 @@ PartEvent: TypeAlias = PartStart | PartDelta | PartBlob | PartEnd
 
 
 class StreamParser(ABC):
-    """An incremental parser of one streamed response; the events do not depend on where the bytes are split.
+    """An incremental parser of one streamed answer. Its events do not depend on where the bytes are split.
 
     A parser must hold at most one wire event in memory.
     """
@@ -44,7 +44,7 @@ class StreamParser(ABC):
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Event]:
-        """Return the events that `data` completes.
+        """Parse the next bytes of the stream, and return the events that they complete.
 
         Raises:
             DialectError: the data is invalid. The error names the path in the wire event.
@@ -52,24 +52,25 @@ class StreamParser(ABC):
         """
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Return True if the data certainly consists of whole events that only continue the content of the answer.
+        """Return True only if `data` surely consists of whole events that continue the content.
 
-        A relay passes such data on before it is parsed, so the check must be quick, and return False when in doubt. It
-        must return False for data that begins a call, or contains a finish reason, a terminal event or an error.
+        A relay passes such data on before parsing it. So this check must be quick, and must return False when in doubt.
+        It must return False for data that begins a call, or contains a finish reason, a terminal event or an error.
         """
         return False
 
     @property
     @abstractmethod
     def ending(self) -> bool:
-        """True if the stop reason has come.
+        """True if the stop reason was received.
 
-        No content may follow it, only usage and the terminal event. `ResponseEnd` may not have been returned yet.
+        After the stop reason, only usage and the terminal event may come. `feed` may not yet have returned
+        `ResponseEnd`.
         """
 
     @abstractmethod
     def close(self) -> list[Event]:
-        """Return the last events after the end of the bytes, including `ResponseEnd` unless it was returned before.
+        """Return the remaining events at the end of the stream, with `ResponseEnd` unless `feed` has returned it.
 
         Raises:
             UpstreamTruncated: the stream ended without the terminal event.
@@ -77,11 +78,11 @@ class StreamParser(ABC):
 
 
 class StreamRenderer(ABC):
-    """A renderer that converts the events of one streamed response to the bytes of the body."""
+    """A renderer that converts the events of one streamed answer to the bytes of the HTTP body."""
 
     @abstractmethod
     def render(self, event: Event) -> bytes:
-        """Return the bytes that `event` adds to the body; none yet if the wire needs facts from later events first."""
+        """Return the bytes that `event` adds to the body; empty if they depend on later events."""
 
     @abstractmethod
     def fail(self, failure: Failure) -> bytes:
@@ -89,7 +90,9 @@ class StreamRenderer(ABC):
 
     @abstractmethod
     def keepalive(self, response_id: str = "") -> bytes:
-        """Return a no-op to send during a silence; never an SSE comment, on which some clients fail.
+        """Return a no-op to send while no event comes.
+
+        The no-op is never an SSE comment, because some clients fail on one.
 
         An example is the event `ping` of Messages. `_server/delivery` lists the no-ops of all dialects, and their
         times.
@@ -100,7 +103,7 @@ class StreamRenderer(ABC):
 
 
 class EventBuilder:
-    """A builder of part events, for a wire that has only one open part at a time."""
+    """A builder of part events (start, delta, end), for streams in which only one part is open at a time."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -112,12 +115,12 @@ class EventBuilder:
         return None if self._open is None else self._open[1]
 
     def text(self, empty: Text | RefusalText | Reasoning, text: str, events: list[Event]) -> None:
-        """Append more of a text; if the open part is of another kind than `empty`, end it and begin `empty`."""
+        """Append more text to the open part; if it is not of the kind of `empty`, end it, and begin `empty`."""
         if text:
             events.append(PartDelta(self.index_of(empty, events), text))
 
     def blob(self, empty: ResponsePart, blob: Blob, events: list[Event]) -> None:
-        """Append an opaque blob to the open part; if that is of another kind than `empty`, end it and begin `empty`."""
+        """Append `blob` to the open part; if that is not of the kind of `empty`, end it, and begin `empty`."""
         events.append(PartBlob(self.index_of(empty, events), blob))
 
     def whole(self, part: ResponsePart, events: list[Event]) -> None:
@@ -126,7 +129,7 @@ class EventBuilder:
         events += part_events(self.new_index(), part)
 
     def index_of(self, empty: ResponsePart, events: list[Event]) -> int:
-        """Return the index of the open part; if it is of another kind than `empty`, end it and begin `empty`."""
+        """Return the index of the open part; if it is not of the kind of `empty`, end it, and begin `empty`."""
         if self._open is None or type(self._open[1]) is not type(empty):
             self.close(events)
             self._open = (self.new_index(), empty)
@@ -139,7 +142,7 @@ class EventBuilder:
         return self._next - 1
 
     def close(self, events: list[Event]) -> None:
-        """End the open part, if there is one."""
+        """Append the end of the open part to `events`, if a part is open."""
         if self._open is not None:
             events.append(PartEnd(self._open[0]))
             self._open = None
@@ -148,12 +151,12 @@ class EventBuilder:
 class PartSequence:
     """A buffer that puts the events of overlapping parts in sequence, in the order in which the parts started.
 
-    Events of the first open part pass immediately. Events of later parts are held back until it has ended.
+    Events of the first open part pass immediately. Events of later parts are held back until the first part has ended.
     """
 
     def __init__(self) -> None:
         self.current: int | None = None
-        """The index of the part whose events pass; if None, the next part that starts becomes this part."""
+        """The index of the part whose events pass. If it is None, the next part that starts becomes this part."""
         self._held: dict[int, list[PartEvent]] = {}
         self._order: deque[int] = deque()
         """The indexes of held parts, in order. (A dict would be slow: finding its first key scans deleted keys.)"""
@@ -187,11 +190,11 @@ LINE_FRAMES = FrameEnd(
     longest=1,
     last=re.compile(rb"\r\Z"),
 )
-"""The frame end of a stream of lines."""
+"""The `StreamParser.frame_end` of a stream of lines."""
 
 
 class LineDecoder:
-    """A decoder of bytes into whole lines."""
+    """A decoder that splits a stream of bytes into lines."""
 
     def __init__(self, max_line: int = MAX_EVENT) -> None:
         self._max_line = max_line
@@ -217,7 +220,7 @@ class LineDecoder:
         return lines
 
     def close(self) -> list[bytes]:
-        """Return the last line if it has no line end; it may be incomplete."""
+        """Return a list with the last line if the stream ended without a line end; the line may be incomplete."""
         line = b"".join(self._partial).strip()
         self._partial.clear()
         self._size = 0
@@ -225,5 +228,5 @@ class LineDecoder:
 
 
 def encode_line(document: Json) -> bytes:
-    """Return one document with its line end."""
+    """Return the JSON of the document, followed by a line feed."""
     return encode_json(document) + b"\n"

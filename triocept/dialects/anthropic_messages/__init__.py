@@ -1,4 +1,4 @@
-"""Anthropic's Messages API (`POST /v1/messages`), the wire of Claude Code."""
+"""Anthropic's Messages API (`POST /v1/messages`), which Claude Code uses."""
 
 from __future__ import annotations
 

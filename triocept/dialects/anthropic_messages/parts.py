@@ -1,4 +1,4 @@
-"""Content blocks of Messages: text and media, thinking, tools and tool calls.
+"""Content blocks of the Messages API: text and media, thinking, tools and tool calls.
 
 Tools, tool choice and tool calls:
 
@@ -59,7 +59,7 @@ NAME = "anthropic_messages"
 
 
 def parse_tool(value: Json, path: str) -> Tool:
-    """Return a tool that the agent offers."""
+    """Convert the definition of a tool in a request to a `Tool`."""
     fields = Fields(value, path)
     if fields.peek("input_schema") is None:
         name = fields.text("name") or ""
@@ -76,7 +76,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """Return the tool's wire form; None for another provider's own tool."""
+    """Convert a tool to its definition in a request; return None for a built-in tool of another provider."""
     if tool.kind == "server":
         return tool.extra if same_dialect else None
     schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
@@ -92,7 +92,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
-    """Return the tool choice, and True if parallel calls are allowed; None for what the agent does not state."""
+    """Convert `tool_choice` to a `ToolChoice` and a flag that allows parallel calls; each is None if not stated."""
     if value is None:
         return None, None
     fields = Fields(value, path)
@@ -110,7 +110,7 @@ def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None
 
 
 def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dialect: bool) -> Json | None:
-    """Return the wire form of the tool choice; None if no field is needed."""
+    """Return the field `tool_choice` for the choice and for parallel calls; None if the field is not needed."""
     if choice is None and parallel is not False:
         return None
     choice = choice or ToolChoice()
@@ -124,7 +124,7 @@ def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dial
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """Return a `tool_use` block."""
+    """Convert a tool call to a `tool_use` block."""
     if call.kind == "text":
         call = wrapped(call)
     document: dict[str, Json] = {
@@ -140,7 +140,7 @@ _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
 
 
 def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
-    """Return a schema of one object, with `type: object` at the top, that replaces the schema.
+    """Rewrite a schema as one for an object, without `anyOf`, `oneOf` and `allOf` at the top.
 
     Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. The properties of these alternatives become properties of
     the object. A property stays required if the schema itself, an item of `allOf`, or every alternative requires it.
@@ -182,7 +182,10 @@ SIGNATURE, REDACTED = "signature", "redacted"
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
-    """Return the blocks of this reasoning, which may be none or several; without unsigned ones if `signed_only`."""
+    """Convert reasoning to `thinking` and `redacted_thinking` blocks; the list may be empty.
+
+    `signed_only`: True to leave out thinking that Anthropic did not sign.
+    """
     blocks: list[dict[str, Json]] = []
     redacted = redacted_of(part.blobs)
     if signature_of(part.blobs) or (part.text and not signed_only):
@@ -197,31 +200,34 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) 
 
 
 def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
-    """Return the blobs in a signature; no blobs if it is empty or `UNSIGNED`."""
+    """Convert the signature of a `thinking` block to blobs: one, or those that `pack` packed into it.
+
+    An empty signature and `UNSIGNED` contain no blob.
+    """
     if not signature or signature == UNSIGNED:
         return ()
     return unpack(signature) or (Blob(NAME, SIGNATURE, signature),)
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """Return the last of the signatures that are of this dialect; None if all are of other dialects."""
+    """Return the last blob that is a signature by Anthropic; None if there is none."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 
 def agent_signature(blobs: tuple[Blob, ...]) -> str:
-    """Return the signature to send to an agent, which is never empty."""
+    """Return the signature for a `thinking` block that is sent to an agent; it is never empty."""
     return signature_of(blobs) or pack(blobs, NAME) or UNSIGNED
 
 
 def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:
-    """Return the blobs that are redacted thinking of this dialect."""
+    """Return the data of those blobs that are Anthropic's redacted thinking."""
     return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED]
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True if a provider accepts the agent's document unchanged.
+    """Return True if the agent's JSON body can be sent to a provider unchanged.
 
-    A provider refuses thinking with a signature that triocept generated, which an agent sends back.
+    It cannot if the agent sent back thinking whose signature triocept generated, because a provider refuses it.
     """
     return bool(document.get("stream")) == request.stream and not any(
         isinstance(part, Reasoning) and not part.blobs
@@ -235,7 +241,7 @@ _KINDS: dict[str, Literal["image", "file"]] = {"image": "image", "document": "fi
 
 
 def parse_block(value: Json, path: str) -> Part:
-    """Return the canonical part of a content block."""
+    """Convert a content block to a part of a message."""
     fields = Fields(value, path)
     kind = fields.need_text("type")
     match kind:
@@ -263,7 +269,7 @@ def parse_block(value: Json, path: str) -> Part:
 
 
 def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json | None:
-    """Return the block of a text, media or opaque part; None for a part of another kind.
+    """Convert a text, media or opaque part to a content block; return None for a part of another kind.
 
     `blank`: True to also write text without a visible character, which a model may have written.
     """
@@ -281,7 +287,7 @@ def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json
 
 
 def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
-    """Return a `tool_result` block."""
+    """Convert a tool result to a `tool_result` block."""
     block: dict[str, Json] = {"type": "tool_result", "tool_use_id": legal_id(result.id, "toolu_")}
     if content := present([render_block(part, same_dialect=same_dialect) for part in result.content]):
         block["content"] = as_content(content)
@@ -291,7 +297,10 @@ def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
 
 
 def _parse_source(fields: Fields, kind: str) -> Part | None:
-    """Return the media from a known kind of source; None for an unknown kind, whose block is kept unchanged."""
+    """Convert an image or document block to `Media`; return None if the type of its `source` is unknown.
+
+    The caller keeps such a block unchanged.
+    """
     source = fields.need_object("source")
     source_type = source.need_text("type")
     url = data = media_type = name = None

@@ -67,7 +67,7 @@ _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Return the request that an agent sent; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
     return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
@@ -113,7 +113,7 @@ def _parse(
 
 
 def render_request(request: Request) -> Json:
-    """Return the JSON body that requests `request` from a provider; see `Dialect.render_request`."""
+    """Convert a request to the JSON body for a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     wish, conversation = request.output_format, request.messages
@@ -150,7 +150,7 @@ def render_request(request: Request) -> Json:
 
 
 def parse_thread(fields: Fields) -> str | None:
-    """Return the id of the earlier answer that the request continues; None if it continues none.
+    """Return the id of the earlier answer that the request continues; None if it continues no answer.
 
     A `thread` of the type "create" needs no action, because a later request can continue any answer of the rollout.
     """
@@ -164,7 +164,7 @@ def parse_thread(fields: Fields) -> str | None:
 
 
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
-    """Return the request with the conversation that it continues: the messages of `earlier`, then `answer`.
+    """Return the request with the messages of the request `earlier`, and with `answer`, before its own messages.
 
     The system prompt and the tools are those of the thread, unless the request has tools of its own.
     """
@@ -184,7 +184,7 @@ _MIN_BUDGET = 1024  # Anthropic's minimum; the budget must be below max_tokens, 
 
 
 def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]:
-    """Return the reasoning and the answer format that the fields request."""
+    """Convert the fields `thinking` and `output_config` to reasoning options and an answer format."""
     effort = budget = output_format = None
     if (config := fields.object("output_config")) is not None:
         effort, form = config.text("effort"), config.peek("format")
@@ -210,7 +210,10 @@ def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, Output
 def render_reasoning_options(
     request: Request, document: dict[str, Json], *, same_dialect: bool
 ) -> dict[str, Json]:
-    """Return the fields that request the reasoning; `document` is the request document as rendered so far."""
+    """Return the fields `thinking` and `output_config` that request the reasoning.
+
+    `document` is the JSON body as it was rendered so far.
+    """
     ask = request.reasoning
     if ask is None:
         return {}
@@ -247,7 +250,7 @@ _SILENT = Message("user")
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """Return the canonical message of a wire message."""
+    """Convert a message of a request to a `Message`."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -259,13 +262,13 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def parse_system(value: Json) -> tuple[Message, ...]:
-    """Return the top-level `system` as messages; no message if it is empty."""
+    """Convert the field `system` to messages; return an empty tuple if it is empty."""
     content = parse_content(value, "system", parse_block)
     return (Message("system", content),) if content else ()
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """Return the top-level `system` (or None) and the messages."""
+    """Return the fields `system` (None if it is not needed) and `messages`."""
     system: list[Json] = []
     documents: list[Json] = []
     turns = messages if same_dialect else _adapted(distinct_calls(portable(messages)))
@@ -282,7 +285,7 @@ def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple
 
 
 def _adapted(messages: Sequence[Message]) -> list[Message]:
-    """Return a conversation from another dialect in the order that the wire requires."""
+    """Return a conversation from another dialect with roles, and an order of messages, that Anthropic accepts."""
     turns = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
     rest: list[Message] = []
     for message in messages[len(turns) :]:
@@ -299,7 +302,7 @@ def _adapted(messages: Sequence[Message]) -> list[Message]:
 
 
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[str, Json] | None]]:
-    """Yield the role, parts and `extra` of each wire message; tool messages are joined with the next user message."""
+    """Yield role, parts and `extra` of each message to write; tool messages are joined with the next user message."""
     joined: list[Part] | None = None
     for message in messages:
         role = "system" if message.role == "developer" else message.role

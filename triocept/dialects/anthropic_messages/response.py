@@ -1,4 +1,4 @@
-"""Whole answers of the Messages API, their stop reasons and usage, and errors.
+"""Answers of the Messages API that are not streamed: content, stop reasons and usage; also errors.
 
 Rules:
 
@@ -39,7 +39,7 @@ from .parts import NAME, parse_block, render_block, render_call, render_reasonin
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
@@ -68,7 +68,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Return the document that answers `request` with `response`."""
+    """Convert a response to the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     content: list[Json] = []
     calls = refusal = False
@@ -111,7 +111,7 @@ _RENDERED: dict[StopReason, str] = {stop: word for word, stop in _PARSED.items()
 
 
 def with_whole_arguments(response: Response) -> Response:
-    """Return the response with call arguments that are objects, as `render_call` writes them.
+    """Return the response with call arguments that are JSON objects, as `render_call` writes them.
 
     Without this step, a stream would contain the arguments as the model wrote them, which may not be an object.
     """
@@ -128,17 +128,17 @@ def with_whole_arguments(response: Response) -> Response:
 
 
 def check_aborted(identity: str) -> None:
-    """Raise `UpstreamError` if an answer that has ended without a stop reason was aborted.
+    """Raise `UpstreamError` if an answer without a stop reason has the id (`identity`) of an aborted answer.
 
-    vLLM has no word of Messages for the reason "abort", and leaves it out (entrypoints/anthropic/serving.py). Its
-    answers have the ids of chat completions, which tells them from answers of other servers.
+    vLLM has no stop reason of the Messages API for "abort", so it sends none (entrypoints/anthropic/serving.py). Its
+    answers have ids of chat completions, which distinguish them from the answers of other servers.
     """
     if identity.startswith("chatcmpl-"):
         raise aborted("no stop_reason, from vLLM")
 
 
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and the wire's word as a field to keep if the stop reason does not determine the word.
+    """Convert a `stop_reason` to a `StopReason`; the dict keeps the word if `render_finish` would write another.
 
     Raise `UpstreamError` if the reason is unknown or missing.
     """
@@ -152,7 +152,7 @@ def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Js
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Return the `stop_reason` of the wire; an answer that contains a refusal in words ends with `refusal`."""
+    """Convert a `StopReason` to a `stop_reason`; a normal answer with a refusal in words gets `refusal`."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -162,7 +162,7 @@ _DETAILS = "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Return the usage; None if it is missing, or contains no token count."""
+    """Convert the JSON object `usage` to a `Usage`; return None if it is missing or has no token count."""
     if not value:
         return None
     fields = Fields(value, path)
@@ -184,7 +184,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the wire form of the usage."""
+    """Convert a `Usage` to the JSON object `usage`."""
     cached = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
     document: dict[str, Json] = {"input_tokens": max(0, usage.input_tokens - cached)}
     if usage.cache_write_tokens is not None:
@@ -217,7 +217,7 @@ _BY_TYPE = {kind: status for status, kind in _BY_STATUS.items() if status != 503
 
 
 def render_error(failure: Failure) -> Json:
-    """Return the error document for `failure`."""
+    """Convert a failure to the JSON body of an error."""
     message = failure.message
     otherwise = "api_error" if failure.status >= 500 else "invalid_request_error"
     details = _ERROR_DETAILS.get(failure.code or "")
@@ -237,7 +237,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document; the error's type determines a status that is below 400."""
+    """Convert a provider's error to a `Failure`; if `status` is below 400, the error's type determines the status."""
     error = find_error(document) or document
     kind = error.get("type") if isinstance(error, dict) else None
     kind = kind if isinstance(kind, str) and kind != "error" else None
@@ -248,7 +248,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document contains no error."""
+    """Return the error that a provider's JSON body contains; None if it contains no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

@@ -15,7 +15,7 @@ _EPOCH = "1970-01-01T00:00:00Z"  # Anthropic's value for an unknown release date
 
 
 def render_models(names: Iterable[str]) -> Json:
-    """Return the list of models."""
+    """Return the JSON body of `GET /v1/models`."""
     data = [
         {"type": "model", "id": name, "display_name": name, "created_at": _EPOCH, "lifecycle": "active"}
         for name in names
@@ -25,27 +25,33 @@ def render_models(names: Iterable[str]) -> Json:
 
 
 def render_token_count(count: int) -> Json:
-    """Return the document that states the token count of a prompt."""
+    """Return the JSON body that answers a call for a token count."""
     return {"input_tokens": count}
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Return True if the client is Anthropic's: its SDKs send this header, and no other API has a path `/messages`."""
+    """Return True if a client of Anthropic's API sent the call.
+
+    Anthropic's SDKs send the header `anthropic-version`, and no other API has a path `/messages`.
+    """
     return "anthropic-version" in headers or "/messages" in path
 
 
 def key_headers(api_key: str) -> dict[str, str]:
-    """Return the header that contains the key."""
+    """Return the header `x-api-key` with the key."""
     return {"x-api-key": api_key}
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call that counts tokens; see `Dialect.count_tokens`. vLLM and llama.cpp also support this call."""
+    """Yield the call that counts the tokens of the document; see `Dialect.count_tokens`.
+
+    vLLM and llama.cpp also support this call.
+    """
     return counted_by("/v1/messages/count_tokens", only(document, _COUNTED), "input_tokens")
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return the environment variables for agents; `ANTHROPIC_AUTH_TOKEN` is deliberately missing.
+    """Return environment variables with the endpoint's URL and key, deliberately without `ANTHROPIC_AUTH_TOKEN`.
 
     Anthropic's clients accept either of two keys, `ANTHROPIC_API_KEY` and `ANTHROPIC_AUTH_TOKEN`. If both are set, agno
     makes no call and exits as if it had succeeded, and the SDKs (anthropic 2.14, in JavaScript 1.14) warn. Every client

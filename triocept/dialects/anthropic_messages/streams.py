@@ -77,7 +77,7 @@ _CONTENT = events_pattern(rb'\{"type": ?"content_block_delta",', rb"content_bloc
 
 
 class Parser(StreamParser):
-    """A parser of one streamed answer."""
+    """A parser that converts one Messages stream to triocept's events."""
 
     def __init__(self) -> None:
         self._sse = SSEDecoder()
@@ -159,7 +159,7 @@ _TEXT_OF = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delt
 
 
 class _Block:
-    """A block of which the parser has received the start and not the end."""
+    """A content block that the parser has received in part."""
 
     __slots__ = ("index", "json", "raw", "start", "texts", "written")
 
@@ -172,7 +172,7 @@ class _Block:
         self.written = False
 
     def add(self, kind: str, delta: Fields) -> None:
-        """Add one delta to an opaque block: append texts, and keep the latest of other values."""
+        """Add a delta to a block of an unknown type: append texts, and overwrite other values."""
         if kind == "input_json_delta":
             self.json.append(delta.text("partial_json") or "")
             return
@@ -189,7 +189,7 @@ class _Block:
 
 
 class Blocks:
-    """A converter of block events to part events, which its methods append to `events`."""
+    """A converter of a stream's block events to part events, which its methods append to the list `events`."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Block] = {}
@@ -242,7 +242,7 @@ class Blocks:
             self._finish(block, events)
 
     def close(self, events: list[Event]) -> None:
-        """End all open blocks when the message is complete."""
+        """Append the end of all open blocks, when the message is complete."""
         for block in self._open.values():
             self._finish(block, events)
         self._open.clear()
@@ -273,7 +273,7 @@ _UNKNOWN = Usage(input_tokens=0, output_tokens=0)
 
 
 class Renderer(StreamRenderer):
-    """A renderer of one streamed answer to `request`."""
+    """A renderer that converts triocept's events for one answer to a Messages stream."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -327,7 +327,7 @@ class Renderer(StreamRenderer):
         return b"event: message_start\ndata: " + data + b"\n\n"
 
     def _part(self, event: PartEvent) -> bytes:
-        """Return the bytes that `event` adds to the stream, including those of held events that `event` releases."""
+        """Return the bytes to send after `event`, including those of earlier events that were held back until now."""
         if isinstance(event, PartStart):
             if isinstance(event.part, ToolCall):
                 self._calls = True
@@ -368,7 +368,7 @@ class Renderer(StreamRenderer):
 
 
 class _BlockWriter(msgspec.Struct):
-    """A writer of one part as blocks on the wire: no block, one or several.
+    """A base class of writers; each writes one part as content blocks (none, one or several).
 
     At most one block is open. Each delta of the block is written between two constant pieces of bytes.
     """
@@ -391,7 +391,7 @@ class _BlockWriter(msgspec.Struct):
         raise NotImplementedError
 
     def text(self, text: str) -> bytes:
-        """Return the bytes to write for more text of the part."""
+        """Return the bytes to write for the next piece of the part's text."""
         if not text:
             return b""
         if self.frame:
@@ -405,7 +405,7 @@ class _BlockWriter(msgspec.Struct):
         return b""
 
     def end(self) -> bytes:
-        """Return the bytes to write when the part ends, which include the end of the open block."""
+        """Return the bytes to write when the part ends, including the end of a block that is open."""
         if not self.frame:
             return b""
         self.frame = b""
@@ -481,7 +481,7 @@ class _ThinkingWriter(_BlockWriter):
 
 
 class _CallWriter(_BlockWriter):
-    """A writer of a tool call, which holds back arguments that do not begin as an object.
+    """A writer of a tool call; it holds back arguments that do not begin with `{` until the call is complete.
 
     The wire requires an object as the input of a call (see `render_call`).
     """
@@ -518,7 +518,7 @@ class _CallWriter(_BlockWriter):
 
 
 class _OpaqueWriter(_BlockWriter):
-    """A writer of a block of an unknown type.
+    """A writer of a content block of an unknown type.
 
     The input of a call of a provider's own tool (`server_tool_use`, `mcp_tool_use`) is written as a delta, because
     clients read the input only from deltas.

@@ -1,4 +1,4 @@
-"""Google's generateContent API, the wire of gemini-cli and of the Gemini SDKs.
+"""Google's generateContent API, which gemini-cli and the Gemini SDKs use.
 
 Model calls are `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
 """

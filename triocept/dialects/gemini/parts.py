@@ -1,4 +1,4 @@
-"""Google's JSON messages and the parts in them: text, thoughts, media, tools, calls and results.
+"""Gemini's content parts: text, thoughts, media, tools, tool calls and tool results.
 
 Fields of proto JSON (the JSON form of protocol buffers):
 
@@ -95,7 +95,10 @@ _AS_WRITTEN: dict[str, str] = {}
 
 
 class ProtoFields(Fields):
-    """The fields of one proto message. Not for maps and JSON data (`args`, schemas), whose keys are not field names."""
+    """The fields of one protocol buffer message in its JSON form, spelt in camelCase or in snake_case.
+
+    Do not use it for maps and JSON data (`args`, schemas), whose keys are not field names.
+    """
 
     __slots__ = ("_spelt",)
 
@@ -110,12 +113,12 @@ class ProtoFields(Fields):
         return super().at(self._spelt.get(name, name))
 
     def each(self, name: str) -> list[tuple[str, Json]]:
-        """Return the items of a list, each with its path; an object counts as a list of one."""
+        """Return the path and the value of each item of a list; a single object counts as a list of one."""
         value = self.peek(name)
         return [(self.at(name), self.take(name))] if isinstance(value, dict) else self.items(name)
 
     def read(self, name: str, memory: Memory, parse: Callable[[Json, str], T]) -> tuple[T, ...]:
-        """Return the parsed items of `each`; items that did not change since the last request are not parsed again."""
+        """Return the parsed items of a list; items that are unchanged since the last request are not parsed again."""
         if isinstance(self.peek(name), dict):
             return tuple(parse(item, path) for path, item in self.each(name))
         return memory.read(NAME, self.at(name), self.array(name), parse)
@@ -138,7 +141,7 @@ _CALL = "functionCall"
 
 
 def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
-    """Return the canonical tools of one wire tool."""
+    """Convert one item of `tools`, which may define several functions, to tools."""
     fields = ProtoFields(value, path)
     tools: list[Tool] = []
     for where, item in fields.each(_FUNCTIONS):
@@ -154,14 +157,14 @@ def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
 
 
 def render_tools(tools: Iterable[Tool], *, same_dialect: bool) -> list[Json]:
-    """Return the wire form of the tools, without other providers' own tools."""
+    """Return the field `tools`, without built-in tools of other providers."""
     functions = [_render_function(tool, same_dialect=same_dialect) for tool in tools if tool.kind != "server"]
     documents: list[Json] = [{_FUNCTIONS: functions}] if functions else []
     return documents + [tool.extra for tool in tools if tool.kind == "server" and same_dialect and tool.extra]
 
 
 def parse_choice(fields: ProtoFields) -> ToolChoice | None:
-    """Return the tool choice in `toolConfig`; the other fields remain unread."""
+    """Convert the tool choice in `toolConfig` to a `ToolChoice`; leave the other fields of `toolConfig` unread."""
     config = fields.object("toolConfig")
     if config is None:
         return None
@@ -184,7 +187,7 @@ def parse_choice(fields: ProtoFields) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
-    """Return the tool choice as a `functionCallingConfig`."""
+    """Convert a `ToolChoice` to a `functionCallingConfig`."""
     modes = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
     document: dict[str, Json] = {"mode": modes[choice.mode]}
     if choice.mode == "tool":
@@ -193,7 +196,7 @@ def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
 
 
 def parse_call(fields: ProtoFields) -> ToolCall:
-    """Return the call of a `functionCall` part; its id may be missing."""
+    """Convert a `functionCall` part to a `ToolCall`; its id may be empty."""
     inner = fields.need_object(_CALL)
     if inner.peek("partialArgs") or inner.peek("willContinue"):
         raise DialectError("partial arguments were not requested", path=inner.at("partialArgs"))
@@ -204,7 +207,7 @@ def parse_call(fields: ProtoFields) -> ToolCall:
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """Return a `functionCall` part."""
+    """Convert a tool call to a `functionCall` part."""
     if call.kind == "text":
         call = wrapped(call)
     inner: dict[str, Json] = {} if not call.id or call.id.startswith(MADE) else {"id": call.id}
@@ -244,7 +247,7 @@ _ORDER = ("propertyOrdering", "property_ordering", "nullable")
 
 
 def json_schema_of(schema: Json) -> Json:
-    """Return the equivalent JSON Schema; return a value that is not an object unchanged."""
+    """Convert a schema in Google's subset of OpenAPI to JSON Schema; return any value but a dict unchanged."""
     if not isinstance(schema, dict):
         return schema
     found: dict[str, Json] = {}
@@ -285,7 +288,7 @@ _UNNAMED = "unknown_function"  # the wire requires a name
 
 
 def parse_result(fields: ProtoFields) -> ToolResult:
-    """Return the result of a `functionResponse` part."""
+    """Convert a `functionResponse` part to a `ToolResult`."""
     inner = fields.need_object(_FIELD)
     identity, name = inner.text("id") or "", inner.text("name")
     response = inner.mapping(_RESPONSE) or {}
@@ -303,7 +306,7 @@ def parse_result(fields: ProtoFields) -> ToolResult:
 
 
 def render_result(result: ToolResult, name: str | None, *, same_dialect: bool) -> dict[str, Json]:
-    """Return a `functionResponse` part; `name` is the name of the called tool."""
+    """Convert a tool result to a `functionResponse` part; `name` is the called tool."""
     extra: dict[str, Json] = dict(result.extra or {}) if same_dialect else {}
     kept: dict[str, Json] = dict(extra.pop(_FIELD, None) or {}) if isinstance(extra.get(_FIELD), dict) else {}
     mark = kept.pop(_RESPONSE, _PLAIN)
@@ -321,7 +324,7 @@ _PLAIN = object()  # no mark: the text has Google's own key
 
 
 def _parse_response(response: dict[str, Json], name: str | None) -> tuple[str, Json]:
-    """Return the text of a result, and the form of `response` to keep in `extra`."""
+    """Return the text in a tool's `response`, and the form of `response` without the text, to keep in `extra`."""
     if not response:
         return "", {}
     if len(response) == 1:
@@ -358,7 +361,7 @@ _STANDARD = str.maketrans("-_", "+/")
 
 
 def parse_part(value: Json, path: str) -> Part:
-    """Return the canonical part of a wire part."""
+    """Convert one of Gemini's content parts to a part of a message."""
     if type(value) is dict and len(value) == 1 and type(text := value.get("text")) is str:
         return Text(text)  # the usual case
     fields = ProtoFields(value, path)
@@ -388,7 +391,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """Return the wire form of a text, media or opaque part; None for a part of another kind."""
+    """Convert a text, media or opaque part to a Gemini part; return None for a part of another kind."""
     document: dict[str, Json]
     match part:
         case Text(text=text) | RefusalText(text=text):
@@ -403,9 +406,10 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
-    """Return the wire parts of this reasoning: several if it has several signatures.
+    """Convert reasoning to thought parts, one for each signature (or one without a signature).
 
-    `answer`: False for a request to a provider, which refuses the signatures of other providers.
+    `answer`: True for an answer to an agent; False for a request to a provider, which refuses signatures of other
+    providers.
     """
     signatures: list[str | None] = [
         blob.data for blob in part.blobs if blob.dialect == NAME and blob.kind == SIGNATURE
@@ -426,7 +430,7 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> li
 
 
 def render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
-    """Return `inlineData`, or `fileData` for media with a URL."""
+    """Convert media to an `inlineData` part, or to a `fileData` part if they have only a URL."""
     if media.data is not None or media.url is None:
         inline = {"mimeType": media_type_of(media), "data": media.data or ""}
         named = {"displayName": media.name} if same_dialect and media.name else {}

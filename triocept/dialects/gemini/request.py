@@ -1,4 +1,4 @@
-"""Requests of generateContent: their paths, contents and `generationConfig`.
+"""Requests of generateContent: paths, contents and `generationConfig`.
 
 Rules:
 
@@ -75,7 +75,7 @@ from .parts import (
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Return the request that an agent sent; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
 
     def read(contents: list[Json]) -> tuple[Message, ...]:
@@ -88,12 +88,12 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def read_request(fields: ProtoFields, target: Target) -> Request:
-    """Return the request in these fields, which are a whole document, or a request inside a document."""
+    """Convert the fields of a request to a `Request`; the fields may be those of an object in a JSON body."""
     return _aimed(_parse(fields, Memory())[0], target, fields.at("model"))
 
 
 def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
-    """Return the request without the facts from its path, and the number of messages in the system instruction."""
+    """Return the request without the facts in its path, and the number of its messages from `systemInstruction`."""
     named = fields.text("model")
     system = parse_system(fields.take("systemInstruction"), fields.at("systemInstruction"))
     if fields.peek("contents") is None:
@@ -119,7 +119,7 @@ def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
 
 
 def _aimed(request: Request, target: Target, path: str) -> Request:
-    """Return the request with the facts that the path of the call states."""
+    """Return the request with the model and the kind of stream that the call's path states (`target`)."""
     model = target.model or request.model
     if not model:
         raise DialectError("is missing", path=path)
@@ -133,7 +133,7 @@ def _messages(contents: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def render_request(request: Request) -> Json:
-    """Return the JSON body that requests `request` from a provider; see `Dialect.render_request`."""
+    """Convert a request to the JSON body for a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else portable(request.messages)
@@ -158,7 +158,7 @@ _NOTHING: Json = {"text": "(no content)"}
 
 
 def parse_content(value: Json, path: str) -> Message:
-    """Return one item of `contents` as a message; its calls and results may still lack ids."""
+    """Convert one item of `contents` to a `Message`; its tool calls and results may still lack ids."""
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
@@ -168,7 +168,7 @@ def parse_content(value: Json, path: str) -> Message:
 
 
 def parted(message: Message) -> tuple[Message, ...]:
-    """Return the message in a tuple; split it in two if it is the model's and contains results."""
+    """Return the message in a tuple; split a message of the model that contains tool results into two messages."""
     results = message.tool_results if message.role == "assistant" else ()
     if not results:
         return (message,)
@@ -178,7 +178,7 @@ def parted(message: Message) -> tuple[Message, ...]:
 
 
 def parse_system(value: Json, path: str) -> tuple[Message, ...]:
-    """Return the `systemInstruction` (a content, a part or a string) as messages; no message if it is empty."""
+    """Convert `systemInstruction` (a content, a part or a string) to messages; no message if it is empty."""
     if value is None or value == "":
         return ()
     if not isinstance(value, dict):
@@ -191,7 +191,7 @@ def parse_system(value: Json, path: str) -> tuple[Message, ...]:
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """Return the `systemInstruction` (or None) and the contents."""
+    """Return the fields `systemInstruction` (None if it is not needed) and `contents`."""
     system: list[Json] = []
     beside: dict[str, Json] = {}
     contents: list[dict[str, Json]] = []
@@ -268,7 +268,7 @@ _MAX_BUDGET = 24_576
 
 
 def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, OutputFormat | None]:
-    """Return the sampling, the reasoning and the format in the config; its other fields remain unread."""
+    """Convert `generationConfig` to sampling, reasoning and answer format; leave its other fields unread."""
     config = fields.object(CONFIG)
     if config is None:
         return Sampling(), None, None
@@ -299,7 +299,7 @@ def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, Ou
 
 
 def render_config(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the `generationConfig` without unknown fields."""
+    """Return the field `generationConfig` for the request's sampling, reasoning and answer format."""
     sampling = request.sampling
     document: dict[str, Json] = {
         "maxOutputTokens": sampling.max_output_tokens,
@@ -362,7 +362,7 @@ _PATH = re.compile(
 
 
 def match(path: str, query: str) -> Target | None:
-    """Return what the path and the query of a call state; None if the call is no model call."""
+    """Return the facts in the path and query of a model call; None if the path is not that of a model call."""
     found = _PATH.fullmatch(unquote(path))
     if found is None or found["verb"] not in ("generateContent", "streamGenerateContent"):
         return None
@@ -374,28 +374,28 @@ def match(path: str, query: str) -> Target | None:
 
 
 def bare_model(name: str) -> str:
-    """Return the name without `models/`."""
+    """Return the name of a model without the prefix `models/`."""
     while name.startswith(_MODELS):
         name = name.removeprefix(_MODELS)
     return name
 
 
 def full_model(name: str) -> str:
-    """Return the name with its collection, `models/` or `tunedModels/`."""
+    """Return the name of a model with a prefix: `models/`, unless the name has one, such as `tunedModels/`."""
     return name if name.startswith((_MODELS, _TUNED, "endpoints/")) else _MODELS + name
 
 
 def render_path(request: Request) -> str:
-    """Return the path and the query that send `request` to a provider; a stream is always one of server-sent events."""
+    """Return the path and query of a provider's call for `request`; a stream is requested as server-sent events."""
     verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     return f"/v1beta/{quote(full_model(request.model))}:{verb}"
 
 
 def answer_type(request: Request) -> str:
-    """Return the content type of a streamed answer."""
+    """Return the content type of a streamed answer: server-sent events, or one JSON array."""
     return STREAM_TYPES[request.framing == "json_array"]
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True; every document can be sent unchanged, because the path requests the stream."""
+    """Return True; every JSON body can be sent unchanged, because the path (not the body) requests a stream."""
     return True

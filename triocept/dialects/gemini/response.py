@@ -1,4 +1,4 @@
-"""Answers of generateContent, their finish reasons and usage, and errors.
+"""Answers of generateContent: content, finish reasons and usage; also errors.
 
 Rules:
 
@@ -60,7 +60,7 @@ from .parts import NAME, ProtoFields, parse_part, render_call, render_part, rend
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     events: list[Event] = []
@@ -71,7 +71,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Return the document that answers `request` with `response`."""
+    """Convert a response to the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     extra = (response.extra or {}) if same_dialect else {}
     parts: list[dict[str, Json]] = []
@@ -102,7 +102,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def is_blocked(extra: dict[str, Json], parts: object) -> bool:
-    """Return True if the answer means that the prompt was blocked."""
+    """Return True if an answer with these fields (`extra`) and parts means that the prompt was blocked."""
     feedback = extra.get("promptFeedback")
     blocked = isinstance(feedback, dict) and feedback.get("blockReason")
     return bool(blocked) and not parts and "candidates" not in extra
@@ -112,7 +112,7 @@ _LOGPROBS = "logprobsResult"  # of each chunk's own tokens; other fields are rep
 
 
 class Chunks:
-    """A converter of the responses of one answer to events, which its methods append to `events`."""
+    """A converter of an answer's JSON chunks to triocept's events, which its methods append to the list `events`."""
 
     def __init__(self) -> None:
         self._started = False
@@ -126,7 +126,7 @@ class Chunks:
         self._beside: dict[str, Json] = {}  # further fields of the candidate
 
     def take(self, document: Json, events: list[Event]) -> None:
-        """Append the events of one response."""
+        """Append the events of one chunk."""
         fields = ProtoFields(document)
         candidates = fields.each("candidates")
         identity, model = fields.text("responseId"), fields.text("modelVersion")
@@ -143,11 +143,11 @@ class Chunks:
 
     @property
     def ending(self) -> bool:
-        """True if the finish reason has come."""
+        """True if the finish reason was received."""
         return self._finish is not None or self._blocked
 
     def end(self, events: list[Event]) -> None:
-        """Append the last events; raise an error if the finish reason means a failure, or has not come."""
+        """Append the last events; raise `UpstreamError` if the finish reason means a failure or was not received."""
         if self._finish is None and not self._blocked:
             raise UpstreamTruncated("the provider's answer ended without a finish reason")
         self._parts.close(events)
@@ -229,7 +229,7 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and the wire's word as a field to keep if the stop reason does not determine the word.
+    """Convert a `finishReason` to a `StopReason`; the dict keeps the word if `render_finish` would write another.
 
     `reason` and `words` are the wire's `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
@@ -242,7 +242,7 @@ def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason,
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Return the `finishReason`; an answer that contains a refusal in words ends with `SAFETY`."""
+    """Convert a `StopReason` to a `finishReason`; a normal answer with a refusal in words gets `SAFETY`."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -251,7 +251,7 @@ _TOOLS = "toolUsePromptTokenCount"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Return the usage; None if it is missing, or contains no token count."""
+    """Convert `usageMetadata` to a `Usage`; return None if it is missing or has no token count."""
     if not value:
         return None
     fields = ProtoFields(value, path)
@@ -277,7 +277,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the wire form of the usage."""
+    """Convert a `Usage` to `usageMetadata`."""
     extra = (usage.extra or {}) if same_dialect else {}
     tools = extra.get(_TOOLS)
     added = tools if isinstance(tools, int) else 0
@@ -316,7 +316,7 @@ _NEVER = re.compile(r"\blimit: 0\b")  # a quota of zero: this account cannot use
 
 
 def render_error(failure: Failure) -> Json:
-    """Return the error document for `failure`."""
+    """Convert a failure to the JSON body of an error."""
     message, code = failure.message, failure.code or ""
     if is_overflow_failure(failure):  # Google's own words, which pi, Claude Code and litellm recognise, too
         message = overflow_words(
@@ -337,9 +337,9 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document, which may have any form.
+    """Convert a provider's error document, which may have any form, to a `Failure`.
 
-    A status below 400 (of an error in place of an answer) is replaced by the status in the error.
+    If `status` is below 400 (an error came in place of an answer), the status in the error replaces it.
     """
     error = find_error(document) or document
     message = error_text(error, document, status)
@@ -368,7 +368,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document contains no error."""
+    """Return the error that a provider's JSON body contains; None if it contains no error."""
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
     return document.get("error") or None if isinstance(document, dict) else None

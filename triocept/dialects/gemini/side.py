@@ -27,7 +27,7 @@ _INPUT_LIMIT, _OUTPUT_LIMIT = 1_048_576, 65_536  # limits of Gemini 2.5 and 3
 
 
 def render_models(names: Iterable[str]) -> Json:
-    """Return the list of models."""
+    """Return the JSON body of `GET /v1beta/models`."""
     models = [
         {
             "name": full_model(name),
@@ -43,12 +43,14 @@ def render_models(names: Iterable[str]) -> Json:
 
 
 def render_token_count(count: int) -> Json:
-    """Return the document that states the token count of a prompt."""
+    """Return the JSON body that answers a call for a token count."""
     return {"totalTokens": count}
 
 
 def parse_count_request(document: Json, target: Target) -> Request:
-    """Return the request whose tokens are counted: the document itself, or the `generateContentRequest` in it.
+    """Return the request whose tokens must be counted.
+
+    The document is that request, or contains it as `generateContentRequest`.
 
     Raises:
         DialectError: the document is invalid. The error names the path of the invalid field.
@@ -58,24 +60,27 @@ def parse_count_request(document: Json, target: Target) -> Request:
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Return True if the client is Google's: the header of the key, or the version in the path, shows it."""
+    """Return True if a client of Gemini's API sent the call.
+
+    Such a call has the header `x-goog-api-key`, or a path that begins with `/v1beta/`, `/v1alpha/` or `/upload/`.
+    """
     return "x-goog-api-key" in headers or path.startswith(("/v1beta/", "/v1alpha/", "/upload/"))
 
 
 def key_headers(api_key: str) -> dict[str, str]:
-    """Return the header that contains the key."""
+    """Return the header `x-goog-api-key` with the key."""
     return {"x-goog-api-key": api_key}
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call that counts tokens; see `Dialect.count_tokens`."""
+    """Yield the call that counts the tokens of the document; see `Dialect.count_tokens`."""
     name = full_model(model)
     asked = {"generateContentRequest": {"model": name, **only(document, _COUNTED)}}
     return counted_by(f"/v1beta/{quote(name)}:countTokens", asked, "totalTokens")
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return the environment variables for agents; see `Dialect.environment`."""
+    """Return environment variables with the endpoint's URL and key for agents; see `Dialect.environment`."""
     return {"GOOGLE_GEMINI_BASE_URL": base_url, "GEMINI_API_KEY": api_key, "GOOGLE_API_KEY": api_key}
 
 
@@ -84,7 +89,7 @@ _MOST_INPUTS = 100
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """Return the parsed embeddings call for one text; raise `DialectError` with the path in the document."""
+    """Parse an `:embedContent` call, which has one text; raise `DialectError` if its body is invalid."""
     fields = ProtoFields(call.document)
 
     def render(vectors: Sequence[Vector], tokens: int) -> Json:
@@ -99,7 +104,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def batch_embeddings(call: SideCall) -> Embeddings:
-    """Return the parsed embeddings call for several texts; raise `DialectError` with the path in the document."""
+    """Parse a `:batchEmbedContents` call, which has several texts; raise `DialectError` if its body is invalid."""
     items = ProtoFields(call.document).items("requests")
     if not items:
         raise DialectError("must not be empty", path="requests")

@@ -65,7 +65,7 @@ _DOUBT = re.compile(
 
 
 class Parser(StreamParser):
-    """A parser of one streamed answer."""
+    """A parser that converts one generateContent stream to triocept's events."""
 
     def __init__(self) -> None:
         self._framing = _Framing()
@@ -116,7 +116,7 @@ class _Framing:
         self._decoder: _Events | _Objects | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the documents that `data` completes.
+        """Return the JSON documents that `data` completes.
 
         Raises:
             DialectError: a document exceeds the maximum size.
@@ -132,7 +132,7 @@ class _Framing:
 
 
 class _Objects:
-    """A decoder that splits bytes into whole JSON objects, and skips the bytes between objects."""
+    """A decoder that extracts whole JSON objects from bytes, and skips the bytes between objects."""
 
     def __init__(self, max_size: int = MAX_EVENT) -> None:
         self._max_size = max_size
@@ -144,7 +144,7 @@ class _Objects:
 
     @property
     def inside(self) -> bool:
-        """True if an object has begun and has not ended."""
+        """True if an object has begun and has not yet ended."""
         return self._depth > 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -171,7 +171,7 @@ class _Objects:
         return found
 
     def _ends(self, mark: bytes) -> bool:
-        """Process one structural character; return True if it ends an object."""
+        """Process a quote, brace or backslash; return True if it ends an object that is in no other object."""
         if mark == b"\\":
             self._escaped = True
         elif mark == b'"':
@@ -185,7 +185,7 @@ class _Objects:
 
 
 class _Events(SSEDecoder):
-    """A decoder of server-sent events among which bare JSON objects may come."""
+    """A decoder of server-sent events that also accepts bare JSON objects between the events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ _EMPTY = b'{"candidates": []}'
 
 
 class Renderer(StreamRenderer):
-    """A renderer of one streamed answer to `request`."""
+    """A renderer that converts triocept's events for one answer to a generateContent stream."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -252,7 +252,7 @@ class Renderer(StreamRenderer):
         return b"\n" if self._array else self._item(_EMPTY)
 
     def _write(self, event: PartEvent) -> bytes:
-        """Return the wire parts that an event of the current part adds, separated by commas."""
+        """Return the JSON of the Gemini parts that `event` adds, separated by commas."""
         match event:
             case PartDelta(text=text):
                 self._characters += len(text)
@@ -284,7 +284,7 @@ class Renderer(StreamRenderer):
         return b'{"text":' + encode_text(text) + self._behind if text else b""
 
     def _whole(self, text: str) -> list[dict[str, Json]]:
-        """Return Gemini's parts for the part that has just ended, whose text `text` was held back until now."""
+        """Return the Gemini parts for the part that has just ended; `text` is its text, if that was held back."""
         match self._part:
             case ToolCall() as call:
                 whole = with_id(msgspec.structs.replace(call, arguments=text))

@@ -1,4 +1,4 @@
-"""Ollama's own API (`POST /api/chat`), the wire of its command line, its SDKs, and programs for local models."""
+"""Ollama's own API (`POST /api/chat`), which its command line, its SDKs and programs for local models use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of `/api/chat`, whole (a stream of one document) and streamed (one document per line), and errors.
+"""Answers of `/api/chat`, streamed (one JSON document per line) or not (one document); also errors.
 
 Rules:
 
@@ -88,7 +88,7 @@ from .request import NAME, message_parts, render_parts
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     events: list[Event] = []
@@ -99,7 +99,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Return the document that answers `request` with `response`."""
+    """Convert a response to the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     document: dict[str, Json] = {
         "model": response.model or request.model,
@@ -113,7 +113,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def now() -> str:
-    """Return the time to write into an answer, in Go's format."""
+    """Return the creation time to write into an answer, as text in the format that Go writes (RFC 3339)."""
     return datetime.fromtimestamp(answer_time(), UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -121,7 +121,10 @@ _PARSED: dict[str, StopReason] = {"": "end", "stop": "end", "length": "max_token
 
 
 def parse_finish(reason: Json, *, calls: bool) -> StopReason:
-    """Return the stop reason; raise `UpstreamError` if it is unknown (for example `load`, after an empty prompt)."""
+    """Convert a `done_reason` to a `StopReason`; raise `UpstreamError` if it is unknown.
+
+    An example is `load`, after an empty prompt.
+    """
     stop = _PARSED.get(reason or "") if isinstance(reason, str | None) else None
     if stop is None:
         raise UpstreamError(f"the stop reason of the provider's answer is unknown to Ollama: {reason!r}")
@@ -129,7 +132,7 @@ def parse_finish(reason: Json, *, calls: bool) -> StopReason:
 
 
 def render_finish(stop: StopReason | None) -> str:
-    """Return the `done_reason`."""
+    """Convert a `StopReason` to a `done_reason`: `length` or `stop`."""
     return "length" if stop in ("max_tokens", "context_full") else "stop"
 
 
@@ -137,7 +140,7 @@ _INPUT, _OUTPUT = "prompt_eval_count", "eval_count"
 
 
 def take_usage(fields: Fields) -> Usage | None:
-    """Return the usage in the last document of an answer; None if the document contains no count."""
+    """Read the token counts from an answer's last document; return None if it has none."""
     inputs, outputs = fields.count(_INPUT), fields.count(_OUTPUT)
     if inputs is None and outputs is None:
         return None
@@ -145,7 +148,7 @@ def take_usage(fields: Fields) -> Usage | None:
 
 
 def render_usage(usage: Usage) -> dict[str, Json]:
-    """Return the fields that state the usage."""
+    """Convert a `Usage` to the fields `prompt_eval_count` and `eval_count`."""
     return {_INPUT: usage.input_tokens, _OUTPUT: usage.output_tokens}
 
 
@@ -153,7 +156,7 @@ _TOO_LONG = "maximum context length"
 
 
 def render_error(failure: Failure) -> Json:
-    """Return the error document for `failure`."""
+    """Convert a failure to the JSON body of an error."""
     message = failure.message
     if is_overflow_failure(failure):
         message = overflow_words(
@@ -166,7 +169,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document, which may have any form."""
+    """Convert a provider's error document, which may have any form, to a `Failure`."""
     error = find_error(document) or document
     inner = _engine_error(error)
     message = error_text(inner or error, document, status)
@@ -180,12 +183,12 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document contains no error."""
+    """Return the error that a provider's JSON body contains; None if it contains no error."""
     return document.get("error") or None if isinstance(document, dict) else None
 
 
 def _engine_error(error: Json) -> dict[str, Json]:
-    """Return the error document of Ollama's engine if the error message is one; else an empty dict."""
+    """Return the error of Ollama's engine if `error` is its JSON text; else an empty dict."""
     if not isinstance(error, str) or not error.startswith("{"):
         return {}
     try:
@@ -199,7 +202,7 @@ def _engine_error(error: Json) -> dict[str, Json]:
 
 
 class Chunks:
-    """A converter of the documents of one answer to events, which its methods append to `events`."""
+    """A converter of an answer's JSON documents to triocept's events, which its methods append to the list `events`."""
 
     def __init__(self) -> None:
         self._parts = EventBuilder()
@@ -210,7 +213,7 @@ class Chunks:
         """True if the last document has come."""
 
     def take(self, document: Json, events: list[Event]) -> None:
-        """Append the events of one document; skip documents after the one with `done`."""
+        """Append the events of one document; skip documents that come after the one with `"done": true`."""
         if self.done:
             return
         fields = Fields(document)
@@ -243,7 +246,7 @@ class Chunks:
             events.append(ResponseEnd(stop_reason=stop, usage=usage, extra=self._extra or None))
 
     def close(self) -> None:
-        """Raise `UpstreamTruncated` if the document with `done` has not come."""
+        """Raise `UpstreamTruncated` if no document with `"done": true` was received."""
         if not self.done:
             raise UpstreamTruncated("the provider's answer ended without a document with `done`")
 
@@ -255,7 +258,7 @@ _DOUBT = re.compile(rb'"(?:error"|tool_calls"|done"\s*+:\s*+(?!false))')
 
 
 class Parser(StreamParser):
-    """A parser of one streamed answer."""
+    """A parser that converts one stream of `/api/chat` to triocept's events."""
 
     frame_end = LINE_FRAMES
 
@@ -301,7 +304,7 @@ _BEHIND = b'},"done":false}\n'
 
 
 class Renderer(StreamRenderer):
-    """A renderer of one streamed answer to `request`."""
+    """A renderer that converts triocept's events for one answer to a stream of `/api/chat`."""
 
     def __init__(self, request: Request) -> None:
         self._request = request

@@ -14,7 +14,7 @@ from ..side import Embeddings, SideCall, SideRoute, read_dimensions
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """Return the parsed embeddings call; raise `DialectError` with the path in the document.
+    """Parse an `/api/embed` call; raise `DialectError` if its body is invalid.
 
     An empty input gets no vectors; programs send an empty input to load a model.
     """
@@ -41,7 +41,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def old_embeddings(call: SideCall) -> Embeddings:
-    """Return the parsed embeddings call of the older route, `/api/embeddings`."""
+    """Parse a call of the older route `/api/embeddings`, which has one text."""
     fields = Fields(call.document)
     model, prompt = fields.need_text("model"), fields.text("prompt")
 
@@ -66,17 +66,20 @@ _ABILITIES = ["completion", "embedding", "tools", "thinking", "vision"]
 
 
 def render_models(names: Sequence[str]) -> Json:
-    """Return the list of models."""
+    """Return the JSON body of `GET /api/tags`."""
     return {"models": [_model(name) for name in names]}
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Return True if the path shows a client of Ollama: `/api/…`, except `/api/hello`, which Claude Code calls."""
+    """Return True if a client of Ollama sent the call.
+
+    Its path then begins with `/api/`. The path `/api/hello` is excluded, because Claude Code calls it.
+    """
     return path.startswith("/api/") and path != "/api/hello"
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return the environment variables for agents; see `Dialect.environment`."""
+    """Return environment variables with the endpoint's URL and key for agents; see `Dialect.environment`."""
     return {"OLLAMA_HOST": base_url, "OLLAMA_API_KEY": api_key}
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions (`POST /v1/chat/completions`), the wire of most agents and of nearly every server."""
+"""OpenAI's chat completions (`POST /v1/chat/completions`), which most agents and nearly every model server use."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ NAME = "openai_chat"
 
 
 def parse_tool(value: Json, path: str) -> Tool:
-    """Return a tool that the agent offers."""
+    """Convert the definition of a tool in a request to a `Tool`."""
     fields = Fields(value, path)
     kind = fields.text("type")
     if kind is None and fields.peek("function") is None:
@@ -88,7 +88,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def kept_tool(value: Json, named: dict[str, Json], *, custom: bool) -> Tool:
-    """Return a tool that is kept unchanged; `named` is the object that contains its name and its description."""
+    """Return a `Tool` that keeps its definition (`value`) unchanged; `named` contains its name and its description."""
     name, description = named.get("name"), named.get("description")
     return Tool(
         name=name if isinstance(name, str) else "",
@@ -99,7 +99,7 @@ def kept_tool(value: Json, named: dict[str, Json], *, custom: bool) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """Return the tool's wire form; None for another provider's own tool."""
+    """Convert a tool to its definition in a request; return None for a built-in tool of another provider."""
     if tool.kind != "function" and same_dialect and tool.extra:
         return tool.extra
     if tool.kind == "server":
@@ -113,7 +113,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> ToolChoice | None:
-    """Return the tool choice, which is a word or an object on the wire."""
+    """Convert the field `tool_choice`, a string or an object, to a `ToolChoice`."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -131,7 +131,7 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 
 def choice_of(word: str) -> ToolChoice:
-    """Return the tool choice that this word means; an unknown word is kept in `extra`."""
+    """Convert a `tool_choice` that is a string to a `ToolChoice`; keep an unknown string in `extra`."""
     modes: dict[str, Literal["auto", "none", "required"]] = {
         mode: mode for mode in ("auto", "none", "required")
     }
@@ -139,14 +139,14 @@ def choice_of(word: str) -> ToolChoice:
 
 
 def render_choice(choice: ToolChoice, named: Json, *, same_dialect: bool) -> Json:
-    """Return the wire form of a tool choice; `named` is the form to use if the choice names one tool."""
+    """Convert a `ToolChoice` to the field `tool_choice`; `named` is its value if the choice names one tool."""
     if same_dialect and choice.extra:
         return choice.extra.get("tool_choice", choice.extra)
     return named if choice.mode == "tool" else choice.mode
 
 
 def parse_call(value: Json, path: str) -> ToolCall:
-    """Return a tool call of an assistant message."""
+    """Convert one item of an assistant message's `tool_calls` to a `ToolCall`."""
     fields = Fields(value, path)
     identity, kind = fields.text("id") or "", fields.text("type")
     fields.take("index")  # a field of stream fragments, which some servers leave in whole answers
@@ -162,7 +162,10 @@ def parse_call(value: Json, path: str) -> ToolCall:
 
 
 def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
-    """Return the legacy `function_call` of an assistant message as a call whose id is derived from the name."""
+    """Convert the legacy field `function_call` to a `ToolCall` whose id is `call_` and the tool's name.
+
+    If the field is missing, the tuple is empty.
+    """
     inner = fields.object("function_call")
     if inner is None:
         return ()
@@ -171,7 +174,7 @@ def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the wire form of a tool call."""
+    """Convert a tool call to an item of `tool_calls`."""
     document: dict[str, Json]
     identity = call.id or legal_id("", "call_")
     if call.kind == "text":
@@ -184,7 +187,7 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
 
 
 def take_arguments(fields: Fields, name: str) -> str:
-    """Return the arguments in this field as text; an object is converted to its JSON."""
+    """Return a call's arguments, which are in the field `name`, as JSON text; some servers send an object."""
     value = fields.take(name)
     if isinstance(value, dict):
         return encode_json(value).decode()
@@ -192,7 +195,10 @@ def take_arguments(fields: Fields, name: str) -> str:
 
 
 def parse_function(fields: Fields, name: str | None) -> Tool:
-    """Return the tool in the object `name`; without `name`, the tool in the fields themselves."""
+    """Convert the definition of a function to a `Tool`.
+
+    The definition is the object in the field `name`. If `name` is None, `fields` itself is the definition.
+    """
     inner = fields if name is None else fields.need_object(name)
     title, description = inner.need_text("name"), inner.text("description")
     parameters, strict = inner.mapping("parameters"), inner.flag("strict")
@@ -209,7 +215,7 @@ _NAMES = ("reasoning", _DEFAULT)
 
 
 def take_reasoning(fields: Fields) -> Reasoning | None:
-    """Return the reasoning in the fields of a message or a delta; None if they contain no reasoning."""
+    """Read the reasoning from the fields of a message or a stream delta; return None if they have no reasoning."""
     name, text = DETAILS, ""
     for candidate in _NAMES:
         value = fields.peek(candidate)
@@ -228,7 +234,7 @@ def take_reasoning(fields: Fields) -> Reasoning | None:
 
 
 def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[str, Json]:
-    """Return the message fields that contain this reasoning."""
+    """Convert reasoning to fields of an assistant message, such as `reasoning_content`."""
     document: dict[str, Json] = {}
     for part in parts:
         name = field_of(part, same_dialect=same_dialect)
@@ -240,13 +246,13 @@ def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[
 
 
 def field_of(part: Reasoning, *, same_dialect: bool) -> str:
-    """Return the name of the field to which the text of this reasoning is written."""
+    """Return the name of the message field to which the text of this reasoning is written."""
     name = (part.extra or {}).get("field") if same_dialect else None
     return name if name in (*_NAMES, DETAILS) else _DEFAULT
 
 
 def render_detail(blob: Blob) -> Json:
-    """Return the item of `reasoning_details` in this blob; None if the blob is of another dialect or kind."""
+    """Convert an opaque blob to an item of `reasoning_details`; return None if it came from another field."""
     return decode_json(blob.data) if blob.dialect == NAME and blob.kind == DETAILS else None
 
 
@@ -254,7 +260,7 @@ _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audi
 
 
 def parse_part(value: Json, path: str) -> Part:
-    """Return one part of a message's `content`."""
+    """Convert one item of a message's `content` to a part."""
     fields = Fields(value, path)
     match fields.need_text("type"):
         case "text":
@@ -280,12 +286,12 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
-    """Return the `content` of a message; a string if the only part is a plain text."""
+    """Convert parts to the field `content` of a message: a string if the only part is a plain text."""
     return as_content(present([render_part(part, same_dialect=same_dialect) for part in parts]))
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """Return the wire form of a part; None if `content` cannot hold it."""
+    """Convert a part to an item of `content`; return None if `content` cannot express it."""
     match part:
         case Text(text=text):
             document: dict[str, Json] = {"type": "text", "text": text}
@@ -306,7 +312,7 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def image_at(url: str | None, fields: Fields) -> Media:
-    """Return an image with this URL, which may be a `data:` URL, and with the unread fields as `extra`."""
+    """Return the image with this URL, which may be a `data:` URL; the unread fields become its `extra`."""
     inline = split_data_url(url) if url is not None else None
     if inline is None:
         return Media(kind="image", url=url, extra=fields.rest())
@@ -314,7 +320,7 @@ def image_at(url: str | None, fields: Fields) -> Media:
 
 
 def parse_audio(fields: Fields) -> Part:
-    """Return the part that an `input_audio` object describes; the object's `type` was read already."""
+    """Convert an `input_audio` part to a `Media` part."""
     audio = fields.need_object("input_audio")
     data, form = audio.need_text("data"), audio.text("format")
     fields.keep("input_audio", audio.rest())
@@ -322,14 +328,17 @@ def parse_audio(fields: Fields) -> Part:
 
 
 def file_at(url: str | None, content: str | None, name: str | None, fields: Fields) -> Media:
-    """Return a file by URL, or with inline content (some clients send bare base64); `extra` has the unread fields."""
+    """Return the file with this URL or this content; the unread fields become its `extra`.
+
+    `content` is a `data:` URL, or bare base64, which some clients send.
+    """
     inline = split_data_url(content) if content is not None else None
     media_type, data = inline or (None, content)
     return Media(kind="file", url=url, media_type=media_type, data=data, name=name, extra=fields.rest())
 
 
 def render_audio(media: Media) -> dict[str, Json]:
-    """Return an `input_audio` part."""
+    """Convert media of the kind `audio` to an `input_audio` part."""
     kind = media_type_of(media)
     form = _FORMATS.get(kind) or kind.removeprefix("audio/")
     return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
@@ -339,7 +348,7 @@ _ROLES: dict[str, Role] = {role: role for role in get_args(Role) if role != "too
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """Return the canonical message of a wire message."""
+    """Convert a message of a request to a `Message`."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -357,7 +366,7 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def assistant_parts(fields: Fields) -> tuple[Part, ...]:
-    """Return the parts of an assistant message from the fields of the message."""
+    """Convert the fields of an assistant message to parts."""
     parts: list[Part] = []
     reasoning = take_reasoning(fields)
     if reasoning:
@@ -372,7 +381,7 @@ def assistant_parts(fields: Fields) -> tuple[Part, ...]:
 
 
 def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
-    """Return the messages of a request."""
+    """Return the field `messages` of a request."""
 
     def shown(result: ToolResult) -> list[Part]:
         media = [part for part in result.content if isinstance(part, Media)]

@@ -1,4 +1,4 @@
-"""Requests of chat completions. OpenAI's other dialects share the code for the format, the sampling and `user`.
+"""Requests of chat completions; other OpenAI dialects use its code for answer formats, sampling and `user`.
 
 Rules:
 
@@ -28,7 +28,7 @@ _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Return the request that an agent sent; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
     return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
@@ -77,7 +77,7 @@ def _parse(
 
 
 def render_request(request: Request) -> Json:
-    """Return the JSON body that requests `request` from a provider; see `Dialect.render_request`."""
+    """Convert a request to the JSON body for a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else portable(request.messages)
@@ -114,7 +114,7 @@ _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "re
 
 
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
-    """Return the format that a field requests; a type that only some servers have stays among the unknown fields.
+    """Convert the field `name` to an `OutputFormat`; a type that OpenAI lacks stays among the unread fields.
 
     `inside` names the inner field that holds the schema and options of the schema; None if the field itself holds them.
     Raise `DialectError` if the type is unknown.
@@ -141,7 +141,7 @@ def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat |
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Return the wire form of a format; a missing name is generated, because the wire requires one."""
+    """Convert an `OutputFormat` to `response_format`; a schema without a name, which OpenAI requires, gets one."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
@@ -153,7 +153,10 @@ _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 
 def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
-    """Return the sampling settings. `cap` is the limit of output tokens, whose field has several names."""
+    """Read the sampling settings from the fields of a request; `cap` is the limit of output tokens.
+
+    The caller reads the limit, because its field has several names.
+    """
     return Sampling(
         max_output_tokens=cap,
         temperature=fields.number("temperature"),
@@ -167,7 +170,7 @@ def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
 
 
 def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the sampling fields without the output limit."""
+    """Convert sampling settings to the fields of a request, without the limit of output tokens."""
     document: dict[str, Json] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -181,7 +184,7 @@ def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json
 
 
 def parse_include_usage(fields: Fields) -> bool:
-    """Return True if a stream must end with the usage; the other stream options remain unread."""
+    """Return True if a stream must end with the usage; leave the other stream options unread."""
     options = fields.object("stream_options") or Fields({})
     include_usage = options.flag("include_usage")
     fields.keep("stream_options", options.rest())
@@ -189,13 +192,13 @@ def parse_include_usage(fields: Fields) -> bool:
 
 
 def render_stream(request: Request) -> dict[str, Json]:
-    """Return the fields that request a stream with the usage at its end."""
+    """Return the fields `stream` and `stream_options`; an empty dict if the request is not streamed."""
     if not request.stream:
         return {}
     return {"stream": True, **({"stream_options": {"include_usage": True}} if request.include_usage else {})}
 
 
 def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the field `user`; an empty dict if OpenAI would refuse the value."""
+    """Return the field `user`; an empty dict if the request has no user, or one that OpenAI would refuse."""
     fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
     return {"user": request.user} if fits else {}

@@ -1,4 +1,4 @@
-"""Whole answers of chat completions, their finish reasons and usage, and errors.
+"""Answers of chat completions that are not streamed: content, finish reasons and usage; also errors.
 
 Rules:
 
@@ -48,7 +48,7 @@ MATCHED = ("stop_reason", "matched_stop")
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
     fields, choice = open_answer(document)
     message = choice.need_object("message")
     message.take("role")
@@ -65,7 +65,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Return the document that answers `request` with `response`."""
+    """Convert a response to the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     texts: list[Text] = []
     thoughts: list[Reasoning] = []
@@ -99,7 +99,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def open_answer(document: Json) -> tuple[Fields, Fields]:
-    """Return the fields of an answer, and the fields of its choice; raise the errors that `parse_response` raises."""
+    """Return the fields of an answer, and those of its only choice; raise an error as `parse_response` does."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
@@ -111,7 +111,7 @@ def open_answer(document: Json) -> tuple[Fields, Fields]:
 
 
 def take_stop(choice: Fields, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Return the stop reason and the stop sequence of a choice."""
+    """Read the stop reason and the matched stop string from a choice; the string is None if none matched."""
     matched = next((found for name in MATCHED if isinstance(found := choice.peek(name), str)), None)
     stop, sequence = parse_finish(choice.take("finish_reason"), matched, calls=calls, refusal=refusal)
     for name in MATCHED if sequence is not None else ():
@@ -127,7 +127,10 @@ def closed_answer(
     end: tuple[StopReason, str | None],
     dialect: str,
 ) -> Response:
-    """Return the response with this content and this stop reason and sequence; `left`: unread fields of the choice."""
+    """Return the `Response` with this content; read its model, id and usage from the fields of the answer.
+
+    `left`: the unread fields of the choice. `end`: the stop reason, and the matched stop string or None.
+    """
     for known in ("object", "created"):
         fields.take(known)
     usage = parse_usage(fields.take("usage"), "usage")
@@ -147,7 +150,10 @@ def closed_answer(
 def render_answer(
     response: Response, request: Request, choice: Json, kind: str, prefix: str, *, same_dialect: bool
 ) -> Json:
-    """Return the document of an answer; `kind` is its field `object`, and `prefix` the prefix of a generated id."""
+    """Return the JSON body of an answer with this choice.
+
+    `kind` is its field `object`. `prefix` begins the id if one must be generated.
+    """
     if response.stop_sequence is not None:
         choice[MATCHED[0]] = response.stop_sequence
     document: dict[str, Json] = {
@@ -184,7 +190,7 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Return the stop reason and the stop sequence; raise `UpstreamError` if the reason is unknown or missing.
+    """Convert a `finish_reason` to a stop reason and a stop string; raise `UpstreamError` if it is unknown.
 
     Args:
         reason: the wire's `finish_reason`.
@@ -207,13 +213,16 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Return the `finish_reason`: "stop" for a refusal in words, because some agents crash on `content_filter`."""
+    """Convert a `StopReason` to a `finish_reason`; a refusal in words gets "stop".
+
+    Some agents crash on `content_filter`, so only a refusal without words gets it.
+    """
     settled = settled_stop(stop, calls=calls)
     return "stop" if settled == "refused" and refusal else _RENDERED[settled]
 
 
 class UsageNames(NamedTuple):
-    """The names of the token counts on a wire."""
+    """The names of the token counts in the `usage` of one API."""
 
     inputs: str
     outputs: str
@@ -232,7 +241,7 @@ _CHAT = UsageNames(
 
 
 def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | None:
-    """Return the usage; None if it is missing, or contains no token count."""
+    """Convert the JSON object `usage` to a `Usage`; return None if it is missing or has no token count."""
     if not value:
         return None
     fields = Fields(value, path)
@@ -260,7 +269,7 @@ def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | No
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> Json:
-    """Return the wire form of the usage."""
+    """Convert a `Usage` to the JSON object `usage`."""
     document: dict[str, Json] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -293,7 +302,7 @@ _UNCOUNTED = "The prompt exceeds the maximum context length of this model"
 
 
 def render_error(failure: Failure) -> Json:
-    """Return the error document for `failure`."""
+    """Convert a failure to the JSON body of an error."""
     message, param = failure.message, failure.param
     server = ("server_error", None) if failure.status >= 500 else ("invalid_request_error", None)
     kind, code = _BY_STATUS.get(failure.status, server)
@@ -311,9 +320,10 @@ _WORDS = ("message", "detail", "error", "msg")
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document, which may have any form.
+    """Convert a provider's error document, which may have any form, to a `Failure`.
 
-    A status below 400 (of an error in place of an answer) is replaced by the error's `code`, if that is a status.
+    If `status` is below 400 (an error came in place of an answer), it is replaced by the error's `code`, if that is an
+    HTTP status.
     """
     error = find_error(document) or document
     value = error
@@ -339,7 +349,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document contains no error."""
+    """Return the error that a provider's JSON body contains; None if it contains no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

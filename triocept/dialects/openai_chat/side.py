@@ -1,4 +1,4 @@
-"""Calls other than model calls: environment variables for agents, token counts, embeddings and moderations.
+"""Environment variables for agents, and calls other than model calls: token counts, embeddings, moderations.
 
 OpenAI's API has no call that counts the tokens of messages. vLLM has a route `/tokenize`, which accepts messages.
 llama.cpp has `/apply-template`, which returns the prompt for messages, and `/tokenize`, which accepts the prompt.
@@ -33,7 +33,10 @@ from ..side import (
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return the environment variables for agents, of which some need the model, too; see `Dialect.environment`."""
+    """Return environment variables for agents: the endpoint's URL and key, and the model, which some need.
+
+    See `Dialect.environment`.
+    """
     return {
         "OPENAI_BASE_URL": base_url,
         "OPENAI_API_BASE": base_url,
@@ -55,7 +58,7 @@ _COUNTED = ("model", "messages", "tools", "tool_choice")
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the calls that count tokens; see `Dialect.count_tokens`."""
+    """Yield the calls by which vLLM or llama.cpp counts the tokens of the document; see `Dialect.count_tokens`."""
     counted_fields = only(document, _COUNTED)
     answer = yield _beside("/tokenize", {**counted_fields, "add_generation_prompt": True})
     if (count := counted(answer, "count")) is not None:
@@ -79,7 +82,7 @@ _MOST_INPUTS = 2048
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """Return the parsed embeddings call; raise `DialectError` with the path in the document."""
+    """Parse an embeddings call; raise `DialectError` if its body is invalid."""
     fields = Fields(call.document)
     model = fields.need_text("model")
     encoding = fields.text("encoding_format") or "float"
@@ -109,7 +112,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def _inputs(value: Json) -> tuple[Embedded, ...]:
-    """Return the inputs; a list of numbers is one input."""
+    """Return the inputs of an embeddings call; a list of numbers is one input (token ids)."""
     if value is None:
         raise DialectError("is missing", path="input")
     if not isinstance(value, list) or (value and all(_is_token(item) for item in value)):
@@ -145,7 +148,7 @@ _MODEL = "omni-moderation-latest"
 
 
 def moderations(call: SideCall) -> Moderations:
-    """Return the parsed moderations call; raise `DialectError` with the path in the document."""
+    """Parse a moderations call; raise `DialectError` if its body is invalid."""
     fields = Fields(call.document)
     model = fields.text("model") or _MODEL
     texts, kinds = _texts(fields.take("input"))
@@ -168,7 +171,10 @@ def moderations(call: SideCall) -> Moderations:
 
 
 def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:
-    """Return the texts, and the kinds of parts in each; objects are parts of one input, whose texts are joined."""
+    """Return the texts of a moderations call, and the kinds of parts (`text`, `image`) in each.
+
+    If the input is a list of objects, these are the parts of one input, whose texts are joined.
+    """
     if value is None:
         raise DialectError("is missing", path="input")
     if isinstance(value, str):
@@ -188,7 +194,7 @@ def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:
 
 
 def _part(value: Json, path: str) -> tuple[str, str]:
-    """Return the part's type, and its text or the URL of its image."""
+    """Return the type of one part of a moderations input, and its text or the URL of its image."""
     fields = Fields(value, path)
     kind = fields.need_text("type")
     if kind == "text":

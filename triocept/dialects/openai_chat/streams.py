@@ -1,4 +1,4 @@
-"""Parsers and renderers of streamed chat completions; their base classes also serve the completions dialect.
+"""Parsers and renderers of streamed chat completions; `openai_completions` uses their base classes, too.
 
 Grammar of the parser, for the streams that servers really send, which differ from OpenAI's reference::
 
@@ -93,7 +93,7 @@ _DOUBT = re.compile(
 
 
 class ChunkParser(StreamParser):
-    """A parser of one streamed answer in the dialect `name`; subclasses parse the content of choices."""
+    """A base class of parsers for streams of the dialect `name`; subclasses parse the content of choices."""
 
     left_out = DONE
 
@@ -120,7 +120,7 @@ class ChunkParser(StreamParser):
 
     @property
     def ending(self) -> bool:
-        """True if the finish reason has come."""
+        """True if the finish reason was received."""
         return self._finish is not None
 
     def close(self) -> list[Event]:
@@ -144,11 +144,11 @@ class ChunkParser(StreamParser):
 
     @abstractmethod
     def _close_parts(self, events: list[Event]) -> None:
-        """Append the ends of all open parts when the answer is complete."""
+        """Append the end of each open part, when the answer is complete."""
 
     @abstractmethod
     def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
-        """Return the stop reason and the stop sequence."""
+        """Return the stop reason and the stop string for a finish reason and a matched stop string."""
 
     def _take(self, sse: SSE, events: list[Event]) -> None:
         if sse.event.startswith("sglext"):  # a second copy of a chunk, for clients of the extension
@@ -192,7 +192,7 @@ class ChunkParser(StreamParser):
 
 
 class Parser(ChunkParser):
-    """A parser of one streamed answer."""
+    """A parser that converts one stream of chat completions to triocept's events."""
 
     def __init__(self) -> None:
         super().__init__(NAME)
@@ -243,7 +243,7 @@ class Parser(ChunkParser):
 
 
 class _Call:
-    """A tool call of which the parser has received some fragments."""
+    """A tool call that the parser has received in part."""
 
     __slots__ = ("id", "index", "kind", "path")
 
@@ -255,7 +255,7 @@ class _Call:
 
 
 class _Calls:
-    """A converter of tool call fragments to events; `new_index` returns the index of the next part."""
+    """A converter of fragments of tool calls to events; `new_index` returns the index of the next part."""
 
     def __init__(self, new_index: Callable[[], int]) -> None:
         self._new_index = new_index
@@ -266,7 +266,7 @@ class _Calls:
         """True if the answer contains a call."""
 
     def add(self, fields: Fields, events: list[Event]) -> None:
-        """Append the events of one fragment."""
+        """Append the events of one fragment of a tool call."""
         identity, number = fields.text("id") or "", fields.integer("index")
         inner = fields.object("custom") or fields.object("function") or Fields({}, fields.path)
         name = inner.text("name") or ""
@@ -301,7 +301,7 @@ class _Calls:
             events.append(PartDelta(call.index, text))
 
     def close(self, events: list[Event]) -> None:
-        """End all calls; raise `DialectError` if a call has no name."""
+        """Append the end of each open call; raise `DialectError` if a call has no name."""
         for call in self._open:
             if call.index is None:
                 raise DialectError("is missing in the tool call", path=f"{call.path}.{call.kind}.name")
@@ -312,9 +312,10 @@ class _Calls:
 
 
 class ChunkRenderer(StreamRenderer):
-    """A renderer of one streamed answer to `request` in the dialect `name`; subclasses render the content of choices.
+    """A base class of renderers for one answer to `request`; subclasses render the content of choices.
 
-    `kind` is the field `object` of a chunk, `prefix` begins a generated id, `render_error` returns an error document.
+    `name` is the dialect, and `kind` is the field `object` of a chunk. `prefix` begins a generated id. `render_error`
+    returns the JSON body of an error.
     """
 
     def __init__(
@@ -334,13 +335,13 @@ class ChunkRenderer(StreamRenderer):
         return b"data: " + encode_json(self._render_error(failure)) + b"\n\n"
 
     def begin(self, event: ResponseStart) -> None:
-        """Store the start of the answer, and build the fields that all chunks share."""
+        """Process the start of the answer: build the JSON fields that all chunks share."""
         self._own = is_same_dialect(event.dialect, self._name)
         self._start_usage = event.usage
         self._open_head(event.id, event.model)
 
     def _open_head(self, identity: str, model: str) -> None:
-        """Build the fields that all chunks share; keep the id if a keep-alive was already sent."""
+        """Build the JSON fields that all chunks share, unless a keep-alive has already built them."""
         if self._head:
             return
         fields = {
@@ -355,7 +356,7 @@ class ChunkRenderer(StreamRenderer):
         return self._head + encode_json(fields)[1:] + b"\n\n"
 
     def tail(self, counted: Usage | None) -> bytes:
-        """Return the usage chunk if it was requested, and `[DONE]`."""
+        """Return the last bytes of a stream: the chunk with the usage, if it was requested, and `[DONE]`."""
         if not self._request.include_usage:
             return DONE
         usage = counted or self._start_usage or estimate_streamed(self._request, self._characters)
@@ -366,7 +367,7 @@ _NO_FINISH = b',"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 class _OpenCall(FittedCall):
-    """A tool call that is being rendered."""
+    """A tool call that the renderer has not written completely."""
 
     def __init__(self, number: int, call: ToolCall, customs: frozenset[str]) -> None:
         super().__init__(call, customs)
@@ -375,7 +376,7 @@ class _OpenCall(FittedCall):
 
 
 class Renderer(ChunkRenderer):
-    """A renderer of one streamed answer to `request`."""
+    """A renderer that converts triocept's events for one answer to a stream of chat completions."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, NAME, "chat.completion.chunk", "chatcmpl-", render_error)

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API (`POST /v1/responses`), the wire of Codex, over HTTP, server-sent events and websockets."""
+"""OpenAI's Responses API (`POST /v1/responses`, streams and websockets), which Codex uses."""
 
 from __future__ import annotations
 

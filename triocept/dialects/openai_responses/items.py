@@ -1,4 +1,4 @@
-"""Items of Responses: messages, reasoning, and tool calls (`function_call` and `custom_tool_call`).
+"""Items of the Responses API: messages, reasoning, and calls (`function_call` and `custom_tool_call`).
 
 Reasoning items, which have `summary`, `content` and `encrypted_content`:
 
@@ -55,7 +55,10 @@ from .tools import NAME, Names
 
 
 def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> ToolCall:
-    """Return the call of a `function_call` or `custom_tool_call` item, whose `type` was already read."""
+    """Convert a `function_call` item (`kind` is `json`) or a `custom_tool_call` item (`text`) to a `ToolCall`.
+
+    The caller has already read the item's `type`.
+    """
     identity, name = fields.text("call_id") or "", fields.need_text("name")
     if kind == "json":
         arguments = take_arguments(fields, "arguments") or "{}"
@@ -68,7 +71,11 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
 
 
 def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
-    """Return the item of a call; a missing id is new if `fresh`, else equal for the call and its result."""
+    """Convert a tool call to a `function_call` or `custom_tool_call` item.
+
+    If the call has no id and `fresh` is True, it gets a random id. If `fresh` is False, it gets a constant id, which
+    its result gets, too.
+    """
     identity = call.id or (fresh_id("call_") if fresh else "")
     if not same_dialect or not call.id:
         identity = short_id(identity, "call_")
@@ -87,7 +94,7 @@ _TYPES = {"summary": "summary_text", "content": "reasoning_text"}
 
 
 def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
-    """Return the parts of a reasoning item; at least one."""
+    """Convert a reasoning item to parts, one for each text; an item without text gives one empty part."""
     blobs = blobs_of(fields.text(ENCRYPTED))
     found: list[Reasoning] = []
     for field, usual in _TYPES.items():
@@ -113,7 +120,7 @@ def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
 
 
 def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the wire form of one text in the `summary` or in the `content` of a reasoning item."""
+    """Return the JSON object for one text in the list `summary` or `content` of a reasoning item."""
     kind = _TYPES[text_field(part, same_dialect=same_dialect)]
     return {"type": kind, "text": text, **_unplaced_extra(part, same_dialect=same_dialect)}
 
@@ -128,25 +135,31 @@ _PLACES = ("item", "content_index", "summary_index")
 
 
 def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "content"]:
-    """Return the name of the list to which the text of this part is written; agents display only the summary."""
+    """Return the list of a reasoning item to which the part's text is written; agents display only `summary`."""
     return "content" if same_dialect and part.extra and "content_index" in part.extra else "summary"
 
 
 def is_replayable(part: Reasoning, *, same_dialect: bool) -> bool:
-    """Return True if a provider of this dialect accepts the reasoning in a request."""
+    """Return True if a provider of the Responses API accepts the reasoning in a request.
+
+    Such a provider refuses encrypted reasoning of other providers.
+    """
     ours = [blob.dialect == NAME for blob in part.blobs]
     return all(ours) if same_dialect else any(ours)
 
 
 def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
-    """Return the blobs in an item's encrypted content."""
+    """Convert an item's `encrypted_content` to blobs: one, or those that `pack` packed into it."""
     if not encrypted:  # llama.cpp writes ""
         return ()
     return unpack(encrypted) or (Blob(NAME, ENCRYPTED, encrypted),)
 
 
 def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
-    """Return the encrypted content with these blobs; if `packed`, also with blobs of other dialects."""
+    """Return the `encrypted_content` for these blobs; None if there is none.
+
+    It is the last blob of this dialect. If there is none and `packed` is True, it is all blobs, packed into one text.
+    """
     same_dialect = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
     if same_dialect:
         return same_dialect[-1]
@@ -157,7 +170,7 @@ _LISTS = ("annotations", "logprobs")
 
 
 def parse_part(value: Json, path: str) -> Part:
-    """Return one part of an input message's `content`."""
+    """Convert one item of an input message's `content` to a part."""
     fields = Fields(value, path)
     kind = fields.need_text("type")
     match kind:
@@ -181,7 +194,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | RefusalText:
-    """Return one part of a message that the model wrote; `usual` is its type if `type` was already read."""
+    """Convert one text or refusal in a message's `content` to a part; `usual` is the default of its `type`."""
     kind = fields.text("type") or usual
     if kind == "refusal":
         return RefusalText(fields.text("refusal") or "", fields.rest())
@@ -195,12 +208,12 @@ def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | Refu
 
 
 def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str, Json]]:
-    """Return the parts of an input message or of a tool's output."""
+    """Convert parts to the content of an input message, or to the output of a tool."""
     return present([_render_part(part, same_dialect=same_dialect) for part in parts])
 
 
 def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
-    """Return the wire form of a text that the model wrote; in an answer, with all lists that clients require."""
+    """Convert a text of the model to an item of `content`; in an answer, with all lists that clients require."""
     document: dict[str, Json]
     if isinstance(part, RefusalText):
         document = {"type": "refusal", "refusal": part.text}
@@ -240,7 +253,7 @@ PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_
 
 
 def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[ResponsePart, ...]:
-    """Return the parts of one item of an answer, or of a request; no parts for an empty message."""
+    """Convert one item of an answer, or of a request's `input`, to parts; an empty message has no part."""
     fields = Fields(value, path)
     kind = fields.text("type") or "message"
     if kind == "reasoning":
@@ -258,7 +271,7 @@ def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[R
 def render_history(
     parts: Iterable[Part], names: Names, *, same_dialect: bool, replay: bool
 ) -> list[dict[str, Json]]:
-    """Return the items of an assistant message in a request.
+    """Convert the parts of an assistant message to items of a request's `input`.
 
     `replay`: True if the items are for a provider, which accepts only its own reasoning.
     """
@@ -273,18 +286,18 @@ def render_history(
 def render_answer(
     parts: Iterable[Part], names: Names, identity: str, *, same_dialect: bool
 ) -> list[dict[str, Json]]:
-    """Return the items of an answer to an agent; `identity` is the answer's id."""
+    """Convert the parts of an answer to an agent to items; `identity` is the answer's id."""
     items = _render(parts, names, same_dialect=same_dialect, fresh=True, packed=True)
     return [complete(item, place(identity, number)) for number, item in enumerate(items)]
 
 
 def place(identity: str, number: int) -> str:
-    """Return the base of an item's id, made of the answer's id and the item's position in the answer."""
+    """Return an item's id without its prefix; it consists of the answer's id and the item's position in the answer."""
     return f"{short_id(identity.removeprefix('resp_'), '', 48)}_{number}"
 
 
 def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> dict[str, Json]:
-    """Return the item for an agent, with an id and a status; a missing id is made of `made_of`."""
+    """Return an item with the id and the status that agents require; a missing id ends with `made_of`."""
     kind = item.get("type")
     prefix = PREFIXES.get(kind) if isinstance(kind, str) else None
     if prefix is None:
@@ -295,7 +308,7 @@ def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> 
 
 
 def goes_on(part: Part, *, same_dialect: bool) -> bool:
-    """Return True if the part belongs to the same item as the part before it."""
+    """Return True if the part belongs to the same item as the part before it in the answer."""
     if not same_dialect or not isinstance(part, Text | RefusalText | Reasoning):
         return False
     extra = part.extra or {}
@@ -303,7 +316,7 @@ def goes_on(part: Part, *, same_dialect: bool) -> bool:
 
 
 def item_of(part: Part, *, same_dialect: bool) -> dict[str, Json]:
-    """Return a new item for this text or reasoning, which the item does not contain yet; its lists are copies."""
+    """Return the item that a text or reasoning part begins, without the part's own text; its lists are copies."""
     extra = (
         part.extra if same_dialect and isinstance(part, Text | RefusalText | Reasoning) and part.extra else {}
     )
@@ -362,7 +375,7 @@ def _render_other(part: Part, names: Names, *, same_dialect: bool, fresh: bool) 
 
 
 def _parse_message(fields: Fields) -> tuple[Text | RefusalText, ...] | None:
-    """Return the texts of a message; None if the message contains other parts."""
+    """Convert a message item to texts and refusals; return None if it contains anything else."""
     content = fields.take("content")
     fields.take("role")
     if isinstance(content, str):

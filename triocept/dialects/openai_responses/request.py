@@ -1,4 +1,4 @@
-"""Requests of Responses, and the `input` in them.
+"""Requests of the Responses API, and their `input`.
 
 Rules:
 
@@ -65,7 +65,7 @@ _SOURCES = ("conversation", "prompt")  # other sources of a conversation, beside
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Return the request that an agent sent; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
     if not _is_list_alone(document):  # else the meaning of an item may depend on the rest, and the reverse
         return _parse(document, memory)[0]
@@ -77,10 +77,10 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True if a provider accepts the agent's document unchanged.
+    """Return True if the agent's JSON body can be sent to a provider unchanged.
 
-    A provider refuses documents that continue an answer of this endpoint, and frames of a websocket, in which no field
-    requests the stream.
+    It cannot if it continues an answer of this endpoint, which a provider does not have. It cannot if it is a frame of
+    a websocket either, because no field of a frame requests the stream.
     """
     if "previous_response_id" in document or document.get("type") == _FRAME:
         return False
@@ -88,7 +88,10 @@ def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
 
 
 def _is_list_alone(document: Json) -> bool:
-    """Return True if the input is a list, and neither declares tools nor can name a tool in a namespace."""
+    """Return True if the `input` is a list whose items can be parsed without the rest of the request.
+
+    The list must not declare tools, and no tool may be in a namespace.
+    """
     if not isinstance(document, dict) or not isinstance(items := document.get("input"), list):
         return False
     tools = document.get("tools")
@@ -138,7 +141,7 @@ def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
 
 
 def render_request(request: Request) -> Json:
-    """Return the JSON body that requests `request` from a provider; see `Dialect.render_request`."""
+    """Convert a request to the JSON body for a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else distinct_calls(request.messages)
@@ -196,7 +199,7 @@ _Run: TypeAlias = tuple[int, list[Json], bool]
 
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
-    """Return the `instructions` as messages; no message if they are empty."""
+    """Convert the field `instructions` to a system message; no message if it is empty."""
     return memory.read(
         NAME,
         "instructions",
@@ -206,7 +209,7 @@ def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
 
 
 def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...]:
-    """Return the messages of the `input`."""
+    """Convert the field `input` to messages."""
     if isinstance(value, str):
         return (Message("user", (Text(value),) if value else ()),)
     if not isinstance(value, list):
@@ -232,7 +235,7 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
 def render_input(
     messages: Sequence[Message], names: Names, *, same_dialect: bool, replay: bool = True
 ) -> tuple[str | None, list[Json]]:
-    """Return the `instructions` (or None) and the items of the `input`; `replay`: True if they are for a provider."""
+    """Return the fields `instructions` (or None) and `input`; `replay` is True for a request to a provider."""
     _, rest = _head(messages, same_dialect=same_dialect)
     customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
     items: list[Json] = []
@@ -254,13 +257,13 @@ def render_input(
 
 
 def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> str | None:
-    """Return the `instructions`; None if there are no instructions."""
+    """Return the field `instructions`, the joined system messages at the start; None if there are none."""
     head, _ = _head(messages, same_dialect=same_dialect)
     return "\n\n".join([message.text for message in head if message.text]) or None
 
 
 def _runs(items: list[Json]) -> list[_Run]:
-    """Return the items in runs, one for each message; consecutive items that the model wrote form one run."""
+    """Group the input items by message: adjacent items that the model wrote are one group, any other item is one."""
     runs: list[_Run] = []
     run: list[Json] | None = None  # the open run of the model
     for number, item in enumerate(items):
@@ -277,13 +280,13 @@ def _runs(items: list[Json]) -> list[_Run]:
 
 
 def _differ(run: _Run, other: _Run) -> bool:
-    """Return False if two runs have the same objects at the same positions."""
+    """Return True unless two groups have the same start, and the same Python objects as items."""
     (start, items, _), (other_start, others, _) = run, other
     return start != other_start or len(items) != len(others) or any(map(is_not, items, others))
 
 
 def _parse_item(value: Json, path: str) -> Message:
-    """Return the message of an item that the model did not write."""
+    """Convert an input item that the model did not write to a `Message`."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -309,7 +312,7 @@ def _parse_item(value: Json, path: str) -> Message:
 
 
 def _agent_texts(fields: Fields) -> tuple[Part, ...]:
-    """Return a message between two agents of Codex as text, for providers that do not support such an item."""
+    """Convert a Codex message between two agents to text, for providers that do not support such an item."""
     author = fields.peek("author")
     name = author if isinstance(author, str) else "another agent"
     content = fields.peek("content")
@@ -324,7 +327,7 @@ def _agent_texts(fields: Fields) -> tuple[Part, ...]:
 
 
 def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[Message], Sequence[Message]]:
-    """Return the messages that become the `instructions`, and the other messages."""
+    """Split the messages into those that become the `instructions` and the others."""
     count = 0
     for message in messages:
         if message.role != "system" or (same_dialect and message.extra != INSTRUCTIONS):
@@ -334,7 +337,7 @@ def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[
 
 
 def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
-    """Return the items of a message that the model did not write; no items if the message has only tool results."""
+    """Convert a message that the model did not write to input items, without its tool results."""
     parts = [part for part in message.content if not isinstance(part, ToolResult | ToolCall)]
     extra = message.extra or {}
     if message.role == "tool" or (same_dialect and _MARK in extra and len(extra) == 1):
@@ -348,7 +351,7 @@ def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Return the wire form of a format; a missing name is generated, because the wire requires one."""
+    """Convert an `OutputFormat` to `text.format`; a schema without a name, which OpenAI requires, gets one."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema or {}, "strict": output.strict}

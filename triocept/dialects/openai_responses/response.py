@@ -1,4 +1,4 @@
-"""Whole answers of the Responses API, their stop reasons and usage, and errors.
+"""Answers of the Responses API that are not streamed: content, stop reasons and usage; also errors.
 
 Rules:
 
@@ -79,7 +79,7 @@ _ECHOED = (
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
@@ -102,7 +102,7 @@ def parse_response(document: Json) -> Response:
 
 
 def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason of an answer with this content, and fields of the wire to keep in `extra`."""
+    """Read the stop reason from `status` and `incomplete_details`; the dict has fields to keep in `extra`."""
     calls = any(isinstance(part, ToolCall) for part in content)
     refusal = any(isinstance(part, RefusalText) for part in content)
     details = fields.object("incomplete_details")
@@ -110,7 +110,7 @@ def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopR
 
 
 def answer_extra(fields: Fields) -> dict[str, Json]:
-    """Return the further fields of an answer, without nulls and without fields that repeat the request."""
+    """Return the unread fields of an answer, without nulls, and without fields that repeat the request."""
     for name in _ECHOED:
         fields.take(name)
     if fields.peek("service_tier") == _TIER:
@@ -119,7 +119,7 @@ def answer_extra(fields: Fields) -> dict[str, Json]:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Return the document that answers `request` with `response`."""
+    """Convert a response to the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     customs = custom_names(request)
     parts = [fitted_call(part, customs) if isinstance(part, ToolCall) else part for part in response.content]
@@ -144,7 +144,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def envelope(request: Request, identity: str, model: str, created: int) -> dict[str, Json]:
-    """Return the document of an answer that has just begun: with the status `in_progress` and no output."""
+    """Return the JSON body of an answer that has just begun: its status is `in_progress`, its output is empty."""
     extra = request.extra or {}
     same_dialect = request.dialect == NAME
     choice, wish = request.tool_choice, request.output_format
@@ -204,7 +204,7 @@ def ending(
     refusal: bool,
     extra: dict[str, Json] | None,
 ) -> dict[str, Json]:
-    """Return the final document of an answer, with the status and the fields of `extra`."""
+    """Return the JSON body of a finished answer: `document` with the final status and the fields of `extra`."""
     codex = is_from_codex(request)
     status, reason = render_finish(stop, calls=calls, refusal=refusal, codex=codex)
     document |= {"status": status, "incomplete_details": reason and {"reason": reason}}
@@ -219,7 +219,7 @@ def ending(
 
 
 def is_whole(call: ToolCall) -> bool:
-    """Return True if the arguments are complete JSON; False for free text, whose end is unknown."""
+    """Return True if a call's arguments are complete JSON; False for free text, whose end cannot be recognised."""
     if call.kind == "text":
         return False
     try:
@@ -245,7 +245,7 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(
     status: Json, details: Fields | None, *, calls: bool, refusal: bool
 ) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and the wire's words as fields to keep if the stop reason does not determine them.
+    """Convert a `status` to a `StopReason`; the dict keeps the status if `render_finish` would write another.
 
     Raises:
         UpstreamError: the answer is not finished, it was aborted, or it is incomplete for an unknown reason.
@@ -271,7 +271,10 @@ def parse_finish(
 def render_finish(
     stop: StopReason | None, *, calls: bool, refusal: bool, codex: bool
 ) -> tuple[str, str | None]:
-    """Return the status, and the reason if it is "incomplete"; an answer with a refusal in words is completed."""
+    """Convert a `StopReason` to a `status`, and to the reason if that is "incomplete".
+
+    A refusal in words has the status "completed". So has every answer to Codex, which treats "incomplete" as fatal.
+    """
     settled = settled_stop(stop, calls=calls)
     reason = _RENDERED.get(settled)
     if codex or reason is None or (settled == "refused" and refusal):
@@ -288,7 +291,10 @@ _INPUTS, _OUTPUTS = "input_tokens_details", "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Return the usage; None if it is missing, or contains no token count. A null counts as missing."""
+    """Convert the JSON object `usage` to a `Usage`; return None if it is missing or has no token count.
+
+    A null counts as missing.
+    """
     if isinstance(value, dict):
         value = known_of(
             {name: known_of(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
@@ -297,7 +303,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the wire form of the usage, with every number that the wire requires."""
+    """Convert a `Usage` to the JSON object `usage`, with every number that clients require."""
     document: dict[str, Json] = {
         "input_tokens": usage.input_tokens,
         _INPUTS: {
@@ -329,7 +335,7 @@ _STOP = "invalid_prompt"  # the only code that Codex treats as final, with its m
 
 
 def render_error(failure: Failure) -> Json:
-    """Return the error document for `failure`."""
+    """Convert a failure to the JSON body of an error."""
     document = render_chat_error(failure)
     error = document["error"]
     if failure.param is None and error["param"] == "messages":  # the field name of chat completions
@@ -338,7 +344,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
-    """Return the `error` event that ends a stream.
+    """Convert a failure to the `error` event that ends a stream.
 
     Codex gives up on some error codes, and retries on all others. So the code is chosen to match `should_retry`. Codex
     gives up on "server_is_overloaded" in a stream, although it retries after the same error of an HTTP answer. So a
@@ -354,7 +360,7 @@ def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
 
 
 def render_ws_error(failure: Failure) -> dict[str, Json]:
-    """Return the websocket frame for `failure`.
+    """Convert a failure to the JSON of a websocket frame.
 
     Codex ignores a frame without `status`, and then waits for 300 s. On a websocket, as in a stream, Codex gives up on
     "server_is_overloaded", whatever the status (0.169).
@@ -369,7 +375,7 @@ def render_ws_error(failure: Failure) -> dict[str, Json]:
 
 
 def render_steer_failed(document: Json) -> dict[str, Json]:
-    """Return the event that refuses a `response.steer`; triocept cannot steer an answer that is in progress."""
+    """Return the event that refuses `response.steer`: triocept cannot steer an answer in progress."""
     steer = document if isinstance(document, dict) else {}
     what = "no answer of this endpoint can be steered: send the input with the next `response.create`"
     return {
@@ -384,9 +390,10 @@ def render_steer_failed(document: Json) -> dict[str, Json]:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document, which may have any form.
+    """Convert a provider's error document, which may have any form, to a `Failure`.
 
-    A status below 400 (of an error inside a stream) is replaced by the status that belongs to the error's code.
+    If `status` is below 400 (the error came in a stream), it is replaced by the status that belongs to the error's
+    code.
     """
     failure = parse_chat_error(status, find_error(document) or document)
     known = _STATUSES.get(failure.code or "")
@@ -396,7 +403,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document contains no error."""
+    """Return the error that a provider's JSON body or event contains; None if it contains no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

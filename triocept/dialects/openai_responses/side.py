@@ -33,12 +33,12 @@ _COUNTED = frozenset(
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call that counts tokens; see `Dialect.count_tokens`."""
+    """Yield the call that counts the tokens of the document; see `Dialect.count_tokens`."""
     return counted_by("/responses/input_tokens", only(document, _COUNTED), "input_tokens")
 
 
 def render_stored(response: Response, request: Request, *, created: int | None = None) -> Json:
-    """Return the document of an earlier answer; `created` is in Unix seconds, and defaults to the current time."""
+    """Return the JSON body of an earlier answer; `created` is its time in Unix seconds (default: now)."""
     document = render_response(response, request)
     if created is not None:
         document["created_at"] = created
@@ -48,7 +48,7 @@ def render_stored(response: Response, request: Request, *, created: int | None =
 
 
 def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
-    """Return an earlier answer as a stream of the terminal event and all events with a number above `after`.
+    """Return an earlier answer as server-sent events: those numbered above `after`, and the last event.
 
     Each text is sent in one piece, so the event numbers differ from those of a first stream with many pieces.
     """
@@ -59,7 +59,10 @@ def render_stored_events(response: Response, request: Request, *, after: int = -
 
 
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
-    """Return the items of the input on one page, each with an id; the newest item is first by default, as at OpenAI."""
+    """Return the JSON body of `GET …/input_items`, a page with all input items, each with an id.
+
+    The newest item is first by default, as at OpenAI.
+    """
     same_dialect = request.dialect == NAME
     _, items = render_input(request.messages, Names(request.tools), same_dialect=same_dialect, replay=False)
     data: list[dict[str, Json]] = []
@@ -76,7 +79,7 @@ def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "des
 
 
 def render_token_count(request: Request) -> Json:
-    """Return the answer of `POST /v1/responses/input_tokens`: the estimated tokens of the prompt."""
+    """Return the JSON body of `POST …/input_tokens`, with the estimated tokens of the prompt."""
     return {"object": "response.input_tokens", "input_tokens": estimate_input_tokens(request)}
 
 
@@ -125,7 +128,7 @@ SIDE_ROUTES = (
 
 
 def is_warm_up(request: Request) -> bool:
-    """Return True if the request asks the model to generate nothing.
+    """Return True if the request has `generate: false`, so that the model must generate nothing.
 
     Codex sends such a request as the first frame on a websocket, with the stable prefix of the conversation.
     """
@@ -133,9 +136,10 @@ def is_warm_up(request: Request) -> bool:
 
 
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
-    """Return the request with the conversation that it continues: the messages of `earlier`, then `answer`.
+    """Return the request with the messages of the request `earlier`, and with `answer`, before its own messages.
 
-    As at OpenAI, the `instructions` of `earlier` are not carried over. Tools that items of `earlier` declared are.
+    As at OpenAI, the `instructions` of `earlier` are not carried over. Tools that input items of `earlier` declared are
+    carried over.
     """
     before = [message for message in earlier.messages if message.extra != INSTRUCTIONS]
     head = [message for message in request.messages if message.extra == INSTRUCTIONS]
@@ -155,7 +159,7 @@ def continued(request: Request, earlier: Request, answer: Response) -> Request:
 
 
 def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
-    """Return the request with each `item_reference` replaced by the item.
+    """Return the request with each `item_reference` replaced by the item of an earlier answer that it names.
 
     Vercel's AI SDK sends references in place of items that the model wrote, unless `store` is false. A reference to an
     unknown item is not changed. `answers`, the newest first, is read only as far as needed.

@@ -1,4 +1,4 @@
-"""Parser of streamed answers of Responses.
+"""Parser of streamed answers of the Responses API.
 
 Rules:
 
@@ -54,7 +54,7 @@ _CONTENT = events_pattern(rb'\{"type": ?"response\.[a-z_]+\.delta",', rb"respons
 
 
 class Parser(StreamParser):
-    """A parser of one streamed answer."""
+    """A parser that converts one Responses stream to triocept's events."""
 
     def __init__(self) -> None:
         self._sse = SSEDecoder()
@@ -140,7 +140,7 @@ class Parser(StreamParser):
 
 
 class _Item:
-    """An item of which the parser has received some events."""
+    """An output item that the parser has received in part."""
 
     __slots__ = (
         *("head", "id", "index", "kind", "lists", "number", "open", "part", "parts", "path", "place", "raw"),
@@ -169,7 +169,7 @@ class _Item:
 
 
 class Parts:
-    """A converter of item events to part events, which its methods append to `events`."""
+    """A converter of a stream's item events to part events, which its methods append to the list `events`."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Item] = {}
@@ -185,13 +185,13 @@ class Parts:
         """True if the answer contains an item."""
 
     def added(self, fields: Fields, events: list[Event]) -> None:
-        """Process `output_item.added`."""
+        """Process an event `output_item.added`."""
         number, raw = fields.integer("output_index"), fields.mapping("item")
         if raw is not None:  # some providers leave the item out
             self._add(number, raw, fields.at("item"), events)
 
     def part_added(self, fields: Fields, events: list[Event]) -> None:
-        """Process `content_part.added`, if it belongs to a message."""
+        """Process an event `content_part.added`; skip it unless it belongs to a message item."""
         item = self._find(fields)
         part = fields.object("part")
         if item is None or item.kind != "message" or part is None:
@@ -205,7 +205,7 @@ class Parts:
         self._write(item, text, events)
 
     def delta(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
-        """Process a delta of a text; begin the part if no earlier event has begun it."""
+        """Process an event with a delta of a text; begin the part `empty` if no earlier event has begun it."""
         item = self._find(fields)
         if item is None:
             return
@@ -214,13 +214,13 @@ class Parts:
         self._logprobs(item, fields, events)
 
     def call_delta(self, fields: Fields, events: list[Event]) -> None:
-        """Process a delta of a call's arguments."""
+        """Process an event with a delta of a call's arguments."""
         item = self._find(fields)
         if item is not None and item.index is not None:
             self._write(item, fields.text("delta") or "", events)
 
     def text_done(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
-        """Process the whole text of a part."""
+        """Process an event with the complete text of a part."""
         item = self._find(fields)
         if item is None:
             return
@@ -233,13 +233,13 @@ class Parts:
                 self._logprobs(item, fields, events)
 
     def annotated(self, fields: Fields, events: list[Event]) -> None:
-        """Process an annotation of a text."""
+        """Process an event with an annotation of a text."""
         item, value = self._find(fields), fields.take("annotation")
         if item is not None and item.index is not None and value is not None:
             events.append(PartBlob(item.index, _blob("annotations", value)))
 
     def done(self, fields: Fields, events: list[Event]) -> None:
-        """Process `output_item.done`: append the content that is still missing, and end the item."""
+        """Process an event `output_item.done`: append content that no earlier event contained, and end the item."""
         raw = fields.mapping("item")
         if raw is None:
             return
@@ -250,7 +250,7 @@ class Parts:
         self._close(item)
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
-        """Process a whole item: append the rest of the open part, and parts for which no events have come."""
+        """Process a complete item: append the rest of the open part, and parts of which no event has come."""
         parts = parse_item(raw, path, NO_NAMES, answer=True)
         for number, part in enumerate(parts):
             if number >= item.parts:
@@ -264,14 +264,14 @@ class Parts:
         self._end_part(item, events)
 
     def output(self, fields: Fields, events: list[Event]) -> None:
-        """Process the whole output, for a stream that contained no items."""
+        """Process the output in the terminal event, for a stream without item events."""
         for path, value in fields.items("output"):
             raw = Fields(value, path).rest() or {}
             self.whole(self._add(None, raw, path, events), raw, path, events)
         self._close_all()
 
     def close(self, events: list[Event]) -> None:
-        """End all open items when the answer is complete."""
+        """Append the end of all open items, when the answer is complete."""
         for item in self._open.values():
             if not item.parts and item.kind != "message":
                 self.whole(item, item.raw, item.path, events)
@@ -319,7 +319,7 @@ class Parts:
     def _continue(
         self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
     ) -> None:
-        """Begin the part at this position if it is not open; end any other open part."""
+        """Begin the part at the position `place` of the item, unless it is open; end any other open part."""
         if item.part is None or item.place != place:
             self._end_part(item, events)
             name, number = place
@@ -339,7 +339,7 @@ class Parts:
         events.append(PartStart(item.index, part))
 
     def _new_index(self, item: _Item, part: ResponsePart) -> int:
-        """Count a part that begins in `item`, and return the index of the part."""
+        """Count a part that begins in `item`, and return its index in the answer."""
         item.parts += 1
         self.calls = self.calls or isinstance(part, ToolCall)
         self.refusal = self.refusal or isinstance(part, RefusalText)

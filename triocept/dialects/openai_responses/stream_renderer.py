@@ -1,4 +1,4 @@
-"""Renderer of streamed answers of Responses, as bare events (for a websocket) and as server-sent events.
+"""Renderer of streamed answers of the Responses API, for websockets and for server-sent events.
 
 Rules of the stream:
 
@@ -58,7 +58,7 @@ ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 
 
 class WireEvent(msgspec.Struct, frozen=True):
-    """An event on the wire, before it is framed."""
+    """An event of the Responses API, not yet framed as a server-sent event or a websocket message."""
 
     type: str
     data: bytes
@@ -74,14 +74,14 @@ class Counter:
         """The answer's id."""
 
     def event(self, kind: str, fields: dict[str, Json]) -> WireEvent:
-        """Return the event of this kind, with its number."""
+        """Return an event of this type, with the next sequence number."""
         data = encode_json({"type": kind, "sequence_number": self.next, **fields})
         self.next += 1
         return WireEvent(kind, data)
 
 
 class Item:
-    """An item of the output that is being rendered; several parts may be written to it."""
+    """An output item that the renderer has not written completely; it may contain several parts."""
 
     def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
         self.document: dict[str, Json] = document
@@ -110,21 +110,21 @@ class Item:
         ]
 
     def event(self, kind: str, **fields: Json) -> WireEvent:
-        """Return an event with this item's position."""
+        """Return an event of this type, with the item's id and its position in the output."""
         return self._counter.event(kind, {**self._places, **fields})
 
     def delta_frame(self, kind: str, **fields: Json) -> bytes:
-        """Return the bytes that precede the sequence number in a delta event of this kind."""
+        """Return the bytes of a delta event of this type up to its sequence number."""
         return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
 
     def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
-        """Return a delta event, quickly, because most events of a stream are deltas."""
+        """Return a delta event made from `frame`, because most events are deltas, and this is quick."""
         number = self._counter.next
         self._counter.next += 1
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
 
     def end(self, *, cut: bool) -> list[WireEvent]:
-        """Return the events that end the item; no events for an incomplete call, since agents run a call that is done.
+        """Return the events that end the item; none for a call that may be cut, because agents run an ended call.
 
         `cut`: True if a token limit may have cut the item.
         """
@@ -141,7 +141,7 @@ class Item:
 
 
 class ItemWriter:
-    """The base class of writers of one part."""
+    """The base class of writers, each of which writes one part of an item."""
 
     kind = ""
 
@@ -156,14 +156,14 @@ class ItemWriter:
         raise NotImplementedError
 
     def text(self, text: str) -> list[WireEvent]:
-        """Return the events of more text."""
+        """Return the events for the next piece of the part's text."""
         if not text:
             return []
         self.texts.append(text)
         return [self.item.delta(self.kind, self._frame, text)]
 
     def blob(self, blob: Blob) -> list[WireEvent]:
-        """Return the events of an opaque blob of the part."""
+        """Return the events for an opaque blob of the part."""
         return []
 
     def end(self) -> list[WireEvent]:
@@ -175,12 +175,12 @@ class ItemWriter:
         return []
 
     def is_whole(self) -> bool:
-        """Return True unless the part may be incomplete."""
+        """Return False if the part may be incomplete."""
         return True
 
 
 def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect: bool) -> ItemWriter | None:
-    """Return the writer of `part` to `item`, in an answer to `request`; None if the wire cannot hold the part."""
+    """Return a writer that writes `part` to `item`; None if the Responses API cannot express the part."""
     match part:
         case Text() | RefusalText():
             return _TextWriter(item, part, same_dialect=same_dialect)
@@ -205,7 +205,7 @@ def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
 
 
 class _TextWriter(ItemWriter):
-    """A writer of a text or a refusal of a message."""
+    """A writer of a text or a refusal in a message item."""
 
     def __init__(self, item: Item, part: Text | RefusalText, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
@@ -319,7 +319,7 @@ class _ReasoningWriter(ItemWriter):
 
 
 class _OpaqueWriter(ItemWriter):
-    """A writer of an unknown item, for which only the start and the end are sent."""
+    """A writer of an item of an unknown type, of which only the start and the end are sent."""
 
     def start(self, *, first: bool) -> list[WireEvent]:
         return self.item.begin({})
@@ -329,7 +329,7 @@ class _OpaqueWriter(ItemWriter):
 
 
 class _CallWriter(ItemWriter):
-    """A writer of one call."""
+    """A writer of one tool call."""
 
     def __init__(self, item: Item, call: ToolCall, request: Request, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
@@ -382,7 +382,7 @@ class _CallWriter(ItemWriter):
 
 
 class Documents:
-    """A renderer of one streamed answer to `request`, event by event."""
+    """A renderer that converts triocept's events for one answer to Responses events, not yet framed."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -399,11 +399,11 @@ class Documents:
 
     @property
     def response_id(self) -> str:
-        """The id that the agent got; empty before the first event."""
+        """The answer's id that was sent to the agent; empty before the first event."""
         return str(self._envelope.get("id", ""))
 
     def render(self, event: Event) -> list[WireEvent]:
-        """Return the wire events that `event` adds, which may be none yet."""
+        """Return the Responses events for `event`; the list may be empty."""
         match event:
             case PartDelta(index=index, text=text):
                 writer = self._writers.get(index)
@@ -428,12 +428,12 @@ class Documents:
                 return self._end(event)
 
     def fail(self, failure: Failure) -> list[WireEvent]:
-        """Return the `error` event. Items that have not ended get no end."""
+        """Return the `error` event that ends the stream; open items are not ended."""
         document = render_event_error(failure, self._counter.next)
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
     def keepalive(self, response_id: str = "") -> list[WireEvent]:
-        """Return a no-op event; before it, the `created` event (with `response_id`) if no event was sent yet."""
+        """Return a no-op event, after the start of the answer (with `response_id`) if it was not sent yet."""
         begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
 
@@ -512,14 +512,14 @@ class Documents:
 
 
 class Renderer(StreamRenderer):
-    """A renderer of one streamed answer to `request`, as server-sent events."""
+    """A renderer that converts triocept's events for one answer to server-sent events of the Responses API."""
 
     def __init__(self, request: Request) -> None:
         self._documents = Documents(request)
 
     @property
     def response_id(self) -> str:
-        """The id that the agent got; empty before the first event."""
+        """The answer's id that was sent to the agent; empty before the first event."""
         return self._documents.response_id
 
     def render(self, event: Event) -> bytes:

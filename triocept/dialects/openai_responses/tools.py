@@ -1,4 +1,4 @@
-"""Tools, their namespaces, and tool choice.
+"""Tools of the Responses API, their namespaces, and tool choice.
 
 Namespaces, and the names that tools in a namespace have in triocept and on the wire:
 
@@ -48,7 +48,7 @@ def is_from_codex(request: Request) -> bool:
 
 
 class Names:
-    """The names of a request's tools, in triocept and on the wire."""
+    """A mapping between the tool names in triocept and the names, with namespaces, in the Responses API."""
 
     def __init__(self, tools: Iterable[Tool]) -> None:
         self._wire: dict[str, tuple[str, str]] = {}
@@ -61,11 +61,11 @@ class Names:
         """True if every tool has the same name in triocept and on the wire."""
 
     def known(self, name: str, namespace: Json) -> str:
-        """Return the name that the tool with this namespace and wire name has in triocept."""
+        """Return triocept's name for the tool that has this name and namespace in the Responses API."""
         return self._known.get((namespace, name), name) if isinstance(namespace, str) else name
 
     def wire(self, name: str) -> dict[str, Json]:
-        """Return the fields `namespace` and `name` for a call of this tool; an empty dict if it is in no namespace."""
+        """Return the fields `namespace` and `name` for a call of this tool; an empty dict if it has no namespace."""
         found = self._wire.get(name)
         return {"namespace": found[0], "name": found[1]} if found else {}
 
@@ -75,19 +75,18 @@ NO_NAMES = Names(())
 
 
 def namespace_of(tool: Tool) -> dict[str, Json] | None:
-    """Return the fields of the tool's namespace; None if the tool is in no namespace."""
+    """Return the fields of the tool's namespace; None if the tool has no namespace."""
     found = (tool.extra or {}).get("namespace")
     return found if isinstance(found, dict) else None
 
 
 def namespace_name(tool: Tool) -> str:
-    """Return the name of the tool's namespace; empty if the tool is in no namespace."""
+    """Return the name of the tool's namespace; empty if the tool has no namespace."""
     name = (namespace_of(tool) or {}).get("name")
     return name if isinstance(name, str) else ""
 
 
 def is_namespaced(tool: Tool) -> bool:
-    """Return True if the tool is in a namespace."""
     return namespace_of(tool) is not None
 
 
@@ -96,7 +95,7 @@ _NO_PARAMETERS: dict[str, Json] = {"type": "object", "properties": {}}
 
 
 def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]:
-    """Return the tools that the agent offers, in `tools` and in the items of the input."""
+    """Return the tools that the agent declares in the field `tools`, and in items of the `input`."""
     read = memory.read(NAME, "tools", fields.array("tools"), _parse)
     tools = [tool for several in read for tool in several]
     for number, item in enumerate(items if isinstance(items, list) else ()):
@@ -113,7 +112,7 @@ def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]
 
 
 def render_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
-    """Return the wire form of the tools, without other providers' own tools."""
+    """Return the field `tools`, without built-in tools of other providers."""
     documents: list[Json] = []
     wanted = [tool for tool in tools if not (same_dialect and "declared_in" in (tool.extra or {}))]
     for namespace, group in groupby(wanted, key=lambda tool: namespace_of(tool) if same_dialect else None):
@@ -123,7 +122,7 @@ def render_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
 
 
 def parse_choice(value: Json, path: str) -> ToolChoice | None:
-    """Return the tool choice, which is a word or an object on the wire."""
+    """Convert the field `tool_choice`, a string or an object, to a `ToolChoice`."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -139,14 +138,14 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, same_dialect: bool) -> Json:
-    """Return the wire form of a tool choice."""
+    """Convert a `ToolChoice` to the field `tool_choice`."""
     custom = any(tool.kind == "custom" and tool.name == choice.name for tool in tools)
     named = {"type": "custom" if custom else "function", "name": choice.name or ""}
     return render_chat_choice(choice, named, same_dialect=same_dialect)
 
 
 def _parse(value: Json, path: str) -> list[Tool]:
-    """Return the tools of one item of `tools`; several tools if the item is a namespace."""
+    """Convert one item of `tools` to tools; a namespace contains several."""
     fields = Fields(value, path)
     kind = fields.text("type")
     if kind is None and fields.peek("name") is None:
@@ -178,7 +177,7 @@ def _render(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
-    """Return the tools, with tools that have equal names renamed after their namespaces."""
+    """Return the tools; of tools with equal names, those in a namespace are renamed to `namespace__name`."""
     counts = Counter(tool.name for tool in tools if tool.kind != "server")
     distinct: list[Tool] = []
     for tool in tools:
