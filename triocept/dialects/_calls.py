@@ -228,7 +228,7 @@ class Pairing:
         self._kept = kept
         self._made = 0
         self._known: dict[str, str] = {}
-        """The name of the tool, by the id of a call."""
+        """The name of the called tool, by the id of the call."""
         self._waiting: dict[str, _Waiting] = {}
         """The unanswered calls, by the name of their tool."""
 
@@ -283,7 +283,7 @@ class _Waiting:
     def __init__(self) -> None:
         self._ids: deque[str] = deque()
         self._gone: Counter[str] = Counter()
-        """The number of answered calls per id that are still in the queue."""
+        """For each id: the number of answered calls that are still in the queue."""
         self._left: Counter[str] = Counter()
 
     def add(self, identity: str) -> None:
@@ -291,7 +291,7 @@ class _Waiting:
         self._left[identity] += 1
 
     def discard(self, identity: str) -> bool:
-        """Mark the oldest unanswered call with this id as answered; return False if there is none."""
+        """Mark the oldest unanswered call with this id as answered; return False if no such call waits."""
         if not self._left[identity]:
             return False
         self._left[identity] -= 1
@@ -300,7 +300,7 @@ class _Waiting:
 
     @property
     def oldest(self) -> str | None:
-        """The id of the oldest unanswered call; None if there is none."""
+        """The id of the oldest unanswered call; None if all calls were answered."""
         while self._ids and self._gone[self._ids[0]]:
             self._gone[self._ids.popleft()] -= 1
         return self._ids[0] if self._ids else None

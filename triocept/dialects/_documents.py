@@ -376,7 +376,7 @@ def split_data_url(url: str) -> tuple[str | None, str] | None:
 
 
 def media_type_of(media: Media) -> str:
-    """Return the declared media type; if there is none, guess it from the first bytes of the data.
+    """Return the declared media type; if it is missing, guess it from the first bytes of the data.
 
     If the bytes are unknown, too, return the most usual type for an image, a sound or a file.
     """

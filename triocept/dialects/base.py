@@ -37,7 +37,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 HERE = Target()
-"""The target of a call whose path and query contain no such facts."""
+"""The target of a call whose path and query contain no facts about the request."""
 
 
 class ParseRequest(Protocol):
@@ -63,7 +63,7 @@ class SDK:
     """The Python package with the official client of a dialect's provider."""
 
     package: str
-    """The package's name, and the name of the extra of `triocept` that installs it."""
+    """The name of the package. The extra of `triocept` that installs the package has the same name."""
     sync: str
     """The name of the package's blocking client class, which accepts `base_url` and `api_key`."""
     asynchronous: str
@@ -200,8 +200,8 @@ class Dialect:
     request_id_header: str = "x-request-id"
     """The name of the response header that contains the id of the call, in every answer. Empty means no header."""
     lost_status: int = 400
-    """The HTTP status for a call whose `previous_response` is unknown. On the right status, some clients send the whole
-    conversation again. Only a dialect with `continued` has such calls."""
+    """The HTTP status for a call whose `previous_response` is unknown. Some clients then send the whole conversation
+    again, but only after the status that the provider uses. Only a dialect with `continued` has such calls."""
     no_route: str | None = None
     """The error code for a call to an unknown path. If None, the code for the status 404 is used."""
 
@@ -286,7 +286,7 @@ class Dialect:
 
     @cached_property
     def usual_paths(self) -> frozenset[str]:
-        """The paths of model calls, without the rollout's prefix; valid only if `read_path` is None."""
+        """The paths of model calls, without the rollout's prefix; valid only without `read_path`."""
         return frozenset(f"{base}{self.route}" for base in ("", "/v1", self.base_path))
 
     def path(self, request: Request) -> str:

@@ -24,7 +24,7 @@ from ._documents import Fields
 _METHODS = ("GET", "POST", "DELETE")
 _NAME = re.compile(r"<(?:[^<>]+:)?([A-Za-z_]\w*)>")
 ENDPOINT_PATHS = ("/health", "/mcp", "/model", "/models", "/reset", "/state", "/stop", "/tools", "/user")
-"""The paths of every endpoint. A dialect with such a path would replace the endpoint's route, or never be called."""
+"""Paths that every endpoint itself serves. A dialect with such a path would replace that route, or never be called."""
 _ENDPOINT_PREFIXES = ("/rollout/", "/tools/")
 
 
@@ -50,7 +50,7 @@ class SideCall:
     """A call of an agent to a `SideRoute`."""
 
     names: Mapping[str, str]
-    """The values of the variables in the path, by the names in the `SideRoute`."""
+    """The values of the variables (`<name>`) in the path, by name."""
     query: Mapping[str, str]
     document: Json
     """The decoded body; None for a method without a body."""
@@ -144,7 +144,7 @@ def counted_by(path: str, document: Json, name: str) -> CountCalls:
 
 
 def counted(document: Json, name: str) -> int | None:
-    """Return the token count in the field `name` of the document; None if there is none."""
+    """Return the token count in the field `name` of the document; None if it has no such field."""
     count = document.get(name) if isinstance(document, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) else None
 

@@ -35,12 +35,12 @@ class StreamParser(ABC):
     """
 
     frame_end: ClassVar[FrameEnd] = SSE_FRAMES
-    """The pattern of a frame's end; a relay passes bytes on up to such an end. Default: the end of a server-sent event.
-    A parser of a stream of lines sets `LINE_FRAMES`. If the pattern never matches, a relayed stream is sent in one
-    piece when it has ended."""
+    """The pattern of the end of a frame (one event of the stream). A relay passes bytes on up to such an end. Default:
+    the end of a server-sent event. A parser of a stream of lines sets `LINE_FRAMES`. If the pattern never matches, a
+    relayed stream is sent in one piece when it has ended."""
     left_out: ClassVar[bytes] = b""
-    """The bytes that end a stream of this dialect, and that some servers leave out. A relay adds these bytes if only
-    `close` returned `ResponseEnd`."""
+    """The bytes that end a stream of this dialect, and that some servers leave out. If `feed` has not
+    returned `ResponseEnd`, these bytes were missing, and a relay adds them."""
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Event]:

@@ -92,7 +92,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
-    """Convert `tool_choice` to a `ToolChoice` and a flag that allows parallel calls; each is None if not stated."""
+    """Convert `tool_choice` to a `ToolChoice` and a flag that allows parallel calls; a missing value becomes None."""
     if value is None:
         return None, None
     fields = Fields(value, path)
@@ -210,7 +210,7 @@ def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """Return the last blob that is a signature by Anthropic; None if there is none."""
+    """Return the last blob that is a signature by Anthropic; None if no blob is one."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 

@@ -370,13 +370,13 @@ class Renderer(StreamRenderer):
 class _BlockWriter(msgspec.Struct):
     """A base class of writers; each writes one part as content blocks (none, one or several).
 
-    At most one block is open. Each delta of the block is written between two constant pieces of bytes.
+    At most one block is open at a time. The bytes before and after the text are the same in each delta of a block.
     """
 
     delta: ClassVar[tuple[bytes, bytes]] = (b"", b"")
-    """The type of a delta, and the field with its text."""
+    """The type of a delta on the wire, and the name of the field with its text."""
     number: int
-    """The number of the open block; of the next block if none is open."""
+    """The number of the open block. If no block is open: the number of the next block."""
     own: bool
     """True if the part came in this dialect, so that its `extra` is written."""
     frame: bytes = b""

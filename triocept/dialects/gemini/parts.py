@@ -91,7 +91,7 @@ _CAMEL = {
 
 
 _AS_WRITTEN: dict[str, str] = {}
-"""The spellings of fields that are not in camelCase: empty in nearly every document."""
+"""The original spelling of each field that is not in camelCase; nearly every document has no such field."""
 
 
 class ProtoFields(Fields):

@@ -210,7 +210,7 @@ class Chunks:
         self._calls = False
         self._extra: dict[str, Json] = {}
         self.done: bool = False
-        """True if the last document has come."""
+        """True if the last document was received."""
 
     def take(self, document: Json, events: list[Event]) -> None:
         """Append the events of one document; skip documents that come after the one with `"done": true`."""

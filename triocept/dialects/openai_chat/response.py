@@ -111,7 +111,7 @@ def open_answer(document: Json) -> tuple[Fields, Fields]:
 
 
 def take_stop(choice: Fields, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Read the stop reason and the matched stop string from a choice; the string is None if none matched."""
+    """Read the stop reason and the matched stop string (or None) from a choice."""
     matched = next((found for name in MATCHED if isinstance(found := choice.peek(name), str)), None)
     stop, sequence = parse_finish(choice.take("finish_reason"), matched, calls=calls, refusal=refusal)
     for name in MATCHED if sequence is not None else ():
@@ -227,9 +227,9 @@ class UsageNames(NamedTuple):
     inputs: str
     outputs: str
     cached: str = ""
-    """A second name of the cached tokens, which one server uses."""
+    """A second name for the number of cached tokens, which one server uses."""
     reasoning: str = ""
-    """A second name of the reasoning tokens, which one server uses."""
+    """A second name for the number of reasoning tokens, which one server uses."""
 
 
 _CHAT = UsageNames(

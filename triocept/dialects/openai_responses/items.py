@@ -156,9 +156,10 @@ def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
 
 
 def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
-    """Return the `encrypted_content` for these blobs; None if there is none.
+    """Return the value of `encrypted_content` for these blobs, or None.
 
-    It is the last blob of this dialect. If there is none and `packed` is True, it is all blobs, packed into one text.
+    It is the last blob of this dialect. If no blob is of this dialect and `packed` is True, it is all blobs, packed
+    into one text.
     """
     same_dialect = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
     if same_dialect:

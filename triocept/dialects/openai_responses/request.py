@@ -58,7 +58,7 @@ from .items import parse_item, parse_part, render_history, render_parts
 from .tools import DECLARING, NAME, NO_NAMES, Names, parse_choice, parse_tools, render_choice, render_tools
 
 NOT_POSTED = frozenset({"type", "generate", "stream_id"})
-"""Fields of a websocket's frames that are not sent to a provider."""
+"""Fields of websocket frames that are not sent to a provider over HTTP."""
 _FRAME = "response.create"
 _SAMPLING = ("temperature", "top_p")
 _SOURCES = ("conversation", "prompt")  # other sources of a conversation, beside an earlier response
@@ -195,7 +195,8 @@ _PLACES: dict[str, Role] = {
 _MARK = "item"
 _AGENT = "agent_message"
 _Run: TypeAlias = tuple[int, list[Json], bool]
-"""The index of the first item of a run, the items of the run, and True if the model wrote them."""
+"""A group of input items that is one message: the index of its first item, the items, and True if the model wrote
+them."""
 
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:

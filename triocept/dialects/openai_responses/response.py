@@ -190,9 +190,10 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
 
 
 _TIER = "default"
-"""The service tier if none is known; not the requested tier, since a provider may choose another."""
+"""The service tier to write if the provider's is unknown. The requested tier is not written, since a provider may
+choose another."""
 _FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict": None}
-"""The fields that a function in an answer always has."""
+"""The fields that every function tool in an answer has, with their defaults."""
 
 
 def ending(

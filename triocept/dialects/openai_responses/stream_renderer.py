@@ -62,7 +62,7 @@ class WireEvent(msgspec.Struct, frozen=True):
 
     type: str
     data: bytes
-    """The JSON document."""
+    """The event's JSON document, encoded."""
 
 
 class Counter:
