@@ -1,13 +1,13 @@
 """The handlers that come with triocept. Most of them wrap another handler.
 
-* `route`: several handlers as one, by model or until one succeeds.
+* `route`: chooses one of several handlers by model, or tries handlers until one succeeds.
 * `limits`: a handler that answers within a budget.
 * `script`: a scripted model; replies and rules are written in advance.
 * `approve`: asks a policy about tool calls before the agent runs them; `policies`: policies from a file, or people
   at the terminal or on the page. `rewrite`: changes requests and answers.
-* `best_of`: picks the best of several answers. `stop_when`: stops the rollout after an answer. `withhold`: removes
-  tools, media or network access from requests.
-* `faults`: failures on the wire, as replies. `chaos`: a handler that replaces some answers with faults.
+* `best_of`: picks the best of several answers. `stop_when`: stops the rollout after an answer that meets a condition.
+  `withhold`: removes tools, media or network access from requests.
+* `faults`: replies that are failures of a provider or of the network. `chaos`: replaces some answers with faults.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A handler that asks a policy about each tool call before the agent gets it.
+"""`approve`: a handler that lets a policy decide about each tool call of the model before the agent gets the call.
 
 Rules:
 
@@ -51,7 +51,7 @@ from ..errors import Refusal
 def approve(
     handler: Handler, policy: Policy, *, timeout: float | None = None, max_rejections: int = 8
 ) -> Handler:
-    """Wrap `handler` to check its tool calls: `approve(model, {"Bash": ask_terminal, "*": Decision.approve()})`.
+    """Let a policy decide about tool calls: `approve(model, {"Bash": ask_terminal, "*": Decision.approve()})`.
 
     Args:
         handler: the handler that answers.
@@ -74,17 +74,17 @@ def approve(
 
 
 class _Rejections:
-    """The original answers of one rollout that had rejected calls, by what the agent got in their place."""
+    """One rollout's original answers with rejected calls, found by the answers that the agent got in their place."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bytes, bytes], tuple[Message, ...]] = {}
 
     def add(self, request: Request, sent: Response, said: tuple[Message, ...]) -> None:
-        """Store the model's original messages, with the results of rejected calls, and what the agent got (`sent`)."""
+        """Store `said`, the model's messages with results of rejected calls, under `sent`, which the agent got."""
         self._known[_place(request.messages, Message("assistant", sent.content))] = said
 
     def restore(self, request: Request) -> Request:
-        """Return the agent's request with the model's original answers."""
+        """Return the agent's request, with the model's original answers in place of those that the agent got."""
         if not self._known:
             return request
         messages: list[Message] = []
@@ -110,8 +110,8 @@ class _Rejections:
 def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, bytes]:
     """Return a key by which an answer is found in the agent's history.
 
-    It is made of the number of answers before it, the message before it, and its own content. White space at the ends
-    of its text is ignored, and so are ids of calls, because agents change both.
+    The key is made of the number of answers before `message`, the message before it, and its own content. White space
+    at the ends of its text is ignored, and so are ids of calls, because agents change both.
     """
     own = [message for message in before if message.role not in ("system", "developer")]
     texts = "".join([part.text for part in message.content if isinstance(part, Text)]).strip()
@@ -122,7 +122,7 @@ def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, byt
 
 
 def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[Message, ...]:
-    """Return the model's messages with the agent's ids for the calls that it has run, as some agents make new ids."""
+    """Return the model's messages `said` with the ids of the agent's `calls`: some agents give calls new ids."""
     *head, full = said if said[-1].role == "assistant" else said[:-1]
     rejected = {result.id for message in said for result in message.tool_results}
     waiting = iter(calls)
@@ -136,7 +136,7 @@ def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[M
 
 
 def _with_results(rejected: Message, results: Message, calls: Message) -> Message:
-    """Return one message with the agent's results and those of rejected calls, in the order of the calls.
+    """Return one message with the agent's results and the results of rejected calls, in the order of the calls.
 
     Gemini and Messages require all results of an answer in one message.
     """
@@ -224,7 +224,7 @@ class _Approved:
     def _leave_to_gate(
         self, calls: Sequence[ToolCall], decisions: list[Decision], exchange: Exchange
     ) -> list[Decision]:
-        """Return the decisions for the answer itself; those that the agent's hook carries out are approvals here."""
+        """Return the decisions to apply to the answer. A decision that the agent's hook applies becomes an approval."""
         if (gate := _gate_of(exchange)) is None:
             return decisions
         here: list[Decision] = []
@@ -236,7 +236,7 @@ class _Approved:
         return here
 
     async def _decide(self, calls: Sequence[ToolCall], exchange: Exchange) -> list[Decision] | None:
-        """Return the decisions about all calls, made concurrently. None if the exchange was settled meanwhile."""
+        """Run the policy for all calls at the same time; return its decisions, or None if the exchange was settled."""
         found: list[Decision] = [Decision.reject()] * len(calls)
         core, errors, gate = core_of(exchange), list[BaseException](), _gate_of(exchange)
         before, records = core.decisions, dict[int, Decided]()
@@ -276,7 +276,7 @@ class _Approved:
         changed: bool,
         whole: bool = False,
     ) -> None:
-        """End the answer with these parts of the last draft, and store the model's original messages."""
+        """End the agent's answer with the parts `kept` of the last draft, and store the model's original messages."""
         if said:
             if not whole:
                 said.append(Message("assistant", tuple(kept)))
@@ -286,7 +286,7 @@ class _Approved:
 
 
 class _Answer:
-    """The agent's answer, which may consist of several drafts."""
+    """The answer that the agent gets. It may be made of several drafts, which are answers of the model."""
 
     def __init__(self, exchange: Exchange, stack: AsyncExitStack) -> None:
         self.exchange = exchange
@@ -300,7 +300,7 @@ class _Answer:
         """True if text of an earlier draft was sent, from which the next text must be separated."""
 
     async def flow(self, draft: OpenDraft) -> None:
-        """Read a draft, and send the parts before its first tool call."""
+        """Read a draft, and send its parts before the first tool call to the agent."""
         self._count, self.flowed, calls = self._count + self.flowed, 0, False
         async for event in draft:
             match event:
@@ -329,16 +329,16 @@ class _Answer:
         await self._stream.send(msgspec.structs.replace(event, index=event.index + self._count))
 
     def flowed_so_far(self) -> tuple[ResponsePart, ...]:
-        """Return what the agent has got of this answer."""
+        """Return the parts of this answer that the agent has already got."""
         fold = core_of(self.exchange).fold
         return fold.response().content if fold is not None else ()
 
     def next_draft(self) -> None:
-        """Prepare for the next draft of this answer."""
+        """Prepare for the next draft: record if the agent has got text, from which the next text is separated."""
         self._joins = any(isinstance(part, Text) and part.text for part in self.flowed_so_far())
 
     async def end(self, draft: OpenDraft, parts: Iterable[ResponsePart], *, changed: bool = True) -> None:
-        """Send the other parts, and end the answer with the stop reason and usage of the draft."""
+        """Send `parts`, the rest of the answer, and end the answer with the stop reason and the usage of the draft."""
         response = draft.response
         assert response is not None
         assert self._stream is not None
@@ -358,7 +358,7 @@ class _Answer:
 
 
 def _gate_of(exchange: Exchange) -> GateState | None:
-    """Return the gate of the agent's hook. None if there is no hook, or another handler reads this answer first."""
+    """Return the gate to which the agent's hook sends questions. None without a hook, or if the answer is a draft."""
     gate: GateState | None = getattr(core_of(exchange).rollout, "gate", None)
     return gate if gate is not None and gate.hook is not None else None
 
@@ -366,10 +366,10 @@ def _gate_of(exchange: Exchange) -> GateState | None:
 def _carried_out(
     response: Response, decisions: Sequence[Decision]
 ) -> tuple[list[ResponsePart], list[ResponsePart], tuple[ToolResult | Opaque, ...]]:
-    """Return all parts with changed arguments, those parts that the agent gets, and the results of rejected calls.
+    """Apply decisions: return all parts of the answer, the parts that the agent gets, and results of rejected calls.
 
     Raises:
-        Refusal: a call is rejected, and its results contain no text that could tell the model so.
+        Refusal: a call is rejected, and the results of such calls have no text that could inform the model.
     """
     full: list[ResponsePart] = []
     kept: list[ResponsePart] = []

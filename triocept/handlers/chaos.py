@@ -1,9 +1,9 @@
-"""`chaos`: a wrapper of a handler that fails some calls, at given rates. With an equal seed, the same calls fail.
+"""`chaos`: a handler that lets some calls fail, at given rates. With an equal seed, the same calls fail.
 
 Rules:
 
-1. There is one draw for each call: the call gets one of the faults, or its answer. So the sum of all rates is at most
-   1.
+1. One random draw for each call decides if the call gets one of the faults, or its answer. So the sum of all rates is
+   at most 1.
 2. The draw depends only on the seed and on the number of the call in its rollout. The content of the request and other
    rollouts have no effect. Nested `chaos` handlers draw independently.
 3. The turn's notes record the fault that was drawn.
@@ -47,7 +47,7 @@ def chaos(
     error_event: float = 0.0,
     faults: Mapping[Fault, float] | None = None,
 ) -> Handler:
-    """Return a handler that fails some calls and passes the others to `handler`: `chaos(model, seed=1, reset=0.05)`.
+    """Return a handler that lets some calls fail and `handler` answer the rest: `chaos(model, seed=1, reset=0.05)`.
 
     The same seed and the same calls give the same trace. The n-th call of a rollout gets the n-th draw, in every
     rollout and every run. Calls are numbered in the order in which they reach this handler. The agent determines the

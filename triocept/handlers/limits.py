@@ -1,10 +1,10 @@
-"""`limits`: a wrapper of a handler with one budget, which all rollouts share.
+"""`limits`: a handler with one budget, which all rollouts share that use the handler.
 
 Rules:
 
-1. It counts the same quantities, at the same moments, as a rollout's own limits (see `_rollout/budget`).
+1. The budget counts the same quantities, at the same moments, as a rollout's own limits (see `_rollout/budget`).
 2. The handler refuses the exchange that would cross a limit; it does not end the rollout.
-3. An exchange that another handler answers in the end does not count here.
+3. An exchange that another handler answers in the end, as with `fallback`, does not count.
 """
 
 from __future__ import annotations

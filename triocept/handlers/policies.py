@@ -1,4 +1,4 @@
-"""Policies that are read from a file, and policies with which people decide, in the terminal or on a web page."""
+"""Policies for `approve`: read from a file, or with a person who decides, in the terminal or on a web page."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
     pages that are opened later, when one page is closed.
 
     Raises:
-        RuntimeError: the endpoint has no page, because it was opened without `view=True`; or no policy of `approve`
-            makes this call.
+        RuntimeError: the endpoint has no page, because it was opened without `view=True`; or this function was not
+            called as a policy of `approve`.
 
     Cancellation: the question is withdrawn.
     """

@@ -1,4 +1,4 @@
-"""`route` and `fallback`: several handlers as one. The request chooses a handler, or they are tried in order.
+"""`route` chooses one of several handlers by the request; `fallback` tries several handlers in order.
 
 Rules:
 

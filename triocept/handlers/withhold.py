@@ -42,15 +42,15 @@ def withhold(
     urls: bool = False,
     network: bool = False,
 ) -> Handler:
-    """Return a handler that removes parts of requests for `handler`: `withhold(model, tools=["WebFetch"], urls=True)`.
+    """Return a handler that removes parts of requests before `handler` gets them: `withhold(model, urls=True)`.
 
     Args:
         handler: the handler that answers.
         tools: names of tools that the model is not offered; `*` and `?` are wildcards. The type of a tool that the
             provider runs counts as its name (`web_search_20250305`).
         media: True removes all images, sounds and files; a list removes media of these kinds.
-        urls: True removes media that are given by URL, which the provider would fetch. Media that the request itself
-            contains stay.
+        urls: True removes media that are given by URL, which the provider would fetch. Media whose data is in the
+            request itself are kept.
         network: True removes everything that the provider runs: its own tools, remote MCP servers and containers.
 
     Raises:

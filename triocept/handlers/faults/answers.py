@@ -26,7 +26,7 @@ _REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "re
 ACCENTED = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich, naïve café 🦊 日本語."
 """Text of characters that are two, three and four bytes long."""
 _LATER = re.compile(rb"[\x80-\xbf]")
-"""Pattern of a byte in the middle of a character."""
+"""Pattern of a byte of a UTF-8 character other than its first byte."""
 MOMENT = 0.01
 """Seconds between pieces that must arrive separately."""
 

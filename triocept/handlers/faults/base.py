@@ -77,7 +77,7 @@ class BaseFault(metaclass=FaultType):
         return hash(repr(self))
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Apply the fault to a call.
+        """Answer a call with this fault.
 
         Raises:
             ValueError: the fault is not possible on the agent's connection. For example, a websocket has no HTTP

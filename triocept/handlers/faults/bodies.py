@@ -58,7 +58,7 @@ class Refusals(BaseFault):
     def context_length(cls, tokens: int = 200_001, most: int = 200_000) -> Self:
         """Return a fault: a 400 because the prompt has `tokens` tokens, and `most` are allowed.
 
-        Agents recognise its text.
+        Agents recognise the text of this error.
         """
         check_count("most", most, least=1)
         check_count("tokens", tokens)

@@ -1,4 +1,4 @@
-"""The bytes of an answer in an agent's dialect, as one document or as the pieces of a stream.
+"""The bytes of an answer in an agent's dialect, as one JSON document or as the pieces of a stream.
 
 A piece is an increment that a client sees: a word of a text, or some characters of a call's arguments.
 """
@@ -32,7 +32,7 @@ _SOME = re.compile(r".{1,8}", re.DOTALL)
 
 
 def response_of(answer: object) -> Response:
-    """Return `answer`, which a fault then damages, as a `Response`.
+    """Return `answer`, an argument of a fault, as a `Response`.
 
     Raises:
         TypeError, ValueError: `answer` is not an answer. The error's text begins with `answer:`.
@@ -53,14 +53,14 @@ def check_after(after: object, answer: Response) -> None:
 
 
 def check_not_answer(name: str, value: object) -> None:
-    """Raise TypeError if `value`, which must be a number, is an answer that was passed in the wrong place."""
+    """Raise TypeError if `value`, the argument `name` of a fault, is an answer where a number is expected."""
     if isinstance(value, str | ToolCall | Response):
         raise TypeError(f"{name} must be a number, not {described(value)}: pass the answer as answer=…")
 
 
 @final
 class Begun(msgspec.Struct, frozen=True):
-    """The first pieces of a stream."""
+    """The first pieces of a streamed answer, rendered."""
 
     renderer: StreamRenderer
     """The renderer that can write the rest of the stream."""
@@ -71,7 +71,7 @@ class Begun(msgspec.Struct, frozen=True):
 
 @final
 class Rendering:
-    """The bytes of an answer to one exchange.
+    """Renderer of one answer to one exchange: it returns the bytes, or sends them.
 
     Args:
         exchange: the exchange whose agent would receive the answer.
@@ -131,7 +131,7 @@ class Rendering:
         return Begun(renderer, tuple(body), fold.response() if after else None)
 
     def whole_stream(self) -> list[bytes]:
-        """Return the frames of the complete stream."""
+        """Return the complete answer as the frames of a stream, for example server-sent events."""
         renderer = self.dialect.stream_renderer(self.request)
         return [frame for event in self._events() for frame in self.frames(renderer.render(event))]
 
@@ -155,7 +155,7 @@ class Rendering:
     ) -> None:
         """Send `body` with status 200, the headers that the agent expects, and the headers in `more`.
 
-        `response` is the content of the bytes. If `complete` is False, the bytes are only the beginning of an answer.
+        `response` is the answer that the bytes contain. If `complete` is False, they are only its beginning.
         """
         sent = given_raw(200, {**self.headers, **(more or {})}, body, end)
         await core_of(self._exchange).respond_raw(Raw(sent, response, complete=complete))

@@ -256,7 +256,7 @@ class BrokenStreams(BaseFault):
 
 
 def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]]) -> Act:
-    """Return a function that sends a stream with the frames that `change` returns. Other calls get the plain answer."""
+    """Return a function that streams the frames that `change` returns. If no stream is requested, send `answer`."""
     given = response_of(answer)
 
     async def give(exchange: Exchange) -> None:

@@ -3,7 +3,7 @@
 * `model`: the scripted model, a handler. `source`: the sources of its replies, and the error text if no source has a
   reply.
 * `replies`: the kinds of replies, and how each answers an exchange. `stream`: an answer in chosen pieces.
-  `template`: a text with words of the request in it. `words`: the words of a request.
+  `template`: a text with words of the request in it. `words`: reads texts from a request.
 * `asked_json`: an answer with the JSON that the request demands. `instance`: a value that fits a schema; `scalars`:
   numbers and texts within its bounds.
 * `file`: a script in a file. `forms`: the types of its content. `reading`, `form_reading`: how it is read.

@@ -86,7 +86,7 @@ class Conditions:
         return ", ".join([f"{name}={text}" for name, text in shown_values])
 
     def given(self) -> Iterator[tuple[str, Any]]:
-        """Yield name and value of each condition that is set."""
+        """Yield the name and the value of each condition that is set."""
         for field in fields(self):
             if (value := getattr(self, field.name)) is not None:
                 yield field.name, value

@@ -66,7 +66,7 @@ def read_embeddings(path: str | Path) -> Embed:
 
 
 def embeddings_in(path: Path) -> Embed | None:
-    """Return a function for the embeddings in a script's file. Return None if the file has no embeddings.
+    """Return a function that returns the embeddings in a script's file; return None if the file has no embeddings.
 
     Raises:
         OSError, DialectError: as in `read_script`.
@@ -78,7 +78,7 @@ def embeddings_in(path: Path) -> Embed | None:
 
 
 def _embeddings(document: Node) -> Embed | None:
-    """Return a function that gives a text the vector of the first fixture whose `inputText` is in the text.
+    """Return a function that returns, for a text, the vector of the first fixture whose `inputText` is in the text.
 
     A text without a fixture gets a vector computed from its words.
     """

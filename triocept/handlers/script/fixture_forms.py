@@ -1,4 +1,4 @@
-"""Types of the mappings in aimock's fixture files (1.43.0). The names of fields are aimock's.
+"""Types of the mappings in fixture files of aimock 1.43.0, a mock of LLM APIs. The fields have aimock's names.
 
 Some of these keys are not supported: the reader then warns or raises. Any other key is an error.
 """
@@ -86,7 +86,7 @@ class ToolCallForm(Form, frozen=True):
 
 
 class BlockForm(Form, frozen=True):
-    """Mapping in an answer's `blocks`, a list that keeps the order of texts and tool calls: a text or a tool call."""
+    """Mapping in an answer's `blocks`: a text or a tool call. The list `blocks` keeps the order of both."""
 
     type: str
     text: str | None = None

@@ -29,7 +29,7 @@ _CHUNK = 20
 
 
 def is_fixture_file(document: Node) -> bool:
-    """Return True if the document is a file of aimock: fixtures, or a configuration, which is rejected later."""
+    """Return True if the document is a file of aimock: fixtures, or a configuration (which raises an error later)."""
     inner = document.value
     return isinstance(inner, dict) and ("fixtures" in inner or any(name in inner for name in _CONFIGURED))
 
@@ -222,7 +222,7 @@ def _first(given: dict[str, Json], *names: str) -> Json:
 
 
 def _pauses(entry: forms.EntryForm) -> Callable[[int], float] | None:
-    """Return a function from the number of a piece to the seconds before it.
+    """Return a function that returns, for the number of a piece, the seconds to wait before that piece.
 
     Return None if the answer is not streamed in pieces.
     """

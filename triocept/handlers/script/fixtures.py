@@ -187,7 +187,7 @@ class FixtureSource:
         return not isinstance(index, int) or index == self._served[_demand(fixture)]
 
     def _chosen(self, matching: list[int], answers: int) -> int:
-        """Return the number of the fixture that answers, by rule 2 of this module."""
+        """Return the number of that one of the `matching` fixtures which answers, by rule 2 of this module."""
         turns = {number: self._fixtures[number].match.turnIndex for number in matching}
         numbered = {number: turn for number, turn in turns.items() if isinstance(turn, int)}
         plain = next((number for number in matching if number not in numbered), None)

@@ -1,4 +1,4 @@
-"""Reader for the mappings in a file, each checked against its type. Errors name the place and the correction."""
+"""Reader of the mappings in a script file, each checked against its type. Errors name the place and the correction."""
 
 from __future__ import annotations
 

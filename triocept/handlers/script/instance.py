@@ -85,7 +85,7 @@ class _Maker:
         return self._plain(schema, at)
 
     def _open(self, at: _Place, *references: str) -> _Place:
-        """Return `at` with these references added. Raise NoInstance if one of them was already followed."""
+        """Return the place `at` with these references recorded as followed. If one already was, raise NoInstance."""
         if again := [reference for reference in references if reference in at.within]:
             raise NoInstance(f"{at.path}: a value of {again[0]} would contain itself without end")
         return at._replace(within=(*at.within, *references))
@@ -266,7 +266,7 @@ def _merged(schemas: Sequence[Json]) -> Json:
 
 
 def _held(schema: Json, other: Json) -> Json:
-    """Return `schema`, in which properties that `other` does not list must also fit its `additionalProperties`."""
+    """Return `schema`, in which properties that `other` does not list must also fit `other.additionalProperties`."""
     allowed, known = other.get("additionalProperties", True), other.get("properties", {})
     if allowed is True or "properties" not in schema:
         return schema

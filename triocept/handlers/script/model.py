@@ -135,7 +135,7 @@ def _sources(items: list[Item]) -> Iterator[Source]:
 
 
 def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, int]:
-    """Return plain replies as a rule that matches every request: its name, the rule, the number of the first reply."""
+    """Convert plain replies to a rule that matches every request; return its name, the rule, the first number."""
     for number, reply in group:
         if isinstance(reply, When):
             raise NotAReply(f"replies[{number}] is a rule without a reply: write {reply!r}.reply(…)")

@@ -1,4 +1,4 @@
-"""Reader of a script file's document. It returns replies and rules. Its errors name the place of a mistake."""
+"""Reader of a parsed script file. It returns replies and rules. Its errors name the file, the line and the mistake."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> Dia
 
 
 def _from_form(node: Node, form: forms.Form) -> object:
-    """Return the reply, or part of an answer, that the mapping in `node` describes. `form` is its converted content."""
+    """Return the reply, or part of an answer, that `form` describes. `form` is the mapping in `node`, converted."""
     match form:
         case forms.ToolForm(arguments=arguments):
             text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()

@@ -40,7 +40,7 @@ _HANDLERS = (Stream, Fault)
 
 @final
 class ReadScript(list[Any]):
-    """A list of the items of a script, as `read_script` returns it. Its type shows that it is not one reply."""
+    """The list of a script's items that `read_script` returns. A plain list in a script would be one reply."""
 
 
 class NotAReply(TypeError):

@@ -15,7 +15,7 @@ from .replies import Reply, check_replies
 @final
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Conditions with the replies to requests that meet them. `when(…).reply(…)` and similar calls create one."""
+    """Conditions, with the replies to requests that meet them. `when(…).reply(…)` and similar calls create a rule."""
 
     conditions: Conditions
     """Conditions of the rule. If no condition is set, all requests match."""
@@ -42,7 +42,7 @@ class When:
         self._conditions = conditions
 
     def reply(self, *replies: Reply) -> Rule:
-        """Return a rule that gives each reply to one request. After the last reply, the rule matches no request.
+        """Return a rule that gives each reply once, in order. After the last reply, the rule matches no request.
 
         Raises:
             TypeError: an item is not a reply; see `Reply`.
@@ -50,7 +50,7 @@ class When:
         return self._rule("reply", replies, endless=False)
 
     def cycle(self, *replies: Reply) -> Rule:
-        """Return a rule that gives each reply to one request, and begins again after the last.
+        """Return a rule that gives the replies in order, one to each request, and begins again after the last reply.
 
         Errors are as in `reply`.
         """

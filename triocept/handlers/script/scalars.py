@@ -27,7 +27,7 @@ _FORMATS = {
 
 
 def admits(schema: Json, value: Json) -> bool:
-    """Return True if a number or a text is within the bounds of `schema`. Values of other types always are."""
+    """Return True if a number or a text is within the bounds of `schema`, or if `value` is of another type."""
     if isinstance(value, str):
         most = schema.get("maxLength")
         length = (schema.get("minLength") or 0) <= len(value) and (most is None or len(value) <= most)
@@ -66,7 +66,7 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
 
 
 def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json) -> tuple[float, bool]:
-    """Return the stricter of two bounds in a schema, and True if the bound itself is excluded.
+    """Return the stricter of the bounds `name` and `exclusive` of a schema, and True if that bound is excluded.
 
     In old JSON Schema drafts, the value of `exclusive` is a boolean.
     """
