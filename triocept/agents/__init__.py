@@ -1,9 +1,9 @@
-"""Known agents: functions that start each agent with a rollout as its model.
+"""Functions that prepare known agents, such as Codex, to run with a rollout as their model.
 
 Each agent has a small module with a function `NAME(rollout, directory, prompt, …) -> Launch`; opencode and kilo, which
 was derived from opencode, share a module. The function writes the agent's configuration files into `directory`, and
 returns the command and the environment. `Prepare` describes the arguments that all functions have; `dialect` is the
-dialect in which the agent calls the rollout. Each module names the versions of the agent with which it was measured.
+dialect in which the agent calls the rollout. Each module names the versions of the agent with which it was tested.
 The functions change when the agents change::
 
     launch = agents.codex(rollout, directory, "fix the bug")

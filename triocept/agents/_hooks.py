@@ -1,7 +1,7 @@
-"""Hooks, in an agent's configuration, that ask the rollout's gate about tools (`open_rollout(gate=…)`, `approve`).
+"""Hooks in an agent's configuration that let the rollout's gate decide on tool calls (`open_rollout(gate=…)`).
 
-Each agent reads these hooks from a different place, in addition to the user's hooks. If the rollout needs no gate,
-nothing is written. No file contains the key, because agents pass their environment to their hooks.
+Each agent reads these hooks from a different place, and also runs the user's own hooks. If the rollout needs no gate,
+no hook is written. No file contains the key, because agents pass their environment to their hooks.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ except BaseException as exc:  # 2 is the only status that keeps every agent from
     sys.exit(2)
 sys.stdout.buffer.write(answer)
 """
-"""Hook for agents whose hooks are commands: sends the agent's question to the gate, and prints the gate's answer."""
+"""Hook for agents whose hooks are commands. It sends the agent's question to the gate, and prints the gate's answer."""
 
 
 def _command(rollout: Rollout, directory: Directory, agent: str) -> str:
-    """Write `gate.py`, and return the command line, quoted for a shell, that runs it as a hook."""
+    """Write `gate.py`, and return the shell command that runs it as a hook."""
     script = write_text(made(directory) / "gate.py", _SCRIPT)
     return shlex.join([sys.executable, "-I", "-S", str(script), rollout.service_url(f"gate/{agent}")])
 
 
 def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
-    """Write `gate.json`, and return the options with which Claude Code reads it.
+    """Write the hooks to `gate.json`, and return the options that make Claude Code read this file.
 
     An http hook needs no program. `onFailure` (since 2.1.295) blocks a tool whose hook fails. Older versions run the
     tool, and the gate then ends the rollout.
@@ -66,7 +66,7 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
 
 
 def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
-    """Return text to append to Codex's `config.toml`, whose path is `config`.
+    """Return the hooks as text to append to Codex's `config.toml`, whose path is `config`.
 
     Codex silently skips a hook that the user has not trusted. The text therefore contains the mark of trust: a hash of
     the hook, under the resolved path of the file.
@@ -90,7 +90,7 @@ def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
 
 
 def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cli") -> dict[str, Any]:
-    """Return settings to add for gemini-cli, or for qwen-code, which was derived from gemini-cli."""
+    """Return the hooks as settings for gemini-cli, or for qwen-code, which was derived from it."""
     if not (events := take_hook(rollout, HOOKS[agent])):
         return {}
     command = _command(rollout, directory, agent)
@@ -102,7 +102,9 @@ def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cl
 
 
 def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
-    """Write `gate.json`, and return the variable with which qwen-code adds its hooks to the user's settings.
+    """Write the hooks to `gate.json`, and return the variable that makes qwen-code read this file.
+
+    qwen-code also runs the hooks in the user's own settings.
 
     The hooks are commands, because with http hooks qwen-code runs the tool if the gate answers with an error.
     """
@@ -113,7 +115,7 @@ def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
 
 
 def copilot_hooks(rollout: Rollout, directory: Directory, home: Path) -> None:
-    """Write `hooks/triocept.json` into `home`, Copilot's configuration directory."""
+    """Write the hooks to `hooks/triocept.json` in `home`, Copilot's configuration directory."""
     if not (events := take_hook(rollout, HOOKS["copilot"])):
         return
     names = {"before": "preToolUse", "after": "postToolUse"}
@@ -151,7 +153,7 @@ export const Triocept = async () => ({
 
 
 def opencode_hooks(rollout: Rollout, directory: Directory) -> dict[str, Any]:
-    """Write the plugin `gate.js`, and return the configuration with which opencode loads it."""
+    """Write the hooks as a plugin, `gate.js`, and return the configuration that makes opencode load it."""
     if not (events := take_hook(rollout, HOOKS["opencode"])):
         return {}
     url = json.dumps(rollout.service_url("gate/opencode"))

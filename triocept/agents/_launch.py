@@ -1,4 +1,4 @@
-"""The command that starts an agent."""
+"""The class `Launch` (the command that starts an agent), and helpers that write an agent's files."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import msgspec
 Directory: TypeAlias = str | os.PathLike[str]
 """Directory of an agent's configuration, which is created if it does not exist."""
 UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
-"""The dialects that an agent supports if it supports more than one; most such agents support these three."""
+"""The three dialects that most agents support if they support more than one."""
 
 
 @final
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """A command and the variables to add to its environment, as `rollout.run_agent` needs them."""
+    """The command that starts an agent, and the environment variables to add, for `rollout.run_agent`."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str | None] = {}
     ungated: tuple[str, ...] = ()
-    """Tools for which the agent runs no hook, so the gate is not asked. `approve` decides on them in the answer."""
+    """Tools for which the agent runs no hook, so that the gate cannot decide on them. For calls of these tools in the
+    model's answer, `approve` decides."""
 
     def __repr__(self) -> str:
         return f"Launch(argv={self.argv!r}, env of {', '.join(sorted(self.env)) or 'nothing'})"

@@ -1,7 +1,7 @@
-"""Entries in an agent's configuration that name the MCP server of the rollout's tools; empty if it has no tools.
+"""Entries in an agent's configuration for the MCP server that offers the rollout's tools.
 
-No file contains the key: each agent reads it from the environment that every agent gets. (qwen-code rewrites its
-settings file, and makes the file readable for all users.)
+If the rollout has no tools, the entries are empty. No file contains the key: each agent reads the key from the
+environment that every agent gets. (qwen-code rewrites its settings file, and makes the file readable for all users.)
 
 Each function raises `ModuleNotFoundError` if the rollout has tools, and the package that serves them is missing.
 """
@@ -20,7 +20,7 @@ NAME = "triocept"
 
 
 def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Write `mcp.json`, and return the options and variables with which Claude Code reads it.
+    """Write `mcp.json`, and return the options and variables that make Claude Code use this file.
 
     `MCP_CONNECTION_NONBLOCKING=false` makes Claude Code wait for the server. Without it, the first call may come
     without the tools (measured by inspect_swe: 18 of 100 samples, 250 at a time). `alwaysLoad` makes 2.1.331 offer the
@@ -39,7 +39,7 @@ def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, .
 
 
 def codex_config(rollout: Rollout) -> str:
-    """Return text to append to Codex's `config.toml`. Codex reads the key from the environment."""
+    """Return the MCP server as text to append to Codex's `config.toml`."""
     if not _has_tools(rollout):
         return ""
     url = json.dumps(rollout.service_url("mcp"))
@@ -58,7 +58,7 @@ def gemini_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return settings and variables to add for qwen-code.
+    """Return the MCP server as settings for qwen-code, and variables to set for it.
 
     In 0.15.10, tools are offered only after the model has found them with `tool_search`. In 0.24.4, `alwaysLoadTools`
     offers them from the start, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes the first call wait for them.
@@ -78,7 +78,10 @@ def opencode_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def _has_tools(rollout: Rollout) -> bool:
-    """Return True if the rollout has tools; raise if they cannot be served, since the agent would not report that."""
+    """Return True if the rollout has tools; raise ModuleNotFoundError if they cannot be served.
+
+    Without this error, the agent would silently run without the tools.
+    """
     if rollout.tools and find_spec("mcp") is None:
         raise ModuleNotFoundError(
             f"rollout {rollout.id} has tools, which agents get over MCP, but the package 'mcp' is not installed: "

@@ -1,4 +1,4 @@
-"""The known agents by name."""
+"""Look-up of the known agents by name."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .qwen_code import qwen_code
 
 
 class Prepare(Protocol):
-    """Type of the functions that prepare the start of a known agent."""
+    """The type of the functions that prepare the start of a known agent."""
 
     def __call__(
         self, rollout: Rollout, directory: Directory, prompt: str, *, executable: str = ...
     ) -> Launch:
-        """Write the agent's configuration, and return the command and the variables that start the agent.
+        """Write the agent's configuration, and return the command and variables that start the agent.
 
         Args:
             rollout: the rollout that answers the agent's calls.
@@ -62,7 +62,7 @@ AGENTS: Mapping[str, Prepare] = MappingProxyType(_ALL)
 
 
 def agent(name: str) -> Prepare:
-    """Return the function of the known agent with this name, in which `-` may stand for `_`.
+    """Return the function that prepares the agent with this name, in which `-` may stand for `_`.
 
     Raises:
         ValueError: the name is unknown.

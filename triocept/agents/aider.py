@@ -1,4 +1,4 @@
-"""aider (measured: 0.86.2)."""
+"""The agent aider (tested with 0.86.2)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from ._launch import Directory, Launch, made
 
 
 def aider(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "aider") -> Launch:
-    """Prepare `aider --message`. aider uses chat completions without tools: the model's text contains whole files.
+    """Return the command that runs `aider --message` with the rollout as its model.
 
-    Nothing is written, but `directory` is aider's HOME. aider makes no commits, because each commit message would need
-    another model call. If there is no git repository, aider creates one. aider ends with 0 even if the model failed.
+    aider uses chat completions without tools: the model's text contains whole files.
+
+    No file is written, and `directory` becomes aider's HOME. The command disables commits, because each commit message
+    would need another model call. If there is no git repository, aider creates one. aider exits with 0 even if the
+    model failed.
     """
     refuse_gate(rollout, "aider")
     return Launch(

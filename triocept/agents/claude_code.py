@@ -1,4 +1,4 @@
-"""Claude Code (measured: 2.1.197, 2.1.331 and 2.1.332)."""
+"""The agent Claude Code (tested with 2.1.197, 2.1.331 and 2.1.332)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from ._mcp import claude_options
 
 
 def claude_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "claude") -> Launch:
-    """Prepare `claude -p`, allowed to run its tools without confirmation.
+    """Return the command that runs `claude -p` without confirmation of its tools.
 
     Claude Code finds the rollout through environment variables. Files are written only if the rollout has tools
-    (`mcp.json`) or a gate (`gate.json`). `IS_SANDBOX` makes Claude Code accept this permission also as root.
+    (`mcp.json`) or a gate (`gate.json`). The variable `IS_SANDBOX` makes Claude Code run tools without confirmation
+    even as root.
     """
     options, env = claude_options(rollout, directory)
     hooks = claude_hooks(rollout, directory)

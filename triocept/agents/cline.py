@@ -1,4 +1,4 @@
-"""cline, the command-line tool (measured: 3.0.65)."""
+"""The agent cline, a command-line tool (tested with 3.0.65)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ def cline(
     executable: str = "cline",
     dialect: Dialect = "openai_chat",
 ) -> Launch:
-    """Prepare `cline`, allowed to run its tools without confirmation, with this rollout as its provider.
+    """Return the command that runs `cline` without confirmation of its tools, with the rollout as its provider.
 
-    Writes `cline/settings/providers.json`, as `cline auth` does, and `global-settings.json`, which disables cline's
-    telemetry. cline stores its state in the same directory. cline still calls its vendor once, for feature flags.
+    The function writes `cline/settings/providers.json`, as `cline auth` does, and `global-settings.json`, which
+    disables cline's telemetry. cline stores its state in the same directory. cline still calls its vendor once, for
+    feature flags.
 
     Args:
         dialect: dialect in which cline calls the rollout: chat completions or responses.

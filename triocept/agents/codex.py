@@ -1,4 +1,4 @@
-"""Codex (measured: 0.169.0 and 0.171.0)."""
+"""The agent Codex (tested with 0.169.0 and 0.171.0)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def codex(
     provider: Provider = "custom",
     websocket: bool = False,
 ) -> Launch:
-    """Prepare `codex exec`, without sandbox and approvals, with this rollout as its provider.
+    """Return the command that runs `codex exec` without sandbox and approvals, with the rollout as its provider.
 
-    Writes `codex/config.toml`, and for the built-in provider `codex/auth.json`, as `codex login --with-api-key` does.
-    If the rollout has a gate, also writes `gate.py`, the program that Codex runs as a hook.
+    The function writes `codex/config.toml`, and for the built-in provider `codex/auth.json`, as `codex login
+    --with-api-key` does. If the rollout has a gate, the function also writes `gate.py`, which Codex runs as a hook.
 
     Args:
         provider: `custom` defines a new provider in Codex, which may send no event for half an hour (default of Codex:

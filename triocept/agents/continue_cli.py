@@ -1,4 +1,4 @@
-"""Continue's command-line tool, `cn` (measured: 1.5.47)."""
+"""The agent Continue, as the command-line tool `cn` (tested with 1.5.47)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def continue_cli(
     executable: str = "cn",
     dialect: Dialect = "openai_chat",
 ) -> Launch:
-    """Prepare `cn -p`, allowed to run its tools without confirmation, with this rollout as its model.
+    """Return the command that runs `cn -p` without confirmation of its tools, with the rollout as its model.
 
-    Writes `continue/config.yaml`. Continue keeps its state in the same directory.
+    The function writes `continue/config.yaml`. Continue keeps its state in the same directory.
 
     Args:
         dialect: dialect in which Continue calls the rollout: chat completions or messages. Continue supports responses

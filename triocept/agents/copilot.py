@@ -1,4 +1,4 @@
-"""GitHub's Copilot, the command-line tool (measured: 1.0.102)."""
+"""The agent GitHub Copilot, as a command-line tool (tested with 1.0.102)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def copilot(
     dialect: UsualDialect = "openai_chat",
     websocket: bool = False,
 ) -> Launch:
-    """Prepare `copilot -p`, allowed to run its tools without confirmation.
+    """Return the command that runs `copilot -p` without confirmation of its tools.
 
     Copilot finds the rollout through environment variables. If the rollout has a gate, the function writes
-    `copilot/hooks/triocept.json` and `gate.py`. Copilot needs no token, but ends with 1 if `GH_TOKEN` or
+    `copilot/hooks/triocept.json` and `gate.py`. Copilot needs no token, but exits with 1 if `GH_TOKEN` or
     `GITHUB_TOKEN` is a classic token (`ghp_…`): remove the variable from its environment. Copilot keeps its sessions in
-    `directory`, so the command `copilot --resume=…` that it prints at the end needs the same COPILOT_HOME.
+    `directory`, so the command `copilot --resume=…` that Copilot prints at its end needs the same COPILOT_HOME.
 
     Args:
         websocket: True to receive answers over a websocket.

@@ -1,4 +1,4 @@
-"""gemini-cli (measured: 0.61.0)."""
+"""The agent gemini-cli (tested with 0.61.0)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from ._mcp import gemini_servers
 
 
 def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "gemini") -> Launch:
-    """Prepare `gemini -p`, allowed to run its tools without confirmation.
+    """Return the command that runs `gemini -p` without confirmation of its tools.
 
-    Without `-m`, gemini-cli would call a router model before each turn. The function writes `.gemini/settings.json`
-    into `directory`, which is gemini-cli's HOME, and, if the rollout has a gate, `gate.py`, the program of its hook.
+    The option `-m` names the model: without it, gemini-cli would call a router model before each turn. The function
+    writes `.gemini/settings.json` into `directory`, which becomes gemini-cli's HOME. If the rollout has a gate, it also
+    writes `gate.py`, which gemini-cli runs as a hook.
     """
     directory = made(directory)
     write_json(

@@ -1,4 +1,4 @@
-"""kimi-code, which needs Node 22.19 or newer (measured: 2.1.0)."""
+"""The agent kimi-code, which needs Node 22.19 or newer (tested with 2.1.0)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def kimi_code(
     executable: str = "kimi",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """Prepare `kimi -p`, with this rollout as its provider. With `-p`, kimi-code runs its tools without confirmation.
+    """Return the command that runs `kimi -p`, with the rollout as its provider.
 
-    Writes `kimi-code/config.toml`. kimi-code keeps its state in the same directory.
+    With `-p`, kimi-code runs its tools without confirmation.
+
+    The function writes `kimi-code/config.toml`. kimi-code keeps its state in the same directory.
     """
     refuse_gate(rollout, "kimi-code")
     home = made(directory) / "kimi-code"

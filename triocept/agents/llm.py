@@ -1,4 +1,4 @@
-"""llm (measured: 0.36)."""
+"""The agent llm (tested with 0.36)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def shell(command: str) -> str:
 def llm(
     rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "llm", functions: str = SHELL
 ) -> Launch:
-    """Prepare `llm`, with this rollout as its model, and a shell as its tool.
+    """Return the command that runs `llm`, with the rollout as its model, and a shell as its tool.
 
-    Writes `llm/extra-openai-models.yaml`, `llm/keys.json` and `llm/functions.py`.
+    The function writes `llm/extra-openai-models.yaml`, `llm/keys.json` and `llm/functions.py`.
 
     Args:
         functions: Python code, in which each function is a tool for the model. The empty string means no tools.

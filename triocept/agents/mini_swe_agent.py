@@ -1,4 +1,4 @@
-"""mini-swe-agent (measured: 2.4.6, with litellm 1.110)."""
+"""The agent mini-swe-agent (tested with 2.4.6, with litellm 1.110)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mini_swe_agent(
     executable: str = "mini",
     dialect: Literal["openai_chat", "openai_responses"] = "openai_chat",
 ) -> Launch:
-    """Prepare `mini`, which runs to its end without confirmation.
+    """Return the command that runs `mini` to its end without confirmation.
 
     mini-swe-agent writes its trajectory into `directory`.
 

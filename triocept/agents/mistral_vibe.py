@@ -1,4 +1,4 @@
-"""mistral-vibe (measured: 3.0.2)."""
+"""The agent mistral-vibe (tested with 3.0.2)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def mistral_vibe(
     executable: str = "vibe",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """Prepare `vibe -p`, allowed to run its tools without confirmation, with this rollout as its provider.
+    """Return the command that runs `vibe -p` without confirmation of its tools, with the rollout as its provider.
 
-    Writes `vibe/config.toml`, which turns titles, telemetry and experiments off. The state is in the same directory.
+    The function writes `vibe/config.toml`, which disables generated titles, telemetry and experiments. mistral-vibe
+    keeps its state in the same directory.
     """
     refuse_gate(rollout, "mistral-vibe")
     home = made(directory) / "vibe"

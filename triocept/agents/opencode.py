@@ -1,4 +1,4 @@
-"""opencode (measured: 1.18.33), and kilo, which was derived from it (measured: 7.7.7)."""
+"""The agent opencode (tested with 1.18.33), and kilo, which was derived from it (tested with 7.7.7)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ def opencode(
     executable: str = "opencode",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """Prepare `opencode run`, with this rollout as its provider.
+    """Return the command that runs `opencode run`, with the rollout as its provider.
 
-    Without `--title`, opencode would make a second call, at the same time as the first, to generate a title.
+    The option `--title` is set: without it, opencode would make a second call, at the same time as the first, to
+    generate a title.
 
-    Writes `opencode.json` and, if the rollout has a gate, the plugin `gate.js`. The state is kept in `directory`.
+    The function writes `opencode.json` and, if the rollout has a gate, the plugin `gate.js`. opencode keeps its state
+    in `directory`.
     """
     directory = made(directory)
     configuration = {**_configuration(rollout, dialect), **opencode_hooks(rollout, directory)}
@@ -42,10 +44,11 @@ def kilo(
     executable: str = "kilo",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """Prepare `kilo run --auto`, with this rollout as its provider.
+    """Return the command that runs `kilo run --auto`, with the rollout as its provider.
 
-    Without `--title`, kilo would make a second call, at the same time as the first, to generate a title. Environment
-    variables disable its telemetry. Writes `kilo.json`. kilo keeps its state in `directory`.
+    The option `--title` is set: without it, kilo would make a second call, at the same time as the first, to generate a
+    title. Environment variables disable kilo's telemetry. The function writes `kilo.json`. kilo keeps its state in
+    `directory`.
     """
     refuse_gate(rollout, "kilo")
     directory = made(directory)
@@ -67,7 +70,7 @@ _PROVIDERS: dict[str, str] = {
 
 
 def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
-    """Return the configuration that opencode and kilo have in common."""
+    """Return the part of the configuration that is the same for opencode and kilo."""
     base = rollout.base_url(dialect)
     options = {
         "baseURL": base if base.endswith("/v1") else f"{base}/v1",  # the AI SDK adds no /v1 itself
@@ -88,7 +91,7 @@ def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
 
 
 def _state(directory: Path) -> dict[str, str]:
-    """Return the variables that make opencode and kilo keep all their files in `directory`."""
+    """Return the environment variables that make opencode and kilo keep all their files in `directory`."""
     return {
         f"XDG_{kind}_HOME": str(directory / kind.lower()) for kind in ("DATA", "CACHE", "STATE", "CONFIG")
     }

@@ -1,4 +1,4 @@
-"""pi (measured: 0.73.1)."""
+"""The agent pi (tested with 0.73.1)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def pi(
     executable: str = "pi",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """Prepare `pi -p`, with this rollout as its provider.
+    """Return the command that runs `pi -p`, with the rollout as its provider.
 
-    Writes `.pi/agent/models.json` into `directory`, which is pi's HOME.
+    The function writes `.pi/agent/models.json` into `directory`, which becomes pi's HOME.
     """
     refuse_gate(rollout, "pi")
     directory = made(directory)

@@ -1,4 +1,4 @@
-"""qwen-code (measured: 0.15.10 and 0.24.4)."""
+"""The agent qwen-code (tested with 0.15.10 and 0.24.4)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ._mcp import qwen_servers
 
 
 def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
-    """Prepare `qwen -p`, allowed to run its tools without confirmation.
+    """Return the command that runs `qwen -p` without confirmation of its tools.
 
-    `directory` is qwen-code's HOME. If the rollout has tools, the function writes `.qwen/settings.json` there. If it
-    has a gate, it writes `gate.json` and `gate.py`; the user's hooks still run. qwen-code waits 120 s for the head of
-    an answer.
+    `directory` becomes qwen-code's HOME. If the rollout has tools, the function writes `.qwen/settings.json` into it.
+    If the rollout has a gate, the function writes `gate.json` and `gate.py`; the user's own hooks still run. qwen-code
+    waits at most 120 s for the headers of an answer.
     """
     servers, env = qwen_servers(rollout)
     if servers:

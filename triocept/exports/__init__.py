@@ -1,4 +1,4 @@
-"""Traces in other formats: `write_export(read_traces(path), "inspect", "log.json")`.
+"""Writers of traces in other formats: `write_export(read_traces(path), "inspect", "log.json")`.
 
 * `flat`: a row for each turn, as JSONL and as Parquet.
 * `fine_tuning`: lines for OpenAI's fine-tuning, and a checker of such lines.

@@ -1,4 +1,4 @@
-"""Conversations in the form of chat completions, which every trainer can read.
+"""Conversion of conversations to messages of OpenAI's chat completions, which every trainer can read.
 
 Rules:
 
@@ -36,13 +36,13 @@ from ._shared import Losses, Lost
 
 
 def answer_of(response: Response) -> Message:
-    """Return the answer as a message of the conversation."""
+    """Return the model's answer as a message of the conversation."""
     return Message("assistant", tuple(response.content))
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A writer of messages in the form of chat completions. `losses` counts content that has no place in it.
+    """A writer of messages in the form of chat completions; `losses` counts content that this form cannot express.
 
     Args:
         media: if True, images are written as parts of the content.
@@ -55,10 +55,10 @@ class Chat:
     reasoning: bool = True
     errors: bool = True
     _known: dict[bytes, list[dict[str, Json]]] = field(default_factory=dict)
-    """Documents of the tools, by the encoded tools of a request. Most calls of an agent offer equal tools."""
+    """The JSON definitions of tools, by the encoded tools of a request. Most calls of an agent offer equal tools."""
 
     def tools(self, tools: tuple[Tool, ...]) -> list[dict[str, Json]]:
-        """Return the tools as functions, without the tools that a provider runs."""
+        """Return the tools as JSON definitions of functions, without tools that a provider runs itself."""
         key = encode_json(tools)
         if key not in self._known:
             self._known[key] = chat_tools(tools, self.losses)
@@ -68,7 +68,7 @@ class Chat:
         return [document for message in messages for document in self.message(message)]
 
     def message(self, message: Message) -> list[dict[str, Json]]:
-        """Return the documents for one message: one for each tool result, then one for its other content."""
+        """Return the JSON messages for one message: one for each tool result, then one for its other content."""
         documents: list[dict[str, Json]] = []
         for result in message.tool_results:
             document: dict[str, Json] = {
@@ -132,7 +132,7 @@ def input_text(parts: Iterable[Part]) -> str:
 
 
 def _content_part(part: Part) -> dict[str, Json] | None:
-    """Return a text or an image as a part of a user's content; None for any other part, which has no place there."""
+    """Convert a text or an image to an item of a message's `content`; return None for any other part."""
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}
@@ -143,7 +143,7 @@ def _content_part(part: Part) -> dict[str, Json] | None:
 
 
 def chat_tools(tools: Iterable[Tool], losses: Losses) -> list[dict[str, Json]]:
-    """Return the tools as functions, without the tools that a provider runs."""
+    """Return the tools as JSON definitions of functions, without tools that a provider runs itself."""
     documents = []
     for tool in tools:
         if tool.kind == "server":
@@ -161,7 +161,7 @@ def chat_tools(tools: Iterable[Tool], losses: Losses) -> list[dict[str, Json]]:
 
 
 def object_arguments(call: ToolCall, losses: Losses) -> dict[str, Json]:
-    """Return a call's arguments as an object: free text as `{"input": …}`, any other non-object as `{"_raw": …}`."""
+    """Return a call's arguments as a dict: free text as `{"input": …}`, any other non-object as `{"_raw": …}`."""
     if call.kind == "text":
         losses.add(Lost.CUSTOM_CALLS)
         return {"input": call.arguments}

@@ -1,4 +1,4 @@
-"""The formats by name, and `write_export`, which writes an export whole or not at all.
+"""The export formats by name, and `write_export`, which leaves no incomplete file.
 
 Content is written next to its destination, under a name that begins with a dot. It gets its final name when it is
 complete and on the disk. An existing file is replaced only with `replace=True`. A folder is never replaced, and neither
@@ -40,7 +40,7 @@ WriteFolder: TypeAlias = Callable[[Iterable[Trace], Path, Losses], None]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A format of exports."""
+    """The name of an export format, and the function that writes it."""
 
     name: str
     what: str
@@ -88,14 +88,14 @@ def write_export(
     losses: Losses | None = None,
     reward: str | None = None,
 ) -> Losses:
-    """Write traces in another format, whole or not at all.
+    """Write traces in another format; after an error, no incomplete export is left.
 
     Args:
         traces: traces of any number of rollouts.
         to: the format, one of `FORMATS`.
         path: path of the new file; for `atif`, path of the new folder.
         replace: if True, an existing file is replaced. A folder is never replaced.
-        losses: counts content that the format cannot express; None means a new `Losses`.
+        losses: counter of content that the format cannot express; if None, a new one is returned.
         reward: only for the format `verifiers`: name of the score that is the reward. All other scores are metrics. If
             None, and all rollouts together have only one score name, that score is the reward. Otherwise all scores are
             metrics, with a warning.
@@ -104,8 +104,9 @@ def write_export(
         `losses`.
 
     Raises:
-        ValueError: the format is unknown; or `reward` is passed for a format without a reward; or no rollout has it.
-        FileExistsError: `path` exists, and is not to be replaced or is not a file.
+        ValueError: the format is unknown; `reward` is passed for a format without a reward; or no rollout has a score
+            with this name.
+        FileExistsError: `path` exists, and `replace` is False or `path` is not a file.
         OSError: the export cannot be written.
         ModuleNotFoundError: the format needs a package that is not installed; the message names it.
     """
@@ -127,9 +128,9 @@ def write_export(
 
 @contextmanager
 def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
-    """Open a new file that becomes `path` at the end of the block. After an exception it is removed.
+    """Open a new file that gets the name `path` at the end of the block; after an exception, it is removed.
 
-    Raise FileExistsError if `path` exists and either is not to be replaced, or is not a file.
+    Raise FileExistsError if `path` exists, and `replace` is False or `path` is not a file.
     """
     _check_place(path, replace=replace)
     if replace:
@@ -158,7 +159,10 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Make a folder that becomes `path`, which must not exist, at the end of the block. An exception removes it."""
+    """Create a folder that gets the name `path` at the end of the block; after an exception, it is removed.
+
+    Raise FileExistsError if `path` exists.
+    """
     _check_place(path, replace=False)
     beside = _beside(path)
     with _naming(beside, path):
@@ -190,7 +194,7 @@ def _check_place(path: Path, *, replace: bool) -> None:
 
 @contextmanager
 def _naming(beside: Path, path: Path) -> Iterator[None]:
-    """Replace the temporary path in an OSError by `path`."""
+    """Replace the temporary path in an OSError by `path`, which the caller knows."""
     try:
         yield
     except OSError as exc:

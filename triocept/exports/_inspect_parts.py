@@ -1,4 +1,4 @@
-"""The parts of an Inspect sample: messages, tools and answers, and the spans around its events.
+"""The parts of a sample in an Inspect log: messages, tools, answers, and the spans around its events.
 
 Inspect's viewer has a row for each agent. It needs a span `solvers` around all other spans, and treats the only agent
 directly in it as the main agent. A sub-agent is placed in the span of the tool that began it, because the viewer
@@ -46,7 +46,7 @@ _STOPPED: dict[StopReason, str] = {
 
 
 def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
-    """Yield the messages of Inspect for a message. Results of tools are separate messages."""
+    """Yield Inspect's messages for one message; each tool result is a message of its own."""
     for result in message.tool_results:
         document = {"role": "tool", "content": _content(result.content, losses), "tool_call_id": result.id}
         if result.name is not None:
@@ -95,13 +95,16 @@ def output_of(response: Response, losses: Losses) -> dict[str, Json]:
 
 
 def no_output(model: str, error: str | None) -> dict[str, Json]:
-    """Return the output of a call without an answer. It has one choice, because Inspect reads the first choice."""
+    """Return Inspect's output for a call without an answer; it has one empty choice, which Inspect needs."""
     message = {"role": "assistant", "content": "", "source": "generate"}
     return {"model": model, "choices": [{"message": message, "stop_reason": "unknown"}], "error": error}
 
 
 def usage_of(usage: Usage) -> dict[str, Json]:
-    """Return the token counts. Inspect's input excludes tokens that a cache read or wrote; triocept's includes them."""
+    """Return Inspect's token counts; its input count excludes tokens that a cache read or wrote.
+
+    The input count of `usage` includes these tokens.
+    """
     cached, written = usage.cached_tokens, usage.cache_write_tokens
     return {
         "input_tokens": max(0, usage.input_tokens - (cached or 0) - (written or 0)),
@@ -130,7 +133,7 @@ def config_of(request: Request) -> dict[str, Json]:
 
 
 def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
-    """Return Inspect's form of a tool; None for a tool that its provider runs."""
+    """Convert a tool to Inspect's definition; return None for a tool that a provider runs itself."""
     if tool.kind == "server":
         losses.add(Lost.SERVER_TOOLS)
         return None
@@ -148,7 +151,7 @@ def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
 
 
 def _content(parts: Iterable[Part], losses: Losses) -> Json:
-    """Return the content of a message: a text if the parts are one text, else a list. Tool calls are not part of it."""
+    """Return Inspect's `content` for the parts: a string if they are one text, else a list; tool calls are left out."""
     documents: list[dict[str, Json]] = []
     for part in parts:
         match part:
@@ -192,7 +195,7 @@ _CHECKS: dict[str, type | tuple[type, ...]] = {
 
 
 def _schema(schema: Json, losses: Losses) -> dict[str, Json]:
-    """Return the part of a JSON Schema that Inspect supports."""
+    """Return the part of a JSON Schema that Inspect supports, and count the other parts in `losses`."""
     if not isinstance(schema, dict):
         losses.add(SCHEMAS)
         return {}
@@ -232,13 +235,13 @@ class Span:
     parent: str | None
     depth: int
     start: float
-    """Seconds since the epoch; `end` too."""
+    """Seconds since the epoch, as in `end`."""
     end: float
     metadata: dict[str, str] = field(default_factory=dict)
 
 
 class SpanTree:
-    """The spans of a trace, parents first."""
+    """The spans of a trace in an Inspect log; a span comes after the span that contains it."""
 
     def __init__(self, turns: Iterable[Turn], segments: Iterable[Segment]) -> None:
         turns = list(turns)
@@ -258,11 +261,11 @@ class SpanTree:
 
     @property
     def main(self) -> str:
-        """Id of the main conversation's span; without a main conversation, the outermost span's."""
+        """The id of the main conversation's span; the outermost span's id if the trace has no main conversation."""
         return next((span for (_, kind), span in self._known.items() if kind == "main"), ROOT)
 
     def _span_of(self, segment: Segment) -> str:
-        """Return the id of the span of a segment's conversation. The conversation's first segment makes the span."""
+        """Return the id of the span of the segment's conversation; create the span if it does not exist."""
         conversation, turns = segment.conversation, segment.turns
         key = (conversation.id, conversation.kind)
         if key in self._known:
@@ -301,7 +304,7 @@ class SpanTree:
         return identity
 
     def _widen(self, identity: str | None, turns: Iterable[Turn]) -> None:
-        """Extend a span, and the spans around it, to the end of these turns."""
+        """Extend a span, and the spans that contain it, to the end of the given turns."""
         end = max(map(ended_at, turns), default=0.0)
         while identity is not None:
             span = self.spans[identity]

@@ -1,4 +1,4 @@
-"""A trace as linear segments of its conversations, for formats without branches.
+"""Segments of the conversations in a trace, for formats that cannot express branches.
 
 A segment holds calls of one conversation of one kind, in the order in which they settled. A compaction ends a segment
 and begins the next one. `trace.relations` names the tool call that began a sub-agent, and the turn whose summary a
@@ -23,7 +23,7 @@ from ._chat import answer_of
 
 @dataclass(frozen=True)
 class Launch:
-    """The tool call that began a sub-agent, and its turn."""
+    """The tool call that began a sub-agent, and the turn whose answer contains it."""
 
     turn: Turn
     call: ToolCall
@@ -31,18 +31,19 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """The calls of one conversation between two compactions."""
+    """The model calls of one conversation, from its start (or a compaction) to a compaction (or its end)."""
 
     conversation: Conversation
     turns: tuple[Turn, ...]
     summarised_by: Turn | None = None
-    """The turn whose answer is the summary with which the segment begins; None if it begins with none."""
+    """The turn whose answer is the summary with which the segment begins; None if the segment begins without a
+    summary."""
     launch: Launch | None = None
-    """The tool call that began the sub-agent. None if unknown, and in a sub-agent's further segments."""
+    """The tool call that began the sub-agent. None if it is unknown, and in later segments of the sub-agent."""
 
 
 def segments_of(trace: Trace) -> list[Segment]:
-    """Return all segments of a trace, in the order in which they began."""
+    """Return all segments of a trace, ordered by their first turn."""
     conversations, relations = trace.conversations, trace.relations
     by_id = {turn.id: turn for turn in trace}
     runs: list[list[Turn]] = []
@@ -76,7 +77,7 @@ def segments_of(trace: Trace) -> list[Segment]:
 
 
 def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
-    """Return the messages of a call that are neither in the previous call nor its answer."""
+    """Return those messages of a turn's request that are neither in the previous call nor its answer."""
     messages = turn.request.messages
     if before is None:
         return messages
@@ -99,7 +100,7 @@ def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
 
 
 def _runs(messages: Iterable[Message]) -> list[tuple[Message, ...]]:
-    """Return the messages as runs. Adjacent messages of the model are one run; any other message is a run alone."""
+    """Group the messages: adjacent messages of the model are one group, any other message is a group by itself."""
     found: list[tuple[Message, ...]] = []
     for message in messages:
         if found and message.role == "assistant" == found[-1][-1].role:

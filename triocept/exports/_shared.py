@@ -1,4 +1,4 @@
-"""Helpers for several formats: counts of lost content, documents as lines, times, and imports of optional packages."""
+"""Helpers of several formats: counts of lost content, JSON lines, times, and imports of optional packages."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _OWNED = re.compile(r"((?:(?! of ).)+?)(?:'s|(?<=s)') (.+)")
 
 
 class Loss(NamedTuple):
-    """A kind of content that a format cannot express."""
+    """A kind of content that a format cannot express, with its name in the singular and in the plural."""
 
     one: str
     many: str
     fate: str = _LEFT_OUT
-    """What happened to the content."""
+    """The place or form of the content in the export."""
 
 
 @final
 class Losses:
-    """Counts of content that exports left out. `str(losses)` is, for example, `not in this format: 1 service call`."""
+    """Counts of content that an export left out. Its text is, for example, `not in this format: 1 service call`."""
 
     def __init__(self) -> None:
         self._counts: Counter[Loss] = Counter()
 
     def add(self, loss: Loss, times: int = 1) -> None:
-        """Add `times` occurrences of this kind."""
+        """Add `times` to the count of this kind of content."""
         if times:
             self._counts[loss] += times
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of losses of each kind, by the plural of the kind: `{"custom tool calls": 1}`."""
+        """How often each kind of content was lost, by the kind's name in the plural: `{"custom tool calls": 1}`."""
         return {loss.many: count for loss, count in self._counts.items()}
 
     def __bool__(self) -> bool:
@@ -66,7 +66,7 @@ class Losses:
 
 @final
 class Lost:
-    """Kinds of content that some formats cannot express."""
+    """The kinds of content that some formats cannot express."""
 
     BLOBS = Loss("opaque blob of reasoning", "opaque blobs of reasoning")
     CACHE_WRITES = Loss("count of tokens written to a cache", "counts of tokens written to a cache")
@@ -143,7 +143,7 @@ _NO_SETTINGS = {
 
 
 def policy_of(turn: Turn) -> dict[str, Json]:
-    """Return the versions of the weights that sampled a turn, if they are known."""
+    """Return the versions of the model's weights at the start and at the end of a turn, if they are known."""
     versions = {"policy_start": turn.policy_start, "policy_end": turn.policy_end}
     return {name: version for name, version in versions.items() if version is not None}
 
@@ -155,7 +155,7 @@ def count_lost(
     settings: tuple[str, ...] | None = None,
     always: tuple[Loss, ...] = (Lost.DRAFTS, Lost.DECISIONS),
 ) -> None:
-    """Count the content of a trace that has no place in the format: these kinds, drafts, decisions and settings.
+    """Count the content of a trace that a format cannot express: `kinds`, `always`, and settings of requests.
 
     `settings`: fields of requests and of their sampling that the format supports; None means all fields.
     """
@@ -176,7 +176,7 @@ _LINE_ENDS = {mark.encode(): f"\\u{ord(mark):04x}".encode() for mark in "\x85\u2
 
 
 def json_line(document: Json) -> bytes:
-    """Return the bytes of a document with a final newline, and no other line break."""
+    """Return the document as JSON on one line, which ends with a line feed."""
     data = encode_json(document)
     for mark, escape in _LINE_ENDS.items():
         if mark in data:
@@ -189,17 +189,17 @@ def without_none(document: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def iso_time(seconds: float) -> str:
-    """Return seconds since the epoch as ISO 8601 in UTC, to the microsecond."""
+    """Convert seconds since the epoch to ISO 8601 text in UTC, to the microsecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def ended_at(turn: Turn) -> float:
-    """Return the time at which a turn settled, in seconds since the epoch."""
+    """Return the time at which a turn's outcome was known, in seconds since the epoch."""
     return turn.started_at + turn.duration
 
 
 def optional(module: str, what: str, extra: str) -> Any:
-    """Import a module of an optional package. A ModuleNotFoundError names the extra of triocept that installs it.
+    """Import a module of an optional package; if it is missing, the error names the extra of triocept to install.
 
     `what` names the feature that needs the package, in the plural, for the error.
     """

@@ -1,4 +1,4 @@
-"""ATIF 1.8, Harbor's Agent Trajectory Interchange Format: a folder of documents.
+"""Writer of ATIF 1.8 (Harbor's Agent Trajectory Interchange Format): a folder of JSON documents.
 
 Rules:
 
@@ -44,11 +44,11 @@ VERSION = "ATIF-v1.8"
 def atif_documents(
     trace: Trace, losses: Losses | None = None, *, name: str = ""
 ) -> dict[str, dict[str, Json]]:
-    """Return the documents of a trace, by file name. The first document begins the main conversation.
+    """Return the ATIF documents of a trace, by file name; the first one begins the main conversation.
 
     Args:
         trace: the trace. A trace without an answered call has no document.
-        losses: counts content that has no place in the documents; None means no count.
+        losses: counter of content that the documents cannot express; None means that this is not counted.
         name: beginning of the file names; empty means the rollout's id.
     """
     losses = losses if losses is not None else Losses()
@@ -81,7 +81,7 @@ def atif_documents(
 
 
 def write_atif(traces: Iterable[Trace], folder: Path, losses: Losses) -> None:
-    """Write the documents of these traces into this folder."""
+    """Write the ATIF documents of the traces into the folder."""
     names: set[str] = set()
     for trace in traces:
         name = file_name(trace.rollout)
@@ -93,12 +93,12 @@ def write_atif(traces: Iterable[Trace], folder: Path, losses: Losses) -> None:
 
 
 def file_name(rollout: str) -> str:
-    """Return a rollout's id in a form that is valid as a file name."""
+    """Convert a rollout's id to a text that is valid as a file name."""
     return re.sub(r"[^\w.-]", "_", rollout)[:100].lstrip(".-") or "rollout"
 
 
 class _Document:
-    """A trajectory: a document, or embedded in a document."""
+    """One ATIF trajectory, which is a document by itself or is embedded in another one."""
 
     def __init__(self, trace: Trace, segment: Segment, identity: str, chat: Chat) -> None:
         self.segment = segment
@@ -112,7 +112,7 @@ class _Document:
         self._chat = chat
 
     def rendered(self) -> dict[str, Json]:
-        """Return the trajectory with its embedded trajectories."""
+        """Return the trajectory as JSON, including its embedded trajectories."""
         metrics = [step["metrics"] for step in self.steps.documents if "metrics" in step]
         sums: dict[str, Json] = {"total_steps": len(self.steps.documents)}
         for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
@@ -156,7 +156,7 @@ _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
 class Steps:
-    """The calls of a conversation as a sequence of steps.
+    """The model calls of a conversation as a sequence of ATIF steps.
 
     A tool's result comes with a later call, and is the observation of the step that called the tool. A result belongs
     to the call with its id; if the agent changed the ids, to the first call without a result.
@@ -189,7 +189,7 @@ class Steps:
             before = turn
 
     def refer(self, call: ToolCall, trajectory: str) -> None:
-        """Add a reference to the trajectory that this tool call began to the call's result."""
+        """Add a reference to `trajectory`, which this tool call began, to the result of the tool call."""
         for step in self.documents:
             if any(each["tool_call_id"] == call.id for each in step.get("tool_calls", ())):
                 results = step.setdefault("observation", {"results": []})["results"]
@@ -200,7 +200,7 @@ class Steps:
                 mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
 
     def _content(self, parts: Sequence[Part], text: str) -> Json:
-        """Return `text`, or a list of texts and images if there are images among the parts."""
+        """Return `text`; or, if the parts contain images, a list of the texts and images in the parts."""
         documents: list[Json] = []
         for part in parts:
             image = data_url(part) if isinstance(part, Media) and part.kind == "image" else None

@@ -1,4 +1,4 @@
-"""OpenAI's fine-tuning JSONL: a line for each thread of conversation, and a checker of such lines.
+"""OpenAI's fine-tuning JSONL: a writer of one line for each thread of conversation, and a checker of lines.
 
 Rules:
 
@@ -32,11 +32,11 @@ _LOST = (
 
 
 def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, Json]]:
-    """Yield the threads of a trace as training examples: `{"messages": […], "tools": […]}`.
+    """Yield each thread of a trace as a training example: `{"messages": […], "tools": […]}`.
 
     Args:
         trace: the trace.
-        losses: counts content that has no place in a line; None means no count.
+        losses: counter of content that a line cannot express; None means that this is not counted.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, *_LOST, settings=("parallel_tool_calls",))
@@ -94,7 +94,7 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
 
 
 def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
-    """Yield the messages, each with a number: for a message of the model, the number of its run of adjacent ones."""
+    """Yield each message with a number; adjacent messages of the model have the same number."""
     run, inside = -1, False
     for message in messages:
         is_answer = message.role == "assistant"
@@ -104,12 +104,14 @@ def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
 
 
 def _calls_objects(document: Mapping[str, Json]) -> bool:
-    """Return True if the arguments of all calls in this message are JSON objects."""
+    """Return True if all tool calls in this message have arguments that are JSON objects."""
     return all(is_object(call["function"]["arguments"]) for call in document.get("tool_calls", ()))
 
 
 def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
-    """Return the problems of a fine-tuning file, each with its line and place: `3: messages[2].tool_call_id: …`.
+    """Return the problems in a fine-tuning file, as texts like `3: messages[2].tool_call_id: …`.
+
+    Each text begins with the number of the line and the place in the line.
 
     A line is an object with `messages`:
 

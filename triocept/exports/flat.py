@@ -1,4 +1,4 @@
-"""Flat rows, one for each turn: as JSONL (for jq, pandas and `datasets`), or as Parquet.
+"""Flat rows of traces, one for each turn, as JSONL (for jq, pandas and `datasets`) or as Parquet.
 
 The reference documentation describes each column. Each number and each word has a column of its own. Messages have the
 form of chat completions (see `_chat`), with `reasoning_content` and, for a result, `is_error`.
@@ -27,11 +27,11 @@ _SETTINGS = ("max_output_tokens", "temperature", "top_p", "top_k", "seed")
 
 
 def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, Json]]:
-    """Yield the turns of a trace as flat rows, in the order in which they settled.
+    """Yield each turn of a trace as a flat row, in the order in which the turns ended.
 
     Args:
         trace: the trace.
-        losses: counts content that has no column; None means no count.
+        losses: counter of content that has no column; None means that this is not counted.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, Lost.SERVICE_CALLS, Lost.INCREMENTS, Lost.WIRE, settings=_SETTINGS)
@@ -89,7 +89,7 @@ def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None
 
 
 def _fields(source: object, *names: str) -> dict[str, Json]:
-    """Return the values of these attributes by name; without a `source`, each value is None."""
+    """Return these attributes of `source` by name; the value of a missing attribute is null."""
     return {name: getattr(source, name, None) for name in names}
 
 
@@ -121,7 +121,10 @@ _JSON = ("tools", "notes", "scores", "metadata")
 
 
 def write_parquet(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write a row for each turn of these traces; ModuleNotFoundError names the extra that installs pyarrow."""
+    """Write one row for each turn of the traces.
+
+    Raise ModuleNotFoundError if pyarrow is not installed; the message names the extra of triocept to install.
+    """
     pyarrow, schema = _imported("pyarrow"), parquet_schema()
     rows = (row for trace in traces for row in flat_rows(trace, losses))
     with _imported("pyarrow.parquet").ParquetWriter(file, schema, compression="zstd") as writer:
@@ -132,7 +135,7 @@ def write_parquet(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def parquet_schema() -> Any:
-    """Return the columns and their types as a `pyarrow.Schema`.
+    """Return the names and types of the columns as a `pyarrow.Schema`.
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed; the message names the extra to install.

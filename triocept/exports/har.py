@@ -1,4 +1,4 @@
-"""HAR 1.2, the HTTP archive format of browsers and proxies. It has a page per rollout, and an entry per turn.
+"""Writer of HAR 1.2, the HTTP archive format of browsers, with a page per rollout and an entry per turn.
 
 With `record_wire=True`, the trace holds the bytes of each call, without keys, and the entries contain these bytes. Any
 other trace holds only the content: the dialect then renders request and answer anew, and the entry's comment notes it.
@@ -45,11 +45,11 @@ BODIES = Loss("body that its dialect cannot write", "bodies that their dialects 
 
 
 def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, Json]:
-    """Return the traces as one archive: `{"log": {"pages": […], "entries": […]}}`.
+    """Return the traces as one HTTP archive: `{"log": {"pages": […], "entries": […]}}`.
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counts content that has no place in the archive; None means no count.
+        losses: counter of content that the archive cannot express; None means that this is not counted.
     """
     losses = losses if losses is not None else Losses()
     pages, entries = [], []
@@ -123,7 +123,7 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
 
 
 def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
-    """Return the request of a turn as its dialect writes it."""
+    """Return the HAR request of a turn, written by the turn's dialect."""
     path = spoken.base_path + spoken.path(turn.request) if spoken is not None else f"/{turn.dialect}"
     text, comment = "", f"{UNSAID}: {turn.dialect} is not known here"
     try:
@@ -195,7 +195,7 @@ def _response_document(
 
 
 def _as_text(data: bytes) -> tuple[str, bool]:
-    """Return a body as text, and True; or, if it is not text, as base64, and False."""
+    """Return a body as text, and True; if it is not UTF-8, return it as base64, and False."""
     try:
         return data.decode(), True
     except UnicodeDecodeError:
@@ -203,7 +203,7 @@ def _as_text(data: bytes) -> tuple[str, bool]:
 
 
 def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, str]:
-    """Return content type and text of an answer, and a comment on it."""
+    """Return the content type and the text of an answer that the dialect writes, and a comment if it cannot."""
     if spoken is None:
         return "", "", f"{UNSAID}: {turn.dialect} is not known here"
     try:
@@ -221,7 +221,7 @@ def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, 
 
 
 def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
-    """Return the text of a stream: the whole stream, or the part before it broke, followed by the error."""
+    """Return the text of a stream; if the stream broke, the part before the break, and then the error."""
     renderer = spoken.stream_renderer(turn.request)
     events = list(events_of(spoken.streamed(response)))
     if turn.outcome == "answered":
@@ -234,5 +234,5 @@ def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
 
 
 def _failure(turn: Turn, error: TurnError, status: int) -> Failure:
-    """Return the failure that the agent received. Its request id is made from the turn's, so that exports are equal."""
+    """Return the failure that the agent received, with a request id that is the same in every export."""
     return Failure(status=status, message=error.message, headers={"request-id": f"req_{turn.id}"})

@@ -1,4 +1,4 @@
-"""The page of the live view as one HTML file, with everything that it shows in it.
+"""Writer of the live view's page as one HTML file, which contains everything that the page shows.
 
 The file needs no server, and loads nothing. It does not hold token ids, the pieces of answers, and the HTTP traffic.
 """
@@ -16,11 +16,11 @@ from ._shared import Losses, Lost, count_lost
 
 
 def html_page(traces: Iterable[Trace], losses: Losses | None = None, *, title: str | None = None) -> bytes:
-    """Return a page that shows these traces, as one HTML file in UTF-8.
+    """Return one HTML file, in UTF-8, that shows the traces.
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counts content that is not in the page; None means no count.
+        losses: counter of content that is not in the page; None means that this is not counted.
         title: the title of the page; None means the rollout, or the number of rollouts.
     """
     losses = losses if losses is not None else Losses()

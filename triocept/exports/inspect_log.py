@@ -1,4 +1,4 @@
-"""A log of Inspect (inspect-ai 0.3.285) as JSON, which Inspect's functions and its viewer can read.
+"""Writer of a JSON log of Inspect (inspect-ai 0.3.285), which Inspect's functions and its viewer can read.
 
 Rules:
 
@@ -37,11 +37,11 @@ _SETTINGS = (*Sampling.__struct_fields__, "parallel_tool_calls", "tool_choice")
 def inspect_log(
     traces: Iterable[Trace], losses: Losses | None = None, *, task: str = "triocept"
 ) -> dict[str, Json]:
-    """Return the traces as one `EvalLog`.
+    """Return the traces as the JSON of one `EvalLog`.
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counts content that has no place in the log; None means no count.
+        losses: counter of content that the log cannot express; None means that this is not counted.
         task: the log's name in the viewer.
     """
     losses = losses if losses is not None else Losses()
@@ -94,7 +94,7 @@ def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def _task_of(trace: Trace) -> tuple[str, int] | None:
-    """Return the id of the task in a fleet's store, and the number of its sample, from 1. None without a store."""
+    """Return a task's id and the number of its sample (from 1); None if no fleet recorded the trace."""
     match trace.metadata.get("fleet"):
         case {"task": str(task), "sample": int(sample)}:
             return task, sample + 1
@@ -143,7 +143,7 @@ def _sample(trace: Trace, name: str, epoch: int, losses: Losses) -> dict[str, Js
 
 
 def _used(traces: Sequence[Trace]) -> dict[str, Json]:
-    """Return the token counts of each model."""
+    """Return the sums of the token counts for each model."""
     sums: dict[str, Counter[str]] = {}
     for trace in traces:
         for turn in trace:
@@ -179,7 +179,7 @@ LONG = 100
 
 
 class SampleEvents:
-    """The events of a trace, with the messages and attachments that they refer to."""
+    """The events of one trace in an Inspect log, with the messages and attachments to which they refer."""
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.pool: list[dict[str, Json]] = []
@@ -193,7 +193,7 @@ class SampleEvents:
         """Each message and its positions in the pool, by its `id`. The message is kept, so that the `id` stays
         unique."""
         self._tools: dict[bytes, list[Json]] = {}
-        """Documents of the tools, by the encoded tools of a request."""
+        """Inspect's definitions of the tools, by the encoded tools of a request."""
         self._calls: dict[str, tuple[ToolCall, Turn]] = {}
         """Tool calls without a result so far, by their ids."""
         segments = segments_of(trace)
@@ -218,7 +218,7 @@ class SampleEvents:
             self.output = output_of(last.response, Losses())
 
     def _of_segments(self, segments: Iterable[Segment], tree: SpanTree) -> list[tuple[float, int, Json]]:
-        """Return the events, each with its time, and a rank that orders events of the same time."""
+        """Return each event with its time, and with a rank that orders events of the same time."""
         events: list[tuple[float, int, Json]] = []
         for span in tree.spans.values():
             facts = {"id": span.id, "name": span.name, "type": span.type, "parent_id": span.parent}
@@ -289,7 +289,10 @@ class SampleEvents:
         return event
 
     def _results(self, turn: Turn, of_turn: dict[str, str]) -> Iterable[tuple[float, int, Json]]:
-        """Yield an event for each new tool result in this turn. A tool ran from its call until this turn's request."""
+        """Yield an event for each tool result that is new in this turn.
+
+        The event lasts from the end of the turn that called the tool to the start of this turn.
+        """
         for message in turn.request.messages:
             for result in message.tool_results if id(message) not in self._known else ():
                 if (found := self._calls.pop(result.id, None)) is None:
@@ -324,7 +327,7 @@ class SampleEvents:
         return self._tools[key]
 
     def _places_of(self, message: Message) -> list[int]:
-        """Return the positions of a message in the pool, and add it if it is new."""
+        """Return a message's positions in the pool of messages; add the message if it is new."""
         known = self._known.get(id(message))
         if known is None or known[0] is not message:
             known = self._known[id(message)] = (message, [])
@@ -341,7 +344,7 @@ def _input_tokens(turn: Turn) -> int | None:
 
 
 def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the numbers as half-open ranges."""
+    """Convert numbers to half-open ranges of adjacent numbers."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         if found and found[-1][1] == number:

@@ -1,4 +1,4 @@
-"""Spans that are sent while agents run: a recorder for OpenTelemetry. Needs `pip install 'triocept[otlp]'`.
+"""A recorder that sends OpenTelemetry spans while agents run. It needs `pip install 'triocept[otlp]'`.
 
 Rules:
 
@@ -36,11 +36,12 @@ PATIENCE = 5.0
 @protected_methods
 @final
 class OTelRecorder:
-    """A recorder that sends spans in the generative AI conventions: `serve_endpoint(recorder=OTelRecorder())`.
+    """A recorder that sends OpenTelemetry spans: `serve_endpoint(recorder=OTelRecorder())`.
 
-    A rollout is a trace in OpenTelemetry's sense: an `invoke_agent` span, with a span below it for each sub-agent that
-    the agent names, and a `chat` span for each turn. `RecorderGroup([JSONLRecorder(path), OTelRecorder()])` also keeps
-    a file. Only the file proves that nothing is missing: spans that cannot be delivered are dropped.
+    The spans follow OpenTelemetry's conventions for generative AI. A rollout is a trace in OpenTelemetry's sense: an
+    `invoke_agent` span, with a span below it for each sub-agent that the agent names, and a `chat` span for each turn.
+    `RecorderGroup([JSONLRecorder(path), OTelRecorder()])` also keeps a file. Only the file proves that nothing is
+    missing: spans that cannot be delivered are dropped.
 
     Args:
         exporter: a `SpanExporter`, which is called in a thread. None means OTLP over HTTP, to the URL in
@@ -100,7 +101,7 @@ class OTelRecorder:
             span.end(_nanoseconds(whole.end))
 
     async def aclose(self) -> None:
-        """Send the remaining spans, for a few seconds at most."""
+        """Send the remaining spans, which takes a few seconds at most."""
         await trio.lowlevel.checkpoint()
         provider = self._provider
         if provider is None:
@@ -125,7 +126,7 @@ class OTelRecorder:
         return self._provider.get_tracer("triocept")
 
     def _root(self, rollout: str, run: str, start: float, branch: Branch | None = None) -> Any:
-        """Return the root span of a rollout, and begin it if needed."""
+        """Return the root span of a rollout; begin it if it has not begun."""
         spans = self._agents.setdefault((rollout, run), {})
         if ROOT not in spans:
             span = agent_span(Trace(rollout, run=run, branch=branch), None, [])

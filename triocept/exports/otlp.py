@@ -1,4 +1,4 @@
-"""A trace as spans by OpenTelemetry's conventions for generative AI, and a file of such spans in OTLP/JSON.
+"""Conversion of a trace to OpenTelemetry spans for generative AI, and a file of such spans in OTLP/JSON.
 
 A rollout is a trace in OpenTelemetry's sense. Its root span is the `invoke_agent` of the main conversation, and each
 sub-agent has an `invoke_agent` span below the root. Each model call is a `chat` below its conversation's span, and each
@@ -48,11 +48,11 @@ _FAILED = 2
 
 
 def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool = False) -> dict[str, Json]:
-    """Return a trace as a request of OTLP/JSON: `{"resourceSpans": […]}`.
+    """Return a trace as the JSON body of an OTLP request: `{"resourceSpans": […]}`.
 
     Args:
         trace: the trace.
-        losses: counts content that has no place in the spans; None means no count.
+        losses: counter of content that the spans cannot express; None means that this is not counted.
         content: if True, messages, answers and tools are attributes of each call. The size then grows with the square
             of a conversation's length.
     """
@@ -85,13 +85,13 @@ def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool =
 
 
 def write_otlp(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write a line for each of these traces, without content."""
+    """Write one line for each trace, without messages, answers and tools."""
     for trace in traces:
         file.write(json_line(otlp_document(trace, losses)))
 
 
 def write_otlp_with_content(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write a line for each of these traces, with content."""
+    """Write one line for each trace, with messages, answers and tools."""
     for trace in traces:
         file.write(json_line(otlp_document(trace, losses, content=True)))
 
@@ -143,13 +143,13 @@ _FINISHED: dict[StopReason, str] = {
 @dataclass(frozen=True, kw_only=True)
 class SpanData:
     key: str
-    """What the span stands for: a turn's id, a conversation's key, or a service call's id."""
+    """The id of the object that the span describes: a turn's id, a conversation's key, or a service call's id."""
     parent: str | None
     """Key of the parent span; None for the rollout's root span."""
     name: str
     kind: Literal["internal", "client"]
     start: float
-    """Seconds since the epoch; `end` too."""
+    """Seconds since the epoch, as in `end`."""
     end: float
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     error: str | None = None
@@ -157,7 +157,7 @@ class SpanData:
 
 
 def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Iterator[SpanData]:
-    """Yield all spans of a trace, parents first.
+    """Yield all spans of a trace; a span comes after its parent.
 
     With `content`, messages, answers and tools are attributes of each call. The size then grows with the square of a
     conversation's length.
@@ -178,14 +178,14 @@ def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Itera
 
 
 def conversation_key(conversation: Conversation | None) -> str:
-    """Return the key of the span that contains a conversation's calls. Each sub-agent has a span of its own."""
+    """Return the key of the span that contains a conversation's calls; each sub-agent has a span of its own."""
     return (
         f"agent {conversation.id}" if conversation is not None and conversation.kind == "sub_agent" else ROOT
     )
 
 
 def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[Turn]) -> SpanData:
-    """Return the `invoke_agent` span of these turns: a sub-agent's, or the rollout's own, which contains all others."""
+    """Return the `invoke_agent` span of a sub-agent, or that of the whole rollout if `conversation` is None."""
     name = "sub-agent" if conversation is not None else trace.rollout
     attributes: dict[str, Attribute] = {
         "gen_ai.operation.name": "invoke_agent",
@@ -314,7 +314,7 @@ def _error_text(error: TurnError | None) -> str | None:
 
 
 def _content_of(turn: Turn, losses: Losses) -> dict[str, Attribute | None]:
-    """Return the messages, the answer and the tools of a call as attributes: JSON texts."""
+    """Return a call's messages, answer and tools as span attributes, each of which is a JSON text."""
     messages = turn.request.messages
     head = next((n for n, message in enumerate(messages) if message.role not in _SYSTEM), len(messages))
     system = [part for message in messages[:head] for part in _parts(message.content, losses)]

@@ -1,4 +1,4 @@
-"""Episodes of verifiers (0.4.0), in the format of its file `traces.jsonl`: a line for each rollout.
+"""Writer of episodes of verifiers (0.4.0) as in its file `traces.jsonl`, one line for each rollout.
 
 Rules:
 
@@ -51,11 +51,11 @@ _FINISHED: dict[StopReason, str] = {
 def verifiers_episode(
     trace: Trace, losses: Losses | None = None, *, reward: str | None = None
 ) -> dict[str, Json]:
-    """Return a trace as an `Episode` with one `Trace`.
+    """Return a trace as the JSON of an `Episode` with one `Trace`, as verifiers defines them.
 
     Args:
         trace: the trace.
-        losses: counts content that has no place in the episode; None means no count.
+        losses: counter of content that the episode cannot express; None means that this is not counted.
         reward: name of the score that is the reward; all other scores are metrics. If None, the only score is the
             reward. Several scores are then all metrics, with a warning, because verifiers adds rewards up.
     """
@@ -70,9 +70,10 @@ def verifiers_episode(
 def write_verifiers(
     traces: Iterable[Trace], file: IO[bytes], losses: Losses, *, reward: str | None = None
 ) -> None:
-    """Write a line for each of these traces. Without `reward`, a score is the reward if no trace has any other score.
+    """Write one line for each trace.
 
-    Raise ValueError if no rollout has a score with the name `reward`.
+    `reward` names the score that is the reward. If it is None, and all traces together have only one score name, that
+    score is the reward. Raise ValueError if no rollout has a score with the name `reward`.
     """
     names: Counter[str] = Counter()
     with TemporaryFile() if reward is None else nullcontext(file) as lines:
@@ -95,7 +96,7 @@ def write_verifiers(
 
 
 def _scored(scores: Mapping[str, float], reward: str | None) -> dict[str, Json]:
-    """Return the rewards and the metrics of a trace with these scores."""
+    """Return the fields `rewards` and `metrics` for these scores."""
     metrics = dict(scores)
     if reward is None:
         return {"rewards": {}, "metrics": metrics}
@@ -154,16 +155,16 @@ def _error(error: TurnError) -> dict[str, Json]:
 
 
 class _Graph:
-    """The messages of a trace as nodes, each of which refers to the node before it."""
+    """The messages of a trace as nodes, each of which refers to the message before it."""
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.nodes: list[dict[str, Json]] = []
         self.calls: list[dict[str, Json]] = []
         self._chat = Chat(losses, media=True, errors=False)
         self._shared: dict[tuple[int | None, bytes], int] = {}
-        """Node of each message that was not sampled, by the node before it and its content."""
+        """The node of each message that the model did not sample, by the node before it and the message's content."""
         self._sampled: dict[str, int] = {}
-        """Node of each turn's answer, by the turn's id."""
+        """The node of each turn's answer, by the turn's id."""
         trained = {step.turn.id for step in steps(trace) if step.trained}
         parents = trace.parents
         by_id = {turn.id: turn for turn in trace}
@@ -228,7 +229,7 @@ class _Graph:
 
 
 def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> dict[str, Json]:
-    """Return the tokens that an answer adds: the new end of the prompt, and the sampled tokens.
+    """Return the fields for the tokens that an answer adds: new tokens of the prompt, then the sampled tokens.
 
     `before`: tokens of the call that this call continues, if any. `trained`: True if the sampled tokens are trained on.
     """
