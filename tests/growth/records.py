@@ -198,7 +198,7 @@ def checked(look: Callable[[Path], object], n: int) -> Work:
         for number in range(10 * n):
             told.append(Message("user", (Text(f"question {number}"),)))
             await recorder.record(turn(number, told))
-            TraceWriter(trace).add_later(partial(turn, number, told))
+            TraceWriter(trace).add_later(str(number), partial(turn, number, told))
         await recorder.seal(trace)
         await recorder.aclose()
 

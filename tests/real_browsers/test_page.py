@@ -19,7 +19,7 @@ from tests.real_browsers.browsing import CHROMIUM, Tab, browse
 from triocept import ScriptedModel, ToolCall
 from triocept._util.secrets import MARK
 from triocept._view.files import html_of
-from triocept._view.recorded import serve_recorded
+from triocept._view.recorded import serve_source
 from triocept._view.source import Source
 from triocept.handlers import approve, ask_page
 from triocept.traces import JSONLRecorder, read_traces
@@ -542,5 +542,5 @@ async def test_recorded_runs_are_served_to_a_second_tab_without_the_key(tmp_path
             other.goto(tab.page.url)
             expect(other.locator(".detail .message.assistant")).to_contain_text("hello")
 
-        async with serve_recorded(source, host="127.0.0.1", port=0) as url:
+        async with serve_source(source, host="127.0.0.1", port=0) as url:
             await browse(partial(look, url=url))

@@ -22,7 +22,7 @@ from tests.exports.sample import child, sample, trace_of, turn
 from tests.view.watching import TOOLS, Agent, Viewer
 from triocept import JSONLRecorder, Message, Response, ScriptedModel, Text, Trace, serve_endpoint
 from triocept._cli.view import View
-from triocept._view.recorded import serve_recorded
+from triocept._view.recorded import serve_source
 from triocept._view.source import Source
 from triocept.errors import TrioceptError
 from triocept.exports import html_page
@@ -51,7 +51,7 @@ async def test_the_served_page_and_the_file_have_the_same_rows_and_messages() ->
         source.add(trace)
     data = data_of(html_page(traces, title="traces.jsonl"))
     with trio.fail_after(20):
-        async with serve_recorded(source, host="127.0.0.1", port=0) as url, httpx2.AsyncClient() as client:
+        async with serve_source(source, host="127.0.0.1", port=0) as url, httpx2.AsyncClient() as client:
             viewer = Viewer(client, url)
             snapshot = await viewer.json("snapshot")
             assert snapshot["live"] is snapshot["can_decide"] is False

@@ -11,7 +11,7 @@
   `watch`: a script that is reloaded when its file changes.
 * `replay`: a handler that answers as a recorded run did, and runs that are recorded once.
 * `fleet`: runs many rollouts from a file of prompts. `fleet_command` defines its options, `fleet_given` checks the file
-  of prompts and the engine, and `fleet_worker` runs in each worker.
+  of prompts and the engine, `fleet_worker` runs in each worker, and `fleet_live` shows the rollouts of all workers.
 * `eval`: runs an agent on a list of tasks, scores its work, and prints a table.
 * `compare`: compares the scores of two evaluations.
 * `export`: writes traces in another format.

@@ -26,8 +26,10 @@ from ..fleets import Engine, Outcome, Store, open_fleet, open_store
 from ..fleets.store.keys import key_of
 from ..fleets.store.store import check_unchanged
 from .ending import in_options
+from .fleet_live import WordsWithTable, followed_store, serve_view
 from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
+from .live_table import LiveTable, has_terminal
 
 REASON_LENGTH = 500
 """Maximum characters of the error text of a failure to print."""
@@ -52,6 +54,8 @@ class FleetRun:
     """Number of failed or lost rollouts that ends the run. A number below 1 is a share of all; None means no limit."""
     retry_errors: bool
     quiet: bool
+    view: bool = False
+    live: bool = False
 
     async def run(self) -> int:
         """Run the fleet and return the exit status: 0 if all tasks are done, 1 if one failed or no agent made a call.
@@ -107,13 +111,17 @@ class FleetRun:
         ):
             self._say(f"{failed:,} failed before: no further task is run (--fail-on-error)")
             return 0
+        prices = self.plan.limits.prices
+        table = LiveTable(prices) if self.live and has_terminal() else None
+        words: Any = WordsWithTable(table) if table is not None else not self.quiet
         opening = open_fleet(
-            self.engine,
-            worker=partial(open_bench, self.plan),
-            retries=self.rollout_retries,
-            progress=not self.quiet,
+            self.engine, worker=partial(open_bench, self.plan), retries=self.rollout_retries, progress=words
         )
-        async with opening as fleet:
+        async with (
+            serve_view(self.view, f"{self.store}") as view,
+            opening as fleet,
+            followed_store(fleet, self.store, prices, table, view),
+        ):
             mapping = fleet.map(
                 rollout, [*self.tasks.values()], store=store, group_size=self.group_size, timeout=self.timeout
             )

@@ -94,6 +94,22 @@ def fleet_options(failures: str) -> Callable[[F], F]:
     )
 
 
+watch_options: Callable[[F], F] = add_options(
+    click.option(
+        "--view",
+        is_flag=True,
+        help="Serve a page on which you watch the rollouts of all workers in a browser. Its address, with its key, is "
+        "printed on standard error.",
+    ),
+    click.option(
+        "--live",
+        is_flag=True,
+        help="Show the rollouts of all workers in a table below the progress while they run. Without a terminal, only "
+        "the progress is printed.",
+    ),
+)
+
+
 @click.command(
     cls=Command,
     short_help="Run an agent for each task of a file, many at once.",
@@ -127,6 +143,7 @@ def fleet_options(failures: str) -> Callable[[F], F]:
     metavar="SECONDS",
     help="Cancel a rollout after SECONDS, and count it as failed. SECONDS include the time to copy the workspace.",
 )
+@watch_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def fleet(
     tasks: Path,
@@ -161,6 +178,8 @@ def fleet(
         raise click.UsageError(
             "--retry-errors needs --resume, because it repeats the failed tasks of an earlier run"
         )
+    if options["live"] and options["quiet"]:
+        raise click.UsageError("--live and --quiet exclude each other: the table is shown below the progress")
     what = FleetRun(
         tasks=dict(list(found.items())[:limit]),
         plan=plan,

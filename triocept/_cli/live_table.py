@@ -7,12 +7,14 @@ Rules:
    that failed, then the latest. Nothing is drawn if nothing has changed.
 3. Narrow terminals get fewer columns. If standard error is no terminal, the usual lines are printed instead.
 4. Text of an agent or a model cannot control the terminal.
+5. Of rollouts that have ended, the latest are kept; the others are only in the sum below the table.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import IO, cast, final
@@ -25,6 +27,8 @@ from rich.text import Text
 
 from .._canonical.price import Price
 from .._trace.cost import cost_of, usage_of
+from .._trace.entries import Opening
+from .._trace.turn import Turn
 from .._util.figures import clock, counted, short
 from .._util.terminal import Screen, visible
 from ..traces import (
@@ -41,6 +45,7 @@ from ..traces import (
 
 _REFRESH = 0.25
 _MOST_WORDS = 200
+_MOST_ENDED = 50
 _RATE_SECONDS = 10.0
 """Seconds over which the rate of tokens is measured."""
 _COLUMNS = (
@@ -60,12 +65,14 @@ _STYLES = {"waiting": "bold yellow", "failed": "bold red", "running": "green", "
 
 
 class _Row:
-    """The figures of one rollout."""
+    """The figures of one rollout, or of all."""
 
     def __init__(self, name: str, at: float) -> None:
         self.name = name
         self.changed_at = at
         self.model = self.words = ""
+        self.speaker = ""
+        """The exchange whose answer the words are, while it is in progress."""
         self.turns = self.failed = self.read = self.written = 0
         self.estimated = self.last_failed = self.has_ended = False
         self.cost: float | None = 0.0
@@ -73,8 +80,38 @@ class _Row:
         """Arrival of each call in flight, in seconds since the epoch."""
         self.questions: dict[tuple[str, int], str] = {}
         """Tools that wait for a decision."""
-        self.rates: list[tuple[float, int]] = []
+        self.rates: deque[tuple[float, int]] = deque()
         """Times of the latest turns, and the output tokens of each."""
+
+    def count(self, turn: Turn, at: float, prices: Mapping[str, Price] | None) -> None:
+        """Add the figures of a turn."""
+        self.turns += 1
+        self.failed += turn.outcome != "answered"
+        if (usage := usage_of(turn)) is not None:
+            self.read, self.written = self.read + usage.input_tokens, self.written + usage.output_tokens
+            self.estimated = self.estimated or usage.estimated
+            self.rates.append((at, usage.output_tokens))
+            self._forget(at)
+        cost = cost_of((turn,), prices) if prices else None
+        self.cost = None if cost is None or self.cost is None else self.cost + cost
+
+    def figures(self, now: float, *, has_prices: bool) -> dict[str, str]:
+        """Return texts by the title of their column."""
+        mark = "~" if self.estimated else ""
+        self._forget(now)
+        rate = sum(count for _, count in self.rates) / _RATE_SECONDS
+        return {
+            "turns": f"{self.turns:,}",
+            "in": f"{short(self.read)}{mark}",
+            "out": f"{short(self.written)}{mark}",
+            "tokens/s": f"{rate:.1f}" if self.rates else "-",
+            "cost": f"{self.cost:,.4g}" if has_prices and self.cost is not None else "-",
+            "failed": f"{self.failed:,}",
+        }
+
+    def _forget(self, now: float) -> None:
+        while self.rates and now - self.rates[0][0] >= _RATE_SECONDS:
+            self.rates.popleft()
 
     @property
     def state(self) -> str:
@@ -94,19 +131,30 @@ class LiveTable:
     def __init__(self, prices: Mapping[str, Price] | None = None) -> None:
         self._prices = prices
         self._rows: dict[str, _Row] = {}
+        self._ended: deque[str] = deque()
+        """The kept rollouts that have ended, in the order of their ends."""
+        self._all = _Row("all", 0)
+        self._count = 0
+        """Number of rollouts."""
         self._has_changed = True
 
     def take(self, event: RolloutEvent) -> None:
         """Add an event."""
-        row = self._rows.setdefault(event.run, _Row(event.rollout, event.at))
+        if (row := self._rows.get(event.run)) is None:
+            if not isinstance(event, RolloutOpened):
+                return
+            row = self._rows[event.run] = _Row(_name_of(event.opening), event.at)
+            self._count += 1
         row.changed_at, self._has_changed = event.at, True
         match event:
-            case RolloutOpened():
-                pass
             case CallArrived(exchange=exchange, request=request):
-                row.calls[exchange], row.model, row.words = event.at, request.model, ""
+                row.calls[exchange], row.model = event.at, request.model
             case IncrementSent(text=text, tool=tool):
-                row.words = (row.words + (f"{tool} " if tool else "") + text)[-_MOST_WORDS:]
+                before = row.words if row.speaker == event.exchange else ""
+                row.speaker, row.words = (
+                    event.exchange,
+                    (before + (f"{tool} " if tool else "") + text)[-_MOST_WORDS:],
+                )
             case DecisionAsked():
                 row.questions[event.exchange, event.number] = f"{event.tool} {event.arguments}"[:_MOST_WORDS]
             case DecisionMade(exchange=exchange, asked=asked):
@@ -114,24 +162,22 @@ class LiveTable:
             case TurnLost(exchange=exchange):
                 self._end_call(row, exchange)
                 row.failed += 1
+                self._all.failed += 1
             case TurnSettled(turn=turn):
                 self._end_call(row, turn.id)
-                row.turns += 1
-                row.failed += turn.outcome != "answered"
+                for each in (row, self._all):
+                    each.count(turn, event.at, self._prices)
                 row.last_failed = turn.outcome == "failed"
                 if turn.error is not None:
                     row.words = turn.error.message[:_MOST_WORDS]
                 elif turn.response is not None and turn.response.text:
                     row.words = turn.response.text[-_MOST_WORDS:]
-                if (usage := usage_of(turn)) is not None:
-                    row.read, row.written = row.read + usage.input_tokens, row.written + usage.output_tokens
-                    row.estimated = row.estimated or usage.estimated
-                    row.rates.append((event.at, usage.output_tokens))
-                cost = cost_of((turn,), self._prices) if self._prices else None
-                row.cost = None if cost is None or row.cost is None else row.cost + cost
             case RolloutEnded():
                 row.has_ended = True
                 row.calls, row.questions = {}, {}
+                self._ended.append(event.run)
+                if len(self._ended) > _MOST_ENDED:
+                    del self._rows[self._ended.popleft()]
 
     def _end_call(self, row: _Row, exchange: str) -> None:
         row.calls.pop(exchange, None)
@@ -144,7 +190,7 @@ class LiveTable:
         rows = sorted(self._rows.values(), key=lambda row: (order.index(row.state), -row.changed_at))
         shown = rows[: max(1, height - 4)]
         table = Table(
-            box=None, pad_edge=False, show_edge=False, expand=True, caption=self._caption(rows, len(shown))
+            box=None, pad_edge=False, show_edge=False, expand=True, caption=self._caption(len(shown), width)
         )
         columns = [(title, right) for title, least, right in _COLUMNS if width >= least]
         for title, right in columns:
@@ -157,28 +203,30 @@ class LiveTable:
             table.add_row(*(cells[title] for title, _ in columns))
         return table
 
-    def _caption(self, rows: list[_Row], shown: int) -> Text:
-        calls = sum(len(row.calls) for row in rows)
-        more = f", {len(rows) - shown} more rollouts" if len(rows) > shown else ""
-        return Text(f"{counted(calls, 'call', 'calls')} in flight{more}", "dim")
+    def _caption(self, shown: int, width: int) -> Text:
+        calls = sum(len(row.calls) for row in self._rows.values())
+        figures = self._all.figures(time.time(), has_prices=bool(self._prices))
+        parts = [f"{counted(calls, 'call', 'calls')} in flight"]
+        if self._count > shown:
+            parts.append(f"{self._count - shown:,} more rollouts")
+        if self._count > 1:
+            parts.append(f"all: {figures['turns']} turns")
+            parts += [f"{figures[name]} {name}" for name in ("in", "out", "tokens/s", "failed")]
+            parts += [f"cost {figures['cost']}"] if self._prices else []
+        while len(text := ", ".join(parts)) > width and len(parts) > 1:
+            parts.pop()
+        return Text(text, "dim")
 
     def _cells(self, row: _Row, now: float) -> dict[str, Text]:
-        mark = "~" if row.estimated else ""
         state = row.state
         since = f" {clock(now - min(row.calls.values()))}" if row.calls else ""
-        row.rates = [each for each in row.rates if now - each[0] < _RATE_SECONDS]
-        rate = sum(count for _, count in row.rates) / _RATE_SECONDS
         words = next(iter(row.questions.values()), row.words)
-        return {
+        cells = {name: Text(text) for name, text in row.figures(now, has_prices=bool(self._prices)).items()}
+        cells["failed"].stylize("bold red" if row.failed else "dim")
+        return cells | {
             "rollout": Text(visible(row.name)[:20], "bold"),
             "state": Text(f"{state}{since}", _STYLES[state]),
             "model": Text(visible(row.model)[:24], "cyan"),
-            "turns": Text(str(row.turns)),
-            "in": Text(f"{short(row.read)}{mark}"),
-            "out": Text(f"{short(row.written)}{mark}"),
-            "tokens/s": Text(f"{rate:.1f}" if row.rates else "-"),
-            "cost": Text(f"{row.cost:,.4g}" if self._prices and row.cost is not None else "-"),
-            "failed": Text(str(row.failed), "bold red" if row.failed else "dim"),
             "last words": Text(visible(" ".join(words.split()))),
         }
 
@@ -189,6 +237,14 @@ class LiveTable:
                 self._has_changed = False
                 live.update(self.picture(console.width, console.height), refresh=True)
             await trio.sleep(_REFRESH)
+
+
+def _name_of(opening: Opening) -> str:
+    """Return the id of a rollout; in a fleet, its task and sample."""
+    match opening.metadata.get("fleet"):
+        case {"task": str() as task, "sample": int() as sample}:
+            return f"{task}/{sample}" if sample else task
+    return opening.rollout
 
 
 def has_terminal() -> bool:

@@ -46,9 +46,9 @@ class View:
             source = await trio.to_thread.run_sync(self.read, abandon_on_cancel=True)
         except (TrioceptError, OSError) as exc:
             raise Unreadable(describe_error(exc).removeprefix("Error: ")) from exc
-        from .._view.recorded import serve_recorded  # here: the other commands need no web server
+        from .._view.recorded import serve_source  # here: the other commands need no web server
 
-        async with serve_recorded(source, host=self.host, port=self.port) as url:
+        async with serve_source(source, host=self.host, port=self.port) as url:
             runs = counted(len(source.runs), "rollout", "rollouts")
             say(f"▸ view     {url}")
             say(f"▸ {runs}; ends with Ctrl-C")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from math import inf
 from typing import Any, TypeAlias, TypeVar
@@ -20,6 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 
 from .._canonical.content import Message
+from .._canonical.price import Price
 from .._canonical.request import Request, Tool
 from ..errors import DialectError
 from .entries import AgentStart, Intent, Opening, Score
@@ -162,11 +163,15 @@ class TraceReader:
     Args:
         path: the path of the file, for errors.
         on_damage: called with an error for each line that is unreadable, or does not fit the lines before it.
+        prices: prices of the rollouts' limits, which the file does not contain.
     """
 
-    def __init__(self, path: str | os.PathLike[str], on_damage: OnDamage) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], on_damage: OnDamage, prices: Mapping[str, Price] | None = None
+    ) -> None:
         self._path = os.fspath(path)
         self._on_damage = on_damage
+        self._prices = prices
         self._runs: dict[Key, _Run] = {}
 
     def add(self, piece: Piece, number: int) -> None:
@@ -189,7 +194,7 @@ class TraceReader:
                 case Found(line=line, data=data):
                     key = key_of(line)
                     if (run := self._runs.get(key)) is None:
-                        run = self._runs[key] = _Run(*key, self._path)
+                        run = self._runs[key] = _Run(*key, self._path, self._prices)
                     branch = line.branch if isinstance(line, OpenLine) else None
                     if branch is not None and run.trace.branch is None:
                         parent = self._runs.get((branch.rollout, branch.run))
@@ -204,6 +209,15 @@ class TraceReader:
         run = self._runs.pop(key, None)
         return run.finished() if run is not None else None
 
+    def trace(self, key: Key) -> Trace:
+        """Return the trace of a rollout that has lines, as read so far."""
+        return self._runs[key].trace
+
+    def intent(self, key: Key, call: str) -> Intent | None:
+        """Return the intent of a call without a turn; None if the call is unknown, or its messages are missing."""
+        make = self._runs[key].intents.get(call)
+        return make() if make is not None else None
+
     def end(self) -> list[Trace]:
         """Return all traces that were not returned yet, in the order in which they began."""
         runs, self._runs = self._runs, {}
@@ -213,14 +227,14 @@ class TraceReader:
 class _Run:
     """The lines read of one rollout."""
 
-    def __init__(self, rollout: str, run: str, path: str) -> None:
-        self.trace = Trace(rollout, run=run)
+    def __init__(self, rollout: str, run: str, path: str, prices: Mapping[str, Price] | None) -> None:
+        self.trace = Trace(rollout, run=run, prices=prices)
         self.writer = TraceWriter(self.trace)
         self.proof = Proof(rollout, run, path, self.writer.miss)
         self._messages: dict[int, Message] = {}
         self._tools: dict[int, tuple[Tool, ...]] = {}
         self._conversations = RecentRanges(self._message)
-        self._intents: dict[str, partial[Intent]] = {}
+        self.intents: dict[str, partial[Intent]] = {}
         """Functions that make the intents without a turn so far, by call. Intents and turns are made on first use."""
 
     def add(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
@@ -234,9 +248,9 @@ class _Run:
         match line:
             case OpenLine():
                 self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._message)
-                self.writer.open(_entry(Opening, line))
+                self.writer.open(entry_of(Opening, line))
             case AgentLine():
-                self.writer.add(_entry(AgentStart, line))
+                self.writer.add(entry_of(AgentStart, line))
             case BlobLine():
                 match self.proof.value:
                     case Unfit() as unfit:
@@ -250,11 +264,11 @@ class _Run:
             case IntentLine():
                 self._add_intent(line)
             case TurnLine():
-                intent = self._intents.pop(line.call, None)
+                intent = self.intents.pop(line.call, None)
                 if intent is None:
                     what = f"the request of turn {line.turn.number} of rollout {line.rollout}"
                     raise Unfit(f"{what} is not in the file")
-                self.writer.add_later(partial(_turn, line, intent, self.trace.branch))
+                self.writer.add_later(line.call, partial(_turn, line, intent, self.trace.branch))
             case ServiceLine():
                 self.writer.add(line.call)
             case ScoreLine():
@@ -264,7 +278,7 @@ class _Run:
                 self.writer.end(line.ended)
             case OtherLine():
                 if line.kind == "turn":  # the call has an outcome
-                    self._intents.pop(str(line.call), None)
+                    self.intents.pop(str(line.call), None)
                 raise Unfit(f"rollout {line.rollout}: {line}")
 
     def _message(self, before: list[Message], number: int) -> Message:
@@ -274,7 +288,7 @@ class _Run:
         """Return the trace. If none of its lines is missing, the trace is sealed (marked as complete)."""
         proof = self.proof
         proof.end()
-        for intent in self._intents.values():
+        for intent in self.intents.values():
             self.writer.add(intent())
         if proof.digest is not None:
             self.writer.prove(proof.digest)
@@ -293,7 +307,7 @@ class _Run:
         except KeyError as exc:
             what = f"message or list of tools {exc} of call {line.call} of rollout {line.rollout}"
             raise Unfit(f"{what} is not in the file") from None
-        self._intents[line.call] = partial(_intent, line, bare, conversation, len(conversation.values), tools)
+        self.intents[line.call] = partial(_intent, line, bare, conversation, len(conversation.values), tools)
 
 
 def _intent(
@@ -305,7 +319,7 @@ def _intent(
 ) -> Intent:
     """Return the intent of a line. Its messages are the first `count` messages of a conversation."""
     request = msgspec.structs.replace(bare, messages=conversation.head(count), tools=tools)
-    return _entry(Intent, line, id=line.call, dialect=bare.dialect, request=request)
+    return entry_of(Intent, line, id=line.call, dialect=bare.dialect, request=request)
 
 
 def _turn(line: TurnLine, make_intent: Callable[[], Intent], branch: Branch | None) -> Turn:
@@ -328,10 +342,10 @@ _RECORD = TurnRecord.__struct_fields__
 
 def score_of(line: ScoreLine) -> Score:
     """Return the score in a line."""
-    return _entry(Score, line)
+    return entry_of(Score, line)
 
 
-def _entry(kind: type[E], line: Line, **more: Any) -> E:
+def entry_of(kind: type[E], line: Line, **more: Any) -> E:
     """Return the entry in a line; `more` holds the fields that have other names in the line."""
     names = [name for name in kind.__struct_fields__ if name not in more]
     return kind(**{name: getattr(line, name) for name in names}, **more)

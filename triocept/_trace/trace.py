@@ -492,9 +492,10 @@ class TraceWriter:
             case Score():
                 trace._scores[recorded.name] = recorded.value
 
-    def add_later(self, make: Callable[[], Turn]) -> None:
-        """Add a turn that is made on first use."""
+    def add_later(self, call: str, make: Callable[[], Turn]) -> None:
+        """Add the turn of a call. The turn is made on first use."""
         self.trace._turns.append(make)
+        self.trace._pending.pop(call, None)
 
     def stop(self, reason: str | None) -> None:
         """Record why the rollout was stopped."""

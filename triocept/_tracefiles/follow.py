@@ -6,14 +6,16 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from io import FileIO
 from typing import final
 
 import trio
 
-from .._trace.lines import Found, ScoreLine, SealLine, lines_between
+from .._canonical.price import Price
+from .._trace.entries import Intent
+from .._trace.lines import Found, IntentLine, Line, OtherLine, ScoreLine, SealLine, lines_between
 from .._trace.reader import TraceReader, iter_file, key_of, score_of
 from .._trace.trace import Trace, TraceWriter
 from .._util.checks import check_bool
@@ -121,8 +123,8 @@ class TraceStream:
                     return
                 yield ended
 
-    def _tail(self, words: list[str]) -> _Tail:
-        return _Tail(self._path, self._on_damage or (lambda damage: words.append(str(damage))))
+    def _tail(self, words: list[str]) -> GrowingTraces:
+        return GrowingTraces(self._path, self._on_damage or (lambda damage: words.append(str(damage))))
 
 
 def _next(traces: Iterator[Trace]) -> Trace | None:
@@ -138,26 +140,96 @@ def _warn(words: list[str]) -> None:
 
 
 @final
+class GrowingTraces:
+    """The traces of a file that may grow.
+
+    Args:
+        path: the file.
+        on_damage: called with an error for each line that is unreadable, or does not fit the lines before it.
+        prices: prices of the rollouts' limits, for their cost.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        on_damage: Callable[[DialectError], object],
+        prices: Mapping[str, Price] | None = None,
+    ) -> None:
+        self._path = path
+        self._on_damage = on_damage
+        self._prices = prices
+        tail = _Tail(path, self._begin)
+        self.read = tail.read
+        """Return lines that were added to the file; an empty list if there are none yet. May be called in a thread."""
+        self.close = tail.close
+        self._begin()
+
+    def look(self) -> list[Trace]:
+        """Return traces that ended since the last call; an empty list if there is nothing new in the file."""
+        while lines := self.read():
+            found = [each for line in lines for each in self.take(line)]
+            if traces := [trace for line, trace in found if isinstance(line, SealLine)]:
+                return traces
+        return []
+
+    def take(self, data: bytes) -> Iterator[tuple[Line | OtherLine, Trace]]:
+        """Add a line, and yield it with its trace. Lines behind a seal are left out, except scores.
+
+        Raises:
+            DialectError: a newer triocept wrote the line.
+        """
+        self._number += 1
+        for piece in lines_between(data + b"\n"):
+            if not isinstance(piece, Found):
+                self._reader.add(piece, self._number)
+                continue
+            line = piece.line
+            if (known := self._given.get(key := key_of(line))) is not None:
+                # A line behind a seal: added to its trace, if the program still holds the trace.
+                if isinstance(line, ScoreLine) and (given := known()) is not None:
+                    TraceWriter(given).add(score_of(line))
+                    yield line, given
+                continue
+            self._reader.add(piece, self._number)
+            if isinstance(line, SealLine):
+                trace = self._reader.give(key)
+                assert trace is not None
+                self._given[key] = weakref.ref(trace)
+            else:
+                trace = self._reader.trace(key)
+            yield line, trace
+
+    def intent(self, line: IntentLine) -> Intent | None:
+        """Return the intent of a line that was added and has no turn; None if its request is incomplete."""
+        return self._reader.intent(key_of(line), line.call)
+
+    def _begin(self) -> None:
+        self._number = 0
+        self._reader = TraceReader(self._path, self._on_damage, self._prices)
+        self._given: dict[tuple[str, str], weakref.ref[Trace]] = {}
+
+
+@final
 class _Tail:
     """A file that may grow, and the position up to which it was read.
 
     The file stays open, so that a file that is moved away is read to its end. It is unbuffered, so that no bytes from
-    before a truncation are read from a buffer.
+    before a truncation are read from a buffer. `begin` is called whenever the file is read from its beginning.
     """
 
-    def __init__(self, path: str | os.PathLike[str], on_damage: Callable[[DialectError], object]) -> None:
+    def __init__(self, path: str | os.PathLike[str], begin: Callable[[], object]) -> None:
         self._path = path
-        self._on_damage = on_damage
+        self._on_begin = begin
         self._file: FileIO | None = None
 
-    def look(self) -> list[Trace]:
-        """Return traces that ended since the last call; an empty list if there is nothing new in the file."""
+    def read(self) -> list[bytes]:
+        """Return complete lines that were added since the last call; an empty list if there is nothing new."""
         moved = self._file is None
         if self._file is not None:  # checked before the rest is read: afterwards nothing is appended
             with suppress(FileNotFoundError):  # the next file does not exist yet
                 moved = not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
-        if (traces := self._read()) or not moved:
-            return traces
+        if (lines := self._read()) or not moved:
+            return lines
         self.close()
         try:
             self._file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed by `close`
@@ -184,22 +256,21 @@ class _Tail:
             if data
         )
 
-    def _read(self) -> list[Trace]:
-        """Return the next traces of the open file."""
+    def _read(self) -> list[bytes]:
+        """Return the next lines of the open file."""
         while self._file is not None:
             data = self._file.read(_CHUNK)
             if self._is_cut():  # checked after the read: the data may be from before or after the cut
                 self._begin()
             elif not data:
                 break
-            elif traces := self._take(data):
-                return traces
+            elif lines := self._take(data):
+                return lines
         return []
 
     def _begin(self) -> None:
         if self._file is not None:
             self._file.seek(0)
-        self._number = 0
         self._latest = (0, b"")
         """Offset and first bytes of the latest complete line."""
         self._at = 0
@@ -208,10 +279,9 @@ class _Tail:
         """First bytes of the line that is not complete yet."""
         self._rest: list[bytes] = []
         """All bytes so far of the line that is not complete yet."""
-        self._reader = TraceReader(self._path, self._on_damage)
-        self._given: dict[tuple[str, str], weakref.ref[Trace]] = {}
+        self._on_begin()
 
-    def _take(self, data: bytes) -> list[Trace]:
+    def _take(self, data: bytes) -> list[bytes]:
         first, *others = data.split(b"\n")
         self._rest.append(first)
         if others:
@@ -222,20 +292,4 @@ class _Tail:
         else:
             lines, rest = [], first
         self._part = (self._part + rest[:_HEAD])[:_HEAD]
-        return [trace for line in lines for trace in self._take_line(line)]
-
-    def _take_line(self, line: bytes) -> Iterator[Trace]:
-        self._number += 1
-        for piece in lines_between(line + b"\n"):
-            if isinstance(piece, Found):
-                if (known := self._given.get(key := key_of(piece.line))) is not None:
-                    # A line behind a seal: added to its trace, if the program still holds the trace.
-                    if isinstance(piece.line, ScoreLine) and (trace := known()) is not None:
-                        TraceWriter(trace).add(score_of(piece.line))
-                    continue
-                self._reader.add(piece, self._number)
-                if isinstance(piece.line, SealLine) and (trace := self._reader.give(key)) is not None:
-                    self._given[key] = weakref.ref(trace)
-                    yield trace
-            else:
-                self._reader.add(piece, self._number)
+        return lines

@@ -1,4 +1,4 @@
-"""A server for the page of recorded runs."""
+"""A server for the page alone: of recorded runs, or of a fleet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .source import Source
 
 
 @asynccontextmanager
-async def serve_recorded(source: Source, *, host: str, port: int) -> AsyncIterator[str]:
+async def serve_source(source: Source, *, host: str, port: int) -> AsyncIterator[str]:
     """Serve the page while the block runs; yield its URL, with the key. No model call is served.
 
     Raises:

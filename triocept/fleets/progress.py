@@ -50,6 +50,10 @@ class Words:
     def summary(self, tally: Tally, now: float) -> str:
         return summary(tally, now)
 
+    def below(self, width: int, height: int) -> RenderableType | None:
+        """Return what a terminal shows below the maps, in at most `height` lines; None if nothing."""
+        return None
+
 
 async def show_progress(
     observers: Observers,
@@ -235,7 +239,9 @@ class _LiveDisplay:
                 lines.append(Text(f"  {visible(failure)}", style="yellow", no_wrap=True, overflow="ellipsis"))
         if len(tallies) > MOST_SHOWN:
             lines.append(f"and {counted(len(tallies) - MOST_SHOWN, 'more map', 'more maps')}")
-        return Group(*lines)
+        size = self._console.size
+        below = self._progress.words.below(size.width, size.height - len(lines) - 1) if lines else None
+        return Group(*lines, *([] if below is None else [below]))
 
 
 class _Above:

@@ -72,10 +72,17 @@ class Recorders:
                     "this directory is not the store that the driver uses, but another store",
                     path=to.directory,
                 )
-            name = re.sub(r"[^A-Za-z0-9]+", "-", to.worker.partition(" (")[0]).strip("-")[:60] or "worker"
-            unique = f"{name}-{os.getpid()}-{token_hex(8)}.jsonl"  # on all machines and over time
+            unique = (
+                f"{file_start(to.worker)}{os.getpid()}-{token_hex(8)}.jsonl"  # on all machines and over time
+            )
             recorder = self._recorders[key] = JSONLRecorder(directory / TRACES / unique)
         return CallRecorder(recorder, fsync=to.fsync)
+
+
+def file_start(worker: str) -> str:
+    """Return the start of the names of a worker's trace files, which no other worker of the fleet uses."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", worker.partition(" (")[0]).strip("-")[:60] or "worker"
+    return f"{name}-"
 
 
 @protected_methods

@@ -1,0 +1,227 @@
+"""`--live` and `--view` of `triocept fleet`: the rollouts of all workers while they run.
+
+Rules:
+
+1. Workers may run on other machines, so the rollouts are read from the trace files that the workers write into the
+   store. A call is seen when it has arrived, and the words of its answer when its turn is recorded.
+2. Files that were in the store before are not read.
+3. A file that cannot be read, or an error of the display, ends neither the fleet nor a rollout.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+
+from .._canonical.price import Price
+from .._trace.entries import AgentStart, Opening
+from .._trace.lines import AgentLine, IntentLine, Line, OtherLine, ScoreLine, SealLine, ServiceLine, TurnLine
+from .._trace.reader import entry_of, score_of
+from .._trace.trace import Trace, TraceWriter
+from .._tracefiles.follow import GrowingTraces
+from .._util.terminal import say
+from .._view.live import LiveView
+from ..errors import DialectError
+from ..fleets import Fleet, WorkerDied
+from ..fleets.progress import Words
+from ..fleets.store.reading import trace_files
+from ..fleets.store.recording import file_start
+from ..traces import (
+    AgentStarted,
+    CallArrived,
+    RolloutEnded,
+    RolloutEvent,
+    RolloutOpened,
+    Scored,
+    ServiceCalled,
+    TurnLost,
+    TurnSettled,
+)
+from .live_table import LiveTable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EVERY = 0.25
+"""Seconds between two reads of the trace files."""
+_SLICE = 0.005
+"""Seconds of work after which other tasks run."""
+
+
+@final
+class WordsWithTable(Words):
+    """The progress of a fleet, with the table of its rollouts below."""
+
+    def __init__(self, table: LiveTable) -> None:
+        self.below: Callable[[int, int], Table] = table.picture  # type: ignore[assignment]
+
+
+@asynccontextmanager
+async def serve_view(wanted: bool, title: str) -> AsyncIterator[LiveView | None]:
+    """Serve the page of a fleet, and print its URL; yield None if it is not wanted."""
+    if not wanted:
+        await trio.lowlevel.checkpoint()
+        yield None
+        return
+    from .._view.recorded import serve_source  # here: without a page, no web server is needed
+
+    view = LiveView(title)
+    view.can_decide = False
+    async with serve_source(view, host="127.0.0.1", port=0) as url:
+        say(f"▸ view     {url}")
+        yield view
+
+
+@asynccontextmanager
+async def followed_store(
+    fleet: Fleet,
+    store: Path,
+    prices: Mapping[str, Price] | None,
+    table: LiveTable | None,
+    view: LiveView | None,
+) -> AsyncIterator[None]:
+    """Pass the events of the store's rollouts to the table and the view while the block runs."""
+    if table is None and view is None:
+        await trio.lowlevel.checkpoint()
+        yield
+        return
+    follower = _Follower(store, prices, [each.take for each in (view, table) if each is not None], view)
+
+    over = trio.Event()
+    until_over = trio.CancelScope()
+
+    async def follow() -> None:
+        while not over.is_set():
+            await follower.look()
+            with trio.move_on_after(EVERY):
+                await over.wait()
+        await follower.look()  # the last lines
+
+    async def end_dead() -> None:
+        with until_over, fleet.events() as events:
+            async for event in events:
+                if isinstance(event, WorkerDied):
+                    follower.lose(event.worker)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            nursery.start_soon(end_dead)
+            yield
+            over.set()
+            until_over.cancel()
+    finally:
+        follower.close()
+
+
+@final
+class _Follower:
+    """Reads the lines that workers add to the trace files of a store, and sends events for them."""
+
+    def __init__(
+        self,
+        store: Path,
+        prices: Mapping[str, Price] | None,
+        receivers: list[Callable[[RolloutEvent], None]],
+        view: LiveView | None,
+    ) -> None:
+        self._store = store
+        self._prices = prices
+        self._receivers = receivers
+        self._view = view
+        self._known = {path.name for path in trace_files(store)}
+        self._files: dict[str, GrowingTraces] = {}
+        self._dead: set[str] = set()
+        """Names of the files of workers that have died."""
+        self._open: dict[str, dict[str, Trace]] = {}
+        """For each file, the rollouts that have not ended, by run."""
+
+    def lose(self, worker: str) -> None:
+        """End the rollouts of a dead worker, when its files are read."""
+        self._find()
+        self._dead.update(name for name in self._files if name.startswith(file_start(worker)))
+
+    async def look(self) -> None:
+        """Send the events of all lines that were added since the last call."""
+        self._find()
+        for name, file in [*self._files.items()]:
+            is_dead = name in self._dead  # now: its last lines are read below
+            try:
+                await self._read(name, file)
+            except (DialectError, OSError) as exc:
+                say(f"▸ {name} is not shown any more: {exc}")
+                is_dead = True
+            if is_dead:
+                file.close()
+                del self._files[name]
+                for trace in [*self._open.pop(name).values()]:
+                    self._end(trace, "its worker has ended")
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def _find(self) -> None:
+        for path in trace_files(self._store):
+            if path.name not in self._known:
+                self._known.add(path.name)
+                self._files[path.name] = GrowingTraces(path, lambda damage: None, self._prices)
+                self._open[path.name] = {}
+
+    async def _read(self, name: str, file: GrowingTraces) -> None:
+        due = trio.current_time() + _SLICE
+        while lines := await trio.to_thread.run_sync(file.read):
+            for data in lines:
+                for line, trace in file.take(data):
+                    if trace.run not in self._open[name] and not isinstance(line, ScoreLine | SealLine):
+                        self._begin(trace)
+                        self._open[name][trace.run] = trace
+                    self._take(line, trace, file)
+                    if isinstance(line, SealLine):
+                        self._open[name].pop(trace.run, None)
+                if trio.current_time() > due:
+                    await trio.lowlevel.checkpoint()
+                    due = trio.current_time() + _SLICE
+
+    def _take(self, line: Line | OtherLine, trace: Trace, file: GrowingTraces) -> None:
+        match line:
+            case AgentLine():
+                self._send(AgentStarted, trace, agent=entry_of(AgentStart, line))
+            case IntentLine():
+                if (intent := file.intent(line)) is not None:
+                    TraceWriter(trace).add(intent)
+                    fields = {name: getattr(intent, name) for name in ("dialect", "request", "agent", "at")}
+                    self._send(CallArrived, trace, exchange=line.call, **fields)
+            case TurnLine():
+                if len(trace) and trace[-1].id == line.call:
+                    self._send(TurnSettled, trace, turn=trace[-1])
+            case ServiceLine():
+                self._send(ServiceCalled, trace, call=line.call)
+            case ScoreLine():
+                self._send(Scored, trace, score=score_of(line))
+            case SealLine():
+                self._end(trace, trace.stopped)
+            case _:
+                pass
+
+    def _begin(self, trace: Trace) -> None:
+        if self._view is not None:
+            self._view.opened(trace)
+        opening = Opening(rollout=trace.rollout, run=trace.run, at=time.time(), metadata={**trace.metadata})
+        self._send(RolloutOpened, trace, opening=opening)
+
+    def _end(self, trace: Trace, stopped: str | None) -> None:
+        for call in trace.pending:
+            self._send(TurnLost, trace, exchange=call.id, error="lost")
+        self._send(RolloutEnded, trace, ended=trace.ended, stopped=stopped, turns=len(trace))
+
+    def _send(self, kind: type[RolloutEvent], trace: Trace, **fields: Any) -> None:
+        common = {"number": 0, "at": time.time(), "clock": trio.current_time()}
+        event = kind(rollout=trace.rollout, run=trace.run, **common | fields)
+        for take in self._receivers:
+            take(event)
