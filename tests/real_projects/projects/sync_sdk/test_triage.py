@@ -34,7 +34,11 @@ def test_a_tool_is_called(triocept_model):
     model = triocept_model(ToolCall.of("search", q="x"))
     client = model.client("openai_chat")
     message = (
-        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+        client.chat.completions.create(
+            model="m",
+            messages=[{"role": "user", "content": "x"}],
+            tools=[{"type": "function", "function": {"name": "search"}}],
+        )
         .choices[0]
         .message
     )
