@@ -27,12 +27,12 @@ from .options import Choice, F, Option, add_options, variables_of
 PROMPT = "{prompt}"
 """Placeholder in a command, which is replaced by the prompt of a task."""
 TO_END = 10.0
-"""Seconds for an agent to end by itself after `--max-seconds`. Its calls are then refused, so most agents end soon."""
+"""Maximum seconds that an agent may run after `--max-seconds`. Its calls are refused then, so most agents end soon."""
 
 
 @dataclass(frozen=True)
 class AgentPlan:
-    """An agent to start, perhaps several times."""
+    """An agent that a command starts once, or once for each task."""
 
     command: tuple[str, ...]
     """The command and its arguments; for a known agent, the words of the agent's task."""
@@ -87,7 +87,7 @@ class AgentPlan:
         raise click.UsageError(f"the file {name!r} is not executable: run chmod +x {shlex.quote(name)}")
 
     def check_home(self, cwd: Path | None) -> None:
-        """Raise click.UsageError if the agent cannot have the user's own configuration."""
+        """Raise click.UsageError if the agent cannot use the user's own configuration (`--keep-home`)."""
         usual = {claude_code: "claude", codex: "codex"}
         name = (
             Path(self.command[0]).name if self.name is None else usual.get(find_agent(self.name), self.name)
@@ -108,7 +108,7 @@ _NAMES = Choice(AGENTS)
 
 
 def agent_options(what: str) -> Callable[[F], F]:
-    """Return the options that choose the agent; `what` describes the meaning of COMMAND with or without `--agent`."""
+    """Return the options that choose the agent. `what` is the help text about COMMAND with and without `--agent`."""
     return add_options(
         _in_agent(
             "--agent",

@@ -62,7 +62,7 @@ approve_option: Callable[[F], F] = partial(click.option, cls=Option, group="Appr
 def policy_of(
     file: Path | None, approve: Sequence[str] = (), *, no_terminal: str = "", view: bool = False
 ) -> Policy | None:
-    """Return the policy that the options describe; None if neither option is given.
+    """Return the policy that `--policy` and `--approve` describe; None if neither option is given.
 
     `no_terminal` is the reason why no person can be asked. If it is empty, standard input and error are checked.
     `view` is True if people can be asked on the page, too.
@@ -100,7 +100,7 @@ def policy_of(
 
 
 class Others:
-    """The policy for tools that `--approve` does not name: calls are approved if the agent offers the named tools."""
+    """The policy for tools that `--approve` does not name: approve calls if the agent offers the tools it names."""
 
     def __init__(self, approve: Sequence[str], ask: PolicyFunction) -> None:
         self._ask = ask

@@ -1,4 +1,4 @@
-"""`triocept check`: checks that trace files are complete, and prints each gap on its own line."""
+"""`triocept check`: checks that trace files are complete, and prints a line for each missing or changed part (gap)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .files import UNREAD
 from .words import a_directory, counted
 
 WHOLE, GAPS = 0, 1
-"""Exit statuses if all files are complete, and if there is a gap. `UNREAD` is the third status."""
+"""Exit statuses: all files are complete, or there is a gap. `UNREAD` is the third status."""
 
 _SHOWN = 10
-"""Maximum gaps to list for a file without a readable line: each of its lines is a gap."""
+"""Maximum gaps to list for a file in which no line is readable: each of its lines is a gap."""
 
 
 def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:

@@ -62,7 +62,7 @@ def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
 
 
 def _show_handled(page: Page, name: str, olds: list[str], news: list[str]) -> None:
-    """Print the decisions, or the drafts, that only one of the turns has."""
+    """Print the decisions (or the drafts) that only one of the two turns has."""
     for change, ones, others in (("dropped", olds, news), ("added", news, olds)):
         mark, style = _MARKS[change]
         for words in (Counter(ones) - Counter(others)).elements():
@@ -90,7 +90,7 @@ def _changed(each: MessageDiff) -> Iterator[Piece]:
 
 
 def _fields(name: str, old: Json, new: Json, depth: int = 0) -> Iterator[tuple[str, Json, Json]]:
-    """Yield a setting with its old and new value. If both values are objects, yield each field that differs instead."""
+    """Yield a setting that differs, with its old and new value. Of two objects, yield each field that differs."""
     inner: list[tuple[str, Json, Json]] = []
     if isinstance(old, dict) and isinstance(new, dict) and depth < _DEEPEST:
         for key in dict.fromkeys([*old, *new]):

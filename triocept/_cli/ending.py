@@ -1,4 +1,4 @@
-"""The end of a command: a status, an error in words, or a signal.
+"""The end of a command: with an exit status, with an error text, or by a signal.
 
 Rules:
 

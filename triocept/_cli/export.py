@@ -37,7 +37,7 @@ STANDARD_OUTPUT = Path("-")
 
 
 class WrongPath(click.ClickException):
-    """A named file cannot be read or written."""
+    """A file that is named on the command line cannot be read or written."""
 
     exit_code = UNREAD
 
@@ -121,7 +121,7 @@ class Export:
             raise WrongPath(f"{exc.filename} exists already: {hint}") from exc
 
     def _print(self, write: Callable[..., Losses], *, is_folder: bool) -> Losses:
-        """Write to standard output, but only when the export is complete. If the reader has gone, end silently."""
+        """Write to standard output, but only when the export is complete. If its reader has ended, end silently."""
         if is_folder:
             raise WrongPath(
                 f"{self.to} writes a directory, so it cannot use standard output: name a directory with -o"
@@ -137,7 +137,7 @@ class Export:
         return losses
 
     def _chosen(self) -> Iterator[Trace]:
-        """Yield the requested traces.
+        """Yield the traces that the command line requests.
 
         Raise click.ClickException if a requested rollout does not exist, and DialectError if no file is a trace file.
         """

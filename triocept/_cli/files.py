@@ -1,4 +1,4 @@
-"""The rollouts of a file, one after the other, and the errors in the file, described in words with their line.
+"""Reader of the rollouts in a trace file, one after the other. It describes errors in the file, with their line.
 
 All readable lines are read. The first `_SHOWN` unreadable lines are reported on standard error, the others are counted.
 """
@@ -145,7 +145,7 @@ def traces_of(
     wanted: Collection[str] = (),
     skips: Callable[[Path], bool] = lambda file: False,
 ) -> Iterator[Trace]:
-    """Yield the rollouts of a file; of a store, those with a result, and others for which `leave_out` returns False.
+    """Yield the rollouts of a file. Of a store, yield those with a result, and others if `leave_out` returns False.
 
     If results of a store lack a trace file, `on_missing` is called first, with the number of these results and the
     number of all results. If `wanted` is not empty, only results that have one of these rollouts are counted. Trace

@@ -40,7 +40,7 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
     """Return the tasks of a file as JSON objects without unset fields, by `FILE:LINE`. Blank lines are skipped.
 
-    Raise click.UsageError with the numbers of the lines if a line is not a task, or if two tasks are equal.
+    Raise click.UsageError, with the numbers of the lines, if a line is not a task, or if two tasks are equal.
     """
     tasks: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}

@@ -29,7 +29,7 @@ OUTPUT_LENGTH = 20_000
 
 
 def ignore(warning: str) -> None:
-    """Ignore a warning, because the command has printed it before the first worker started."""
+    """Ignore a warning of a worker, because the command has printed it before it started the first worker."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Plan:
     redact: Redaction | None = None
 
     def launch(self, run: Rollout, folder: Path, prompt: str) -> Launch:
-        """Return the command that starts the agent, and the variables to change for it."""
+        """Return the command that starts the agent, and the changes to the agent's environment variables."""
         launch = self.agent.launch(run, folder, prompt)
         variables = self.handler.variables if self.handler is not None else ()
         hidden = dict.fromkeys(name for name in variables if name not in run.environ())
@@ -65,7 +65,7 @@ class Bench:
 
 @asynccontextmanager
 async def open_model(handler: Model | None) -> AsyncIterator[Model]:
-    """Open a real model, which is one for all rollouts; any other model is opened for each rollout."""
+    """Open a real model, which all rollouts share. Yield any other model unopened: each rollout opens it."""
     if isinstance(handler, Forward):
         async with handler.open(ignore) as answers:
             yield answers
@@ -81,7 +81,7 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
 
 
 async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[str, Any]:
-    """Run an agent with the prompt of a task, and return the result that the store keeps in addition to the traces.
+    """Run an agent with the prompt of a task. Return the result that the store keeps in addition to the traces.
 
     Raise AgentFailed if the agent ended with a status other than 0, unless a limit had ended the run before.
     """

@@ -1,4 +1,4 @@
-"""`--upstream`: a real model behind the command line."""
+"""`--upstream`: a real model that answers the agent's calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HOSTS = {host: name for name, dialect in _DIALECTS.items() for host in dialect.
 
 @dataclass(frozen=True)
 class Forward:
-    """The real model that the options describe."""
+    """The real model that `--upstream` and its related options describe."""
 
     url: str
     dialect: str
@@ -48,7 +48,7 @@ class Forward:
         api_key_env: str | None = None,
         **options: Any,
     ) -> Forward:
-        """Return the model that the options describe.
+        """Return the real model that the options describe.
 
         Raise click.UsageError if the variable for the key is not set, or two options contradict each other.
         """
@@ -71,7 +71,7 @@ class Forward:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Open a handler that forwards calls to the model. A missing key is reported with `say`.
+        """Open a handler that forwards calls to the model. If a key is missing, print that with `say`.
 
         Raises:
             click.UsageError: the dialect does not support an option.

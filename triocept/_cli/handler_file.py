@@ -43,7 +43,7 @@ class HandlerFile:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Open the handler.
+        """Open the handler that the Python file contains.
 
         Raises:
             click.UsageError: the file has a syntax error or no such handler.

@@ -3,8 +3,8 @@
 Rules:
 
 1. Standard output contains only events: what the agent, a handler or triocept prints there goes to standard error.
-2. A slow reader does not delay the agent: events wait in memory. If the reader has gone, events are dropped, and the
-   run continues.
+2. A slow reader does not delay the agent: events wait in memory. If the process that reads them has ended, events are
+   dropped, and the run continues.
 3. All events are written before the command ends. After an error or a signal, writing takes at most `PATIENCE`.
 """
 
@@ -36,7 +36,7 @@ json_option = click.option(
 
 @asynccontextmanager
 async def json_events(wanted: bool) -> AsyncIterator[OnEvent | None]:
-    """Use standard output for events only, and yield the function that prints them; None if they are not `wanted`."""
+    """Use standard output for events only, and yield the function that prints an event; None if not `wanted`."""
     if not wanted:
         await trio.lowlevel.checkpoint()
         yield None

@@ -19,7 +19,7 @@ from .options import F, Option, WholeNumber, add_options, existing_file
 
 
 def _amount(text: str) -> float:
-    """Return a finite number of 0 or more. Python's `float` alone would also accept `nan` and `inf`."""
+    """Convert `text` to a number, 0 or more. Unlike `float` alone, do not accept `nan` and `inf`."""
     try:
         amount = float(text)
     except ValueError:

@@ -43,7 +43,7 @@ MOST_TOOLS = 10
 
 
 class Live:
-    """A recorder that prints turns. It comes after the recorder that writes the file, so printed turns are recorded.
+    """A recorder that prints each turn, after another recorder has written the turn to the file.
 
     `quiet`: True to print nothing. `record`: the file of the recorded turns. `turns`: True to print each turn.
     """
@@ -79,7 +79,7 @@ class Live:
         self._print("▸", "cyan", what)
 
     def opened(self, rollout: Rollout) -> None:
-        """Remember that a run has begun, so that `close` prints a summary."""
+        """Record that the rollout has begun, so that `close` prints a summary."""
         self._begun = True
         state = core_of_rollout(rollout)
         state.on_unknown_tools, state.logs_unused_replies = None, False  # they are printed here
@@ -162,7 +162,7 @@ class Live:
         self._print("▸", "cyan", what if self.file is None else f"{what} recorded in {self.file}")
 
     def _print_cut(self, line: RichText, *said: str) -> None:
-        """Print a line and texts after it. If that is too long, print each text on its own line, cut at the edge."""
+        """Print `line` and the texts `said` as one line. If it is too long, print each text on its own line, cut."""
         whole = RichText("  ").join([line, RichText(" ".join(said))]) if said else line
         fits = whole.cell_len <= self._console.width
         for each in [whole] if fits else [line, *(f"      {text}" for text in said)]:

@@ -2,11 +2,11 @@
 
 Rules:
 
-1. If the reader of the output has gone (`head`, a pager), the command ends silently. Ctrl-C ends the command with the
-   signal, as it ends any program.
+1. If the process that reads the output (`head`, a pager) has ended, the command ends silently. Ctrl-C ends the command
+   with the signal, as it ends any program.
 2. Errors in a file are described on standard error, with the number of the line; readable content is still shown. The
    exit status is then 1, or 2 if a file cannot be opened, as in `check`.
-3. Memory holds only the rollouts that are open at one position of the file.
+3. Only those rollouts are in memory that are incomplete at the current position in the file.
 """
 
 from __future__ import annotations

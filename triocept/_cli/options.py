@@ -33,7 +33,7 @@ def did_you_mean(text: str, names: Iterable[str]) -> str:
 
 
 class Option(click.Option):
-    """An option in a group of its command's help."""
+    """An option that the command's help lists in the given group of options."""
 
     def __init__(self, *args: Any, group: str = "Other options", **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -151,7 +151,7 @@ def variables_of(context: click.Context, option: click.Parameter, given: tuple[s
 
 
 def _record(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    """Return the path; raise if the file exists and is not a trace file, because turns would be appended to it."""
+    """Return the path. Raise click.BadParameter if the file exists but is not a trace file, for appending turns."""
     start = b'{"type":"'  # of every line of a trace
     if path is not None and path.is_file():
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Standard output as a page on which a person reads the content of a file.
+"""Output of the commands that show the content of a file to a person.
 
 Rules:
 
@@ -84,7 +84,7 @@ class Page:
 
 
 def width_of(pieces: Iterable[Piece]) -> int:
-    """Return the number of columns that a line of these pieces needs."""
+    """Return the number of terminal columns that a line with these pieces needs."""
     return cell_len(visible("".join(map(_text, pieces))))
 
 

@@ -1,4 +1,4 @@
-"""`--replay` and `--record-once`: a recorded run behind the command line."""
+"""`--replay` and `--record-once`: a recorded run that answers the agent's calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .words import flaw
 
 @dataclass(frozen=True)
 class ReplayFile:
-    """The recorded run that the options describe."""
+    """The recorded run that `--replay` or `--record-once` names."""
 
     path: Path
     rollout: str | None = None
@@ -39,7 +39,7 @@ class ReplayFile:
 
     @property
     def what(self) -> str:
-        """Description of the file and of the replayed part."""
+        """Description of the file, and of the part of it that is replayed."""
         turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
         until = "" if turn is None else f", until turn {turn}"
         missing = f"; it is {what}" if (what := flaw(self._trace)) else ""

@@ -35,7 +35,7 @@ from .script import Answers, Model
 
 
 async def say_hello(exchange: Exchange) -> None:
-    """Answer with a fixed greeting: the default handler."""
+    """Answer with a fixed greeting. This is the handler if no option names one."""
     await exchange.respond("Hello from triocept: your agent and its model can hear each other.")
 
 
@@ -189,7 +189,7 @@ async def open_rollout(
 
 
 def table_of(wanted: bool, limits: Limits | None) -> LiveTable | None:
-    """Return the table of `--live`; None if it is not wanted, or there is no terminal for it."""
+    """Return the table of `--live`; None if it is not `wanted`, or if standard error is not a terminal."""
     return LiveTable(limits.prices if limits is not None else None) if wanted and has_terminal() else None
 
 

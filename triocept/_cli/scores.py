@@ -1,4 +1,4 @@
-"""The scores in the stores of evaluations, for `triocept stats`, in total or by task, scorer or metadata."""
+"""Output of `triocept stats` about the scores of evaluations: in total, or by task, scorer or metadata."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LABEL = 28
 
 
 class StatsKey(Choice):
-    """A property of calls, or one of the scores of an evaluation."""
+    """Value of `--by`: a property of calls, or a property by which the scores of an evaluation are grouped."""
 
     def __init__(self) -> None:
         super().__init__([*KEYS, *SCORE_KEYS])

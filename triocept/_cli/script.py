@@ -1,4 +1,4 @@
-"""`--script`: a scripted model behind the command line."""
+"""`--script`: a scripted model that answers the agent's calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..handlers.script.fixtures import VectorsLeft
 
 @dataclass(frozen=True)
 class Answers:
-    """An open handler that answers the calls of a rollout, with its embeddings."""
+    """An open handler that answers the calls of a rollout, and the function for embeddings that belongs to it."""
 
     model: Handler
     embeddings: Embed | None = None
@@ -31,20 +31,20 @@ class Answers:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Yield the object itself, because the handler is already open."""
+        """Yield this object itself, because its handler is already open."""
         await trio.lowlevel.checkpoint()
         yield self
 
 
 class Model(Protocol):
-    """A handler that the options describe, and that is not open yet."""
+    """A handler that the options describe, and that `open` opens."""
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Environment variables to hide from the agent; see `Forward`."""
 
     def open(self, say: Callable[[str], None]) -> AbstractAsyncContextManager[Answers]:
-        """Open the handler. Warnings are reported with `say`."""
+        """Open the handler. Print warnings with `say`."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def add_directory(path: Path) -> None:
 
 
 def read_answers(path: Path, say: Callable[[str], None]) -> Answers:
-    """Read a script from a file. Report its warnings with `say`, without the line of triocept's code that warned."""
+    """Read a script from a file. Print its warnings with `say`, without the line of triocept's code that warned."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScriptWarning)
         warnings.simplefilter("ignore", VectorsLeft)  # the vectors are served

@@ -1,4 +1,4 @@
-"""An endpoint that stays open: `triocept serve`."""
+"""`triocept serve`: an endpoint that stays open until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Serve:
 
 
 def described(endpoint: Endpoint, rollout: Rollout) -> str:
-    """Return lines for a shell, which connect agents that the shell starts to the rollout."""
+    """Return lines for a shell. After them, agents that the shell starts call the rollout."""
     lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; ends with Ctrl-C or SIGTERM"]
     lines += [f"# base URL for {name}: {rollout.base_url(name)}" for name in known_dialects()]
     lines += [f"# key: {rollout.api_key}"]

@@ -34,7 +34,7 @@ _COMMANDS = 3
 
 @dataclass
 class _Group:
-    """Group of turns: the turns of a conversation, or all side calls."""
+    """Group of turns that are printed together: those of one conversation, or all side calls."""
 
     title: str
     kind: str
@@ -68,7 +68,7 @@ class Overview:
                 before = turn.id
 
     def _groups(self) -> list[_Group]:
-        """Return main conversations, sub-agents, side calls, then calls of tools; each kind is ordered by its start."""
+        """Return main conversations, then sub-agents, side calls and calls of tools; each kind is ordered by start."""
         conversations = self._trace.conversations
         names = names_of(conversations.values())
         found: dict[object, _Group] = {}
@@ -142,7 +142,7 @@ def headline(trace: Trace) -> list[Piece]:
 
 
 def _facts(trace: Trace) -> Iterable[str]:
-    """Yield further facts about a rollout, each as one line."""
+    """Yield further information about a rollout, each item as one line."""
     commands = [*dict.fromkeys(map(command_line, trace.agents))]
     yield from (f"$ {command}" for command in commands[:_COMMANDS])
     if len(commands) > _COMMANDS:

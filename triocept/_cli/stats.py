@@ -33,10 +33,10 @@ _LEAST = 1e-6
 
 
 class Quantiles:
-    """Percentiles of any number of times, in constant memory.
+    """Percentiles of any number of durations, in constant memory.
 
-    Times are counted in classes, each one percent wider than the class before it. Percentiles are therefore accurate to
-    one percent.
+    Durations are counted in classes, each one percent wider than the class before it. Percentiles are therefore
+    accurate to one percent.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Quantiles:
         self._classes[round(log(max(seconds, _LEAST)) / _STEP)] += 1
 
     def percentile(self, percent: float) -> float:
-        """Return the smallest time that at least `percent` percent of all times do not exceed."""
+        """Return the shortest duration that at least `percent` percent of all durations do not exceed."""
         if not self.count:
             raise ValueError("a percentile needs at least one time")
         wanted, seen = percent / 100 * self.count, 0
@@ -62,7 +62,7 @@ class Quantiles:
 
 
 class Group:
-    """Counts of a group of calls."""
+    """Counts of one group of calls: their tokens, durations, outcomes and decisions."""
 
     def __init__(self) -> None:
         self.calls = 0

@@ -71,7 +71,7 @@ def show_stats(page: Page, stats: Stats) -> None:
 
 
 def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:
-    """Return a table that fits the width: first names are cut, then columns left out, then names cut further."""
+    """Return a table that fits the width: first cut names, then leave out columns, then cut names further."""
     columns = list(COLUMNS)
     table = _table(by, rows, columns)
     if width is None:

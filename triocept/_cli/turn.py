@@ -49,7 +49,7 @@ def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -
 
 
 def _known(trace: Trace, turn: Turn) -> set[int | None]:
-    """Return the positions of the messages that come from the turn which this turn continues, including its answer."""
+    """Return the indexes of messages that were already in the turn that `turn` continues, or in its answer."""
     parent = trace.parents[turn.id]
     if parent is None:
         return set()

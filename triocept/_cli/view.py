@@ -1,4 +1,4 @@
-"""`triocept view`: the page of the live view, over recorded files."""
+"""`triocept view`: serves the page of the live view for recorded trace files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_NOTES = 20
 
 
 class Unreadable(click.ClickException):
-    """A named file cannot be read, or contains no rollout."""
+    """A file that is named on the command line cannot be read, or the files contain no rollout."""
 
     exit_code = UNREAD
 
@@ -58,7 +58,7 @@ class View:
     def read(self) -> Source:
         """Return the rollouts of all files, and the problems of the files as notes for the reader.
 
-        Somebody else may have made a store, so only its regular files are read, and no link that leads out of it.
+        A store may come from another person. So only its regular files are read, and no link that leads out of it.
 
         Raises:
             NotThere: the files contain no rollout.
@@ -102,7 +102,7 @@ class View:
 
 
 def _unsafe(file: Path, store: Path) -> str:
-    """Return the reason why a file of a store must not be read, or an empty text."""
+    """Return the reason why a file of a store must not be read; an empty text if it may be read."""
     real = Path(os.path.realpath(file))
     if not real.is_relative_to(os.path.realpath(store)):
         return "is a link that leads out of the store; to show that file, name it on the command line"

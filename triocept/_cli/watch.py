@@ -34,7 +34,7 @@ _AS_BEFORE = "the previous version of the script continues to answer"
 class WatchedScript:
     """A handler that answers from the last valid version of a script file. The file must be valid at the start.
 
-    Errors are reported with `say`, successes with `note`.
+    Errors are printed with `say`, successful reloads with `note`.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None], note: Callable[[str], None]) -> None:
@@ -116,7 +116,7 @@ class WatchedScript:
 
 
 class _Stamp(msgspec.Struct, frozen=True):
-    """File attributes that change with the file."""
+    """Attributes of a file, of which at least one changes when the file changes."""
 
     written: int
     size: int

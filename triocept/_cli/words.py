@@ -1,4 +1,4 @@
-"""Short descriptions of turns: `12.1k~`, `"A text." + Bash({"command": …})`, `↰ from 0`."""
+"""Short texts about turns, for the commands' output, such as `12.1k~` or `"A text." + Bash({"command": …})`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def command_line(agent: AgentStart) -> str:
 
 
 def flaw(trace: Trace) -> str:
-    """Return why a trace is not proved complete, in words that continue "it is"; empty if it is proved complete."""
+    """Return words that complete "the rollout is …" if its trace is not proved complete; otherwise an empty text."""
     if trace.sealed:
         return ""
     if trace.digest is None:
