@@ -1,7 +1,8 @@
-"""Hooks in an agent's configuration that let the rollout's gate decide on tool calls (`open_rollout(gate=…)`).
+"""Hooks in an agent's configuration, through which the rollout's gate decides on tool calls.
 
-Each agent reads these hooks from a different place, and also runs the user's own hooks. If the rollout needs no gate,
-no hook is written. No file contains the key, because agents pass their environment to their hooks.
+A rollout needs a gate if it was opened with `gate=`, or if its handler comes from `approve`. Each agent reads these
+hooks from a different place, and also runs the user's own hooks. If the rollout needs no gate, no hook is written. No
+file contains the key, because agents pass their environment to their hooks.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def wrapped(call: ToolCall) -> ToolCall:
 
 
 def unwrapped(call: ToolCall) -> ToolCall:
-    """Return a call with the arguments `{"input": text}` as a free-text call; other arguments become its text."""
+    """Return a call with the arguments `{"input": text}` as a free-text call; any other arguments become the text."""
     text = call.arguments
     try:
         found = decode_json(text)
@@ -100,7 +100,7 @@ def custom_names(request: Request) -> frozenset[str]:
 
 
 def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
-    """Convert the call to the kind (JSON arguments or free text) that the agent declared for the tool.
+    """Convert the call into the kind (JSON arguments or free text) that the agent declared for the tool.
 
     `customs`: the names of the tools that take free text.
     """
@@ -172,7 +172,7 @@ def short_id(given: str, prefix: str, limit: int = 64) -> str:
 
 
 def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
-    """Return the messages; a call whose id repeats an earlier call's gets a new id, and so does its result.
+    """Return the messages, with a new id for each call (and its result) whose id an earlier call already has.
 
     The first call with an id keeps the id. The same conversation always gets the same ids.
     """

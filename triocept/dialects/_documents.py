@@ -75,7 +75,7 @@ encode_text = encode_json
 
 
 def hides_letters(data: bytes) -> bool:
-    """Return True if the JSON may escape an ASCII letter or `_`, so that a byte search can miss a field's name.
+    """Return True if the JSON may escape ASCII letters or `_`, which a byte search for a field's name misses.
 
     No known serializer escapes letters; serializers that care about HTML, such as Go's, escape `<`, `>`, `&`.
     """
@@ -269,7 +269,7 @@ def known_of(fields: dict[str, Json] | None) -> dict[str, Json]:
 
 
 def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
-    """Merge the fields `more` of a chunk into `into`: append lists, merge objects, overwrite any other value."""
+    """Add the fields of a chunk (`more`) to `into`: append lists, merge objects, and overwrite any other value."""
     for name, value in more.items():
         known = into.get(name)
         if isinstance(known, list) and isinstance(value, list):
@@ -318,7 +318,7 @@ def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
 
 
 def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part]) -> tuple[Part, ...]:
-    """Convert a `content` field (a string, a list or None) to parts; `parse_part` converts each list item."""
+    """Convert a `content` field (a string, a list or None) into parts; `parse_part` converts each list item."""
     if value is None:
         return ()
     if isinstance(value, list):
@@ -339,7 +339,7 @@ def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | 
 
 
 def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json:
-    """Return the value of a `content` field: the list `documents`, or a string if it is one plain text.
+    """Return the value of a `content` field: the list `documents`, or a string if it contains one plain text.
 
     A plain text part has the `type` `kind`, and no fields except its type and its text. An empty list becomes an empty
     string.

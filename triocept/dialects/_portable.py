@@ -68,7 +68,7 @@ def effort_for(ask: ReasoningAsk | None) -> str | None:
 
 
 def budget_for(ask: ReasoningAsk | None) -> int | None:
-    """Return the thinking tokens that the budget or effort requests; None if thinking is off or up to the model."""
+    """Return the number of thinking tokens for the requested budget or effort; None if off or up to the model."""
     if ask is None:
         return None
     return ask.budget_tokens if ask.budget_tokens is not None else _BUDGETS.get(ask.effort or "")

@@ -44,7 +44,7 @@ class ParseRequest(Protocol):
     """The type of `Dialect.parse_request`, a function that parses the JSON body of an agent's model call."""
 
     def __call__(self, document: Json, target: Target = ..., memory: Memory | None = None) -> Request:
-        """Convert the JSON body of an agent's model call to a `Request`.
+        """Convert the JSON body of an agent's model call into a `Request`.
 
         Args:
             document: the body, decoded.

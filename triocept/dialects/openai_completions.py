@@ -89,7 +89,7 @@ _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 
 
 def parse_prompt(value: Json, path: str) -> Message:
-    """Convert the field `prompt` to one `Message`."""
+    """Convert the field `prompt` into one `Message`."""
     if value is None:
         raise DialectError("is missing", path=path)
     if isinstance(value, str):
@@ -116,7 +116,7 @@ def parse_prompt(value: Json, path: str) -> Message:
 
 
 def text_of(messages: Sequence[Message]) -> str:
-    """Convert the messages to one prompt text; raise `DialectError` for tool calls, tool results and media.
+    """Convert the messages into one prompt text; raise `DialectError` for tool calls, tool results and media.
 
     A prompt of token ids becomes an empty text.
     """
@@ -149,7 +149,7 @@ _MAX_TOKENS = 4096
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     fields = Fields(document)
     model = fields.need_text("model")
     message = parse_prompt(fields.take("prompt"), "prompt")
@@ -170,7 +170,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def render_request(request: Request) -> Json:
-    """Convert a request to the JSON body for a provider; raise `DialectError` if a text cannot express it."""
+    """Convert a request into the JSON body for a provider; raise `DialectError` if a text cannot express it."""
     same_dialect = request.dialect == NAME
     if request.tools and (request.tool_choice is None or request.tool_choice.mode != "none"):
         raise DialectError("the completions dialect cannot offer tools", path="tools")
@@ -189,7 +189,7 @@ def render_request(request: Request) -> Json:
 
 
 def render_error(failure: Failure) -> Json:
-    """Convert a failure to the JSON body of an error."""
+    """Convert a failure into the JSON body of an error."""
     document = render_chat_error(failure)
     if document["error"]["code"] == OVERFLOW and failure.param is None:
         document["error"]["param"] = "prompt"
@@ -197,7 +197,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_response(document: Json) -> Response:
-    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) into a `Response`; see `Dialect.parse_response`."""
     fields, choice = open_answer(document)
     text = choice.text("text")
     end = take_stop(choice, calls=False, refusal=False)
@@ -205,7 +205,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Convert a response to the JSON body that answers `request`; raise `DialectError` for a tool call."""
+    """Convert a response into the JSON body that answers `request`; raise `DialectError` for a tool call."""
     text = "".join([render_part(part) for part in response.content])
     choice: dict[str, Json] = {
         "text": echo_of(request, response.dialect) + text,
@@ -218,7 +218,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def echo_of(request: Request, dialect: str) -> str:
-    """Return the prompt if the request sets `echo`, to be written before the answer; else an empty text.
+    """Return the text to write before the answer: the prompt if the request sets `echo`, else an empty text.
 
     An answer from a provider of completions (`dialect`) already begins with the prompt, so the result is empty.
     """

@@ -155,7 +155,7 @@ def only(document: Mapping[str, Json], names: Container[str]) -> dict[str, Json]
 
 
 def render_models(names: Iterable[str], *, created: int | None = None) -> Json:
-    """Return the body of OpenAI's `GET /v1/models`; `created` is in Unix seconds (default: now)."""
+    """Return the body that answers OpenAI's `GET /v1/models`; `created` is in Unix seconds (default: now)."""
     created = int(time.time()) if created is None else created
     data = [{"id": name, "object": "model", "created": created, "owned_by": "triocept"} for name in names]
     return {"object": "list", "data": data}

@@ -132,7 +132,7 @@ def input_text(parts: Iterable[Part]) -> str:
 
 
 def _content_part(part: Part) -> dict[str, Json] | None:
-    """Convert a text or an image to an item of a message's `content`; return None for any other part."""
+    """Convert a text or an image into an item of a message's `content`; return None for any other part."""
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}

@@ -133,7 +133,7 @@ def config_of(request: Request) -> dict[str, Json]:
 
 
 def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
-    """Convert a tool to Inspect's definition; return None for a tool that a provider runs itself."""
+    """Convert a tool into Inspect's definition; return None for a tool that a provider runs itself."""
     if tool.kind == "server":
         losses.add(Lost.SERVER_TOOLS)
         return None

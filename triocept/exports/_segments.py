@@ -77,7 +77,7 @@ def segments_of(trace: Trace) -> list[Segment]:
 
 
 def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
-    """Return those messages of a turn's request that are neither in the previous call nor its answer."""
+    """Return those messages of a turn's request that are neither in the request `before` it nor in its answer."""
     messages = turn.request.messages
     if before is None:
         return messages

@@ -33,7 +33,7 @@ class Loss(NamedTuple):
 
 @final
 class Losses:
-    """Counts of content that an export left out. Its text is, for example, `not in this format: 1 service call`."""
+    """Counts of content that an export left out; as text, for example, `not in this format: 1 service call`."""
 
     def __init__(self) -> None:
         self._counts: Counter[Loss] = Counter()
@@ -155,7 +155,7 @@ def count_lost(
     settings: tuple[str, ...] | None = None,
     always: tuple[Loss, ...] = (Lost.DRAFTS, Lost.DECISIONS),
 ) -> None:
-    """Count the content of a trace that a format cannot express: `kinds`, `always`, and settings of requests.
+    """Count the content that a format cannot express: content of these kinds, and settings of requests.
 
     `settings`: fields of requests and of their sampling that the format supports; None means all fields.
     """
@@ -189,7 +189,7 @@ def without_none(document: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def iso_time(seconds: float) -> str:
-    """Convert seconds since the epoch to ISO 8601 text in UTC, to the microsecond."""
+    """Convert seconds since the epoch into ISO 8601 text in UTC, with microseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

@@ -93,7 +93,7 @@ def write_atif(traces: Iterable[Trace], folder: Path, losses: Losses) -> None:
 
 
 def file_name(rollout: str) -> str:
-    """Convert a rollout's id to a text that is valid as a file name."""
+    """Convert a rollout's id into a text that is valid as a file name."""
     return re.sub(r"[^\w.-]", "_", rollout)[:100].lstrip(".-") or "rollout"
 
 

@@ -94,7 +94,7 @@ def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def _task_of(trace: Trace) -> tuple[str, int] | None:
-    """Return a task's id and the number of its sample (from 1); None if no fleet recorded the trace."""
+    """Return the id of a trace's task, and the number of its sample (from 1); None if the trace is from no fleet."""
     match trace.metadata.get("fleet"):
         case {"task": str(task), "sample": int(sample)}:
             return task, sample + 1
@@ -344,7 +344,7 @@ def _input_tokens(turn: Turn) -> int | None:
 
 
 def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Convert numbers to half-open ranges of adjacent numbers."""
+    """Convert numbers into half-open ranges of adjacent numbers."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         if found and found[-1][1] == number:

@@ -10,11 +10,11 @@ Tools, tool choice and tool calls:
 Thinking, which is signed or redacted:
 
 1. Thinking in an answer to an agent always has a signature that is not empty. Without one, agents drop the block, or
-   show it as text. Thinking that no provider signed gets the signature `UNSIGNED`, which is dropped when it comes back.
-2. An agent sends its blocks back unchanged. So the signatures of other providers are packed into the block's signature
-   for the agent (or into a redacted block, if there is no text). They are unpacked when the agent sends the block back.
-3. A provider that signs thinking refuses any thinking that it did not sign. So a request to a provider contains only
-   thinking with a signature of this dialect.
+   show it as text. Thinking that no provider signed gets the signature `UNSIGNED`, which is dropped when the agent
+   sends it back. 2. An agent sends its blocks back unchanged. So the signatures of other providers are packed into the
+   block's signature for the agent (or into a redacted block, if there is no text). They are unpacked when the agent
+   sends the block back. 3. A provider that signs thinking refuses any thinking that it did not sign. So a request to a
+   provider contains only thinking with a signature of this dialect.
 
 Content blocks:
 
@@ -59,7 +59,7 @@ NAME = "anthropic_messages"
 
 
 def parse_tool(value: Json, path: str) -> Tool:
-    """Convert the definition of a tool in a request to a `Tool`."""
+    """Convert the definition of a tool in a request into a `Tool`."""
     fields = Fields(value, path)
     if fields.peek("input_schema") is None:
         name = fields.text("name") or ""
@@ -76,7 +76,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """Convert a tool to its definition in a request; return None for a built-in tool of another provider."""
+    """Convert a tool into its definition in a request; return None for a built-in tool of another provider."""
     if tool.kind == "server":
         return tool.extra if same_dialect else None
     schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
@@ -92,7 +92,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
-    """Convert `tool_choice` to a `ToolChoice` and a flag that allows parallel calls; a missing value becomes None."""
+    """Convert `tool_choice` into a `ToolChoice` and a flag that allows parallel calls; a missing value becomes None."""
     if value is None:
         return None, None
     fields = Fields(value, path)
@@ -110,7 +110,7 @@ def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None
 
 
 def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dialect: bool) -> Json | None:
-    """Return the field `tool_choice` for the choice and for parallel calls; None if the field is not needed."""
+    """Return the value of `tool_choice`, which also allows or forbids parallel calls; None if it is not needed."""
     if choice is None and parallel is not False:
         return None
     choice = choice or ToolChoice()
@@ -124,7 +124,7 @@ def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dial
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a tool call to a `tool_use` block."""
+    """Convert a tool call into a `tool_use` block."""
     if call.kind == "text":
         call = wrapped(call)
     document: dict[str, Json] = {
@@ -140,7 +140,7 @@ _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
 
 
 def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
-    """Rewrite a schema as one for an object, without `anyOf`, `oneOf` and `allOf` at the top.
+    """Rewrite a JSON Schema so that it describes an object, without `anyOf`, `oneOf` and `allOf` at the top.
 
     Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. The properties of these alternatives become properties of
     the object. A property stays required if the schema itself, an item of `allOf`, or every alternative requires it.
@@ -182,7 +182,7 @@ SIGNATURE, REDACTED = "signature", "redacted"
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
-    """Convert reasoning to `thinking` and `redacted_thinking` blocks; the list may be empty.
+    """Convert reasoning into `thinking` and `redacted_thinking` blocks; the list may be empty.
 
     `signed_only`: True to leave out thinking that Anthropic did not sign.
     """
@@ -200,7 +200,7 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) 
 
 
 def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
-    """Convert the signature of a `thinking` block to blobs: one, or those that `pack` packed into it.
+    """Return the blobs in the signature of a `thinking` block: those that `pack` packed, or the signature itself.
 
     An empty signature and `UNSIGNED` contain no blob.
     """
@@ -241,7 +241,7 @@ _KINDS: dict[str, Literal["image", "file"]] = {"image": "image", "document": "fi
 
 
 def parse_block(value: Json, path: str) -> Part:
-    """Convert a content block to a part of a message."""
+    """Convert a content block into a part of a message."""
     fields = Fields(value, path)
     kind = fields.need_text("type")
     match kind:
@@ -269,7 +269,7 @@ def parse_block(value: Json, path: str) -> Part:
 
 
 def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json | None:
-    """Convert a text, media or opaque part to a content block; return None for a part of another kind.
+    """Convert a text, media or opaque part into a content block; return None for a part of another kind.
 
     `blank`: True to also write text without a visible character, which a model may have written.
     """
@@ -287,7 +287,7 @@ def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json
 
 
 def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
-    """Convert a tool result to a `tool_result` block."""
+    """Convert a tool result into a `tool_result` block."""
     block: dict[str, Json] = {"type": "tool_result", "tool_use_id": legal_id(result.id, "toolu_")}
     if content := present([render_block(part, same_dialect=same_dialect) for part in result.content]):
         block["content"] = as_content(content)
@@ -297,7 +297,7 @@ def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
 
 
 def _parse_source(fields: Fields, kind: str) -> Part | None:
-    """Convert an image or document block to `Media`; return None if the type of its `source` is unknown.
+    """Convert an image or document block into `Media`; return None if the type of its `source` is unknown.
 
     The caller keeps such a block unchanged.
     """

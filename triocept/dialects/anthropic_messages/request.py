@@ -67,7 +67,7 @@ _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
     return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
@@ -113,7 +113,7 @@ def _parse(
 
 
 def render_request(request: Request) -> Json:
-    """Convert a request to the JSON body for a provider; see `Dialect.render_request`."""
+    """Convert a request into the JSON body for a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     wish, conversation = request.output_format, request.messages
@@ -164,7 +164,7 @@ def parse_thread(fields: Fields) -> str | None:
 
 
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
-    """Return the request with the messages of the request `earlier`, and with `answer`, before its own messages.
+    """Return the request with the messages of `earlier` and its `answer` before the request's own messages.
 
     The system prompt and the tools are those of the thread, unless the request has tools of its own.
     """
@@ -184,7 +184,7 @@ _MIN_BUDGET = 1024  # Anthropic's minimum; the budget must be below max_tokens, 
 
 
 def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]:
-    """Convert the fields `thinking` and `output_config` to reasoning options and an answer format."""
+    """Convert the fields `thinking` and `output_config` into reasoning options and an answer format."""
     effort = budget = output_format = None
     if (config := fields.object("output_config")) is not None:
         effort, form = config.text("effort"), config.peek("format")
@@ -210,7 +210,7 @@ def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, Output
 def render_reasoning_options(
     request: Request, document: dict[str, Json], *, same_dialect: bool
 ) -> dict[str, Json]:
-    """Return the fields `thinking` and `output_config` that request the reasoning.
+    """Return the fields `thinking` and `output_config`, which request the reasoning, with their values.
 
     `document` is the JSON body as it was rendered so far.
     """
@@ -250,7 +250,7 @@ _SILENT = Message("user")
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """Convert a message of a request to a `Message`."""
+    """Convert a message of a request into a `Message`."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -262,13 +262,13 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def parse_system(value: Json) -> tuple[Message, ...]:
-    """Convert the field `system` to messages; return an empty tuple if it is empty."""
+    """Convert the field `system` into messages; return an empty tuple if it is empty."""
     content = parse_content(value, "system", parse_block)
     return (Message("system", content),) if content else ()
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """Return the fields `system` (None if it is not needed) and `messages`."""
+    """Return the values of the fields `system` (None if it is not needed) and `messages`."""
     system: list[Json] = []
     documents: list[Json] = []
     turns = messages if same_dialect else _adapted(distinct_calls(portable(messages)))

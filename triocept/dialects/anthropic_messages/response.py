@@ -39,7 +39,7 @@ from .parts import NAME, parse_block, render_block, render_call, render_reasonin
 
 
 def parse_response(document: Json) -> Response:
-    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) into a `Response`; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
@@ -68,7 +68,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Convert a response to the JSON body that answers `request`."""
+    """Convert a response into the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     content: list[Json] = []
     calls = refusal = False
@@ -138,7 +138,7 @@ def check_aborted(identity: str) -> None:
 
 
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Convert a `stop_reason` to a `StopReason`; the dict keeps the word if `render_finish` would write another.
+    """Convert a `stop_reason` into a `StopReason`; the dict keeps it if `render_finish` would write another word.
 
     Raise `UpstreamError` if the reason is unknown or missing.
     """
@@ -152,7 +152,7 @@ def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Js
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Convert a `StopReason` to a `stop_reason`; a normal answer with a refusal in words gets `refusal`."""
+    """Convert a `StopReason` into a `stop_reason`; "end" after a refusal in words becomes `refusal`."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -162,7 +162,7 @@ _DETAILS = "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Convert the JSON object `usage` to a `Usage`; return None if it is missing or has no token count."""
+    """Convert the JSON object `usage` into a `Usage`; return None if it is missing or has no token count."""
     if not value:
         return None
     fields = Fields(value, path)
@@ -184,7 +184,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a `Usage` to the JSON object `usage`."""
+    """Convert a `Usage` into the JSON object `usage`."""
     cached = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
     document: dict[str, Json] = {"input_tokens": max(0, usage.input_tokens - cached)}
     if usage.cache_write_tokens is not None:
@@ -217,7 +217,7 @@ _BY_TYPE = {kind: status for status, kind in _BY_STATUS.items() if status != 503
 
 
 def render_error(failure: Failure) -> Json:
-    """Convert a failure to the JSON body of an error."""
+    """Convert a failure into the JSON body of an error."""
     message = failure.message
     otherwise = "api_error" if failure.status >= 500 else "invalid_request_error"
     details = _ERROR_DETAILS.get(failure.code or "")
@@ -237,7 +237,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Convert a provider's error to a `Failure`; if `status` is below 400, the error's type determines the status."""
+    """Convert a provider's error into a `Failure`; if `status` is below 400, the error's type determines the status."""
     error = find_error(document) or document
     kind = error.get("type") if isinstance(error, dict) else None
     kind = kind if isinstance(kind, str) and kind != "error" else None

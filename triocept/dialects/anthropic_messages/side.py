@@ -15,7 +15,7 @@ _EPOCH = "1970-01-01T00:00:00Z"  # Anthropic's value for an unknown release date
 
 
 def render_models(names: Iterable[str]) -> Json:
-    """Return the JSON body of `GET /v1/models`."""
+    """Return the JSON body that answers `GET /v1/models`."""
     data = [
         {"type": "model", "id": name, "display_name": name, "created_at": _EPOCH, "lifecycle": "active"}
         for name in names
@@ -43,7 +43,7 @@ def key_headers(api_key: str) -> dict[str, str]:
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call that counts the tokens of the document; see `Dialect.count_tokens`.
+    """Yield the call by which a provider counts the tokens of the document; see `Dialect.count_tokens`.
 
     vLLM and llama.cpp also support this call.
     """

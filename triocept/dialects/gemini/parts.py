@@ -141,7 +141,7 @@ _CALL = "functionCall"
 
 
 def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
-    """Convert one item of `tools`, which may define several functions, to tools."""
+    """Convert one item of `tools`, which may define several functions, into one or more tools."""
     fields = ProtoFields(value, path)
     tools: list[Tool] = []
     for where, item in fields.each(_FUNCTIONS):
@@ -157,14 +157,14 @@ def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
 
 
 def render_tools(tools: Iterable[Tool], *, same_dialect: bool) -> list[Json]:
-    """Return the field `tools`, without built-in tools of other providers."""
+    """Return the value of the field `tools`, without built-in tools of other providers."""
     functions = [_render_function(tool, same_dialect=same_dialect) for tool in tools if tool.kind != "server"]
     documents: list[Json] = [{_FUNCTIONS: functions}] if functions else []
     return documents + [tool.extra for tool in tools if tool.kind == "server" and same_dialect and tool.extra]
 
 
 def parse_choice(fields: ProtoFields) -> ToolChoice | None:
-    """Convert the tool choice in `toolConfig` to a `ToolChoice`; leave the other fields of `toolConfig` unread."""
+    """Convert the tool choice in `toolConfig` into a `ToolChoice`; leave the other fields of `toolConfig` unread."""
     config = fields.object("toolConfig")
     if config is None:
         return None
@@ -187,7 +187,7 @@ def parse_choice(fields: ProtoFields) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
-    """Convert a `ToolChoice` to a `functionCallingConfig`."""
+    """Convert a `ToolChoice` into a `functionCallingConfig`."""
     modes = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
     document: dict[str, Json] = {"mode": modes[choice.mode]}
     if choice.mode == "tool":
@@ -196,7 +196,7 @@ def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
 
 
 def parse_call(fields: ProtoFields) -> ToolCall:
-    """Convert a `functionCall` part to a `ToolCall`; its id may be empty."""
+    """Convert a `functionCall` part into a `ToolCall`; its id may be empty."""
     inner = fields.need_object(_CALL)
     if inner.peek("partialArgs") or inner.peek("willContinue"):
         raise DialectError("partial arguments were not requested", path=inner.at("partialArgs"))
@@ -207,7 +207,7 @@ def parse_call(fields: ProtoFields) -> ToolCall:
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a tool call to a `functionCall` part."""
+    """Convert a tool call into a `functionCall` part."""
     if call.kind == "text":
         call = wrapped(call)
     inner: dict[str, Json] = {} if not call.id or call.id.startswith(MADE) else {"id": call.id}
@@ -247,7 +247,7 @@ _ORDER = ("propertyOrdering", "property_ordering", "nullable")
 
 
 def json_schema_of(schema: Json) -> Json:
-    """Convert a schema in Google's subset of OpenAPI to JSON Schema; return any value but a dict unchanged."""
+    """Convert a schema in Google's subset of OpenAPI into JSON Schema; return any value but a dict unchanged."""
     if not isinstance(schema, dict):
         return schema
     found: dict[str, Json] = {}
@@ -288,7 +288,7 @@ _UNNAMED = "unknown_function"  # the wire requires a name
 
 
 def parse_result(fields: ProtoFields) -> ToolResult:
-    """Convert a `functionResponse` part to a `ToolResult`."""
+    """Convert a `functionResponse` part into a `ToolResult`."""
     inner = fields.need_object(_FIELD)
     identity, name = inner.text("id") or "", inner.text("name")
     response = inner.mapping(_RESPONSE) or {}
@@ -306,7 +306,7 @@ def parse_result(fields: ProtoFields) -> ToolResult:
 
 
 def render_result(result: ToolResult, name: str | None, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a tool result to a `functionResponse` part; `name` is the called tool."""
+    """Convert a tool result into a `functionResponse` part; `name` is the called tool."""
     extra: dict[str, Json] = dict(result.extra or {}) if same_dialect else {}
     kept: dict[str, Json] = dict(extra.pop(_FIELD, None) or {}) if isinstance(extra.get(_FIELD), dict) else {}
     mark = kept.pop(_RESPONSE, _PLAIN)
@@ -324,7 +324,7 @@ _PLAIN = object()  # no mark: the text has Google's own key
 
 
 def _parse_response(response: dict[str, Json], name: str | None) -> tuple[str, Json]:
-    """Return the text in a tool's `response`, and the form of `response` without the text, to keep in `extra`."""
+    """Return the text in a tool's `response`, and a template of `response` without the text, for `extra`."""
     if not response:
         return "", {}
     if len(response) == 1:
@@ -361,7 +361,7 @@ _STANDARD = str.maketrans("-_", "+/")
 
 
 def parse_part(value: Json, path: str) -> Part:
-    """Convert one of Gemini's content parts to a part of a message."""
+    """Convert one of Gemini's content parts into a part of a message."""
     if type(value) is dict and len(value) == 1 and type(text := value.get("text")) is str:
         return Text(text)  # the usual case
     fields = ProtoFields(value, path)
@@ -391,7 +391,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """Convert a text, media or opaque part to a Gemini part; return None for a part of another kind."""
+    """Convert a text, media or opaque part into a Gemini part; return None for a part of another kind."""
     document: dict[str, Json]
     match part:
         case Text(text=text) | RefusalText(text=text):
@@ -406,7 +406,7 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
-    """Convert reasoning to thought parts, one for each signature (or one without a signature).
+    """Convert reasoning into thought parts, one for each signature (or one without a signature).
 
     `answer`: True for an answer to an agent; False for a request to a provider, which refuses signatures of other
     providers.
@@ -430,7 +430,7 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> li
 
 
 def render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert media to an `inlineData` part, or to a `fileData` part if they have only a URL."""
+    """Convert media into an `inlineData` part, or into a `fileData` part if they have only a URL."""
     if media.data is not None or media.url is None:
         inline = {"mimeType": media_type_of(media), "data": media.data or ""}
         named = {"displayName": media.name} if same_dialect and media.name else {}

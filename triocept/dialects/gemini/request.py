@@ -75,7 +75,7 @@ from .parts import (
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
 
     def read(contents: list[Json]) -> tuple[Message, ...]:
@@ -88,7 +88,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def read_request(fields: ProtoFields, target: Target) -> Request:
-    """Convert the fields of a request to a `Request`; the fields may be those of an object in a JSON body."""
+    """Convert the fields of a request into a `Request`; the fields may be those of an object in a JSON body."""
     return _aimed(_parse(fields, Memory())[0], target, fields.at("model"))
 
 
@@ -119,7 +119,7 @@ def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
 
 
 def _aimed(request: Request, target: Target, path: str) -> Request:
-    """Return the request with the model and the kind of stream that the call's path states (`target`)."""
+    """Return the request with the model and the streaming mode from the call's path (`target`)."""
     model = target.model or request.model
     if not model:
         raise DialectError("is missing", path=path)
@@ -133,7 +133,7 @@ def _messages(contents: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def render_request(request: Request) -> Json:
-    """Convert a request to the JSON body for a provider; see `Dialect.render_request`."""
+    """Convert a request into the JSON body for a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else portable(request.messages)
@@ -158,7 +158,7 @@ _NOTHING: Json = {"text": "(no content)"}
 
 
 def parse_content(value: Json, path: str) -> Message:
-    """Convert one item of `contents` to a `Message`; its tool calls and results may still lack ids."""
+    """Convert one item of `contents` into a `Message`; its tool calls and results may still lack ids."""
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
@@ -178,7 +178,7 @@ def parted(message: Message) -> tuple[Message, ...]:
 
 
 def parse_system(value: Json, path: str) -> tuple[Message, ...]:
-    """Convert `systemInstruction` (a content, a part or a string) to messages; no message if it is empty."""
+    """Convert `systemInstruction` (a content, a part or a string) into messages; no message if it is empty."""
     if value is None or value == "":
         return ()
     if not isinstance(value, dict):
@@ -191,7 +191,7 @@ def parse_system(value: Json, path: str) -> tuple[Message, ...]:
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """Return the fields `systemInstruction` (None if it is not needed) and `contents`."""
+    """Return the values of `systemInstruction` (None if it is not needed) and `contents`."""
     system: list[Json] = []
     beside: dict[str, Json] = {}
     contents: list[dict[str, Json]] = []
@@ -268,7 +268,7 @@ _MAX_BUDGET = 24_576
 
 
 def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, OutputFormat | None]:
-    """Convert `generationConfig` to sampling, reasoning and answer format; leave its other fields unread."""
+    """Convert `generationConfig` into sampling, reasoning and answer format; leave its other fields unread."""
     config = fields.object(CONFIG)
     if config is None:
         return Sampling(), None, None
@@ -299,7 +299,7 @@ def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, Ou
 
 
 def render_config(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the field `generationConfig` for the request's sampling, reasoning and answer format."""
+    """Return the value of `generationConfig` for the request's sampling, reasoning and answer format."""
     sampling = request.sampling
     document: dict[str, Json] = {
         "maxOutputTokens": sampling.max_output_tokens,

@@ -60,7 +60,7 @@ from .parts import NAME, ProtoFields, parse_part, render_call, render_part, rend
 
 
 def parse_response(document: Json) -> Response:
-    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) into a `Response`; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     events: list[Event] = []
@@ -71,7 +71,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Convert a response to the JSON body that answers `request`."""
+    """Convert a response into the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     extra = (response.extra or {}) if same_dialect else {}
     parts: list[dict[str, Json]] = []
@@ -229,7 +229,7 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Convert a `finishReason` to a `StopReason`; the dict keeps the word if `render_finish` would write another.
+    """Convert a `finishReason` into a `StopReason`; the dict keeps it if `render_finish` would write another word.
 
     `reason` and `words` are the wire's `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
@@ -242,7 +242,7 @@ def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason,
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Convert a `StopReason` to a `finishReason`; a normal answer with a refusal in words gets `SAFETY`."""
+    """Convert a `StopReason` into a `finishReason`; "end" after a refusal in words becomes `SAFETY`."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -251,7 +251,7 @@ _TOOLS = "toolUsePromptTokenCount"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Convert `usageMetadata` to a `Usage`; return None if it is missing or has no token count."""
+    """Convert `usageMetadata` into a `Usage`; return None if it is missing or has no token count."""
     if not value:
         return None
     fields = ProtoFields(value, path)
@@ -277,7 +277,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a `Usage` to `usageMetadata`."""
+    """Convert a `Usage` into `usageMetadata`."""
     extra = (usage.extra or {}) if same_dialect else {}
     tools = extra.get(_TOOLS)
     added = tools if isinstance(tools, int) else 0
@@ -316,7 +316,7 @@ _NEVER = re.compile(r"\blimit: 0\b")  # a quota of zero: this account cannot use
 
 
 def render_error(failure: Failure) -> Json:
-    """Convert a failure to the JSON body of an error."""
+    """Convert a failure into the JSON body of an error."""
     message, code = failure.message, failure.code or ""
     if is_overflow_failure(failure):  # Google's own words, which pi, Claude Code and litellm recognise, too
         message = overflow_words(
@@ -337,7 +337,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Convert a provider's error document, which may have any form, to a `Failure`.
+    """Convert a provider's error document, which may have any form, into a `Failure`.
 
     If `status` is below 400 (an error came in place of an answer), the status in the error replaces it.
     """

@@ -27,7 +27,7 @@ _INPUT_LIMIT, _OUTPUT_LIMIT = 1_048_576, 65_536  # limits of Gemini 2.5 and 3
 
 
 def render_models(names: Iterable[str]) -> Json:
-    """Return the JSON body of `GET /v1beta/models`."""
+    """Return the JSON body that answers `GET /v1beta/models`."""
     models = [
         {
             "name": full_model(name),
@@ -73,7 +73,7 @@ def key_headers(api_key: str) -> dict[str, str]:
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call that counts the tokens of the document; see `Dialect.count_tokens`."""
+    """Yield the call by which Google counts the tokens of the document; see `Dialect.count_tokens`."""
     name = full_model(model)
     asked = {"generateContentRequest": {"model": name, **only(document, _COUNTED)}}
     return counted_by(f"/v1beta/{quote(name)}:countTokens", asked, "totalTokens")

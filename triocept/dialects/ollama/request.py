@@ -74,7 +74,7 @@ NAME = "ollama"
 
 
 def parse_tool(value: Json, path: str) -> Tool:
-    """Convert the definition of a tool in a request to a `Tool`."""
+    """Convert the definition of a tool in a request into a `Tool`."""
     fields = Fields(value, path)
     kind = fields.text("type") or "function"
     if kind != "function":
@@ -83,7 +83,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """Convert a tool to its definition in a request; return None for a provider's built-in tool."""
+    """Convert a tool into its definition in a request; return None for a provider's built-in tool."""
     if tool.kind == "server":
         return None
     inner = {
@@ -97,7 +97,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_call(value: Json, path: str) -> ToolCall:
-    """Convert one item of a message's `tool_calls` to a `ToolCall`; its id may be empty."""
+    """Convert one item of a message's `tool_calls` into a `ToolCall`; its id may be empty."""
     fields = Fields(value, path)
     identity = fields.text("id") or ""
     inner = fields.need_object("function")
@@ -110,7 +110,7 @@ def parse_call(value: Json, path: str) -> ToolCall:
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a tool call to an item of `tool_calls`."""
+    """Convert a tool call into an item of `tool_calls`."""
     if call.kind == "text":
         call = wrapped(call)
     document: dict[str, Json] = {} if not call.id or call.id.startswith(MADE) else {"id": call.id}
@@ -123,7 +123,7 @@ _RENDERED = {"developer": "system", "tool": "user"}
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """Convert a message of a request to a `Message`; the tool calls or the result in it may still lack ids."""
+    """Convert a message of a request into a `Message`; the tool calls or the result in it may still lack ids."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -138,7 +138,7 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def message_parts(fields: Fields) -> tuple[Part, ...]:
-    """Convert a message's fields (`thinking`, `content`, `images`, `tool_calls`) to parts."""
+    """Convert a message's fields (`thinking`, `content`, `images`, `tool_calls`) into parts."""
     parts: list[Part] = []
     if thinking := fields.text("thinking"):
         parts.append(Reasoning(thinking))
@@ -174,7 +174,7 @@ def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
-    """Return the field `messages` of a request."""
+    """Return the value of the request field `messages`."""
     documents: list[Json] = []
     names: dict[str, str] = {}
     for message, content in results_first(
@@ -193,7 +193,7 @@ def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[
 
 
 def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> dict[str, Json]:
-    """Convert parts to the fields of a message; leave out parts that Ollama's API cannot express."""
+    """Convert parts into the fields of a message; leave out parts that Ollama's API cannot express."""
     texts, thoughts, images = list[str](), list[str](), list[str]()
     calls: list[Json] = []
     for part in parts:
@@ -237,7 +237,7 @@ _EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
 
     def read(messages: list[Json]) -> tuple[Message, ...]:
@@ -252,7 +252,7 @@ def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
 
 
 def render_request(request: Request) -> Json:
-    """Convert a request to the JSON body for a provider; see `Dialect.render_request`."""
+    """Convert a request into the JSON body for a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else portable(request.messages)

@@ -88,7 +88,7 @@ from .request import NAME, message_parts, render_parts
 
 
 def parse_response(document: Json) -> Response:
-    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) into a `Response`; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     events: list[Event] = []
@@ -99,7 +99,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Convert a response to the JSON body that answers `request`."""
+    """Convert a response into the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     document: dict[str, Json] = {
         "model": response.model or request.model,
@@ -121,7 +121,7 @@ _PARSED: dict[str, StopReason] = {"": "end", "stop": "end", "length": "max_token
 
 
 def parse_finish(reason: Json, *, calls: bool) -> StopReason:
-    """Convert a `done_reason` to a `StopReason`; raise `UpstreamError` if it is unknown.
+    """Convert a `done_reason` into a `StopReason`; raise `UpstreamError` if it is unknown.
 
     An example is `load`, after an empty prompt.
     """
@@ -132,7 +132,7 @@ def parse_finish(reason: Json, *, calls: bool) -> StopReason:
 
 
 def render_finish(stop: StopReason | None) -> str:
-    """Convert a `StopReason` to a `done_reason`: `length` or `stop`."""
+    """Convert a `StopReason` into a `done_reason`: `length` or `stop`."""
     return "length" if stop in ("max_tokens", "context_full") else "stop"
 
 
@@ -148,7 +148,7 @@ def take_usage(fields: Fields) -> Usage | None:
 
 
 def render_usage(usage: Usage) -> dict[str, Json]:
-    """Convert a `Usage` to the fields `prompt_eval_count` and `eval_count`."""
+    """Convert a `Usage` into the fields `prompt_eval_count` and `eval_count`."""
     return {_INPUT: usage.input_tokens, _OUTPUT: usage.output_tokens}
 
 
@@ -156,7 +156,7 @@ _TOO_LONG = "maximum context length"
 
 
 def render_error(failure: Failure) -> Json:
-    """Convert a failure to the JSON body of an error."""
+    """Convert a failure into the JSON body of an error."""
     message = failure.message
     if is_overflow_failure(failure):
         message = overflow_words(
@@ -169,7 +169,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Convert a provider's error document, which may have any form, to a `Failure`."""
+    """Convert a provider's error document, which may have any form, into a `Failure`."""
     error = find_error(document) or document
     inner = _engine_error(error)
     message = error_text(inner or error, document, status)
@@ -188,7 +188,7 @@ def find_error(document: Json) -> Json:
 
 
 def _engine_error(error: Json) -> dict[str, Json]:
-    """Return the error of Ollama's engine if `error` is its JSON text; else an empty dict."""
+    """Return the error of llama.cpp, Ollama's engine, if `error` is its JSON as text; else an empty dict."""
     if not isinstance(error, str) or not error.startswith("{"):
         return {}
     try:

@@ -66,7 +66,7 @@ _ABILITIES = ["completion", "embedding", "tools", "thinking", "vision"]
 
 
 def render_models(names: Sequence[str]) -> Json:
-    """Return the JSON body of `GET /api/tags`."""
+    """Return the JSON body that answers `GET /api/tags`."""
     return {"models": [_model(name) for name in names]}
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions (`POST /v1/chat/completions`), which most agents and nearly every model server use."""
+"""OpenAI's chat completions (`POST /v1/chat/completions`), which most agents and nearly all servers support."""
 
 from __future__ import annotations
 

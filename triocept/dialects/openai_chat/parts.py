@@ -76,7 +76,7 @@ NAME = "openai_chat"
 
 
 def parse_tool(value: Json, path: str) -> Tool:
-    """Convert the definition of a tool in a request to a `Tool`."""
+    """Convert the definition of a tool in a request into a `Tool`."""
     fields = Fields(value, path)
     kind = fields.text("type")
     if kind is None and fields.peek("function") is None:
@@ -99,7 +99,7 @@ def kept_tool(value: Json, named: dict[str, Json], *, custom: bool) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """Convert a tool to its definition in a request; return None for a built-in tool of another provider."""
+    """Convert a tool into its definition in a request; return None for a built-in tool of another provider."""
     if tool.kind != "function" and same_dialect and tool.extra:
         return tool.extra
     if tool.kind == "server":
@@ -113,7 +113,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> ToolChoice | None:
-    """Convert the field `tool_choice`, a string or an object, to a `ToolChoice`."""
+    """Convert the field `tool_choice`, a string or an object, into a `ToolChoice`."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -131,7 +131,7 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 
 def choice_of(word: str) -> ToolChoice:
-    """Convert a `tool_choice` that is a string to a `ToolChoice`; keep an unknown string in `extra`."""
+    """Convert a `tool_choice` that is a string into a `ToolChoice`; keep an unknown string in `extra`."""
     modes: dict[str, Literal["auto", "none", "required"]] = {
         mode: mode for mode in ("auto", "none", "required")
     }
@@ -139,14 +139,14 @@ def choice_of(word: str) -> ToolChoice:
 
 
 def render_choice(choice: ToolChoice, named: Json, *, same_dialect: bool) -> Json:
-    """Convert a `ToolChoice` to the field `tool_choice`; `named` is its value if the choice names one tool."""
+    """Convert a `ToolChoice` into the value of `tool_choice`; `named` is the value if the choice names one tool."""
     if same_dialect and choice.extra:
         return choice.extra.get("tool_choice", choice.extra)
     return named if choice.mode == "tool" else choice.mode
 
 
 def parse_call(value: Json, path: str) -> ToolCall:
-    """Convert one item of an assistant message's `tool_calls` to a `ToolCall`."""
+    """Convert one item of an assistant message's `tool_calls` into a `ToolCall`."""
     fields = Fields(value, path)
     identity, kind = fields.text("id") or "", fields.text("type")
     fields.take("index")  # a field of stream fragments, which some servers leave in whole answers
@@ -162,7 +162,7 @@ def parse_call(value: Json, path: str) -> ToolCall:
 
 
 def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
-    """Convert the legacy field `function_call` to a `ToolCall` whose id is `call_` and the tool's name.
+    """Convert the legacy field `function_call` into a `ToolCall` whose id is `call_` and the tool's name.
 
     If the field is missing, the tuple is empty.
     """
@@ -174,7 +174,7 @@ def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a tool call to an item of `tool_calls`."""
+    """Convert a tool call into an item of `tool_calls`."""
     document: dict[str, Json]
     identity = call.id or legal_id("", "call_")
     if call.kind == "text":
@@ -195,7 +195,7 @@ def take_arguments(fields: Fields, name: str) -> str:
 
 
 def parse_function(fields: Fields, name: str | None) -> Tool:
-    """Convert the definition of a function to a `Tool`.
+    """Convert the definition of a function into a `Tool`.
 
     The definition is the object in the field `name`. If `name` is None, `fields` itself is the definition.
     """
@@ -234,7 +234,7 @@ def take_reasoning(fields: Fields) -> Reasoning | None:
 
 
 def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[str, Json]:
-    """Convert reasoning to fields of an assistant message, such as `reasoning_content`."""
+    """Convert reasoning into fields of an assistant message, such as `reasoning_content`."""
     document: dict[str, Json] = {}
     for part in parts:
         name = field_of(part, same_dialect=same_dialect)
@@ -252,7 +252,7 @@ def field_of(part: Reasoning, *, same_dialect: bool) -> str:
 
 
 def render_detail(blob: Blob) -> Json:
-    """Convert an opaque blob to an item of `reasoning_details`; return None if it came from another field."""
+    """Convert an opaque blob into an item of `reasoning_details`; return None if it came from another field."""
     return decode_json(blob.data) if blob.dialect == NAME and blob.kind == DETAILS else None
 
 
@@ -260,7 +260,7 @@ _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audi
 
 
 def parse_part(value: Json, path: str) -> Part:
-    """Convert one item of a message's `content` to a part."""
+    """Convert one item of a message's `content` into a part."""
     fields = Fields(value, path)
     match fields.need_text("type"):
         case "text":
@@ -286,12 +286,12 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
-    """Convert parts to the field `content` of a message: a string if the only part is a plain text."""
+    """Convert parts into the field `content` of a message: a string if the only part is a plain text."""
     return as_content(present([render_part(part, same_dialect=same_dialect) for part in parts]))
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """Convert a part to an item of `content`; return None if `content` cannot express it."""
+    """Convert a part into an item of `content`; return None if `content` cannot express it."""
     match part:
         case Text(text=text):
             document: dict[str, Json] = {"type": "text", "text": text}
@@ -320,7 +320,7 @@ def image_at(url: str | None, fields: Fields) -> Media:
 
 
 def parse_audio(fields: Fields) -> Part:
-    """Convert an `input_audio` part to a `Media` part."""
+    """Convert an `input_audio` part into a `Media` part."""
     audio = fields.need_object("input_audio")
     data, form = audio.need_text("data"), audio.text("format")
     fields.keep("input_audio", audio.rest())
@@ -338,7 +338,7 @@ def file_at(url: str | None, content: str | None, name: str | None, fields: Fiel
 
 
 def render_audio(media: Media) -> dict[str, Json]:
-    """Convert media of the kind `audio` to an `input_audio` part."""
+    """Convert media of the kind `audio` into an `input_audio` part."""
     kind = media_type_of(media)
     form = _FORMATS.get(kind) or kind.removeprefix("audio/")
     return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
@@ -348,7 +348,7 @@ _ROLES: dict[str, Role] = {role: role for role in get_args(Role) if role != "too
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """Convert a message of a request to a `Message`."""
+    """Convert a message of a request into a `Message`."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -366,7 +366,7 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def assistant_parts(fields: Fields) -> tuple[Part, ...]:
-    """Convert the fields of an assistant message to parts."""
+    """Convert the fields of an assistant message into parts."""
     parts: list[Part] = []
     reasoning = take_reasoning(fields)
     if reasoning:
@@ -381,7 +381,7 @@ def assistant_parts(fields: Fields) -> tuple[Part, ...]:
 
 
 def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
-    """Return the field `messages` of a request."""
+    """Return the value of the request field `messages`."""
 
     def shown(result: ToolResult) -> list[Part]:
         media = [part for part in result.content if isinstance(part, Media)]

@@ -28,7 +28,7 @@ _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
     return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
@@ -77,7 +77,7 @@ def _parse(
 
 
 def render_request(request: Request) -> Json:
-    """Convert a request to the JSON body for a provider; see `Dialect.render_request`."""
+    """Convert a request into the JSON body for a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else portable(request.messages)
@@ -114,7 +114,7 @@ _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "re
 
 
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
-    """Convert the field `name` to an `OutputFormat`; a type that OpenAI lacks stays among the unread fields.
+    """Convert the field `name` into an `OutputFormat`; a type that OpenAI lacks stays among the unread fields.
 
     `inside` names the inner field that holds the schema and options of the schema; None if the field itself holds them.
     Raise `DialectError` if the type is unknown.
@@ -141,7 +141,7 @@ def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat |
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Convert an `OutputFormat` to `response_format`; a schema without a name, which OpenAI requires, gets one."""
+    """Convert an `OutputFormat` into `response_format`; a schema without a name, which OpenAI requires, gets one."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
@@ -170,7 +170,7 @@ def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
 
 
 def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert sampling settings to the fields of a request, without the limit of output tokens."""
+    """Convert sampling settings into the fields of a request, without the limit of output tokens."""
     document: dict[str, Json] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -199,6 +199,6 @@ def render_stream(request: Request) -> dict[str, Json]:
 
 
 def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the field `user`; an empty dict if the request has no user, or one that OpenAI would refuse."""
+    """Return the field `user`; an empty dict if the request has no user, or one that is too long for OpenAI."""
     fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
     return {"user": request.user} if fits else {}

@@ -48,7 +48,7 @@ MATCHED = ("stop_reason", "matched_stop")
 
 
 def parse_response(document: Json) -> Response:
-    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) into a `Response`; see `Dialect.parse_response`."""
     fields, choice = open_answer(document)
     message = choice.need_object("message")
     message.take("role")
@@ -65,7 +65,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Convert a response to the JSON body that answers `request`."""
+    """Convert a response into the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     texts: list[Text] = []
     thoughts: list[Reasoning] = []
@@ -190,7 +190,7 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Convert a `finish_reason` to a stop reason and a stop string; raise `UpstreamError` if it is unknown.
+    """Convert a `finish_reason` into a stop reason and a stop string; raise `UpstreamError` if it is unknown.
 
     Args:
         reason: the wire's `finish_reason`.
@@ -213,7 +213,7 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Convert a `StopReason` to a `finish_reason`; a refusal in words gets "stop".
+    """Convert a `StopReason` into a `finish_reason`; a refusal in words gets "stop".
 
     Some agents crash on `content_filter`, so only a refusal without words gets it.
     """
@@ -241,7 +241,7 @@ _CHAT = UsageNames(
 
 
 def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | None:
-    """Convert the JSON object `usage` to a `Usage`; return None if it is missing or has no token count."""
+    """Convert the JSON object `usage` into a `Usage`; return None if it is missing or has no token count."""
     if not value:
         return None
     fields = Fields(value, path)
@@ -269,7 +269,7 @@ def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | No
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> Json:
-    """Convert a `Usage` to the JSON object `usage`."""
+    """Convert a `Usage` into the JSON object `usage`."""
     document: dict[str, Json] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -302,7 +302,7 @@ _UNCOUNTED = "The prompt exceeds the maximum context length of this model"
 
 
 def render_error(failure: Failure) -> Json:
-    """Convert a failure to the JSON body of an error."""
+    """Convert a failure into the JSON body of an error."""
     message, param = failure.message, failure.param
     server = ("server_error", None) if failure.status >= 500 else ("invalid_request_error", None)
     kind, code = _BY_STATUS.get(failure.status, server)
@@ -320,7 +320,7 @@ _WORDS = ("message", "detail", "error", "msg")
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Convert a provider's error document, which may have any form, to a `Failure`.
+    """Convert a provider's error document, which may have any form, into a `Failure`.
 
     If `status` is below 400 (an error came in place of an answer), it is replaced by the error's `code`, if that is an
     HTTP status.

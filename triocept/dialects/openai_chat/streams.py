@@ -312,7 +312,7 @@ class _Calls:
 
 
 class ChunkRenderer(StreamRenderer):
-    """A base class of renderers for one answer to `request`; subclasses render the content of choices.
+    """A base class of renderers of OpenAI's chunks, for one answer to `request`; subclasses render the content.
 
     `name` is the dialect, and `kind` is the field `object` of a chunk. `prefix` begins a generated id. `render_error`
     returns the JSON body of an error.

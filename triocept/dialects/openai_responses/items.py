@@ -55,7 +55,7 @@ from .tools import NAME, Names
 
 
 def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> ToolCall:
-    """Convert a `function_call` item (`kind` is `json`) or a `custom_tool_call` item (`text`) to a `ToolCall`.
+    """Convert a `function_call` item (`kind` is `json`) or a `custom_tool_call` item (`text`) into a `ToolCall`.
 
     The caller has already read the item's `type`.
     """
@@ -71,7 +71,7 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
 
 
 def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
-    """Convert a tool call to a `function_call` or `custom_tool_call` item.
+    """Convert a tool call into a `function_call` or `custom_tool_call` item.
 
     If the call has no id and `fresh` is True, it gets a random id. If `fresh` is False, it gets a constant id, which
     its result gets, too.
@@ -94,7 +94,7 @@ _TYPES = {"summary": "summary_text", "content": "reasoning_text"}
 
 
 def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
-    """Convert a reasoning item to parts, one for each text; an item without text gives one empty part."""
+    """Convert a reasoning item into parts, one for each text; an item without text gives one empty part."""
     blobs = blobs_of(fields.text(ENCRYPTED))
     found: list[Reasoning] = []
     for field, usual in _TYPES.items():
@@ -135,7 +135,7 @@ _PLACES = ("item", "content_index", "summary_index")
 
 
 def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "content"]:
-    """Return the list of a reasoning item to which the part's text is written; agents display only `summary`."""
+    """Return the name of the list that holds the text in a reasoning item; agents display only `summary`."""
     return "content" if same_dialect and part.extra and "content_index" in part.extra else "summary"
 
 
@@ -149,7 +149,7 @@ def is_replayable(part: Reasoning, *, same_dialect: bool) -> bool:
 
 
 def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
-    """Convert an item's `encrypted_content` to blobs: one, or those that `pack` packed into it."""
+    """Return the blobs in an item's `encrypted_content`: those that `pack` packed, or the content itself."""
     if not encrypted:  # llama.cpp writes ""
         return ()
     return unpack(encrypted) or (Blob(NAME, ENCRYPTED, encrypted),)
@@ -171,7 +171,7 @@ _LISTS = ("annotations", "logprobs")
 
 
 def parse_part(value: Json, path: str) -> Part:
-    """Convert one item of an input message's `content` to a part."""
+    """Convert one item of an input message's `content` into a part."""
     fields = Fields(value, path)
     kind = fields.need_text("type")
     match kind:
@@ -195,7 +195,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | RefusalText:
-    """Convert one text or refusal in a message's `content` to a part; `usual` is the default of its `type`."""
+    """Convert one text or refusal in a message's `content` into a part; `usual` is the default of its `type`."""
     kind = fields.text("type") or usual
     if kind == "refusal":
         return RefusalText(fields.text("refusal") or "", fields.rest())
@@ -209,12 +209,12 @@ def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | Refu
 
 
 def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str, Json]]:
-    """Convert parts to the content of an input message, or to the output of a tool."""
+    """Convert parts into the content of an input message or of a tool's output."""
     return present([_render_part(part, same_dialect=same_dialect) for part in parts])
 
 
 def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
-    """Convert a text of the model to an item of `content`; in an answer, with all lists that clients require."""
+    """Convert a text of the model into an item of `content`; in an answer, with all lists that clients require."""
     document: dict[str, Json]
     if isinstance(part, RefusalText):
         document = {"type": "refusal", "refusal": part.text}
@@ -254,7 +254,7 @@ PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_
 
 
 def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[ResponsePart, ...]:
-    """Convert one item of an answer, or of a request's `input`, to parts; an empty message has no part."""
+    """Convert one item of an answer, or of a request's `input`, into parts; an empty message has no part."""
     fields = Fields(value, path)
     kind = fields.text("type") or "message"
     if kind == "reasoning":
@@ -272,7 +272,7 @@ def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[R
 def render_history(
     parts: Iterable[Part], names: Names, *, same_dialect: bool, replay: bool
 ) -> list[dict[str, Json]]:
-    """Convert the parts of an assistant message to items of a request's `input`.
+    """Convert the parts of an assistant message into items of a request's `input`.
 
     `replay`: True if the items are for a provider, which accepts only its own reasoning.
     """
@@ -287,7 +287,7 @@ def render_history(
 def render_answer(
     parts: Iterable[Part], names: Names, identity: str, *, same_dialect: bool
 ) -> list[dict[str, Json]]:
-    """Convert the parts of an answer to an agent to items; `identity` is the answer's id."""
+    """Convert the parts of an answer to an agent into items; `identity` is the answer's id."""
     items = _render(parts, names, same_dialect=same_dialect, fresh=True, packed=True)
     return [complete(item, place(identity, number)) for number, item in enumerate(items)]
 
@@ -298,7 +298,7 @@ def place(identity: str, number: int) -> str:
 
 
 def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> dict[str, Json]:
-    """Return an item with the id and the status that agents require; a missing id ends with `made_of`."""
+    """Return an item with the id and the status that agents require; `made_of` is the end of a new id."""
     kind = item.get("type")
     prefix = PREFIXES.get(kind) if isinstance(kind, str) else None
     if prefix is None:
@@ -376,7 +376,7 @@ def _render_other(part: Part, names: Names, *, same_dialect: bool, fresh: bool) 
 
 
 def _parse_message(fields: Fields) -> tuple[Text | RefusalText, ...] | None:
-    """Convert a message item to texts and refusals; return None if it contains anything else."""
+    """Convert a message item into texts and refusals; return None if it contains anything else."""
     content = fields.take("content")
     fields.take("role")
     if isinstance(content, str):

@@ -65,7 +65,7 @@ _SOURCES = ("conversation", "prompt")  # other sources of a conversation, beside
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Convert the JSON body of an agent's call to a `Request`; see `ParseRequest`."""
+    """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
     if not _is_list_alone(document):  # else the meaning of an item may depend on the rest, and the reverse
         return _parse(document, memory)[0]
@@ -141,7 +141,7 @@ def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
 
 
 def render_request(request: Request) -> Json:
-    """Convert a request to the JSON body for a provider; see `Dialect.render_request`."""
+    """Convert a request into the JSON body for a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else distinct_calls(request.messages)
@@ -200,7 +200,7 @@ them."""
 
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
-    """Convert the field `instructions` to a system message; no message if it is empty."""
+    """Convert the field `instructions` into a system message; no message if it is empty."""
     return memory.read(
         NAME,
         "instructions",
@@ -210,7 +210,7 @@ def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
 
 
 def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...]:
-    """Convert the field `input` to messages."""
+    """Convert the field `input` into messages."""
     if isinstance(value, str):
         return (Message("user", (Text(value),) if value else ()),)
     if not isinstance(value, list):
@@ -236,7 +236,7 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
 def render_input(
     messages: Sequence[Message], names: Names, *, same_dialect: bool, replay: bool = True
 ) -> tuple[str | None, list[Json]]:
-    """Return the fields `instructions` (or None) and `input`; `replay` is True for a request to a provider."""
+    """Return the values of `instructions` (or None) and `input`; `replay` is True for a request to a provider."""
     _, rest = _head(messages, same_dialect=same_dialect)
     customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
     items: list[Json] = []
@@ -258,7 +258,7 @@ def render_input(
 
 
 def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> str | None:
-    """Return the field `instructions`, the joined system messages at the start; None if there are none."""
+    """Return the value of `instructions`: the joined system messages at the start, or None."""
     head, _ = _head(messages, same_dialect=same_dialect)
     return "\n\n".join([message.text for message in head if message.text]) or None
 
@@ -287,7 +287,7 @@ def _differ(run: _Run, other: _Run) -> bool:
 
 
 def _parse_item(value: Json, path: str) -> Message:
-    """Convert an input item that the model did not write to a `Message`."""
+    """Convert an input item that the model did not write into a `Message`."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -313,7 +313,7 @@ def _parse_item(value: Json, path: str) -> Message:
 
 
 def _agent_texts(fields: Fields) -> tuple[Part, ...]:
-    """Convert a Codex message between two agents to text, for providers that do not support such an item."""
+    """Convert a Codex message between two agents into text, for providers that do not support such an item."""
     author = fields.peek("author")
     name = author if isinstance(author, str) else "another agent"
     content = fields.peek("content")
@@ -338,7 +338,7 @@ def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[
 
 
 def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
-    """Convert a message that the model did not write to input items, without its tool results."""
+    """Convert a message that the model did not write into input items, without its tool results."""
     parts = [part for part in message.content if not isinstance(part, ToolResult | ToolCall)]
     extra = message.extra or {}
     if message.role == "tool" or (same_dialect and _MARK in extra and len(extra) == 1):
@@ -352,7 +352,7 @@ def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Convert an `OutputFormat` to `text.format`; a schema without a name, which OpenAI requires, gets one."""
+    """Convert an `OutputFormat` into `text.format`; a schema without a name, which OpenAI requires, gets one."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema or {}, "strict": output.strict}

@@ -79,7 +79,7 @@ _ECHOED = (
 
 
 def parse_response(document: Json) -> Response:
-    """Convert a provider's JSON body (not streamed) to a `Response`; see `Dialect.parse_response`."""
+    """Convert a provider's JSON body (not streamed) into a `Response`; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
@@ -119,7 +119,7 @@ def answer_extra(fields: Fields) -> dict[str, Json]:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Convert a response to the JSON body that answers `request`."""
+    """Convert a response into the JSON body that answers `request`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     customs = custom_names(request)
     parts = [fitted_call(part, customs) if isinstance(part, ToolCall) else part for part in response.content]
@@ -246,7 +246,7 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(
     status: Json, details: Fields | None, *, calls: bool, refusal: bool
 ) -> tuple[StopReason, dict[str, Json]]:
-    """Convert a `status` to a `StopReason`; the dict keeps the status if `render_finish` would write another.
+    """Convert a `status` into a `StopReason`; the dict keeps the status if `render_finish` would write another.
 
     Raises:
         UpstreamError: the answer is not finished, it was aborted, or it is incomplete for an unknown reason.
@@ -272,7 +272,7 @@ def parse_finish(
 def render_finish(
     stop: StopReason | None, *, calls: bool, refusal: bool, codex: bool
 ) -> tuple[str, str | None]:
-    """Convert a `StopReason` to a `status`, and to the reason if that is "incomplete".
+    """Convert a `StopReason` into a `status`, and into a reason if the status is "incomplete".
 
     A refusal in words has the status "completed". So has every answer to Codex, which treats "incomplete" as fatal.
     """
@@ -292,7 +292,7 @@ _INPUTS, _OUTPUTS = "input_tokens_details", "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Convert the JSON object `usage` to a `Usage`; return None if it is missing or has no token count.
+    """Convert the JSON object `usage` into a `Usage`; return None if it is missing or has no token count.
 
     A null counts as missing.
     """
@@ -304,7 +304,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a `Usage` to the JSON object `usage`, with every number that clients require."""
+    """Convert a `Usage` into the JSON object `usage`, with every number that clients require."""
     document: dict[str, Json] = {
         "input_tokens": usage.input_tokens,
         _INPUTS: {
@@ -336,7 +336,7 @@ _STOP = "invalid_prompt"  # the only code that Codex treats as final, with its m
 
 
 def render_error(failure: Failure) -> Json:
-    """Convert a failure to the JSON body of an error."""
+    """Convert a failure into the JSON body of an error."""
     document = render_chat_error(failure)
     error = document["error"]
     if failure.param is None and error["param"] == "messages":  # the field name of chat completions
@@ -345,7 +345,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
-    """Convert a failure to the `error` event that ends a stream.
+    """Convert a failure into the `error` event that ends a stream.
 
     Codex gives up on some error codes, and retries on all others. So the code is chosen to match `should_retry`. Codex
     gives up on "server_is_overloaded" in a stream, although it retries after the same error of an HTTP answer. So a
@@ -361,7 +361,7 @@ def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
 
 
 def render_ws_error(failure: Failure) -> dict[str, Json]:
-    """Convert a failure to the JSON of a websocket frame.
+    """Convert a failure into the JSON of a websocket frame.
 
     Codex ignores a frame without `status`, and then waits for 300 s. On a websocket, as in a stream, Codex gives up on
     "server_is_overloaded", whatever the status (0.169).
@@ -391,7 +391,7 @@ def render_steer_failed(document: Json) -> dict[str, Json]:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Convert a provider's error document, which may have any form, to a `Failure`.
+    """Convert a provider's error document, which may have any form, into a `Failure`.
 
     If `status` is below 400 (the error came in a stream), it is replaced by the status that belongs to the error's
     code.

@@ -33,7 +33,7 @@ _COUNTED = frozenset(
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call that counts the tokens of the document; see `Dialect.count_tokens`."""
+    """Yield the call by which a provider counts the tokens of the document; see `Dialect.count_tokens`."""
     return counted_by("/responses/input_tokens", only(document, _COUNTED), "input_tokens")
 
 
@@ -59,7 +59,7 @@ def render_stored_events(response: Response, request: Request, *, after: int = -
 
 
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
-    """Return the JSON body of `GET …/input_items`, a page with all input items, each with an id.
+    """Return the JSON body that answers `GET …/input_items`: one page with all input items, each with an id.
 
     The newest item is first by default, as at OpenAI.
     """
@@ -79,7 +79,7 @@ def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "des
 
 
 def render_token_count(request: Request) -> Json:
-    """Return the JSON body of `POST …/input_tokens`, with the estimated tokens of the prompt."""
+    """Return the JSON body that answers `POST …/input_tokens`, with the estimated tokens of the prompt."""
     return {"object": "response.input_tokens", "input_tokens": estimate_input_tokens(request)}
 
 
@@ -136,7 +136,7 @@ def is_warm_up(request: Request) -> bool:
 
 
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
-    """Return the request with the messages of the request `earlier`, and with `answer`, before its own messages.
+    """Return the request with the messages of `earlier` and its `answer` before the request's own messages.
 
     As at OpenAI, the `instructions` of `earlier` are not carried over. Tools that input items of `earlier` declared are
     carried over.

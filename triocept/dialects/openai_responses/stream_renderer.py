@@ -118,13 +118,13 @@ class Item:
         return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
 
     def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
-        """Return a delta event made from `frame`, because most events are deltas, and this is quick."""
+        """Return a delta event that begins with `frame`; this is a fast way, and most events are deltas."""
         number = self._counter.next
         self._counter.next += 1
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
 
     def end(self, *, cut: bool) -> list[WireEvent]:
-        """Return the events that end the item; none for a call that may be cut, because agents run an ended call.
+        """Return the events that end the item; none for a call that may be cut, because agents run every ended call.
 
         `cut`: True if a token limit may have cut the item.
         """

@@ -112,7 +112,7 @@ def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]
 
 
 def render_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
-    """Return the field `tools`, without built-in tools of other providers."""
+    """Return the value of the field `tools`, without built-in tools of other providers."""
     documents: list[Json] = []
     wanted = [tool for tool in tools if not (same_dialect and "declared_in" in (tool.extra or {}))]
     for namespace, group in groupby(wanted, key=lambda tool: namespace_of(tool) if same_dialect else None):
@@ -122,7 +122,7 @@ def render_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
 
 
 def parse_choice(value: Json, path: str) -> ToolChoice | None:
-    """Convert the field `tool_choice`, a string or an object, to a `ToolChoice`."""
+    """Convert the field `tool_choice`, a string or an object, into a `ToolChoice`."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -138,14 +138,14 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, same_dialect: bool) -> Json:
-    """Convert a `ToolChoice` to the field `tool_choice`."""
+    """Convert a `ToolChoice` into the field `tool_choice`."""
     custom = any(tool.kind == "custom" and tool.name == choice.name for tool in tools)
     named = {"type": "custom" if custom else "function", "name": choice.name or ""}
     return render_chat_choice(choice, named, same_dialect=same_dialect)
 
 
 def _parse(value: Json, path: str) -> list[Tool]:
-    """Convert one item of `tools` to tools; a namespace contains several."""
+    """Convert one item of `tools` into tools; a namespace contains several."""
     fields = Fields(value, path)
     kind = fields.text("type")
     if kind is None and fields.peek("name") is None:
