@@ -1,4 +1,4 @@
-"""The options of `triocept fleet`."""
+"""`triocept fleet`: its options, which are checked before any agent starts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
 
 
 def fleet_options(failures: str) -> Callable[[F], F]:
-    """Return the options of commands that run many agents; `failures` names what `--fail-on-error` counts."""
+    """Return the options of commands that run many agents. `failures` completes the help of `--fail-on-error`."""
     return add_options(
         _in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks."),
         _in_tasks(
@@ -195,7 +195,7 @@ def fleet(
 def plan_of(
     command: tuple[str, ...], options: dict[str, Any], *, engine: Engine, policy: Path | None
 ) -> Plan:
-    """Return the settings that all tasks share, and remove their options. Raise click.UsageError if one is invalid."""
+    """Take the settings that all tasks share out of `options`. Raise click.UsageError if an option is invalid."""
     forward = forward_of(options)
     limits = limits_of(options, forward)
     script: Path | None = options.pop("script")
@@ -218,7 +218,7 @@ def plan_of(
 
 
 def check_resume(store: Path, resume: bool, option: str = "--resume") -> None:
-    """Raise click.UsageError if there is no run to continue, or one that the command does not continue."""
+    """Raise click.UsageError if `resume` is True but the store has no run, or is False and it has one."""
     done = store / DONE
     if resume and not is_store(store):
         raise click.UsageError(
@@ -240,7 +240,7 @@ def check_writable(store: Path) -> None:
 
 
 def settings_of(plan: Plan, policy: Path | None) -> dict[str, Json]:
-    """Return the settings of a run. The run cannot be resumed with other settings."""
+    """Return the settings of a run, which must be the same when the run is resumed."""
     handler, agent = plan.handler, plan.agent
     settings: dict[str, Json] = {"agent": agent.name or list(agent.command)}
     if agent.options:

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. A call is in the table from its arrival on, with the last words of its answer.
-2. Only rows that fit are drawn, because drawing blocks the event loop: first those that wait for a decision, then those
-   that failed, then the latest. Nothing is drawn if nothing has changed.
+1. A rollout's row shows a call as soon as it arrives, and then the last words of its answer.
+2. Only rows that fit are drawn, because drawing blocks the event loop: first rollouts that wait for a decision, then
+   those whose last call failed, then the latest. Nothing is drawn if nothing has changed.
 3. Narrow terminals get fewer columns. If standard error is no terminal, the usual lines are printed instead.
 4. Text of an agent or a model cannot control the terminal.
-5. Of rollouts that have ended, the latest are kept; the others are only in the sum below the table.
+5. Of the rollouts that have ended, only the latest keep a row. The sum below the table includes the others.
 """
 
 from __future__ import annotations
@@ -65,26 +65,26 @@ _STYLES = {"waiting": "bold yellow", "failed": "bold red", "running": "green", "
 
 
 class _Row:
-    """The figures of one rollout, or of all."""
+    """The figures of one rollout, or the sums over all rollouts."""
 
     def __init__(self, name: str, at: float) -> None:
         self.name = name
         self.changed_at = at
         self.model = self.words = ""
         self.speaker = ""
-        """The exchange whose answer the words are, while it is in progress."""
+        """Id of the exchange whose answer `words` come from, while the answer is streamed."""
         self.turns = self.failed = self.read = self.written = 0
         self.estimated = self.last_failed = self.has_ended = False
         self.cost: float | None = 0.0
         self.calls: dict[str, float] = {}
         """Arrival of each call in flight, in seconds since the epoch."""
         self.questions: dict[tuple[str, int], str] = {}
-        """Tools that wait for a decision."""
+        """Tool calls that wait for a decision, by the id of their exchange and their number in it."""
         self.rates: deque[tuple[float, int]] = deque()
         """Times of the latest turns, and the output tokens of each."""
 
     def count(self, turn: Turn, at: float, prices: Mapping[str, Price] | None) -> None:
-        """Add the figures of a turn."""
+        """Add the tokens, the cost and the outcome of a turn."""
         self.turns += 1
         self.failed += turn.outcome != "answered"
         if (usage := usage_of(turn)) is not None:
@@ -96,7 +96,7 @@ class _Row:
         self.cost = None if cost is None or self.cost is None else self.cost + cost
 
     def figures(self, now: float, *, has_prices: bool) -> dict[str, str]:
-        """Return texts by the title of their column."""
+        """Return the texts of the cells with figures, by the title of their column."""
         mark = "~" if self.estimated else ""
         self._forget(now)
         rate = sum(count for _, count in self.rates) / _RATE_SECONDS
@@ -126,7 +126,7 @@ class _Row:
 
 @final
 class LiveTable:
-    """The table. `take` is an `on_event`; `prices` are those of the run, by model."""
+    """The table of `--live`. `take` is to be passed as `on_event`; `prices` are those of the run, by model."""
 
     def __init__(self, prices: Mapping[str, Price] | None = None) -> None:
         self._prices = prices
@@ -139,7 +139,7 @@ class LiveTable:
         self._has_changed = True
 
     def take(self, event: RolloutEvent) -> None:
-        """Add an event."""
+        """Update the table with an event of a rollout."""
         if (row := self._rows.get(event.run)) is None:
             if not isinstance(event, RolloutOpened):
                 return
@@ -248,7 +248,7 @@ def _name_of(opening: Opening) -> str:
 
 
 def has_terminal() -> bool:
-    """Return True if standard error is a terminal on which lines can be drawn anew."""
+    """Return True if standard error is a terminal that can redraw lines."""
     return Console(file=cast(IO[str], Screen())).is_terminal and not Console(stderr=True).is_dumb_terminal
 
 

@@ -92,7 +92,7 @@ async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
 
 
 async def finish(step: Callable[[], Awaitable[object]]) -> list[BaseException]:
-    """Run `step`, a part of the end of a pause, shielded from cancellation; return the exceptions that it raised."""
+    """Run `step`, which helps to end a pause, shielded from cancellation; return the exceptions that it raised."""
     errors: list[BaseException] = []
 
     async def run() -> None:

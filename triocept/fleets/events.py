@@ -206,7 +206,7 @@ class EventStream:
         return EventsMissed(count=missed)
 
     def add(self, event: FleetEvent) -> None:
-        """Add an event. If the buffer is full, or the reader has not read the last `EventsMissed`, only count it."""
+        """Add an event. If the buffer is full, or an `EventsMissed` is not read yet, only count the event as missed."""
         if self._missed or len(self._events) >= self._buffer:
             self._missed += 1
         else:
@@ -232,7 +232,7 @@ class Observers:
         self._over = False
 
     def listen(self, listener: Callable[[FleetEvent], None]) -> None:
-        """Call `listener`, a function of triocept itself, with each event. It must not block or raise."""
+        """Call `listener`, a function of triocept itself, with each event. `listener` must not block or raise."""
         self._listeners.append(listener)
 
     def send(self, event: FleetEvent) -> None:

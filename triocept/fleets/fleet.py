@@ -533,7 +533,10 @@ class _Position:
             self.admission.notify()
 
     async def _run_worker(self, task_status: trio.TaskStatus[None]) -> Exception | None:
-        """Run a worker until it ends; return an exception if it died early. If its first start fails, raise that."""
+        """Run a worker until it ends; return an exception if it died early. Raise the error of a failed first start.
+
+        An early death is one within `FRESH` seconds of the start, before any call ran in the worker.
+        """
         since = trio.current_time()
         try:
             async with self.engine.open_worker(self.name, self.setup, self.grace) as worker:

@@ -28,7 +28,7 @@ async def happens(event: trio.Event, within: float) -> bool:
 async def looked_after(
     serve: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """Run `serve`, which communicates with a worker, until `end`, which runs after the body, has ended the worker.
+    """Run `serve`, which communicates with a worker, while the body runs, and then while `end` ends the worker.
 
     `serve` is cancelled only when `end` has returned, even if the caller was cancelled. `end` is shielded from
     cancellation, so it must limit its own time.

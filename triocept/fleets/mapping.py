@@ -301,7 +301,7 @@ class Mapping(Generic[Task, T]):
             self.slots.give_back(slot)
 
     def _answer_of_overdue(self, worker: FleetWorker) -> Answer:
-        """Return an answer with a TooSlowError, for a call that ran longer than its timeout in a killed worker."""
+        """Return an answer with a TooSlowError, for a call whose timeout had passed when its worker was killed."""
         error = trio.TooSlowError(
             f"the call took longer than the timeout of its map, {self.timeout:g} s, and its worker was killed: "
             f"{worker.reason}"

@@ -179,7 +179,7 @@ def failure_of(error: BaseException, packing: Packing) -> Failure:
 
 
 def chained(error: BaseException, traceback: str) -> BaseException:
-    """Set `error.__cause__` to show the traceback in the other process that sent `error`; return `error`."""
+    """Set `error.__cause__` so that it shows `traceback`, from the process that sent `error`; return `error`."""
     if error.__traceback__ is None and traceback:
         error.__cause__ = WorkerTraceback(traceback)
     return error

@@ -51,7 +51,7 @@ class Words:
         return summary(tally, now)
 
     def below(self, width: int, height: int) -> RenderableType | None:
-        """Return what a terminal shows below the maps, in at most `height` lines; None if nothing."""
+        """Return what a terminal shows below the lines about maps, at most `height` lines; None means nothing."""
         return None
 
 

@@ -44,7 +44,7 @@ def make_actor_class() -> type[Any]:
             return self.facts()
 
         async def open(self, path: list[str], setup: bytes) -> bytes:
-            """Open the context for the calls; return empty bytes, or the packed `Failure` if it could not be opened."""
+            """Open the worker's context, in which its calls run; return empty bytes, or a packed `Failure`."""
             from triocept.fleets.ray_bridge import Bridge
 
             self._bridge = Bridge()

@@ -44,7 +44,7 @@ class Bridge:
         self._token: trio.lowlevel.TrioToken
 
     async def open(self, path: list[str], setup: bytes) -> bytes:
-        """Start trio, and open the context for the calls; return empty bytes, or the packed `Failure` if that failed.
+        """Start trio, and open the worker's context, in which its calls run; return empty bytes, or a packed `Failure`.
 
         Entries of the driver's `sys.path` that exist on this node are appended to `sys.path`.
         """
@@ -96,7 +96,7 @@ class Bridge:
         await asyncio.wrap_future(turn)
 
     async def end(self) -> None:
-        """Cancel all calls, close the context for the calls, and end trio's loop."""
+        """Cancel all calls, close the worker's context, and end trio's loop."""
         self._soon(lambda: self._ending.set())
         await asyncio.wrap_future(self._over)
 

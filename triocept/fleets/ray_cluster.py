@@ -206,7 +206,7 @@ def _bootstrap_address(address: str | None) -> str | None:
 
 @final
 class Waited:
-    """Wrapper of a future from another thread, which tasks of the trio loop that made the wrapper can wait for."""
+    """A future of another thread, wrapped so that tasks of the trio loop that made the wrapper can wait for it."""
 
     def __init__(self, future: Future[Any]) -> None:
         self.over: trio.Event = trio.Event()

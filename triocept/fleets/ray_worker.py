@@ -167,7 +167,7 @@ class _Actor(FleetWorker):
         return False
 
     async def _find_out(self, error: BaseException) -> None:
-        """Check if the actor is alive after a method of it failed with Ray's `error`; kill it if it is not reached."""
+        """Check if the actor is alive after a method of it failed with Ray's `error`; kill it if it is unreachable."""
         if isinstance(error, self._died):
             self._lose(_reason(error))
         async with self._finding_out:

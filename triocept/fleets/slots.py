@@ -71,7 +71,7 @@ class _WorkerState:
 
 
 class _Case:
-    """The calls that ran in a worker when it died. One of them, the suspects, may have caused the death."""
+    """The calls that ran in a worker when it died. They are suspects: one of them may have caused the death."""
 
     def __init__(self, suspects: list[Slot]) -> None:
         self.rest = suspects
@@ -185,7 +185,7 @@ class Slots:
             self._cases.append(_Case(suspects))
 
     def _mark_dead(self, state: _WorkerState) -> list[Slot]:
-        """Mark a worker as dead, and return the slots of its calls. The other suspects of its case are cleared."""
+        """Mark a worker as dead; return the slots of its calls. Other suspects of its case are suspects no more."""
         if state.dead:
             return []
         state.dead = True

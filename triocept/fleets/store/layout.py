@@ -63,7 +63,7 @@ def is_store(directory: str | os.PathLike[str]) -> bool:
 
 
 def make(directory: Path) -> None:
-    """Create a store's directory and its parents; raise StoreError if it is a file or contains files of others."""
+    """Create a store's directory and its parents; raise StoreError if it is a file, or has files but is no store."""
     if directory.exists() and not directory.is_dir():
         raise StoreError("a store must be a directory, but this is a file", path=str(directory))
     directory.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def probe(directory: Path) -> None:
 
 
 def read_run(directory: Path) -> RunFile:
-    """Return the content of `run.json`; raise StoreError if it is missing, not of a store, or of a newer triocept."""
+    """Return the content of `run.json`; raise StoreError if it is missing, or this triocept version cannot read it."""
     path = directory / RUN
     try:
         data = path.read_bytes()

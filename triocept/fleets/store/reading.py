@@ -47,9 +47,9 @@ def trace_files(directory: Path) -> list[Path]:
 
 
 def named_runs(directory: Path, wanted: Collection[str] = ()) -> tuple[set[str], int, int]:
-    """Return `Trace.run` of all results' traces, the number of results, and how many of them miss a file of traces.
+    """Return `Trace.run` of all results' traces, the number of results, and the number that lack a trace file.
 
-    A result misses a file if one of the files that should contain its traces does not exist. If `wanted` contains ids
+    A result lacks a file if one of the files that should contain its traces does not exist. If `wanted` contains ids
     or runs of rollouts, only missing files with these rollouts count. All other traces in the store belong to
     attempts without a result.
     """
