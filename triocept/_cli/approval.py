@@ -100,7 +100,7 @@ def policy_of(
 
 
 class Others:
-    """The policy for tools that `--approve` does not name: approve calls if the agent offers the tools it names."""
+    """The policy for tools that `--approve` does not name. It approves calls once the agent offers the named tools."""
 
     def __init__(self, approve: Sequence[str], ask: PolicyFunction) -> None:
         self._ask = ask

@@ -3,8 +3,8 @@
 Rules:
 
 1. Workers may run on other machines, so the rollouts are read from the trace files that the workers write into the
-   store. A call is seen when it has arrived, and the words of its answer when its turn is recorded.
-2. Files that were in the store before are not read.
+   store. A call is shown when it has arrived, and the words of its answer when its turn is recorded.
+2. Trace files that were in the store before the command started are not read.
 3. A file that cannot be read, or an error of the display, ends neither the fleet nor a rollout.
 """
 
@@ -55,7 +55,7 @@ _SLICE = 0.005
 
 @final
 class WordsWithTable(Words):
-    """The progress of a fleet, with the table of its rollouts below."""
+    """Texts of the progress display of a fleet, with the table of its rollouts below them."""
 
     def __init__(self, table: LiveTable) -> None:
         self.below: Callable[[int, int], Table] = table.picture  # type: ignore[assignment]
@@ -63,7 +63,7 @@ class WordsWithTable(Words):
 
 @asynccontextmanager
 async def serve_view(wanted: bool, title: str) -> AsyncIterator[LiveView | None]:
-    """Serve the page of a fleet, and print its URL; yield None if it is not wanted."""
+    """Serve a page that shows the rollouts of a fleet, and print its URL; yield None if it is not `wanted`."""
     if not wanted:
         await trio.lowlevel.checkpoint()
         yield None
@@ -85,7 +85,7 @@ async def followed_store(
     table: LiveTable | None,
     view: LiveView | None,
 ) -> AsyncIterator[None]:
-    """Pass the events of the store's rollouts to the table and the view while the block runs."""
+    """While the block runs, send events of the rollouts that the fleet records in the store to `table` and `view`."""
     if table is None and view is None:
         await trio.lowlevel.checkpoint()
         yield
@@ -121,7 +121,7 @@ async def followed_store(
 
 @final
 class _Follower:
-    """Reads the lines that workers add to the trace files of a store, and sends events for them."""
+    """Reads the lines that workers add to the trace files of a store, and sends an event for each of them."""
 
     def __init__(
         self,
@@ -142,12 +142,12 @@ class _Follower:
         """For each file, the rollouts that have not ended, by run."""
 
     def lose(self, worker: str) -> None:
-        """End the rollouts of a dead worker, when its files are read."""
+        """Mark the files of a dead worker, so that the next `look` ends the rollouts in them."""
         self._find()
         self._dead.update(name for name in self._files if name.startswith(file_start(worker)))
 
     async def look(self) -> None:
-        """Send the events of all lines that were added since the last call."""
+        """Send events for all lines that workers have added since the last call of this method."""
         self._find()
         for name, file in [*self._files.items()]:
             is_dead = name in self._dead  # now: its last lines are read below

@@ -179,7 +179,7 @@ forward_options: Callable[[F], F] = add_options(*_OPTIONS.values())
 
 
 def forward_of(options: dict[str, Any]) -> Forward | None:
-    """Return the real model that the options describe, and remove these options; None if there is no `--upstream`.
+    """Return the real model that `options` describe, or None without `--upstream`; remove its options from them.
 
     Raise click.UsageError if an option has no effect without `--upstream`, or contradicts another option.
     """

@@ -70,7 +70,7 @@ limit_options: Callable[[F], F] = add_options(
 
 
 def limits_of(options: dict[str, Any], forward: Forward | None) -> Limits:
-    """Return the limits that the options describe, and remove these options.
+    """Return the limits that `options` describe; remove the options of the limits from them.
 
     If `forward` names a model, each call costs the price of that model, whatever model the agent requests. Raise
     click.UsageError if a price is invalid, or if `--max-cost` is given without prices.

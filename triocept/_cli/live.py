@@ -152,7 +152,7 @@ class Live:
                 self._print("    └", "yellow", what)
 
     def close(self) -> None:
-        """Print how many turns were recorded, also after an error or a signal. Print nothing if no run began."""
+        """Print how many turns were recorded, even after an error or a signal. Print nothing if no rollout began."""
         if not self._begun:
             return
         total = sum(self._outcomes.values())

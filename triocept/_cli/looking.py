@@ -212,7 +212,7 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
 
 
 def _status(file: File) -> int:
-    """Return the exit status after reading a file: 1 if a line is unreadable or a store's file is missing, else 0."""
+    """Return the exit status after a file was read: 1 if a line is unreadable or a store's file is missing, else 0."""
     return 1 if file.damages or file.missing else 0
 
 

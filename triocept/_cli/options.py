@@ -41,7 +41,7 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command whose help lists its options in groups, ordered by the first option of each group."""
+    """A command whose help lists the options in groups. The first option of each group determines their order."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -54,7 +54,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of commands; the error for an unknown command names a similar command."""
+    """A group of commands, such as `triocept`. The error for an unknown command names a similar command."""
 
     command_class = Command
 
@@ -71,7 +71,7 @@ class Group(click.Group):
 
 
 class Choice(_TextChoice):
-    """A name from a list; the error for an unknown name suggests a similar name. Underscores count as hyphens."""
+    """Type of an option: a name from a list. Underscores count as hyphens. The error suggests a similar name."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__([name.replace("_", "-") for name in names])
@@ -90,13 +90,13 @@ class Choice(_TextChoice):
 
 
 class WholeNumber(click.IntRange):
-    """A whole number in a range."""
+    """Type of an option: a whole number in a range."""
 
     name = "whole number"
 
 
 class NewFile(click.Path):
-    """A file to be written, in a directory that exists."""
+    """Type of an option: a file to be written, in a directory that exists."""
 
     def __init__(self, *, file_okay: bool = True, dir_okay: bool = False) -> None:
         super().__init__(file_okay=file_okay, dir_okay=dir_okay, writable=True, path_type=Path)
@@ -151,7 +151,7 @@ def variables_of(context: click.Context, option: click.Parameter, given: tuple[s
 
 
 def _record(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    """Return the path. Raise click.BadParameter if the file exists but is not a trace file, for appending turns."""
+    """Return the path of `--record`. Raise click.BadParameter if the file exists and is not a trace file."""
     start = b'{"type":"'  # of every line of a trace
     if path is not None and path.is_file():
         with path.open("rb") as file:

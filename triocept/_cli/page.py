@@ -47,7 +47,7 @@ class Page:
         self._is_plain = self.width is None and self._console.color_system is None
 
     def line(self, *pieces: Piece) -> None:
-        """Print one line, cut at the edge."""
+        """Print the pieces of one line, which is cut at the edge of the terminal."""
         styled = [(each, "") if isinstance(each, str) else each for each in pieces]
         shown = [(visible(text), style) for text, style in styled]
         if self._is_plain:

@@ -125,7 +125,7 @@ replay_options: Callable[[F], F] = add_options(
 
 
 def replay_of(options: dict[str, Any]) -> ReplayFile | None:
-    """Return the recorded run that the options describe, and remove these options.
+    """Return the recorded run that `options` describe; remove its options from them.
 
     If the file of `--record-once` does not exist, store its path as the option `keep_as`. The option `record` is then
     a temporary file in the same directory.

@@ -37,7 +37,7 @@ class Answers:
 
 
 class Model(Protocol):
-    """A handler that the options describe, and that `open` opens."""
+    """A handler that the command's options describe; `open` opens it."""
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ class Group:
         return self.calls - self.outcomes["answered"]
 
     def add(self, turn: Turn) -> None:
-        """Add a call."""
+        """Count the call that a turn records."""
         self.calls += 1
         self.outcomes[turn.outcome] += 1
         usage = turn.response.usage if turn.response is not None else None
@@ -144,7 +144,7 @@ class Stats:
         self.groups: dict[tuple[str, ...], Group] = {}
 
     def add(self, trace: Trace) -> None:
-        """Add a rollout; its children are separate rollouts."""
+        """Count the calls of a rollout. The calls of its child rollouts are counted separately."""
         self.rollouts += 1
         self.sealed += trace.sealed
         self.sealed_with_gaps += not trace.sealed and trace.digest is not None

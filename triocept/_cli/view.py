@@ -56,7 +56,7 @@ class View:
         raise AssertionError
 
     def read(self) -> Source:
-        """Return the rollouts of all files, and the problems of the files as notes for the reader.
+        """Return the rollouts of all files, and the problems of the files as notes that the page shows.
 
         A store may come from another person. So only its regular files are read, and no link that leads out of it.
 
