@@ -106,6 +106,67 @@ def test_scorers_of_a_file_and_of_the_command_line_score_together(folder: Path) 
     }  # fmt: skip
 
 
+def reasons() -> list[str | None]:
+    return [sample.reason for sample in read_results("run").samples]
+
+
+def test_too_many_samples_without_a_score_end_the_run_and_those_of_earlier_runs_count(folder: Path) -> None:
+    write_tasks(*({"id": f"t{number}", "prompt": "say it", "setup": "exit 1"} for number in range(6)))
+    one = ("--engine", "in-process:1")
+    first = evaluated(*one, "--fail-on-error", "2")
+    assert first.returncode == 1
+    assert "▸ 2 samples have no score: the run ends here (--fail-on-error)" in first.stderr
+    assert reasons() == ["setup_failed"] * 2
+    second = evaluated(*one, "--resume", "--fail-on-error", "0.3")
+    assert second.returncode == 1
+    assert "2 samples of earlier runs have no score: no further sample is run" in second.stderr
+    assert reasons() == ["setup_failed"] * 2
+    third = evaluated(*one, "--retry-errors", "--fail-on-error", "0.5")
+    assert "▸ 3 samples have no score: the run ends here (--fail-on-error)" in third.stderr
+    assert [sample.attempts for sample in read_results("run").samples] == [2, 2, 1]
+
+
+def test_low_scores_have_the_status_0_and_end_no_run(folder: Path) -> None:
+    write_tasks(*({"id": f"t{number}", "prompt": "fail", "check": "false"} for number in range(3)))
+    run = evaluated("--fail-on-error", "1")
+    assert run.returncode == 0, run.stderr
+    assert reasons() == [None] * 3
+
+
+def test_the_progress_counts_each_sample_once_if_more_samples_are_planned_later(folder: Path) -> None:
+    write_tasks({"id": "a", "prompt": "say it"}, {"id": "b", "prompt": "say it"})
+    assert "▸ 2 of 2 in" in evaluated().stderr
+    assert "▸ 6 of 6 in" in evaluated("--resume", "--samples", "3").stderr
+
+
+def test_the_store_of_another_list_of_tasks_is_refused_before_an_agent_starts(folder: Path) -> None:
+    write_tasks({"id": "a", "prompt": "say it"})
+    assert evaluated().returncode == 0
+    write_tasks({"id": "z", "prompt": "say it"})
+    for tasks, text in {"z": "another list of tasks: tasks has no task 'a'", "a": "task 'a' differs"}.items():
+        write_tasks({"id": tasks, "prompt": "say something else"})
+        run = evaluated("--resume")
+        assert run.returncode == 2
+        assert text in run.stderr
+        assert "▸" not in run.stderr
+    assert read_results("run").values("check") == {"a": [1.0]}
+
+
+def test_quiet_keeps_the_reasons_and_hides_the_progress(folder: Path) -> None:
+    write_tasks({"id": "a", "prompt": "say it", "setup": "exit 1"})
+    run = evaluated("--quiet")
+    assert "▸ a/0: setup failed: the setup script returned 1" in run.stderr
+    assert "1 of 1 in" not in run.stderr
+
+
+def test_a_relative_path_in_the_agents_command_is_explained(folder: Path) -> None:
+    write_tasks({"id": "a", "prompt": "say it"})
+    (folder / "agent.py").write_text("")
+    run = triocept("eval", "tasks.jsonl", *USUAL, "--", sys.executable, "agent.py", "{prompt}", timeout=90)
+    assert run.returncode == 1
+    assert "each agent works in its own directory, but agent.py is a file of this directory" in run.stderr
+
+
 def refused(*arguments: str) -> str:
     result = CliRunner().invoke(main, ["eval", *arguments])
     assert result.exit_code == 2, result.output

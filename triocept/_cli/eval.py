@@ -15,8 +15,9 @@ import click
 import msgspec
 
 from .._util.terminal import say
+from ..errors import StoreError
 from .ending import end_with
-from .fleet import REASON_LENGTH, check_reachable
+from .fleet import REASON_LENGTH, check_reachable, relative_file_in
 from .fleet_command import NOTICE, check_resume, check_writable, fleet_options, plan_of, settings_of
 from .fleet_given import engine_of
 from .fleet_worker import Plan, ignore, open_model
@@ -129,7 +130,7 @@ def evaluate(
             settings=settings_of(plan, policy),
             most_unscored=options["fail_on_error"],
             retries=options["rollout_retries"],
-            say=ignore if options["quiet"] else _say,
+            say=_say,
         ).chosen(options["limit"], options["task_ids"] or None)
     except OSError as exc:
         raise click.UsageError(f"{exc.filename}: {exc.strerror}") from exc
@@ -150,15 +151,17 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
         async with plan.handler.open(evaluation.say):
             if isinstance(plan.handler, Forward):
                 await check_reachable(plan.handler.url)
-    results = None
     try:
         results = await evaluation.run(
             store, retry_errors=options["retry_errors"], progress=not options["quiet"]
         )
-    finally:
+    except StoreError as exc:
+        raise click.UsageError(str(exc)) from exc
+    except BaseException:
         evaluation.say(f"store    {store}")
-        if results is None:
-            evaluation.say("to run the other samples: the same command with --resume")
+        evaluation.say("to run the other samples: the same command with --resume")
+        raise
+    evaluation.say(f"store    {store}")
     if options["as_json"]:
         click.echo(msgspec.json.encode(results.document()))
     else:
@@ -167,6 +170,8 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
     for sample in {each.reason: each for each in results.unscored}.values():  # one for each reason
         why = f"{str(sample.reason).replace('_', ' ')}: {sample.explanation}"
         evaluation.say(f"{sample.task}/{sample.number}: {' '.join(why.split())[:REASON_LENGTH]}")
+    if not results.scored and (hint := relative_file_in(plan)):
+        evaluation.say(hint)
     if unscored:
         missing = results.planned - len(results.samples)
         then = "--resume" if missing == unscored else "--retry-errors"

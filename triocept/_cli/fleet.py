@@ -90,11 +90,8 @@ class FleetRun:
                     )
                 if stored.last_failure:
                     self._say(f"the last failure: {stored.last_failure}")
-                    if not stored.done and (names := self._relative_files()):
-                        self._say(
-                            f"each agent works in its own directory, but {names[0]} is a file of this directory: give "
-                            "its absolute path, or put it into --workspace"
-                        )
+                    if not stored.done and (hint := relative_file_in(self.plan)):
+                        self._say(hint)
                     self._say("to run failed tasks again: the same command with --resume --retry-errors")
         return 1 if stored.failed or lost or stored.without_calls else 0
 
@@ -134,18 +131,6 @@ class FleetRun:
                         break
         return lost
 
-    def _relative_files(self) -> list[str]:
-        """Return words of the agent's command that name files in the current directory, but not in the workspace."""
-        workspace = self.plan.workspace
-        return [
-            word
-            for word in (*self.plan.agent.command[1:], *self.plan.agent.options)
-            if len(word) < NAME_LENGTH
-            and not os.path.isabs(word)
-            and os.path.isfile(word)
-            and not (workspace is not None and (workspace / word).exists())
-        ]
-
     @property
     def _total(self) -> int:
         return len(self.tasks) * (self.group_size or 1)
@@ -182,6 +167,22 @@ class Stored:
                 value = outcome.value if isinstance(outcome, Outcome.Value) else {}
                 silent += not value.get("turns") and value.get("stopped") is None
         return cls(done, failed, last, bool(done) and silent == done)
+
+
+def relative_file_in(plan: Plan) -> str | None:
+    """Return a hint if a word of the agent's command names a file of this directory that is not in the workspace."""
+    here = [
+        word
+        for word in (*plan.agent.command[1:], *plan.agent.options)
+        if len(word) < NAME_LENGTH and not os.path.isabs(word) and os.path.isfile(word)
+    ]
+    there = plan.workspace
+    if name := next((each for each in here if there is None or not (there / each).exists()), None):
+        return (
+            f"each agent works in its own directory, but {name} is a file of this directory: give its absolute path, "
+            "or put it into --workspace"
+        )
+    return None
 
 
 async def check_reachable(url: str) -> None:

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
@@ -204,7 +205,7 @@ class EvaluationRun:
             tasks=self.planned,
         )
         if directory is None:
-            samples = await self._map(None, Counts(self.name), progress=progress)
+            samples = await self._map(None, Counts(self.name), (), progress=progress)
             return results_of(about, {(each.task, each.number): each for each in samples})
         settings = {**self.settings, "scorers": list(self.plan.scorers)}
         async with open_store(directory, settings=settings, retry_errors=retry_errors) as store:
@@ -216,10 +217,9 @@ class EvaluationRun:
             done = [each for each in done if each.reason != "worker_lost"]  # these always run again
             counts.add_all(done)
             self._report(before, retry_errors=retry_errors)
-            if {(task.id, number) for task in self.planned for number in range(self.samples)} - {
-                (sample.task, sample.number) for sample in done
-            }:
-                await self._map(store, counts, progress=progress)
+            places = {(sample.task, sample.number) for sample in done}
+            if {(task.id, number) for task in self.planned for number in range(self.samples)} - places:
+                await self._map(store, counts, places, progress=progress)
         return read_results(directory)
 
     def _check(self, store: Store, about: EvaluationFile) -> EvaluationFile:
@@ -273,13 +273,20 @@ class EvaluationRun:
             f"{names}{more}; {then}"
         )
 
-    async def _map(self, store: Store | None, counts: Counts, *, progress: bool) -> list[Sample]:
-        """Run the samples on a fleet. Return those that ended in this run, without those already in the store."""
+    async def _map(
+        self, store: Store | None, counts: Counts, done: Collection[tuple[str, int]], *, progress: bool
+    ) -> list[Sample]:
+        """Run the samples that are not done on a fleet. Without a store, return them."""
         found: list[Sample] = []
         started = trio.current_time()
-        unscored, most = 0, self.most_unscored
-        if most is not None and most < 1:
+        most = inf if self.most_unscored is None else self.most_unscored
+        if most < 1:
             most *= len(self.planned) * self.samples
+        if counts.unscored >= most:
+            self.say(
+                f"{counts.unscored:,} samples of earlier runs have no score: no further sample is run (--fail-on-error)"
+            )
+            return found
         opening = open_fleet(
             self.engine,
             worker=partial(open_bench, self.plan),
@@ -292,12 +299,15 @@ class EvaluationRun:
                 async for result in results:
                     key = result.task.id if result.key is None else result.key
                     sample = sample_of(msgspec.structs.replace(result, key=key))
+                    if (sample.task, sample.number) in done:
+                        continue  # the map yields all samples of a task
                     counts.add(sample)
                     if store is None:
                         found.append(sample)
-                    unscored += not sample.scored
-                    if most is not None and unscored >= most:
-                        self.say(f"{unscored:,} samples have no score: the run ends here")
+                    if counts.unscored >= most:
+                        self.say(
+                            f"{counts.unscored:,} samples have no score: the run ends here (--fail-on-error)"
+                        )
                         break
         if progress:
             total = len(self.planned) * self.samples

@@ -27,6 +27,11 @@ class Counts(Words):
         self._tokens = 0
         self._cost: float | None = None
 
+    @property
+    def unscored(self) -> int:
+        """Number of samples without a score."""
+        return self._reasons.total()
+
     def add_all(self, samples: Iterable[Sample]) -> None:
         for sample in samples:
             self.add(sample)
@@ -62,13 +67,13 @@ class Counts(Words):
 
     def line(self, planned: int, seconds: float) -> str:
         """Return the summary, as in `30 of 30 in 14m02s: 28 scored, 2 without score, check 0.617, 340.1k tokens`."""
-        ended = self._scored + self._reasons.total()
+        ended = self._scored + self.unscored
         return f"{ended:,} of {planned:,} in {clock(seconds)}: {', '.join(self._ended())}"
 
     def _ended(self) -> list[str]:
         parts = [f"{self._scored:,} scored"]
-        if self._reasons:
-            parts.append(f"{self._reasons.total():,} without score")
+        if self.unscored:
+            parts.append(f"{self.unscored:,} without score")
         parts += [f"{name} {self._sums[name] / number:.3f}" for name, number in [*self._numbers.items()][:3]]
         if self._tokens:
             parts.append(f"{short(self._tokens)} tokens")
