@@ -11,10 +11,11 @@ Thinking, which is signed or redacted:
 
 1. Thinking in an answer to an agent always has a signature that is not empty. Without one, agents drop the block, or
    show it as text. Thinking that no provider signed gets the signature `UNSIGNED`, which is dropped when the agent
-   sends it back. 2. An agent sends its blocks back unchanged. So the signatures of other providers are packed into the
-   block's signature for the agent (or into a redacted block, if there is no text). They are unpacked when the agent
-   sends the block back. 3. A provider that signs thinking refuses any thinking that it did not sign. So a request to a
-   provider contains only thinking with a signature of this dialect.
+   sends it back.
+2. An agent sends its blocks back unchanged. So the signatures of other providers are packed into the block's signature
+   for the agent (or into a redacted block, if there is no text). They are unpacked when the agent sends the block back.
+3. A provider that signs thinking refuses any thinking that it did not sign. So a request to a provider contains only
+   thinking with a signature of this dialect.
 
 Content blocks:
 
