@@ -4,7 +4,7 @@ Each agent has a small module with a function `NAME(rollout, directory, prompt, 
 was derived from opencode, share a module. The function writes the agent's configuration files into `directory`, and
 returns the command and the environment. `Prepare` describes the arguments that all functions have; `dialect` is the
 dialect in which the agent calls the rollout. Each module names the versions of the agent with which it was tested.
-The functions change when the agents change::
+New versions of an agent may require changes of its function. An example::
 
     launch = agents.codex(rollout, directory, "fix the bug")
     result = await rollout.run_agent(launch.argv, env=launch.env)

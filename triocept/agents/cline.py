@@ -26,7 +26,7 @@ def cline(
     feature flags.
 
     Args:
-        dialect: dialect in which cline calls the rollout: chat completions or responses.
+        dialect: dialect in which cline calls the rollout: chat completions or the Responses API.
     """
     refuse_gate(rollout, "cline")
     data, provider = made(directory) / "cline", _PROVIDERS[dialect]

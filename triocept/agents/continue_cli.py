@@ -23,8 +23,8 @@ def continue_cli(
     The function writes `continue/config.yaml`. Continue keeps its state in the same directory.
 
     Args:
-        dialect: dialect in which Continue calls the rollout: chat completions or messages. Continue supports responses
-            only with OpenAI's own host.
+        dialect: dialect in which Continue calls the rollout: chat completions or Anthropic's Messages API. Continue
+            supports the Responses API only at OpenAI's own host.
     """
     refuse_gate(rollout, "Continue")
     home = made(directory) / "continue"

@@ -25,9 +25,9 @@ def mini_swe_agent(
     mini-swe-agent writes its trajectory into `directory`.
 
     Args:
-        dialect: dialect in which mini-swe-agent calls the rollout. Chat completions are never streamed. Responses use
-            litellm's `chatgpt` provider, which always streams, reads the key from a file, and puts the instructions of
-            Codex before those of the agent.
+        dialect: dialect in which mini-swe-agent calls the rollout. Chat completions are never streamed. The Responses
+            API uses litellm's `chatgpt` provider, which always streams, reads the key from a file, and puts the
+            instructions of Codex before those of the agent.
     """
     refuse_gate(rollout, "mini-swe-agent")
     env = {

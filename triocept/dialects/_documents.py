@@ -1,7 +1,7 @@
 """Helpers for JSON bodies of model calls: encoding, checked access to fields, and message content.
 
 The module decodes and encodes JSON, and merges unread fields back into a document. Errors about a field name the
-field's path. Content is a string or a list of parts, which may be inline media, as on most wires.
+field's path. Content is a string or a list of parts, which may be inline media, as in most APIs.
 
 Rules:
 
@@ -12,8 +12,8 @@ Rules:
 4. Unknown fields in the chunks of a stream are combined as if they had come in one whole answer.
 5. A list of one plain text equals the string, and is written as the string. Media are `data:` URLs or base64; in some
    dialects, base64 comes without a media type.
-6. The argument `same_dialect` of a renderer is True if the value was parsed from the renderer's own dialect. Its
-   `extra` then has the wire's field names, and is written again.
+6. The argument `same_dialect` of a renderer is True if the value was parsed from the renderer's own dialect. The
+   value's `extra` then has the dialect's field names, and is written again.
 """
 
 from __future__ import annotations

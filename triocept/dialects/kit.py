@@ -6,8 +6,8 @@
   `encode_line` and `LINE_FRAMES` for one document per line. `EventBuilder` creates the events of parts that follow one
   another, `PartSequence` puts overlapping parts in sequence, and `gather` collects the unknown fields of chunks.
 * Content: `parse_content`, `as_content` and `in_result`; for media, `split_data_url`, `data_url` and `media_type_of`.
-* Tool calls: `fresh_id`, `legal_id` and `short_id`, and `Pairing` for a wire without ids. `object_of` and `text_of` are
-  for a wire whose arguments are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA` are for
+* Tool calls: `fresh_id`, `legal_id` and `short_id`, and `Pairing` for an API without ids. `object_of` and `text_of` are
+  for an API whose arguments are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA` are for
   tools that take free text.
 * Answers: `settled_stop`. Reasoning: `effort_for` and `budget_for` convert between effort words and thinking tokens.
 * Values from other dialects: `is_same_dialect`, `portable` and `refuse_token_ids`; `pack` and `unpack`, for a field

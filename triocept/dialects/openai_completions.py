@@ -17,7 +17,7 @@ Requests:
    renderers of answers implement `echo` (see `echo_of`).
 2. `extra` has the structure of the document: unknown fields of `stream_options` are in `extra["stream_options"]`.
 3. Only one choice (answer) is supported; `n` above 1 is refused.
-4. A request from another dialect gets `max_tokens` 4096 by default, because the wire's own default is 16. Tools that
+4. A request from another dialect gets `max_tokens` 4096 by default, because OpenAI's own default is 16. Tools that
    the model may call cannot be expressed, and raise an error. A `user` of more than 64 characters is left out, because
    OpenAI refuses it.
 

@@ -8,7 +8,7 @@ Rules:
 3. The model's texts in a message are joined unchanged. Texts in a message to the model are joined with an empty line.
 4. A call to a free-text tool becomes a function call with one string argument, `input`, as in every dialect without
    free-text tools. The arguments of other calls are the model's text, even if it is not JSON.
-5. Content that has no place in this form is counted.
+5. Content that this form cannot express is counted.
 """
 
 from __future__ import annotations

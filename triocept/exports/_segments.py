@@ -1,8 +1,8 @@
 """Segments of the conversations in a trace, for formats that cannot express branches.
 
-A segment holds calls of one conversation of one kind, in the order in which they settled. A compaction ends a segment
-and begins the next one. `trace.relations` names the tool call that began a sub-agent, and the turn whose summary a
-compaction continues.
+A segment holds calls of one conversation and one kind (such as `main` or `sub_agent`), in the order in which they
+ended. A compaction ends a segment and begins the next one. `trace.relations` names the tool call that began a
+sub-agent, and the turn whose summary a compaction continues.
 """
 
 from __future__ import annotations

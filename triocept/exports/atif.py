@@ -4,8 +4,8 @@ Rules:
 
 1. A rollout is a document, `<rollout>.json`. After a compaction, the rest of the rollout is another document,
    `<rollout>.cont-1.json`, and the document before it names this file.
-2. The new messages of a call are steps of the system and the user. The answer is a step of the agent. The results of
-   the tools that it calls come with a later call, and are the observation of the agent's step.
+2. The messages that a call adds are steps of the system and the user. The answer is a step of the agent. The results of
+   its tool calls come with a later call, and become the observation of this step.
 3. The trajectory of a sub-agent is embedded in a document, and the result of the tool call that began the sub-agent
    refers to it. Side calls are embedded too; their `extra` names their kind.
 4. If the history contains a message of the model that is no answer of this conversation, the message is copied context,

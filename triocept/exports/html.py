@@ -1,6 +1,7 @@
 """Writer of the live view's page as one HTML file, which contains everything that the page shows.
 
-The file needs no server, and loads nothing. It does not hold token ids, the pieces of answers, and the HTTP traffic.
+The file needs no server, and loads nothing. It contains no token ids, no single pieces of streamed answers, and no HTTP
+traffic.
 """
 
 from __future__ import annotations

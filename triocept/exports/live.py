@@ -6,7 +6,8 @@ Rules:
    SimpleSpanProcessor would send them in trio's own thread, and block every task.)
 2. The time to close is limited: a collector that does not answer delays the endpoint's end by a few seconds, and its
    spans are lost.
-3. A call's span is sent when its turn is recorded. The spans of agents, which contain it, end when the rollout ends.
+3. A call's span is sent when its turn is recorded. The spans of agents, which contain the spans of calls, end when the
+   rollout ends.
 4. If another endpoint still uses the recorder, closing only sends the waiting spans, and the recorder stays open.
 """
 

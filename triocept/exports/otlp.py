@@ -1,9 +1,9 @@
 """Conversion of a trace to OpenTelemetry spans for generative AI, and a file of such spans in OTLP/JSON.
 
 A rollout is a trace in OpenTelemetry's sense. Its root span is the `invoke_agent` of the main conversation, and each
-sub-agent has an `invoke_agent` span below the root. Each model call is a `chat` below its conversation's span, and each
-call of a host tool is an `execute_tool` below the root. The spans are plain values without OpenTelemetry's packages;
-`live` sends them while agents run.
+sub-agent has an `invoke_agent` span below the root. Each model call is a `chat` span below its conversation's span.
+Each service call, such as a call of a tool that the program offers, is an `execute_tool` span below the root. The spans
+are plain values without OpenTelemetry's packages; `live` sends them while agents run.
 
 The names are from the repository of the conventions in November 2026, where their status is "Development". The
 constants of `opentelemetry-semantic-conventions` 0.66b2 are all deprecated, so the names are strings here.

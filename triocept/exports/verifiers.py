@@ -7,7 +7,7 @@ Rules:
 2. The tokens of a branch, in order, are exactly the tokens that the engine read and sampled. Only a renderer can assign
    prompt tokens to messages. So a call's new prompt tokens are in the node of its answer, before the sampled tokens,
    and are not trained on. If a call's prompt does not begin with the tokens of the previous call, the call begins its
-   own branch. A call with gaps (see `steps`) is context, and masked out.
+   own branch. A call whose tokens are incomplete (`Tokens.gaps`, see `steps`) is context, and masked out.
 3. This module does not import verifiers, and cannot, because verifiers pins versions that conflict with triocept's.
 """
 

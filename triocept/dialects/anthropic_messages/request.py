@@ -3,8 +3,8 @@
 Rules:
 
 1. `extra` has the structure of the document: unknown fields of `thinking` are in `extra["thinking"]`, and those of
-   `output_config` and `metadata` correspondingly.
-2. The wire requires `max_tokens`. Default: 64,000, the number that Claude Code sends.
+   `output_config` and `metadata` are under these names.
+2. The API requires `max_tokens`. For a request without a limit, 64,000 is written, the number that Claude Code sends.
 3. A request from another dialect is adapted. Its temperature is clamped to 0..1. If it requests JSON without a schema,
    an instruction in words requests the JSON. An effort becomes a thinking budget only where Anthropic allows thinking:
    without a forced tool, without sampling parameters, and not after tool calls whose thinking is missing.
@@ -14,7 +14,7 @@ threads since anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm): by default in 
 request in `beta.messages.thread`. They send `thread: {"type": "create"}` first, then `{"type": "continue",
 "previous_message_id": …}`, without `system` and `tools`, which the thread keeps.
 
-One canonical `ReasoningAsk` holds `thinking` (a budget, adaptive or disabled) and the effort in `output_config`. Other
+A `ReasoningAsk` holds `thinking` (a budget, adaptive or disabled) and the effort in `output_config`. Other
 fields of `thinking` stay in `extra["thinking"]`. `output_config` also has the format of the answer.
 
 Messages and the system prompt:
@@ -23,7 +23,7 @@ Messages and the system prompt:
    keeps its position and the role "system", which only the newest models accept. If it came from another dialect, it
    becomes a reminder in a user message, in the words that Claude Code uses for reminders.
 2. Tool results that follow one another are in one user message, before the other parts of the message.
-3. The wire has no empty content. So an empty assistant message is left out, and an empty user message becomes "(no
+3. The API accepts no empty content. So an empty assistant message is left out, and an empty user message becomes "(no
    content)".
 4. A conversation from another dialect is adapted: the first message is the user's, tool results come in the message
    right after their calls, and the ids of calls are distinct.

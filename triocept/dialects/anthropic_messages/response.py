@@ -3,11 +3,11 @@
 Rules:
 
 1. `extra` holds further fields under their own names (`container`, `stop_details`, `context_management`, …).
-2. The wire requires the numbers of tokens, so unknown numbers are estimated.
-3. A refusal in words is a text block, and the stop reason is `refusal`: the wire has no other place for such a refusal.
+2. The API requires the numbers of tokens, so unknown numbers are estimated.
+3. A refusal in words is a text block, and the stop reason is `refusal`: the API has no other place for it.
 
-An unknown or missing stop reason from an upstream is a failure, because triocept never invents a reason. The wire's
-`input_tokens` exclude cached tokens; the canonical number includes them. Further usage fields (`server_tool_use`,
+An unknown or missing stop reason from an upstream is a failure, because triocept never invents a reason. The API's
+`input_tokens` exclude cached tokens; `Usage.input_tokens` includes them. Further usage fields (`server_tool_use`,
 `service_tier`, …) are kept under their own names.
 
 Errors have the form `{"type": "error", "error": {type, message}, "request_id"}`, also as events of a stream.

@@ -18,9 +18,9 @@ Rules of the renderer:
 1. Every event has its name in an `event:` line, because the official SDKs skip events without a name.
 2. Blocks are written strictly one after the other. An event of a later block is held back until the earlier block has
    ended.
-3. A text block begins only when its first character has come. So no block is empty, which matters because agents send
-   blocks back. A `tool_use` block has at least one delta: without one, some clients read `{}` as the input, and others
-   lose the call.
+3. A text block begins only when its first character has arrived. So no block is empty, which matters because agents
+   send blocks back. A `tool_use` block has at least one delta: without one, some clients read `{}` as the input, and
+   others lose the call.
 4. The signature is the last delta of a thinking block, and is never empty.
 5. `message_start` contains the input tokens, estimated if unknown. `message_delta` contains all numbers of the usage,
    and replaces those of `message_start`.
@@ -483,7 +483,7 @@ class _ThinkingWriter(_BlockWriter):
 class _CallWriter(_BlockWriter):
     """A writer of a tool call; it holds back arguments that do not begin with `{` until the call is complete.
 
-    The wire requires an object as the input of a call (see `render_call`).
+    The API requires an object as the input of a call (see `render_call`).
     """
 
     delta: ClassVar = (b"input_json_delta", b"partial_json")

@@ -9,7 +9,7 @@ Fields of proto JSON (the JSON form of protocol buffers):
 
 Tools, tool choice and tool calls:
 
-1. One tool on the wire becomes several canonical tools: one for each function in it, and one for each of the provider's
+1. One item of `tools` becomes several `Tool`s: one for each function in it, and one for each of the provider's
    own tools (`googleSearch`, …).
 2. `parameters` comes in Google's subset of OpenAPI: types are UPPERCASE, `nullable` is a flag, and whole numbers may be
    strings, as everywhere in proto JSON. It is converted to JSON Schema. The original object is kept, and written again
@@ -24,14 +24,14 @@ A tool result is a `functionResponse`, whose `response` is an object:
 1. If the object has one key with a text, the text is the result. Google uses the keys `output` and `error`, its Python
    SDK uses `result`, and Vercel's AI SDK uses `content` and adds the tool's `name`. The result of any other object is
    its JSON. `error` alone means that the tool failed.
-2. `extra` keeps the object, with null in place of the text, so that the same form is written again.
+2. `extra` keeps the object, with null in place of the text, so that the same object can be written again.
 3. Media of a result are in its `parts`. Only the newest models accept `parts`, so media in a result from another
    dialect follow after all results of the message.
 
 Other parts (unknown parts are kept unchanged):
 
-1. A signature (`thoughtSignature`) stays on its original part, since Gemini refuses it anywhere else. It is a blob of a
-   thought, and is in the `extra` of any other part.
+1. A signature (`thoughtSignature`) stays on its original part, since Gemini refuses it anywhere else. In a thought, it
+   is a blob; in any other part, it is in `extra`.
 2. Inline data is converted to standard base64: Google's Python SDK writes the URL-safe alphabet, which no other
    provider reads.
 3. An agent sends a thought back unchanged. So the signatures of other providers are packed into the thought's signature

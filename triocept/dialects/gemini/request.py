@@ -2,10 +2,10 @@
 
 Rules:
 
-1. The path names the model, and requests a stream. A document for a provider also names the model
+1. The path, not the body, names the model and requests a stream. A document for a provider also names the model
    (`GenerateContentRequest` has such a field), so that the document can be read without its path.
 2. `extra` has the structure of the document: unknown fields of `generationConfig` are in `extra["generationConfig"]`,
-   and those of `toolConfig` correspondingly.
+   and those of `toolConfig` are under this name.
 3. Only one candidate is supported; `candidateCount` above 1 is refused.
 4. A tool choice from another dialect is written only if the request offers functions, because Gemini refuses a choice
    without functions.
@@ -30,7 +30,7 @@ Contents and the system instruction:
    and thoughts are requested. The effort "none" is left out, because most models refuse it. Penalties of 0 from another
    dialect are left out, too.
 
-A path contains the model, whether a stream is requested, and the stream's framing:
+A path contains the model, the request for a stream, and the form of the stream:
 
 1. The version at the start (`v1beta`, `v1`, `v1alpha`) is optional. So is `projects/…/locations/…/publishers/google`,
    which Vertex AI puts before the model.

@@ -6,10 +6,10 @@ Rules:
 2. `extra` has the structure of the document: further fields of the candidate (`safetyRatings`, `groundingMetadata`, …)
    are in `extra["candidates"][0]`.
 3. Unknown usage is estimated, because gemini-cli requires the usage.
-4. A refusal in words is a text, and the finish reason is `SAFETY`: the wire has no other place for such a refusal.
+4. A refusal in words is a text, and the finish reason is `SAFETY`: the API has no other place for it.
 5. The answer to a blocked prompt has no candidate.
 
-The rules that turn the responses of one answer (only one response without a stream) into events:
+These rules turn the chunks of one answer (one chunk if it is not streamed) into events:
 
 1. A plain text continues the text before it, also across chunks, and a thought continues the thought before it. A part
    with further fields (a signature, …) is a part by itself.
@@ -21,10 +21,10 @@ The rules that turn the responses of one answer (only one response without a str
 An answer with tool calls has no special finish reason: the reason is `STOP`. A malformed call, and every other reason
 that does not mean an answer, is a failure of the provider, never a stop reason.
 
-`promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So the canonical output count
-is the sum of candidates and thoughts. The canonical input count is the sum of the prompt and the tokens that a
-provider's own tools added. Further counts (by modality, …) are kept under their own names. The wire has no count of
-tokens written to a cache.
+`promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So `Usage.output_tokens` is the
+sum of candidates and thoughts. `Usage.input_tokens` is the sum of the prompt and the tokens that a provider's own tools
+added. Further counts (by modality, …) are kept under their own names. The API has no count of tokens that are written
+to a cache.
 
 Google's errors have the form `{"error": {code, message, status, details}}`; in a stream, this object may be the only
 item of a list. `code` is the HTTP status, and `status` is the name of the gRPC status. `details` contains a retry delay
@@ -231,7 +231,7 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
     """Convert a `finishReason` into a `StopReason`; the dict keeps it if `render_finish` would write another word.
 
-    `reason` and `words` are the wire's `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
+    `reason` and `words` are the values of `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
     """
     stop = _PARSED.get(reason) if isinstance(reason, str) else None

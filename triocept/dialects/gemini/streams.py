@@ -18,7 +18,7 @@ Rules of the renderer:
 
 1. Each chunk is a whole response: one or more parts, and the answer's id and model. The stream contains no event names,
    no comments and no `[DONE]`, since each of them breaks some client (gemini-cli crashes on a comment).
-2. Text is written as soon as it comes. A call is written when it is complete, because the wire has no fragments of
+2. Text is written as soon as it comes. A call is written when it is complete, because the API has no fragments of
    calls.
 3. Parts are written strictly one after the other. An event of a later part is held back until the earlier part has
    ended.

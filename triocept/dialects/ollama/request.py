@@ -8,8 +8,8 @@ Tools and their calls:
 
 Messages:
 
-1. The wire has no list of parts, but a field for each kind of part. So a message becomes thinking, text, images and
-   calls, in this order; its text is one string.
+1. A message has no list of parts, but a field for each kind of part. So the parts of a message become thinking, text,
+   images and calls, in this order; its text is one string.
 2. A result names its tool, or the id of its call, or neither. If neither is named, the result belongs to the oldest
    call without a result.
 3. Results come right after their calls, one message each. Other parts of the message that held them, and media in
@@ -24,10 +24,10 @@ Requests:
    and stays in `extra["options"]`, too. Other fields of the request (`keep_alive`, `truncate`, `logprobs`, …) stay in
    `extra` under their names.
 3. `think` is a boolean or an effort. True is read as the effort "adaptive", False as "none".
-4. The wire has no tool choice. For a tool choice from another dialect, "none" removes the tools, and the choice of one
+4. The API has no tool choice. For a tool choice from another dialect, "none" removes the tools, and the choice of one
    tool removes all other tools. The choice "required" cannot be expressed, and is left out, because the request works
    without it.
-5. Efforts from another dialect become one of the three efforts that the wire accepts.
+5. Efforts from another dialect become one of the three efforts that the API accepts.
 """
 
 from __future__ import annotations

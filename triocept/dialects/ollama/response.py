@@ -4,19 +4,19 @@ Rules:
 
 1. Further fields of the document (`total_duration`, `logprobs`, …) are in `extra`, and further fields of its message
    are in `extra["message"]`. `created_at` is always the time of triocept's answer.
-2. An answer has no id on this wire.
+2. An answer has no id in this API.
 3. A refusal in words is written as text. Signatures, and parts that only other dialects have, are left out.
 4. Unknown usage is estimated, because clients require the numbers.
 
-The last document of an answer has `done_reason`, `prompt_eval_count` and `eval_count`; the wire has no further usage.
+The last document of an answer has `done_reason`, `prompt_eval_count` and `eval_count`; the API has no further usage.
 The reason is `stop` also for answers with tool calls and for refusals. Servers before 0.1.40 write no reason. An
 unknown reason is a failure, because triocept never invents a reason. A server that had the whole prompt in its cache
 may leave `prompt_eval_count` out.
 
-An error is `{"error": "the message"}`, as a body or as a line of a stream. Only the HTTP status states further facts.
-The message may be a JSON document, which is the answer of llama.cpp, Ollama's engine (Ollama 0.40).
+An error is `{"error": "the message"}`, as a body or as a line of a stream. Besides the message, an error has only its
+HTTP status. The message may be a JSON document, which is the answer of llama.cpp, Ollama's engine (Ollama 0.40).
 
-The rules that turn the documents of one answer (only one document without a stream) into events:
+These rules turn the documents of one answer (one document if it is not streamed) into events:
 
 1. Text continues the text before it, and thinking continues the thinking before it. A call comes complete.
 2. The document with `done` is the last one. It has the reason and the usage, and may have content.
@@ -32,7 +32,7 @@ Renderer of a stream:
 
 1. There are no empty lines: the official Python client crashes on one.
 2. Parts are written strictly one after the other. Text is written as soon as it comes. A call is written when it is
-   complete, because the wire has no fragments of calls.
+   complete, because the API has no fragments of calls.
 3. The last document has the reason, the usage (estimated if unknown), and further fields of the answer.
 4. A keep-alive is a document with empty content.
 """

@@ -6,9 +6,9 @@ Tools, tool choice and tool calls:
    is a provider's own tool.
 2. In a dialect without custom tools, a custom tool becomes a function with one string argument, `input`. Calls of this
    function are converted back.
-3. The arguments of a call are a string on the wire. xAI and others send an object, which is converted to its JSON.
+3. The arguments of a call are a string on the wire. xAI and others send an object, which is converted to JSON text.
 
-Reasoning is an extension of the wire, with three field names. vLLM and Ollama write `reasoning`; DeepSeek, SGLang and
+Reasoning is an extension of the API, with three field names. vLLM and Ollama write `reasoning`; DeepSeek, SGLang and
 llama.cpp write `reasoning_content`; OpenRouter adds `reasoning_details` (with signatures, to be replayed as received).
 OpenAI itself writes no reasoning.
 
@@ -22,7 +22,7 @@ the string, and is written as the string.
 
 Messages (system, developer, user, assistant, tool, and the legacy function):
 
-1. One wire message is one canonical message. The wire has no list of parts, but a field for each kind; the order of
+1. One message of the API is one `Message`. It has no list of parts, but a field for each kind of part; the order of the
    parts is reasoning, text, refusal, tool calls.
 2. Tool results come right after the calls, one message each. Other parts of the message that held the results come
    after all results.

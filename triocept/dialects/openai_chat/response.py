@@ -6,16 +6,16 @@ Rules:
    `extra["choices"][0]`, and those of the message in `extra["choices"][0]["message"]`.
 2. `created` is always the time of triocept's answer.
 3. An answer with a refusal text has the stop reason "refusal".
-4. Several texts become one text, and several pieces of reasoning become one, because the wire cannot express their
+4. Several texts become one text, and several pieces of reasoning become one, because the API cannot express their
    order.
 
 Agents fail on an unknown finish reason (opencode retries for ever), so only OpenAI's four reasons are written. An
 unknown reason from an upstream (`abort`, `error`, `network_error`, …) is a failure.
 
-`prompt_tokens` includes the cached tokens, and `completion_tokens` includes the reasoning, as in the canonical usage.
+`prompt_tokens` includes the cached tokens, and `completion_tokens` includes the reasoning, as in `Usage`.
 Further numbers that servers send (`cost`, `audio_tokens`, …) are kept under their own names.
 
-Errors have the form `{"error": {message, type, param, code}}`; the forms that servers send differ, and are read, too.
+Errors have the form `{"error": {message, type, param, code}}`; other forms, which some servers send, are read, too.
 OpenAI's `code` is a string, and vLLM's is an int. transformers sends a string as `error`, SGLang sends no `error`, and
 FastAPI servers send `{"detail": ...}`.
 """
@@ -193,7 +193,7 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
     """Convert a `finish_reason` into a stop reason and a stop string; raise `UpstreamError` if it is unknown.
 
     Args:
-        reason: the wire's `finish_reason`.
+        reason: the value of `finish_reason`.
         matched: the stop string that was matched (vLLM's `stop_reason`, SGLang's `matched_stop`); an int is a token id.
         calls: True if the answer calls tools.
         refusal: True if the answer contains a refusal in words.

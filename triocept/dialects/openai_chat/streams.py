@@ -29,7 +29,7 @@ Rules of the renderer:
    with the usage if it was requested, and `[DONE]`.
 2. Tool calls are numbered from 0; other parts do not count.
 3. All chunks have the same id, `created` and model.
-4. Parts that the wire cannot hold are left out.
+4. Parts that chat completions cannot express are left out.
 5. A call that must be converted to another kind (see `FittedCall`) is held back until it is complete.
 """
 

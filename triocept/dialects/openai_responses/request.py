@@ -6,17 +6,17 @@ Rules:
    and `store`, `include`, `metadata` and all other fields.
 2. `messages` holds only the messages in the document; if the request continues a `previous_response`, these are the new
    messages.
-3. A frame of the websocket is a request, too. Its field `type` is dropped, its field `generate` is kept.
-4. The wire has no stop strings, seeds and penalties, but some servers support them. They are written again if they came
+3. A websocket frame is parsed as a request, too. Its field `type` is dropped, its field `generate` is kept.
+4. The API has no stop strings, seeds and penalties, but some servers support them. They are written again if they came
    in this dialect, and left out if they came from another dialect.
 5. In a request from another dialect, ids of calls that repeat are replaced.
 6. OpenAI stores answers by default. For a request from another dialect, `store` is set to False.
 
 The input is a string, or a list of items:
 
-1. `instructions` is the first system message, with `extra["field"]`. System messages at the start of a conversation
-   from another dialect become the `instructions`.
-2. An input message is one message. Consecutive items that the model wrote are one assistant message, which so equals
+1. `instructions` becomes the first system message, which has `extra["field"]`. System messages at the start of a
+   conversation from another dialect become the `instructions`.
+2. An input message is one message. Consecutive items that the model wrote are one assistant message, so that it equals
    the answer that the agent got.
 3. A tool result is one message. The result of a free-text call has the type `custom_tool_call_output`.
 4. An unknown item is kept unchanged in a message with `extra["item"]`, whose role depends on the item. A message

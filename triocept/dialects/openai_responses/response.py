@@ -13,9 +13,9 @@ Rules:
 An `incomplete` answer reached a token limit or a filter. An unknown or missing status from an upstream is a failure,
 because triocept never invents a status.
 
-`input_tokens` includes the cached tokens, and `output_tokens` includes the reasoning, as in the canonical usage. The
-wire requires all numbers (Codex treats an answer without `total_tokens` as a broken stream), so an unknown detail is
-written as 0. Further numbers that servers send are kept under their own names.
+`input_tokens` includes the cached tokens, and `output_tokens` includes the reasoning, as in `Usage`. The API requires
+all numbers (Codex treats an answer without `total_tokens` as a broken stream), so an unknown detail is written as 0.
+Further numbers that servers send are kept under their own names.
 
 Errors have the form of chat completions, and further forms in a stream and on a websocket. A stream may contain
 `response.failed` with `response.error`, or the event `error`, which is flat at OpenAI and nested at other servers.

@@ -1,7 +1,7 @@
 """Calls other than model calls: earlier answers (to fetch, continue or refer to), token counts and compaction.
 
-`GET /v1/responses/{id}` returns an earlier answer, as events with `stream=true`. `GET /v1/responses/{id}/input_items`
-returns the input of an earlier answer.
+`GET /v1/responses/{id}` returns an earlier answer; with `stream=true`, it returns server-sent events.
+`GET /v1/responses/{id}/input_items` returns the input of an earlier answer.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ Rules:
 
 An event belongs to the item with the event's `output_index`. Without it (llama.cpp), the event belongs to the item with
 its `item_id`; without both, to the newest item. Content that did not come in deltas is read from closing events: `done`
-has the whole text, and `output_item.done` has the whole item, for which no `output_item.added` may have come.
+has the whole text, and `output_item.done` has the whole item. An `output_item.done` may come without an
+`output_item.added`.
 """
 
 from __future__ import annotations

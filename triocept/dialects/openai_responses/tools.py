@@ -13,8 +13,8 @@ Tools and tool choice:
 2. Items of the input may declare tools (`additional_tools`, `tool_search_output`). They are tools of the request, too,
    with `extra["declared_in"]`, and are not written a second time in `tools`.
 3. A custom tool takes free text. It is kept unchanged, and so is any other tool that is no function.
-4. Only in this dialect, `strict` is on by default. So `strict` is set to False for a tool from another dialect without
-   a value.
+4. Only in this dialect, `strict` is on by default. So a tool from another dialect that has no value for `strict` is
+   written with False.
 """
 
 from __future__ import annotations
