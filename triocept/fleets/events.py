@@ -108,11 +108,11 @@ class TaskSkipped(_OfMap, frozen=True, kw_only=True, tag=True):
 
 class _OfTask(_OfMap, frozen=True, kw_only=True):
     number: int
-    """`result.number`."""
+    """Index of the task or sample, as in `Result.number`."""
     group: int | None
-    """`result.group`."""
+    """Index of the task, as in `Result.group`; None if the map has no groups."""
     sample: int
-    """`result.sample`."""
+    """Index of the sample in its group, as in `Result.sample`."""
     attempt: int
     """Number of the attempt, from 1; 0 for a sample that was stopped before it began."""
     worker: str

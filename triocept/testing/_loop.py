@@ -176,7 +176,7 @@ class Loop:
                 self._jobs.discard(job)
 
     def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function that reads only constant state in the calling thread, without waiting for the loop.
+        """Call, in the calling thread, a function that reads only constant state; do not wait for the loop.
 
         Raise RuntimeError if the loop has ended or belongs to another process.
         """

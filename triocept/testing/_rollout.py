@@ -300,7 +300,7 @@ class SyncRollout:
         return calls
 
     def _where(self, function: Callable[[], T], reach: Reach) -> T:
-        """Call `function`, which returns an address. Only for public addresses, call it in the loop, for the tunnel."""
+        """Return the address that `function` returns. Public addresses need the loop, which has the tunnel's state."""
         return self._loop.ask(function) if reach == "public" else self._loop.read(function)
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:

@@ -23,7 +23,7 @@ import msgspec
 from ...errors import StoreError
 
 OutcomeWord: TypeAlias = Literal["value", "error", "stopped"]
-"""Outcome of a task in its line; `stopped` means that the sample's group was stopped."""
+"""Outcome of a task, as its line names it; `stopped` means that the sample's group was stopped."""
 
 log: logging.Logger = logging.getLogger("triocept.fleet")
 

@@ -34,7 +34,7 @@ from .call import MemoryCall
 def written(
     given: object, dialect: Dialect, model: str, *, stream: bool | None
 ) -> tuple[Request, dict[str, Json]]:
-    """Return the JSON document to send, and before it a `Request`, from which the URL of the call is made.
+    """Return a `Request`, from which the URL of the call is made, and the JSON document to send.
 
     Args:
         given: a text, messages, a `Request`, or the document itself, which is sent unchanged.
