@@ -18,7 +18,7 @@ import trio
 import triocept
 from tests.upstream.provider import says, serve_provider, whole
 from triocept import Exchange, Refusal, Request, Response, Rollout, open_upstream, serve_endpoint, serve_pool
-from triocept._server.intake import rollout_of_key
+from triocept._server.keys import Keys
 from triocept._server.transport import Head
 from triocept.dialects import DIALECTS, Failure, SideRoute, _registry, dialect, known_dialects
 from triocept.errors import DialectError
@@ -272,16 +272,19 @@ async def test_keys_of_two_rollouts_are_refused_if_one_is_in_a_header_of_the_dia
                 for second in (rollout.api_key, "sk-of-a-provider", other.api_key)
             ]
     assert [answer.status_code for answer in answers] == [200, 200, 401]
-    assert "the headers 'authorization' and 'x-toy-key' contain keys of two rollouts" in answers[2].text
+    assert (
+        "the header 'authorization' and the header 'x-toy-key' contain keys of two rollouts"
+        in answers[2].text
+    )
 
 
 async def test_a_key_in_a_header_of_its_own_is_one_for_whatever_asks_whether_there_is_one() -> None:
     async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(shout) as rollout:
         for key, shown in ((rollout.api_key, True), ("another", False)):
             head = Head("POST", "/talk", "", {"x-toy-key": key})
-            found = rollout_of_key(head, endpoint._registry, endpoint.dialects.values())
+            found = Keys(endpoint._registry, endpoint.dialects.values()).holder(head)
             assert (found is not None) is shown
-            assert rollout_of_key(head, endpoint._registry, DIALECTS.values()) is None
+            assert Keys(endpoint._registry, DIALECTS.values()).holder(head) is None
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from triocept._canonical.request import Request
 from triocept._rollout.answer import Condition
 from triocept._server.admission import Admission, Share
 from triocept._server.intake import Routes, intake
+from triocept._server.keys import Keys
 from triocept._server.transport import Head, Reply
 from triocept.dialects import DIALECTS, Dialect
 from triocept.dialects.kit import decode_json
@@ -126,7 +127,14 @@ class Calls:
             {"authorization": f"Bearer {rollout.api_key}", "content-type": "application/json"},
         )
         before, connection = tasks(), Connection(body)
-        await intake(route, head, connection, self._endpoint._registry, MAX_BODY, self._admission)
+        await intake(
+            route,
+            head,
+            connection,
+            Keys(self._endpoint._registry, DIALECTS.values()),
+            MAX_BODY,
+            self._admission,
+        )
         await trio.testing.wait_all_tasks_blocked()
         expect(tasks() == before, "tasks are left", f"{before} became {tasks()}")
         expect(self._handled == self._exchanges, "a handler is left")

@@ -8,6 +8,7 @@ AREAS = (
     "triocept/_rollout",
     "triocept/_process",
     "triocept/_server/intake.py",
+    "triocept/_server/keys.py",
     "triocept/_trace",
     "triocept/_canonical",
 )
@@ -105,6 +106,12 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/server/test_documents.py",
         *_ROLLOUT,
         *_CALLS,
+    ),
+    "triocept/_server/keys.py": (
+        "tests/server/test_keys.py",
+        "tests/server/test_peers.py",
+        "tests/dialects/test_outside.py",
+        "tests/services/test_http.py",
     ),
     "triocept/_trace": (*_TRACE, *_FILE),
     "triocept/_trace/jsonl.py": (*_FILE, *_TRACE),

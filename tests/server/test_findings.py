@@ -184,6 +184,7 @@ async def test_finding_3_nor_cancellation() -> None:
 INTERRUPTED = """
     import os, signal, sys, httpx2, trio, triocept
     from tests.asking import ask, bearer
+    from triocept._server.keys import Keys
     from triocept._server.serve import OWN_HTTP1
 
     where, way = sys.argv[1:]
@@ -201,21 +202,17 @@ INTERRUPTED = """
         async with triocept.serve_endpoint() as endpoint:
             async with endpoint.open_rollout(answer) as rollout:
                 if where == "server":
-                    from triocept._server import intake
-                    class Signalling(str):
-                        pass
-                    original = intake.redacted
+                    redacted = Keys.redacted
                     def attempt(*args):
                         interrupt()
-                        return original(*args)
-                    intake.redacted = attempt
+                        return redacted(*args)
+                    Keys.redacted = attempt
                 if where == "quart":
-                    from triocept._server import app
-                    original = app.authenticate
+                    rollout_of = Keys.rollout
                     def authenticate(*args):
                         interrupt()
-                        return original(*args)
-                    app.authenticate = authenticate
+                        return rollout_of(*args)
+                    Keys.rollout = authenticate
                 if where == "body":
                     interrupt()
                 if where == "quart":

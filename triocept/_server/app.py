@@ -16,21 +16,18 @@ from werkzeug.exceptions import HTTPException
 
 from .._canonical.content import Json
 from .._rollout.answer import ClientGone
-from .._rollout.registry import Registry
 from .._rollout.rollout_state import RolloutState
 from ..dialects import Dialect
 from ..errors import DialectError, Refusal
-from .front import READ_DOCUMENT, ROLLOUT_KEY, head_of
-from .intake import authenticate, authenticate_state
+from .front import HEAD, READ_DOCUMENT, ROLLOUT_KEY
+from .keys import Keys
 from .model_views import View, add_model_views, add_side_views, client_dialect
 from .replies import Replies, url_map
 from .service_views import add_service_views
 from .transport import BodyTooLarge, Reply
 
 
-def make_app(
-    registry: Registry[RolloutState], dialects: Mapping[str, Dialect], replies: Replies
-) -> QuartTrio:
+def make_app(keys: Keys, dialects: Mapping[str, Dialect], replies: Replies) -> QuartTrio:
     """Return the Quart-Trio application of one endpoint. Paths come to it without the rollout's prefix."""
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, and a body at 16 MiB (it does not get the body: see `Front`).
@@ -43,11 +40,11 @@ def make_app(
 
     def _rollout() -> RolloutState:
         scope: Any = request.scope
-        return authenticate(head_of(scope), registry, scope[ROLLOUT_KEY], dialects.values())
+        return keys.rollout(scope[HEAD], scope[ROLLOUT_KEY])
 
     def _rollout_of_state() -> RolloutState:
         scope: Any = request.scope
-        return authenticate_state(head_of(scope), registry, scope[ROLLOUT_KEY])
+        return keys.rollout_of_state(scope[HEAD], scope[ROLLOUT_KEY])
 
     async def document(optional: bool = False) -> Json:
         scope: Any = request.scope
@@ -60,7 +57,7 @@ def make_app(
     @app.after_request
     async def identify(response: Response) -> Response:
         scope: Any = request.scope
-        name = client_dialect(dialects, request.path, head_of(scope).headers).request_id_header
+        name = client_dialect(dialects, request.path, scope[HEAD].headers).request_id_header
         if name and name not in response.headers:
             response.headers[name] = f"req_{token_hex(8)}"
         return response
@@ -70,7 +67,7 @@ def make_app(
     @app.errorhandler(BodyTooLarge)
     async def refused(exc: Exception) -> Response:
         scope: Any = request.scope
-        return _response(replies.refused(head_of(scope), exc))
+        return _response(replies.refused(scope[HEAD], exc))
 
     @app.errorhandler(ClientGone)
     async def gone(exc: ClientGone) -> Response:
@@ -79,7 +76,7 @@ def make_app(
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
         scope: Any = request.scope
-        return _response(replies.failed(head_of(scope), exc))
+        return _response(replies.failed(scope[HEAD], exc))
 
     return app
 

@@ -98,6 +98,8 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         BaseConnection.__init__(self, stream, admission)  # hypercorn's own __init__ does not call its super
         self._http11 = http11
         self._front = front
+        self.key_places = front.keys.places
+        """Names of the headers in which keys are read."""
         self._max_body = max_body
         self._corked: bytearray | None = None
         self._work = trio.CancelScope()

@@ -13,7 +13,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,7 +23,6 @@ from quart import wrappers
 
 from .._canonical.content import Json
 from .._rollout.answer import ClientGone, Condition
-from .._rollout.registry import Registry
 from .._rollout.rollout_state import RolloutState
 from .._trace.raw import RawResponse
 from .._util.failures import split_cancelled
@@ -37,14 +36,12 @@ from .intake import (
     LINGER,
     Route,
     Routes,
-    authenticate,
     intake,
     path_of,
     read_document,
-    rollout_of_key,
     split_rollout,
-    text_headers,
 )
+from .keys import Keys, text_headers
 from .mcp import serve_mcp
 from .notices import shown
 from .replies import Replies, is_mcp
@@ -61,6 +58,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+HEAD = "triocept.head"
+"""Key in the ASGI scope for the request's `Head`."""
 READ_DOCUMENT = "triocept.read_document"
 """Scope key of the function that returns a request's JSON body; called with True, it returns None for an empty body."""
 ROLLOUT_KEY = "triocept.rollout_id"
@@ -80,7 +79,7 @@ class Front:
         self,
         quart: App,
         routes: Routes,
-        registry: Registry[RolloutState],
+        keys: Keys,
         replies: Replies,
         *,
         admission: Admission,
@@ -92,12 +91,12 @@ class Front:
         self.routes = routes
         self._view = view
         self.intake: Callable[[Route, Head, Transport], Awaitable[None]] = partial(
-            intake, registry=registry, max_body=max_body, admission=admission
+            intake, keys=keys, max_body=max_body, admission=admission
         )
         """Function that answers one model call."""
         self.replies = replies
         self._quart = quart
-        self._registry = registry
+        self.keys = keys
         self._admission = admission
         self._max_body = max_body
         self._websockets = websocket
@@ -124,15 +123,11 @@ class Front:
         if cancelled is not None:
             raise cancelled from None
 
-    def rollout_of_key(self, head: Head) -> RolloutState | None:
-        """Return the rollout whose key the request contains. Return None if it contains no key of this endpoint."""
-        return rollout_of_key(head, self._registry, self.routes.dialects)
-
     def holder_of_key(self, head: Head) -> KeyHolder | None:
         """Return the rollout or the view whose key the request contains. Return None if it contains no valid key."""
         if (view := self._view_of(head)) is not None:
             return view if view.admits(head) else None
-        return self.rollout_of_key(head)
+        return self.keys.holder(head)
 
     def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
         """Return the response to a request that Quart need not handle. Otherwise return None."""
@@ -149,7 +144,7 @@ class Front:
         Codex's built-in provider tries a websocket first. After 426 it uses POST immediately, after 404 or 400 it gives
         up, and after any other status it tries seven times (codex 0.169).
         """
-        await socket.begin_request(self.rollout_of_key(head))
+        await socket.begin_request(self.keys.holder(head))
         try:
             rollout = self._rollout_of(head, socket)
         except Refusal as refusal:
@@ -168,6 +163,7 @@ class Front:
                 head,
                 rollout,
                 socket,
+                keys=self.keys,
                 max_body=self._max_body,
                 limits=rollout.addresses.limits,
                 admission=self._admission,
@@ -184,13 +180,13 @@ class Front:
             raise Refusal(426, "the endpoint accepts no websockets: use POST", should_retry=False)
         if socket.fault is not None:
             raise Refusal(400, socket.fault, should_retry=False)
-        rollout = authenticate(head, self._registry, rollout_id)
+        rollout = self.keys.rollout(head, rollout_id)
         if rollout.ending is not None:
             raise rollout.ending.with_traceback(None)  # the exception is raised many times
         return rollout
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
-        head, connection = head_of(scope), scope["state"][STATE_KEY]
+        head, connection = head_of(scope, self.keys.places), scope["state"][STATE_KEY]
         holder = self.holder_of_key(head)
         await connection.begin_request(holder)
         route = self.routes.match(head.path, head.query)
@@ -221,7 +217,7 @@ class Front:
             finally:
                 share.release()
         else:
-            rollout = self.rollout_of_key(head)
+            rollout = self.keys.holder(head)
             rollout_id, path = split_rollout(head.path)
             if is_mcp(path):
                 await self._mcp(scope, head, rollout_id, cycle)
@@ -229,6 +225,7 @@ class Front:
             scope = {
                 **scope,
                 "path": path,
+                HEAD: head,
                 ROLLOUT_KEY: rollout_id,
                 READ_DOCUMENT: partial(self._read_document, head, cycle, rollout),
             }
@@ -254,7 +251,7 @@ class Front:
             return await cycle.receive_body(self._max_body, share)
 
         try:
-            rollout = authenticate(head, self._registry, rollout_id)
+            rollout = self.keys.rollout(head, rollout_id)
             share = Share(self._admission.waiting, rollout)
             await serve_mcp(rollout, scope, body, share.release, cycle.receive, cycle.forward, self._max_body)
         except ClientGone:
@@ -468,13 +465,13 @@ class HTTPCycle:
         await self._connection.abort()
 
 
-def head_of(scope: Scope) -> Head:
-    """Return the request head that an ASGI scope contains."""
+def head_of(scope: Scope, key_places: Iterable[str]) -> Head:
+    """Return the request head that an ASGI scope contains. For `key_places` see `text_headers`."""
     return Head(
         method=scope["method"],
         path=path_of(scope["raw_path"].decode("ascii")),
         query=scope["query_string"].decode("latin-1"),
-        headers=text_headers(scope["headers"]),
+        headers=text_headers(scope["headers"], key_places),
     )
 
 

@@ -26,7 +26,8 @@ from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
 
 from .._util.limits import EndpointLimits
-from .intake import path_of, text_headers
+from .intake import path_of
+from .keys import text_headers
 from .transport import Head
 from .websocket_connection import wants_websocket
 
@@ -104,7 +105,7 @@ class HTTP1(H11Protocol):
             await self._connection.throw_away()
 
     async def _create_stream(self, request: h11.Request) -> None:
-        headers = text_headers(request.headers)
+        headers = text_headers(request.headers, self._connection.key_places)
         if wants_websocket(request.method.decode("ascii"), headers):
             path, _, query = request.target.decode("latin-1").partition("?")
             rest = bytes(self.connection.trailing_data[0])  # the bytes that followed the request

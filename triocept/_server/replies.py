@@ -17,12 +17,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from .._canonical.content import Json
-from .._rollout.registry import Registry
-from .._rollout.rollout_state import RolloutState
 from ..dialects import Dialect, Failure
 from ..errors import Refusal
 from .failure import failure_of, failure_reply
-from .intake import authenticate, authenticate_state, split_rollout
+from .intake import split_rollout
+from .keys import Keys
 from .model_views import USUAL, client_dialect, side_views
 from .notices import Notices, shown
 from .transport import Head, Reply
@@ -34,14 +33,15 @@ class Replies:
 
     def __init__(
         self,
-        registry: Registry[RolloutState],
+        keys: Keys,
         dialects: Mapping[str, Dialect],
         *,
         notices: Notices,
         max_body: int,
         endpoint_id: str,
     ) -> None:
-        self._registry = registry
+        self._keys = keys
+        self._registry = keys.registry
         self._dialects = dialects
         self._notices = notices
         self._max_body = max_body
@@ -86,10 +86,9 @@ class Replies:
     def _refused_without_key(self, head: Head, rollout_id: str | None, route: str) -> Reply | None:
         try:
             if route in ("get_state", "put_state"):
-                authenticate_state(head, self._registry, rollout_id)
+                self._keys.rollout_of_state(head, rollout_id)
             else:
-                own = () if route == "mcp" else self._dialects.values()
-                authenticate(head, self._registry, rollout_id, own)
+                self._keys.rollout(head, rollout_id)
         except Refusal as refusal:
             return self.refused(head, refusal, self._dialects[USUAL] if route == "mcp" else None)
         return None
@@ -113,7 +112,7 @@ class Replies:
         dialects = self._dialects.values()
         if exc.code in (404, 405) and (unserved := refusal_of_unserved(path, dialects)):
             try:
-                authenticate(head, self._registry, rollout_id, dialects)
+                self._keys.rollout(head, rollout_id)
             except Refusal as refusal:
                 unserved = refusal
             return self.refused(head, unserved)

@@ -40,6 +40,7 @@ from .connection import TOO_MANY, Connection
 from .front import Front, fatal_of
 from .http11 import HTTP11
 from .intake import Routes
+from .keys import Keys
 from .lifespan import run_lifespan
 from .listen import accept_waiting, shutting_down
 from .replies import Replies
@@ -119,16 +120,17 @@ class Connections:
         self.open: set[Connection] = set()
         self.gone = trio.lowlevel.ParkingLot()
         """Tasks that wait until some connection has ended."""
+        keys = Keys(registry, dialects.values())
         replies = Replies(
-            registry, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
+            keys, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
         )
-        quart: Any = make_app(registry, dialects, replies)
+        quart: Any = make_app(keys, dialects, replies)
         self.quart = quart
         """The ASGI application for all requests except model calls. `run_lifespan` starts and stops it."""
         front = Front(
             quart,
             Routes(dialects.values()),
-            registry,
+            keys,
             replies,
             admission=admission,
             max_body=max_body,

@@ -28,7 +28,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     path: str
     query: str
     headers: Mapping[str, str]
-    """Headers, with names in lower case. If a name occurs several times, only its last value."""
+    """Headers, with names in lower case, as `keys.text_headers` returns them."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

@@ -58,7 +58,8 @@ from . import delivery
 from .admission import Admission, Share, over_capacity
 from .documents import LARGE, read_body, read_large
 from .failure import failure_of, failure_of_fault, failure_of_outcome
-from .intake import OVER_LIMITS, REFUSALS_OF_A_ROLLOUT, redacted, whole_request
+from .intake import OVER_LIMITS, REFUSALS_OF_A_ROLLOUT, whole_request
+from .keys import Keys
 from .notices import shown
 from .tapped import shown_url
 from .transport import GONE, Head
@@ -83,6 +84,7 @@ async def serve_websocket(
     rollout: RolloutState,
     socket: WebSocket,
     *,
+    keys: Keys,
     max_body: int,
     limits: EndpointLimits,
     admission: Admission,
@@ -95,7 +97,7 @@ async def serve_websocket(
         await socket.accept()
     except ClientGone:
         return
-    if not await _Socket(head, rollout, socket, max_body, limits, admission).run():
+    if not await _Socket(head, rollout, socket, keys, max_body, limits, admission).run():
         await socket.close(GOING_AWAY, "the rollout has ended")
 
 
@@ -124,6 +126,7 @@ class _Socket:
         head: Head,
         rollout: RolloutState,
         socket: WebSocket,
+        keys: Keys,
         max_body: int,
         limits: EndpointLimits,
         admission: Admission,
@@ -133,6 +136,7 @@ class _Socket:
         """The counted bytes of the incomplete message."""
         self._notices = admission.notices
         self._head = head
+        self._keys = keys
         self._rollout = rollout
         self._socket = socket
         self._max_body = max_body
@@ -261,7 +265,7 @@ class _Socket:
         finally:
             frame.share.release()
         # not counted as tries of the calls on the socket: OpenAI's SDKs count the tries of the upgrade
-        headers = redacted(self._head.headers, self._rollout)
+        headers = self._keys.redacted(self._head.headers, self._rollout)
         wire: WireLog | None = None
         if self._rollout.record_wire:  # the upgrade of the socket, this frame, and the frames of its answer
             wire = WireLog("GET", shown_url(self._head, self._rollout.api_key, MARK), headers)

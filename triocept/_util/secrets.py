@@ -213,6 +213,11 @@ def cleaned_json(text: str, clean: Callable[[str], str]) -> str:
     return clean(_STRING.sub(string, text) if "\\" in text else text)
 
 
+def own_keys_in(text: str) -> list[str]:
+    """Return all texts in `text` that look like a key that triocept created."""
+    return _OWN_KEY.findall(text) if OWN_TEXT in text else []
+
+
 def environment_keys(more: Iterable[str] = ()) -> list[str]:
     """Return the values of environment variables named like keys, and the secrets in `more`, longest first."""
     keys = {key for key in more if len(key) >= SECRET}

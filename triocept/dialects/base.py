@@ -192,8 +192,8 @@ class Dialect:
 
     key_headers: Callable[[str], dict[str, str]] = bearer
     """`key_headers(api_key)` returns the headers with the key, in the form that the providers expect. It is also called
-    once when the record is created, to get the names of the headers. Endpoints read a rollout's key from the same
-    headers, and never display them. Default: `Authorization: Bearer …`."""
+    with a sample key, to get the names and the form of the headers. Endpoints read a rollout's key from the same
+    headers on all routes, and never display them. Default: `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the dialect's clients always send and its providers require, with names in lower case. They are
     added to calls to a provider that lack them. A header that the agent itself sent takes precedence."""

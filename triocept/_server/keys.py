@@ -1,0 +1,228 @@
+"""The key of a request. It decides which rollout the request belongs to.
+
+Rules:
+
+1. On every route, a key is read in the same headers (`Keys.places`): `Authorization`, `x-api-key`, `x-goog-api-key`,
+   `api-key`, and the headers that the endpoint's dialects define. It must stand there alone, or in the form of the
+   header (`Authorization: Bearer …`).
+2. In these headers and in the query, every text that looks like a key of triocept counts, whatever stands around it. A
+   proxy may have read that text. So all these texts must be keys of one rollout, and at least one must be in the form
+   of its header. Otherwise the request is refused, even if one of the rollouts has ended.
+3. No key may stand in a repeated header, because programs differ in the value that they read.
+4. Everything else is ignored: keys of providers, other schemes, cookies, `Proxy-Authorization`.
+5. A connection is authenticated by the same decision as its request.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import final
+from urllib.parse import unquote
+
+from .._rollout.registry import Registry
+from .._rollout.rollout_state import RolloutState
+from .._util.secrets import MARK, OWN_TEXT, own_keys_in
+from ..dialects import Dialect
+from ..dialects._records import lowered
+from ..errors import Refusal
+from .transport import Head
+
+_NAMES = ("x-api-key", "x-goog-api-key", "api-key")
+"""Headers besides `Authorization` that hold a key in every dialect: Anthropic's, Google's, Azure's."""
+_NOT_READ = frozenset({"proxy-authorization", "cookie"})
+"""Headers that may contain other keys than the rollout's."""
+_QUERY = ""
+"""The place of a key that is in the query of the URL, among the names of headers."""
+
+
+@final
+class Keys:
+    """Finds the rollouts of one endpoint by the keys in requests.
+
+    Args:
+        registry: the open rollouts of the endpoint.
+        dialects: the dialects of the endpoint.
+    """
+
+    def __init__(self, registry: Registry[RolloutState], dialects: Iterable[Dialect]) -> None:
+        self.registry = registry
+        self._forms = {"authorization": "Bearer …", **dict.fromkeys(_NAMES, "…")}
+        """For each header in which a key is read: its value, with `…` in place of the key."""
+        self._dialects: dict[str, list[Dialect]] = {}
+        """For each header: the dialects that define a form of their own for it."""
+        for dialect in dialects:
+            for name, value in lowered(dialect.key_headers("key")).items():
+                form = "…".join(value.rsplit("key", 1))
+                if self._forms.get(name) != form:
+                    self._dialects.setdefault(name, []).append(dialect)
+                self._forms.setdefault(name, form)
+        self.places: frozenset[str] = frozenset(self._forms)
+        """Names of the headers in which keys are read."""
+        self._hidden = self.places | _NOT_READ
+
+    def rollout(self, head: Head, rollout_id: str | None) -> RolloutState:
+        """Return the rollout whose API key the request contains. `rollout_id` is the rollout that its path names.
+
+        Raises:
+            Refusal: 401 if there is no valid key, a key in another form, or keys of two rollouts; 400 if one header has
+                several keys; 503 if the endpoint is stopping.
+        """
+        headers = head.headers
+        places = headers.keys() & self.places
+        if len(places) == 1 and not (head.query and _may_hold_a_key(head.query)):  # the usual case
+            (name,) = places
+            key = headers[name]
+            if name == "authorization" and key[:7] == "Bearer ":
+                key = key[7:].strip()
+            if (rollout := self.registry.authenticate(key, rollout_id)) is not None:
+                return rollout
+        keys = self._keys_of_one(head)
+        for key in keys:
+            if (rollout := self.registry.authenticate(key, rollout_id)) is not None:
+                return rollout
+        raise _endpoint_stops() if self.registry.closing else self._wrong_key(head, keys, rollout_id)
+
+    def rollout_of_state(self, head: Head, rollout_id: str | None) -> RolloutState:
+        """Return the rollout whose state key the request contains.
+
+        Raises:
+            Refusal: as `rollout`; also 401 if the key is that of an agent; 404 if the agent's rollout has no state.
+        """
+        keys = self._keys_of_one(head)
+        for key in keys:
+            if (rollout := self.registry.authenticate_state(key, rollout_id)) is not None:
+                return rollout
+        if self.registry.closing:
+            raise _endpoint_stops()
+        for key in keys:
+            asking = self.registry.authenticate(key, rollout_id)
+            if asking is not None and asking.state_key is None:
+                text = f"rollout {asking.id} has no state: give open_rollout its initial value, state=…"
+                raise Refusal(404, text, should_retry=False)
+        text = "this API key is not a state key of this endpoint: send the rollout's state_key"
+        raise Refusal(401, text, should_retry=False)
+
+    def holder(self, head: Head) -> RolloutState | None:
+        """Return the rollout whose API key or state key the request contains. Return None if it must be refused."""
+        try:
+            return next(filter(None, map(self._opened, self._keys_of_one(head))), None)
+        except Refusal:
+            return None
+
+    def redacted(self, headers: Mapping[str, str], rollout: RolloutState) -> Mapping[str, str]:
+        """Return the headers without keys, as the program gets them.
+
+        The value of a header is replaced if the header may contain a key, or if the value contains the rollout's key.
+        """
+        hidden, key = self._hidden, rollout.api_key
+        return {name: MARK if name in hidden or key in value else value for name, value in headers.items()}
+
+    def _keys_of_one(self, head: Head) -> list[str]:
+        """Return all texts that are read as keys. At most one rollout has keys among them.
+
+        Raise a Refusal if one header has several keys, if the request has keys of two rollouts, or if no key of its
+        rollout is in the form that is read.
+        """
+        read: list[str] = []
+        owners: dict[RolloutState | None, str] = {}
+        """The owner of each key of triocept, with the first place of a key; None owns the keys that are not valid."""
+        is_read = False
+        for name in (*self._forms, _QUERY):
+            if not (value := head.headers.get(name, "") if name else unquote(head.query)):
+                continue
+            shown, keys = _own_keys(value), self._read(name, value)
+            if len(shown) > 1 or _has_several(name, value):
+                raise Refusal(400, f"{_place(name)} contains several keys: send one key", should_retry=False)
+            read += keys
+            for key in shown.union(keys):
+                if (owner := self._opened(key)) is not None or key in shown:
+                    owners.setdefault(owner, name)
+                    is_read = is_read or key in keys
+        if len(owners) > 1:
+            if None in owners and self.registry.closing:
+                raise _endpoint_stops()
+            places = " and ".join([_place(name) for name in owners.values()][:2])
+            raise Refusal(401, f"{places} contain keys of two rollouts: send one key", should_retry=False)
+        if owners and None not in owners and not is_read:
+            (name,) = owners.values()
+            name, place = name or "authorization", _place(name)
+            message = (
+                f"{place} contains a key in a form that is not read: send it as '{name}: {self._forms[name]}'"
+            )
+            raise Refusal(401, message, should_retry=False)
+        return read
+
+    def _read(self, name: str, value: str) -> list[str]:
+        """Return the texts that are read as keys in a header: its whole value, and the key in the header's form."""
+        keys = [dialect.key_in({name: value}) for dialect in self._dialects.get(name, ())]
+        if name == "authorization":
+            scheme, _, token = value.strip().partition(" ")
+            keys.append(token.strip() if scheme.lower() == "bearer" else scheme if not token else None)
+        elif name in _NAMES:
+            keys.append(value)
+        return [key for key in dict.fromkeys(keys) if key and " " not in key and key.lower() != "bearer"]
+
+    def _opened(self, key: str) -> RolloutState | None:
+        return self.registry.authenticate(key, None) or self.registry.authenticate_state(key, None)
+
+    def _wrong_key(self, head: Head, keys: Sequence[str], rollout_id: str | None) -> Refusal:
+        where = f"rollout {rollout_id!r}" if rollout_id is not None else "any rollout"
+        if keys:
+            message = f"this API key does not open {where} here: it is wrong, or its rollout has ended"
+            return Refusal(401, message, should_retry=False)
+        given = head.headers.get("authorization", "").strip()
+        note = ""  # without the value, which may be a key
+        if given.lower() == "bearer":
+            note = " ('Authorization: Bearer' was sent without a key)"
+        elif given:
+            note = " (an 'Authorization' was sent, with a scheme other than Bearer)"
+        own = [name for name in self._forms if name != "authorization" and name not in _NAMES]
+        names = [f"'{name}'" for name in (*own, *_NAMES)]
+        message = (
+            f"no API key{note}: send the key of {where} of this endpoint as 'Authorization: Bearer …', "
+            f"{', '.join(names[:-1])} or {names[-1]}"
+        )
+        return Refusal(401, message, should_retry=False)
+
+
+def text_headers(headers: Sequence[tuple[bytes, bytes]], key_places: Iterable[str]) -> Mapping[str, str]:
+    """Return headers as text, by lower-case name.
+
+    If a name occurs several times, only the last value counts. The values of a header in `key_places` are joined with a
+    comma and a line break, which a single value cannot contain.
+    """
+    found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+    if len(found) < len(headers):
+        for sought in found.keys() & key_places:
+            values = [value.decode("latin-1") for name, value in headers if name.lower() == sought.encode()]
+            if len(values) > 1:
+                found[sought] = ",\n".join(values)
+    return found
+
+
+def _place(name: str) -> str:
+    return f"the header '{name}'" if name else "the query"
+
+
+def _own_keys(value: str) -> set[str]:
+    """Return all texts in a value that look like a key of triocept, also those in Basic credentials (RFC 7617)."""
+    scheme, _, credentials = value.partition(" ")
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            value += f"\n{b64decode(credentials + '==').decode('latin-1')}"
+    return set(own_keys_in(value))
+
+
+def _may_hold_a_key(query: str) -> bool:
+    return OWN_TEXT in query or "%" in query
+
+
+def _has_several(name: str, value: str) -> bool:
+    """Return True if a header contains several keys. Commas in other `Authorization` schemes are allowed."""
+    return "," in value and ("\n" in value or name in _NAMES or value[:7].lower() == "bearer ")
+
+
+def _endpoint_stops() -> Refusal:
+    return Refusal(503, "the endpoint is shutting down", should_retry=False)
