@@ -13,8 +13,8 @@
 * `websocket`: the Responses protocol over a websocket.
 * `front`: the ASGI application: it sends model calls to `intake`, everything else to Quart.
 * `lifespan`: the application's start and end.
-* `intake`: the ONE function that answers a model call, independent of ASGI and Quart. Also: the paths of model calls,
-  the headers that may hold a key, and the lookup of the rollout that a key belongs to.
+* `intake`: the ONE function that answers a model call, independent of ASGI and Quart. Also: the paths of model calls.
+* `keys`: finds the rollout whose key a request contains, in the headers that may hold a key, and redacts these headers.
 * `transport`: the interface that every connection has for a model call. `tapped`: a transport that records its call.
 * `delivery`: writes an outcome as status, headers, JSON or SSE, and keep-alives while there is nothing to write.
   `failure`: the status and the message that an agent receives for a failure.
