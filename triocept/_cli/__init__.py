@@ -13,7 +13,7 @@
 * `fleet`: runs many rollouts from a file of prompts. `fleet_command` defines its options, `fleet_given` checks the file
   of prompts and the engine, `fleet_worker` runs in each worker, and `fleet_live` shows the rollouts of all workers.
 * `eval`: runs an agent on a list of tasks, scores its work, and prints a table.
-* `compare`: compares the scores of two evaluations.
+* `compare`: compares the scores of two evaluations. `compare_runs`: two runs of one task side by side.
 * `export`: writes traces in another format.
 * `check`: checks that trace files are complete.
 * `demo`: `run` with a small bundled agent (`demo_agent`) and a scripted model.

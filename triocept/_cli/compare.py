@@ -1,23 +1,37 @@
-"""`triocept compare A B`: compares the scores of two evaluations of the same tasks."""
+"""`triocept compare A B`: compares the scores of two evaluations of the same tasks, or two runs of one task."""
 
 from __future__ import annotations
 
 from math import isfinite
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import msgspec
 
 from .looking import end_with_page
-from .options import Choice, Command
+from .options import Choice, Command, WholeNumber
 from .page import Page
 
 FORMATS = ("text", "json", "markdown", "csv")
 
 
-@click.command(cls=Command, short_help="Compare the scores of two evaluations.")
+@click.command(cls=Command, short_help="Compare the scores of two evaluations, or two runs of one task.")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
+@click.option(
+    "--task",
+    metavar="ID",
+    help="Show the two runs of this task side by side, with their turns aligned by their answers.",
+)
+@click.option(
+    "--sample",
+    "samples",
+    type=WholeNumber(0),
+    multiple=True,
+    metavar="N",
+    help="With --task: the sample, from 0. Given twice, the first is of A, the second of B. Default: 0.",
+)
 @click.option(
     "--difference",
     type=click.FloatRange(0, min_open=True),
@@ -36,16 +50,26 @@ FORMATS = ("text", "json", "markdown", "csv")
     help=f"Format of the output: {', '.join(FORMATS)}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="As --format json.")
-def compare(a: Path, b: Path, difference: float, form: str, as_json: bool) -> None:
-    """Compare the scores of two evaluations of the same tasks, paired by task.
+def compare(
+    a: Path, b: Path, task: str | None, samples: tuple[int, ...], difference: float, form: str, as_json: bool
+) -> None:
+    """Compare the scores of two evaluations of the same tasks, paired by task, or two runs of one task.
 
     A and B are the stores of two evaluations. Prints the mean of each score in both, their difference with its
     standard error and 95 % interval, and the tasks that pass in only one of them.
 
+    With --task, A and B may be stores of fleets, too, or the same store.
+
     \b
     triocept compare runs/qwen runs/other
+    triocept compare runs/qwen runs/other --task dates
     triocept compare runs/qwen runs/other --format markdown
     """
+    form = "json" if as_json else form
+    if task is not None:
+        _compare_runs((a, b), task, samples or (0,), form)
+    if samples:
+        raise click.UsageError("--sample needs --task ID, the task of the sample")
     from ..evaluation import compare_results, read_results
 
     if not isfinite(difference):
@@ -53,7 +77,7 @@ def compare(a: Path, b: Path, difference: float, form: str, as_json: bool) -> No
 
     def look(page: Page) -> int:
         compared = compare_results(read_results(a), read_results(b), difference=difference)
-        match "json" if as_json else form:
+        match form:
             case "json":
                 page.text(msgspec.json.format(msgspec.json.encode(compared.document()), indent=2).decode())
             case "markdown":
@@ -62,6 +86,28 @@ def compare(a: Path, b: Path, difference: float, form: str, as_json: bool) -> No
                 page.text(compared.csv().rstrip("\n"))
             case _:
                 page.text(compared.table())
+        return 0
+
+    end_with_page(look)
+
+
+def _compare_runs(stores: tuple[Path, Path], task: str, samples: tuple[int, ...], form: str) -> NoReturn:
+    from .compare_runs import result_of, show_runs
+
+    if form not in ("text", "json"):
+        raise click.UsageError(
+            f"--format {form} is for scores; two runs of a task are printed as text or json"
+        )
+    if len(samples) > 2:
+        raise click.UsageError(
+            f"--sample was given {len(samples)} times: give it once, or once for A and once for B"
+        )
+
+    def look(page: Page) -> int:
+        results = [
+            result_of(store, task, each) for store, each in zip(stores, (samples * 2)[:2], strict=True)
+        ]
+        show_runs(page, stores, results, as_json=form == "json")
         return 0
 
     end_with_page(look)
