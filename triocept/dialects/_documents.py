@@ -330,7 +330,7 @@ def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part
 def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | Media | Opaque, ...]:
     """Return `parts` for a `ToolResult`; a part of a kind that a result cannot hold becomes `Opaque`.
 
-    `value` is the list from which the parts were parsed. Such an `Opaque` holds the item of its part.
+    `value` is the JSON list from which the parts were parsed. An `Opaque` contains its part's item of this list.
     """
     return tuple(
         part if isinstance(part, Text | Media | Opaque) else Opaque(dialect, value[number])

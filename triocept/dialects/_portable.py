@@ -4,8 +4,8 @@ Each effort corresponds to a budget in tokens, as in inspect_ai: minimal 2048, l
 and max 32000.
 
 A signature of reasoning is useful only at the provider that made it. An agent sends back only the one opaque text that
-its own wire has a field for. So the signatures of other providers (as `Blob`s) are packed into that text for the agent,
-and unpacked when the agent sends it back. No provider ever receives a packed text: each receives only its own
+its own wire has a field for. So the signatures of other providers (`Blob` objects) are packed into that text for the
+agent, and unpacked when the agent sends it back. No provider ever receives a packed text: each receives only its own
 signatures.
 
 The packed text is base64, which Gemini requires; an SDK may send it back in the URL-safe alphabet.

@@ -9,7 +9,7 @@ Fields of proto JSON (the JSON form of protocol buffers):
 
 Tools, tool choice and tool calls:
 
-1. One item of `tools` becomes several `Tool`s: one for each function in it, and one for each of the provider's
+1. One item of `tools` becomes several tools (`Tool`): one for each function in it, and one for each of the provider's
    own tools (`googleSearch`, …).
 2. `parameters` comes in Google's subset of OpenAPI: types are UPPERCASE, `nullable` is a flag, and whole numbers may be
    strings, as everywhere in proto JSON. It is converted to JSON Schema. The original object is kept, and written again
