@@ -191,7 +191,7 @@ def _file_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class _PlannedAgent:
-    """The agent of the command line, for the worker."""
+    """The agent that the command line describes. Each worker is sent this object, and calls it for each sample."""
 
     plan: Plan
 
@@ -202,7 +202,7 @@ class _PlannedAgent:
 
 @dataclass(frozen=True)
 class _PlannedModel:
-    """The model of the command line, for the worker."""
+    """The model that the command line describes. Each worker is sent this object, and opens the model with it."""
 
     handler: Model | None
 
@@ -240,7 +240,7 @@ def _model_name(handler: Model | None) -> str:
 
 @dataclass(frozen=True)
 class ScorerFile:
-    """A scorer in a Python file, which each worker loads again."""
+    """A scorer in a Python file. Each worker is sent this object, and loads the file itself."""
 
     file: HandlerFile
 
@@ -249,7 +249,7 @@ class ScorerFile:
 
 
 def _scorer(text: str) -> Any:
-    """Return the scorer that `--scorer` names; raise click.UsageError if there is none."""
+    """Return the scorer that a value of `--scorer` names; raise click.UsageError if there is no such scorer."""
     from .. import evaluation
 
     file, colon, name = text.rpartition(":")
