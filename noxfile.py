@@ -337,12 +337,10 @@ def exports(session: nox.Session) -> None:
     """
     if shutil.which("npm") is None:
         session.skip("no export was read by anybody: the agents come from npm, and this machine has none")
-    install(session, "test")
-    session.install("-e", ".[otlp,parquet]")
+    install(session, "test", "exports", extras="[otlp,parquet]")
     session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "opencode")
-    run_pytest(
-        session, "-n", "0", "--timeout", "1800", "tests/real_exports", "tests/exports", *session.posargs
-    )
+    paths = ("tests/real_exports", "tests/exports", "tests/evaluation/test_readers.py")
+    run_pytest(session, "-n", "0", "--timeout", "1800", *paths, *session.posargs)
 
 
 @nox.session(python=OLDEST)
