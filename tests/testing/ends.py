@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 HEAD = """
-import asyncio, multiprocessing, os, signal, socket, sys, threading, time, warnings
+import asyncio, contextlib, multiprocessing, os, signal, socket, sys, threading, time, warnings
 import openai
 from tests.testing.applications import asked
 from triocept.testing import fake_model, serve

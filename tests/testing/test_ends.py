@@ -1,5 +1,6 @@
 """Every end of the door: it comes, in bounded time, and in the right words."""
 
+import re
 import signal
 
 import pytest
@@ -116,6 +117,153 @@ def test_a_ctrl_c_at_any_line_leaves_no_thread_no_rollout_and_the_environment_as
                     break
             until(lambda: "0 rollouts" in repr(endpoint))
         print(min(step, more) > 300)
+        """,
+        within=100,
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+AT_WORK_AND_ENDING = """
+        import trio, triocept.testing._ending
+
+        triocept.testing._ending.AT_WORK = 60
+        begun = threading.Barrier(3)
+
+        async def handler(exchange):
+            text = exchange.request.messages[-1].text
+            if text == "first":
+                await exchange.respond("hello")
+                await trio.sleep_forever()  # it has answered and runs on, so the end of the block waits for it
+            await trio.to_thread.run_sync(begun.wait)
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise KeyError(text)
+
+        def refused(text):
+            with contextlib.suppress(openai.APIError):
+                asked(text)
+
+        def make_calls():
+            asked("first")
+            for text in ("second", "third"):
+                threading.Thread(target=refused, args=(text,)).start()
+            begun.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "earlier"),
+    [("pass", ""), ("raise ValueError('mine')", "ValueError: mine\n.*")],
+    ids=["a body that returns", "a body that raises"],
+)
+def test_a_ctrl_c_during_the_end_of_a_block_shows_the_error_of_each_handler_once(
+    last: str, earlier: str
+) -> None:
+    done = ended(
+        AT_WORK_AND_ENDING
+        + f"""
+        with fake_model(handler=handler) as model:
+            make_calls()
+            interrupt_when_main_waits()
+            {last}
+        """
+    )
+    assert done.returncode == -signal.SIGINT, done.stderr
+    note = r"triocept: beside that, KeyError\('(second|third)'\)"
+    assert re.search(rf"{earlier}KeyboardInterrupt\n{note}\n{note}$", done.stderr.rstrip(), re.DOTALL), (
+        done.stderr
+    )
+    assert [done.stderr.count(f"KeyError('{text}')") for text in ("second", "third")] == [1, 1]
+
+
+def test_the_error_of_a_handler_is_logged_if_the_body_calls_sys_exit() -> None:
+    done = ended("""
+        def handler(exchange):
+            raise KeyError("city")
+
+        with fake_model(handler=handler):
+            with contextlib.suppress(openai.APIError):
+                asked()
+            sys.exit(3)
+    """)
+    assert done.returncode == 3
+    assert done.stderr.count("KeyError: 'city'") == 1, done.stderr
+
+
+def test_the_error_of_a_handler_that_has_blocked_the_endpoint_for_too_long_is_logged() -> None:
+    done = ended("""
+        blocked, free = threading.Event(), threading.Event()
+
+        async def handler(exchange):
+            blocked.set()
+            free.wait()
+            raise KeyError("city")
+
+        def refused():
+            with contextlib.suppress(openai.APIError):
+                asked()
+
+        application = threading.Thread(target=refused)
+        with serve() as endpoint:
+            try:
+                with fake_model(handler=handler, endpoint=endpoint):
+                    application.start()
+                    blocked.wait()
+            except TimeoutError:
+                print("timed out")
+                free.set()
+                application.join()
+    """)
+    assert (done.returncode, done.stdout) == (0, "timed out\n"), done.stderr
+    assert done.stderr.count("KeyError: 'city'") == 1, done.stderr
+
+
+def test_a_ctrl_c_at_any_line_of_the_end_loses_no_error_of_a_handler() -> None:
+    done = ended(
+        """
+        import gc, itertools, logging
+        from tests.testing.ends import interrupt_at
+        from triocept.testing._leaving import chain
+
+        logged = []
+        logging.getLogger("triocept.testing").addFilter(lambda record: logged.append(record.exc_info))
+
+        def handler(exchange):
+            raise KeyError("city")
+
+        def reports(step):
+            # How often the error was reported, and if the end had that many lines
+            logged.clear()
+            try:
+                with endpoint.open_rollout(handler) as model:
+                    with contextlib.suppress(openai.APIError):
+                        client.chat.completions.create(
+                            model="m",
+                            messages=[{"role": "user", "content": "hi"}],
+                            extra_headers={"authorization": f"Bearer {model.api_key}"},
+                        )
+                    fault, = model.faults
+                    seen = interrupt_at(step)
+            except BaseException as exc:
+                raised = exc
+            finally:
+                sys.settrace(None)
+            notes = [note for each in chain(raised) for note in getattr(each, "__notes__", [])]
+            count = sum(each is fault for each in chain(raised)) + sum(repr(fault) in note for note in notes)
+            del raised
+            gc.collect()  # interrupted in `__exit__`, before the end has begun: it is logged when the block is closed
+            return count + sum(info[1] is fault for info in logged), seen() >= step
+
+        with serve() as endpoint, openai.OpenAI(
+            base_url=f"{endpoint.url}/v1", api_key="none", max_retries=0
+        ) as client:
+            for step in itertools.count(1):
+                count, more = reports(step)
+                assert count == 1, (step, count)
+                if not more:
+                    break
+        print(step > 50)
         """,
         within=100,
     )

@@ -190,6 +190,67 @@ def test_an_error_raised_at_the_moment_of_the_abandonment_is_reported(
         assert len(model.faults) == 1
 
 
+@contextmanager
+def of_the_endpoint(**options: Any) -> Iterator[SyncRollout]:
+    with serve(**options) as endpoint, endpoint.open_rollout() as rollout:
+        yield rollout
+
+
+@pytest.mark.parametrize("door", [in_an_endpoint, of_the_endpoint])
+@pytest.mark.parametrize("name", ["embed", "moderate"])
+def test_the_error_of_a_function_whose_agent_has_gone_is_raised_while_the_rollout_is_open(
+    name: str, door: Door
+) -> None:
+    with pytest.raises(KeyError, match="late") as failed, door(**{name: fails_late(gone := Gone())}) as model:
+        leave_service(model, name, gone)
+        gone.agent.set()
+        wait_until(lambda: model.faults)
+        assert len(model.faults) == 1
+    assert not isinstance(failed.value, BaseExceptionGroup)
+
+
+@pytest.mark.parametrize("name", ["embed", "moderate"])
+def test_the_error_of_a_function_is_logged_after_the_end_of_its_rollout(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {name: fails_late(gone := Gone())}
+    with serve() as endpoint:
+        with endpoint.open_rollout(**options) as model:
+            leave_service(model, name, gone)
+        gone.agent.set()
+        wait_until(lambda: caplog.records)
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], KeyError)
+    assert model.faults == ()
+
+
+class Gone:
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.agent = threading.Event()
+
+
+def fails_late(gone: Gone) -> Callable[[Any], Any]:
+    def function(texts: Any) -> Any:
+        gone.begun.set()
+        gone.agent.wait(30)
+        raise KeyError("late")
+
+    return function
+
+
+def leave_service(model: SyncRollout, name: str, gone: Gone) -> None:
+    """Call the service, and disconnect when its function has begun."""
+    client = model.client("openai_chat", max_retries=0, timeout=0.3)
+    while not gone.begun.is_set():  # an agent that disconnects before its function has begun is no fault
+        with pytest.raises(openai.APITimeoutError):
+            if name == "embed":
+                client.embeddings.create(model="m", input="x")
+            else:
+                client.moderations.create(input="x")
+
+
 # Handlers run under trio
 
 

@@ -51,7 +51,7 @@ from ..errors import (
 if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
-_TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
+TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
 """Errors that are not a fault of the handler if the exchange was settled from outside."""
 
 
@@ -165,7 +165,7 @@ def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException 
     The table in the docstring of this module defines what is a fault. The exception must not be a cancellation.
     """
     if exchange.from_outside:
-        return None, _split(error, lambda exc: isinstance(exc, _TOO_LATE))[1]
+        return None, _split(error, lambda exc: isinstance(exc, TOO_LATE))[1]
     if not exchange.settled:
         answer = _answer_in(error)
         return answer, None if answer else error

@@ -34,11 +34,10 @@ from .outcome import words_of_fault
 from .tools import json_of
 
 if TYPE_CHECKING:
+    from .rollout import Rollout
     from .rollout_state import RolloutState
 
 log = logging.getLogger("triocept.rollout")
-_current: ContextVar[str | None] = ContextVar("triocept_service", default=None)
-"""The id of the service call for which the current task runs."""
 _CANCELLED = TurnError(type="Cancelled", message="its caller hung up, or the rollout ended")
 
 
@@ -46,6 +45,7 @@ _CANCELLED = TurnError(type="Cancelled", message="its caller hung up, or the rol
 class _Call:
     """A service call that is running."""
 
+    rollout: RolloutState
     id: str
     kind: ServiceKind
     name: str
@@ -62,6 +62,17 @@ class _Call:
     """The refusal that the caller gets; None if the caller gets the result."""
 
 
+_current: ContextVar[_Call | None] = ContextVar("triocept_service", default=None)
+"""The service call for which the current task runs."""
+
+
+def current_rollout() -> Rollout:
+    """Return the rollout of the service call in whose task this runs."""
+    call = _current.get()
+    assert call is not None
+    return call.rollout.public
+
+
 class ServiceCalls:
     """The service calls of one rollout that are running."""
 
@@ -76,8 +87,8 @@ class ServiceCalls:
 
     def current(self) -> str | None:
         """Return the id of the service call in whose task this runs. None outside of this rollout's service calls."""
-        current = _current.get()
-        return current if any(call.id == current for call in self._calls) else None
+        call = _current.get()
+        return call.id if call in self._calls else None
 
     async def close(self) -> None:
         """Accept no more calls. Cancel the running calls and wait until they are recorded. Shielded."""
@@ -109,7 +120,13 @@ class ServiceCalls:
         if rollout.ending is not None or self._nursery is None:
             raise _over(rollout)
         call = _Call(
-            id=f"s_{token_hex(8)}", kind=kind, name=name, arguments=arguments, work=work, owned=owned
+            rollout=rollout,
+            id=f"s_{token_hex(8)}",
+            kind=kind,
+            name=name,
+            arguments=arguments,
+            work=work,
+            owned=owned,
         )
         self._calls.add(call)
         self._nursery.start_soon(self._work, rollout, call)
@@ -126,7 +143,7 @@ class ServiceCalls:
     @trio.lowlevel.enable_ki_protection
     async def _work(self, rollout: RolloutState, call: _Call) -> None:
         """Run one call and record it; this is the call's own task. Only `call.scope` can cancel it."""
-        _current.set(call.id)
+        _current.set(call)
         started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
         try:
             with call.scope:

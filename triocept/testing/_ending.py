@@ -4,8 +4,10 @@ Rules:
 
 1. A problem without an exception (an unused reply, an unanswered call) is raised as an AssertionError. If the body has
    raised an exception, the problem becomes a note of that exception. `_leaving` chooses among several errors.
-2. A handler that has answered may still fail: it gets `AT_WORK` seconds to finish before it is cancelled.
-3. In a forked process the end of the block does nothing.
+2. A call is unanswered only if the rollout has no handler. With a handler, an application may stop waiting, or may call
+   in the background, and the handler is still running when the test ends: that is no fault of the test.
+3. A handler that has answered may still fail: it gets `AT_WORK` seconds to finish before it is cancelled.
+4. In a forked process the end of the block does nothing.
 """
 
 from __future__ import annotations
@@ -13,17 +15,18 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Protocol, final
 
 from .._canonical.request import Request
 from .._rollout.mistakes import not_used
 from .._rollout.rollout import Rollout, core_of_rollout, rested, unanswered, wait_rested
 from .._trace.trace import Trace, snapshot
-from .._util.failures import keeping, without
+from .._util.failures import without
 from ..handlers.script.source import described_request
 from ._environment import Target
 from ._held import Held
-from ._leaving import explain, is_among, is_mistake, leave
+from ._leaving import chain, explain, is_among, is_mistake, leave
 from ._loop import Loop
 
 log = logging.getLogger("triocept.testing")
@@ -57,6 +60,8 @@ class Life:
         """Functions to call when the rollout closes."""
         self.raised: list[BaseException] = []
         """Errors that `news` has already returned."""
+        self.known: tuple[BaseException, ...] = ()
+        """Faults at the last call of `left`."""
         self._loop = loop
         self._script = script
         self._closed = False
@@ -93,6 +98,32 @@ class Life:
             errors += map(AssertionError, self.complaints())
         self.raised += errors
         return errors
+
+    def left(
+        self, raised: Iterable[BaseException], told: Iterable[BaseException | None]
+    ) -> list[BaseException]:
+        """Return the errors that the end of the block must report: the faults, and the errors that the end raised.
+
+        Leave out the errors in `told`, and errors that `news` has returned.
+        """
+        self.known, told = self.faults, [*self.raised, *told]
+        errors = [*self.known, *_taken_apart(raised, self.known)]
+        return [error for error in errors if not is_among(error, told)]
+
+    def log_rest(self) -> None:
+        """Log the faults that the end of the block has not reported, because it no longer waited for the rollout."""
+        for fault in self.faults:
+            if not is_among(fault, [*self.known, *self.raised]):
+                log.error("a handler failed, and its block no longer waited for it", exc_info=fault)
+
+    def complained(self, body: BaseException | None) -> list[BaseException]:
+        """Return the complaints as errors; if the body has raised an exception, add them to it as notes instead."""
+        complaints = self.complaints()
+        if body is None:
+            return [AssertionError(complaint) for complaint in complaints]
+        for complaint in complaints:
+            body.add_note(f"triocept: {complaint}")
+        return []
 
     def complaints(self) -> list[str]:
         """Return the problems without an exception: unused replies and unanswered calls."""
@@ -165,35 +196,42 @@ def living(
         yield life
     except BaseException as exc:
         if opened:
-            leave(exc, _close(life, loop, held, exc))
+            _end(life, loop, held, exc)
         raise
     else:
-        leave(None, _close(life, loop, held, None))
+        _end(life, loop, held, None)
     finally:
-        held.give_up()  # does nothing unless a Ctrl-C interrupted the close
+        held.give_up()  # does nothing unless a Ctrl-C interrupted the end
+        if opened:
+            held.when_ended(life.log_rest)
 
 
-def _close(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None) -> list[BaseException]:
-    """Close the rollout, and return the errors to raise."""
+def _end(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None) -> None:
+    """Close the rollout, and raise the error that must leave the block; return if that is the error of the body.
+
+    A Ctrl-C during the end cancels the rollout, and is treated as an error of the body.
+    """
+    __tracebackhide__ = True
     if held.is_forked:
-        return []
+        return
     raised: list[BaseException] = []
-    with keeping(raised):
-        held.close(body)
-    with keeping(raised):
-        loop.warn()
-    life.close()
-    known = life.faults
-    faults = [*known, *_taken_apart(raised, known)]
-    errors = [error for error in faults if not is_among(error, [*life.raised, body])]
-    if errors:
-        return errors
-    complaints = [] if known or is_mistake(body) else life.complaints()
-    if body is None:
-        return [AssertionError(complaint) for complaint in complaints]
-    for complaint in complaints:
-        body.add_note(f"triocept: {complaint}")
-    return []
+    try:
+        try:
+            for step in (partial(held.end, body), loop.warn):
+                try:
+                    step()
+                except (RuntimeError, RuntimeWarning, TimeoutError) as exc:  # see `Loop.wait` and `Loop.warn`
+                    raised.append(exc)
+        finally:
+            held.give_up()  # does nothing if the rollout has closed
+            life.close()
+        errors = life.left([*raised, *held.failures], [body])
+        if not errors and not life.known and not is_mistake(body):
+            errors = life.complained(body)
+        leave(body, errors)
+    except BaseException as exc:  # the chosen error, or a Ctrl-C
+        leave(exc, life.left([*raised, *held.failures], chain(exc)))
+        raise
 
 
 def _taken_apart(errors: Iterable[BaseException], faults: Sequence[BaseException]) -> Iterator[BaseException]:

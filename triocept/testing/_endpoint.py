@@ -88,7 +88,8 @@ class SyncEndpoint:
         its agent gets the same 500 for every call. A Ctrl-C and similar exceptions propagate unchanged.
 
         Raises:
-            AssertionError: the body raised no exception, but replies are unused or a call was never answered.
+            AssertionError: the body raised no exception, but replies are unused. Or there are no replies and no
+                handler, and the body has left a call unanswered. (With a handler, an open call is refused.)
             ValueError, TypeError: see `Endpoint.open_rollout`.
             RuntimeError: the endpoint has ended, or this method was called in the endpoint's own thread or in another
                 process.

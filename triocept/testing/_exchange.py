@@ -24,7 +24,6 @@ from ._held import holding
 from ._loop import Loop
 
 if TYPE_CHECKING:
-    from .._rollout.rollout import Rollout
     from ._rollout import SyncRollout
 
 
@@ -239,12 +238,3 @@ def function_of(handler: object) -> Any:
     if inspect.isroutine(inner):
         return inner
     return type(inner).__call__ if callable(inner) and not isinstance(inner, type) else None
-
-
-def loop_of(exchange: SyncExchange) -> Loop:
-    return exchange._loop
-
-
-def rollout_of(exchange: SyncExchange) -> Rollout:
-    """Return the `Rollout` of the exchange, for use in the endpoint's loop."""
-    return exchange._exchange.rollout

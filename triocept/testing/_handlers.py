@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from reprlib import repr as short
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import trio
 
@@ -28,13 +28,16 @@ from .._rollout.functions import awaited
 from .._rollout.handler import Handler, check_handler
 from .._rollout.moderation import check_moderate
 from .._rollout.options import RolloutOptions
-from .._rollout.rollout import report_fault
+from .._rollout.outcome import TOO_LATE
+from .._rollout.rollout import Rollout, report_fault
+from .._rollout.service_calls import current_rollout
 from .._util.checks import named, takes
-from ..errors import ExchangeError, Refusal, RolloutClosed, UpstreamError
+from ..errors import Refusal
 from ..handlers.chaos import Chaos
-from ._exchange import AnyHandler, SyncExchange, function_of, is_async, loop_of, rollout_of
+from ._exchange import AnyHandler, SyncExchange, function_of, is_async
 
 O = TypeVar("O", EndpointOptions, RolloutOptions)  # noqa: E741
+T = TypeVar("T")
 
 log = logging.getLogger("triocept.testing")
 
@@ -57,23 +60,43 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
     limiter = trio.CapacityLimiter(math.inf)
 
     async def in_thread(exchange: Exchange) -> None:
-        call = _Call(handler, twin(exchange))
-        try:
-            await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
-        except trio.Cancelled:
-            call.abandon()
-            raise
+        given = twin(exchange)
+        await _run(_Call(partial(_answer, handler, given), exchange.rollout, TOO_LATE), limiter)
 
     inner = handler.func if isinstance(handler, partial) else handler
     return update_wrapper(in_thread, inner) if inspect.isroutine(inner) else in_thread
 
 
-class _Call:
-    """A call of a handler in a thread. Its error is reported once, even if both end at the same moment."""
+def _answer(handler: AnyHandler, exchange: SyncExchange) -> None:
+    """Call a plain handler; raise TypeError if it returns a value instead of an answer."""
+    returned = cast(Callable[[SyncExchange], object], handler)(exchange)
+    if returned is not None and not exchange.settled:
+        what = f"{named(handler)} returned {short(returned)}, which is not an answer: "
+        what += "`exchange.respond(…)` gives one"
+        if inspect.isawaitable(returned):
+            if inspect.iscoroutine(returned):
+                returned.close()
+            what = f"{named(handler)} is a plain function, and returned an awaitable: "
+            what += "a handler that awaits must be `async def handler(exchange)`"
+        raise TypeError(what)
 
-    def __init__(self, function: Callable[[Any], object], exchange: SyncExchange) -> None:
+
+class _Call(Generic[T]):
+    """A call of a function in a thread. Its error is reported once, even if both end at the same moment.
+
+    Args:
+        function: the function.
+        rollout: the rollout that the call belongs to.
+        answers: exceptions of an abandoned call that are no fault.
+    """
+
+    def __init__(
+        self, function: Callable[[], T], rollout: Rollout, answers: tuple[type[BaseException], ...]
+    ) -> None:
         self._function = function
-        self._exchange = exchange
+        self._rollout = rollout
+        self._answers = answers
+        self._token = trio.lowlevel.current_trio_token()
         self._lock = threading.Lock()
         self._abandoned = False
         self._error: BaseException | None = None
@@ -85,9 +108,9 @@ class _Call:
         if self._error is not None:
             self._report(self._error)
 
-    def __call__(self) -> None:
+    def __call__(self) -> T:
         try:
-            returned = self._function(self._exchange)
+            return self._function()
         except BaseException as exc:
             with self._lock:
                 if not self._abandoned:
@@ -95,28 +118,27 @@ class _Call:
             if self._error is None:
                 self._report(exc)
             raise
-        if returned is not None and not self._exchange.settled:
-            what = f"{named(self._function)} returned {short(returned)}, which is not an answer: "
-            what += "`exchange.respond(…)` gives one"
-            if inspect.isawaitable(returned):
-                if inspect.iscoroutine(returned):
-                    returned.close()
-                what = f"{named(self._function)} is a plain function, and returned an awaitable: "
-                what += "a handler that awaits must be `async def handler(exchange)`"
-            raise TypeError(what)
 
     def _report(self, error: BaseException) -> None:
-        if isinstance(error, (Refusal, UpstreamError, ExchangeError, RolloutClosed)):
+        if isinstance(error, self._answers):
             return
 
         def report() -> None:
-            if not report_fault(rollout_of(self._exchange), error):
-                log.warning("a handler failed after the end of its exchange", exc_info=error)
+            if not report_fault(self._rollout, error):
+                log.warning("a handler or function failed after the end of its call", exc_info=error)
 
         try:
-            loop_of(self._exchange).soon(report)
-        except RuntimeError:  # the endpoint has ended
-            log.warning("a handler failed after the end of its endpoint", exc_info=error)
+            self._token.run_sync_soon(report)
+        except trio.RunFinishedError:  # the endpoint has ended
+            log.warning("a handler or function failed after the end of its endpoint", exc_info=error)
+
+
+async def _run(call: _Call[T], limiter: trio.CapacityLimiter) -> T:
+    try:
+        return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
+    except trio.Cancelled:
+        call.abandon()
+        raise
 
 
 def with_threads(options: O) -> O:
@@ -134,7 +156,8 @@ def _texts_in_thread(function: Callable[[Sequence[str]], Any]) -> Callable[[Sequ
     limiter = trio.CapacityLimiter(math.inf)
 
     async def in_thread(texts: Sequence[str]) -> Any:
-        given = await trio.to_thread.run_sync(function, texts, abandon_on_cancel=True, limiter=limiter)
-        return await awaited(given)
+        return await awaited(
+            await _run(_Call(partial(function, texts), current_rollout(), (Refusal,)), limiter)
+        )
 
     return update_wrapper(in_thread, function) if inspect.isroutine(function) else in_thread

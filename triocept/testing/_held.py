@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Generic, TypeVar, final
 
 import trio
 
+from .._util.failures import split_cancelled
 from ._job import Job
 from ._loop import Loop, over
 
@@ -25,6 +26,8 @@ class Held(Generic[T]):
         self._closed: Job[bool] = Job()
         self._leave = trio.Event()
         self._error: BaseException | None = None
+        self.failures: list[BaseException] = []
+        """The exception of the context itself, without cancellations, once it has ended."""
 
     @property
     def is_forked(self) -> bool:
@@ -51,17 +54,25 @@ class Held(Generic[T]):
 
         Raise any other exception that the context raises.
         """
+        self.end(error)
+        return not self.is_forked and self._closed.take()
+
+    def end(self, error: BaseException | None) -> None:
+        """Exit the context with the error of the block, and wait for its end. Raise only errors of `Loop.wait`."""
         if self.is_forked:
-            return False
+            return
         self._error = error
         trace = error.__traceback__ if error is not None else None
         try:
             self._loop.soon(self._leave.set)
             self._loop.wait(self._closed)
-            return self._closed.take()
         finally:
             if error is not None:
                 error.__traceback__ = trace  # cut the frames of the loop
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the context has ended, in any thread; if it has already ended, call it immediately."""
+        self._closed.when_done(callback)
 
     async def _run(self) -> bool:
         try:
@@ -73,8 +84,10 @@ class Held(Generic[T]):
         except BaseException as exc:
             if exc is self._error:
                 return False
-            if not isinstance(exc, trio.Cancelled):
-                self._opened.fail(exc)
+            _, failure = split_cancelled(exc)
+            if failure is not None:
+                self.failures.append(failure)
+                self._opened.fail(failure)
             raise
         return self._error is not None
 

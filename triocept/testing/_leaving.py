@@ -5,17 +5,21 @@ Rules:
 1. An error of a handler or of the endpoint is the cause. The body's error (the 500 in an SDK, a failed assert) is the
    consequence. The cause is raised, with the body's error as its context.
 2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence. It is raised
-   unchanged; the other errors are added to it as notes.
+   unchanged; the other errors are added to it as notes. If Python would not print the notes (`sys.exit`), the errors
+   are logged instead.
 3. An error that the body has raised is not raised again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from traceback import walk_tb
 
 from .._util.failures import leaves, raise_all
+
+log = logging.getLogger("triocept.testing")
 
 _OF_ASYNCIO = (
     "no running event loop",
@@ -48,7 +52,24 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
             raise
     else:
         for error in left:
-            body.add_note(f"triocept: beside that, {error!r}")
+            if isinstance(body, (SystemExit, GeneratorExit)):  # Python does not print their notes
+                log.error("a handler failed, and %r ended its block", body, exc_info=error)
+            else:
+                body.add_note(f"triocept: beside that, {error!r}")
+
+
+def chain(exc: BaseException | None) -> Iterator[BaseException]:
+    """Yield the exception, its causes, its contexts, and the members of groups, each once."""
+    seen: set[int] = set()
+    waiting = [exc]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__]
+        waiting += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
 
 
 def is_among(error: BaseException, known: Iterable[BaseException | None]) -> bool:

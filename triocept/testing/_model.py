@@ -46,7 +46,8 @@ def fake_model(
         options: see `SyncEndpoint.open_rollout`.
 
     Raises:
-        AssertionError: the body raised no exception, but replies are unused or a call was never answered.
+        AssertionError: the body raised no exception, but replies are unused. Or there are no replies and no
+            handler, and the body has left a call unanswered. (With a handler, an open call is refused.)
         Exception: exceptions of the handler, and other errors; see `SyncEndpoint.open_rollout`.
     """
     __tracebackhide__ = True

@@ -284,7 +284,7 @@ class SyncRollout:
         """Raise the problems of this rollout so far; the end of the block does not raise them again.
 
         Raises:
-            AssertionError: a reply is unused, or a call was not answered.
+            AssertionError: a reply is unused; or the rollout has no handler, and a call was not answered.
             Exception: the handler raised an exception; several exceptions are raised as a group.
         """
         __tracebackhide__ = True

@@ -12,11 +12,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from ..._rollout.outcome import words_of_fault
+from .._leaving import chain
 from .models import ModelFactory
 
 
@@ -31,7 +32,7 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
         if fault is not None or errors or not found:
             return fault or _as_one(errors)
         return AssertionError("\n".join(map(str, found)))
-    texts = [str(each) for each in _within(own)]
+    texts = [str(each) for each in chain(own)]
     # True if the exception, or one within it, quotes the text that a fault sent to its client.
     is_quoted = any(words_of_fault(each) in text for each in faults for text in texts)
     if isinstance(own, Exception) and is_quoted:
@@ -57,21 +58,7 @@ def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
 
 def is_in(own: BaseException, problem: BaseException) -> bool:
     """Return True if `problem` is `own`, or one of the causes, contexts or group members of `own`."""
-    return any(each is problem for each in _within(own))
-
-
-def _within(exc: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exception, its causes, its contexts, and the members of groups, each once."""
-    seen: set[int] = set()
-    waiting = [exc]
-    while waiting:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        waiting += [each.__cause__, each.__context__]
-        waiting += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+    return any(each is problem for each in chain(own))
 
 
 def _behind(own: BaseException, fault: BaseException) -> BaseException:
