@@ -30,7 +30,7 @@ _MARKS = {"same": ("=", ""), "changed": ("~", "yellow"), "only_a": ("-", "red"),
 
 
 def result_of(store: Path, task: str, sample: int) -> StoredResult:
-    """Return the result of a task in a store. Raise NotThere if there is none with a rollout."""
+    """Return the result of a task's sample in a store. Raise NotThere if there is none, or if it has no rollout."""
     results = [*read_results(store)]
     found = [each for each in results if str(each.key) == task]
     for result in found:
@@ -103,7 +103,7 @@ def _words(turn: Turn | None, *, whole: bool) -> list[Piece]:
 
 
 def _fitted(turn: Turn | None, width: int) -> str:
-    """Return the words of a turn, cut and filled to a number of columns."""
+    """Return one line that describes a turn, cut or filled with spaces to `width` columns."""
     pieces = _words(turn, whole=False)
     text = Text(visible("".join(each if isinstance(each, str) else each[0] for each in pieces)))
     text.truncate(width, overflow="ellipsis", pad=True)

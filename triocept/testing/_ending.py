@@ -1,11 +1,11 @@
-"""The end of a rollout's block: each error is raised once, and hides no other error.
+"""The end of a sync rollout's `with` block: each error is raised once, and hides no other error.
 
 Rules:
 
 1. A problem without an exception (an unused reply, an unanswered call) is raised as an AssertionError. If the body has
    raised an exception, the problem becomes a note of that exception. `_leaving` chooses among several errors.
-2. A call is unanswered only if the rollout has no handler. With a handler, an application may stop waiting, or may call
-   in the background, and the handler is still running when the test ends: that is no fault of the test.
+2. A call counts as unanswered only if the rollout has no handler. With a handler, an application may stop waiting for
+   an answer, or may call in the background. Then the handler still runs when the test ends: no fault of the test.
 3. A handler that has answered may still fail: it gets `AT_WORK` seconds to finish before it is cancelled.
 4. In a forked process the end of the block does nothing.
 """
@@ -36,7 +36,7 @@ AT_WORK = 1.0
 
 
 class Script(Protocol):
-    """Handler whose replies must all be used."""
+    """Handler with replies that must all be used by the end of the block."""
 
     @property
     def unused(self) -> Sequence[str]:
@@ -45,7 +45,7 @@ class Script(Protocol):
 
 @final
 class Life:
-    """State of a rollout, readable from threads other than the loop's.
+    """State of a sync rollout, which any thread can read.
 
     All replies of `script` must be used; None means that the handler has no such replies.
     """
@@ -53,7 +53,7 @@ class Life:
     rollout: Rollout
     """The rollout, once it is open."""
     target: Target
-    """The model as a target of the environment."""
+    """The model, as a target of environment variables."""
 
     def __init__(self, loop: Loop, script: Script | None) -> None:
         self.closers: list[Callable[[], None]] = []
@@ -61,7 +61,7 @@ class Life:
         self.raised: list[BaseException] = []
         """Errors that `news` has already returned."""
         self.known: tuple[BaseException, ...] = ()
-        """Faults at the last call of `left`."""
+        """Exceptions of the handler, and other faults, at the last call of `left`."""
         self._loop = loop
         self._script = script
         self._closed = False
@@ -72,7 +72,7 @@ class Life:
 
     @property
     def trace(self) -> Trace:
-        """Trace: a copy, to which no turns are added; after the end of the rollout, the complete trace itself."""
+        """The trace so far, as a copy that does not change any more; after the end, the complete trace itself."""
         return self.rollout.trace if self._closed else self._loop.ask(snapshot, self.rollout.trace)
 
     @property
@@ -88,7 +88,7 @@ class Life:
         return faults
 
     def news(self) -> list[BaseException]:
-        """Return the new problems since the last call, after at most `AT_WORK` seconds for running handlers."""
+        """Wait at most `AT_WORK` seconds for running handlers; return the problems found since the last call."""
         if not self._closed:
             if not self._loop.ask(self._looked):
                 self._loop.call(self._look, AT_WORK)
@@ -102,7 +102,7 @@ class Life:
     def left(
         self, raised: Iterable[BaseException], told: Iterable[BaseException | None]
     ) -> list[BaseException]:
-        """Return the errors that the end of the block must report: the faults, and the errors that the end raised.
+        """Return the errors that the end of the block must report: the faults, and `raised` as the rollout closed.
 
         Leave out the errors in `told`, and errors that `news` has returned.
         """
@@ -111,13 +111,13 @@ class Life:
         return [error for error in errors if not is_among(error, told)]
 
     def log_rest(self) -> None:
-        """Log the faults that the end of the block has not reported, because it no longer waited for the rollout."""
+        """Log the faults of the rollout that occurred when the end of the block did not wait for it any more."""
         for fault in self.faults:
             if not is_among(fault, [*self.known, *self.raised]):
                 log.error("a handler failed, and its block no longer waited for it", exc_info=fault)
 
     def complained(self, body: BaseException | None) -> list[BaseException]:
-        """Return the complaints as errors; if the body has raised an exception, add them to it as notes instead."""
+        """Return `complaints` as AssertionErrors. If the body has raised an exception, add them to it as notes."""
         complaints = self.complaints()
         if body is None:
             return [AssertionError(complaint) for complaint in complaints]
@@ -126,7 +126,7 @@ class Life:
         return []
 
     def complaints(self) -> list[str]:
-        """Return the problems without an exception: unused replies and unanswered calls."""
+        """Return texts about the problems that are not exceptions: unused replies and unanswered calls."""
         if self.raised:
             return []
         found: list[str] = []
@@ -141,7 +141,7 @@ class Life:
 
     @asynccontextmanager
     async def opened(self, context: AbstractAsyncContextManager[Rollout]) -> AsyncIterator[Rollout]:
-        """Open the rollout in the loop; check for problems before it closes."""
+        """Keep the rollout open in the endpoint's loop while the body runs; check for problems before it closes."""
         async with context as rollout:
             self.rollout = rollout
             core_of_rollout(
@@ -155,7 +155,7 @@ class Life:
             await self._look(AT_WORK)
 
     def _looked(self) -> bool:
-        """Return False if a handler is still running; otherwise record the problems and return True."""
+        """Return False if a handler is still running. Otherwise, record unused replies and unanswered calls."""
         is_rested = rested(self.rollout)
         if is_rested:
             self._note()
@@ -173,7 +173,7 @@ class Life:
         self._waiting = unanswered(self.rollout)
 
     def close(self) -> None:
-        """Record that the rollout is closed, and close the objects that depend on it."""
+        """Record that the rollout is closed, and close what depends on it, such as SDK clients."""
         self._closed = True
         self.target.close()
         for close in self.closers:
@@ -184,7 +184,7 @@ class Life:
 def living(
     context: AbstractAsyncContextManager[Rollout], loop: Loop, script: Script | None
 ) -> Iterator[Life]:
-    """Open a rollout for the duration of the block. Errors: see `SyncEndpoint.open_rollout`."""
+    """Keep a rollout open while the block runs, and yield its state. Errors: see `SyncEndpoint.open_rollout`."""
     __tracebackhide__ = True
     life = Life(loop, script)
     held = Held(loop, life.opened(context))
@@ -207,9 +207,10 @@ def living(
 
 
 def _end(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None) -> None:
-    """Close the rollout, and raise the error that must leave the block; return if that is the error of the body.
+    """Close the rollout, and raise the error that must leave the block; return if that error is `body`.
 
-    A Ctrl-C during the end cancels the rollout, and is treated as an error of the body.
+    `body` is the exception that the block raised. A Ctrl-C in this function cancels the rollout, and is treated like
+    such an exception.
     """
     __tracebackhide__ = True
     if held.is_forked:
@@ -235,9 +236,9 @@ def _end(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None
 
 
 def _taken_apart(errors: Iterable[BaseException], faults: Sequence[BaseException]) -> Iterator[BaseException]:
-    """Yield the single errors of the groups in which the end of a rollout raises them.
+    """Yield the errors that the end of a rollout raised in groups, each by itself.
 
-    Leave out the members of a group that a handler raised: `faults` contains that group.
+    If a handler raised a group, leave out its members: `faults` contains that group.
     """
     for error in errors:
         others = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else [error]

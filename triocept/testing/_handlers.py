@@ -1,11 +1,12 @@
-"""Adapters for handlers, `embed` and `moderate` functions of programs that do not run trio.
+"""Adapters that run handlers, `embed` and `moderate` functions of sync programs in the endpoint's trio loop.
 
 Async functions run in the endpoint's loop, plain functions in their own threads.
 
 Rules:
 
 1. A function that blocks, even for ever, does not block the loop, other functions, or the end of its rollout.
-2. If the thread of an abandoned call raises while its rollout is open, that is a normal fault; afterwards it is logged.
+2. If an abandoned call raises in its thread, the exception is a fault of the rollout, as usual. If the rollout has
+   ended, the exception is only logged.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ log = logging.getLogger("triocept.testing")
 
 
 def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Handler:
-    """Return the handler as an async handler for the loop; raise TypeError if it cannot be a handler."""
+    """Return `handler`, or an async handler that runs it in a thread. Raise TypeError if it is no handler."""
     if isinstance(handler, Chaos):
         return handler.around(lambda inner: in_loop(inner, twin))
     if inspect.isroutine(handler) and not takes(handler, 1):
@@ -68,7 +69,7 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
 
 
 def _answer(handler: AnyHandler, exchange: SyncExchange) -> None:
-    """Call a plain handler; raise TypeError if it returns a value instead of an answer."""
+    """Call a plain handler. Raise TypeError if it returns a value and has not answered the exchange."""
     returned = cast(Callable[[SyncExchange], object], handler)(exchange)
     if returned is not None and not exchange.settled:
         what = f"{named(handler)} returned {short(returned)}, which is not an answer: "
@@ -82,7 +83,7 @@ def _answer(handler: AnyHandler, exchange: SyncExchange) -> None:
 
 
 class _Call(Generic[T]):
-    """A call of a function in a thread. Its error is reported once, even if both end at the same moment.
+    """A call of a function in a thread. Its error is reported once, even if the wait for it ends at that moment.
 
     Args:
         function: the function.
@@ -102,7 +103,7 @@ class _Call(Generic[T]):
         self._error: BaseException | None = None
 
     def abandon(self) -> None:
-        """Report the error of the call from now on, because trio drops it."""
+        """Report an error of the call here, from now on, because trio drops errors of abandoned threads."""
         with self._lock:
             self._abandoned = True
         if self._error is not None:
@@ -142,7 +143,7 @@ async def _run(call: _Call[T], limiter: trio.CapacityLimiter) -> T:
 
 
 def with_threads(options: O) -> O:
-    """Return the options with `embed` and `moderate` as async functions; raise TypeError if one is invalid."""
+    """Return `options` with async functions as `embed` and `moderate`; raise TypeError if one is invalid."""
     changed: dict[str, Any] = {**options}
     for name, check in (("embed", check_embed), ("moderate", check_moderate)):
         function = changed.get(name)

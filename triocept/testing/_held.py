@@ -27,7 +27,7 @@ class Held(Generic[T]):
         self._leave = trio.Event()
         self._error: BaseException | None = None
         self.failures: list[BaseException] = []
-        """The exception of the context itself, without cancellations, once it has ended."""
+        """The exception that the context raised at its end, without cancellations; empty if there was none."""
 
     @property
     def is_forked(self) -> bool:
@@ -58,7 +58,7 @@ class Held(Generic[T]):
         return not self.is_forked and self._closed.take()
 
     def end(self, error: BaseException | None) -> None:
-        """Exit the context with the error of the block, and wait for its end. Raise only errors of `Loop.wait`."""
+        """Exit the context with the block's `error`, and wait until it has ended. Raise only errors of `Loop.wait`."""
         if self.is_forked:
             return
         self._error = error

@@ -36,7 +36,7 @@ _HINT = (
 
 
 def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
-    """Raise, at the end of a block, the one of `errors`, or several of them as a group; see the module's rules.
+    """Raise the error in `errors` at the end of a block, or several errors as a group; see the rules above.
 
     `body` is the exception that the block itself raises. Return if there is no other error.
     """
