@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.cli.cli_forks import triocept
+from tests.cli.cli_helpers import on_a_terminal
 from tests.evaluation.agents import COMMAND
 from triocept._cli.commands import main
 from triocept.evaluation import read_results
@@ -165,6 +166,20 @@ def test_a_relative_path_in_the_agents_command_is_explained(folder: Path) -> Non
     run = triocept("eval", "tasks.jsonl", *USUAL, "--", sys.executable, "agent.py", "{prompt}", timeout=90)
     assert run.returncode == 1
     assert "each agent works in its own directory, but agent.py is a file of this directory" in run.stderr
+
+
+def test_live_shows_the_samples_in_a_table_below_the_progress_and_view_their_page(folder: Path) -> None:
+    write_tasks({"id": "my-task", "prompt": "say it"})
+    options = ("--live", "--view", "--engine", "processes:1", *USUAL[2:])
+    shown = on_a_terminal("eval", "tasks.jsonl", *options, *AGENT, columns=100, kind="xterm")
+    assert "last words" in shown
+    assert "my-task" in shown
+    assert "0 calls in flight" in shown
+    assert "view     http://127.0.0.1:" in shown
+    assert "1 of 1 in" in shown
+    again = evaluated("--live", "--quiet", "--resume")
+    assert again.returncode == 2
+    assert "--live and --quiet exclude each other" in again.stderr
 
 
 def refused(*arguments: str) -> str:

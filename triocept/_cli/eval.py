@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,11 @@ from .ending import end_with
 from .fleet import REASON_LENGTH, check_reachable, relative_file_in
 from .fleet_command import NOTICE, check_resume, check_writable, fleet_options, plan_of, settings_of
 from .fleet_given import engine_of
+from .fleet_live import followed_store, serve_view
 from .fleet_worker import Plan, ignore, open_model
 from .forward import Forward
 from .handler_file import HandlerFile
+from .live_table import LiveTable, has_terminal
 from .options import Command, Option, WholeNumber, did_you_mean
 from .script import Model, Script
 
@@ -151,10 +153,18 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
         async with plan.handler.open(evaluation.say):
             if isinstance(plan.handler, Forward):
                 await check_reachable(plan.handler.url)
+    prices = plan.limits.prices
+    table = LiveTable(prices) if options["live"] and has_terminal() else None
     try:
-        results = await evaluation.run(
-            store, retry_errors=options["retry_errors"], progress=not options["quiet"]
-        )
+        async with serve_view(options["view"], str(store)) as view:
+            watched = replace(
+                evaluation,
+                watch=lambda fleet: followed_store(fleet, store, prices, table, view),
+                below=None if table is None else table.picture,
+            )
+            results = await watched.run(
+                store, retry_errors=options["retry_errors"], progress=not options["quiet"]
+            )
     except StoreError as exc:
         raise click.UsageError(str(exc)) from exc
     except BaseException:

@@ -90,24 +90,20 @@ def fleet_options(failures: str) -> Callable[[F], F]:
             metavar="N",
             help="If a rollout kills its worker, run the rollout again, up to N times.",
         ),
+        click.option(
+            "--view",
+            is_flag=True,
+            help="Serve a page on which you watch the rollouts of all workers in a browser. Its address, with its key, "
+            "is printed on standard error.",
+        ),
+        click.option(
+            "--live",
+            is_flag=True,
+            help="Show the rollouts of all workers in a table below the progress while they run. Without a terminal, "
+            "only the progress is printed.",
+        ),
         click.option("--quiet", is_flag=True, help="Print no progress."),
     )
-
-
-watch_options: Callable[[F], F] = add_options(
-    click.option(
-        "--view",
-        is_flag=True,
-        help="Serve a page on which you watch the rollouts of all workers in a browser. Its address, with its key, is "
-        "printed on standard error.",
-    ),
-    click.option(
-        "--live",
-        is_flag=True,
-        help="Show the rollouts of all workers in a table below the progress while they run. Without a terminal, only "
-        "the progress is printed.",
-    ),
-)
 
 
 @click.command(
@@ -143,7 +139,6 @@ watch_options: Callable[[F], F] = add_options(
     metavar="SECONDS",
     help="Cancel a rollout after SECONDS, and count it as failed. SECONDS include the time to copy the workspace.",
 )
-@watch_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def fleet(
     tasks: Path,
@@ -178,8 +173,6 @@ def fleet(
         raise click.UsageError(
             "--retry-errors needs --resume, because it repeats the failed tasks of an earlier run"
         )
-    if options["live"] and options["quiet"]:
-        raise click.UsageError("--live and --quiet exclude each other: the table is shown below the progress")
     what = FleetRun(
         tasks=dict(list(found.items())[:limit]),
         plan=plan,
@@ -196,6 +189,8 @@ def plan_of(
     command: tuple[str, ...], options: dict[str, Any], *, engine: Engine, policy: Path | None
 ) -> Plan:
     """Take the settings that all tasks share out of `options`. Raise click.UsageError if an option is invalid."""
+    if options["live"] and options["quiet"]:
+        raise click.UsageError("--live and --quiet exclude each other: the table is shown below the progress")
     forward = forward_of(options)
     limits = limits_of(options, forward)
     script: Path | None = options.pop("script")

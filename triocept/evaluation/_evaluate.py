@@ -15,7 +15,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -37,7 +37,7 @@ from .._util.terminal import say
 from ..agents import Launch
 from ..agents import agent as find_agent
 from ..errors import StoreError
-from ..fleets import Engine, InProcess, Store, open_fleet, open_store
+from ..fleets import Engine, Fleet, InProcess, Store, open_fleet, open_store
 from ..fleets.functions import name_of
 from ..fleets.store.keys import key_of
 from ..fleets.store.layout import EVALUATION
@@ -168,6 +168,10 @@ class EvaluationRun:
     most_unscored: float | None = None
     """Number of samples without a score that ends the run. A number below 1 is a share of all; None means no limit."""
     retries: int = 2
+    watch: Callable[[Fleet], AbstractAsyncContextManager[object]] = nullcontext
+    """Opens a context for the time in which the fleet runs."""
+    below: Callable[[int, int], Any] | None = None
+    """Returns what a terminal shows below the progress, for a width and a height."""
     say: Callable[[str], None] = log.warning
 
     def chosen(self, limit: int | None, ids: Collection[str] | None) -> EvaluationRun:
@@ -293,7 +297,9 @@ class EvaluationRun:
             retries=self.retries,
             progress=cast(bool, counts) if progress else False,
         )
-        async with opening as fleet:
+        if self.below is not None:
+            counts.below = self.below  # type: ignore[assignment]
+        async with opening as fleet, self.watch(fleet):
             mapping = fleet.map(run_sample, self.planned, group_size=self.samples, store=store)
             async with mapping as results:
                 async for result in results:
