@@ -69,15 +69,8 @@ class Keys:
             Refusal: 401 if there is no valid key, a key in another form, or keys of two rollouts; 400 if one header has
                 several keys; 503 if the endpoint is stopping.
         """
-        headers = head.headers
-        places = headers.keys() & self.places
-        if len(places) == 1 and not (head.query and _may_hold_a_key(head.query)):  # the usual case
-            (name,) = places
-            key = headers[name]
-            if name == "authorization" and key[:7] == "Bearer ":
-                key = key[7:].strip()
-            if (rollout := self.registry.authenticate(key, rollout_id)) is not None:
-                return rollout
+        if (rollout := self._rollout_of_only_key(head, rollout_id)) is not None:
+            return rollout
         keys = self._keys_of_one(head)
         for key in keys:
             if (rollout := self.registry.authenticate(key, rollout_id)) is not None:
@@ -107,7 +100,9 @@ class Keys:
     def holder(self, head: Head) -> RolloutState | None:
         """Return the rollout whose API key or state key the request contains. Return None if it must be refused."""
         try:
-            return next(filter(None, map(self._opened, self._keys_of_one(head))), None)
+            return self._rollout_of_only_key(head, None) or next(
+                filter(None, map(self._opened, self._keys_of_one(head))), None
+            )
         except Refusal:
             return None
 
@@ -118,6 +113,18 @@ class Keys:
         """
         hidden, key = self._hidden, rollout.api_key
         return {name: MARK if name in hidden or key in value else value for name, value in headers.items()}
+
+    def _rollout_of_only_key(self, head: Head, rollout_id: str | None) -> RolloutState | None:
+        """Return the rollout of a request with just one key, which is the usual case. Return None if in doubt."""
+        headers = head.headers
+        places = headers.keys() & self.places
+        if len(places) != 1 or (head.query and _may_hold_a_key(head.query)):
+            return None
+        (name,) = places
+        key = headers[name]
+        if name == "authorization" and key[:7] == "Bearer ":
+            key = key[7:].strip()
+        return self.registry.authenticate(key, rollout_id)
 
     def _keys_of_one(self, head: Head) -> list[str]:
         """Return all texts that are read as keys. At most one rollout has keys among them.
@@ -208,10 +215,9 @@ def _place(name: str) -> str:
 
 def _own_keys(value: str) -> set[str]:
     """Return all texts in a value that look like a key of triocept, also those in Basic credentials (RFC 7617)."""
-    scheme, _, credentials = value.partition(" ")
-    if scheme.lower() == "basic":
+    if value[:5].lower() == "basic":
         with suppress(ValueError):
-            value += f"\n{b64decode(credentials + '==').decode('latin-1')}"
+            value += f"\n{b64decode(value[5:] + '==').decode('latin-1')}"
     return set(own_keys_in(value))
 
 
