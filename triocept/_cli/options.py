@@ -172,7 +172,7 @@ script_option = existing_file(
     "Model",
     "Answer from this script: a Python file that defines the variable 'replies', a YAML or JSON file that contains a "
     "list of replies, or a file of aimock's fixtures. Each rollout starts the script from its beginning. Default, if "
-    "no option names a model: one fixed greeting answers every call.",
+    "there is no --script, --handler, --upstream or --replay: one fixed greeting answers every call.",
 )
 
 files_argument: Callable[[F], F] = click.argument(

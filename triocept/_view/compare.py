@@ -19,7 +19,10 @@ from .runs import Row
 
 
 def compared(one: Sequence[Turn], other: Sequence[Turn]) -> list[Row]:
-    """Return pairs of turns in order. Turns with equal answers are the same; turns between such pairs are changed."""
+    """Align the turns of two rollouts, and return one row for each pair.
+
+    Turns with equal answers are a pair; the turns between two such pairs are paired in order, as changed.
+    """
     keys = [*map(_key, one)], [*map(_key, other)]
     pairs: list[Row] = []
     i = j = 0

@@ -39,7 +39,7 @@ _ALPHA = 0.05
 
 
 class TaskChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A score of a task in both runs."""
+    """Values of one score for one task in runs A and B."""
 
     task: str
     a: tuple[float, ...]
@@ -52,7 +52,7 @@ class TaskChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A score in both runs."""
+    """Values of one score in runs A and B, over all tasks."""
 
     name: str
     a: Estimate

@@ -146,7 +146,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of all tokens of one rollout. Made by `drift`."""
+    """Result of `drift`: the token ids that each turn sampled, compared with the ids in the next prompt."""
 
     pairs: tuple[Drift, ...]
     """Comparison of each turn that has its ids, in order."""

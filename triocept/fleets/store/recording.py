@@ -31,7 +31,7 @@ P = ParamSpec("P")
 
 
 class RecordTo(msgspec.Struct, frozen=True):
-    """Destination of the records of a call's rollouts, and the identity of the call."""
+    """The store that records the rollouts of one task, and the identity of the task. Sent to workers."""
 
     directory: str
     """Absolute path of the store, which must be the same directory for all workers."""
