@@ -368,6 +368,31 @@ async def test_a_second_decision_before_the_policy_has_returned_is_told_the_firs
         assert [each.by for each in rollout.trace[0].decisions] == ["page: Ann"]
 
 
+async def test_the_mark_of_a_key_is_not_sent_in_place_of_the_key_and_is_sent_where_it_was_shown() -> None:
+    async with viewed() as (endpoint, viewer, client), viewer.stream() as events:
+
+        async def ask(*texts: str) -> list[str | None]:
+            calls = [ToolCall.of("bash", command=text) for text in texts]
+            model = approve(ScriptedModel([*calls, "end"]), {"bash": ask_page})
+            async with endpoint.open_rollout(model) as rollout, trio.open_nursery() as nursery:
+                nursery.start_soon(Agent(client, rollout).say, "go")
+                while not (asked := await events.until("asked"))["here"]:
+                    pass
+                changed = asked["arguments"].replace("curl", "wget")
+                refused = await viewer.decide(id=asked["id"], kind="modify", arguments=changed)
+                if refused.status_code != 200:
+                    assert refused.status_code == 400
+                    assert "still contains [redacted]" in refused.json()["error"]["message"]
+                    whole = '{"command":"wget -u mine"}'
+                    assert (
+                        await viewer.decide(id=asked["id"], kind="modify", arguments=whole)
+                    ).status_code == 200
+            return [each.arguments for each in rollout.trace[0].decisions]
+
+        assert await ask(f"curl -u {viewer.key}") == ['{"command":"wget -u mine"}']
+        assert await ask("curl -u [redacted]") == ['{"command":"wget -u [redacted]"}']
+
+
 async def test_a_question_is_withdrawn_when_the_agent_leaves_and_when_the_time_is_over() -> None:
     async with viewed() as (endpoint, viewer, client), viewer.stream() as events:
         call = ToolCall.of("bash", command="ls")
@@ -475,6 +500,7 @@ async def test_unknown_runs_calls_and_numbers_are_errors_and_not_failures() -> N
             (f"runs/{run}/messages?numbers=x", 400),
             (f"runs/{run}/messages", 400),
             ("search", 400),
+            (f"search?q={'x' * 501}", 400),
             ("compare?a=x&b=y", 404),
             ("nothing", 404),
         ):

@@ -143,13 +143,13 @@ def traces_of(
     on_missing: Callable[[int, int], object],
     leave_out: Callable[[Trace], bool] = lambda trace: True,
     wanted: Collection[str] = (),
-    skips: Callable[[Path], bool] = lambda file: False,
+    on_skip: Callable[[Path, str], object] = lambda file, reason: say(f"not read: {file} {reason}"),
 ) -> Iterator[Trace]:
     """Yield the rollouts of a file. Of a store, yield those with a result, and others if `leave_out` returns False.
 
     If results of a store lack a trace file, `on_missing` is called first, with the number of these results and the
-    number of all results. If `wanted` is not empty, only results that have one of these rollouts are counted. Trace
-    files of a store for which `skips` returns True are not read.
+    number of all results. If `wanted` is not empty, only results that have one of these rollouts are counted.
+    `on_skip` is called with a trace file of a store that must not be read, and the reason.
     """
     if not is_store(path):
         yield from iter_traces(path, on_damage=on_damage)
@@ -157,9 +157,7 @@ def traces_of(
     named, results, missing = named_runs(path, wanted)
     if missing:
         on_missing(missing, results)
-    for file in trace_files(path):
-        if skips(file):
-            continue
+    for file in trace_files(path, on_skip):
         for trace in iter_traces(file, on_damage=on_damage):
             if trace.run in named or not leave_out(trace):
                 yield trace

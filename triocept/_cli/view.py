@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import trio
 from .._util.terminal import say
 from .._view.source import Source
 from ..errors import DialectError, TrioceptError
-from ..fleets.store.layout import DONE, RUN, is_store
+from ..fleets.store.layout import is_store
 from .ending import describe_error
 from .files import UNREAD, NotAFile, NotThere, missing_files, traces_of
 from .words import a_directory, counted, flaw
@@ -77,15 +76,10 @@ class View:
             def on_missing(missing: int, results: int, file: Path = file) -> None:
                 notes.append(missing_files(file, missing, results))
 
-            def skips(part: Path, store: Path = file) -> bool:
-                if reason := _unsafe(part, store):
-                    notes.append(f"not read: {part} {reason}")
-                return bool(reason)
+            def on_skip(part: Path, reason: str) -> None:
+                notes.append(f"not read: {part} {reason}")
 
-            for part in (file / RUN, file / DONE) if is_store(file) else ():
-                if os.path.lexists(part) and (reason := _unsafe(part, file)):
-                    raise NotThere(f"the store is not read: {part} {reason}")
-            for trace in traces_of(file, on_damage, on_missing, skips=skips):
+            for trace in traces_of(file, on_damage, on_missing, on_skip=on_skip):
                 run = source.add(trace)
                 run.update()
                 if what := flaw(trace):
@@ -99,11 +93,3 @@ class View:
         if len(notes) > MOST_NOTES:
             source.notes.append(f"and {len(notes) - MOST_NOTES} more: see triocept check")
         return source
-
-
-def _unsafe(file: Path, store: Path) -> str:
-    """Return the reason why a file of a store must not be read; an empty text if it may be read."""
-    real = Path(os.path.realpath(file))
-    if not real.is_relative_to(os.path.realpath(store)):
-        return "is a link that leads out of the store; to show that file, name it on the command line"
-    return "" if real.is_file() else "is not a regular file"

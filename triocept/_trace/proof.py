@@ -145,6 +145,7 @@ NAMES = {
     "no_turn": "a call was passed to its handler, but the file contains no turn with its outcome",
     "no_intent": "the `intent` line of a turn is missing, which records that a call was passed to its handler",
     "no_rollout": "a result in the store of a fleet names a rollout that is missing in the trace file",
+    "file_not_read": "a trace file in the store of a fleet is no regular file, or a link that leads out of the store",
     "token_gap": "some token ids of a turn are missing (see `Tokens.gaps`)",
 }
 """Every name that a gap can have, and its meaning."""

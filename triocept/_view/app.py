@@ -246,7 +246,10 @@ def _make_app(source: Source, has_key: Callable[[str], bool]) -> QuartTrio:
         text = request.args.get("q", "")
         if not text:
             return _error(400, "q must be the text to search for")
-        return _json(await source.search(text, request.args.get("run")))
+        try:
+            return _json(await source.search(text, request.args.get("run")))
+        except ValueError as exc:
+            return _error(400, str(exc))
 
     @app.get(f"{api}/compare")
     async def compare() -> Response:

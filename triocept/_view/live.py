@@ -38,7 +38,7 @@ from .._trace.rollout_events import (
 )
 from .._trace.trace import Trace
 from .._trace.turn import Decided
-from .._util.secrets import without_keys
+from .._util.secrets import MARK, without_keys
 from .runs import BRIEF, Row, Run, decided_json, service_row
 from .source import Source
 
@@ -257,6 +257,11 @@ class LiveView(Source):
             raise Undecidable(_TOO_LATE, self._decided.get(id_) if found is None else found.given)
         if found.question is None:
             raise Undecidable("another policy decides about this tool call", None)
+        # shown without keys: a key must not be replaced by the mark
+        if kind == "modify" and MARK in text and found.row["arguments"] != found.question.call.arguments:
+            raise ValueError(
+                f"the text still contains {MARK}: write what belongs there, or approve without a change"
+            )
         name = f"page: {by[:BRIEF]}" if by else "page"
         decision = _decision(kind, text, name, is_json=found.question.call.kind == "json")
         if not found.question.decide(decision):

@@ -169,7 +169,7 @@ different, but reasoning does. Numbers of a run never change their meaning: keep
 
 `GET …/search` returns `{"q", "hits": [{"run", "call": "x_1", "message": NUMBER, "role", "excerpt", "start", "end"}],
 "more": false}`; `start` and `end` are places in `excerpt`; `call` is the first call that contains the message. At most
-200 hits. Case does not matter.
+200 hits. Case does not matter. `q` has at most 500 characters.
 
 `GET …/compare` returns `{"a": Row, "b": Row, "pairs": [{"a": CALL or null, "b": CALL or null, "kind":
 "same|changed|only_a|only_b"}]}`; the turns are those of `…/turns`.
@@ -177,7 +177,8 @@ different, but reasoning does. Numbers of a run never change their meaning: keep
 `POST …/decide` takes `{"id": "q_1", "kind": "approve|modify|reject|answer|terminate", "arguments"?: TEXT, "reason"?:
 TEXT, "by"?: TEXT}`. `modify` needs `arguments`, `reject`, `answer` and `terminate` take `reason`. It returns 200
 `{"decided": true}`; 409 with `{"error": {"message"}, "decision": Decided or null}` if the tool call was decided before,
-or withdrawn; 400 if the decision is invalid (arguments that are no JSON object), with the reason: the question stays.
+or withdrawn; 400 if the decision is invalid (arguments that are no JSON object, or that contain the mark of a key which
+the page did not get), with the reason: the question stays.
 
 One HTML file (`triocept export --to html`). It is `page/index.html` with style sheets and scripts inlined: these tags
 are replaced, so they must have exactly this form, each on a line of its own::

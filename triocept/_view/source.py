@@ -1,6 +1,6 @@
 """What the page shows: runs, and the answers to its requests. `LiveView` adds a stream and decisions.
 
-The search runs in the event loop, and lets other tasks run after each 5 ms.
+The search runs in the event loop, and lets other tasks run after each 5 ms, also within a long message.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ _AROUND = 80
 """Characters of an excerpt before and after the text that was found."""
 _SLICE = 0.005
 """Seconds that a search may take before other tasks run."""
+MOST_QUERY = 500
+"""Maximum characters to search for."""
+_STEPS = 400_000
+"""Comparisons of characters in one call of the search, in the worst case: some milliseconds."""
 _NUMBERS = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 
@@ -135,7 +139,10 @@ class Source:
         return rows | {"pairs": await trio.to_thread.run_sync(compared, *turns, abandon_on_cancel=True)}
 
     async def search(self, text: str, run: str | None = None) -> Row:
-        """Return the messages that contain a text, upper and lower case alike."""
+        """Return the messages that contain a text, upper and lower case alike. Raise ValueError if it is too long."""
+        if len(text) > MOST_QUERY:
+            raise ValueError(f"q must be a text of at most {MOST_QUERY} characters, not {len(text):,}")
+        step = max(len(text), _STEPS // len(text))
         pattern = re.compile(re.escape(text), re.IGNORECASE)
         hits: list[Json] = []
         due = trio.current_time() + _SLICE
@@ -148,8 +155,14 @@ class Source:
                     await trio.lowlevel.checkpoint()
                     due = trio.current_time() + _SLICE
                 message = each.messages.all[number]
-                whole = text_of(message)
-                if (match := pattern.search(whole)) is None:
+                whole, match = text_of(message), None
+                for at in range(0, len(whole), step):
+                    if (match := pattern.search(whole, at, at + step + len(text) - 1)) is not None:
+                        break
+                    if trio.current_time() > due:
+                        await trio.lowlevel.checkpoint()
+                        due = trio.current_time() + _SLICE
+                if match is None:
                     continue
                 if len(hits) == _MOST_HITS:
                     return {"q": text, "hits": hits, "more": True}

@@ -676,7 +676,6 @@ class Waiting extends Component {
   send(event) {
     const { mode, text } = this.state;
     if (mode === "answer" && !text.trim()) return this.setState({ problem: "Write the result that the agent gets." });
-    if (mode === "modify" && text.includes(MARK)) return this.setState({ problem: `The text still contains ${MARK}: write what belongs there, or approve without a change.` });
     this.decide(mode, event, mode === "modify" ? { arguments: text } : { reason: text });
   }
   /** Start the time in which nothing is decided: the question has just come, or someone still acts on the one before. */

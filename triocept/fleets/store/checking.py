@@ -54,7 +54,7 @@ def check_store(directory: str | os.PathLike[str]) -> StoreReport:
     path = Path(directory)
     read_run(path)
     check = _Check(path)
-    for file in trace_files(path):
+    for file in trace_files(path, check.skip):
         check.add(file)
     return check.report()
 
@@ -100,6 +100,12 @@ class _Check:
                 (trace,) = read_places(file.parent, [place])
                 if trace.digest != place.digest:  # else a score came later, with another seal
                     self._add_gap("seal_changed", file, "its seal has changed since the task was done", place)
+
+    def skip(self, file: Path, reason: str) -> None:
+        """Report a file that must not be read."""
+        self._named.pop(file.name, None)
+        gap = Gap(name="file_not_read", message=f"the file {reason}", path=os.fspath(file))
+        self._gaps.append(gap)
 
     def report(self) -> StoreReport:
         for name, named in self._named.items():  # missing files

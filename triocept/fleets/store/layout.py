@@ -95,9 +95,26 @@ def probe(directory: Path) -> None:
         raise
 
 
+def unsafe(file: Path, store: Path) -> str:
+    """Return the reason why an existing file of a store must not be read; empty if it may be read.
+
+    A store may come from elsewhere, so only its regular files are read, and no link that leads out of it.
+    """
+    real = Path(os.path.realpath(file))
+    if not real.is_relative_to(os.path.realpath(store)):
+        return "is a link that leads out of the store; to read that file, name it on the command line"
+    return "" if real.is_file() or not os.path.lexists(file) else "is not a regular file"
+
+
 def read_run(directory: Path) -> RunFile:
-    """Return the content of `run.json`; raise StoreError if it is missing, or this triocept version cannot read it."""
+    """Return the content of `run.json`.
+
+    Raise StoreError if it is not of a store, if a newer triocept wrote it, or if a file of the store must not be read.
+    """
     path = directory / RUN
+    for name in (RUN, DONE, LOST, EVALUATION):
+        if reason := unsafe(directory / name, directory):
+            raise StoreError(f"the store is not read, because {name} {reason}", path=str(directory))
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

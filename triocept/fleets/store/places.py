@@ -12,6 +12,7 @@ from ..._trace.lines import lines_between
 from ..._trace.reader import TraceReader
 from ..._trace.trace import Trace
 from ...errors import DialectError, StoreError
+from .layout import unsafe
 from .lines import TracePlace
 
 _HEAD = 400
@@ -78,6 +79,8 @@ def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
     found: dict[tuple[str, str], Trace] = {}
     for name in dict.fromkeys(place.file for place in places):
         path, in_file = folder / name, [place for place in places if place.file == name]
+        if reason := unsafe(path, folder.parent):
+            raise StoreError(f"the file with the traces of a result {reason}", path=str(path))
         ranges: list[tuple[int, int]] = []  # in order, each byte once
         for begin, end in sorted(
             pair for place in in_file for pair in place.ranges or [(place.begin, place.end)]

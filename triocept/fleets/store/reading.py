@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from ..._canonical.content import Json
 from ...errors import RemoteError
 from ..outcomes import AnyOutcome, Outcome, Result
-from .layout import DONE, TRACES, read_run
+from .layout import DONE, TRACES, read_run, unsafe
 from .lines import DoneLine, index_of, lines_of
 from .places import StoredTraces
 
@@ -41,9 +41,20 @@ def results_in(directory: Path) -> Iterator[Result[Json, Json]]:
     return (result_of(directory, line) for line in lines_of(path, index, end))
 
 
-def trace_files(directory: Path) -> list[Path]:
-    """Return the files with traces in a store, in the order of their names."""
-    return sorted(path for path in (directory / TRACES).iterdir() if path.suffix == ".jsonl")
+def trace_files(
+    directory: Path, on_skip: Callable[[Path, str], object] = lambda path, reason: None
+) -> list[Path]:
+    """Return the files with traces in a store, in the order of their names.
+
+    Call `on_skip` with each file that must not be read, and the reason (see `unsafe`).
+    """
+    found: list[Path] = []
+    for path in sorted((directory / TRACES).iterdir()):
+        if path.suffix == ".jsonl" and (reason := unsafe(path, directory)):
+            on_skip(path, reason)
+        elif path.suffix == ".jsonl":
+            found.append(path)
+    return found
 
 
 def named_runs(directory: Path, wanted: Collection[str] = ()) -> tuple[set[str], int, int]:
