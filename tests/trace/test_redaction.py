@@ -19,6 +19,7 @@ from triocept import (
     Request,
     Response,
     Rollout,
+    ScriptedModel,
     Text,
     Tool,
     ToolCall,
@@ -720,17 +721,16 @@ def test_a_backslash_of_a_key_may_stand_before_a_numbered_letter() -> None:
             assert "123456789" not in call.arguments
 
 
-async def test_what_a_handler_has_put_into_a_call_is_looked_at_in_the_next_one(tmp_path: Path) -> None:
-    async def answer(exchange: Exchange) -> None:
-        exchange.request.extra["of"] = exchange.rollout.api_key
-        await exchange.respond("ok")
-
+async def test_what_a_program_has_put_into_its_own_request_is_looked_at_in_the_next(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
+    extra: dict[str, object] = {"more": 1}
+    own = Request(dialect="openai_chat", model="m", messages=(Message("user", (Text("?"),)),), extra=extra)
     async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-        async with endpoint.open_rollout(answer) as rollout:
-            for _ in range(3):
-                await ask(rollout, more=1)
-    assert len(rollout.trace) == 3
+        async with endpoint.open_rollout(ScriptedModel(["ok"] * 2)) as rollout:
+            await rollout.ask(own)
+            extra["of"] = rollout.api_key
+            await rollout.ask(own)
+    assert len(rollout.trace) == 2
     assert rollout.api_key.encode() not in file.read_bytes()
 
 

@@ -12,6 +12,7 @@
 * `vectors`: the embedding of a text, computed from its words. `verdict`: the result of the moderation of a text.
 * `text_file`: the text of a text file that is sent inline.
 * `form`: the rules by which two messages count as equal, one rule for each use.
+* `frozen`: read-only copies of the JSON in a request, which the requests of several calls share.
 * `memory`: parses and stores a part of a request only once, if it did not change since the last call. `resent`:
   decodes only the new part of a body that repeats an earlier body.
 

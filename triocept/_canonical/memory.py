@@ -37,6 +37,7 @@ from .content import (
     ToolCall,
     ToolResult,
 )
+from .frozen import frozen
 from .request import Request
 
 T = TypeVar("T")
@@ -64,8 +65,8 @@ class _Latest:
 class Memory:
     """The wire items of the latest call, and the values that were parsed from them.
 
-    For each dialect and field, it keeps the items of the latest call. A parsed value must depend only on its item, and
-    must be immutable, because it is returned again for later calls.
+    For each dialect and field, it keeps the items of the latest call. A parsed value must depend only on its item. The
+    JSON in it is read-only (`frozen`), because the value is returned again for later calls.
 
     Args:
         guarded: True if items of earlier calls are passed again as the same objects (see `resent`). Then `is_intact`
@@ -127,6 +128,9 @@ class Memory:
             head = latest.request.messages[: latest.before]
             return msgspec.structs.replace(latest.request, messages=(*head, *parse_conversation(items)))
         request, before = parse(document)
+        head, conversation = frozen(request.messages[:before]), request.messages[before:]
+        request = frozen(msgspec.structs.replace(request, messages=()))
+        request = msgspec.structs.replace(request, messages=(*head, *conversation))
         self._requests[dialect] = _Latest(written, request, before)
         return request
 
@@ -154,7 +158,7 @@ class Memory:
                 same = common_head(items, old, differ)
             if same < len(items) and same < len(old):
                 same += _equal_head(items[same:], old[same:]) if same else _equal_head(items, old)
-        new = [parse(items[number], f"{field}[{number}]") for number in range(same, len(items))]
+        new = [frozen(parse(items[number], f"{field}[{number}]")) for number in range(same, len(items))]
         parsed = (*made[:same], *new)
         self._latest[dialect, field] = (items, parsed)
         if self._guarded:

@@ -97,7 +97,7 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 
 def kind_of(value: Json) -> str:
     """Return the JSON name of the value's type for an error message, such as "a list"."""
-    return _KINDS.get(type(value), "a number")
+    return next((name for kind, name in _KINDS.items() if isinstance(value, kind)), "a number")
 
 
 def read_text(value: Json, path: str) -> str:

@@ -1,0 +1,107 @@
+"""Read-only copies of the JSON in a request.
+
+A message that an agent sends again is parsed once, so the requests of several calls contain the same objects. The
+structs in a request cannot be changed, but the dicts and lists in them could (`extra`, `parameters`, `raw`, …).
+Therefore they are `FrozenDict` and `FrozenList`, which are a dict and a list in every other respect. Their copies
+(`{**extra}`, `copy.deepcopy(request)`) are plain dicts and lists.
+"""
+
+from __future__ import annotations
+
+from operator import is_
+from typing import Any, NoReturn, TypeVar, final
+
+import msgspec
+
+from .content import Json, Message, Opaque, Part, ToolResult
+
+T = TypeVar("T")
+
+
+@final
+class FrozenDict(dict[str, Json]):
+    """A dict whose methods that change it raise a TypeError."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type, tuple[dict[str, Json]]]:
+        return dict, ({**self},)
+
+
+@final
+class FrozenList(list[Json]):
+    """A list whose methods that change it raise a TypeError."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type, tuple[list[Json]]]:
+        return list, ([*self],)
+
+
+def _refuse(self: object, *args: object, **fields: object) -> NoReturn:
+    raise TypeError(
+        "this part of an agent's request is read-only, because other calls share it: change a copy (copy.deepcopy)"
+    )
+
+
+_CHANGES = ("__setitem__", "__delitem__", "clear", "pop")
+for _kind, _changes in (
+    (FrozenDict, ("__ior__", "popitem", "setdefault", "update")),
+    (FrozenList, ("__iadd__", "__imul__", "append", "extend", "insert", "remove", "reverse", "sort")),
+):
+    for _change in (*_CHANGES, *_changes):
+        setattr(_kind, _change, _refuse)
+
+_FROZEN: dict[type, type] = {dict: FrozenDict, list: FrozenList}
+_CONSTANT = frozenset((str, type(None), bool, int, float, FrozenDict, FrozenList))
+_set_field: Any = dict.__setitem__
+_set_item: Any = list.__setitem__
+
+
+def frozen(value: T) -> T:
+    """Return a parsed value with read-only copies of all dicts and lists in it; the same value if it has none."""
+    kind = type(value)
+    if kind in _FROZEN:
+        return frozen_json(value)  # type: ignore[no-any-return]
+    if kind is tuple:
+        parts = [frozen(each) for each in value]  # type: ignore[attr-defined]
+        return value if all(map(is_, parts, value)) else tuple(parts)  # type: ignore[call-overload, return-value]
+    if not isinstance(value, msgspec.Struct) or (isinstance(value, Message) and not _has_json(value)):
+        return value
+    changed: dict[str, object] = {}
+    for name, old in zip(value.__struct_fields__, msgspec.structs.astuple(value), strict=True):
+        if type(old) not in _CONSTANT and (new := frozen(old)) is not old:
+            changed[name] = new
+    return msgspec.structs.replace(value, **changed) if changed else value
+
+
+def frozen_json(value: Json) -> Json:
+    """Return a read-only copy of a JSON value.
+
+    It does not use recursion, because an agent's document may be nested thousands of levels deep.
+    """
+    if type(value) not in _FROZEN:
+        return value
+    whole = _FROZEN[type(value)](value)
+    left = [whole]
+    for node in left:
+        put, members = (
+            (_set_field, node.items()) if type(node) is FrozenDict else (_set_item, enumerate(node))
+        )
+        for place, old in members:
+            if type(old) in _FROZEN:
+                new = _FROZEN[type(old)](old)
+                put(node, place, new)
+                left.append(new)
+    return whole
+
+
+def _has_json(value: Message | ToolResult) -> bool:
+    """Return True if a message or a result contains JSON, which most do not."""
+    return value.extra is not None or any(map(_has_own_json, value.content))
+
+
+def _has_own_json(part: Part) -> bool:
+    return (
+        isinstance(part, Opaque) or part.extra is not None or (type(part) is ToolResult and _has_json(part))
+    )
