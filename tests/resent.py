@@ -4,15 +4,28 @@ import json
 import random
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import msgspec
 
+from triocept import Request
 from triocept._canonical import resent
-from triocept._canonical.resent import BodyReader, count_marks
+from triocept._canonical.content import Json
+from triocept._canonical.memory import Memory
+from triocept._canonical.resent import BodyReader, Conversation
+from triocept.dialects import dialect
 from triocept.dialects.kit import decode_json
 from triocept.errors import DialectError
 
-FIELDS = ("messages", "input", "contents")
+SPOKEN = {
+    "messages": ("openai_chat", "anthropic_messages", "ollama"),
+    "input": ("openai_responses",),
+    "contents": ("gemini",),
+}
+"""The dialects whose conversation is in a field."""
+FIELDS = (*SPOKEN,)
 _TEXTS = (
     *(
         "",
@@ -81,10 +94,21 @@ def _value(rng: random.Random, depth: int = 3) -> object:
     return {rng.choice(names): _value(rng, depth - 1) for _ in range(rng.randrange(4))}
 
 
-def _item(rng: random.Random) -> object:
-    if rng.random() < 0.1:
-        return _value(rng)
-    return {"role": rng.choice(("user", "assistant")), "content": _value(rng, 2)}
+def _item(rng: random.Random, field: str, valid: bool) -> object:
+    if not valid:
+        if rng.random() < 0.1:
+            return _value(rng)
+        return {"role": rng.choice(("user", "assistant")), "content": _value(rng, 2)}
+    role, more = rng.choice(("user", "assistant")), {"more": _value(rng)} if rng.random() < 0.3 else {}
+    text = {"text": rng.choice(_TEXTS), **({"inner": _value(rng)} if rng.random() < 0.3 else {})}
+    if field == "contents":
+        return {"role": "user" if role == "user" else "model", "parts": [text], **more}
+    if field == "messages":
+        return {"role": role, "content": [{"type": "text", **text}] if text["text"] else "a", **more}
+    if rng.random() < 0.3:
+        return {"type": "web_search_call", "id": "w", "status": "completed", "action": {"a": _value(rng)}}
+    kind = "input_text" if role == "user" else "output_text"
+    return {"type": "message", "role": role, "content": [{"type": kind, **text}], **more}
 
 
 def _body(rng: random.Random, field: str, head: list, items: list, tail: list, style: int) -> bytes:
@@ -113,7 +137,8 @@ def conversation(rng: random.Random, field: str) -> Iterator[bytes]:
     ]
     if rng.random() < 0.8:
         tail = [(name, value) for name, value in tail if name != field]
-    items = [_item(rng) for _ in range(rng.randrange(4))]
+    item = partial(_item, rng, field, rng.random() < 0.5)
+    items = [item() for _ in range(rng.randrange(4))]
     echo = rng.choice((0, 0, 0, 0.3, 1))
     style, risk = (0 if rng.random() < 0.6 else rng.randrange(4)), rng.choice((0.1, 0.4, 1.0))
     for _ in range(rng.randrange(2, 12)):
@@ -139,10 +164,10 @@ def conversation(rng: random.Random, field: str) -> Iterator[bytes]:
                 rng.randrange(3),
             )
         yield body
-        items = [*items, *(_item(rng) for _ in range(rng.randrange(3)))]
+        items = [*items, *(item() for _ in range(rng.randrange(3)))]
         change = rng.random()
         if change < 0.25 and items:
-            items = [*items[:-1], _item(rng)]
+            items = [*items[:-1], item()]
         elif change < 0.35:
             items = items[: rng.randrange(len(items) + 1)]
         elif change < 0.4:
@@ -163,19 +188,90 @@ def _exact(value: object) -> str:
     return repr(value)
 
 
-def by_reader(reader: BodyReader, body: bytes, field: str, most: int = 10**6) -> tuple[object, bool]:
+def by_reader(reader: BodyReader, body: bytes, field: str) -> tuple[object, bool]:
     """Return what the reader, or else a plain decode, gives; and True if it was the reader."""
-    marks = count_marks(body, 0, len(body))
-    if (found := reader.read(body, field, most)) is not None:
-        assert marks <= most, "the body may have to be refused"
-        return _exact(found[0]), True
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return plain(body), False
-    if marks <= most:
-        reader.keep(body, field, document, len(body) if len(body) <= most else marks)
-    return _exact(document), False
+    found = reader.read(body, field)
+    if found is not None:
+        document, conversation = found
+    else:
+        try:
+            document = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return plain(body), False
+        conversation = reader.begin(body, field, document, Memory())
+    if conversation is not None:
+        reader.keep(conversation)
+    return _exact(document), found is not None
+
+
+class Calls:
+    """The calls of one rollout: each body is decoded, parsed, kept, and its document changed by a program."""
+
+    def __init__(self, rng: random.Random, field: str) -> None:
+        self.rng, self.field = rng, field
+        self.reader, self.memory = BodyReader(), Memory()
+        self.parsers = [dialect(name).parse_request for name in SPOKEN[field]]
+        self.parser = rng.choice(self.parsers)
+        self.open: list[Conversation] = []
+        """Conversations of calls that are still being parsed."""
+
+    def call(self, body: bytes) -> tuple[bool, bool]:
+        """Return True if the document and the request are those of a plain decode; and True if the reader read it."""
+        rng, expected = self.rng, plain(body)
+        found = self.reader.read(body, self.field)
+        if found is not None:
+            document, conversation = found
+        else:
+            try:
+                document = msgspec.json.decode(body)
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                return True, False  # then the endpoint decodes it as `plain` does
+            conversation = self.reader.begin(body, self.field, document, self.memory)
+        same = _exact(document) == expected
+        memory = self.memory if conversation is None else conversation.memory
+        assert all(memory is not each.memory for each in self.open), "two calls use one memory at a time"
+        fit = rng.random() < 0.7
+        request, as_read = self.parsed(document, memory, fit), self.parsed(decode_json(body), None, fit)
+        same = same and _exact(request) == _exact(as_read)
+        if conversation is not None and rng.random() < 0.9:  # otherwise its parse failed
+            self.open.append(conversation)
+        if rng.random() < 0.5:
+            _change(rng, [request] if conversation is None else [request, document], 200)
+        while self.open and rng.random() < 0.8:
+            self.reader.keep(self.open.pop(rng.randrange(len(self.open))))
+        if rng.random() < 0.05:
+            self.evict()
+        return same, found is not None
+
+    def parsed(self, document: Json, memory: Memory | None, fit: bool) -> Request | str:
+        """Return the request in the document, or the error; if `fit`, without fields that are mostly invalid here."""
+        if fit and isinstance(document, dict) and self.field in document:
+            document = {"model": "m", "max_tokens": 5, self.field: document[self.field]}
+        try:
+            return self.parser(document, memory=memory)
+        except DialectError as exc:
+            return str(exc)
+
+    def evict(self) -> None:
+        """Drop a kept conversation, as if all conversations took too much memory."""
+        if kept := [*resent._SHELF._kept]:
+            resent._SHELF.discard(self.rng.choice(kept))
+
+
+def _change(rng: random.Random, values: list[Any], most: int) -> None:
+    """Change dicts and lists in the values at random, as far as they are not read-only."""
+    for number, value in enumerate(values):
+        if number == most:
+            return
+        if isinstance(value, msgspec.Struct):
+            values += msgspec.structs.astuple(value)
+        elif isinstance(value, dict | list | tuple):
+            values += value.values() if isinstance(value, dict) else value
+        with suppress(TypeError):
+            if isinstance(value, dict) and value and rng.random() < 0.7:
+                rng.choice((value.clear, value.popitem, partial(value.update, a=1)))()
+            elif isinstance(value, list) and value and rng.random() < 0.7:
+                rng.choice((value.clear, value.pop, partial(value.append, "a"), value.reverse))()
 
 
 def differences(seed: int, count: int) -> tuple[list[tuple[int, bytes]], int, int]:
@@ -185,7 +281,7 @@ def differences(seed: int, count: int) -> tuple[list[tuple[int, bytes]], int, in
     compared = read = 0
     while compared < count:
         field = rng.choice(FIELDS)
-        reader, most = BodyReader(), rng.choice((10**6, 200, 50, 20))
+        calls = Calls(rng, field)
         several = [
             conversation(rng, field if rng.random() < 0.9 else rng.choice(FIELDS))
             for _ in range(rng.choice((1, 1, 2, 3)))
@@ -196,11 +292,11 @@ def differences(seed: int, count: int) -> tuple[list[tuple[int, bytes]], int, in
             if body is None:
                 several.remove(one)
                 continue
-            given, was_read = by_reader(reader, body, field, most)
+            same, was_read = calls.call(body)
             compared, read = compared + 1, read + was_read
-            if given != plain(body):
+            if not same:
                 found.append((compared, body))
-        reader.clear()
+        calls.reader.clear()
     return found, compared, read
 
 

@@ -17,9 +17,9 @@ from tests.resent import by_reader, differences, plain
 from tests.seeds import first_seed
 from triocept import EndpointLimits, Exchange, ScriptedModel, serve_endpoint
 from triocept._canonical import resent
-from triocept._canonical.resent import BodyReader
+from triocept._canonical.memory import Memory
+from triocept._canonical.resent import BodyReader, Conversation
 from triocept._server import intake
-from triocept.dialects import dialect
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(),
@@ -80,16 +80,14 @@ def test_a_conversation_that_grows_has_the_documents_of_a_plain_decode(
 def test_repeated_items_are_the_same_objects_whatever_white_space_is_between_them(
     reader: BodyReader, separators: tuple[str, str]
 ) -> None:
-    documents = []
+    lists = []
     for count in range(3, 8):
         written = json.dumps({"messages": turns(count), "tools": []}, separators=separators).encode()
-        found = reader.read(written, "messages", 10**6)
-        document = json.loads(written) if found is None else found[0]
-        if found is None:
-            reader.keep(written, "messages", document, len(written))
-        documents.append(document)
-    for earlier, later in pairwise(documents):
-        assert all(one is other for one, other in zip(earlier["messages"], later["messages"], strict=False))
+        by_reader(reader, written, "messages")
+        (known,) = reader._alive()
+        lists.append(known.items)
+    for earlier, later in pairwise(lists):
+        assert all(one is other for one, other in zip(earlier, later, strict=False))
 
 
 @pytest.mark.parametrize(
@@ -119,10 +117,10 @@ def test_a_body_that_repeats_an_item_is_read_as_it_is_and_not_as_it_seems(
 
 
 def test_a_body_of_one_reader_is_never_used_for_another(reader: BodyReader) -> None:
-    first, other = body(turns(5)), BodyReader()
-    reader.keep(first, "messages", json.loads(first), len(first))
-    assert other.read(body(turns(6)), "messages", 10**6) is None
-    assert reader.read(body(turns(6)), "messages", 10**6) is not None
+    other = BodyReader()
+    by_reader(reader, body(turns(5)), "messages")
+    assert other.read(body(turns(6)), "messages") is None
+    assert reader.read(body(turns(6)), "messages") is not None
 
 
 def test_two_conversations_in_turns_are_both_kept(reader: BodyReader) -> None:
@@ -137,37 +135,119 @@ def test_two_conversations_in_turns_are_both_kept(reader: BodyReader) -> None:
     assert read >= 36
 
 
-def test_an_item_that_a_program_has_changed_in_place_is_decoded_again(reader: BodyReader) -> None:
-    item = {
-        "role": "user",
-        "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}],
-    }
-    written = body([item, *turns(2)], max_tokens=5)
-    document = json.loads(written)
-    known = reader.keep(written, "messages", document, len(written))
-    assert known is not None
-    request = dialect("anthropic_messages").parse_request(document, memory=known.memory)
-    extra = request.messages[0].content[0].extra  # type: ignore[union-attr]
-    extra["cache_control"]["type"] = "changed"  # type: ignore[index, call-overload]
-    longer = body([item, *turns(3)], max_tokens=5)
-    assert by_reader(reader, longer, "messages") == (plain(longer), False)
-    assert by_reader(reader, body([item, *turns(4)], max_tokens=5), "messages")[1]
+def test_nothing_that_a_program_or_a_parser_does_to_a_document_changes_a_later_one(
+    reader: BodyReader,
+) -> None:
+    for count in range(2, 5):
+        found = reader.read(body(turns(count)), "messages")
+        document: Any = json.loads(body(turns(count))) if found is None else found[0]
+        known = (
+            reader.begin(body(turns(count)), "messages", document, Memory()) if found is None else found[1]
+        )
+        assert document == json.loads(body(turns(count)))
+        assert known is not None
+        reader.keep(known)
+        with pytest.raises(TypeError, match="read-only"):
+            document["messages"][0]["content"] = "changed"
+        document["messages"].clear()
+        document["model"] = "changed"
 
 
-def test_all_readers_together_keep_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resent, "MOST_BYTES", 40_000)
+def test_a_conversation_is_used_by_one_call_at_a_time(reader: BodyReader) -> None:
+    by_reader(reader, body(turns(5)), "messages")
+    found = reader.read(body(turns(6)), "messages")  # a call that is parsed in a thread
+    assert found is not None
+    assert reader.read(body(turns(6)), "messages") is None  # the agent's retry meanwhile
+    document = json.loads(body(turns(6)))
+    begun = reader.begin(body(turns(6)), "messages", document, Memory())
+    assert begun is not None
+    assert begun.memory is not found[1].memory
+    reader.keep(begun)
+    reader.keep(found[1])
+    assert by_reader(reader, body(turns(7)), "messages") == (plain(body(turns(7))), True)
+
+
+@pytest.mark.parametrize("second", [turns(6), [*turns(2), "other", *turns(5)]])
+def test_a_call_whose_conversation_is_evicted_meanwhile_has_its_document(
+    reader: BodyReader, monkeypatch: pytest.MonkeyPatch, second: list[object]
+) -> None:
+    by_reader(reader, body(turns(9)), "messages")
+    repeated = Conversation.repeated
+
+    def evict(self: Conversation, *arguments: Any) -> int:
+        count = repeated(self, *arguments)
+        resent._SHELF.discard(self)  # by a reader in another thread
+        return count
+
+    monkeypatch.setattr(Conversation, "repeated", evict)
+    assert by_reader(reader, body(second), "messages") == (plain(body(second)), True)
+
+
+def test_a_body_whose_parse_failed_is_not_kept(reader: BodyReader) -> None:
+    by_reader(reader, body(turns(5)), "messages")
+    assert (
+        reader.read(body([*turns(5), 1]), "messages") is not None
+    )  # parsed with an error: not passed to keep
+    assert reader._alive() == []
+    assert reader.begin(body([1, 2]), "messages", {"messages": [1, 2]}, Memory()) is not None
+    assert reader._alive() == []
+
+
+def test_all_readers_together_keep_a_bounded_number_of_bytes_and_drop_all_that_a_conversation_holds(
+    reader: BodyReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = resent._SHELF.bytes
-    readers = [BodyReader() for _ in range(100)]
+    monkeypatch.setattr(resent, "MOST_BYTES", before + 40_000)
+    readers = [reader, *(BodyReader() for _ in range(50))]
     for number, each in enumerate(readers):
-        written = body([f"{number} {'x' * 5000}", "a"])
-        each.keep(written, "messages", json.loads(written), len(written))
-        assert resent._SHELF.bytes <= 40_000
-    written = body([f"99 {'x' * 5000}", "a", "b"])
-    assert readers[99].read(written, "messages", 10**6) is not None
-    assert readers[0].read(body([f"0 {'x' * 5000}", "a", "b"]), "messages", 10**6) is None
+        by_reader(each, body([f"{number} {'x' * 5000}", "a"]), "messages")
+        assert resent._SHELF.bytes <= before + 40_000
+    assert readers[-1].read(body([f"50 {'x' * 5000}", "a", "b"]), "messages") is not None
+    assert reader.read(body([f"0 {'x' * 5000}", "a", "b"]), "messages") is None
+    assert reader._alive() == []  # nothing else holds the conversation
     for each in readers:
         each.clear()
     assert resent._SHELF.bytes <= before
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "second"),
+    [
+        ("MOST", 300, turns(4)),
+        ("MOST_ITEMS", 5, turns(6)),
+        ("MOST_CONTAINERS", 5, [*turns(3), *turns(6)]),
+        ("MOST_NEW", 1_000, turns(30)),
+        ("MOST_NEW", 10, turns(4)),
+    ],
+)
+def test_what_would_take_too_long_in_one_step_is_decoded_whole(
+    reader: BodyReader, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, second: list[object]
+) -> None:
+    by_reader(reader, body(turns(3)), "messages")
+    monkeypatch.setattr(resent, limit, most)
+    assert by_reader(reader, body(second), "messages") == (plain(body(second)), False)
+    assert all(known.body != body(second) for known in reader._alive()) or limit == "MOST_NEW"
+
+
+@pytest.mark.parametrize("field", ["chat-log", "a/b", "messages2", "m\u00fc", ""])
+def test_a_field_whose_name_json_can_write_in_many_forms_is_always_decoded_whole(
+    reader: BodyReader, field: str
+) -> None:
+    for count in (3, 4):
+        written = json.dumps({field: turns(count)}).encode()
+        assert by_reader(reader, written, field) == (plain(written), False)
+
+
+def test_a_rollout_whose_bodies_never_repeat_anything_keeps_few_of_them(reader: BodyReader) -> None:
+    kept = 0
+    for number in range(80):
+        written = json.dumps({"date": number, "messages": turns(2)}).encode()
+        by_reader(reader, written, "messages")
+        kept += reader._alive()[0].body == written
+    assert kept == 8 + 9
+    grown = json.dumps({"date": 79, "messages": turns(3)}).encode()
+    kept_again = [by_reader(reader, grown, "messages")[1] for _ in range(10)]
+    assert kept_again[-1]
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -188,8 +268,8 @@ async def test_a_call_has_the_same_request_and_document_whether_its_body_was_rea
         async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
             for messages in sent:
                 assert (await ask(rollout, messages=messages)).status_code == 200
-            assert bool(rollout._core.bodies._known) == enabled
-        assert rollout._core.bodies._known == []
+            assert bool(rollout._core.bodies._alive()) == enabled
+        assert rollout._core.bodies._alive() == []
     texts = [[one["content"] for one in messages] for messages in sent]
     assert seen == [*zip(sent, texts, strict=True)]
     assert [[message.text for message in turn.request.messages] for turn in rollout.trace] == texts

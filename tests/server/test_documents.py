@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from tests.asking import ask_body, connected, echo, raw_request
 from triocept import Refusal, serve_endpoint
-from triocept._canonical.resent import count_marks
 from triocept._server import documents
-from triocept._server.documents import check_values, read_body
+from triocept._server.documents import check_values, count_marks, read_body
 from triocept.errors import DialectError
 
 LARGE = 3 * 1024 * 1024

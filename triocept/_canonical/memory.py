@@ -67,33 +67,17 @@ class Memory:
 
     For each dialect and field, it keeps the items of the latest call. A parsed value must depend only on its item. The
     JSON in it is read-only (`frozen`), because the value is returned again for later calls.
-
-    Args:
-        guarded: True if items of earlier calls are passed again as the same objects (see `resent`). Then `is_intact`
-            finds an item that a program has changed in place, through an object that the parsed value contains.
     """
 
-    def __init__(self, *, guarded: bool = False) -> None:
+    def __init__(self) -> None:
         self._requests: dict[str, _Latest] = {}
         self._latest: dict[tuple[str, str], tuple[Sequence[Json], Sequence[object]]] = {}
-        self._guarded = guarded
-        self._shared: dict[tuple[str, str], list[tuple[int, bytes]]] = {}
-        """Positions of the items of which a parsed value contains objects, each with the item's encoding."""
 
     def fork(self) -> Memory:
         """Return a memory with the same content."""
-        other = Memory(guarded=self._guarded)
-        other._requests, other._latest, other._shared = {**self._requests}, {**self._latest}, {**self._shared}
+        other = Memory()
+        other._requests, other._latest = {**self._requests}, {**self._latest}
         return other
-
-    def is_intact(self, field: str) -> bool:
-        """Return True if no kept item of a field was changed in place."""
-        for key, shared in self._shared.items():
-            if key[1] == field:
-                items, _ = self._latest[key]
-                if any(not written or _written(items[number]) != written for number, written in shared):
-                    return False
-        return True
 
     def request(
         self,
@@ -147,7 +131,7 @@ class Memory:
         Args:
             dialect: the dialect of the items.
             field: the field of the document that holds the items.
-            items: the list of items as it came. It is kept, and must not be changed afterwards.
+            items: the items as they came. They are kept, and must not be changed afterwards.
             parse: a function that parses an item; its arguments are the item and the item's path.
             differ: a function that returns False for two items that consist of the same objects.
         """
@@ -160,15 +144,7 @@ class Memory:
                 same += _equal_head(items[same:], old[same:]) if same else _equal_head(items, old)
         new = [frozen(parse(items[number], f"{field}[{number}]")) for number in range(same, len(items))]
         parsed = (*made[:same], *new)
-        self._latest[dialect, field] = (items, parsed)
-        if self._guarded:
-            shared = [each for each in self._shared.get((dialect, field), ()) if each[0] < same]
-            shared += [
-                (number, _written(items[number]))
-                for number, value in enumerate(new, same)
-                if _is_shared(value)
-            ]
-            self._shared[dialect, field] = shared
+        self._latest[dialect, field] = ((*items,), parsed)
         return parsed  # type: ignore[return-value]
 
 
@@ -254,27 +230,6 @@ def _equal_head(items: Sequence[Json], old: Sequence[Json]) -> int:
         alike = map(_is_written_as, items[:same], old)
         same = next((number for number, is_alike in enumerate(alike) if not is_alike), same)
     return same
-
-
-def _is_shared(value: object) -> bool:
-    """Return True if a parsed value may contain objects of its item that a program can change."""
-    if not isinstance(value, Message):
-        return value is not None
-    return value.extra is not None or any(map(_has_json, value.content))
-
-
-def _has_json(part: Part) -> bool:
-    if type(part) is ToolResult and any(map(_has_json, part.content)):
-        return True
-    return isinstance(part, Opaque) or part.extra is not None
-
-
-def _written(item: Json) -> bytes:
-    """Return the encoding of an item; no bytes if it cannot be encoded."""
-    try:
-        return _encoder.encode(item)
-    except _UNWRITABLE:
-        return b""
 
 
 def _is_written_as(new: Json, old: Json) -> bool:

@@ -14,11 +14,15 @@ Rules:
    ends within the common bytes is an item of the new body too, if a comma or the end of the list follows it there.
    Removing such items, each with its comma, leaves a body whose other fields, and further items, are unchanged.
 3. The list must be the value of the field: the bytes before it, closed at this point, are an object whose last field is
-   the empty list. No later field may have the same name, in whatever form JSON writes the name.
-4. A body is kept only after it was decoded without repair (see `decode_json`).
-5. If a program has changed a kept item in place, the conversation is forgotten (`Memory.is_intact`).
-6. A reader belongs to one rollout, and keeps the bodies of `_CONVERSATIONS` conversations. All readers of the process
-   together keep at most `MOST_BYTES`; above that, the body that was unused for longest is dropped.
+   the empty list. No later field may have the same name, in whatever form JSON writes the name. A name of other
+   characters than ASCII letters and `_` has too many forms, so such a list is always decoded whole.
+4. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
+5. The items are read-only (`frozen`), because several calls share them. Each document has a list of its own.
+6. A call takes the conversation that it continues out of the kept ones until its body is parsed. So no two calls, which
+   may be parsed in threads, use one `Memory` at a time.
+7. A reader belongs to one rollout, and keeps `_CONVERSATIONS` conversations. All readers of the process together keep
+   at most `MOST_BYTES`; above that, the conversation that was unused for longest is dropped, with all that it holds.
+8. The work of one step is bounded: by the bytes and items that are decoded, and by the lists and objects among them.
 """
 
 from __future__ import annotations
@@ -28,33 +32,38 @@ from bisect import bisect_right
 from collections import OrderedDict
 from threading import Lock
 from typing import Any, final
+from weakref import ref
 
 import msgspec
 
 from .content import Json
+from .frozen import frozen_within
 from .memory import Memory
 
-ENABLED = False
-"""False: every body is decoded whole. The default, because rule 5 has gaps.
-
-`Memory.is_intact` sees only the items that a parser has read through `Memory.read`. An item that a parser reads in
-another way, or that is read while another call of the conversation is decoded, is not guarded: if a program changes it
-in place, later documents contain the change. Fields of other dialects than triocept's may also be written with escapes
-that `_HIDDEN` does not know, and `MOST_BYTES` counts neither the decoded items nor their positions.
-"""
+ENABLED = True
+"""False: every body is decoded whole. For tests and measurements: both ways must give the same requests."""
 LEAST = 8 * 1024
 """Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
+MOST = 8 * 1024 * 1024
+"""Maximum bytes of a body that is kept: a larger one is compared for too long without a schedule point."""
 MOST_NEW = 512 * 1024
 """Maximum bytes that are decoded in one step."""
-MOST_BYTES = 256 * 1024 * 1024
-"""Maximum bytes of all kept bodies of the process."""
+MOST_ITEMS = 10_000
+"""Maximum items of a conversation that is kept: a longer list is parsed in a thread."""
+MOST_CONTAINERS = 20_000
+"""Maximum dicts and lists that are made read-only in one step, which takes up to 8 ms."""
+MOST_BYTES = 512 * 1024 * 1024
+"""Maximum bytes of all kept conversations of the process, as estimated (`_size`)."""
 _CONVERSATIONS = 4
 _REWRITTEN = 3
 """Maximum last items that an agent rewrites in its next call. If fewer items are repeated, the body begins another
 conversation, and the earlier one is kept, too."""
+_RARELY = 8
+"""If so many bodies in a row repeat nothing, only every eighth further one is kept."""
 _PIECE = 64 * 1024
 _PLACES = 3
 """Maximum places at which the field is looked for: its name may also occur in other fields."""
+_PLAIN_NAME = re.compile("[A-Za-z_]+")
 _OPENS = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*\[")
 _HIDDEN = re.compile(rb"\\u00[4-7]")
 _SPACE = b" \t\r\n"
@@ -66,113 +75,86 @@ _raw_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 @final
 class Conversation:
-    """The latest body of a conversation."""
+    """A conversation at its latest body. Only the memory changes, and the positions, which are found when needed.
 
-    __slots__ = ("_ends", "_field", "_items", "_marks", "_start", "body", "fresh", "memory")
+    Args:
+        body: the body.
+        field: the field of its long list.
+        items: the read-only items of the list.
+        memory: the memory for the parse of the body and its continuations.
+        size: estimated bytes of all that is kept.
+        fresh: bytes of the items that the body does not share with its predecessor; all its bytes if it has none.
+        start: position of the first item; 0 if it is not known yet.
+        ends: position behind each item.
+    """
 
-    def __init__(self, memory: Memory) -> None:
-        self.memory: Memory = memory
-        """The memory for the parse of the conversation's documents."""
-        self.body: bytes | None = None
-        """None if the body is not kept any more."""
-        self.fresh: int = 0
-        """Bytes of the items that the latest body did not repeat; its size if it was decoded whole."""
-        self._field = ""
-        self._items: list[Json] = []
-        self._start = 0
-        """Position of the list's first item; 0 if the list was not located yet."""
-        self._ends: list[int] = []
-        """Position behind each item of the list."""
-        self._marks = 0
-        """Maximum number of marks (see `count_marks`) in the body; of a located list, without the bytes behind it."""
+    __slots__ = ("__weakref__", "body", "ends", "field", "fresh", "items", "memory", "size", "start")
 
-    def keep(
+    def __init__(
         self,
         body: bytes,
         field: str,
-        items: list[Json],
-        marks: int,
+        items: tuple[Json, ...],
+        memory: Memory,
+        size: int,
+        fresh: int,
         start: int = 0,
         ends: list[int] | None = None,
     ) -> None:
-        self.body, self._field, self._items, self.fresh = body, field, items, len(body)
-        self._start, self._ends, self._marks = start, ends or [], marks
+        self.body: bytes = body
+        self.field: str = field
+        self.items: tuple[Json, ...] = items
+        self.memory: Memory = memory
+        self.size: int = size
+        self.fresh: int = fresh
+        self.start: int = start
+        self.ends: list[int] | None = ends
 
     def repeated(self, body: bytes, field: str) -> int:
-        """Return how many items of the kept body the new body repeats from the beginning."""
-        old = self.body
-        if old is None or field != self._field:
+        """Return how many of the items another body repeats from the beginning; -1 if the positions are in doubt."""
+        common = _common_bytes(self.body, body) if field == self.field else 0
+        if self.body.find(f'"{field}"'.encode(), 0, common) < 0:
             return 0
-        common = _common_bytes(old, body)
-        if common < len(field) or not self._locate(old):
-            return 0
-        count = bisect_right(self._ends, common)
-        if count and body[self._ends[count - 1] : self._ends[count - 1] + 1] not in (b",", b"]"):
+        if self.ends is None:
+            self.start, self.ends = _positions(self.body, field, len(self.items))
+        if not self.ends:
+            return -1
+        count = bisect_right(self.ends, common)
+        if count and body[self.ends[count - 1] : self.ends[count - 1] + 1] not in (b",", b"]"):
             count -= 1
         return count
 
-    def read(self, body: bytes, count: int, most: int) -> dict[str, Json] | None:
-        """Return the document of a body that repeats `count` items, and keep the body; None in doubt.
+    def is_continued(self, count: int) -> bool:
+        """Return True if a body that repeats so many items continues the conversation."""
+        return count >= len(self.items) - _REWRITTEN
 
-        Return None, too, if the body may have more than `most` marks.
+    def read(self, body: bytes, count: int) -> tuple[Json, Conversation] | None:
+        """Return the document of a body that repeats `count` items, and the conversation at that body; None in doubt.
+
+        If the body begins another conversation, it gets a copy of the memory.
         """
-        field, start, end = self._field, self._start, self._ends[count - 1]
+        assert self.ends
+        field, start, end = self.field, self.start, self.ends[count - 1]
         goes_on = body[end] == ord(",")
-        rest = body[end + goes_on :]
-        if len(rest) > MOST_NEW:
+        if start + len(body) - end > MOST_NEW:
             return None
-        short = b"".join([body[:start], rest])
+        short = b"".join([body[:start], body[end + goes_on :]])
         try:
             document: Any = _decode(short)
             new = document[field]
-            if type(new) is not list or bool(new) != goes_on:
+            if type(new) is not list or bool(new) != goes_on or count + len(new) > MOST_ITEMS:
                 return None
             ends = _ends_of(short, field, start)
         except (*_ERRORS, LookupError, TypeError):
             return None
-        if ends is None or len(ends) != len(new):
+        if ends is None or len(ends) != len(new) or (found := frozen_within(new, MOST_CONTAINERS)) is None:
             return None
-        shift = len(body) - len(short)
-        last = ends[-1] if ends else start
-        marks = self._marks
-        if len(body) > most:
-            marks += count_marks(short, start, last) + 1
-            if marks + count_marks(short, last, len(short)) > most:
-                return None
-        elif marks < len(body):
-            marks = len(body)
-        document[field] = items = self._items[:count] + new
-        self.keep(body, field, items, marks, start, self._ends[:count] + [at + shift for at in ends])
-        self.fresh = self._ends[-1] - end
-        return document  # type: ignore[no-any-return]
-
-    def is_continued(self, count: int) -> bool:
-        """Return True if a body that repeats so many items continues the conversation."""
-        return count >= len(self._items) - _REWRITTEN
-
-    def fork(self) -> Conversation:
-        """Return a conversation that begins with the same items."""
-        other = Conversation(self.memory.fork())
-        if self.body is not None:
-            other.keep(self.body, self._field, self._items, self._marks, self._start, self._ends)
-        return other
-
-    def _locate(self, body: bytes) -> bool:
-        """Find the positions of the items; return False if the body is not suitable, which then is not kept."""
-        if self._start:
-            return True
-        try:
-            self._start = start = _start_of(body, self._field)
-            ends = _ends_of(body, self._field, start) if start else None
-        except _ERRORS:
-            ends = None
-        if ends is None or len(ends) != len(self._items):
-            self.body = None
-            return False
-        self._ends = ends
-        if ends and self._marks < len(body):
-            self._marks -= count_marks(body, ends[-1], len(body))
-        return True
+        items, shift = (*self.items[:count], *found[0]), len(body) - len(short)
+        document[field] = [*items]
+        ends = self.ends[:count] + [at + shift for at in ends]
+        memory = self.memory if self.is_continued(count) else self.memory.fork()
+        size = self.size + _size(body, found[1]) - 2 * len(self.body)
+        return document, Conversation(body, field, items, memory, size, ends[-1] - end, start, ends)
 
 
 @final
@@ -180,114 +162,119 @@ class BodyReader:
     """The reader of the bodies of one rollout."""
 
     def __init__(self) -> None:
-        self._known: list[Conversation] = []
-        """The latest conversations, the latest at the end."""
+        self._known: list[ref[Conversation]] = []
+        """The kept conversations, the latest at the end. Only `_SHELF` keeps them alive."""
+        self._missed = 0
+        """Number of the latest bodies that were kept although they repeated nothing."""
         self._closed = False
 
-    def read(self, body: bytes, field: str, most: int) -> tuple[Json, Conversation] | None:
-        """Return the document of a body that repeats items of an earlier body, and the conversation; None otherwise.
+    def read(self, body: bytes, field: str) -> tuple[Json, Conversation] | None:
+        """Return the document of a body that repeats items of an earlier body, and its conversation; None otherwise.
 
-        Args:
-            body: the whole body.
-            field: the field that holds the conversation.
-            most: maximum number of marks (see `count_marks`). A body that may have more is not read.
+        Pass the conversation to `keep` when the document is parsed.
         """
-        if not ENABLED or len(body) < LEAST:
+        if not ENABLED or not LEAST <= len(body) <= MOST:
             return None
         best, count = None, 0
-        for known in reversed(self._known):
+        for known in self._alive():
             repeated = known.repeated(body, field)
-            if repeated > count:
+            if repeated < 0:
+                _SHELF.discard(known)
+            elif repeated > count:
                 best, count = known, repeated
                 if known.is_continued(repeated):
                     break
-        if best is None:
+        if best is None or (found := best.read(body, count)) is None:
             return None
-        if not best.memory.is_intact(field):
-            self._forget(best)
-            return None
-        target = best if best.is_continued(count) else best.fork()
-        document = target.read(body, count, most)
-        if document is None:
-            return None
-        self._add(target)
-        return document, target
+        self._missed = 0
+        if best.is_continued(count):
+            _SHELF.discard(best)
+        else:
+            _SHELF.put(best)
+        return found
 
-    def keep(self, body: bytes, field: str, document: Json, marks: int) -> Conversation | None:
-        """Keep a body that was decoded whole, and return its conversation; None if the body is not suitable.
+    def begin(self, body: bytes, field: str, document: Json, memory: Memory) -> Conversation | None:
+        """Return a conversation that begins with a body that was decoded whole; None if it is not suitable.
 
-        `marks` is the maximum number of its marks (see `count_marks`).
+        The items of the document become read-only. Pass the conversation to `keep` when the document is parsed.
+
+        Args:
+            body: the body.
+            field: the field that holds the conversation.
+            document: the decoded body.
+            memory: the memory of the latest call, in case that no conversation is kept.
         """
-        if not ENABLED or len(body) < LEAST or not isinstance(document, dict):
+        if not ENABLED or not LEAST <= len(body) <= MOST or not isinstance(document, dict):
             return None
         items = document.get(field)
-        if type(items) is not list or not items or len(body) > MOST_BYTES // 4:
+        if type(items) is not list or not 0 < len(items) <= MOST_ITEMS or not _PLAIN_NAME.fullmatch(field):
             return None
-        known = next((one for one in reversed(self._known) if one.body is None), None)  # its body was dropped
-        if known is None:
-            known = Conversation(self._known[-1].memory.fork() if self._known else Memory(guarded=True))
-        known.keep(body, field, items, marks)
-        self._add(known)
-        return known
+        self._missed += 1
+        if self._missed > _RARELY and self._missed % _RARELY:
+            return None
+        if (found := frozen_within(items, MOST_CONTAINERS)) is None:
+            return None
+        document[field] = [*found[0]]
+        memory = next((known.memory for known in self._alive()), memory).fork()
+        return Conversation(body, field, tuple(found[0]), memory, _size(body, found[1]), len(body))
 
-    def clear(self) -> None:
-        """Forget all bodies, and keep none any more: the rollout has ended."""
-        self._closed = True
-        for known in self._known:
-            _SHELF.discard(known)
-        self._known = []
-
-    def _add(self, known: Conversation) -> None:
+    def keep(self, conversation: Conversation) -> None:
+        """Keep a conversation, because its latest document was parsed without an error."""
         if self._closed:
             return
-        if known in self._known:
-            self._known.remove(known)
-        self._known.append(known)
-        while len(self._known) > _CONVERSATIONS:
-            _SHELF.discard(self._known.pop(0))
-        _SHELF.put(known)
+        known = [*self._alive()[::-1], conversation]
+        for dropped in known[:-_CONVERSATIONS]:
+            _SHELF.discard(dropped)
+        self._known = [ref(each) for each in known[-_CONVERSATIONS:]]
+        _SHELF.put(conversation)
 
-    def _forget(self, known: Conversation) -> None:
-        self._known.remove(known)
-        _SHELF.discard(known)
+    def clear(self) -> None:
+        """Forget all conversations, and keep none any more: the rollout has ended."""
+        self._closed = True
+        for known in self._alive():
+            _SHELF.discard(known)
+
+    def _alive(self) -> list[Conversation]:
+        """Return the conversations that are still kept, the latest first."""
+        return [known for each in reversed(self._known) if (known := each()) is not None and known in _SHELF]
 
 
 class _Shelf:
-    """The kept bodies of all readers, which may be in several threads."""
+    """The kept conversations of all readers, which may be in several threads."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._sizes: OrderedDict[Conversation, int] = OrderedDict()
-        """Bytes of each kept body; the one that was unused for longest comes first."""
+        self._kept: OrderedDict[Conversation, None] = OrderedDict()
+        """The conversation that was unused for longest comes first."""
         self.bytes = 0
 
-    def put(self, known: Conversation) -> None:
-        """Add a conversation, or its new body, as the latest."""
-        with self._lock:
-            size = 0 if known.body is None else len(known.body)
-            self.bytes += size - self._sizes.pop(known, 0)
-            self._sizes[known] = size
-            while self.bytes > MOST_BYTES:
-                oldest, size = self._sizes.popitem(last=False)
-                self.bytes -= size
-                oldest.body = None
+    def __contains__(self, conversation: Conversation) -> bool:
+        return conversation in self._kept
 
-    def discard(self, known: Conversation) -> None:
+    def put(self, conversation: Conversation) -> None:
+        """Add a conversation, or make it the latest."""
+        self.discard(conversation)
+        with self._lock:
+            self._kept[conversation] = None
+            self.bytes += conversation.size
+            while self.bytes > MOST_BYTES:
+                oldest, _ = self._kept.popitem(last=False)
+                self.bytes -= oldest.size
+
+    def discard(self, conversation: Conversation) -> None:
         """Remove a conversation."""
         with self._lock:
-            self.bytes -= self._sizes.pop(known, 0)
-        known.body = None
+            if conversation in self._kept:
+                del self._kept[conversation]
+                self.bytes -= conversation.size
 
 
 _SHELF = _Shelf()
 
 
-def count_marks(body: bytes, start: int, end: int) -> int:
-    """Return the number of commas and opening brackets, inside and outside of strings.
-
-    One of them precedes each value, or its key, except the document's first value.
-    """
-    return sum(body.count(mark, start, end) for mark in (b",", b"[", b"{"))
+def _size(body: bytes, members: int) -> int:
+    """Return the estimated bytes of a body and its decoded values: the texts, and 100 for each value."""
+    return 2 * len(body) + 100 * members
 
 
 def _common_bytes(old: bytes, new: bytes) -> int:
@@ -317,6 +304,8 @@ def _start_of(body: bytes, field: str) -> int:
             break
         if opens := _OPENS.match(body, at + len(name)):
             start = opens.end()
+            if start > MOST_NEW:
+                break
             try:
                 head = _decode(body[:start] + b"]}")
             except _ERRORS:
@@ -324,6 +313,16 @@ def _start_of(body: bytes, field: str) -> int:
             if isinstance(head, dict) and head and [*head][-1] == field and head[field] == []:
                 return start
     return 0
+
+
+def _positions(body: bytes, field: str, count: int) -> tuple[int, list[int]]:
+    """Return the position of the first item, and those behind each of the `count` items; no positions in doubt."""
+    try:
+        start = _start_of(body, field)
+        ends = _ends_of(body, field, start) if start else None
+    except _ERRORS:
+        ends = None
+    return (start, ends) if ends is not None and len(ends) == count else (0, [])
 
 
 def _ends_of(body: bytes, field: str, start: int) -> list[int] | None:

@@ -25,7 +25,6 @@ import trio
 from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
-from .._canonical.resent import count_marks
 from .._rollout.rollout_state import RolloutState
 from .._util.threads import run_in_thread
 from ..dialects import Dialect, Target
@@ -66,21 +65,20 @@ async def read_body(body: bytes, max_items: int) -> Json:
         raise DialectError(f"the body is {exc}") from exc
 
 
-async def check_values(body: bytes, max_items: int) -> int:
-    """Return the maximum number of marks (see `count_marks`) in a body. A schedule point only if the body is large.
+async def check_values(body: bytes, max_items: int) -> None:
+    """Check the number of values in a body. A schedule point only if the body is large.
 
     Raises:
         Refusal: 413, the body has more than `max_items` values.
     """
     if len(body) <= max_items:
-        return len(body)
+        return
     marks = 0
     for start in range(0, len(body), _STEP):
         marks += count_marks(body, start, start + _STEP)
         await trio.lowlevel.checkpoint()
     if marks > max_items and await _has_more_outside(body, max_items):
         raise Refusal(413, f"the body has more than {max_items:,} JSON values", should_retry=False)
-    return marks
 
 
 async def read_unrepaired(body: bytes) -> Json:
@@ -133,6 +131,14 @@ async def _has_more_outside(body: bytes, most: int) -> bool:
     return marks > most or quotes > 4 * most
 
 
+def count_marks(body: bytes, start: int, end: int) -> int:
+    """Return the number of commas and opening brackets, inside and outside of strings.
+
+    One of them precedes each value, or its key, except the document's first value.
+    """
+    return sum(body.count(mark, start, end) for mark in (b",", b"[", b"{"))
+
+
 def _whole_escapes(piece: bytes) -> bytes:
     """Return the piece without a final backslash that belongs to an escape sequence."""
     backslashes = len(piece) - len(piece.rstrip(b"\\"))
@@ -182,9 +188,9 @@ async def read_large(
 def _has_many(document: Json) -> bool:
     """Return True if the lists in the document, and the lists in their items, have more than `_MANY` items in all."""
     values = document.values() if isinstance(document, dict) else ()
-    lists = [value for value in values if type(value) is list]
+    lists = [value for value in values if isinstance(value, list)]
     count = sum(map(len, lists))
     if count <= _MANY:
-        items = (item for items in lists for item in items if type(item) is dict)
-        count += sum(len(inner) for item in items for inner in item.values() if type(inner) is list)
+        items = (item for items in lists for item in items if isinstance(item, dict))
+        count += sum(len(inner) for item in items for inner in item.values() if isinstance(inner, list))
     return count > _MANY

@@ -30,6 +30,7 @@ from .._trace.wire import WireLog
 from .._util.limits import EndpointLimits
 from .._util.secrets import MARK
 from ..dialects import Dialect, Target
+from ..dialects._registry import own_dialects
 from ..errors import DialectError, Refusal
 from .admission import Admission, Share
 from .delivery import deliver, write_failure
@@ -154,6 +155,8 @@ async def intake(
             request = route.dialect.parse_request(document, route.target, owner.memory)
         else:
             request = await read_large(route.dialect, document, route.target, rollout, owner)
+        if isinstance(owner, Conversation):
+            rollout.bodies.keep(owner)
         request = whole_request(request, route.dialect, rollout)
     except ClientGone:
         return
@@ -234,13 +237,16 @@ async def _read_call(
             except (msgspec.DecodeError, UnicodeError, RecursionError):
                 pass  # `read_body` repairs it, or raises with the fault and its position
         return await read_body(body, limits.document_items), rollout
-    if (found := rollout.bodies.read(body, dialect.transcript, limits.document_items)) is not None:
+    await check_values(body, limits.document_items)
+    bodies, field = rollout.bodies, dialect.transcript
+    is_own = own_dialects().get(dialect.name) is dialect  # the parser of another dialect may change the items
+    if is_own and (found := bodies.read(body, field)) is not None:
         return found
-    marks = await check_values(body, limits.document_items)
     document = await read_unrepaired(body)
     if document is None:
         return await read_body(body, limits.document_items), rollout
-    return document, rollout.bodies.keep(body, dialect.transcript, document, marks) or rollout
+    begun = bodies.begin(body, field, document, rollout.memory) if is_own else None
+    return document, begun or rollout
 
 
 async def _receive(

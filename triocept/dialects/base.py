@@ -47,7 +47,7 @@ class ParseRequest(Protocol):
         """Convert the JSON body of an agent's model call into a `Request`.
 
         Args:
-            document: the body, decoded.
+            document: the body, decoded. It must not be changed.
             target: the facts that the call's path and query state.
             memory: parsed parts of earlier calls, so that unchanged parts are not parsed again; None means no earlier
                 calls.
