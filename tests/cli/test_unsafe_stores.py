@@ -58,7 +58,7 @@ async def test_a_trace_file_of_a_store_that_is_a_pipe_or_leads_out_is_named_and_
     assert ("is not a regular file" if what == "pipe" else "is a link that leads out") in output
     assert "a secret" not in output
     if command[0] == "show":  # the good file was read
-        assert "1 turn" in done.stdout
+        assert "2 turns" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["run.json", "done.jsonl"])
