@@ -72,11 +72,12 @@ class Memory:
     def __init__(self) -> None:
         self._requests: dict[str, _Latest] = {}
         self._latest: dict[tuple[str, str], tuple[Sequence[Json], Sequence[object]]] = {}
+        self._groups: dict[tuple[str, str], tuple[Sequence[Json], Sequence[Any]]] = {}
 
     def fork(self) -> Memory:
         """Return a memory with the same content."""
         other = Memory()
-        other._requests, other._latest = {**self._requests}, {**self._latest}
+        other._requests, other._latest, other._groups = {**self._requests}, {**self._latest}, {**self._groups}
         return other
 
     def request(
@@ -124,7 +125,6 @@ class Memory:
         field: str,
         items: Sequence[Json],
         parse: Callable[[Json, str], T],
-        differ: Callable[[Any, Any], object] = is_not,
     ) -> tuple[T, ...]:
         """Return the parsed items; items that did not change since the last call are not parsed again.
 
@@ -133,19 +133,39 @@ class Memory:
             field: the field of the document that holds the items.
             items: the items as they came. They are kept, and must not be changed afterwards.
             parse: a function that parses an item; its arguments are the item and the item's path.
-            differ: a function that returns False for two items that consist of the same objects.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
         same = 0
         if items and old:
-            if not differ(items[0], old[0]):  # otherwise the document shares no item with the last one
-                same = common_head(items, old, differ)
+            if items[0] is old[0]:  # otherwise the document shares no item with the last one
+                same = common_head(items, old, is_not)
             if same < len(items) and same < len(old):
                 same += _equal_head(items[same:], old[same:]) if same else _equal_head(items, old)
         new = [frozen(parse(items[number], f"{field}[{number}]")) for number in range(same, len(items))]
         parsed = (*made[:same], *new)
         self._latest[dialect, field] = ((*items,), parsed)
         return parsed  # type: ignore[return-value]
+
+    def group(
+        self,
+        dialect: str,
+        field: str,
+        items: Sequence[Json],
+        group: Callable[[Sequence[Json], int, Sequence[T]], Sequence[T]],
+    ) -> Sequence[T]:
+        """Return the items in groups, each of which becomes one message.
+
+        Args:
+            dialect: the dialect of the items.
+            field: the field of the document that holds the items.
+            items: the items as they came.
+            group: a function of the items, the number of items at their beginning that are the same objects as in the
+                latest call, and the groups of the latest call. It returns the groups.
+        """
+        old, groups = self._groups.get((dialect, field), ((), ()))
+        groups = group(items, common_head(items, old, is_not), groups)
+        self._groups[dialect, field] = ((*items,), groups)
+        return groups
 
 
 class MessageTable:

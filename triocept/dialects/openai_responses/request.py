@@ -28,8 +28,9 @@ The input is a string, or a list of items:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from operator import is_not
+from operator import itemgetter
 from reprlib import repr as short
 from typing import TypeAlias
 
@@ -73,7 +74,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
     def read(items: list[Json]) -> tuple[Message, ...]:
         return parse_input(items, NO_NAMES, memory)
 
-    return memory.request(document, "input", lambda whole: _parse(whole, memory), read, NAME)
+    return memory.request(document, "input", lambda whole: _parse(whole, memory, declares=False), read, NAME)
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
@@ -101,7 +102,8 @@ def _is_list_alone(document: Json) -> bool:
     return not any(kind in kinds for kind in DECLARING)
 
 
-def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
+def _parse(document: Json, memory: Memory, *, declares: bool = True) -> tuple[Request, int]:
+    """Return a request, and the number of its instructions. `declares`: True if items may declare tools."""
     fields = Fields(document)
     if fields.peek("type") == _FRAME:
         fields.take("type")
@@ -112,7 +114,7 @@ def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
         if previous is None and all(fields.peek(name) is None for name in _SOURCES):
             raise DialectError("is missing" if value is None else "must not be empty", path="input")
         value = []
-    tools = parse_tools(fields, value, memory)
+    tools = parse_tools(fields, value if declares else [], memory)
     messages = parse_input(value, Names(tools), memory)
     instructions = parse_instructions(fields.text("instructions"), memory)
     choice = parse_choice(fields.take("tool_choice"), "tool_choice")
@@ -229,7 +231,7 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
         ]
         return Message("assistant", tuple(parts)) if parts else None
 
-    read = memory.read(NAME, "input", _runs(value), parse_run, differ=_differ)
+    read = memory.read(NAME, "input", memory.group(NAME, "input", value, _runs), parse_run)
     return tuple([message for message in read if message is not None])
 
 
@@ -263,27 +265,29 @@ def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> s
     return "\n\n".join([message.text for message in head if message.text]) or None
 
 
-def _runs(items: list[Json]) -> list[_Run]:
-    """Group the input items by message: adjacent items that the model wrote are one group, any other item is one."""
-    runs: list[_Run] = []
-    run: list[Json] | None = None  # the open run of the model
-    for number, item in enumerate(items):
+def _runs(items: Sequence[Json], same: int, known: Sequence[_Run]) -> list[_Run]:
+    """Group the input items by message: adjacent items that the model wrote are one group, any other item is one.
+
+    Args:
+        items: the items of the `input`.
+        same: number of items at the beginning that are the same objects as in the latest call.
+        known: the groups of the latest call. Those of such items are returned again, except the last one, which may go
+            on.
+    """
+    count = max(0, bisect_left(known, same, key=itemgetter(0)) - 1)
+    first = known[count][0] if count else 0
+    runs, run = [*known[:count]], None
+    for number, item in enumerate(items[first:], first):
         kind = (item.get("type") or "message") if isinstance(item, dict) else None
         writes = isinstance(kind, str) and kind not in _PLACES and not kind.endswith("_output")
         if kind == "message":
             writes = item.get("role") == "assistant"
-        if writes and run is not None:
+        if writes and run is not None:  # the open group of the model
             run.append(item)
         else:
             runs.append((number, one := [item], writes))
             run = one if writes else None
     return runs
-
-
-def _differ(run: _Run, other: _Run) -> bool:
-    """Return True unless two groups have the same start, and the same Python objects as items."""
-    (start, items, _), (other_start, others, _) = run, other
-    return start != other_start or len(items) != len(others) or any(map(is_not, items, others))
 
 
 def _parse_item(value: Json, path: str) -> Message:
