@@ -14,6 +14,7 @@ import trio
 from playwright.sync_api import Page, expect
 
 import triocept
+from tests.evaluation.test_page import two_stores
 from tests.real_browsers.agents import Agent
 from tests.real_browsers.browsing import CHROMIUM, Tab, browse
 from triocept import ScriptedModel, ToolCall
@@ -542,5 +543,36 @@ async def test_recorded_runs_are_served_to_a_second_tab_without_the_key(tmp_path
             other.goto(tab.page.url)
             expect(other.locator(".detail .message.assistant")).to_contain_text("hello")
 
+        async with serve_source(source, host="127.0.0.1", port=0) as url:
+            await browse(partial(look, url=url))
+
+
+async def test_tasks_of_two_stores_stand_side_by_side_and_are_filtered(tmp_path: Path) -> None:
+    source = await two_stores(tmp_path)
+
+    def look(tab: Tab, url: str) -> None:
+        page = tab.page
+        page.goto(url)
+        panel = page.get_by_role("region", name="Tasks")
+        names = panel.locator("tbody th")
+        expect(names).to_have_text([re.compile("easy.*flipped"), re.compile("hard.*flipped"), "silent"])
+        expect(panel.locator("thead th")).to_have_count(3)
+        for wanted, shown in {
+            "flipped": ["easy", "hard"],
+            "unscored": ["silent"],
+            "below": ["easy", "hard"],
+            "all": ["easy", "hard", "silent"],
+        }.items():
+            panel.get_by_label("Show").select_option(wanted)
+            expect(names).to_have_text([re.compile(f"^{name}") for name in shown])
+        panel.locator("tbody tr").first.locator("td").nth(1).get_by_role("button").click()
+        expect(page.locator(".turns [role=option]")).to_contain_text("bye")
+        expect(panel.get_by_role("button", pressed=True)).to_have_text("✕ exact 0")
+        turns(page, 0)
+        expect(panel).to_have_count(0)
+        page.get_by_role("button", name="Tasks").click()
+        expect(panel).to_be_visible()
+
+    with trio.fail_after(200):
         async with serve_source(source, host="127.0.0.1", port=0) as url:
             await browse(partial(look, url=url))

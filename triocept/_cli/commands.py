@@ -255,8 +255,9 @@ def export(
 def view(files: tuple[Path, ...], host: str, port: int) -> None:
     """Serve a page that shows the rollouts of all FILES in a browser, until Ctrl-C.
 
-    A FILE may also be the directory of a fleet's store. The address of the page, with its key, is printed on standard
-    error. `triocept export --to html` writes the same page as one file.
+    A FILE may also be the directory of a fleet's store. For stores of evaluations, the page shows their tasks, too. The
+    address of the page, with its key, is printed on standard error. `triocept export --to html` writes the same page
+    as one file.
 
     \b
     triocept view traces.jsonl

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .._canonical.content import Json
+from ..errors import TrioceptError
 from ..fleets.store.layout import EVALUATION
 from .options import Choice
 from .page import Page
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 SCORE_KEYS = ("task", "scorer")
 METADATA = "metadata."
+_EXPLANATION = 200
+"""Maximum characters of a sample's text on the page."""
 _LABEL = 28
 """Maximum characters of a group's name."""
 
@@ -90,5 +94,53 @@ def scores_document(path: Path, results: EvaluationResults, by: Sequence[str]) -
                 "used": msgspec.to_builtins(used_by(group.samples)),
             }
             for labels, group in groups
+        ],
+    }
+
+
+def tasks_document(
+    stores: Mapping[Path, EvaluationResults], runs: Mapping[tuple[Path, str, int], str]
+) -> dict[str, Json]:
+    """Return the tasks of evaluations with their samples, for the page. `runs`: ids of the runs, by store and sample.
+
+    A task is flipped if there are two stores, and it passes in only one of them.
+    """
+    from ..evaluation import compare_results
+
+    flipped: set[str] = set()
+    if len(stores) == 2:
+        with suppress(TrioceptError):  # they have no score in common
+            found = compare_results(*stores.values()).scores
+            flipped = {change.task for score in found for change in score.flipped}
+    samples = {path: {(each.task, each.number): each for each in of.samples} for path, of in stores.items()}
+
+    def sample(path: Path, task: str, number: int) -> dict[str, Json]:
+        one = samples[path].get((task, number))
+        if one is None:
+            state, text = "missing", "not run"
+        elif one.reason is not None:
+            state, text = "unscored", f"{one.reason.replace('_', ' ')}: {one.explanation}"
+        else:
+            values = [each.value for each in one.scores.values()]
+            state = "passed" if values[0] >= 1 else "below"
+            text = " · ".join(f"{name} {each.value:.3g}" for name, each in one.scores.items())
+        return {"run": runs.get((path, task, number)), "state": state, "text": text[:_EXPLANATION]}
+
+    planned = {path: {task.id for task in of.tasks} for path, of in stores.items()}
+    tasks = dict.fromkeys(task.id for of in stores.values() for task in of.tasks)
+    return {
+        "stores": [{"name": str(path), "about": f"{of.agent} · {of.model}"} for path, of in stores.items()],
+        "tasks": [
+            {
+                "id": task,
+                "flipped": task in flipped,
+                "samples": [
+                    [sample(path, task, number) for number in range(of.samples_per_task)]
+                    if task in planned[path]
+                    else []
+                    for path, of in stores.items()
+                ],
+            }
+            for task in tasks
         ],
     }

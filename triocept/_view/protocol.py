@@ -56,7 +56,12 @@ unknown or does not apply. Members may be added later: ignore unknown ones, and 
      "rows": [Row, …],          # all runs, in the order of their beginning
      "calls": [Call, …],        # all calls in flight, with the text so far
      "waiting": [Question, …],  # all tool calls that wait for a decision
-     "notes": ["line 7 of traces.jsonl cannot be read: …"]}    # problems of recorded files, for the reader
+     "notes": ["line 7 of traces.jsonl cannot be read: …"],    # problems of recorded files, for the reader
+     "evaluation": null}        # or, for stores of evaluations:
+                                # {"stores": [{"name": "runs/a", "about": "claude-code · qwen"}, …],
+                                #  "tasks": [{"id": "dates", "flipped": false, "samples": [[Sample, …], …]}]}
+                                # with a list of samples for each store. Sample: {"run": "…" or null, "state": "passed",
+                                # "below" (scored, first score below 1), "unscored" or "missing", "text": "check 1"}
 
 `row` is a Row: a run began, or something in its row changed (replace the row with the same `run`)::
 

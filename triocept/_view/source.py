@@ -43,6 +43,8 @@ class Source:
         self.notes = [*notes]
         self.runs: dict[str, Run] = {}
         """The runs by their id, in the order of their beginning."""
+        self.evaluation: Row | None = None
+        """The tasks of evaluations; None if the runs are of none."""
         self.gone: dict[str, Row] = {}
         """Rows of old runs, of which nothing else is kept."""
         self.seq = 0
@@ -72,6 +74,7 @@ class Source:
             "calls": [self.whole_call(call) for run in self.runs.values() for call in run.calls.values()],
             "waiting": self.waiting(),
             "notes": self.notes,
+            "evaluation": self.evaluation,
         }
 
     def whole_call(self, call: Row) -> Row:

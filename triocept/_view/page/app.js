@@ -15,7 +15,7 @@ function App() {
     <main class=${`pane-${pane}`}>
       <${Runs} />
       ${view.run ? html`<${Turns} key=${view.run} />` : html`<div class="turns empty">${NOTHING}</div>`}
-      ${view.panel === "search" ? html`<${Search} />` : view.panel === "compare" ? html`<${Compare} />` : html`<${Detail} />`}
+      <${view.panel === "search" ? Search : view.panel === "compare" ? Compare : view.panel === "tasks" && state.evaluation ? Tasks : Detail} />
     </main>
     ${view.help && html`<${Help} />`}
     <${Toasts} />`;

@@ -5,7 +5,7 @@ const view = {
   run: null,
   turn: null, // id of a turn, of a call in flight or of a service call; null: no choice
   follows: true, // shows the newest call, until a turn is chosen
-  panel: null, // "search", "compare"
+  panel: null, // "search", "compare", "tasks"
   query: "",
   everywhere: true, // searches all runs
   other: null, // run to compare with
@@ -48,7 +48,8 @@ function writeAddress(isNew = false) {
 function select(run, turn = null, more = {}) {
   const isNew = run !== view.run;
   if (isNew) Object.assign(view, { turnFilter: "", conversation: null });
-  Object.assign(view, { run, turn, follows: turn == null, found: null, mark: "", base: null }, more);
+  const panel = view.panel === "tasks" && turn != null ? null : view.panel;
+  Object.assign(view, { run, turn, follows: turn == null, found: null, mark: "", base: null, panel }, more);
   writeAddress(isNew);
   changed();
 }
@@ -61,7 +62,7 @@ function settle() {
     const rows = [...state.rows.values()];
     view.run = (rows.find((row) => row.state === "waiting") ?? rows.findLast((row) => row.in_flight) ?? rows.at(-1))?.run ?? null;
   }
-  if (view.run == null || !view.follows || view.panel) return;
+  if (view.run == null || !view.follows || (view.panel && view.panel !== "tasks")) return;
   if (isNarrow()) return;
   const items = itemsOf(view.run);
   view.turn = items.at(-1)?.id ?? null;
@@ -213,7 +214,7 @@ function Runs() {
   return html`<section class="runs" aria-label="Rollouts">
     <div class="bar"><h2>Rollouts <span class="dim">${items.length === total ? total : `${items.length} of ${total}`}</span></h2>
       <input type="search" class="grow" placeholder="filter" aria-label="Filter rollouts" value=${view.runFilter}
-        onInput=${(event) => ((view.runFilter = event.target.value), changed())} /></div>
+        onInput=${(event) => ((view.runFilter = event.target.value), changed())} />${state.evaluation && html`<button type="button" onClick=${() => ((view.panel = "tasks"), changed())}>Tasks</button>`}</div>
     ${items.length
       ? html`<${VirtualList} name="run" label="Rollouts" items=${items} selected=${view.run} rowHeight=${84}
           row=${(item) => html`<${RunRow} ...${item} />`} onSelect=${(item) => select(item.id, null, { panel: view.panel === "compare" ? null : view.panel })} />`

@@ -8,6 +8,7 @@ const state = {
   live: false,
   canDecide: false,
   notes: [],
+  evaluation: null, // tasks of evaluations
   rows: new Map(), // run -> Row
   calls: new Map(), // id of a call -> Call
   waiting: new Map(), // id of a question -> Question
@@ -145,47 +146,32 @@ function answerTo(name, load) {
 
 // Frames
 
+const FRAMES = {
+  snapshot: applySnapshot,
+  row: (data) => state.rows.set(data.run, data),
+  call: (data) => state.calls.set(data.id, data),
+  more: applyMore,
+  asked(data) {
+    if (!state.waiting.has(data.id)) onAsked(data);
+    state.waiting.set(data.id, data);
+  },
+  decided(data) {
+    onDecided(state.waiting.get(data.id), data.decision, data.id);
+    state.waiting.delete(data.id);
+  },
+  turn: (data) => (state.calls.delete(data.id), turnLists.get(data.run)?.put(data)),
+  lost: (data) => state.calls.delete(data.call),
+  service(data) {
+    const list = turnLists.get(data.run);
+    if (list) list.services.set(data.id, data), list.version++;
+  },
+  bye: () => (state.status = "ended"),
+};
+
 function apply(frame) {
   if (frame.event !== "snapshot" && frame.id <= state.seq) return;
   state.seq = Math.max(frame.id, frame.event === "snapshot" ? 0 : state.seq);
-  const data = frame.data;
-  switch (frame.event) {
-    case "snapshot":
-      applySnapshot(data);
-      break;
-    case "row":
-      state.rows.set(data.run, data);
-      break;
-    case "call":
-      state.calls.set(data.id, data);
-      break;
-    case "more":
-      applyMore(data);
-      break;
-    case "asked":
-      if (!state.waiting.has(data.id)) onAsked(data);
-      state.waiting.set(data.id, data);
-      break;
-    case "decided":
-      onDecided(state.waiting.get(data.id), data.decision, data.id);
-      state.waiting.delete(data.id);
-      break;
-    case "turn":
-      state.calls.delete(data.id);
-      turnLists.get(data.run)?.put(data);
-      break;
-    case "lost":
-      state.calls.delete(data.call);
-      break;
-    case "service": {
-      const list = turnLists.get(data.run);
-      if (list) list.services.set(data.id, data), list.version++;
-      break;
-    }
-    case "bye":
-      state.status = "ended";
-      break;
-  }
+  if (Object.hasOwn(FRAMES, frame.event)) FRAMES[frame.event](frame.data);
 }
 
 function applySnapshot(data) {
@@ -197,7 +183,8 @@ function applySnapshot(data) {
     return;
   }
   const first = !state.rows.size;
-  Object.assign(state, { title: data.title, live: data.live, canDecide: data.can_decide, notes: data.notes ?? [] });
+  Object.assign(state, { title: data.title, live: data.live, canDecide: data.can_decide, notes: data.notes ?? [], evaluation: data.evaluation });
+  if (first && state.evaluation && view.run == null) view.panel ??= "tasks";
   state.seq = data.seq;
   state.offset = data.live ? data.now - Date.now() / 1000 : 0;
   state.rows = new Map(data.rows.map((row) => [row.run, row]));
@@ -237,9 +224,7 @@ class Server {
   constructor(key) {
     this.key = key;
   }
-  headers(more = {}) {
-    return { authorization: `Bearer ${this.key}`, ...more };
-  }
+  headers = (more = {}) => ({ authorization: `Bearer ${this.key}`, ...more });
   async request(path, options = {}) {
     let response;
     try {
@@ -252,21 +237,11 @@ class Server {
     if (!response.ok) throw new ServerError(response.status, body);
     return body;
   }
-  of(run) {
-    return `runs/${encodeURIComponent(run)}`;
-  }
-  snapshot() {
-    return this.request("snapshot");
-  }
-  turns(run) {
-    return this.request(`${this.of(run)}/turns`);
-  }
-  detail(run, call) {
-    return this.request(`${this.of(run)}/turns/${encodeURIComponent(call)}`);
-  }
-  raw(run, call) {
-    return this.request(`${this.of(run)}/turns/${encodeURIComponent(call)}/raw`);
-  }
+  of = (run) => `runs/${encodeURIComponent(run)}`;
+  snapshot = () => this.request("snapshot");
+  turns = (run) => this.request(`${this.of(run)}/turns`);
+  detail = (run, call) => this.request(`${this.of(run)}/turns/${encodeURIComponent(call)}`);
+  raw = (run, call) => this.request(`${this.of(run)}/turns/${encodeURIComponent(call)}/raw`);
   async messages(run, numbers) {
     const ranges = [];
     for (const number of numbers) {
@@ -279,12 +254,8 @@ class Server {
   async tools(run, number) {
     return (await this.request(`${this.of(run)}/tools/${number}`)).tools;
   }
-  search(text, run) {
-    return this.request(`search?q=${encodeURIComponent(text)}${run ? `&run=${encodeURIComponent(run)}` : ""}`);
-  }
-  compare(a, b) {
-    return this.request(`compare?a=${encodeURIComponent(a)}&b=${encodeURIComponent(b)}`);
-  }
+  search = (text, run) => this.request(`search?q=${encodeURIComponent(text)}${run ? `&run=${encodeURIComponent(run)}` : ""}`);
+  compare = (a, b) => this.request(`compare?a=${encodeURIComponent(a)}&b=${encodeURIComponent(b)}`);
   decide(decision) {
     const headers = this.headers({ "content-type": "application/json" });
     return this.request("decide", { method: "POST", headers, body: JSON.stringify(decision) });

@@ -1,0 +1,86 @@
+"""`triocept view STORE…`: the tasks of evaluations, with their samples and scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.evaluation.agents import behave, says
+from triocept._cli.view import View
+from triocept._view.source import Source
+from triocept.evaluation import evaluate, exact
+from triocept.fleets import InProcess
+
+TASKS = [
+    {"id": "easy", "prompt": "Say hello.", "target": "hello"},
+    {"id": "hard", "prompt": "Say bye.", "target": "bye"},
+    {"id": "silent", "prompt": "Be silent.", "target": "hello"},
+]
+
+
+async def two_stores(folder: Path) -> Source:
+    """Evaluate the same tasks with a model that says hello, and with one that says bye; read both for the page."""
+    for word, number in ("hello", 2), ("bye", 1):
+        await evaluate(
+            TASKS if word == "hello" else TASKS[:2],
+            behave,
+            model=says(word),
+            scorers=exact(),
+            samples=number,
+            store=folder / word,
+            engine=InProcess(1),
+        )
+    return View([folder / "hello", folder / "bye"], "", 0).read()
+
+
+async def test_the_page_gets_the_samples_of_two_stores_side_by_side_and_their_runs(tmp_path: Path) -> None:
+    source = await two_stores(tmp_path)
+    found: Any = source.evaluation
+    assert [each["name"] for each in found["stores"]] == [str(tmp_path / "hello"), str(tmp_path / "bye")]
+    assert found["stores"][0]["about"].startswith("behave · ")
+    assert [(task["id"], task["flipped"]) for task in found["tasks"]] == [
+        ("easy", True), ("hard", True), ("silent", False),
+    ]  # fmt: skip
+    easy, hard, silent = (task["samples"] for task in found["tasks"])
+    assert [[each["state"] for each in samples] for samples in easy] == [["passed"] * 2, ["below"]]
+    assert [[each["text"] for each in samples] for samples in hard] == [["exact 0"] * 2, ["exact 1"]]
+    assert [each["state"] for each in silent[0]] == ["unscored"] * 2
+    assert silent[0][0]["text"].startswith("no model call: the agent never called the model")
+    assert silent[1] == []  # the second store has no such task
+    runs = [each["run"] for samples in easy for each in samples]
+    assert len(set(runs)) == 3
+    for run, word in zip(runs, ("hello", "hello", "bye"), strict=True):
+        assert source.runs[run].row()["text"] == word
+        assert source.runs[run].trace.metadata["fleet"]["task"] == "easy"
+
+
+async def test_samples_that_were_not_run_are_named_and_one_store_flips_no_task(tmp_path: Path) -> None:
+    await evaluate(
+        TASKS[:1], behave, model=says("hello"), scorers=exact(), store=tmp_path / "a", engine=InProcess(1)
+    )
+    done = tmp_path / "a" / "done.jsonl"
+    done.write_bytes(b"")
+    (tmp_path / "traces.jsonl").write_bytes(next((tmp_path / "a" / "traces").iterdir()).read_bytes())
+    found: Any = View([tmp_path / "traces.jsonl", tmp_path / "a"], "", 0).read().evaluation
+    assert found["tasks"] == [
+        {"id": "easy", "flipped": False, "samples": [[{"run": None, "state": "missing", "text": "not run"}]]}
+    ]
+
+
+async def test_runs_of_no_evaluation_have_no_tasks(tmp_path: Path) -> None:
+    await evaluate(
+        TASKS[:1], behave, model=says("hello"), scorers=exact(), store=tmp_path / "a", engine=InProcess(1)
+    )
+    (tmp_path / "traces.jsonl").write_bytes(next((tmp_path / "a" / "traces").iterdir()).read_bytes())
+    assert View([tmp_path / "traces.jsonl"], "", 0).read().evaluation is None
+
+
+async def test_a_damaged_description_of_the_evaluation_hides_the_tasks_only(tmp_path: Path) -> None:
+    await evaluate(
+        TASKS[:1], behave, model=says("hello"), scorers=exact(), store=tmp_path / "a", engine=InProcess(1)
+    )
+    (tmp_path / "a" / "evaluation.json").write_text("{")
+    source = View([tmp_path / "a"], "", 0).read()
+    assert len(source.runs) == 1
+    assert source.evaluation is None
+    assert "evaluation.json cannot be read" in source.notes[0]
