@@ -676,6 +676,25 @@ async def test_calls_that_end_while_their_loop_is_blocked_end_before_their_timeo
     assert outcomes == [Outcome.Value] * 21 + [Outcome.Error]
 
 
+async def test_time_for_which_another_call_blocks_the_loop_does_not_count_for_a_timeout(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def work(worker: object, task: tuple[str, int], *, attempt: int) -> None:
+        kind, steps = task
+        if kind == "blocks":
+            await trio.sleep(0.5)
+            autojump_clock.jump(4)
+        for _ in range(steps):
+            await trio.sleep(0.1)
+
+    tasks = [("blocks", 1), ("works", 12), ("works", 40)]
+    async with open_fleet(InProcess(3)) as fleet:
+        results = await results_of(fleet, work, tasks, timeout=1.5)
+    outcomes = [type(result.outcome) for result in sorted(results, key=lambda result: result.number)]
+    assert outcomes == [Outcome.Value, Outcome.Value, Outcome.Error]
+    assert trio.current_time() < 7
+
+
 async def test_outcomes_are_fetched_ahead_of_a_reader_that_is_busy() -> None:
     begun = []
 

@@ -203,6 +203,7 @@ def test_the_error_of_a_function_whose_agent_has_gone_is_raised_while_the_rollou
 ) -> None:
     with pytest.raises(KeyError, match="late") as failed, door(**{name: fails_late(gone := Gone())}) as model:
         leave_service(model, name, gone)
+        wait_until(lambda: model.trace.services)  # the call is recorded as abandoned
         gone.agent.set()
         wait_until(lambda: model.faults)
         assert len(model.faults) == 1

@@ -233,8 +233,9 @@ class Fleet:
                 is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
                 longer than the fleet's `grace`, its worker is killed. All calls in this worker whose timeout has passed
                 then have this outcome; its other calls run again. With `InProcess` the map waits until the call ends.
-                `timeout` does not end a function that blocks the loop (`time.sleep`), but `Processes(hung_after=)`
-                does. None means no limit.
+                If a call blocks the worker's loop (`time.sleep`), its other calls cannot run meanwhile: of each block,
+                at most a tenth of the timeout counts, for all calls of the worker. So `timeout` does not end a function
+                that blocks the loop, but `Processes(hung_after=)` does. None means no limit.
             prefetch: number of unread results that may exist in addition to one for each slot. If the program is busy
                 for long between two reads (a trainer), the workers can prepare this many results meanwhile.
             store: stores the results and records the rollouts. A task whose outcome is in the store is not run, and
