@@ -528,7 +528,8 @@ def plugin(session: nox.Session) -> None:
 def view(session: nox.Session) -> None:
     """The page of the live view in headless Chromium, driven by Playwright; skipped where there is no Chromium.
 
-    On Debian: `apt-get install chromium`. `TRIOCEPT_CHROMIUM` is the path of another one.
+    On Debian: `apt-get install chromium`. `TRIOCEPT_CHROMIUM` is the path of another one. The rules of axe-core for
+    accessible pages come from npm, into `.nox/axe-cache`; without npm, accessibility is not tested.
     """
     if not (os.environ.get("TRIOCEPT_CHROMIUM") or shutil.which("chromium")):
         session.skip("this machine has no chromium: the page of the live view was NOT tested in a browser")

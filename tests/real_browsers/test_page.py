@@ -523,6 +523,18 @@ async def test_a_file_of_another_version_or_a_damaged_one_is_named(
     await browse(look)
 
 
+async def test_a_browser_that_cannot_unpack_the_file_is_named_as_the_cause(tmp_path: Path) -> None:
+    path = tmp_path / "run.html"
+    path.write_bytes(html_of(Source("a run").document(), "a run"))
+
+    def look(tab: Tab) -> None:
+        tab.context.add_init_script("delete window.DecompressionStream")
+        tab.page.goto(path.as_uri())
+        expect(tab.page.get_by_role("alert")).to_contain_text("This browser")
+
+    await browse(look)
+
+
 async def test_recorded_runs_are_served_to_a_second_tab_without_the_key(tmp_path: Path) -> None:
     with trio.fail_after(200):
         path = tmp_path / "traces.jsonl"

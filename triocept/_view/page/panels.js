@@ -259,7 +259,7 @@ function outline(items) {
     if (item.isService) continue;
     const id = conversationOf(item);
     let each = found.get(id);
-    if (!each) found.set(id, (each = { id, ...item.conversation, turns: 0, first: item.id, tokens: 0, isLive: false }));
+    if (!each) found.set(id, (each = { ...item.conversation, id, turns: 0, first: item.id, tokens: 0, isLive: false }));
     each.turns++;
     each.last = item;
     each.name ||= item.conversation?.name;
