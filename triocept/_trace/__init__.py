@@ -1,4 +1,4 @@
-"""Records of a rollout: its turns, the message graph over them, and the trace file.
+"""Records of rollouts: turns, the graph that links each turn to the turn it continues, and the trace file.
 
 * `turn`: the frozen record of one settled exchange, and of one call to a host service.
 * `trace`: the turns of one rollout, and queries over them, computed on demand. `search`: finds turns by their text.
@@ -7,10 +7,11 @@
 Three modules derive the structure of a trace from its messages. Each uses the results of the module before it:
 
 * `graph`: the turn that each turn continues: the turn whose messages and answer it sends again.
-* `conversations`: the conversation of each turn. Most calls join a conversation through the graph. Others restart it,
-  from a summary or in another agent. The module lists every rule by which a call joins an earlier call.
-* `relations`: the name of each turn's relation to earlier turns (`continues`, `retry`, `compaction`, `sub_agent`, …),
-  and the tool call that started a sub-agent.
+* `conversations`: the conversation of each turn. Most calls join a conversation through the graph. Other calls restart
+  a conversation, from a summary or under another agent's system prompt. The module lists every rule by which a call
+  joins a conversation.
+* `relations`: the relation of each turn to earlier turns (`continues`, `retry`, `compaction`, `sub_agent`, …), and the
+  tool call that started a sub-agent.
 
 The other modules:
 
@@ -19,16 +20,17 @@ The other modules:
 * `tokens`: the tokens that the engine read and sampled. `increments`: the pieces of an answer, and their times. `wire`:
   a call as sent over the wire. `raw`: raw bytes sent in place of an answer.
 * `views`: views of a trace for trainers: steps, flat branches, drift.
-* `directory`: one file for each rollout, the recorder that writes it, and the claim of the process that reads it.
+* `directory`: the recorder that writes one file for each rollout, and the lock of the process that reads a file.
 * `redaction`: removal of secrets before anything is recorded.
-* `recorder`: the interfaces of recorders, which receive each turn that the trace gets; `jsonl` writes the file.
-* `entries`: records beside turns: the start of a rollout, its agents, the calls it took, its scores, and gaps.
-* `rollout_events`: the events of rollouts, for programs that watch.
+* `recorder`: the interfaces of recorders, which receive each turn that is added to a trace.
+* `entries`: records other than turns: starts of rollouts and agents, calls passed to handlers, scores, and gaps
+  (missing or changed parts of a file).
+* `rollout_events`: the events that `serve_endpoint(on_event=…)` reports while rollouts run.
 * `lines`: the format of the file, and the reader of its lines, whole or damaged. `chain`: the hash chain over the lines
   of a rollout. `linefile`: a file to which several programs append whole lines. `jsonl` writes the file: `runlines`
   makes the lines of one rollout, and `numbering` numbers its messages.
-* `reader` builds traces from the lines. `proof` checks that the lines of a rollout are complete; `check` checks those
-  of a file.
+* `reader` builds traces from the lines. `proof` checks that the lines of a rollout are complete; `check` checks all
+  lines of a file.
 
 Imports the canonical types only: no dialect, no trio, no HTTP.
 """

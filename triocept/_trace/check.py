@@ -1,9 +1,9 @@
-"""Check of a trace file for completeness. Every gap in the file has a name.
+"""Completeness check of a trace file. Each missing or changed part is reported as a gap with a name.
 
-The chains in a file cannot reveal that all lines of a rollout are missing, or the last lines after a seal (its scores).
-To detect such a loss, store `trace.digest` elsewhere, and compare it with `report.digests`. The check alone finds
-accidents only: the author of a deliberate change can compute new chains. A digest stored elsewhere reveals deliberate
-changes, too.
+The hash chains in a file do not show that all lines of a rollout are missing, or that the scores after a seal are. To
+detect such a loss, store `trace.digest` elsewhere, and compare it with `report.digests`. Without such a digest, the
+check finds only accidental damage, because a deliberate change can include new chains. A digest stored elsewhere
+reveals deliberate changes, too.
 """
 
 from __future__ import annotations
@@ -18,37 +18,38 @@ from .lines import VERSION, Found, OtherLine, Piece, SealLine, Unreadable, found
 from .proof import Proof
 
 MOST_GAPS = 10_000
-"""Maximum number of gaps in a report: a file of another format may have as many gaps as lines."""
+"""Maximum number of gaps in a report, because a file of another format may have a gap in each line."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of the check of a file."""
+    """Result of `check`: the gaps of a trace file, and the numbers of its lines, rollouts and turns."""
 
     path: str
     lines: int
     """Number of readable lines."""
     rollouts: int
     turns: int
-    """Number of turns that can be read with their requests."""
+    """Number of turns that can be read together with their requests."""
     gaps: tuple[Gap, ...]
     """The missing or changed parts, in the order of the lines; at most 10,000."""
     more: int = 0
-    """Number of gaps beyond those in `gaps`."""
+    """Number of further gaps, which `gaps` does not contain."""
     digests: dict[str, str] = {}
-    """Digest of each rollout's last seal, by `rollout/run`: the value that `trace.digest` had when the file was
-    written."""
+    """Digest of each rollout's last seal. The key is `rollout/run`. When the file was written, `trace.digest` had this
+    value."""
 
     @property
     def complete(self) -> bool:
-        """True if there is no gap."""
+        """True if no part of the file is missing or changed: `gaps` is empty."""
         return not self.gaps
 
 
 def check(path: str | os.PathLike[str]) -> Report:
     """Check that no line of a `JSONLRecorder`'s file is missing or changed.
 
-    Memory holds the rollouts without a seal, and a few hundred bytes for each other rollout. A file that is still being
-    written has gaps too: `no_seal` and `no_turn` for the running rollouts.
+    The check needs memory for the rollouts that have no seal yet, and a few hundred bytes for each sealed rollout. A
+    file that is still being written has gaps, too: `no_seal` for each running rollout, and `no_turn` for each running
+    call.
 
     Raises:
         OSError: the file cannot be read.
@@ -57,7 +58,7 @@ def check(path: str | os.PathLike[str]) -> Report:
 
 
 def check_those(path: str | os.PathLike[str], concerned: Callable[[Gap], bool]) -> Report:
-    """Check a file as `check` does, and report the gaps for which `concerned` returns True."""
+    """Check a file as `check` does, but report only the gaps for which `concerned` returns True."""
     checked = _Check(os.fspath(path), concerned)
     for number, piece in found_lines(path):
         checked.add(piece, number)
@@ -65,7 +66,7 @@ def check_those(path: str | os.PathLike[str], concerned: Callable[[Gap], bool]) 
 
 
 class _Check:
-    """State of the check of a file so far."""
+    """State of an unfinished check of a file."""
 
     def __init__(self, path: str, concerned: Callable[[Gap], bool]) -> None:
         self._path = path
@@ -78,7 +79,7 @@ class _Check:
         """True after a line of format 1 was found: its gap (`old_format`) is reported only once."""
 
     def add(self, piece: Piece, number: int) -> None:
-        """Add the content of line `number`."""
+        """Check the next piece of the file (a line, or unreadable bytes), which is in line `number`."""
         match piece:
             case Unreadable(version=version) if version:
                 if version > VERSION:
@@ -98,7 +99,7 @@ class _Check:
                     proof.rest()
 
     def report(self) -> Report:
-        """Return the report on all lines added so far."""
+        """Report the gaps that only the end of the file shows, such as missing seals, and return the report."""
         for proof in self._proofs.values():
             proof.end()
         if not self._lines and not self._gaps:

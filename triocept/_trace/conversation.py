@@ -1,11 +1,12 @@
 """The conversation that a call belongs to.
 
-It is the agent's main conversation, a sub-agent's, or a side call (such as for a title).
+A conversation is the agent's main conversation, the conversation of a sub-agent, or a side call (a request for a title,
+for example).
 
-Some agents name the conversation: `claimed_conversation`, in the rollout's `calls`, reads the name from the headers.
-For other agents, `conversations` derives the conversation from the messages. `prompt_cache_key` (Copilot, OpenHands,
-kimi-code) and `x-affinity` (vibe) name a family of conversations, because sub-agents share them. Calls of different
-families belong to different conversations; one family may hold several conversations.
+Some agents name the conversation: `claimed_conversation` (in `_rollout/calls`) reads the name from the headers. For
+other agents, `conversations` derives the conversation from the messages. `prompt_cache_key` (Copilot, OpenHands,
+kimi-code) and `x-affinity` (vibe) name only a family of conversations, because an agent and its sub-agents send the
+same value. Calls of different families belong to different conversations; one family may hold several conversations.
 
 Side calls, observed with real versions of the agents:
 
@@ -50,7 +51,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind], str]:
-    """Return a short name for each conversation, by its id and kind: `main`, `main 2`, `sub-agent 1`.
+    """Return a dict from the id and kind of each conversation to a short name: `main`, `main 2`, `sub-agent 1`.
 
     Args:
         conversations: the conversation of each turn, in order. Side calls and calls from tools get no short name.
@@ -67,7 +68,11 @@ def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind]
 
 
 def is_side_call(request: Request, raw: Json = None) -> bool:
-    """Return True if a call looks like a side call: it offers no tools, though the agent's other calls do."""
+    """Return True if a call looks like a side call.
+
+    Such a call has no tools and no tool results, and it requests an output format or has at most three messages.
+    Codex's warm-up (`generate` is false in `raw`) is a side call, too.
+    """
     if isinstance(raw, dict) and raw.get("generate") is False:
         return True
     if request.tools or request.tool_results:
@@ -78,7 +83,7 @@ def is_side_call(request: Request, raw: Json = None) -> bool:
 def is_router(request: Request) -> bool:
     """Return True if a call is gemini-cli's router, which selects the model.
 
-    The router's call is the first call of a run, and resembles other calls.
+    The call is recognized by its schema, because it is the agent's first call and otherwise looks like a main call.
     """
     schema = request.output_format and request.output_format.schema
     return _ROUTER in ((schema or {}).get("properties") or {})

@@ -24,37 +24,39 @@ conversation if the agent names different kinds for them, or, where it names no 
 In a handoff, another agent continues the conversation under its own system prompt. After the system prompt, its first
 call has one of these forms:
 
-1. The messages of the conversation's latest call, followed by the answer to it. The answer is unchanged (OpenAI
-   Agents), or retold in words that name each tool it called (ADK).
-2. The messages of the latest call and its answer, all without tool calls, tool results and reasoning
-   (`remove_all_tools` of OpenAI Agents). A sub-agent with the same task looks the same. So the latest answer must call
-   only `transfer_to_…` tools, and no other turn may come between the two calls.
-3. First a message of the model that contains the user's texts, and names each tool that the latest answer called
-   (`nest_handoff_history` of OpenAI Agents). A sub-agent's first message, its task, is the user's instead.
+1. It sends the messages of the conversation's latest call, followed by the answer to that call. The answer is unchanged
+   (OpenAI Agents), or retold as text that names each tool that the answer called (ADK).
+2. It sends the messages of the latest call and its answer, all without tool calls, tool results and reasoning
+   (`remove_all_tools` of OpenAI Agents). The first call of a sub-agent with the same task looks the same. Therefore the
+   call counts as a handoff only if the latest answer called no tools but `transfer_to_…`, and no other turn came
+   between the two calls.
+3. It begins with a message of the model that contains the user's texts, and names each tool that the latest answer
+   called (`nest_handoff_history` of OpenAI Agents). A sub-agent's first call begins with a message of the user, its
+   task.
 
-Measured with openai-agents 0.24 and google-adk 2.13. Other filters of a history are not recognized.
+Observed with openai-agents 0.24 and google-adk 2.13. Other filters of a history are not recognized.
 
 In a compaction, an agent whose context is full requests a summary, and restarts from it. A call contains the summary of
 a turn if
 
-1. the turn's answer is text without a tool call; and either its call requested a summary, or the answer is marked as
-   one;
+1. the turn's answer is text without a tool call; and either its call requested a summary, or the answer is marked as a
+   summary;
 2. a message of the call contains the summary, which is the text between the marks, or the whole answer without marks;
 3. no message of the call contains the request for the summary: an agent that repeats its whole history in one message
    (DSPy) compacts nothing.
 
-Measured with Claude Code 2.1, which puts the text between `<summary>` marks into the first message of the user.
+Observed with Claude Code 2.1, which puts the text between `<summary>` marks into the first message of the user.
 `<state_snapshot>` is the mark of gemini-cli and qwen-code. Other agents use no mark: for them the words of the request
 decide.
 
-If the agent has not named a conversation, these rules decide its kind. They need other calls of the rollout with tools:
-where no call has tools, each conversation is a main one, because nothing distinguishes them. A short conversation
-without tools is a side call if it requests an object, or if its answer is a summary. It is also one if it contains the
-user's text from a conversation with tools, as a request for a title does. A long conversation without tools is a side
-call if it requests a summary. A member of a crew (CrewAI) has a task of its own, so it is no side call. The first of
-the remaining conversations is the main conversation, and the others are sub-agents'. The kind of a call without an
-answer yet can change with later calls: a request for a title that comes first counts as the main conversation until
-then.
+If the agent has not named a conversation, the following rules decide its kind. If no call of the rollout has tools,
+each conversation is a main conversation, because nothing distinguishes them. Otherwise, a short conversation without
+tools is a side call if it requests an output format, or if its answer is a summary. It is also a side call if it
+contains the user's text from a conversation with tools, as a request for a title does. A long conversation without
+tools is a side call if it requests a summary. A member of a crew (CrewAI) has a task of its own, so it is no side call.
+The first of the remaining conversations is the main conversation, and the others are sub-agents'. The kind of a call
+without an answer yet can change with later calls: a request for a title that comes first counts as the main
+conversation until then.
 """
 
 from __future__ import annotations
@@ -80,15 +82,15 @@ if TYPE_CHECKING:
 
 _FAMILY = "prompt_cache_key"
 _GROWING = 64
-"""Number of latest conversations that may grow in their last message (rule 5): more than usually alternate."""
+"""Number of latest conversations that rule 5 compares with a call: more than agents usually alternate between."""
 _HANDED = 16
-"""Number of latest conversations in which a handoff is recognized."""
+"""Number of latest conversations that rule 6 (handoff) compares with a call."""
 _QUESTIONS = 64
-"""Number of latest conversations with tools for which a request for a title is recognized."""
+"""Number of latest conversations with tools whose user texts are kept, to recognize requests for their titles."""
 _QUESTION = 8
-"""Number of the user's latest texts in a first call that are compared."""
+"""Number of user texts kept of a conversation's first call: the last ones."""
 _NEAR = 64
-"""Characters around the middle of a text that are compared before the whole text."""
+"""Characters on each side of a text's middle that are compared first, because a comparison of whole texts is slow."""
 _SUMMARIES = 16
 """Number of latest answers kept as possible summaries: an agent continues from a recent summary."""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
@@ -100,16 +102,17 @@ _FILTERED = (Reasoning, ToolCall, ToolResult, Opaque)
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """The place of a turn in the graph."""
+    """The place of a turn among the turns before it: its conversation, and the turn that it continues."""
 
     node: int
-    """Node of the graph in which the turn's conversation ends."""
+    """Node of the graph for the messages of the turn's request."""
     conversation: Hashable
     """Key that is equal for the turns of one conversation."""
     parent: str | None
-    """Id of the turn that this turn continues."""
+    """Id of the turn that this turn continues; None if it continues no turn."""
     summary: str | None
-    """Id of the turn whose summary this turn contains."""
+    """Id of the turn from whose summary this turn restarts; None if it continues another turn, or contains no
+    summary."""
 
 
 class _Unnamed:
@@ -120,14 +123,15 @@ class _Unnamed:
         self.first = turn.request
         self.latest = turn.request
         self.node = node
-        """Node in which the conversation's latest call ends."""
+        """Node of the graph for the messages of the conversation's latest call."""
         self.said = _said_kind(turn)
         self.has_tools = False
         self.answer: Response | None = None
         """Answer to the conversation's latest call."""
         self._last_text: str | None = None
         self._others: set[Hashable] = set()
-        """Conversations already compared whose texts of the user are not in the first call."""
+        """Other conversations that were already compared: this conversation's first call does not contain their user
+        texts."""
 
     @property
     def last_text(self) -> str:
@@ -137,7 +141,6 @@ class _Unnamed:
         return self._last_text
 
     def add(self, turn: Turn, node: int) -> None:
-        """Add a call to the conversation."""
         self.latest, self.node, self._last_text = turn.request, node, None
         self.answer = turn.response
         self.has_tools = self.has_tools or bool(turn.request.tools)
@@ -146,10 +149,9 @@ class _Unnamed:
         """Return the kind of the conversation's calls.
 
         Args:
-            has_tools: this conversation has tools.
-            others_have: any call of the rollout has tools.
-            has_main: there is a main conversation already.
-            questions: the user's texts, by conversation.
+            has_tools: True if a call of this conversation has tools.
+            has_main: True if an earlier conversation is the main conversation.
+            questions: the user's texts in the first calls of other conversations.
         """
         if self.said is not None:
             return self.said
@@ -158,7 +160,7 @@ class _Unnamed:
         return "sub_agent" if has_main and (has_tools or others_have) else "main"
 
     def _is_aside(self, questions: _Questions) -> bool:
-        """Return True if the first call, which has no tools, requests a title, a summary or an object."""
+        """Return True if the first call, which has no tools, requests a title, a summary or an output format."""
         first = self.first
         if not is_side_call(first):
             return _asks_for_summary(first)
@@ -175,12 +177,12 @@ class _Unnamed:
 
 
 _Questions: TypeAlias = Mapping[Hashable, tuple[str, ...]]
-"""Texts of the user in each conversation's first call, by conversation."""
+"""The user's texts in the first call of each conversation. The key identifies the conversation (see `_key`)."""
 _Found: TypeAlias = Conversation | _Unnamed
 
 
 class Conversations:
-    """The conversations of the turns so far. The cost of adding a turn depends on its new messages only."""
+    """The conversation of each turn so far. Adding a turn takes time only for its new messages."""
 
     def __init__(self) -> None:
         self._graph = Graph()
@@ -188,19 +190,19 @@ class Conversations:
         """Conversation of each turn, by the turn's id."""
         self._unnamed: list[_Unnamed] = []
         self._asked: dict[int, _Found] = {}
-        """Conversation of the latest call whose messages end in a node, by node."""
+        """For each node: conversation of the latest call with the messages of this node."""
         self._unanswered: dict[int, _Found] = {}
-        """Conversation of the latest unanswered call whose messages end in a node, by node."""
+        """For each node: conversation of the latest call with the messages of this node, if that call got no answer."""
         self._summaries = _Summaries()
         self._growing: dict[str, _Unnamed] = {}
-        """Unnamed conversations whose latest call ends with a message of the user, by id, the latest at the end. Empty
-        from the first call with tools on."""
+        """Unnamed conversations whose latest call ends with a message of the user. The latest conversation is at the
+        end. Not used after the first call with tools."""
         self._going_on: _Unnamed | None = None
         """Conversation of the latest call with tools."""
         self._last: _Found | None = None
         """Conversation of the latest turn."""
         self._questions: dict[Hashable, tuple[str, ...]] = {}
-        """Texts of the user in the first calls of the latest conversations with tools."""
+        """The user's texts in the first calls of the latest conversations with tools."""
         self._count = 0
         self._has_tools = False
         self._has_main = False
@@ -212,11 +214,11 @@ class Conversations:
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, the id of the turn it continues; None if the turn begins a thread."""
+        """Dict from the id of each turn to the id of the turn that it continues; None if it continues no turn."""
         return self._graph.parents
 
     def add(self, turn: Turn) -> Place:
-        """Add a turn, and return its place in the graph."""
+        """Add a turn. Return its conversation, and the turn that it continues or restarts from."""
         node = self._graph.nodes.end_of(turn.request.messages)
         found = self._of[turn.id] = self._find(turn, node)
         self._graph.add(turn, node)
@@ -262,17 +264,17 @@ class Conversations:
         self._count += 1
 
     def one(self, turn_id: str) -> Conversation:
-        """Return the conversation of a turn."""
+        """Return the conversation of a turn that was added."""
         found = self._of[turn_id]
         return found if isinstance(found, Conversation) else self._name(self._unnamed, None)[found.id]
 
     def all(self) -> dict[str, Conversation]:
-        """Return the conversation of each turn, by the turn's id."""
+        """Return a dict from the id of each turn to the turn's conversation."""
         named = self._name(self._unnamed, None)
         return {id_: named[each.id] if isinstance(each, _Unnamed) else each for id_, each in self._of.items()}
 
     def of_call(self, turn: Turn) -> Conversation:
-        """Return the conversation of a call that has no outcome yet."""
+        """Return the conversation of `turn`, a call without an outcome yet, which is not added."""
         found = self._find(turn, self._graph.nodes.end_of(turn.request.messages))
         if not isinstance(found, _Unnamed):
             return found
@@ -280,7 +282,7 @@ class Conversations:
         return self._name(unnamed, (found, _has_tools(turn)))[found.id]
 
     def parent_of_call(self, turn: Turn) -> str | None:
-        """Return the id of the turn that a call without an outcome continues, or None."""
+        """Return the id of the turn that `turn`, a call without an outcome yet, continues; None if there is none."""
         return self._graph.continued(self._graph.nodes.end_of(turn.request.messages))
 
     def _name(
@@ -304,7 +306,7 @@ class Conversations:
         return named
 
     def _find(self, turn: Turn, node: int) -> _Found:
-        """Return the conversation, earlier or new, of a call whose messages end in this node."""
+        """Return the conversation of a call by the rules above. `node` is the graph's node for the call's messages."""
         if turn.conversation is not None and turn.conversation.id:
             return turn.conversation
         parent = self._graph.continued(node)
@@ -320,7 +322,7 @@ class Conversations:
         return found or _Unnamed(turn, node)
 
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
-        """Return the conversation whose latest call had the same messages except for a shorter last message."""
+        """Return the conversation whose latest call is repeated here with a longer last message (rule 5), or None."""
         if self._has_tools or turn.request.tools:
             return None
         nodes, last = self._graph.nodes, turn.request.last
@@ -334,7 +336,7 @@ class Conversations:
         return None
 
     def _handed_over(self, turn: Turn) -> _Unnamed | None:
-        """Return the conversation that this call continues under another system prompt."""
+        """Return the conversation that this call continues under another system prompt (rule 6, handoff), or None."""
         request = turn.request
         if _asks_for_summary(request):
             return None
@@ -356,9 +358,9 @@ class Conversations:
         return None
 
     def _summed_up(self, turn: Turn) -> _Unnamed | None:
-        """Return the conversation that continues from a summary.
+        """Return the conversation that this call restarts from a summary (rule 7, compaction), or None.
 
-        If a side call requested the summary, this is the conversation of the latest call with tools.
+        If a side call requested the summary, the conversation of the latest call with tools is returned.
         """
         for summary in self._summaries.found_in(turn.request):
             found: _Found | None = self._of[summary]
@@ -370,7 +372,10 @@ class Conversations:
 
 
 def _key(found: _Found) -> Hashable:
-    """Return a key that is equal for the calls of one conversation. A side call may have the main conversation's id."""
+    """Return a key of a conversation: its id and, if the agent named it, its kind.
+
+    The kind is needed because a side call may have its main conversation's id.
+    """
     return (found.id, found.kind) if isinstance(found, Conversation) else found.id
 
 
@@ -379,7 +384,7 @@ def _said_kind(turn: Turn) -> CallKind | None:
 
 
 def _agree(turn: Turn, other: _Found) -> bool:
-    """Return False if the kind or family that the agent's headers name exclude the call from this conversation."""
+    """Return True if a call may join a conversation: their kinds are equal, and their families are equal or unknown."""
     said = _said_kind(turn)
     if isinstance(other, Conversation):
         return other.kind != "tool" and said in (other.kind, None)
@@ -388,7 +393,7 @@ def _agree(turn: Turn, other: _Found) -> bool:
 
 
 def _is_aside(turn: Turn, other: _Unnamed) -> bool:
-    """Return True if a call looks like a side call although the other calls of the conversation have tools."""
+    """Return True if a call looks like a side call (it has no tools), but other calls of `other` have tools."""
     return other.has_tools and is_side_call(turn.request)
 
 
@@ -397,12 +402,12 @@ def _family(request: Request) -> Json:
 
 
 def _has_tools(turn: Turn) -> bool:
-    """Return True if the agent sent this turn's call (not a tool of the program), and the call offers tools."""
+    """Return True if a turn's call offers tools, and was sent by the agent itself, not by a tool of the program."""
     return bool(turn.request.tools) and _said_kind(turn) != "tool"
 
 
 def _question_of(request: Request) -> tuple[str, ...]:
-    """Return the non-empty texts of the user in a call; in a long history, only the last texts."""
+    """Return the user's non-empty texts in a call; of more than eight texts, only the last eight."""
     said = [
         part.text
         for message in request.messages
@@ -414,7 +419,7 @@ def _question_of(request: Request) -> tuple[str, ...]:
 
 
 def _is_grown(new: str, old: str) -> bool:
-    """Return True if the new text is the old text with an insertion at one place."""
+    """Return True if `new` is `old` with text inserted at one place."""
     more, middle = len(new) - len(old), len(old) // 2
     if more <= 0:
         return False
@@ -431,17 +436,17 @@ def _is_grown(new: str, old: str) -> bool:
 
 
 def _asks_for_summary(request: Request) -> bool:
-    """Return True if a call only requests a summary: it offers no tools, and its last message requests a summary."""
+    """Return True if a call offers no tools, and its last message requests a summary."""
     return not request.tools and request.last is not None and bool(_ASKED.search(request.last.text))
 
 
 def _gives_summary(response: Response | None) -> bool:
-    """Return True if an answer is marked as a summary."""
+    """Return True if an answer contains a summary between marks, such as `<summary>` and `</summary>`."""
     return response is not None and bool(_MARKED.search(response.text))
 
 
 class _Summaries:
-    """Recent answers that may be summaries. Only a call that continues no turn is searched for their texts."""
+    """The latest answers that may be summaries. A call is searched for these texts only if it continues no turn."""
 
     def __init__(self) -> None:
         self._kept: deque[_Said] = deque(maxlen=_SUMMARIES)
@@ -475,7 +480,7 @@ class _Said:
 
     @cached_property
     def summary(self) -> str:
-        """The text that a later call may repeat as a summary; empty means no summary."""
+        """The text that a later call may repeat as a summary; empty if the answer is no summary."""
         text = self._response.text
         if marked := _MARKED.search(text):
             return marked[2].strip()
@@ -495,8 +500,8 @@ def _is_handed_over(
         request: the first request under the other system prompt.
         latest: the latest request of the conversation.
         answer: the answer to `latest`.
-        question: the texts of the user in the conversation's first request. In a nested history they are literal, or in
-            JSON.
+        question: the texts of the user in the conversation's first request. A nested history contains them unchanged,
+            or encoded as JSON.
         follows: True if no other turn of the rollout is between `latest` and `request`.
     """
     messages, before = _without_system(request.messages), _without_system(latest.messages)
@@ -530,7 +535,7 @@ def _is_same(one: Message, other: Message) -> bool:
 
 
 def _without_tools(messages: tuple[Message, ...]) -> list[bytes]:
-    """Return the keys of the messages, after tool calls, tool results and reasoning were removed."""
+    """Return the keys (see `message_key`) of the messages without tool calls, tool results and reasoning."""
     kept = [
         Message(message.role, content, message.name)
         for message in messages

@@ -8,8 +8,8 @@ Rules:
    A turn without any answer costs nothing.
 3. The price of a turn is the price of its model. A model has up to three names: the `model=` of an upstream, the name
    that the agent requested, and the name in the answer. The first name with a price counts. If the upstream has a
-   `model=`, the order is: the upstream's name, the answer's, the agent's. Otherwise it is: the agent's name, then the
-   answer's. A cost limit is checked before there is an answer, so it uses the same names without the answer's
+   `model=`, the order is: the upstream's name, the answer's, the agent's. Otherwise the order is: the agent's name,
+   then the answer's. A cost limit is checked before there is an answer, so it uses the same names without the answer's
    (`_rollout/budget`).
 """
 
@@ -27,7 +27,7 @@ from .turn import UPSTREAM, Turn
 
 
 def usage_of(turn: Turn) -> Usage | None:
-    """Return the tokens that this turn used, its counted drafts included; None if nothing was answered."""
+    """Return the tokens of a turn's answer and of its counted drafts; None if the turn has no answer."""
     own = answer_usage(turn)
     if not turn.drafts:
         return own
@@ -36,7 +36,7 @@ def usage_of(turn: Turn) -> Usage | None:
 
 
 def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
-    """Yield the model's names and the usage, for the answer and for each counted draft."""
+    """Yield the names of the model and its usage: for the turn's answer, and for each counted draft."""
     broken = turn.outcome != "answered" and bool(turn.drafts)  # such an answer consists of its drafts
     if not broken and (usage := answer_usage(turn)) is not None:
         yield models_of(turn), usage
@@ -47,9 +47,9 @@ def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
 
 
 def answer_usage(turn: Turn) -> Usage | None:
-    """Return the tokens of the answer alone; None if nothing was answered.
+    """Return the tokens of a turn's answer, without its drafts; None if the turn has no answer.
 
-    For a broken answer, the input counts from the start of the stream, and the output as far as it was received.
+    A broken answer counts as its whole input and the output that was received.
     """
     response = turn.response
     if response is None:
@@ -66,7 +66,7 @@ def answer_usage(turn: Turn) -> Usage | None:
 
 
 def usage_of_all(usages: Iterable[Usage]) -> Usage:
-    """Return the sum of all usages. Missing counts (None) are skipped; a count missing in all usages stays None."""
+    """Return the sum of all usages. A count of None adds nothing; if all usages have None, the sum is None."""
     whole = Usage(input_tokens=0, output_tokens=0)
     for usage in usages:
         whole = Usage(
@@ -85,7 +85,7 @@ def _plus(one: int | None, other: int | None) -> int | None:
 
 
 def models_of(turn: Turn) -> tuple[str, ...]:
-    """Return the names of the model that answered, the most reliable first."""
+    """Return the names of a turn's model, in the order in which prices are looked up (rule 3)."""
     return _models(turn.request.model, turn.notes, turn.response)
 
 
@@ -97,7 +97,7 @@ def _models(requested: str, notes: Mapping[str, Json], response: Response | None
 
 
 def cost_of(turns: Iterable[Turn], prices: Mapping[str, Price]) -> float | None:
-    """Return the cost of turns; None if the price of a model that answered is missing."""
+    """Return the cost of turns; None if `prices` has no price for one of the models."""
     total = 0.0
     for turn in turns:
         for models, usage in _spent(turn):

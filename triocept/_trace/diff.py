@@ -4,9 +4,9 @@ Rules:
 
 1. Messages are equal as in the graph (see `message_key`).
 2. Two unequal messages may have the same place between equal messages. They are one edited message if their roles are
-   equal, and at least half of the shorter text is equal at its ends. Otherwise the old message was dropped, and the new
-   one was added.
-3. The time depends only on the differences, because messages at both ends that are the same objects are skipped.
+   equal, and at least half of the shorter text is equal at its beginning and end. Otherwise the old message was
+   dropped, and the new one was added.
+3. A comparison takes time only for the differences: messages at both ends that are the same objects are skipped.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A change to a message, as one replacement in its text (the texts of its parts, line by line)."""
+    """A change to a message: one replacement in its text (the texts of its parts, joined by line breaks)."""
 
     at: Literal["start", "end", "middle", "elsewhere"]
-    """Place of the replacement in the old text; `end` if the text only grew at its end. `elsewhere` means that the
-    texts are equal and another field differs (a result's error flag, a name)."""
+    """Place of the replacement in the old text; `end` also if text was only appended. `elsewhere` means that the texts
+    are equal and another field differs (a result's error flag, a name)."""
     place: int
     """Number of equal characters before the replacement."""
     removed: str = ""
@@ -40,15 +40,15 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
     @property
     def growth(self) -> int:
-        """Characters by which the message is longer; negative: shorter."""
+        """Number of characters by which the message became longer; negative if it became shorter."""
         return len(self.added) - len(self.removed)
 
 
 class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A message of one call or of both."""
+    """A message of the first call, of the second call, or of both, and its difference."""
 
     kind: Literal["same", "added", "dropped", "edited"]
-    """`same` has the meaning that it has in the graph: changed cache marks and ids of calls are no edit."""
+    """`same` also if only cache marks or ids of tool calls differ, as in the graph of turns."""
     before: int | None = None
     """Index of the message in the first call; None if the call does not have it."""
     after: int | None = None
@@ -60,14 +60,14 @@ class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Differences between the offered tools, by name."""
+    """Differences between the tools that two calls offer, as names of tools."""
 
     added: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
-    """Tools with another description or other parameters."""
+    """Tools of both calls whose description, parameters or other fields differ."""
     reordered: bool = False
-    """True if the tools in both calls are in another order: equal for a model, but a prompt cache misses."""
+    """True if the common tools are in another order: the model gets the same tools, but a prompt cache misses."""
     count: int = 0
     """Number of tools in the second call."""
 
@@ -87,8 +87,8 @@ class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
     """All messages of both calls, in order, equal messages included."""
     tools: ToolsDiff
     settings: dict[str, tuple[Json, Json]]
-    """Other values that differ: (before, after), by their path in the request (`model`, `sampling.temperature`,
-    `extra.metadata`). None stands for a missing value."""
+    """Other values that differ, as (before, after). The key is the value's path in the request (`model`,
+    `sampling.temperature`, `extra.metadata`). None stands for a missing value."""
 
     def __repr__(self) -> str:
         """Return a short text without the messages."""
@@ -98,7 +98,7 @@ class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def changes(self) -> tuple[MessageDiff, ...]:
-        """The messages that differ."""
+        """The messages that were added, dropped or edited."""
         return tuple(each for each in self.messages if each.kind != "same")
 
 
@@ -144,7 +144,7 @@ def _messages(old: Sequence[Message], new: Sequence[Message]) -> Iterator[Messag
 
 
 def _common(one: Sequence[Message], other: Sequence[Message], taken: int) -> int:
-    """Return the number of equal messages at the head. The last `taken` messages are already counted as equal."""
+    """Return the number of equal messages at the beginning. The last `taken` messages were counted before."""
     count, most = 0, min(len(one), len(other)) - taken
     while count < most and (
         one[count] is other[count] or message_key(one[count]) == message_key(other[count])
@@ -179,7 +179,7 @@ def _changed(
 
 
 def edit_of(old: Message, new: Message) -> Edit | None:
-    """Return the replacement that turns the old message into the new one; None if the two have too little in common."""
+    """Return the edit that turns `old` into `new`; None if their roles differ, or too little of their text is equal."""
     if old.role != new.role:
         return None
     one, other = text_of(old), text_of(new)
@@ -194,7 +194,7 @@ def edit_of(old: Message, new: Message) -> Edit | None:
 
 
 def common_head(one: str, other: str) -> int:
-    """Return the number of equal characters at the head."""
+    """Return the number of equal characters at the beginning of two texts."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -208,9 +208,9 @@ def tool_name(tool: Tool) -> str:
 
 
 def _flat(request: Request) -> dict[str, Json]:
-    """Return the fields of a request by path.
+    """Return a dict from paths in a request, such as `sampling.temperature`, to their values.
 
-    Messages and tools, which are compared separately, and ids that change in each call are left out.
+    Left out are messages and tools, which are compared separately, and ids that differ in each call.
     """
     rest = msgspec.structs.replace(
         request, messages=(), tools=(), previous_response=None, continued_from=None

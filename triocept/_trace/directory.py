@@ -15,8 +15,10 @@ Rules:
 1. A file gets its final name by a rename when it is complete, so no process finds an incomplete file under that name.
 2. The process that has claimed a file locks it (flock). The kernel releases the lock when the process ends, however it
    ends. So an unacknowledged file becomes free again without a time limit, which would have to be guessed.
-3. A file is read whole or not at all: if the trace of a child rollout is incomplete, the whole file is put aside.
-4. A lock counts only while the path leads to the locked file: another process may have moved the file before.
+3. A file is read whole or not at all: if the trace of a child rollout is incomplete, the whole file is moved to
+   `damaged`.
+4. A lock counts only if the path still leads to the locked file: another process may have moved the file after this
+   process opened it.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ SEALED = ".jsonl"
 OPEN = SEALED + ".open"
 _TAKEN, _DAMAGED = "taken", "damaged"
 _LONGEST = 120
-"""Maximum bytes of a rollout's id in a file name, which has at most 255 bytes."""
+"""Maximum bytes of a rollout's id in a file name. File systems allow 255 bytes for the whole name."""
 
 
 def file_name(rollout: str, run: str) -> str:
@@ -50,14 +52,14 @@ def file_name(rollout: str, run: str) -> str:
 
 
 def family(trace: Trace) -> Iterator[Trace]:
-    """Yield all traces in the file of a trace: the trace, its children, and their children."""
+    """Yield a trace and all its descendants: its child rollouts' traces, their children's, and so on."""
     yield trace
     for child in trace.children:
         yield from family(child)
 
 
 def sealed_files(directory: Path) -> list[Path]:
-    """Return the files that may be claimed, the oldest first (by the file system's times).
+    """Return the files of ended rollouts (`.jsonl`), which may be claimed, in the order of their modification.
 
     Raises:
         OSError: the directory cannot be read.
@@ -73,7 +75,7 @@ def sealed_files(directory: Path) -> list[Path]:
 
 @final
 class Claim:
-    """A lock of this process on a file. Made by `of` only."""
+    """A lock of this process on a file of traces, created by `Claim.of`."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
@@ -81,7 +83,7 @@ class Claim:
 
     @classmethod
     def of(cls, path: Path) -> Claim | None:
-        """Return a claim on the file; None if another process has claimed the file, or it no longer exists.
+        """Lock a file, and return the claim; None if another process has claimed the file, or it no longer exists.
 
         Raises:
             OSError: the file cannot be opened, or its file system does not support locks.
@@ -108,7 +110,7 @@ class Claim:
         """Move the file to `taken`, so that it cannot be claimed again.
 
         Raises:
-            OSError: the file could not be moved, and is still claimed.
+            OSError: the file could not be moved; it is still claimed.
         """
         self._move(_TAKEN)
 
@@ -116,12 +118,12 @@ class Claim:
         """Move a damaged file to `damaged`, and return its new path.
 
         Raises:
-            OSError: the file could not be moved, and is still claimed.
+            OSError: the file could not be moved; it is still claimed.
         """
         return self._move(_DAMAGED)
 
     def give_back(self) -> None:
-        """Release the file, and change the directory's modification time so that other processes notice."""
+        """Release the lock, and set the directory's modification time, so that other processes notice the free file."""
         self._close()
         with suppress(OSError):  # other holders also look at intervals
             os.utime(self.path.parent)
@@ -159,11 +161,12 @@ class DirectoryRecorder:
         directory: created if it does not exist; its parent directory must exist.
         fsync: True forces each line to the disk.
 
-    Closing: as for `JSONLRecorder`. The recorder keeps one file descriptor open for each open rollout. A file left by a
-    killed program ends in `.open`, and `read_traces` reads it.
+    Closing: as for `JSONLRecorder`. The recorder keeps one file descriptor open for each open rollout. The name of a
+    file that a killed program left ends in `.open`, and `read_traces` reads it.
 
     Raises:
-        OSError: from `aopen`: the directory cannot be created. From the methods that record: as for `JSONLRecorder`.
+        OSError: `aopen` raises it if the directory cannot be created. The methods that record raise it as those of
+            `JSONLRecorder` do.
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, fsync: bool = False) -> None:
@@ -171,9 +174,9 @@ class DirectoryRecorder:
         self.directory: Path = Path(directory)
         self._fsync = fsync
         self._files: dict[Key, _File] = {}
-        """Files of open rollouts and their children, by rollout; children share the file of their parent."""
+        """File of each open rollout. A child rollout has the file of its parent."""
         self._ended: dict[Key, tuple[_File, weakref.ref[Trace]]] = {}
-        """Ended rollouts that may still get a score, because the program holds their traces."""
+        """File of each ended rollout that may still get a score, because the program holds the rollout's trace."""
 
     def __repr__(self) -> str:
         return f"DirectoryRecorder({str(self.directory)!r})"
@@ -240,7 +243,7 @@ class _File:
         os.rename(self._open, self._sealed)
 
     async def add_late(self, score: Score) -> None:
-        """Add a score, unless the file is claimed.
+        """Add a score to the file of an ended rollout.
 
         Raises:
             RuntimeError: another process has claimed the file, or the file does not exist.
@@ -259,9 +262,10 @@ class _File:
 
     @contextmanager
     def _under_its_first_name(self) -> Iterator[None]:
-        """While the block runs, give the file the name that its recorder uses, too.
+        """Give the file its name with `.open` while the block runs, because its recorder writes to that name.
 
-        Where links work, the file keeps its final name too: a program that is killed here does not lose the file.
+        If the file system has hard links, the file also keeps its final name: it is found even if the program is killed
+        here.
         """
         linked = True
         try:

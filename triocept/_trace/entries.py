@@ -1,6 +1,7 @@
-"""Records that are not turns or service calls: the start of a rollout, its agents, its accepted calls, its scores.
+"""Records other than turns and service calls: starts of rollouts and agents, calls passed to handlers, scores, gaps.
 
-All of them are frozen, and each names its rollout. A recorder that records them has `record_entry` (see `recorder`).
+All of them are frozen. A recorder receives them if it has the method `record_entry` (see `recorder`); gaps are found
+only when a file is read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from .._canonical.request import Request
 from .turn import Branch
 
 Ending: TypeAlias = Literal["body", "cancelled", "raised"]
-"""How a rollout's body ended: normally (`body`), by a cancellation from outside, or because it raised an exception."""
+"""End of a rollout's body: it returned (`body`), was cancelled from outside (`cancelled`), or raised an exception
+(`raised`)."""
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -50,7 +52,7 @@ class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     cwd: str
     """Absolute path of the agent's working directory."""
     home: str | None = None
-    """HOME of the agent; None if it has no HOME."""
+    """Environment variable HOME of the agent; None if it is not set."""
     config: str | None = None
     """Configuration directory set for the agent (`CODEX_HOME`, `CLAUDE_CONFIG_DIR`, …); None if not set."""
     started_at: float
@@ -58,7 +60,7 @@ class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
 
     @property
     def name(self) -> str:
-        """The last part of the agent's command: `claude`."""
+        """File name of the agent's command, without its directory: `claude`."""
         return os.path.basename(self.argv[0])
 
 
@@ -81,7 +83,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     """User-Agent header of the call, as in `Turn.agent`."""
 
     def __repr__(self) -> str:
-        """Return a short text, as for a turn."""
+        """Return a short text, without the request."""
         return f"<Intent {self.number} of rollout {self.rollout}, call {self.id}>"
 
 
@@ -105,9 +107,9 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of a file that is missing, or was changed after it was written."""
 
     name: str
-    """Kind of the gap; `check` lists the kinds."""
+    """Kind of the gap, such as `lines_missing`."""
     message: str
-    """Description of the gap for a reader."""
+    """Description of the gap, for people."""
     path: str
     """Path of the file."""
     line: int | None = None
@@ -116,7 +118,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Id of the rollout with the gap; None if unknown."""
     run: str = ""
     call: str | None = None
-    """Id of the call, and of its turn, with the gap."""
+    """Id of the call with the gap, and of its turn; None if the gap concerns no single call."""
 
     def __str__(self) -> str:
         place = self.path if self.line is None else f"{self.path}:{self.line}"

@@ -12,11 +12,13 @@ Rules:
    again, and an answer that the agent sends back unchanged is not hashed again.
 
 `Recent` finds the conversation that a new call continues. An agent sends its whole conversation again with every call,
-and several conversations alternate: sub-agents, side calls. So a few of the latest conversations are kept. The prefix
-that a new call shares with the latest call of its conversation is compared in C, in a few nanoseconds for each message.
+and several conversations alternate: sub-agents, side calls. So `Recent` keeps a few of the latest conversations. The
+prefix that a new call shares with the latest call of its conversation is compared in C, in a few nanoseconds for each
+message.
 
-`Recent` compares messages with Python's `==`, for which `true` equals `1`. Code that must distinguish the two calls
-`tell_apart`. From then on object identity counts, so only messages that a trace has interned are found again.
+`Recent` compares messages with Python's `==`, for which `true` equals `1`. Code that must distinguish `true` from `1`
+calls `tell_apart`. From then on, messages are compared by object identity, so only messages that a trace has interned
+are recognized.
 """
 
 from __future__ import annotations
@@ -39,34 +41,36 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEPT = 8
-"""Maximum conversations kept: more than agents usually alternate. Each further one would only cost time."""
+"""Maximum conversations kept: more than agents usually alternate between. More conversations would only cost time."""
 _CHANGED = 4
-"""Messages at the end that an agent may send as new objects with equal content: Claude Code moves its cache mark."""
+"""Number of last messages that an agent may change while it continues a conversation: Claude Code moves its cache
+mark."""
 
 
 @dataclass(eq=False, slots=True)
 class Sent(Generic[T]):
-    """The messages of a conversation as the agent last sent them, with a value for each message."""
+    """The messages of a conversation as the agent last sent them, and a value of the caller for each message."""
 
     messages: tuple[Message, ...]
     known: list[T]
 
 
 class Recent(Generic[T]):
-    """The latest conversations, at most eight."""
+    """The latest conversations, at most eight, among which a new call's conversation is searched."""
 
     def __init__(self) -> None:
         self._latest: list[Sent[T]] = []
         self._head: Callable[[tuple[Message, ...], tuple[Message, ...]], int] = _equal_head
 
     def tell_apart(self) -> None:
-        """Compare messages by identity from now on, which is faster."""
+        """Compare messages by object identity from now on, because `==` does not distinguish `true` from `1`."""
         self._head = partial(common_head, differ=is_not)
 
     def go_on(self, messages: tuple[Message, ...]) -> Sent[T]:
-        """Return the conversation with these messages.
+        """Return the recent conversation that `messages` continue, or a new conversation.
 
-        Its values (`known`) cover the prefix that it shares with a recent conversation; the caller adds the rest.
+        Its list `known` has the values of the messages that a recent conversation begins with, too. The caller appends
+        the values of the other messages.
         """
         sent, head = None, 0
         for each in self._latest:
@@ -87,7 +91,7 @@ class Recent(Generic[T]):
 
 
 def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int:
-    """Return the number of equal messages at the head. Identical objects count as equal without a comparison."""
+    """Return the number of equal messages at the beginning. Identical objects count as equal without a comparison."""
     common = min(len(messages), len(sent))
     for end in (common, common - _CHANGED):
         if end > 0 and messages[end - 1] == sent[end - 1] and messages[:end] == sent[:end]:
@@ -96,9 +100,9 @@ def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int
 
 
 ROOT = 0
-"""The node before the first message."""
+"""Node of an empty conversation, from which all other nodes descend."""
 _BROKEN = 8
-"""Maximum broken answers to one call that are kept for joining: more than the retries of any agent that joins them."""
+"""Maximum broken answers to one call that are kept, to be joined. Agents that join broken answers retry less often."""
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -109,22 +113,22 @@ class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Graph:
     """The turns so far, and for each turn the turn that it continues.
 
-    A node stands for a sequence of messages from the beginning: equal conversations end in the same node.
+    A node stands for all messages of a conversation up to one of them. Equal sequences of messages have the same node.
     """
 
     def __init__(self) -> None:
         self.parents: dict[str, str | None] = {}
-        """For each turn's id, the id of the turn it continues; None if the turn begins a thread."""
+        """Dict from the id of each turn to the id of the turn that it continues; None if it continues no turn."""
         self.nodes = _Nodes()
         self._ends: dict[int, _Answer] = {}
-        """Latest answer, by the node of its call's messages and the answer."""
+        """Latest answer for each node that stands for a call's messages followed by the answer."""
         self._asked: dict[int, _Answer] = {}
-        """Latest answer, by the node of its call's messages."""
+        """Latest answer for each node that stands for a call's messages."""
         self._broken: dict[int, list[Message]] = {}
-        """Contents of broken answers, by the node of their call's messages."""
+        """Broken answers for each node that stands for a call's messages."""
 
     def add(self, turn: Turn, node: int) -> None:
-        """Add a turn whose messages end in this node."""
+        """Add a turn. `node` stands for the messages of its request."""
         self.parents[turn.id] = self.continued(node)
         mine = _Answer(turn=turn.id, whole=turn.outcome == "answered")
         if turn.response is None or not (mine.whole or turn.response.content):
@@ -140,7 +144,7 @@ class Graph:
             del broken[:-_BROKEN]
 
     def continued(self, node: int) -> str | None:
-        """Return the id of the turn that a call continues whose messages end in this node."""
+        """Return the id of the turn that a call continues, or None. `node` stands for the call's messages."""
         behind = last = ROOT
         for at in self.nodes.upwards(node):
             if (end := self._ends.get(at)) is not None:
@@ -153,43 +157,47 @@ class Graph:
 
 
 def _put(answers: dict[int, _Answer], node: int, mine: _Answer) -> None:
-    """Store the latest answer to a node. A broken answer does not replace a complete one."""
+    """Store an answer for a node in place of the earlier answer. A broken answer does not replace a complete answer."""
     if mine.whole or node not in answers or not answers[node].whole:
         answers[node] = mine
 
 
 class _Nodes:
-    """The tree of all conversations. A step adds one message, or several consecutive messages of the model."""
+    """The tree of all conversations.
+
+    Each node adds one message to its parent, or several consecutive messages of the model.
+    """
 
     def __init__(self) -> None:
         self.is_answer = [False]
-        """By node: True if its last message is the model's."""
+        """For each node: True if its last message is from the model."""
         self._before = [ROOT]
         self._steps: dict[tuple[int, int], int] = {}
-        """The next node, by node and by the number of the added message's key."""
+        """Child nodes, by the parent node and the number of the added message's key."""
         self._numbers: dict[bytes, int] = {}
-        """Number of each message key."""
+        """A number for each distinct message key (see `message_key`)."""
         self._known: dict[int, tuple[Message, int]] = {}
-        """Number of a message's key, by the message's `id` (the object is kept, so that the id stays unique)."""
+        """Number of the key of each message object, by Python's `id`. The object is kept, so that its `id` stays
+        unique."""
         self._runs: dict[tuple[int, ...], int] = {}
-        """Number of the key of joined messages of the model, by the numbers of the single messages."""
+        """Number of the key of several messages of the model joined into one, by the numbers of the single messages."""
         self._said: dict[int, tuple[tuple[Part, ...], int]] = {}
-        """The latest answer at a node, and the number of its key."""
+        """Content of the latest answer after each node, and the number of its key."""
         self._recent: Recent[int] = Recent()
         """Recent conversations, with the node of each message."""
 
     def upwards(self, node: int) -> Iterator[int]:
-        """Yield this node and the nodes before it, without the root."""
+        """Yield this node, its parent, and so on up to the root, without the root."""
         while node != ROOT:
             yield node
             node = self._before[node]
 
     def before(self, node: int) -> int:
-        """Return the node before this node; for the root, the root."""
+        """Return the parent of this node; for the root, the root itself."""
         return self._before[node]
 
     def end_of(self, messages: tuple[Message, ...]) -> int:
-        """Return the node in which these messages end."""
+        """Return the node that stands for these messages. Nodes that do not exist yet are created."""
         path = self._recent.go_on(messages).known
         # More messages of the model may follow it now.
         while path and messages[len(path) - 1].role == "assistant":
@@ -209,7 +217,10 @@ class _Nodes:
         return node
 
     def end_of_answer(self, node: int, messages: tuple[Message, ...], answers: tuple[Message, ...]) -> int:
-        """Return the node of these messages, which end in `node`, with the answers appended."""
+        """Return the node for `messages` followed by `answers`.
+
+        `node` stands for `messages` alone. The answers are joined into one message of the model.
+        """
         if self.is_answer[node]:  # the answers continue the model's messages there
             node = self._before[node]
             start = len(messages)
@@ -229,7 +240,7 @@ class _Nodes:
         return found
 
     def _number_said(self, node: int, run: tuple[Message, ...]) -> int:
-        """Return a number for the words that the model wrote after this node, in one message or several."""
+        """Return the number of the key of `run`, the model's messages after this node, joined into one message."""
         if len(run) > 1:
             numbers = tuple(map(self._number_of_one, run))
             if numbers not in self._runs:
@@ -253,7 +264,7 @@ class _Nodes:
 
 
 def _has_opaque(message: Message) -> bool:
-    """Return True if a message has opaque parts: in these, `true` and `1` differ, but Python compares them as equal."""
+    """Return True if a message has opaque parts. In them `true` and `1` differ, which Python's `==` treats as equal."""
     return any(
         type(part) is Opaque or (type(part) is ToolResult and Opaque in map(type, part.content))
         for part in message.content

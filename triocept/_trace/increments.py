@@ -1,4 +1,4 @@
-"""The lengths and times of the pieces of an answer, in a compact form. Only `record_increments=True` records them."""
+"""The lengths and times of the pieces of a streamed answer. They are recorded only with `record_increments=True`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .._canonical.events import Event, PartDelta, PartStart
 
 
 class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Lengths and times of the pieces in which an answer came. Their text is in the parts of the answer."""
+    """Lengths and times of the pieces of a streamed answer. The parts of the answer contain the text of the pieces."""
 
     runs: tuple[tuple[int, int], ...]
-    """Index of a part, and number of consecutive pieces of that part: `((0, 40), (1, 3))`."""
+    """Runs of consecutive pieces of one part, as (index of the part, number of pieces): `((0, 40), (1, 3))`."""
     lengths: tuple[int, ...]
-    """Characters of each piece (of a text, or of a call's arguments)."""
+    """Number of characters of each piece (of a text, or of a tool call's arguments)."""
     waits: tuple[int, ...]
-    """Milliseconds since the previous piece; for the first piece, since the call was received."""
+    """Milliseconds between the previous piece and each piece; for the first piece, since the call was received."""
 
 
 class IncrementLog:

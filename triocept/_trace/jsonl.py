@@ -1,4 +1,4 @@
-"""The recorder that writes the trace file; `lines` describes the format."""
+"""`JSONLRecorder`, which writes the trace file. The module `lines` describes the format."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class JSONLRecorder:
         fsync: True forces each line to the disk.
 
     Closing: the recorder keeps no file descriptor after `aclose`, or while it records no open rollout. It opens the
-    file again when needed. A copy of the recorder (`pickle`, `copy`) has the path, and opens the file itself.
+    file again when needed. A copy of the recorder (`pickle`, `copy`) contains only the path and opens the file itself.
 
     Raises:
         OSError: the path cannot be written, or is no regular file; `aopen` raises this before the body of
@@ -72,7 +72,7 @@ class JSONLRecorder:
         self._file = LineFile(self.path.absolute(), fsync=fsync)
         self._open: dict[Key, RunLines] = {}
         self._sealed: dict[Key, tuple[RunLines, weakref.ref[Trace]]] = {}
-        """Sealed rollouts that may still get a score, because the program holds their traces."""
+        """Lines of each sealed rollout that may still get a score, because the program holds the rollout's trace."""
 
     def __repr__(self) -> str:
         return f"JSONLRecorder({str(self.path)!r})"
@@ -120,9 +120,9 @@ class JSONLRecorder:
         self._file.close()
 
     def _run_of(self, entry: Entry | Turn | ServiceCall | Trace, opening: Opening | None = None) -> RunLines:
-        """Begin a block of lines for a rollout, and return the state of its lines.
+        """Begin a block of lines for the rollout of `entry`, and return the state of the rollout's lines.
 
-        In a new file, that state starts anew.
+        If the recorder writes to another file than before, the state is new.
         """
         number = self._file.look()
         run = self._known(key := (entry.rollout, entry.run))
@@ -155,7 +155,10 @@ class JSONLRecorder:
 
 
 def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
-    """Return the place of a trace's lines, while the program holds the trace object; None if nothing was recorded."""
+    """Return the place of a trace's lines in the recorder's file; None if the recorder has written none of them.
+
+    The recorder forgets a sealed rollout when the program no longer holds the rollout's trace object.
+    """
     run = recorder._known((trace.rollout, trace.run))
     if run is None or not run.ranges:
         return None
@@ -163,9 +166,9 @@ def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
 
 
 def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: Trace) -> weakref.ref[Trace]:
-    """Return a weak reference to a trace.
+    """Return a weak reference to a trace, which deletes `known[key]` when the trace is deleted.
 
-    When the trace is deleted, its entry in `known` is deleted: no score can follow.
+    After that no score can follow, so the entry is no longer needed.
     """
 
     def forget(gone: object) -> None:
@@ -176,7 +179,7 @@ def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: T
 
 
 def _opening_of(entry: Entry | Turn | ServiceCall | Trace) -> Opening:
-    """Make the opening of a rollout whose start this recorder did not record."""
+    """Return the `Opening` of a rollout. If this recorder did not record its start, make it from `entry`."""
     match entry:
         case Opening():
             return entry

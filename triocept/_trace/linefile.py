@@ -10,7 +10,8 @@ Rules:
    incomplete line, of this program or of a killed program, damages no other line.
 4. If the file is removed, renamed (log rotation), replaced or truncated, the next write goes to the file that is now at
    the path. A warning in the program's log reports that this file does not contain the earlier lines.
-5. Only a regular file is accepted: a pipe without a reader would block the event loop, and a device returns nothing.
+5. Only a regular file is accepted: a pipe without a reader would block the event loop, and data written to a device
+   cannot be read back.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from .._util.disk import sync
 log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-"""Non-blocking, because opening a file that is not regular may wait: for a reader, or for a modem's carrier."""
+"""Non-blocking, because the opening of a pipe would wait for a reader, and of a serial device for a carrier."""
 _HEAD = 256
-"""Bytes kept from the start of a line to recognize it: they include the ids of its run and its rollout."""
+"""Bytes kept of the start of the last block, to recognize the file: they include the ids of the rollout and its run."""
 _PATIENCE = 4
-"""Maximum checks whether a file that several programs write to ends with a newline. Too few cost an empty line."""
+"""Maximum checks for a newline at the end of a file that other programs write to. After too few, an empty line is
+written."""
 _process = os.getpid()
 """Id of this process, cached because each query is a system call."""
 
@@ -62,26 +64,27 @@ class LineFile:
         self.path = path
         self.fsync = fsync
         self.opening = 0
-        """Number of files opened at the path so far. If it grows, earlier lines may not be in the current file."""
+        """Number of different files opened at the path so far. After an increase, earlier lines may not be in the
+        current file."""
         self._name = os.fspath(path)
         self._fd: int | None = None
         self._pid = 0
         """Id of the process that opened the file."""
         self._identity = (0, 0)
         self._least = 0
-        """Size of the file in bytes after the last write here; if it gets smaller, the file was truncated."""
+        """Size of the file in bytes after this object's last write. A smaller file was truncated."""
         self._size: int | None = None
-        """Size of the file in bytes at the last check before a write; None without a check."""
+        """Size of the file in bytes, if it was checked since the last write; else None."""
         self._last = (0, b"")
-        """Start and first bytes of the last block written here. A file that was truncated and has grown again has other
-        bytes there."""
+        """Offset and first bytes of the block that this object wrote last. A file that was truncated and has grown
+        again has other bytes at this offset."""
         self.whole_lines = 0
-        """Number of lines that the last `append` wrote whole."""
+        """Number of complete lines that the last `append` wrote."""
         self.extent = (0, 0)
         """Start and end of the lines of the last `append`, in bytes. Lines of other programs may be between them."""
         self._end: int | None = None
-        """End of the last block written whole here; None if unknown. While the file ends there, its last line is
-        complete."""
+        """Offset after this object's last complete write; None if unknown. If the file still ends at this offset, its
+        last line is complete."""
 
     def open(self) -> int:
         """Open the file, if it is not open, and return its descriptor.
@@ -108,7 +111,7 @@ class LineFile:
         return self._fd
 
     def look(self) -> int:
-        """Reopen the file if the path no longer leads to it, and return `opening`.
+        """Reopen the file if the path no longer leads to it. Return `opening`, the number of files opened so far.
 
         The check takes about 2 us.
 
@@ -133,10 +136,10 @@ class LineFile:
         return self.opening
 
     def append(self, lines: bytes) -> None:
-        """Append lines, each with its newline.
+        """Append `lines`. Each line ends with a newline.
 
         Raises:
-            OSError: not all lines could be written; `whole_lines` is the number of those that were. A part of the next
+            OSError: not all lines could be written; `whole_lines` is the number of written lines. A part of the next
                 line may stay in the file, as an unreadable line.
         """
         self.whole_lines = 0
@@ -161,15 +164,15 @@ class LineFile:
             self.extent = (self._least if begin is None else begin, self._least)
 
     def close(self) -> None:
-        """Close the file. It is opened again when needed."""
+        """Close the file. Methods that need it open it again."""
         fd, self._fd, self._end, self._size = self._fd, None, None, None
         if fd is not None:
             os.close(fd)
 
     def _write(self, fd: int, lines: bytes) -> int:
-        """Write lines. Return how many of their bytes are in the file as whole lines.
+        """Write `lines`. Return the number of their bytes that are in the file as complete lines.
 
-        A line that lacks only its newline counts as whole, because the next writer begins with a newline.
+        A line that lacks only its newline counts as complete, because the next writer begins with a newline.
         """
         end, self._size = self._size, None
         if end is None:
@@ -187,7 +190,7 @@ class LineFile:
         return done + 1 if lines[done : done + 1] == b"\n" else lines.rfind(b"\n", 0, done) + 1
 
     def _is_ours(self, found: os.stat_result, fd: int) -> bool:
-        """Return True if this is the file of the last write, and it still contains what was written."""
+        """Return True if `fd` is the file of the last write, and it still contains the lines of that write."""
         if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
             return False
         self._size = found.st_size
@@ -197,7 +200,7 @@ class LineFile:
         return os.pread(fd, len(head), begin) == head
 
     def _begin(self, found: os.stat_result, fd: int) -> None:
-        """Reset the state for a file that was not open before."""
+        """Reset the state for a file to which this object has not written before."""
         self.opening += 1
         self._identity, self._least, self._last = (found.st_dev, found.st_ino), found.st_size, (0, b"")
         if self.fsync and found.st_size == 0:  # a new file's name may only be in the directory
@@ -205,7 +208,7 @@ class LineFile:
 
 
 def _ends_whole(fd: int) -> bool:
-    """Return True if the file ends with a whole line.
+    """Return True if the file is empty, or ends with a complete line.
 
     While another program is in the middle of a write, the file may end without a newline for a moment. An empty write
     waits until the other write is complete (Linux locks the file for each write).
