@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -273,6 +274,32 @@ async def test_a_call_has_the_same_request_and_document_whether_its_body_was_rea
     texts = [[one["content"] for one in messages] for messages in sent]
     assert seen == [*zip(sent, texts, strict=True)]
     assert [[message.text for message in turn.request.messages] for turn in rollout.trace] == texts
+
+
+async def test_the_document_of_a_call_that_is_first_read_late_is_as_it_was_sent() -> None:
+    exchanges: list[Exchange] = []
+    all_there = trio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        exchanges.append(exchange)
+        if len(exchanges) == 4:
+            resent._SHELF.discard(rollout._core.bodies._alive()[0])  # evicted
+            all_there.set()
+        await all_there.wait()
+        assert len(exchange.raw["messages"]) == len(exchange.request.messages)
+        exchange.raw["messages"].clear()  # a copy
+        await exchange.respond("ok")
+
+    sent = [
+        [*turns(number), {"role": "user", "content": "now", "more": {"a": [number]}}] for number in range(4)
+    ]
+    with trio.fail_after(30):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+            async with trio.open_nursery() as nursery:
+                for messages in sent:
+                    nursery.start_soon(partial(ask, rollout, messages=messages))
+    documents = [exchange._core.raw["messages"] for exchange in exchanges]
+    assert sorted(documents, key=len) == sent
 
 
 async def test_a_repeated_body_is_refused_for_too_many_values_like_any_other(

@@ -205,6 +205,27 @@ async def test_an_installed_package_that_brings_none_is_named_in_the_log_and_in_
     assert why in warned
 
 
+async def test_its_parser_may_change_a_long_conversation_in_place_though_it_must_not() -> None:
+    def parse(document: Any, *arguments: Any, **more: Any) -> Request:
+        for line in document["lines"]:
+            line["text"] = line["text"].upper()
+        return TOY.parse_request(document, *arguments, **more)
+
+    heard: list[list[str]] = []
+
+    async def look(exchange: Exchange) -> None:
+        heard.append([message.text for message in exchange.request.messages])
+        await exchange.respond("a")
+
+    sent = [{"by": "user", "text": "x" * 9_000} for _ in range(4)]
+    changing = dataclasses.replace(TOY, parse_request=parse)
+    async with serve_endpoint(dialects=[changing]) as endpoint, endpoint.open_rollout(look) as rollout:
+        for count in range(2, 5):
+            assert (await talk(rollout, lines=sent[:count])).status_code == 200
+        assert rollout._core.bodies._alive() == []
+    assert heard == [["X" * 9_000] * count for count in range(2, 5)]
+
+
 SHOUTED = dataclasses.replace(TOY, key_headers=lambda key: {"X-Toy-Key": key})
 
 
