@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from ..evaluation import Scorer, Task
     from ..evaluation._evaluate import EvaluationRun
     from ..evaluation._worker import Answering
-
-_BUILT_IN = ("check", "exact", "includes", "regex", "file", "reward")
-"""Names of the built-in scorers; `regex` and `file` have an argument."""
 
 _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 
@@ -113,7 +110,7 @@ def evaluate(
         --upstream http://127.0.0.1:8000/v1 --model qwen --samples 3
     triocept eval tasks.jsonl --script replies.py -- my-agent '{prompt}'
     """
-    from ..evaluation import BadTasks, read_tasks
+    from ..evaluation import BadTasks, _worker, read_tasks
     from ..evaluation._evaluate import EvaluationRun, by_name, short_command
 
     runs = engine_of(engine, workers, slots_per_worker)
@@ -124,7 +121,15 @@ def evaluate(
         evaluation = EvaluationRun(
             name=options["name"] or found.name,
             tasks=found,
-            plan=_plan(plan, chosen),
+            plan=_worker.Plan(
+                agent=partial(_run_agent, plan),
+                open_model=partial(_open_model, plan.handler),
+                scorers=chosen,
+                limits=plan.limits,
+                workspace=plan.workspace,
+                policy=plan.policy,
+                redact=plan.redact,
+            ),
             agent=plan.agent.name or short_command(plan.agent.command),
             model=_model_name(plan.handler),
             samples=samples or found.samples or 1,
@@ -199,47 +204,21 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-@dataclass(frozen=True)
-class _PlannedAgent:
-    """The agent that the command line describes. Each worker is sent this object, and calls it for each sample."""
-
-    plan: Plan
-
-    async def __call__(self, rollout: Rollout, task: Task, workdir: Path) -> AgentResult:
-        launch = self.plan.launch(rollout, workdir.parent / "agent", task.prompt)
-        return await rollout.run_agent(launch.argv, env=launch.env, cwd=workdir)
+async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path) -> AgentResult:
+    launch = plan.launch(rollout, workdir.parent / "agent", task.prompt)
+    return await rollout.run_agent(launch.argv, env=launch.env, cwd=workdir)
 
 
-@dataclass(frozen=True)
-class _PlannedModel:
-    """The model that the command line describes. Each worker is sent this object, and opens the model with it."""
+@asynccontextmanager
+async def _open_model(handler: Model | None) -> AsyncIterator[Callable[[], Answering]]:
+    async with open_model(handler) as model:
 
-    handler: Model | None
+        @asynccontextmanager
+        async def answering() -> AsyncIterator[Any]:
+            async with model.open(ignore) as answers:
+                yield answers.model, answers.embeddings
 
-    @asynccontextmanager
-    async def __call__(self) -> AsyncIterator[Callable[[], Answering]]:
-        async with open_model(self.handler) as model:
-
-            @asynccontextmanager
-            async def answering() -> AsyncIterator[Any]:
-                async with model.open(ignore) as answers:
-                    yield answers.model, answers.embeddings
-
-            yield answering
-
-
-def _plan(plan: Plan, scorers: dict[str, Any]) -> Any:
-    from ..evaluation import _worker
-
-    return _worker.Plan(
-        agent=_PlannedAgent(plan),
-        open_model=_PlannedModel(plan.handler),
-        scorers=scorers,
-        limits=plan.limits,
-        workspace=plan.workspace,
-        policy=plan.policy,
-        redact=plan.redact,
-    )
+        yield answering
 
 
 def _model_name(handler: Model | None) -> str:
@@ -248,48 +227,34 @@ def _model_name(handler: Model | None) -> str:
     return handler.path.name if isinstance(handler, Script | HandlerFile) else "greeting"
 
 
-@dataclass(frozen=True)
-class ScorerFile:
-    """A scorer in a Python file. Each worker is sent this object, and loads the file itself."""
-
-    file: HandlerFile
-
-    def load_scorer(self) -> Any:
-        return self.file.load()
-
-
 def _scorer(text: str) -> Any:
-    """Return the scorer that a value of `--scorer` names; raise click.UsageError if there is no such scorer."""
+    """Return the scorer that `--scorer` names; raise click.UsageError if there is none."""
     from .. import evaluation
 
-    file, colon, name = text.rpartition(":")
+    file, _, name = text.rpartition(":")
     if file.endswith(".py"):
         if not Path(file).is_file():
             raise click.UsageError(f"--scorer {text}: there is no file {file}")
-        return ScorerFile(HandlerFile(Path(file).absolute(), name, option="--scorer"))
+        return HandlerFile(Path(file).absolute(), name, option="--scorer")
     name, colon, argument = text.partition(":")
-    if colon and name == "regex":
-        try:
-            return evaluation.regex(argument)
-        except re.error as exc:
-            raise click.UsageError(f"--scorer {text}: {exc}") from exc
-    if colon and name == "file":
-        return evaluation.file_content(argument)
-    factories = {
+    with_argument: dict[str, Any] = {"regex": evaluation.regex, "file": evaluation.file_content}
+    factories: dict[str, Any] = with_argument | {
         "check": evaluation.check_command,
         "exact": evaluation.exact,
         "includes": evaluation.includes,
-        "regex": evaluation.regex,
         "reward": evaluation.harbor_reward,
     }
-    if name == "file" and not colon:
-        raise click.UsageError("--scorer file: name the file in the working directory: file:PATH")
-    if colon or name not in factories:
-        hint = did_you_mean(name, _BUILT_IN)
+    if name not in (with_argument if colon else factories):
+        hint = did_you_mean(name, factories)
         raise click.UsageError(
-            f"--scorer {text}: there is no such scorer{hint}; there are {', '.join(_BUILT_IN)}, and FILE.py:NAME"
+            f"--scorer {text}: there is no such scorer{hint}; there are {', '.join(factories)}, and FILE.py:NAME"
         )
-    return factories[name]()
+    if name == "file" and not argument:
+        raise click.UsageError("--scorer file: name the file in the working directory: file:PATH")
+    try:
+        return factories[name](*([argument] if colon else []))
+    except re.error as exc:
+        raise click.UsageError(f"--scorer {text}: {exc}") from exc
 
 
 def _default_scorers(tasks: list[Task]) -> list[Scorer]:

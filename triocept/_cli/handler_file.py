@@ -50,7 +50,7 @@ class HandlerFile:
             Exception: an exception of the file's own code.
         """
         await trio.lowlevel.checkpoint()
-        found = self.load()
+        found = self.load_function()
         async with AsyncExitStack() as stack:
             if callable(found) and takes(found, 0):
                 found = await awaited(found())
@@ -62,7 +62,7 @@ class HandlerFile:
                 raise click.UsageError(f"--handler {self}: {exc}") from None
             yield Answers(found)
 
-    def load(self) -> Any:
+    def load_function(self) -> Any:
         """Return the object that has the name `self.name` in the file."""
         names = vars(_module(self.path, self.option))
         if self.name not in names:

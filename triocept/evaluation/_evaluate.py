@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import time
@@ -34,7 +33,6 @@ from .._rollout.rollout import Rollout
 from .._util.checks import check_bool, check_callable, check_count, described, takes
 from .._util.disk import sync
 from .._util.terminal import say
-from ..agents import Launch
 from ..agents import agent as find_agent
 from ..errors import StoreError
 from ..fleets import Engine, Fleet, InProcess, Store, open_fleet, open_store
@@ -54,7 +52,7 @@ from ._types import (
     results_of,
     sample_of,
 )
-from ._worker import AgentFunction, Answering, Plan, Scorer, loaded, open_bench, run_sample
+from ._worker import AgentFunction, Answering, Plan, Scorer, loaded, open_bench, run_sample, takes_answer
 from .readers import read_tasks
 from .readers.reading import MOST_ERRORS, BadTasks, TaskList, listed
 
@@ -145,7 +143,10 @@ async def evaluate(
         model=model_name,
         samples=samples,
         engine=engine or InProcess(),
-        settings={"agent": list(getattr(function, "command", ())) or agent_name, "model": model_name},
+        settings={
+            "agent": agent_name if isinstance(agent, str) or callable(agent) else [*agent],
+            "model": model_name,
+        },
     ).chosen(limit, task_ids)
     return await run.run(None if store is None else Path(store), retry_errors=retry_errors, progress=progress)
 
@@ -334,7 +335,8 @@ def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
     for given in scorers:
         scorer = loaded(given)
         check_callable("scorers", scorer, "functions (trace, task, workdir) -> score")
-        if isinstance(scorer, type) or not (takes(scorer, 3) or _takes_answer_too(scorer)):
+        function = partial(scorer, answer="") if takes_answer(scorer) else scorer
+        if isinstance(scorer, type) or not takes(function, 3):
             raise TypeError(f"a scorer must take (trace, task, workdir); {name_of(scorer)} does not")
         name = getattr(scorer, "name", None) or name_of(scorer).rpartition(".")[2]
         if name in found:
@@ -347,30 +349,17 @@ def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
     return found
 
 
-def _takes_answer_too(scorer: Scorer) -> bool:
-    try:
-        inspect.signature(scorer).bind(None, None, None, answer="")
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 # The agent
 
 
-@dataclass(frozen=True)
-class CommandAgent:
-    """An agent that is a command, or a known agent."""
+async def _run_command(command: tuple[str, ...], rollout: Rollout, task: Task, workdir: Path) -> AgentResult:
+    argv = [word.replace(PROMPT, task.prompt) for word in command]
+    return await rollout.run_agent(argv, cwd=workdir)
 
-    command: tuple[str, ...]
-    name: str | None = None
 
-    async def __call__(self, rollout: Rollout, task: Task, workdir: Path) -> AgentResult:
-        if self.name is None:
-            launch = Launch(argv=tuple(word.replace(PROMPT, task.prompt) for word in self.command))
-        else:
-            launch = find_agent(self.name)(rollout, workdir.parent / "agent", task.prompt)
-        return await rollout.run_agent(launch.argv, env=launch.env, cwd=workdir)
+async def _run_known(name: str, rollout: Rollout, task: Task, workdir: Path) -> AgentResult:
+    launch = find_agent(name)(rollout, workdir.parent / "agent", task.prompt)
+    return await rollout.run_agent(launch.argv, env=launch.env, cwd=workdir)
 
 
 def short_command(words: Sequence[str]) -> str:
@@ -382,14 +371,14 @@ def _agent_of(agent: object) -> tuple[str, AgentFunction]:
     """Return the agent's name and function; raise TypeError or ValueError if it is no agent."""
     if isinstance(agent, str):
         find_agent(agent)
-        return agent, CommandAgent((), agent)
+        return agent, partial(_run_known, agent)
     if isinstance(agent, Sequence):
         words = tuple(map(str, agent))
         if not any(PROMPT in word for word in words):
             raise ValueError(
                 f'the agent\'s command needs a place for the prompt: write "{PROMPT}", as a word of it'
             )
-        return short_command(words), CommandAgent(words)
+        return short_command(words), partial(_run_command, words)
     check_callable("agent", agent, "a name, a command, or an async function (rollout, task, workdir)")
     if not takes(agent, 3):
         raise TypeError(f"agent must take (rollout, task, workdir); {name_of(agent)} does not")

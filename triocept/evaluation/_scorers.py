@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -34,101 +34,77 @@ class BuiltIn:
     """A built-in scorer."""
 
     name: str
+    score: Callable[[Task, Path, str], Awaitable[Score | dict[str, float]]]
+    """Returns the score of a task, from the working directory and the agent's answer."""
+    problem: Callable[[Task], str | None]
+    """Returns the reason why the task cannot be scored; None if it can."""
 
-    def problem(self, task: Task) -> str | None:
-        """Return the reason why the task cannot be scored; None if it can."""
-        return None
-
-
-@dataclass(frozen=True)
-class _OfAnswer(BuiltIn):
-    """A scorer that compares the agent's answer with the task's targets."""
-
-    ignore_case: bool
-
-    def problem(self, task: Task) -> str | None:
-        return None if task.targets else f"it has no target, which the scorer {self.name} needs"
-
-    def passes(self, answer: str, target: str) -> bool:
-        raise NotImplementedError
-
-    async def __call__(self, trace: Trace, task: Task, workdir: Path, *, answer: str) -> Score:
-        await trio.lowlevel.checkpoint()
-        return Score(
-            any(self.passes(answer, target) for target in task.targets), answer=answer.strip()[-SHOWN:]
-        )
+    async def __call__(
+        self, trace: Trace, task: Task, workdir: Path, *, answer: str
+    ) -> Score | dict[str, float]:
+        return await self.score(task, workdir, answer)
 
 
-class _Exact(_OfAnswer):
-    def passes(self, answer: str, target: str) -> bool:
-        return _cased(answer, self.ignore_case).strip() == _cased(target, self.ignore_case).strip()
+def _no_target(name: str, task: Task) -> str | None:
+    return None if task.targets else f"it has no target, which the scorer {name} needs"
 
 
-class _Includes(_OfAnswer):
-    def passes(self, answer: str, target: str) -> bool:
-        return _cased(target, self.ignore_case) in _cased(answer, self.ignore_case)
+def _no_problem(task: Task) -> None:
+    return None
 
 
-@dataclass(frozen=True)
-class _Regex(_OfAnswer):
-    pattern: str | None
-
-    def problem(self, task: Task) -> str | None:
-        if self.pattern is None and (problem := super().problem(task)) is not None:
-            return problem
-        for pattern in task.targets if self.pattern is None else ():
-            try:
-                re.compile(pattern)
-            except re.error as exc:
-                return f"its target {pattern!r} is not a regular expression: {exc}"
-        return None
-
-    async def __call__(self, trace: Trace, task: Task, workdir: Path, *, answer: str) -> Score:
-        await trio.lowlevel.checkpoint()
-        flags = re.MULTILINE | (re.IGNORECASE if self.ignore_case else 0)
-        patterns = task.targets if self.pattern is None else (self.pattern,)
-        found = next(filter(None, (re.search(pattern, answer, flags) for pattern in patterns)), None)
-        return Score(found is not None, answer=(answer.strip() if found is None else found[0])[-SHOWN:])
+async def _exact(ignore_case: bool, task: Task, workdir: Path, answer: str) -> Score:
+    await trio.lowlevel.checkpoint()
+    wanted = {_cased(target, ignore_case).strip() for target in task.targets}
+    return Score(_cased(answer, ignore_case).strip() in wanted, answer=answer.strip()[-SHOWN:])
 
 
-@dataclass(frozen=True)
-class _FileContent(BuiltIn):
-    path: str
-    content: str | None
+async def _includes(ignore_case: bool, task: Task, workdir: Path, answer: str) -> Score:
+    await trio.lowlevel.checkpoint()
+    found = any(_cased(target, ignore_case) in _cased(answer, ignore_case) for target in task.targets)
+    return Score(found, answer=answer.strip()[-SHOWN:])
 
-    def problem(self, task: Task) -> str | None:
-        if self.content is None and not task.targets:
-            return f"it has no target, with which the scorer {self.name} compares the file {self.path}"
-        return None
 
-    async def __call__(self, trace: Trace, task: Task, workdir: Path) -> Score:
-        read = partial((workdir / self.path).read_text, errors="replace")
+async def _regex(pattern: str | None, ignore_case: bool, task: Task, workdir: Path, answer: str) -> Score:
+    await trio.lowlevel.checkpoint()
+    flags = re.MULTILINE | (re.IGNORECASE if ignore_case else 0)
+    patterns = task.targets if pattern is None else (pattern,)
+    found = next(filter(None, (re.search(each, answer, flags) for each in patterns)), None)
+    return Score(found is not None, answer=(answer.strip() if found is None else found[0])[-SHOWN:])
+
+
+def _no_regex(name: str, task: Task) -> str | None:
+    for pattern in task.targets:
         try:
-            found = (await trio.to_thread.run_sync(read, abandon_on_cancel=True)).strip()
-        except OSError as exc:
-            return Score(False, explanation=f"{self.path}: {exc.strerror}")
-        wanted = task.targets if self.content is None else (self.content,)
-        return Score(found in [each.strip() for each in wanted], answer=found[-SHOWN:])
+            re.compile(pattern)
+        except re.error as exc:
+            return f"its target {pattern!r} is not a regular expression: {exc}"
+    return _no_target(name, task)
 
 
-class _CheckCommand(BuiltIn):
-    def problem(self, task: Task) -> str | None:
-        if not task.check:
-            return f"it has no check command (check), which the scorer {self.name} needs"
-        if (
-            not isinstance(task.check, str)
-            and os.sep not in task.check[0]
-            and not shutil.which(task.check[0])
-        ):
-            return f"its check command {task.check[0]!r} is not installed"
-        return None
+async def _file(path: str, content: str | None, task: Task, workdir: Path, answer: str) -> Score:
+    read = partial((workdir / path).read_text, errors="replace")
+    try:
+        found = (await trio.to_thread.run_sync(read, abandon_on_cancel=True)).strip()
+    except OSError as exc:
+        return Score(False, explanation=f"{path}: {exc.strerror}")
+    wanted = task.targets if content is None else (content,)
+    return Score(found in [each.strip() for each in wanted], answer=found[-SHOWN:])
 
-    async def __call__(self, trace: Trace, task: Task, workdir: Path) -> Score:
-        check = task.check
-        assert check is not None
-        argv = ("bash", "-c", check) if isinstance(check, str) else check
-        code, output = await run_command(sample_rollout.get(), argv, workdir)
-        return Score(code == 0, explanation=f"exit status {code}\n{output}".strip())
+
+async def _check(task: Task, workdir: Path, answer: str) -> Score:
+    argv = ("bash", "-c", task.check) if isinstance(task.check, str) else task.check or ()
+    code, output = await run_command(sample_rollout.get(), argv, workdir)
+    return Score(code == 0, explanation=f"exit status {code}\n{output}".strip())
+
+
+def _no_check(name: str, task: Task) -> str | None:
+    if not task.check:
+        return f"it has no check command (check), which the scorer {name} needs"
+    program = "bash" if isinstance(task.check, str) else task.check[0]
+    if os.sep not in program and not shutil.which(program):
+        return f"its check command {program!r} is not installed"
+    return None
 
 
 _IN_HARBOR = """
@@ -147,25 +123,26 @@ exec chroot "$root" bash -c 'cd "$1" && exec bash /tests/test.sh' bash "$work"
 """Shell script that runs a Harbor task's tests. In its mount namespace, `/tests`, `/logs` and `/app` are the task's."""
 
 
-class _HarborReward(BuiltIn):
-    """Scorer that runs `tests/test.sh` of a Harbor task, and reads the reward that it writes."""
+async def _harbor(task: Task, workdir: Path, answer: str) -> Score | dict[str, float]:
+    """Run `tests/test.sh` of a Harbor task, and return the reward that it writes."""
+    source: Any = task.metadata["harbor"]
+    with tempfile.TemporaryDirectory(prefix="triocept-") as name:
+        root, tests, logs = (Path(name) / each for each in ("root", "tests", "logs"))
+        for folder in (root, logs, logs / "verifier"):
+            folder.mkdir()
+        shutil.copytree(Path(source["folder"]) / "tests", tests)
+        unshare = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+        argv = (*unshare, "bash", "-ec", _IN_HARBOR, "bash", *map(str, (root, tests, logs, workdir)))
+        code, output = await run_command(sample_rollout.get(), argv, workdir, source.get("env"))
+        return _reward(logs / "verifier", f"test.sh ended with status {code}\n{output}".strip())
 
-    def problem(self, task: Task) -> str | None:
-        if "harbor" not in task.metadata:
-            return f"it is no folder in Harbor's format, which the scorer {self.name} needs"
-        return None
 
-    async def __call__(self, trace: Trace, task: Task, workdir: Path) -> Score | dict[str, float]:
-        source: Any = task.metadata["harbor"]
-        with tempfile.TemporaryDirectory(prefix="triocept-") as name:
-            root, tests, logs = (Path(name) / each for each in ("root", "tests", "logs"))
-            for folder in (root, logs, logs / "verifier"):
-                folder.mkdir()
-            shutil.copytree(Path(source["folder"]) / "tests", tests)
-            unshare = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
-            argv = (*unshare, "bash", "-ec", _IN_HARBOR, "bash", *map(str, (root, tests, logs, workdir)))
-            code, output = await run_command(sample_rollout.get(), argv, workdir, source.get("env"))
-            return _reward(logs / "verifier", f"test.sh ended with status {code}\n{output}".strip())
+def _no_harbor(name: str, task: Task) -> str | None:
+    return (
+        None
+        if "harbor" in task.metadata
+        else f"it is no folder in Harbor's format, which the scorer {name} needs"
+    )
 
 
 def _reward(folder: Path, output: str) -> Score | dict[str, float]:
@@ -214,31 +191,25 @@ _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0}
 _GRADE = re.compile(r"GRADE:\s*\**([CPI])\b")
 
 
-@dataclass(frozen=True)
-class _ModelJudge(BuiltIn):
-    model: Callable[[], Any]
-    instructions: str
-    template: str
-
-    async def __call__(self, trace: Trace, task: Task, workdir: Path, *, answer: str) -> Score:
-        target = "\n".join(task.targets) or "(none given)"
-        prompt = self.template.format(
-            prompt=task.prompt, target=target, answer=answer, instructions=self.instructions
-        )
-        try:
-            async with AsyncExitStack() as stack:
-                handler: Any = await awaited(self.model())
-                if isinstance(handler, AbstractAsyncContextManager):
-                    handler = await stack.enter_async_context(handler)
-                check_handler(handler)
-                judge = await stack.enter_async_context(open_unlimited_child(sample_rollout.get(), handler))
-                said = (await judge.ask(prompt)).text
-        except Exception as exc:
-            raise NoScore(f"the judge's model failed: {text_of(exc)}", reason="grader_failed") from exc
-        if not (grades := _GRADE.findall(said)):
-            text = f"the judge gave no grade (a line GRADE: C, P or I): {said[-SHOWN:]!r}"
-            raise NoScore(text, reason="grader_failed")
-        return Score(_GRADES[grades[-1]], answer=answer.strip()[-SHOWN:], explanation=said)
+async def _judge(
+    model: Callable[[], Any], instructions: str, template: str, task: Task, workdir: Path, answer: str
+) -> Score:
+    target = "\n".join(task.targets) or "(none given)"
+    prompt = template.format(prompt=task.prompt, target=target, answer=answer, instructions=instructions)
+    try:
+        async with AsyncExitStack() as stack:
+            handler: Any = await awaited(model())
+            if isinstance(handler, AbstractAsyncContextManager):
+                handler = await stack.enter_async_context(handler)
+            check_handler(handler)
+            judge = await stack.enter_async_context(open_unlimited_child(sample_rollout.get(), handler))
+            said = (await judge.ask(prompt)).text
+    except Exception as exc:
+        raise NoScore(f"the judge's model failed: {text_of(exc)}", reason="grader_failed") from exc
+    if not (grades := _GRADE.findall(said)):
+        text = f"the judge gave no grade (a line GRADE: C, P or I): {said[-SHOWN:]!r}"
+        raise NoScore(text, reason="grader_failed")
+    return Score(_GRADES[grades[-1]], answer=answer.strip()[-SHOWN:], explanation=said)
 
 
 def _cased(text: str, ignore_case: bool) -> str:
@@ -247,12 +218,12 @@ def _cased(text: str, ignore_case: bool) -> str:
 
 def exact(*, ignore_case: bool = False, name: str = "exact") -> Scorer:
     """Return a scorer: 1 if the agent's answer is one of the task's targets, without white space around it."""
-    return _Exact(name, ignore_case)
+    return BuiltIn(name, partial(_exact, ignore_case), partial(_no_target, name))
 
 
 def includes(*, ignore_case: bool = True, name: str = "includes") -> Scorer:
     """Return a scorer: 1 if the agent's answer contains one of the task's targets."""
-    return _Includes(name, ignore_case)
+    return BuiltIn(name, partial(_includes, ignore_case), partial(_no_target, name))
 
 
 def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = "regex") -> Scorer:
@@ -265,7 +236,8 @@ def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = 
     """
     if pattern is not None:
         re.compile(pattern)
-    return _Regex(name, ignore_case, pattern)
+    problem = _no_problem if pattern is not None else partial(_no_regex, name)
+    return BuiltIn(name, partial(_regex, pattern, ignore_case), problem)
 
 
 def file_content(path: str, content: str | None = None, *, name: str = "file") -> Scorer:
@@ -276,7 +248,8 @@ def file_content(path: str, content: str | None = None, *, name: str = "file") -
         content: the content; None means one of the task's targets.
         name: name of the score.
     """
-    return _FileContent(name, path, content)
+    problem = _no_problem if content is not None else partial(_no_target, name)
+    return BuiltIn(name, partial(_file, path, content), problem)
 
 
 def check_command(*, name: str = "check") -> Scorer:
@@ -284,7 +257,7 @@ def check_command(*, name: str = "check") -> Scorer:
 
     The command runs in the agent's working directory. Its output is the score's explanation.
     """
-    return _CheckCommand(name)
+    return BuiltIn(name, _check, partial(_no_check, name))
 
 
 def harbor_reward(*, name: str = "reward") -> Scorer:
@@ -293,7 +266,7 @@ def harbor_reward(*, name: str = "reward") -> Scorer:
     The tests run on this machine. They see the task's `/tests`, empty `/logs/verifier`, and the agent's working
     directory as `/app`; this needs Linux and its command `unshare`.
     """
-    return _HarborReward(name)
+    return BuiltIn(name, _harbor, partial(_no_harbor, name))
 
 
 def model_judge(
@@ -316,4 +289,4 @@ def model_judge(
             with `GRADE: C`, `GRADE: P` or `GRADE: I`.
         name: name of the score.
     """
-    return _ModelJudge(name, model, instructions, template)
+    return BuiltIn(name, partial(_judge, model, instructions, template), _no_problem)

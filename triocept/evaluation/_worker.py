@@ -92,7 +92,7 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
 
 def loaded(scorer: Any) -> Any:
     """Return the scorer itself; load one of a file, which is loaded in each worker (`triocept eval`)."""
-    return scorer.load_scorer() if hasattr(scorer, "load_scorer") else scorer
+    return scorer.load_function() if hasattr(scorer, "load_function") else scorer
 
 
 async def run_sample(bench: Bench, task: Task, *, attempt: int) -> Any:
