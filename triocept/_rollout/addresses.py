@@ -11,13 +11,13 @@ from .._util.limits import EndpointLimits
 DialectName: TypeAlias = Literal[
     "openai_chat", "openai_completions", "openai_responses", "anthropic_messages", "gemini", "ollama"
 ]
-"""Names of triocept's own dialects. A dialect of another package has any other name."""
+"""Names of triocept's own dialects. A dialect that another package adds has a different name."""
 Reach: TypeAlias = Literal["local", "public"]
-"""Location of an agent: on this machine, or elsewhere."""
+"""Location of an agent: on this machine (`local`), or elsewhere (`public`)."""
 
 
 class SDK(Protocol):
-    """Names in the Python package that contains the official client of a dialect's provider."""
+    """The Python package with a provider's official client: its name, and the names of its client classes."""
 
     @property
     def package(self) -> str: ...
@@ -44,7 +44,10 @@ class DialectFacts(Protocol):
 
     @property
     def environment(self) -> Callable[[str, str, str], Mapping[str, str]] | None:
-        """Function `(base URL, key, model name) -> environment variables` for agents of this dialect, or None."""
+        """Function `(base URL, key, model name) -> environment variables` that makes agents call this endpoint.
+
+        None if no agent of this dialect is configured by environment variables.
+        """
 
     @property
     def sdk(self) -> SDK | None:
@@ -67,7 +70,10 @@ class Addresses(Protocol):
         """Public URL of the endpoint, for agents on other machines. Raise TunnelError if there is no such URL."""
 
     def root_url(self, rollout_id: str, reach: Reach) -> str:
-        """Return the URL of a rollout, to which dialects add their paths: `http://127.0.0.1:40001/rollout/r_5eed`."""
+        """Return a rollout's URL, such as `http://127.0.0.1:40001/rollout/r_5eed`.
+
+        Each dialect appends its own path.
+        """
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> str:
         """Return the `base_url` for the official SDK of `dialect`. Raise ValueError for an unknown dialect."""

@@ -39,7 +39,7 @@ CONFIG_DIRECTORIES = (
     ),
     *("LLM_USER_PATH", "MSWEA_GLOBAL_CONFIG_DIR", "VIBE_HOME", "XDG_CONFIG_HOME"),
 )
-"""Variables that name an agent's configuration directory."""
+"""Environment variables that name an agent's configuration directory."""
 
 
 @final
@@ -77,10 +77,10 @@ class Agent:
 
     @property
     def result(self) -> AgentResult:
-        """Result of the agent's process. It is available after the `async with` block of `open_agent`.
+        """Result of the agent's process. It is available once the `async with` block of `open_agent` has ended.
 
         Raises:
-            RuntimeError: the block of `open_agent` is still running.
+            RuntimeError: the block of `open_agent` has not ended yet.
         """
         return self._process.result
 
@@ -97,8 +97,8 @@ class Agent:
     async def __anext__(self) -> Exchange:
         """Return the agent's next model call.
 
-        Raise RuntimeError if the rollout has a handler, because the handler gets every call. Cancellation: no call is
-        lost.
+        Raise RuntimeError if the rollout has a handler, because then the handler gets every call. Cancellation: no call
+        is lost.
         """
         self._core.check_untaken()
         if not self._ended:

@@ -1,22 +1,23 @@
 """An answer in progress: one task produces it, and the connections of waiting clients read it.
 
-An answer has one producer and many subscriptions, and each subscription starts at the beginning. An agent that
-re-sends its call while the answer is in progress reads the same answer.
+An answer has one producer and one subscription for each connection. Each subscription starts at the beginning. So an
+agent that re-sends its call while the answer is in progress reads the same answer.
 
 Rules:
 
-1. The producer never checks whether a connection can send. It renders each increment immediately for each connection
-   that is not full. A full connection renders the increment later, in its own task, after it has sent its pending bytes
-   (`advance`).
+1. A connection is full while it has rendered bytes that are not sent yet. The producer renders each increment
+   immediately for each connection that is not full. The task of a full connection renders the increment later, after
+   it has sent the earlier bytes (`advance`).
 2. Back-pressure: `put` waits until at least one connection has taken all increments. Without connections it does not
    wait.
-3. The outcome is set once, after all increments, and without a wait. It ends every subscription.
-4. The increments of a delivered answer are dropped with its last subscription: the outcome contains the whole answer.
+3. The outcome is set once, after all increments, and without a wait. Every subscription then ends.
+4. When the last subscription of a delivered answer is closed, the increments are dropped, because the outcome contains
+   the whole answer.
 5. A provider's own bytes may accompany the increments (`Relayed`), for connections in that provider's dialect. Such a
    connection may get the bytes before they are parsed (`write_early`). The increment with the parsed bytes follows
    immediately.
 6. Raw bytes that are streamed are increments, too (`RawPiece`). An answer with raw bytes has no other increments.
-7. If a connection's dialect cannot express an increment, the error belongs to that subscription, never to the producer.
+7. If a connection's dialect cannot express an increment, only this connection fails; the producer gets no error.
 """
 
 from __future__ import annotations
@@ -38,13 +39,16 @@ class ClientGone(Exception):
 
 
 class Relayed(msgspec.Struct, frozen=True, gc=False):
-    """Several events that are sent as one increment: a piece of a provider's stream, or events that were held back."""
+    """Several events that are sent as one increment.
+
+    They are a piece of a provider's stream, or events of tool calls that were held back until the end of the answer.
+    """
 
     data: bytes | None
-    """Whole frames in the agent's own dialect, as the provider sent them, for a connection that requested a stream.
-    None if the frames are not rendered yet."""
+    """The provider's own bytes for these events: whole frames in the agent's dialect. They are sent unchanged to a
+    connection that requested a stream. None if there are no such bytes; each connection then renders the events."""
     events: tuple[Event, ...]
-    """The events that these bytes contain. May be empty."""
+    """The events that `data` contains. May be empty."""
 
     @property
     def last(self) -> bool:
@@ -61,7 +65,7 @@ class RawPiece(msgspec.Struct, frozen=True, gc=False):
     """A piece of an answer in raw bytes. It is sent before the next piece is produced."""
 
     head: RawResponse
-    """The response that the bytes are part of, without its body."""
+    """The response that these bytes are a part of, without its body."""
     data: bytes
     """Bytes of the body; empty if only the head is sent."""
 
@@ -110,22 +114,22 @@ class Delivery(Protocol):
         """
 
     def write_early(self, data: bytes) -> bool:
-        """Send the bytes of an increment that is not parsed yet. Return True if this connection has sent them."""
+        """Send `data`, a provider's bytes that are not parsed into events yet. Return True if they were sent."""
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
         """Render the last increments and the outcome, so that their bytes can be recorded before they are sent.
 
-        Only a connection whose bytes are recorded renders them here.
+        A connection whose bytes are not recorded does nothing.
 
         Raises:
             DialectError: the connection's dialect cannot express an increment.
         """
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Raise ValueError if this connection cannot send these raw bytes.
+        """Check that this connection can send the raw response `raw`.
 
         Raises:
-            ValueError: the connection's dialect has no form for these bytes.
+            ValueError: it cannot: for example, a websocket has no HTTP status.
         """
 
     def end(self, outcome: Outcome) -> bool:
@@ -142,9 +146,9 @@ class Delivery(Protocol):
         """
 
     def fail(self, error: Exception) -> bool:
-        """Send the client an error, and report `error` to the program, because the dialect cannot express this answer.
+        """Send the client an error in place of the answer, and report `error` to the program.
 
-        Return True if all bytes are sent.
+        `error` is the reason why the connection's dialect cannot express the answer. Return True if all bytes are sent.
         """
 
     @property
@@ -169,14 +173,14 @@ class Answer:
     """The increments of one answer, followed by the outcome of its exchange.
 
     Args:
-        response_id: the default id of the answer; the producer may set another id in time.
-        request_id: the id of the call, which is sent in the head of its answer.
+        response_id: the default id of the answer; the producer may set another id before the first increment.
+        request_id: the id of the call, which is sent in a response header of its answer.
     """
 
     announced: bool = False
     """True if an agent received `response_id` before the first entry, so that the answer must keep this id."""
     headers: Mapping[str, str] = MappingProxyType({})
-    """Additional response headers, set before the first entry: a provider's request id, its rate limits."""
+    """Additional response headers, such as a provider's request id and rate limits. Set before the first entry."""
     began_at: float | None = None
     """Time of the first entry, by trio's clock. None if no entry was put."""
     outcome: Outcome | None = None
@@ -214,7 +218,10 @@ class Answer:
             await self._until(lambda: any(each.at == len(self.entries) for each in self.subscriptions))
 
     def write_early(self, data: bytes) -> bool:
-        """Send the bytes of the next increment, if only one connection waits. Return True if it has sent them."""
+        """Send `data`, the bytes of the next increment, before they are parsed. Return True if they were sent.
+
+        This is possible only if exactly one connection waits.
+        """
         if len(self.subscriptions) != 1:
             return False
         return next(iter(self.subscriptions)).write_early(data)
@@ -230,7 +237,7 @@ class Answer:
             subscription.check_raw(raw)
 
     def end(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Add the last increment, if there is one, and set the outcome. Every connection then ends its answer."""
+        """Add the last increment, if there is one, and set the outcome. Every connection then ends the response."""
         if last is not None:
             self.entries.append(last)
         self.outcome = outcome
@@ -266,17 +273,17 @@ class Subscription:
     delivered: bool = False
     """True if the whole answer was sent."""
     fault: Exception | None = None
-    """The error because of which the connection could not write the answer, unless the client caused it."""
+    """The error because of which the connection could not write the answer. None if the client caused it."""
     _delivery: Delivery | None = None
     _full = False
     """True if the connection has bytes to flush."""
     _early = False
-    """True if the next increment was already written."""
+    """True if `write_early` has already written the bytes of the next increment."""
     _gone = False
     _error: Exception | None = None
-    """The error because of which the connection cannot send this answer. None once it is reported."""
+    """The error because of which the connection cannot send this answer. None once the client got an error."""
     _failed = False
-    """True if `_error` was reported to the client."""
+    """True if the client got an error in place of the answer."""
     _flushing: trio.CancelScope | None = None
 
     def __init__(self, answer: Answer) -> None:
@@ -367,7 +374,10 @@ class Subscription:
             self._delivery.check_raw(raw)
 
     def write_early(self, data: bytes) -> bool:
-        """Write the bytes of the next increment, if the connection has written every earlier increment."""
+        """Write `data`, the bytes of the next increment, if the connection has written every earlier increment.
+
+        Return True if `data` was written.
+        """
         delivery = self._delivery
         if delivery is None or self._full or self._gone or self._failed or self._error is not None:
             return False
@@ -419,7 +429,10 @@ class Subscription:
             raise ClientGone
 
     def _announce(self) -> str:
-        """Return the id that the answer will have. An agent may need this id before the answer begins."""
+        """Return the id that the answer will have, for a no-op that contains it.
+
+        From now on the answer keeps this id.
+        """
         answer = self.answer
         answer.announced = answer.announced or not answer.entries
         return answer.response_id
@@ -430,7 +443,7 @@ class Condition:
     """A condition for which tasks wait. `notify_all` wakes all waiting tasks.
 
     It is trio's `Condition` without the lock, because no other task runs here between a check and a wait. It is also
-    `ParkingLot` with less state: every call has two conditions, and creating a lot costs as much as using it.
+    `ParkingLot` with less state: every call has two conditions, and creating a `ParkingLot` is as slow as using it.
     """
 
     _tasks: list[trio.lowlevel.Task] | None = None

@@ -62,7 +62,10 @@ class Asking:
 
 
 def request_of(given: object, model: str) -> Request:
-    """Return the argument of `Rollout.ask` as a request. Raise TypeError or ValueError if it is not one."""
+    """Convert `given`, the argument of `Rollout.ask`, to a request. Raise TypeError or ValueError if it is invalid.
+
+    `model` is the model to request if `given` is a text or messages.
+    """
     if isinstance(given, Request):
         return given_request("ask", given)
     if isinstance(given, str):

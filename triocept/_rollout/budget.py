@@ -2,17 +2,17 @@
 
 Rules:
 
-1. A turn is an answered call. It is reserved when the call begins, and returned when the call ends without an answer:
-   refused, failed, or abandoned by the agent. So of ten simultaneous calls under a limit of three turns, three are
-   answered.
-2. Tokens and cost are the sum of the recorded turns (see `_trace/cost`) and of the reservations of calls in progress. A
-   reservation is the estimated input of the call; the output is unknown and not reserved. Once the recorded turns have
-   used up a limit, later calls are refused. So the output of the calls in progress, and the error of an estimate, can
-   exceed a limit.
+1. A turn is an answered call. It is reserved when the call begins. If the call ends without an answer (refused, failed,
+   or abandoned by the agent), the reservation is released. So of ten simultaneous calls under a limit of three turns,
+   three are answered.
+2. The tokens and the cost of the recorded turns count (see `_trace/cost`), and so do the reservations of calls in
+   progress. A call reserves its estimated input; its output is unknown and not reserved. Once the recorded turns have
+   used up a limit, later calls are refused. A limit can be exceeded by the output of the calls in progress, and by the
+   error of an estimate.
 3. The call that would cross a limit is refused. Calls in progress are finished; only the time limit cuts them off.
 4. A retry that shares the answer of another call is not counted.
-5. A call counts against the limits of its own rollout and of all rollouts above it. If several limits are reached,
-   the topmost is reported.
+5. A call counts against the limits of its own rollout and of all rollouts above it. If the limits of several rollouts
+   are reached, the error names the limit of the topmost rollout.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
 
     Raises:
         TypeError: a limit is not a number, or a price is not a `Price`.
-        ValueError: a limit is less than 0, infinite or NaN; or the cost is limited, and there are no prices.
+        ValueError: a limit is less than 0, infinite or NaN; or `cost` is set without `prices`.
     """
 
     turns: int | None = None
     """Maximum number of answered model calls. A call in progress is counted until it ends without an answer."""
     input_tokens: int | None = None
-    """Maximum tokens of the prompts, cached tokens included. When the estimated input would exceed it: the call is
+    """Maximum tokens of the prompts, cached tokens included. A call whose estimated input would exceed it is
     refused."""
     output_tokens: int | None = None
     """Maximum tokens that the model writes, reasoning included. Once this number is spent, the next call is refused."""
@@ -100,7 +100,7 @@ class _Sum:
 
 
 class Budget:
-    """The amounts that were spent under some limits, and the amounts that are reserved for calls in progress.
+    """The turns, tokens and cost that count against `limits`: spent by ended calls, or reserved for calls in progress.
 
     Args:
         limits: the limits to enforce.
@@ -157,7 +157,7 @@ class Budget:
         return None
 
     def end(self, call: ExchangeState, turn: Turn | None) -> None:
-        """Count the turn of a call that has ended. Without a turn, only release the call's reservation.
+        """Count the turn of a call that has ended. If `turn` is None, only release the call's reservation.
 
         A second call of `end` has no effect.
         """
@@ -174,7 +174,7 @@ class Budget:
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, cost))
 
     def hold(self, draft: ExchangeState, turn: Turn) -> None:
-        """Reserve what a draft has spent, until the turn that contains the draft is counted."""
+        """Reserve the amounts that a draft has spent, until the turn that contains the draft is counted."""
         turns = int(self._give_back(draft))  # the turn of the first one is that of the agent's exchange
         used, cost = usage_of(turn), 0.0 if self.limits.cost is None else cost_of([turn], self.limits.prices)
         held = _Sum(turns, used.input_tokens, used.output_tokens, cost or 0.0) if used else _Sum(turns)
@@ -182,7 +182,7 @@ class Budget:
         self._reserved.add(held)
 
     def release(self, call: ExchangeState) -> None:
-        """Release what `call` has reserved in this budget and its parents, because another handler answers the call."""
+        """Release the reservations of `call` in this budget and its parents: another handler answers the call."""
         for level in self._levels():
             level._give_back(call)
 
@@ -203,7 +203,10 @@ class Budget:
         return needs is not None
 
     def _needs(self, models: tuple[str, ...], tokens: int) -> _Sum:
-        """Return the least that a call with `tokens` input tokens will spend, at the price of one of `models`."""
+        """Return the minimum that a call with `tokens` input tokens will spend.
+
+        `models` are the names of its model; the price is that of the first one that has a price.
+        """
         if self.limits.cost is None:
             return _Sum(1, tokens)
         price = price_of(self.limits.prices, models)
@@ -219,9 +222,9 @@ class Budget:
         return _Sum(1, tokens, 0, price.least(tokens))
 
     def _reached(self, needs: _Sum) -> str | None:
-        """Return a text about the limit that a call with these needs would exceed.
+        """Return an error text if a limit is used up, or if a call that spends `needs` would exceed it.
 
-        Return None if there is no such limit.
+        Otherwise return None.
         """
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
@@ -243,7 +246,7 @@ class Budget:
 
 
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:
-    """Return a text if a limit is used up, or if `needed` would exceed it. Otherwise return None."""
+    """Return an error text if a limit is used up, or if `needed` would exceed it. Otherwise return None."""
     if limit is None or (spent < limit and spent + held + needed <= limit):
         return None
     text = f"the limit of {_number(limit)} {what} is reached: {_number(spent)} spent"

@@ -29,8 +29,8 @@ Any other call becomes an exchange of its own. So a call that was refused, faile
 goes to the model again. The last 64 ended exchanges are kept (`KEPT_ANSWERS`). `on_retry="new"` switches all of these
 rules off.
 
-Headers and fields with which agents name the conversation of a call, measured with real versions. The trace tells other
-conversations apart by their messages:
+The table lists the headers and fields with which agents name the conversation of a call, as real versions send them. If
+an agent sends none, the trace finds the conversation by comparing messages:
 
 =============  =============================  ==============================
 agent          conversation                   sub-agent
@@ -66,10 +66,10 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 OnRetry: TypeAlias = Literal["join", "new"]
-"""The treatment of a call that repeats another call."""
+"""Treatment of a call that repeats another call: it shares the other call's answer (`join`), or is a `new` exchange."""
 Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
-"""Writes a whole answer to the connection that waits for it. Raises ClientGone if the client disconnects before its
-end."""
+"""Function that writes a whole answer to the connection that waits for it. It raises ClientGone if the client
+disconnects before the end of the answer."""
 
 KEPT_ANSWERS = 64
 """Maximum ended exchanges that are kept for retries. When exceeded: the oldest exchange without an undelivered answer
@@ -80,8 +80,8 @@ FORGOTTEN = 5.0
 GIVEN_UP = 30.0
 """Seconds after which no task is expected to take the first exchange. With `on_fault="stay"`, the exchange then fails.
 
-Otherwise a program that calls its rollout from the thread that should take the exchange would wait for the timeout of
-its SDK: ten minutes, three times (openai 3.57).
+Without this limit, a program that calls its rollout from the thread that should take the exchange would wait for the
+timeout of its SDK: ten minutes, three times (openai 3.57).
 """
 RETRY_COUNT = "x-stainless-retry-count"
 """Header of the SDKs of OpenAI and Anthropic with the number of earlier tries: 0 marks a first try, any other number a
@@ -92,15 +92,15 @@ is always 0."""
 _SESSIONS = (_CLAUDE, "thread-id", "session-id", "x-session-id")
 _CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
 _CODEX_PARENT = "x-codex-parent-thread-id"
-"""Field of Codex in the `client_metadata` of a request, because a websocket has only the headers of its first call
-(0.169)."""
+"""Field in the `client_metadata` of a request of Codex (0.169). Codex does not use a header, because a websocket has
+only the headers of its first call."""
 _COPILOT, _COPILOT_SUB_AGENT = "x-interaction-type", "conversation-subagent"
 
 log = logging.getLogger("triocept.rollout")
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
-    """Return which try this call is, counted from 1, by the SDK's retry header. Return 1 if the header is missing."""
+    """Return the number of this try, counted from 1, from the SDK's retry header. Return 1 if the header is missing."""
     count = headers.get(RETRY_COUNT)
     return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
 
@@ -108,14 +108,13 @@ def attempt_of(headers: Mapping[str, str]) -> int:
 def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
     """Return the conversation that the agent's headers name.
 
-    Return None if they name no conversation. The id is empty if they name only the kind of the call.
-
-    No key is stored as a name: a key in a header is replaced by `[redacted]`.
+    Return None if they name no conversation. The id is empty if they name only the kind of the call. If a header
+    contains an API key, the id contains `[redacted]` in its place.
 
     Args:
         headers: headers of the call, names in lower case.
         request: the call.
-        raw: its document.
+        raw: the call's JSON body.
     """
     session = next(filter(None, map(headers.get, _SESSIONS)), None)
     if session is None:
@@ -137,7 +136,7 @@ def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
     """Return a key that a call and its retries have in common.
 
-    It is cheap to compute; most other calls have other keys.
+    The key is cheap to compute. Calls that are no retries of each other mostly have different keys.
     """
     messages = request.messages
     said: list[str] = []
@@ -154,7 +153,7 @@ class Calls:
 
     Args:
         on_retry: the treatment of a call that repeats another call.
-        as_given: returns the original request for the request of a turn, which may be redacted.
+        as_given: returns the original request, given the request of a recorded turn, which may be redacted.
     """
 
     def __init__(
@@ -163,7 +162,7 @@ class Calls:
         self.on_retry: OnRetry = on_retry
         self._as_given = as_given
         self.subscriptions: set[Subscription] = set()
-        """Subscriptions of the connections that wait."""
+        """Subscriptions of the connections that wait for an answer."""
         self._open: dict[Hashable, dict[ExchangeState, None]] = {}
         """Exchanges that are not recorded yet, by retry key."""
         self._alike: dict[Hashable, Alike] = {}
@@ -184,13 +183,13 @@ class Calls:
     def find(
         self, request: Request, retry_key: Hashable, headers: Mapping[str, str], *, named: bool
     ) -> ExchangeState | Answer | None:
-        """Return the exchange or answer that this call shares, if it is a retry.
+        """Return the exchange or the answer that this call shares, if it is a retry of an earlier call.
 
-        Return None if it needs a new exchange.
+        Return None if the call needs a new exchange.
 
         Args:
             request: the call.
-            retry_key: the value that the call shares with the calls that it may repeat.
+            retry_key: the value of the function `retry_key`; only calls with an equal value are compared.
             headers: headers of the call, names in lower case.
             named: True if the agent has named the conversation.
         """
@@ -218,7 +217,7 @@ class Calls:
             alike.add(exchange)
 
     def end(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Remove an exchange that has an outcome. Without a turn, the exchange could not be recorded."""
+        """Remove an exchange that has an outcome. `turn` is None if the exchange could not be recorded."""
         key = exchange.retry_key
         exchanges = self._open[key]
         del exchanges[exchange]
@@ -268,11 +267,10 @@ class Service(Protocol):
 
 
 class Arrivals:
-    """A queue of exchanges, from which services or loops take them.
+    """A queue of a rollout's exchanges, which services and loops take.
 
-    Services and loops take exchanges: a service takes every exchange until it leaves, a loop takes one at a time. Once
-    a service has failed and no service is left, waiting and new exchanges are refused until a task takes exchanges
-    again.
+    A service takes every exchange until it leaves. A loop (`async for exchange in rollout`) takes one at a time. Once a
+    service has failed and no service is left, waiting and new exchanges are refused until a task takes exchanges again.
     """
 
     def __init__(self) -> None:
@@ -318,7 +316,7 @@ class Arrivals:
             self._lot.unpark_all()
 
     def put_back(self, exchange: ExchangeState) -> None:
-        """Put an exchange back at the head of the queue. The task that took it was cancelled before it used it."""
+        """Put an exchange back at the head of the queue. A task has taken it, but was cancelled before it answered."""
         if exchange.settled or self._closed:
             return
         if self._take is not None:
@@ -340,7 +338,7 @@ class Arrivals:
         """Wait for the next exchange and return it. Return None if no more exchanges will come.
 
         Args:
-            service: the service that takes the exchange, after `enter`; None if a loop takes it.
+            service: the service that takes the exchange, added by `enter`; None if a loop takes it.
 
         Cancellation: no exchange is taken.
         """
@@ -364,8 +362,8 @@ class Arrivals:
     def _is_over(self) -> bool:
         """True if no more exchanges will arrive.
 
-        An exchange that is being recorded still comes, even if a limit is reached meanwhile. A consumer waits for it,
-        because perhaps no other task takes it.
+        An exchange that is being recorded still arrives, even if a limit is reached meanwhile. So a task that takes
+        exchanges waits for it, because perhaps no other task takes it.
         """
         return self._closed or (self._last and not self.coming)
 
@@ -440,7 +438,7 @@ class Arrivals:
 
     @trio.lowlevel.enable_ki_protection
     async def forgotten(self, rollout_id: str) -> bool:
-        """Log a warning if an exchange waits for some seconds, and no task has ever taken exchanges of this rollout.
+        """Log a warning if an exchange waits for `FORGOTTEN` seconds, and no task ever took one from this rollout.
 
         Returns:
             True if the exchange has waited for `GIVEN_UP` seconds; False if the rollout has ended, or a task takes
@@ -487,7 +485,10 @@ class _Ended(msgspec.Struct, eq=False):
 
 
 class _Latest:
-    """The latest ended exchanges of a rollout. If there are too many, one with a delivered answer is dropped first."""
+    """The latest ended exchanges of a rollout, at most `KEPT_ANSWERS`.
+
+    Those with a delivered answer are dropped first.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[_Ended, None] = {}
@@ -542,7 +543,7 @@ class _Latest:
 def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
     """Return the answer to the first call in `known` that equals `request`.
 
-    Return None if there is no such call or answer.
+    Return None if no call equals it, or if that call was not answered.
     """
     said = meaning(request)
     return next((one.answer for one in known if one.says(said)), None)

@@ -90,7 +90,7 @@ class Children:
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
-        """Close all children, because their parent closes. Do not wait for their bodies to finish."""
+        """Close all children, because their parent closes. Do not wait until their `async with` bodies have ended."""
         children = tuple(self._children)
         for scope in (*self._opening.values(), *self._children.values()):
             scope.cancel()

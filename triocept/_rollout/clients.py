@@ -3,7 +3,8 @@
 Rules:
 
 1. A client ignores the proxies of the environment, unless the caller's own `http_client` uses one.
-2. A blocking client raises an error in the thread of its own endpoint, which it would block.
+2. A blocking client raises an error if it is called in the thread in which its endpoint runs: it would block this
+   thread, and so wait forever.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str
     """API key of the rollout. The repr does not show it."""
     model: str
-    """Name of the rollout's model. Any other name may also be requested."""
+    """Name of the rollout's model. A client may also request any other name."""
 
     def __repr__(self) -> str:
         return f"ClientConfig(base_url={self.base_url!r}, api_key='[redacted]', model={self.model!r})"
@@ -80,9 +81,9 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
 
 
 def _elsewhere(kind: type) -> type:
-    """Return a subclass of a blocking client that raises an error where a request would deadlock.
+    """Return a subclass of a blocking client that raises an error if a request would deadlock.
 
-    That is the thread in which trio runs the endpoint that the client calls.
+    A request would deadlock in the thread in which trio runs the endpoint that the client calls.
     """
     here = _trio_run()
 

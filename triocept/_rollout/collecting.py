@@ -1,7 +1,7 @@
 """Collectors: they get the trace of each rollout that a block of code opens, also in the tasks that it starts.
 
-The collector is stored in a context variable. So a fleet gets the traces of the functions that it runs, and records
-them in its own file. The functions need no code for it, whatever endpoint and recorder they use.
+The collector is stored in a context variable. So a fleet gets the traces of all rollouts that its functions open, and
+records them in its own file. The functions need no code for this, whatever endpoint and recorder they use.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _collector: ContextVar[Collector | None] = ContextVar("triocept_collector", defa
 
 
 class Collector:
-    """A collector of the traces of rollouts, which may also record them.
+    """A collector of the traces of rollouts. If it has a recorder, it also records these rollouts.
 
     Args:
         recorder: receives each rollout before the rollout's own recorder does.
@@ -56,7 +56,7 @@ class Collector:
 
 @contextmanager
 def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
-    """Collect the traces of the rollouts that are opened within the `with` block."""
+    """Collect the traces of the rollouts that are opened within the `with` block. `to` is the collector to use."""
     to = to or Collector()
     token = _collector.set(to)
     try:

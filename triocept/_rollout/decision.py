@@ -45,7 +45,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The changed arguments of the call, as text."""
     reason: str = ""
     by: str = ""
-    """Name of the policy or person that decided. Empty means the name of the policy's function, or its pattern."""
+    """Name of the policy or person that decided. If empty, the name of the policy's function or its pattern is used."""
 
     def __post_init__(self) -> None:
         """Raise an error if the kind is unknown, or if `reason`, `by` or `arguments` is not a str."""
@@ -66,16 +66,16 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def approve(cls, *, by: str = "") -> Decision:
-        """Return a decision: the agent may run the tool call."""
+        """Return the decision that the agent may run the tool call."""
         return cls(kind="approve", by=by)
 
     @classmethod
     def modify(cls, arguments: Json, *, by: str = "") -> Decision:
-        """Return a decision: the agent runs the tool call with other arguments.
+        """Return the decision that the agent runs the tool call with other arguments.
 
         Args:
-            arguments: JSON of the tool's parameters; for a tool with free text, the text.
-            by: who decided.
+            arguments: the new arguments as a JSON value, usually a dict; for a tool that takes free text, the text.
+            by: name of the policy or person that decided.
 
         Raises:
             TypeError: the arguments are not JSON.
@@ -92,22 +92,25 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def reject(cls, reason: str = UNDECIDED, *, by: str = "") -> Decision:
-        """Return a decision: the agent does not run the tool call. The model gets a failed result with the reason."""
+        """Return the decision that the agent must not run the tool call.
+
+        The model gets a failed tool result with the reason.
+        """
         return cls(kind="reject", reason=reason, by=by)
 
     @classmethod
     def answer(cls, text: str, *, by: str = "") -> Decision:
-        """Return a decision: the agent gets this text in place of the model's answer."""
+        """Return the decision that the agent gets `text` in place of the model's answer."""
         return cls(kind="answer", reason=text, by=by)
 
     @classmethod
     def terminate(cls, reason: str, *, by: str = "") -> Decision:
-        """Return a decision: the rollout ends. The agent's calls are refused with 404 and the reason."""
+        """Return the decision that the rollout ends. The agent's calls are then refused with 404 and the reason."""
         return cls(kind="terminate", reason=reason, by=by)
 
     @classmethod
     def escalate(cls) -> Decision:
-        """Return a decision: the next policy decides about the tool call."""
+        """Return the decision that the next policy decides about the tool call."""
         return cls(kind="escalate")
 
 
@@ -167,7 +170,10 @@ def _hint(policy: object) -> str:
 
 
 def names_beside_patterns(policy: Policy) -> Iterator[str]:
-    """Yield the exact tool names in mappings that also have patterns. If such a name is mistyped, a pattern decides."""
+    """Yield the exact tool names in mappings that also have patterns.
+
+    If such a name is mistyped, a pattern may match the tool's real name, and decide without an error.
+    """
     if isinstance(policy, Mapping):
         names = [name for name in policy if not is_pattern(name)]
         yield from names if len(names) < len(policy) else ()
@@ -191,14 +197,15 @@ async def decide(
 
     Args:
         policy: the policy.
-        call: the call.
+        call: the tool call.
         exchange: the exchange whose answer contains the call.
         timeout: maximum seconds. When exceeded: the call is rejected. If None, wait without a limit.
         at_gate: returns True if the agent's hook carries out the decision.
 
     Raises:
-        TypeError: a function returned no decision, or changed arguments that are not the object that the tool needs.
-        Exception: the exception of a function.
+        TypeError: a policy function returned no decision, or changed arguments that are no JSON object, although the
+            tool needs one.
+        Exception: the exception of a policy function.
     """
     began = trio.current_time()
     agents = core_of(exchange).outermost
@@ -244,7 +251,7 @@ def is_object(text: str) -> bool:
 async def decision_of(
     policy: Policy | Decision, call: ToolCall, exchange: Exchange, by: str = ""
 ) -> Decision:
-    """Return the decision of a policy about a tool call. `by` is the pattern that a mapping has for this policy."""
+    """Return the decision of a policy about a tool call. `by` is the policy's pattern, if it is part of a mapping."""
     if isinstance(policy, Decision):
         return policy if policy.by or policy.kind == "escalate" else msgspec.structs.replace(policy, by=by)
     if isinstance(policy, Mapping):

@@ -9,10 +9,10 @@ Rules:
 1. A draft is not a turn. The turn of the agent's exchange contains it, unless the agent gets exactly this answer
    (`OpenDraft.use`). The turn contains the draft even if the outer handler fails, or if the agent disconnects while the
    draft is read.
-2. An outer handler that reads slowly slows down the inner handler, as a slow agent does.
+2. If the outer handler reads slowly, the inner handler must wait, as it must for a slow agent.
 3. An exception of the inner handler is raised unwrapped in the outer handler's task, after the events that came before
    the exception.
-4. Leaving the block of `open_draft` cancels the inner handler. If the agent's exchange is settled from outside, both
+4. The end of the block of `open_draft` cancels the inner handler. If the agent disconnects, or the rollout ends, both
    handlers are cancelled.
 5. Raw bytes have no events. If their content is known, the outer handler reads the events of the content; otherwise it
    gets the bytes (`raw`).
@@ -50,7 +50,7 @@ switches of tasks, and a stream through five handlers takes twice as many instru
 
 
 class _Records:
-    """Replacement for the record writer of a rollout: it creates the turn of a draft, and writes nothing."""
+    """Replacement for the record writer of a rollout: it returns the turn that a draft would be, and writes nothing."""
 
     events = None
 
@@ -114,7 +114,7 @@ class _Reader(Asking):
         self.news = Condition()
         self.taken = Condition()
         self.began = False
-        """True if the answer came in increments."""
+        """True if the inner handler has sent its answer in increments."""
 
     def write(self, entry: Entry) -> bool:
         self.began = True
@@ -239,8 +239,8 @@ class OpenDraft:
 
         Args:
             why: the name of the handler that has read it.
-            counted: True if the draft's usage is not contained in the usage of the agent's answer. The limits of the
-                rollout count the usage from now on.
+            counted: True if the usage of the agent's answer does not contain the draft's usage. The limits of the
+                rollout then count the draft's usage from now on.
         """
         self.use()
         self._take_inner()
@@ -303,7 +303,7 @@ async def pass_on(
         draft: the draft; nothing of it has been read.
         change: returns the events that the agent gets for one event. If None, the events are passed on unchanged.
         why: the name of the handler that reads the draft.
-        keep: True if the turn must contain the draft even if no event is changed.
+        keep: True to add the draft to the turn even if no event is changed.
         before_end: called with the whole answer, before the agent gets the end of it.
     """
     first = await anext(draft, None)
@@ -343,13 +343,13 @@ def keep_aborted(
     response: Response | None,
     tokens: Tokens | None,
 ) -> None:
-    """Add a model call that the model's server has aborted to the drafts in the turn of `exchange`.
+    """Record a model call that the model's server has aborted, as a draft in the turn of `exchange`.
 
     Args:
         exchange: the exchange, which is not settled.
-        error: the reason.
+        error: the error with which the call ended.
         since: seconds from the start of the exchange to the start of the call.
-        response, tokens: the part that the server has returned, if there is one.
+        response, tokens: the part of the answer that the server has returned, if there is one.
     """
     turn = exchange._turn(Failed(error), len(exchange.rollout.trace))
     turn = msgspec.structs.replace(turn, id="", response=response, tokens=tokens)
@@ -382,7 +382,7 @@ def common_messages(one: Request, other: Request) -> int:
 async def open_draft(
     exchange: Exchange, handler: Handler, request: Request | None = None, *, counted: bool = False
 ) -> AsyncIterator[OpenDraft]:
-    """Run `handler` on an exchange of its own, and yield the draft with its answer.
+    """Run `handler` on an exchange of its own, and yield a draft from which its answer can be read.
 
     Args:
         exchange: the agent's exchange.
@@ -453,7 +453,7 @@ async def _follow(subscription: Subscription, reader: _Reader) -> None:
 async def _answer(
     handler: Callable[[Exchange], Awaitable[object]], exchange: Exchange, draft: OpenDraft
 ) -> None:
-    """Run the inner handler. Keep its exception, which is raised to the reader of the draft."""
+    """Run the inner handler. Store its exception in `draft`, which raises it in the task that reads the draft."""
     inner = core_of(exchange)
     try:
         await handler(exchange)

@@ -33,10 +33,11 @@ async def embed(
     """Return one vector for each input, from `function` or computed from the words.
 
     Args:
-        function: returns vectors for texts. Inputs of tokens are passed as their ids (`"9906 1917"`), because their
-            tokenizer is unknown. If None, vectors are made of the words, see `_canonical.vectors`.
+        function: returns vectors for texts. An input of token ids is passed as a text of these ids (`"9906 1917"`),
+            because its tokenizer is unknown. If None, vectors are computed from the words, see `_canonical.vectors`.
         inputs: the inputs of the call.
-        dimensions: how many numbers each vector must have; None means as many as the function returns.
+        dimensions: how many numbers each vector must have. None means as many as the function returns, or a default
+            number without a function.
 
     Raises:
         TypeError, ValueError: the function did not return one vector for each text.

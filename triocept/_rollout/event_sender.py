@@ -4,9 +4,9 @@ Rules:
 
 1. `on_event` is called in the task that caused the event, and must return quickly: a slow function blocks the event
    loop.
-2. An exception of `on_event` is logged, once for each type of exception, and affects no exchange. An exception that is
-   no `Exception`, such as KeyboardInterrupt, is raised to the rollout's owner, as for a handler. `on_event` is then not
-   called again for this rollout.
+2. An `Exception` of `on_event` is logged, once for each type of exception, and affects no exchange. Any other
+   exception, such as KeyboardInterrupt, is raised to the rollout's owner, like an exception of a handler. `on_event` is
+   then not called again for this rollout.
 3. Without `on_event` and without a live view, there is no `EventSender`, and no event is created.
 """
 
@@ -93,7 +93,7 @@ class EventReceiver:
     def call(self, event: RolloutEvent) -> BaseException | None:
         """Pass `event` to the receivers.
 
-        Log an exception of the program's function, or return it if it is no `Exception`.
+        If the program's function raises an `Exception`, log it. Return any other exception, such as KeyboardInterrupt.
         """
         if self.view is not None:
             self.view.take(event)
@@ -131,11 +131,11 @@ class EventSender:
         self._count = 0
         self._ended = False
         self._failed = False
-        """True after `on_event` has raised an exception that is no `Exception`."""
+        """True after `on_event` has raised KeyboardInterrupt, or another exception that is no `Exception`."""
         self._arrived: set[str] = set()
         """Ids of the exchanges that have arrived and have no outcome yet."""
         self._increments: dict[str, IncrementSender] = {}
-        """Senders of the answers that are being streamed, by exchange."""
+        """The senders for the answers that are being streamed, by the id of the exchange."""
 
     def send(self, kind: type[RolloutEvent], /, **fields: Any) -> None:
         """Create an event and send it. After the end of the rollout, only events of scores are sent."""
@@ -170,7 +170,7 @@ class EventSender:
                 self.send(Scored, score=entry)
 
     def turn(self, turn: Turn) -> None:
-        """Send the event that a call has ended; if the event of its arrival was not sent, send that first."""
+        """Send the event that a call has ended. If the event of the call's arrival was not sent yet, send it first."""
         if turn.id not in self._arrived:
             self._arrive(turn.id, turn)
         self._end_call(turn.id, answered=turn.outcome == "answered")
@@ -205,7 +205,7 @@ class EventSender:
         self.send(DecisionMade, exchange=exchange, asked=asked, decision=clean)
 
     def increments(self, exchange: str) -> IncrementSender:
-        """Return the object that sends events for the pieces of this exchange's answer."""
+        """Return the sender of events for the pieces of this exchange's answer."""
         found = self._increments.get(exchange)
         if found is None:
             send = partial(self.send, IncrementSent, exchange=exchange)

@@ -50,8 +50,8 @@ class Exchange:
     """
 
     _raw: Json = None
-    """A copy of the request's document, made when `raw` is first read, because later calls may share its messages and
-    tools."""
+    """A copy of the request's JSON body, made when `raw` is first read. The original must not be changed, because later
+    calls may share its messages and tools."""
 
     def __init__(self, core: ExchangeState, rollout: Rollout) -> None:
         self._core = core
@@ -97,7 +97,7 @@ class Exchange:
 
     @property
     def attempt(self) -> int:
-        """Number of this try, counted from 1, by the header of the agent's SDK. 1 if the SDK sends no number."""
+        """Number of this try, counted from 1, from the retry header of the agent's SDK. 1 if the header is missing."""
         return self._core.attempt
 
     @property
@@ -109,8 +109,8 @@ class Exchange:
     def conversation(self) -> Conversation:
         """The conversation of the call: the main one, a sub-agent's, or a side call (for a title, for example).
 
-        Some agents name the conversation in their headers. Otherwise triocept compares the messages with the whole
-        trace.
+        Some agents name the conversation in their headers. Otherwise triocept compares the call's messages with those
+        of all turns in the trace.
         """
         return self._core.conversation
 
@@ -129,7 +129,7 @@ class Exchange:
         """Answer the call with a whole response. If the agent requested a stream, the response is sent as a stream.
 
         Returns once the answer is recorded and written to the agent's connection. If the agent disconnects meanwhile,
-        the answer is still in the trace. If the end of the rollout has refused the exchange, `respond` does nothing.
+        the answer is still in the trace. If the rollout has ended, which refuses the exchange, `respond` does nothing.
 
         Args:
             answer: a `Response`, or a single part of one; a `str` is a text part.
@@ -212,24 +212,25 @@ class Exchange:
         """Answer with raw bytes, valid or not, and end the connection in a chosen way, to imitate a broken provider.
 
         The headers decide the framing of the body. With `content-length`, that value is sent even if it is wrong. With
-        `transfer-encoding: chunked`, each piece is a chunk. Without both headers, a whole body is framed by the
-        connection. Any other body lasts until the connection is closed, which HTTP/1.1 treats as its end.
+        `transfer-encoding: chunked`, each piece is a chunk. Without both headers, triocept adds the framing to a whole
+        body. Any other body lasts until the connection is closed, which HTTP/1.1 treats as its end.
 
-        Returns when the bytes are written, and the connection has ended as requested. A `stall` then lasts until the
-        agent disconnects, or the endpoint ends.
+        Returns when the bytes are written, and the connection has ended as requested. With `end="stall"`, the
+        connection stays open afterwards, until the agent disconnects or the endpoint ends.
 
-        Over the websocket of Responses each event of an SSE body is a frame; content that a websocket cannot carry is
-        refused. If triocept has already sent a head, because the agent waited for half a minute, only `end` takes
-        effect.
+        Over a websocket (OpenAI Responses), each event of an SSE body is sent as a frame. ValueError is raised if a
+        websocket cannot carry the content. If triocept has already sent a head, because the agent waited for half a
+        minute, only `end` takes effect.
 
         Args:
             status: 200 to 599. If None, no head is sent, only the body.
-            headers: headers of the response. No others are sent, except the date and the headers that framing needs.
-            body: bytes; or pieces that are written one by one, with numbers between them: pauses, in seconds. A list is
-                recorded before it is sent. A generator, async or not, runs to its first piece after the head was sent,
-                and to each next piece after the last was sent. A generator that is not async must not block.
-            end: `whole`: as HTTP ends it. `close`: the connection is closed at this point. `reset`: the connection is
-                reset (RST), and the agent may lose unread bytes. `stall`: nothing more is sent.
+            headers: headers of the response. Only the date and the headers that framing needs are added.
+            body: bytes; or an iterable of pieces (bytes), which are written one by one, and of pauses (seconds). A list
+                is recorded before it is sent. A generator, async or not, is first run after the head was sent, and
+                resumed each time its last piece was sent. A generator that is not async must not block.
+            end: `whole`: the response ends as HTTP requires. `close`: the connection is closed after the body.
+                `reset`: the connection is reset (RST), and the agent may lose unread bytes. `stall`: the connection
+                stays open, and nothing more is sent.
             response: the content of the bytes, if they are an answer: the turn is `answered`, with this response. If
                 None, the turn is `refused`. In both cases `turn.raw` has the bytes.
 
@@ -279,7 +280,7 @@ class ResponseStream:
     """A stream on which the program sends an answer piece by piece. Only `exchange.open_stream` creates one.
 
     There are two ways to use a stream, which may be mixed. Send text, reasoning and tool calls, and let the stream
-    number the parts. Or send the events of `triocept`'s grammar yourself, for example those of another source.
+    number the parts. Or send triocept's events (`PartStart`, `PartDelta`, …) yourself, for example those of a draft.
     """
 
     def __init__(self, exchange: ExchangeState) -> None:
@@ -289,7 +290,7 @@ class ResponseStream:
         self._text: int | None = None
         self._seams = Seams()
         self.ended: bool = False
-        """True if the terminal event was sent."""
+        """True if the event that ends the answer was sent."""
 
     async def send(self, item: str | ResponsePart | Event) -> None:
         """Send one increment of the answer to the agent.
@@ -301,7 +302,7 @@ class ResponseStream:
         Raises:
             ExchangeAbandoned: the agent has disconnected.
             AlreadySettled: the answer has ended.
-            RolloutClosed: the rollout has ended. The block of `open_stream` ends with this error and absorbs it.
+            RolloutClosed: the rollout has ended. The error ends the block of `open_stream`, which suppresses it.
             DialectError: the event is not allowed after the events before it.
             TypeError, ValueError: the argument is not an increment. No part of it was sent.
 
@@ -348,7 +349,7 @@ class ResponseStream:
 
         Args:
             stop_reason: why the model stopped. None means that it is derived from the content.
-            stop_sequence: the stop string, if it is the reason.
+            stop_sequence: the stop string at which the model stopped, if there was one.
             usage: token counts. None means an estimate.
 
         Raises:
@@ -390,7 +391,7 @@ class ResponseStream:
 
 @final
 class StreamContext(Context[ResponseStream]):
-    """The context manager that `Exchange.open_stream` returns. Only the user's block can get a KeyboardInterrupt."""
+    """The context manager that `Exchange.open_stream` returns. KeyboardInterrupt is raised only in the user's block."""
 
     _name = "open_stream"
     _gives = "stream"

@@ -2,13 +2,12 @@
 
 Rules:
 
-1. One exchange has one outcome: `settle` is the only place that sets it, before its first checkpoint.
-2. The turn is recorded before the answer is released: every recorder and the trace have the turn before the agent can
-   see the terminal event.
-3. Cancellation never loses an outcome: once set, it is recorded and released in a shielded scope.
-4. If an exchange is settled from outside (a disconnect, the end of its rollout), its workers are stopped first, then
-   the turn is recorded. This is not a fault of the workers. The table in `outcome` lists the errors that the workers
-   get.
+1. An exchange gets one outcome. `settle` sets it before its first checkpoint. If the agent disconnects or the rollout
+   ends, `fix_from_outside` sets it, and `settle` then records it.
+2. Every recorder and the trace have the turn before the agent gets the event that ends the answer.
+3. Cancellation never loses an outcome: once it is set, the turn is recorded in a shielded scope, and the answer ended.
+4. If an exchange is settled from outside (by a disconnect, or by the end of its rollout), the code that answers is
+   cancelled first, then the turn is recorded. The table in `outcome` lists the errors that this code may get.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class Worker:
         self._scope = scope
 
     def stop(self) -> None:
-        """Cancel the handler, unless the handler itself calls this: it may stop its own rollout and continue."""
+        """Cancel the handler. Do nothing if the handler itself calls this, because it may stop its own rollout."""
         if trio.lowlevel.current_task() is not self._task:
             self._scope.cancel()
 
@@ -78,16 +77,16 @@ class ExchangeState:
     Args:
         rollout: the rollout whose agent has sent the call.
         request: the call.
-        raw, headers, query: document, headers and URL query of the call, as received.
+        raw, headers, query: JSON body, headers and URL query of the call, as received.
         claimed: the conversation that the agent's headers name.
-        retry_key: the value that a retry of the call shares.
+        retry_key: the value of `calls.retry_key`, which retries of the call share.
         kind: the kind of the call, if its path gives it.
         wire: the log of the HTTP traffic. If None, nothing is logged.
     """
 
     outcome: Outcome | None = None
     from_outside: bool = False
-    """True if a disconnect or an end has set the outcome, and not the code that answers."""
+    """True if the agent's disconnect or the end of the rollout has set the outcome, not the code that answers."""
     recording: bool = False
     """True if a task has begun to record the turn."""
     cause: BaseException | None = None
@@ -103,14 +102,15 @@ class ExchangeState:
     budgets: tuple[Budget, ...] = ()
     """The budgets against which the exchange counts."""
     reserved: tuple[tuple[Budget, ExchangeState], ...] = ()
-    """Reservations of the exchange's drafts in the budgets of its rollout."""
+    """Reservations of the exchange's drafts: each budget that holds one, and the exchange of the draft."""
     tokens: Callable[[], Tokens] | None = None
-    """Returns the tokens for the turn; set by an upstream that was configured to return tokens."""
+    """Function that returns the tokens for the turn. Set by an upstream that was configured to return tokens."""
     policy: Callable[[Response | None], tuple[str | None, str | None]] | None = None
-    """Returns the versions of the weights at the start and at the end of an answer; set by the upstream."""
-    sampled: Callable[[], Response] | None = None
-    """Returns the answer that the program fetched from an upstream, and may change before it answers; set by the
+    """Function that returns the versions of the model's weights at the start and the end of an answer. Set by the
     upstream."""
+    sampled: Callable[[], Response] | None = None
+    """Function that returns an upstream's answer as the upstream sent it. Set by the upstream. The program may change
+    the answer before the agent gets it."""
     decisions: tuple[Decided, ...] = ()
     """Decisions about tool calls, for the turn."""
     drafts: tuple[Draft, ...] = ()
@@ -175,7 +175,7 @@ class ExchangeState:
 
     @property
     def outermost(self) -> ExchangeState:
-        """The agent's exchange. For the exchange of a draft, this is the exchange that the draft is part of."""
+        """The agent's exchange. For the exchange of a draft, this is the exchange whose turn contains the draft."""
         outer: ExchangeState | None = getattr(self.rollout, "outer", None)  # only a draft's rollout has it
         return self if outer is None else outer.outermost
 
@@ -199,7 +199,7 @@ class ExchangeState:
 
     @property
     def first_event(self) -> float | None:
-        """Seconds from the start of the call to the first increment of its answer, or None before it."""
+        """Seconds from the start of the call to the first increment of its answer. None if there is none yet."""
         return None if self.answer.began_at is None else self.answer.began_at - self._start
 
     @property
@@ -215,7 +215,7 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     async def respond_raw(self, raw: Raw) -> None:
-        """Answer with raw bytes that are all known now."""
+        """Answer with raw bytes, all of which are in `raw`."""
         if await self._begin_outcome():
             return
         self.answer.check_raw(raw.sent)
@@ -358,9 +358,9 @@ class ExchangeState:
         await self.settle(self.fix_from_outside(Abandoned()))
 
     def fix_from_outside(self, outcome: Outcome) -> Outcome:
-        """Set the outcome because of a disconnect or an end, and cancel the code that is answering.
+        """Set the outcome because the agent has disconnected or the rollout has ended. Cancel the code that answers.
 
-        Return the outcome. The caller must record it.
+        Return the outcome. The caller must then pass it to `settle`, which records the turn.
         """
         self.outcome, self.from_outside = outcome, True
         for scope in self._work_scopes:

@@ -1,20 +1,21 @@
-"""The gate of a rollout: the agent's own hook sends a question before a tool runs, and perhaps another afterwards.
+"""The gate of a rollout. The agent's own hook sends it a question before a tool runs, and perhaps another afterwards.
 
 Rules:
 
-1. Each tool call of an answer is added to the gate before the agent gets the end of that answer. A question is about
-   the newest open call with its id, tool and arguments. If the model has used the id once, the id alone is enough. If
-   the agent's hooks send no ids, equal calls of an answer get equal decisions. If one of the calls that a question may
-   be about is rejected, the question is answered with a rejection.
-2. If `approve` has decided about the call, the gate answers with its decision. Otherwise the policy of the gate
-   decides once, also about a call that no answer of the model contains. Without a policy, such a call is rejected.
-3. Each tool result in the agent's next call is compared with the questions. A tool call has bypassed the gate if it has
-   a result, but its question was not asked or not answered. It also has if it was rejected, and its result does not
-   contain the rejection.
+1. Each tool call of an answer is added to the gate before the agent gets the end of that answer. A question belongs to
+   the newest call without a result that has the question's id, tool and arguments. If the model has used the id only
+   once, the id alone identifies the call. If the agent's hooks send no ids, equal calls of an answer get equal
+   decisions. If several calls match a question, and one of them is rejected, the answer is a rejection.
+2. If `approve` has rejected or modified the call, the gate answers with that decision. Otherwise the policy of the gate
+   decides once, also about a call that no answer of the model contains. A gate without a policy allows the calls of the
+   model, and rejects all others.
+3. Each tool result in the agent's next model call is compared with the questions. A tool call has bypassed the gate if
+   it has a result, although the gate got no question about it, or did not answer the question. A rejected call has
+   bypassed the gate if its result does not contain the rejection.
 4. A result that the agent itself has made, without running a tool, needs no question. Examples are errors about an
    unknown tool, or about arguments that the tool does not take.
-5. If a policy raises, the exception is raised to the program, and the call is rejected: some agents run the tool if the
-   answer has an error status.
+5. If a policy raises, the exception is raised to the program, and the gate answers with a rejection. It does not answer
+   with an error status, because some agents then run the tool.
 """
 
 from __future__ import annotations
@@ -50,19 +51,23 @@ if TYPE_CHECKING:
     from .rollout_state import RolloutState
 
 OnBypass: TypeAlias = Literal["end", "report"]
-"""The effect of a tool that ran without a decision: the rollout ends with `GateBypassed`, or the tool is only
-reported."""
+"""Effect of a tool that ran without a decision: `end` ends the rollout with `GateBypassed`, `report` only logs and
+records it."""
 
 AfterTool: TypeAlias = Callable[[ToolCall, Json, Exchange], Json | Awaitable[Json]]
-"""`(call, result, exchange) -> the result that the model gets`, async or not; None leaves the result as it is."""
+"""A function `(call, result, exchange) -> result that the model gets`, async or not.
+
+None means the tool's own result.
+"""
 
 _FLAGGED = frozenset({"anthropic_messages", "gemini"})
-"""Dialects that mark failed tool results. Agents set this mark for their own errors, too."""
+"""Dialects in which a tool result can be marked as failed. Agents also mark errors that they make themselves."""
 _REASON = 60
-"""Number of letters of each of the first two lines of a rejection that the tool's result must contain."""
+"""Number of letters, from the start of each of the first two lines of a rejection, that the tool's result must
+contain."""
 _NOT_PROPOSED = "no answer of the model contains this tool call"
 _INTERRUPTED = re.compile(r"\[Request interrupted by user[^\]]*\]")
-"""Results of calls that the user has interrupted, at Claude Code and its derivatives."""
+"""Results of calls that the user has interrupted, as Claude Code and its derivatives write them."""
 
 
 @final
@@ -71,8 +76,8 @@ class Gate:
 
     Args:
         before: the policy that decides before a tool runs. If None, only the decisions of `approve` count.
-        after: a function `(call, result, exchange)`, called after a tool ran. Its result replaces the tool's; None
-            leaves it as it is.
+        after: a function `(call, result, exchange)`, called after a tool ran. The model gets the function's result in
+            place of the tool's result. If the function returns None, the model gets the tool's result.
         on_bypass: the effect of a tool that ran without a decision. `end`: the rollout ends with `GateBypassed`.
             `report`: it is logged, and recorded among the service calls. None means `end` if the agent's dialect marks
             failed results, else `report`.
@@ -106,7 +111,10 @@ class Gate:
 
 
 def gate_of(given: object) -> Gate:
-    """Return the argument `gate=` of a rollout as a gate; raise TypeError if it is neither a gate nor a policy."""
+    """Convert `given`, a rollout's argument `gate=`, to a `Gate`.
+
+    Raise TypeError if it is neither a gate nor a policy.
+    """
     if isinstance(given, Gate):
         return given
     check_policy(given, "gate")
@@ -126,11 +134,11 @@ class _Call:
     asked: Question | None = None
     """The latest question about the call."""
     decision: Decision | None = None
-    """The decision that the agent's hook got; without a question, that of equal calls of the answer."""
+    """The decision with which the gate has answered a question about this call, or an equal call of the answer."""
     decided: Decided | None = None
     """The record of the decision, if the policy of the gate made it."""
     shown: bool = False
-    """True if the gate got a question after the tool ran."""
+    """True if the gate got a question about the call after its tool ran."""
     deciding: trio.Lock = field(default_factory=trio.Lock)
     at: float = field(default_factory=time.time)
 
@@ -141,7 +149,7 @@ class GateState:
 
     Args:
         rollout: the rollout.
-        given: the gate of the rollout's options. If None, the gate is active only if the agent's hook is configured.
+        given: the rollout's argument `gate=`. If None, the gate is active only once the agent's hook is configured.
     """
 
     hook: Hook | None = None
@@ -153,24 +161,24 @@ class GateState:
         """True if the rollout was opened with a gate."""
         self._gate = given or Gate()
         self.active: bool = given is not None
-        """True if results are compared with questions: the rollout has a gate, or its agent's hook is configured."""
+        """True if tool results are compared with questions: `gate=` was given, or the agent's hook is configured."""
         self._unoffered = UnofferedTools(
             "the policy of the gate", names_beside_patterns(self._gate.before or [])
         )
         self._open: list[_Call] = []
         """Calls of the model without a result, from old to new."""
         self._early: list[_Call] = []
-        """Calls about which `approve`, or a question, came before an answer contained them."""
+        """Calls that had a decision of `approve`, or a question, before the answer with the call was complete."""
         self._ids: Counter[str] = Counter()
         """Number of the model's calls with each id: some models number the calls of each answer anew."""
         self._latest: ExchangeState | None = None
         """The latest exchange that was answered."""
 
     def take(self, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-        """Store the agent's hook, if the rollout needs a gate. Return the hook's events that must be configured.
+        """Store the agent's hook, if the rollout needs a gate. Return when the agent must run the hook.
 
         Raises:
-            ValueError: the hook cannot do what the gate needs.
+            ValueError: the gate has `after`, but the agent's hook cannot replace results.
         """
         if not self.given and not getattr(self._rollout.handler, "_decides_calls", False):
             return ()
@@ -207,15 +215,18 @@ class GateState:
         self._early = [known for known in self._early if known.at >= began]
 
     def _is_early(self, known: _Call, call: ToolCall) -> bool:
-        """Return True if the gate has received this call before the answer was complete.
+        """Return True if `known`, which the gate got before the answer was complete, is the answer's call `call`.
 
-        If the model has used the id before, only equal contents identify the call.
+        If the model has used the id before, the tool and the arguments must be equal, too.
         """
         equal = self._matches(known, *_content(call))
         return equal if not known.call.id else known.call.id == call.id and (equal or self._ids[call.id] == 1)
 
     def carries_out(self, call: ToolCall, decision: Decision) -> bool:
-        """Return True if the agent's hook can carry out a decision of `approve`; if not, `approve` does."""
+        """Return True if the agent's hook can carry out a decision of `approve`.
+
+        If not, `approve` changes the answer.
+        """
         hook = self.hook
         if hook is None or call.name in hook.unasked or is_item(call):
             return False
@@ -224,7 +235,7 @@ class GateState:
         return decision.kind in ("approve", "reject")
 
     def first_equal(self, calls: Sequence[ToolCall], place: int) -> int:
-        """Return the index of the first of these calls that must get the same decision as the call at index `place`."""
+        """Return the index of the first of `calls` that must get the same decision as the call at index `place`."""
         if self.hook is None or self.hook.ids:
             return place
         return next(first for first, call in enumerate(calls) if _content(call) == _content(calls[place]))
@@ -236,10 +247,10 @@ class GateState:
     # The agent's questions
 
     async def ask(self, hook: Hook, question: Question) -> Json:
-        """Return the answer to a question, in the form of the agent's hook. If the policy fails, the call is rejected.
+        """Return the answer to a question, as JSON for the agent's hook. If the policy fails, the call is rejected.
 
         Raises:
-            Refusal: as in `ServiceCalls.run`; the tool must not run then.
+            Refusal: as in `ServiceCalls.run`. The agent must not run the tool then.
         """
         if not self.active:
             raise Refusal(404, f"rollout {self._rollout.id} has no gate", should_retry=False)
@@ -274,7 +285,10 @@ class GateState:
         return rendered
 
     def _unknown(self, question: Question) -> _Call | None:
-        """Return a new call that no answer contains, or not yet; None if the model was not called yet."""
+        """Return a `_Call` for a question about a call that no answer contains, at least not yet.
+
+        Return None if the model was not called yet.
+        """
         exchange = next(reversed(self._rollout.calls.open), self._latest)
         if exchange is None:
             return None
@@ -347,7 +361,10 @@ class GateState:
         return [each for each in known if each not in self._early]  # the agent may write the arguments anew
 
     def _matches(self, known: _Call, name: str, arguments: Json) -> bool:
-        """Return True if a name and arguments, as the agent sends them, are those of a call, perhaps modified."""
+        """Return True if `known` has this name and these arguments, or has them after a decision that modified it.
+
+        `name` and `arguments` are written as in a message or a question of the agent.
+        """
         call, content = known.call, (self.hook or NEUTRAL).content
         modified = [each.arguments for each in (known.fixed, known.decision) if each and each.arguments]
         forms = [(call.name, arguments_value(text)) for text in (call.arguments, *modified)]
@@ -356,9 +373,9 @@ class GateState:
     # The results
 
     def bypassed(self, exchange: ExchangeState) -> Iterator[tuple[ToolCall, GateBypassed]]:
-        """Yield the calls with a result in a request that have bypassed the gate, each with its error.
+        """Yield each tool call that has a result in the exchange's request and has bypassed the gate, with its error.
 
-        The policy's decisions about the other calls are added to the exchange.
+        Decisions that the gate's policy made about calls with results are added to the exchange.
         """
         if not (self.active and self._open):
             return
@@ -393,10 +410,10 @@ class GateState:
     def _call_of(
         self, result: ToolResult, call: ToolCall | None, *, latest: bool, ids: Collection[str]
     ) -> _Call | None:
-        """Return the open call of a result, by its id and its call in the agent's history.
+        """Return the call in `_open` to which `result` belongs. `call` is the result's call in the agent's messages.
 
-        If the model has never used this id, the agent has changed it. Then, and if the model has used the id several
-        times, only results after the model's last message are considered: earlier ones belong to earlier calls.
+        If the model has never used the result's id, the agent has changed the id. In this case, and if the model has
+        used the id several times, only results after the model's last message are considered (`latest`).
         """
         uses = self._ids[result.id]
         if uses != 1 and not latest:
@@ -412,13 +429,16 @@ class GateState:
         return next(chain(fitting, candidates), None)
 
     def _asked_for(self, known: _Call, result: ToolResult) -> _Call | None:
-        """Return an equal call whose question had no id, and fits the result: it was the question about this call."""
+        """Return a call that equals `known`, and whose question, which had no id, was in fact about `known`.
+
+        The decision about that call fits the result.
+        """
         asked = (each for each in self._open if each.asked is not None and not each.asked.id)
         equal = (each for each in asked if _content(each.call) == _content(known.call))
         return next((each for each in equal if self._problem(each, result) is None), None)
 
     def ends(self, exchange: ExchangeState) -> bool:
-        """Return True if a call that has bypassed the gate ends the rollout."""
+        """Return True if the rollout must end when a call has bypassed the gate."""
         return (self._gate.on_bypass or ("end" if exchange.dialect in _FLAGGED else "report")) == "end"
 
     def _problem(self, known: _Call, result: ToolResult) -> str | None:

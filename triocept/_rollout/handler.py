@@ -1,4 +1,4 @@
-"""The type of a handler, and a check of handlers, which runs before an agent calls."""
+"""The type of a handler, and the check that an object is a handler, which runs before an agent's first call."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .._util.checks import is_not_async, named, takes
 from .exchange import Exchange
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
-"""A callable that answers an exchange: a function, an upstream, a script, a replay."""
+"""A callable that answers an exchange, such as an async function, an upstream, a script or a replay."""
 
 
 def check_handler(handler: object, *, plain: bool = False) -> None:
     """Raise TypeError if `handler` cannot be called with an exchange, or certainly returns no awaitable.
 
-    If `plain` is True, a function that returns no awaitable is accepted, too, because `chaos` may wrap a function of a
-    program without trio. If `handler` wraps another handler, the inner one is checked as well.
+    If `plain` is True, a function that is not async is accepted, too, because `chaos` may wrap a function of a program
+    without trio. If `handler` wraps another handler, the inner handler is checked as well.
 
     A function that is not `async` may return the awaitable of another function (`lambda exchange: answer(exchange,
     5)`). Only a function that certainly returns a constant or a text is rejected here; `awaiting` rejects the others.
@@ -72,8 +72,8 @@ def awaiting(handler: Handler) -> Handler:
 def is_unentered(handler: object) -> bool:
     """Return True if `handler` is a context manager that was not entered with `async with`.
 
-    A context manager made with contextlib can be called, because it can be a decorator. So `callable` does not tell
-    them apart.
+    A context manager made with contextlib can be called, because it can be a decorator. So `callable` cannot tell it
+    from a handler.
     """
     decorates = (
         isinstance(handler, AsyncContextDecorator)

@@ -1,6 +1,6 @@
-"""The forms in which agents' hooks send questions to the gate, and get its answers.
+"""The JSON formats in which agents' hooks send questions to the gate, and get its answers.
 
-The neutral form is for agents and programs without a form of their own::
+The neutral format is for agents and programs without a format of their own::
 
     POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1"}
     answer              {"decision": "allow"}, {"decision": "allow", "arguments": {…}} or
@@ -9,8 +9,9 @@ The neutral form is for agents and programs without a form of their own::
     POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1", "result": …}, after the tool ran
     answer              {}, or {"result": …}, which replaces the result
 
-After the tool ran, the arguments may be the changed ones. A status other than 200 means that the tool must not run. The
-form of each agent has its own path, `…/gate/NAME`. The forms were measured with the versions that `agents` lists.
+In a question after the tool ran, the arguments may be the original or the changed ones. If the answer has a status
+other than 200, the agent must not run the tool. The format of each agent has its own path, `…/gate/NAME`. The formats
+are those of the versions that `agents` lists.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from ..errors import DialectError
 
 
 class Question(msgspec.Struct, frozen=True):
-    """A question of an agent's hook."""
+    """A question of an agent's hook about a tool call, before or after the tool runs."""
 
     tool: str
     arguments: Json
     id: str = ""
-    """Id of the call; empty if the agent's hooks send none."""
+    """Id of the tool call. Empty if the agent's hooks send no ids."""
     after: bool = False
     """True if the tool has run."""
     result: Json = None
@@ -43,34 +44,37 @@ class Answer(msgspec.Struct, frozen=True):
     allowed: bool = False
     reason: str = ""
     arguments: Json = None
-    """The changed arguments, as the model would have written them. None if unchanged."""
+    """The changed arguments, as the model would have written them. None if they are unchanged."""
     result: Json = None
-    """The changed result. None if unchanged."""
+    """The changed result. None if it is unchanged."""
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
-    """The hook of one agent: its form, and what it can do."""
+    """The hook of one agent: its JSON format, and its capabilities."""
 
     agent: str
     read: Callable[[Json], Question]
-    """Returns the question in a document; raises msgspec.ValidationError if it has another form."""
+    """Function that returns the question in a JSON document. It raises msgspec.ValidationError if the document has
+    another format."""
     render: Callable[[Question, Answer], Json]
-    """Returns the document of an answer; raises TypeError if the form cannot express it."""
+    """Function that returns an answer as a JSON document. It raises TypeError if the format cannot express the
+    answer."""
     modifies: Callable[[ToolCall, Json], bool] = lambda call, arguments: True
-    """Returns True if the hook can replace the arguments of a call by the given ones."""
+    """Function that returns True if the hook can replace the arguments of a tool call by the given ones."""
     replaces: bool = True
-    """True if the hook can replace a result."""
+    """True if the hook can replace the result of a tool."""
     content: Callable[[str, Json], tuple[str, Json]] = lambda name, arguments: (name, arguments)
-    """Returns the name and the arguments with which a question names a call of the model."""
+    """Function that takes the name and the arguments of a tool call, and returns those that the agent's questions have
+    for this call."""
     ids: bool = True
-    """True if the hook sends the ids of calls."""
+    """True if the hook sends the ids of tool calls."""
     own_errors: str | None = None
-    """Pattern of the results that the agent makes itself, without running a tool. None if unknown."""
+    """Regular expression for results that the agent makes itself, without running a tool. None if they are unknown."""
     unasked: frozenset[str] = frozenset()
     """Names of the tools for which the agent runs no hook."""
 
     def question(self, document: Json) -> Question:
-        """Return the question in a document.
+        """Return the question in a JSON document.
 
         Raises:
             DialectError: the document is not a question of this hook.
@@ -104,14 +108,15 @@ def _render_neutral(question: Question, answer: Answer) -> Json:
 
 
 class _Event(msgspec.Struct):
-    """A question in the form of Claude Code, which other agents also use."""
+    """A question in the JSON format of Claude Code, which other agents also use."""
 
     hook_event_name: Literal["PreToolUse", "BeforeTool", "PostToolUse", "AfterTool"]
     tool_name: str
     tool_input: Json
     tool_use_id: str | None = None
     tool_call_id: str | None = None
-    """The model's id of the call at qwen-code, whose `tool_use_id` is another one; 0.15 sends none."""
+    """The model's id of the call, as qwen-code sends it; its `tool_use_id` is a different id. qwen-code 0.15 does not
+    send this field."""
     tool_response: Json = None
 
     def question(self, identity: str | None) -> Question:
@@ -130,9 +135,9 @@ def _read_qwen(document: Json) -> Question:
 
 
 def _render_claude(question: Question, answer: Answer) -> Json:
-    """Return an answer in the form of Claude Code.
+    """Return an answer in the JSON format of Claude Code.
 
-    To allow a call, it contains no decision, so that the user's own permissions still apply.
+    An answer that allows a call contains no decision, so that the user's own permissions still apply.
     """
     if question.after:
         if answer.result is None:
@@ -162,9 +167,10 @@ def _in_shape(result: Json, shape: Json) -> Json:
 
 
 def _render_codex(question: Question, answer: Answer) -> Json:
-    """Return an answer in the form of Codex.
+    """Return an answer in the JSON format of Codex.
 
-    Its hooks name the shell tool `Bash`, with `command`; the model calls it `exec_command`, with `cmd`.
+    Codex's hooks name the shell tool `Bash`, with the argument `command`. The model names it `exec_command`, with the
+    argument `cmd`.
     """
     if question.after:
         return {} if answer.result is None else {"decision": "block", "reason": _text(answer.result)}
@@ -176,7 +182,7 @@ def _render_codex(question: Question, answer: Answer) -> Json:
 
 
 def _modifies_codex(call: ToolCall, arguments: Json) -> bool:
-    """Return True if only the command of a shell call differs."""
+    """Return True if the call runs a shell command, and `arguments` change nothing but this command."""
     own = arguments_value(call.arguments)
     shell = isinstance(own, dict) and "cmd" in own and isinstance(arguments, dict) and "cmd" in arguments
     return shell and {**own, "cmd": ""} == {**arguments, "cmd": ""}
@@ -195,7 +201,7 @@ def _text(result: Json) -> str:
 class _Copilot(msgspec.Struct, rename="camel"):
     tool_name: str
     tool_args: Json
-    """The arguments as JSON, or as its text."""
+    """The arguments as a JSON value, or as a text that contains JSON."""
     tool_result: dict[str, Json] | msgspec.UnsetType | None = msgspec.UNSET
 
 
@@ -262,4 +268,4 @@ HOOKS: Mapping[str, Hook] = {
     "opencode": OPENCODE,
     "qwen_code": QWEN_CODE,
 }
-"""The forms, by the name in their path."""
+"""The hooks of the agents, by the name in the path of their questions."""

@@ -1,11 +1,11 @@
-"""Events for the pieces of one exchange's answer. Keys are removed from them.
+"""Events for the pieces of one exchange's answer. API keys are removed from them.
 
 Rules:
 
-1. The event of a piece is sent when the agent's connection gets the piece. The last increments, and tool calls that
-   were held back, follow once the turn is recorded, just before its `TurnSettled`. They are not sent if the answer
-   failed.
-2. With a `Redaction`, each part is one piece, sent at its end, because a pattern can match across increments.
+1. The event of a piece is sent when the agent's connection gets the piece. The events of the last increments, and of
+   tool calls that were held back, follow once the turn is recorded, just before its `TurnSettled`. They are not sent
+   if the answer failed.
+2. With a `Redaction`, each part has one event, sent when the part ends, because a pattern can match across increments.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class IncrementSender:
     """Sends an event for each piece of one answer.
 
     Args:
-        send: sends an `IncrementSent` with these fields.
+        send: function that sends an `IncrementSent` event with the fields that it gets as keyword arguments.
         redaction: the redaction of the rollout.
     """
 
@@ -48,7 +48,7 @@ class IncrementSender:
         self._count = 0
         self._kinds: dict[int, IncrementKind] = {}
         self._texts: dict[int, KeylessPieces] = {}
-        """Texts of the parts that have not ended."""
+        """Texts of the parts that have not ended, if there is no redaction."""
         self._whole: dict[int, list[str]] = {}
         """Texts of the parts that have not ended, if there is a redaction."""
 
@@ -108,7 +108,10 @@ class IncrementSender:
 
 
 def redacted(text: str, redaction: Redaction | None, *, json: bool = False) -> str:
-    """Return a whole text without keys, and redacted. `json` is True if the text contains a tool call's arguments."""
+    """Remove API keys from `text`, apply `redaction`, and return the text.
+
+    `json`: True if the text is JSON arguments.
+    """
 
     def clean(text: str) -> str:
         text = without_keys(text)

@@ -1,7 +1,7 @@
-"""The life of a rollout: its handler and its service calls run beside the body, and end after it in a fixed order.
+"""The life of a rollout: its handler and its service calls run beside the body of its `async with` block.
 
-First the body ends, then the service calls. Then the handler ends; it answers until the body has unwound. Finally the
-rollout refuses the waiting calls and seals its trace.
+They end in a fixed order. First the body ends, then the service calls end. The handler ends next, so that it answers
+calls until the body has unwound. Finally the rollout refuses the waiting calls and seals its trace.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 async def open_rollout(
     rollout: RolloutState, handler: Handler | None, concurrency: int | None
 ) -> AsyncIterator[Rollout]:
-    """Run `rollout` for as long as the body of the block runs. If there is a handler, it answers the calls.
+    """Run `rollout` while the body of the `async with` block runs. If there is a handler, it answers the calls.
 
     An exception of the body is raised unwrapped. An exception of the handler cancels the body, and is then raised
     unwrapped too. If both raise, a group of both exceptions is raised.

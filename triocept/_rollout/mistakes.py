@@ -48,7 +48,7 @@ class UnofferedTools:
     A log line reports them once, because they may be mistyped.
 
     Args:
-        place: the place of the names, for the log line.
+        place: where the program gives the names, such as `the policy of the gate`, for the log line.
         names: names and patterns. Patterns are ignored.
     """
 
@@ -57,9 +57,9 @@ class UnofferedTools:
         self._left = {name for name in names if not is_pattern(name)} - ITEMS
 
     def check(self, request: Request, *, warns: bool) -> None:
-        """Forget the names that the request offers.
+        """Remove the names that the request offers.
 
-        If `warns` is True, log the remaining names, which are then forgotten, too.
+        If `warns` is True, log the remaining names, and then remove them, too.
         """
         if not self._left or not request.tools:
             return
@@ -96,7 +96,7 @@ def not_used(script: object, left: int, of: str = "") -> str:
     """Return a text with the number of a script's unused replies: `1 of 2 replies was not used`.
 
     Args:
-        script: the handler. If it is not a `ScriptedModel`, its total is unknown, and `left` is used as the total.
+        script: the handler. If it is not a `ScriptedModel`, its number of replies is unknown, and `left` is used.
         left: number of its unused replies.
         of: the owner of the replies, such as ` of its script`, with the space.
     """

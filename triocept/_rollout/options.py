@@ -29,7 +29,8 @@ OnHangup: TypeAlias = Literal["cancel", "finish"]
 the handler answer."""
 
 OnFault: TypeAlias = Literal["cancel", "stay"]
-"""The effect of a fault of the program (in a handler or a recorder) on the rollout."""
+"""Effect on the rollout of an exception in a handler or a recorder: `cancel` cancels the body of the rollout's block,
+`stay` raises the exception only when the block ends."""
 
 
 UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Said]]
@@ -87,12 +88,12 @@ class RolloutOptions(TypedDict, total=False):
     metadata: Mapping[str, Json] | None
     """JSON values, such as a task, a seed or a policy, for the trace and its file. None means no values."""
     record_increments: bool | None
-    """True if turns keep the pieces of their answers with their times. None means the endpoint's setting."""
+    """True if turns keep the pieces of a streamed answer, with their times. None means the endpoint's setting."""
     record_wire: bool | None
     """True if turns keep their HTTP traffic. None means the endpoint's setting."""
     limits: Limits | None
-    """Maximum spending of the rollout. None means no limit; a child's calls always count against its parents'
-    limits."""
+    """Maximum turns, tokens, cost and time of the rollout. None means no limit. A child's calls always count against
+    the limits of its parents, too."""
 
 
 class AgentOptions(TypedDict, total=False):
@@ -121,4 +122,4 @@ class AgentOptions(TypedDict, total=False):
     """Seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5."""
     keep_home: bool
     """True to let Claude Code or Codex use the user's own configuration. Default: False, which means the configuration
-    that `env` names."""
+    directory in `env`, such as that of `agents.claude_code`."""

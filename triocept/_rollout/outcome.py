@@ -65,7 +65,7 @@ class Answered(msgspec.Struct, frozen=True):
 
     response: Response
     document: bytes | None = None
-    """The provider's own document, in the agent's dialect, for a connection without a stream."""
+    """The provider's own JSON body, in the agent's dialect. It is sent unchanged if the agent requested no stream."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ class Refused(msgspec.Struct, frozen=True):
     cause: UpstreamError | None = None
     """The provider's failure that caused the refusal."""
     document: bytes | None = None
-    """The provider's own error document, in the agent's dialect."""
+    """The provider's own error body, in the agent's dialect. None if there is none."""
 
     @property
     def why(self) -> TurnError:
@@ -129,7 +129,10 @@ Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 
 
 def words_of_fault(error: BaseException) -> str:
-    """Return the text about a fault for the agent: only the error's type, because its message may contain secrets."""
+    """Return the text that the agent gets about a fault.
+
+    It names only the error's type: messages may contain secrets.
+    """
     if isinstance(error, ScriptExhausted):
         return "triocept: no reply is left for this call"
     return f"the program that answers failed ({type(error).__name__})"
@@ -148,7 +151,7 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 
     Args:
         exc: the exception.
-        dialect: the agent's dialect. A provider's own document is passed on only if its dialect is of the same family.
+        dialect: the agent's dialect. A provider's own error body is sent only if its dialect is of the same family.
     """
     match _answer_in(exc):
         case Refusal() as refusal:
@@ -160,7 +163,7 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 
 
 def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException | None, BaseException | None]:
-    """Split a handler's exception into an answer to the agent and a fault, and return both; both may be None.
+    """Split a handler's exception into an answer to the agent and a fault, and return both. Each of them may be None.
 
     The table in the docstring of this module defines what is a fault. The exception must not be a cancellation.
     """

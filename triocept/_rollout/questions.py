@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 ASKED: ContextVar[tuple[str, int]] = ContextVar("asked")
-"""The decision that is being made: the run, and the number of its event `DecisionAsked`.
+"""Identifies the decision that is being made, by the run and the number of the decision's event `DecisionAsked`.
 
-The ids of tool calls do not distinguish decisions: the model chooses them, and may repeat one.
+The id of the tool call would not identify it, because the model chooses the ids and may use one twice.
 """
 
 
@@ -35,7 +35,7 @@ class Question:
     def __init__(self, call: ToolCall, asked: tuple[str, int]) -> None:
         self.call = call
         self.asked = asked
-        """The decision to which the question belongs, as in `ASKED`."""
+        """Identifies the decision to which the question belongs, as `ASKED` does."""
         self._task: trio.lowlevel.Task | None = None
         self._decision: Decision | None = None
 

@@ -39,7 +39,7 @@ class RawStream:
         head: the response without its body.
         most: maximum bytes of the body.
         put: sends a piece, and waits while the agent's connection takes no more.
-        pause: sleeps for some seconds, and ends early if no connection waits for the next piece.
+        pause: sleeps for a number of seconds, but raises an error early if no connection waits for the next piece.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RawStream:
         await self._put(RawPiece(self._head, b""))
 
     async def send(self, item: object) -> None:
-        """Send a piece of the body (bytes), or sleep (a number of seconds).
+        """Send `item` as the next piece of the body if it is bytes. If it is a number, sleep for that many seconds.
 
         Raises:
             TypeError, ValueError: the item is not a piece or a pause, or the body is too large.
@@ -85,7 +85,10 @@ class RawStream:
         await self._put(RawPiece(self._head, piece))
 
     def sent(self, end: RawEnd | None = None) -> RawResponse:
-        """Return all bytes that were sent so far. `end` is how the connection ended; None means as the head defines."""
+        """Return all bytes that were sent so far, as a response.
+
+        `end` is how the connection has ended. None means the `end` of the head.
+        """
         head, body = self._head, tuple(self._body)
         return msgspec.structs.replace(head, body=body, size=self._size, end=end or head.end)
 

@@ -1,9 +1,9 @@
-"""The writer of a rollout's records, to its trace and to its recorder.
+"""The writer that adds a rollout's records to its trace, and passes them to its recorder.
 
 Rules:
 
 1. Entries are written one at a time, in the order of the events, each to the recorder first and then to the trace.
-2. If a recorder fails to record an answer, the answer becomes a failure, because only a recorded answer is sent.
+2. If a recorder fails to record a turn, the agent gets an error, because only a recorded answer is sent.
 3. An error of the recorder is reported once. If the recorder raises an equal error again, for the next turn or the
    seal, the first exception object is raised again. Code that collects errors (`raise_all`) then drops the duplicate.
 4. A trace is sealed once, and nothing is written afterwards.
@@ -42,7 +42,7 @@ class RecordWriter:
     Args:
         trace: the trace to write to.
         recorder: the recorder that receives every entry too.
-        redaction: defines what is removed before writing, in addition to keys, which are always removed.
+        redaction: removes secrets from the records. API keys are always removed, also without a redaction.
         parent: the record writer of the parent rollout. The parent's owner receives the child's errors, too.
         events: sends the events of the rollout. None if the program has no `on_event`.
     """
@@ -76,7 +76,7 @@ class RecordWriter:
         return self.redactor.as_given(turn)
 
     def stop(self, reason: str) -> None:
-        """Record why the rollout is stopped."""
+        """Record `reason`, for which the rollout is stopped."""
         self.writer.stop(self.redactor.text(reason))
 
     async def open(self, opening: Opening) -> None:
@@ -138,7 +138,7 @@ class RecordWriter:
             self.events.turn(turn)
 
     async def _begin(self) -> None:
-        """Wait until no other recording is in progress.
+        """Acquire the lock, after any other recording has finished.
 
         If no recording is in progress, there is no checkpoint, because it would cost each call a cycle of the event
         loop.
@@ -157,7 +157,7 @@ class RecordWriter:
     async def record_entry(self, entry: E) -> E:
         """Record an entry, such as the opening or a score, and return it as it was recorded.
 
-        Cancellation: the entry is recorded all the same. There is no checkpoint if the recorder does not take entries.
+        Cancellation: the entry is recorded all the same. If the recorder does not take entries, there is no checkpoint.
 
         Raises:
             Exception: the error of the recorder. The trace does not contain the entry.
@@ -194,7 +194,7 @@ class RecordWriter:
                 self._lock.release()
 
     async def seal(self) -> None:
-        """Seal the trace. A second call does nothing, because a rollout and its parent may both call `seal`."""
+        """Seal the trace. A second call does nothing: both a rollout and its parent may seal the rollout's trace."""
         await self._begin()
         try:
             first = not self._trace.sealed

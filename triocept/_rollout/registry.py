@@ -5,10 +5,11 @@ Rules:
 1. A key is 256 random bits. Only its SHA-256 is looked up and compared, so the time that a lookup takes reveals nothing
    about a key.
 2. A call belongs to the rollout of its key. If the path names a rollout too, both must agree.
-3. A state key is valid only for the state of its rollout: state keys have a table of their own.
+3. A state key gives access only to the shared state of its rollout. State keys are in a table of their own.
 4. When the block of a rollout ends, the rollout is first removed from the registry, so that its key is not valid any
    more.
-5. An endpoint that stops does not refuse a key as wrong, because the key may have been valid a moment ago.
+5. While an endpoint stops, it answers an unknown key with 503, not 401, because the key may have been valid a moment
+   ago.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ class Refusals:
         self._newest = (*self._newest, text)[-5:]
 
     def newest(self, since: int = 0) -> tuple[str, ...]:
-        """Return descriptions of the newest refused requests, at most five. The first `since` requests are left out."""
+        """Return descriptions of the newest refused requests, at most five, but none of the first `since` requests."""
         newest = self._newest
         return newest[max(0, len(newest) - (self.count - since)) :]
 
 
 class Registered(Protocol):
-    """The attributes and methods that the registry uses of a rollout."""
+    """The attributes and methods of a rollout that the registry uses."""
 
     @property
     def id(self) -> str: ...
@@ -66,7 +67,7 @@ class Registry(Generic[R]):
         self._by_digest: dict[bytes, R] = {}
         self._by_state_digest: dict[bytes, R] = {}
         self.closing: bool = False
-        """True if the endpoint stops, or has ended."""
+        """True once the endpoint begins to stop."""
         self.refusals: Refusals = Refusals()
         """Refused requests that belong to no open rollout."""
 
@@ -106,14 +107,14 @@ class Registry(Generic[R]):
                 del self._by_state_digest[_digest(rollout.state_key)]
 
     def authenticate(self, key: str | None, rollout_id: str | None) -> R | None:
-        """Return the rollout with this API key, or None. Also return None if the path has another `rollout_id`."""
+        """Return the rollout with this API key. Return None if there is none, or if the path names another rollout."""
         # inlined: it runs for each call
         digest = sha256(key.encode("utf-8", "surrogatepass")).digest() if key else b""
         rollout = self._by_digest.get(digest)
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def authenticate_state(self, key: str | None, rollout_id: str | None) -> R | None:
-        """Return the rollout with this state key, or None. An agent's API key is not a state key."""
+        """Return the rollout with this state key, or None if there is none. An agent's API key is not a state key."""
         rollout = self._by_state_digest.get(_digest(key)) if key else None
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 

@@ -1,12 +1,13 @@
 """The comparison of a call with earlier calls, to find the running exchange that a retry repeats.
 
-Agents re-send a call whose answer they did not receive, on a new connection. Some agents change its form: Claude Code
-re-sends a streamed call without `stream`, Codex reorders keys. Two calls are equal if the model gets the same content.
-The comparison ignores the form of the answer (`stream`, `include_usage`), the caller (`user`, client metadata) and
-cache marks. It also ignores the form of the conversation: all messages, or only those after an earlier response.
+Agents re-send a call whose answer they did not receive, on a new connection. Some agents then write the call
+differently: Claude Code re-sends a streamed call without `stream`, Codex reorders keys. Two calls are equal if the
+model gets the same content. The comparison ignores how the answer is sent (`stream`, `include_usage`), the caller
+(`user`, client metadata) and cache marks. It also ignores whether a call contains all messages, or only those after an
+earlier response.
 
-An agent that samples may have thousands of equal calls. So the meaning of a call is computed once, and only when a
-lookup needs it. No lookup searches all calls.
+An agent that samples may send thousands of equal calls. So the meaning of a call (a digest of the content that the
+model gets) is computed once, and only when a lookup needs it. No lookup searches all calls.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 _OF_CALL = frozenset({"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"})
-"""Fields of the document that do not reach the model. Within a schema, these names have no special meaning."""
+"""Fields of a request's JSON body that do not reach the model. In a tool's schema, these are ordinary names."""
 
 
 def same_request(request: Request, other: Request) -> bool:
@@ -38,7 +39,7 @@ def same_request(request: Request, other: Request) -> bool:
 def meaning(request: Request) -> bytes:
     """Return a digest of the content that the model gets. A call and its retries have equal digests.
 
-    It is slow to compute.
+    The digest is slow to compute.
     """
     plain = msgspec.structs.replace(
         request, stream=False, framing="sse", include_usage=True, user=None, continued_from=None
@@ -48,7 +49,7 @@ def meaning(request: Request) -> bytes:
 
 
 def _said(document: dict[str, Json]) -> dict[str, Json]:
-    """Return a request's document without the fields that do not reach the model."""
+    """Return a request as a dict, without the fields that do not reach the model."""
     said = exact(document, _OF_CALL)
     said["messages"] = [exact_message(message) for message in document["messages"]]
     said["tools"] = [exact(tool) for tool in document.get("tools", ())]
@@ -67,7 +68,7 @@ class Alike:
 
     def __init__(self, exchanges: Iterable[ExchangeState]) -> None:
         self._lost: dict[ExchangeState, None] = {}
-        """Exchanges that a connection has left."""
+        """Exchanges for which a connection has stopped waiting."""
         self._unread: dict[ExchangeState, None] = dict.fromkeys(exchanges)
         self._unread_lost: dict[ExchangeState, None] = {}
         self._meanings: dict[ExchangeState, bytes] = {}
@@ -136,8 +137,8 @@ class _Same:
         self.open: OrderedDict[ExchangeState, None] = OrderedDict()
         """Open exchanges whose answers can still be shared, in order."""
         self.left: OrderedDict[ExchangeState, None] = OrderedDict()
-        """Exchanges for which a connection has stopped waiting. Some of those that another connection reads now are
-        already removed."""
+        """Exchanges for which a connection has stopped waiting. An exchange may be removed again if another connection
+        waits for it."""
 
     def add(self, exchange: ExchangeState, *, left: bool) -> None:
         self.open[exchange] = None

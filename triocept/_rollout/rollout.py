@@ -362,7 +362,7 @@ class Rollout(Given):
             terminate_grace: seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5.
             keep_home: True to let Claude Code or Codex use the user's own configuration, and not the one of
                 `agents.claude_code` or `agents.codex`. `CLAUDE_CONFIG_DIR` and `CODEX_HOME` are removed from `env`.
-                ValueError if the configuration may name another provider, or if the agent is another one.
+                ValueError if the user's configuration may name another provider, or for any other agent.
 
         Returns:
             The return code (negative: the signal that ended the agent), output and duration. `run_agent` raises no
@@ -463,7 +463,7 @@ def core_of_rollout(rollout: Rollout) -> RolloutState:
 async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncIterator[Rollout]:
     """Open a child rollout to which the parent's limits do not apply, even if they have stopped the parent.
 
-    A judge uses it.
+    A judge calls its model in such a child.
     """
     core = rollout._core
     branch = core.children.branch()
@@ -476,16 +476,16 @@ async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncItera
 
 
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-    """Store the hook that the agent will use, before the agent starts. Return the events that must be configured.
+    """Store the hook that the agent will use, before the agent starts. Return when the agent must run the hook.
 
     Raises:
-        ValueError: the hook does not support a feature that the rollout's gate needs.
+        ValueError: the rollout's gate has `after`, but the agent's hook cannot replace results.
     """
     return rollout._core.gate.take(hook)
 
 
 def refuse_gate(rollout: Rollout, agent: str) -> None:
-    """Raise ValueError if the rollout has a gate. This agent has no hooks that could use it."""
+    """Raise ValueError if the rollout has a gate, because `agent` has no hooks that could send questions to a gate."""
     if rollout._core.gate.given:
         text = f"{agent} has no hooks that could ask the gate of rollout {rollout.id}"
         raise ValueError(f"{text}: open the rollout without gate=, and use approve(handler, policy)")
@@ -523,7 +523,7 @@ def stray_refusals(rollout: Rollout) -> Refusals:
 
 
 def rested(rollout: Rollout) -> bool:
-    """Return True if every handler has returned whose exchange is settled."""
+    """Return True if no handler is still running although its exchange is settled."""
     return not any(exchange.settled for exchange in rollout._core.at_work)
 
 

@@ -70,7 +70,7 @@ DELIVERY_GRACE = 1.0
 
 @final
 class RolloutState:
-    """The state of an agent run: exchanges, connections, trace, end. Programs use its facade, `Rollout`.
+    """The state of an agent run, such as its exchanges, connections and trace. Programs use its facade, `Rollout`.
 
     Args:
         addresses: the URLs of the rollout.
@@ -175,7 +175,7 @@ class RolloutState:
         self.trace: Trace = Trace(self.id, run=run, branch=branch, prices=self.prices, opening=self.opening)
         self.memory: Memory = Memory()
         self.bodies: BodyReader = BodyReader()
-        """The latest large body of each conversation, of which the next body repeats most."""
+        """Reader of request bodies. It keeps the latest large body of each conversation: the next one repeats most."""
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
         """The handler that answers the rollout's exchanges, if there is one."""
@@ -200,9 +200,9 @@ class RolloutState:
         """Number of calls that were recorded on arrival, before they were queued."""
         self._lacks_price = False
         self.unknown_tools: set[str] = set()
-        """Tools that were logged because a request did not offer them."""
+        """Tools that an answer called although its request did not offer them, and that were logged."""
         self.on_unknown_tools: Callable[[str], object] | None = log.warning
-        """Called with a text about tools that a request did not offer. None if the command line prints them."""
+        """Called with a text about called tools that a request did not offer. None if the command line prints them."""
         self.logs_unused_replies = True
         """False if the command line or a test itself reports the unused replies."""
         self.other_requests: dict[str, None] = {}
@@ -227,13 +227,16 @@ class RolloutState:
         self.children: Children = Children(self)
         self.closing: trio.Event = trio.Event()
         self.ended: trio.Event = trio.Event()
-        """Set when the rollout answers no more calls, and refuses the waiting ones."""
+        """Set when the rollout accepts no more calls, and refuses the waiting calls."""
         self.on_end: set[Callable[[], object]] = set()
         """Functions that are called when `ended` is set, to close the agent's connections, for example."""
         self._held_url: str | None = None
         """The public URL that was last given to an agent."""
         self.fail: Callable[[BaseException], None] | None = None
-        """Function that ends the body with an error; set while the body runs."""
+        """Function that cancels the body of the rollout's block, which then raises the error.
+
+        Set while the body runs.
+        """
         self.report: Callable[[BaseException], None] | None = None
         """Function that reports an error to the owner, if no other task can receive it. Set until the rollout has
         closed."""
@@ -249,7 +252,7 @@ class RolloutState:
         return self
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Finish the work on an exchange that is settled. Without a turn, the exchange could not be recorded."""
+        """Finish the work on an exchange that is settled. `turn` is None if the exchange could not be recorded."""
         exchange.facade = None
         if self.gate.active and isinstance(outcome := exchange.outcome, Answered | Raw):
             self.gate.add(exchange, outcome.response)
@@ -271,7 +274,7 @@ class RolloutState:
         return self.on_fault == "stay" and stays
 
     def fault_within(self) -> BaseException | None:
-        """Return the fault that may have cancelled the body of this rollout or of a parent, or None."""
+        """Return the fault that may have cancelled the body of this rollout or of a parent. None if there is none."""
         arrivals, parent = self.arrivals, self.parent
         own = next((fault for fault in self.faults if not self.outlives(fault)), None)
         return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
@@ -330,7 +333,7 @@ class RolloutState:
         Args:
             request: the call.
             deliver: writes the answer to the connection that waits for it.
-            raw, headers, query: document, headers and URL query of the call, as received.
+            raw, headers, query: JSON body, headers and URL query of the call, as received.
             kind: the kind of the call, if its path gives it.
             wire: the log of the HTTP traffic. If None, nothing is logged.
         """
@@ -491,7 +494,7 @@ class RolloutState:
     # Called by the endpoint
 
     def on_url_lost(self, url: str, error: BaseException) -> None:
-        """End the body with `error`, if an agent got the public URL `url`, which does not work any more."""
+        """End the body of the rollout's block with `error`, if an agent got `url`, which does not work any more."""
         if self._held_url == url and self.fail is not None:
             self.fail(error)
 
@@ -524,7 +527,7 @@ class RolloutState:
         await self.services.calls.close()
 
     async def _run_reported(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Run a step. Report its errors (errors of a recorder) to the rollout's owner, and do not raise them."""
+        """Run a step. Report its errors (errors of a recorder) to the rollout's owner; after its end, raise them."""
         for error in await run_each(step):
             if self.report is None:
                 raise error
@@ -543,7 +546,7 @@ class RolloutState:
     def refuse_open(self, refusal: Refusal) -> list[Step]:
         """Refuse the open exchanges of this rollout and its children.
 
-        Return the steps that record them.
+        Return functions that record these exchanges. The caller must call them.
         """
         outcome = Refused(self._begin_end(refusal))
         self._finishes = False
@@ -559,9 +562,10 @@ class RolloutState:
     def fail_open(self, fault: BaseException, besides: ExchangeState | None = None) -> list[Step]:
         """Refuse the open exchanges because of a fault of the answering code, except `besides`, where the fault arose.
 
-        Return the steps that record them.
+        Return functions that record these exchanges. The caller must call them.
 
-        The body is cancelled, but may still wait for its agent, whose calls nothing answers any more.
+        Without the refusals, a cancelled body that still waits for its agent would never end, because no code answers
+        the agent's calls any more.
         """
         self.arrivals.fail(fault)
         return _refuse_because(fault, [exchange for exchange in self.calls.open if exchange is not besides])
@@ -571,17 +575,17 @@ class RolloutState:
     ) -> list[Step]:
         """Refuse the exchanges that a failed service had taken. The service raises the error to its caller.
 
-        Return the steps that record them.
-
         If no other service takes calls, later calls are also refused, until a task takes calls again.
+
+        Return functions that record these exchanges. The caller must call them.
         """
         return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
 
     def leave(self, service: Service) -> list[Step]:
         """Remove a service that ends without a failure.
 
-        If another service has failed and no task takes calls, refuse the waiting calls. Return the steps that record
-        them.
+        If another service has failed and no task takes calls, refuse the waiting calls. Return functions that record
+        these calls. The caller must call them.
         """
         waiting, fault = self.arrivals.leave(service), self.arrivals.fault
         return [] if fault is None else _refuse_because(fault, waiting)
@@ -638,7 +642,7 @@ class RolloutState:
 
 
 def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) -> list[Step]:
-    """Refuse exchanges because of a fault. Return the steps that record them; the caller must run the steps."""
+    """Refuse exchanges because of a fault. Return functions that record them. The caller must call these functions."""
     return [
         partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(refused_after(fault)))
         for exchange in exchanges

@@ -1,4 +1,4 @@
-"""Running service calls (of tools, for example): each call has its own task, in the nursery of its rollout.
+"""Service calls, such as calls of tools: each call runs in its own task, in the nursery of its rollout.
 
 Rules:
 
@@ -7,8 +7,8 @@ Rules:
 2. A call is recorded in the trace and by the recorder before its caller gets the result.
 3. An exception of a service is an answer: a `Refusal` is sent to the caller with its status, any other exception as a
    500. The trace contains it, and the rollout stays open. Two kinds of exceptions are also raised to the rollout's
-        owner, like exceptions of a handler: those that are no `Exception`, and those of a function that takes the place
-        of a model (`owned`).
+   owner, like exceptions of a handler: those that are no `Exception`, such as KeyboardInterrupt, and those of a
+   function that takes the place of a model (`owned`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Call:
     result: Json = None
     error: TurnError | None = _CANCELLED
     refusal: Refusal | None = None
-    """The refusal that the caller gets; None if the caller gets the result."""
+    """The refusal that the caller gets. None if the caller gets the result."""
 
 
 _current: ContextVar[_Call | None] = ContextVar("triocept_service", default=None)
@@ -67,7 +67,7 @@ _current: ContextVar[_Call | None] = ContextVar("triocept_service", default=None
 
 
 def current_rollout() -> Rollout:
-    """Return the rollout of the service call in whose task this runs."""
+    """Return the rollout of the service call in whose task the caller runs."""
     call = _current.get()
     assert call is not None
     return call.rollout.public
@@ -86,12 +86,12 @@ class ServiceCalls:
         self._nursery, self._on_fatal = nursery, on_fatal
 
     def current(self) -> str | None:
-        """Return the id of the service call in whose task this runs. None outside of this rollout's service calls."""
+        """Return the id of the service call in whose task the caller runs. None if it is not of this rollout."""
         call = _current.get()
         return call.id if call in self._calls else None
 
     async def close(self) -> None:
-        """Accept no more calls. Cancel the running calls and wait until they are recorded. Shielded."""
+        """Accept no more calls. Cancel the running calls and wait, shielded, until they are recorded."""
         self._nursery = None
         with trio.CancelScope(shield=True):
             for call in tuple(self._calls):

@@ -40,8 +40,8 @@ class Services:
         tools: functions, or `HostTool`s.
         user: the simulated user, if there is one.
         stop: the stop condition, if there is one beside `rollout.stop`.
-        state: the initial value; if None, the rollout has no state.
-        state_type: the type of all values of the state; None means the type of the initial value.
+        state: the initial value. If None, the rollout has no state, unless `state_type` is given.
+        state_type: the type of all values of the state. None means the type of the initial value.
         embed: returns vectors for texts. If None, vectors are computed from the words.
         moderate: returns moderation results for texts. None means that no text is flagged.
 
@@ -113,7 +113,7 @@ class Services:
         return await self.calls.run(rollout, "tool", name, arguments, run)
 
     async def ask_user(self, rollout: RolloutState, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """Ask the simulated user for the next messages, and return them.
+        """Call the simulated user, and return its next messages.
 
         Raise a `Refusal` with 404 if the rollout has no simulated user. Other errors and cancellation are as in
         `call_tool`.
@@ -129,7 +129,7 @@ class Services:
         return msgspec.convert(found, tuple[Message, ...])
 
     async def ask_stop(self, rollout: RolloutState, messages: tuple[Message, ...]) -> str | None:
-        """Ask the stop condition, and return the reason why the run is done. Return None if the run is not done."""
+        """Call the stop condition, and return the reason why the run is done. Return None if the run is not done."""
         if rollout.ending is not None:
             return rollout.ending.message
         stop = self.stop
@@ -211,7 +211,7 @@ class Services:
         return verdicts
 
     def set_state(self, value: Any) -> None:
-        """Set the state to `value`, which the program has assigned. Raise TypeError if its type is wrong."""
+        """Set the state to `value`. Raise TypeError if its type is wrong, or if the rollout has no state."""
         if not self.has_state:
             raise TypeError("this rollout has no state: pass the initial state to open_rollout as state=…")
         self.state = self._checked(value)

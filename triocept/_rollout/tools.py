@@ -2,9 +2,9 @@
 
 Rules:
 
-1. The signature is the schema: each parameter has a type that msgspec supports (`Annotated[int, msgspec.Meta(…)]` adds
-   constraints). A parameter with a default is optional. A signature without a schema raises `TypeError` when the tool
-   is created, not when it is called.
+1. The signature defines the schema: each parameter has a type that msgspec supports (`Annotated[int, msgspec.Meta(…)]`
+   adds constraints). A parameter with a default is optional. If the signature defines no schema, `TypeError` is raised
+   when the tool is created, not when it is called.
 2. A parameter of type `Rollout` is not an argument of the agent: triocept passes the rollout of the call.
 3. Arguments are decoded and checked strictly: an unknown argument, or a "5" for an int, is refused.
 4. An `async def` is awaited. A plain function is called in trio's own thread: it may use the program's objects
@@ -44,7 +44,10 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
     tool: Tool
     """Name, description and JSON Schema, from which a dialect renders the tool."""
     timeout: float | None = None
-    """Maximum seconds of a call. When exceeded: it is cancelled and its caller gets an error. None means no limit."""
+    """Maximum seconds of a call.
+
+    When exceeded: the call is cancelled, and the agent gets an error. None means no limit.
+    """
     function: Callable[..., Any]
     _arguments: type[msgspec.Struct]
     _rollout_parameter: str | None = None

@@ -1,10 +1,10 @@
 """`run_agent(keep_home=True)`: an agent uses the user's own configuration, but calls only the rollout as its model.
 
-Claude Code takes its provider from the environment. Its settings may replace variables of the environment (measured:
-2.1.332), so they are checked before it starts. Codex takes options of its command (`-c`) before its configuration
-(measured: 0.171.0), so it gets the configuration of `agents.codex` in options. Roles of its sub-agents may name another
-provider all the same, so they are checked. Other agents are refused: most take their provider from their configuration,
-and Copilot's `providers.json` adds models to that of the environment.
+Claude Code takes its provider from the environment. Its settings may replace variables of the environment (observed
+with 2.1.332), so the settings are checked before it starts. In Codex, the command's options (`-c`) override the
+configuration (observed with 0.171.0), so Codex gets the settings of `agents.codex` as options. Roles for sub-agents in
+the user's configuration may still name another provider, so these roles are checked. Other agents are refused: most
+take their provider from their configuration. Copilot's `providers.json` adds models to the model in the environment.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def user_home(
 ) -> tuple[Argv, dict[str, str | None]]:
     """Return the agent's command and environment, changed so that it uses the user's own configuration.
 
-    Raise ValueError if the agent is neither Claude Code nor Codex, or if a file of the user may make it call another
+    Raise ValueError if the agent is neither Claude Code nor Codex, or if the user's settings may make it call another
     provider.
     """
     own = dict(env or {})

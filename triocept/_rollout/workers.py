@@ -3,8 +3,8 @@
 Rules:
 
 1. No exception of a handler is lost. The code that runs the service gets the exception immediately: before the agent
-   gets its error response, and before the exception can lead to a cancellation. `outcome` defines which exceptions are
-   no fault.
+   gets its error response, and before the exception can lead to a cancellation. The module `outcome` defines which
+   exceptions are no fault.
 2. A handler has failed if it returns and its exchange has no outcome. The error is then `Unanswered`.
 3. An exchange that is settled from outside (by a disconnect, the end of its rollout or another handler's fault)
    cancels only its own handler.
@@ -54,18 +54,18 @@ async def run_workers(
 ) -> None:
     """Call `handler` with every exchange of `rollout`, until the rollout ends.
 
-    The service also ends if the handler raises an error for which `outlives` returns False.
+    Also return if the handler has raised an error for which `outlives` returns False.
 
     A handler's exceptions are not raised here. Each is passed to `on_error` immediately, before the agent gets its
     error response. An agent in the same program may fail because of that response; the order makes clear that the
-    handler failed first. The order also prevents that a cancellation hides the exception.
+    handler failed first. The order also prevents a cancellation from hiding the exception.
 
     Args:
         rollout: the rollout whose exchanges are handled.
         handler: the handler.
         concurrency: maximum exchanges that are handled at the same time. None means no limit.
         on_error: called with each exception of the handler.
-        outlives: returns True if the rollout stays open after an error. If None, an error ends only this service, not
+        outlives: returns True if the rollout stays open after an error. If None, an error ends `run_workers`, but not
             the rollout.
     """
     before, rollout.handler = rollout.handler, handler
@@ -124,8 +124,8 @@ class _Workers:
         self._fault: BaseException | None = None
         """The error of the handler that has failed."""
         self._refusals: list[Step] | None = None
-        """Steps that record the exchanges refused because of the fault. None if there is no fault, or the rollout stays
-        open."""
+        """Functions that record the exchanges that were refused because of the fault. None if there is no fault, or if
+        the rollout stays open."""
         self._limit = limit
         self._context = copy_context()
         self.taking: trio.CancelScope = trio.CancelScope()
@@ -239,7 +239,7 @@ class _Workers:
             answer.__traceback__ = None  # it is kept, without the frames and everything that they reference
 
     def _fail(self, fault: BaseException, exchange: ExchangeState) -> None:
-        """Stop calling the handler because of `fault`, and settle all exchanges except `exchange`, where it failed."""
+        """Stop calling the handler because of `fault`. Refuse the other exchanges, unless the rollout stays open."""
         self._fault = self._fault or fault
         rollout, outlives = self._rollout, self._outlives
         if self._refusals is not None or (outlives is not None and outlives(fault)):

@@ -2,19 +2,19 @@
 
 * `upstream`: the function `open_upstream` and the class `Upstream`. Read this module first.
 * `address`: the provider's base URL; `given`: checks of the other arguments of `open_upstream`.
-* `request`: the document sent to the provider: the agent's own, or one in the provider's dialect.
+* `request`: the JSON body that is sent to the provider: the agent's own, or one written in the provider's dialect.
 * `ceiling`: the maximum number of tokens of an answer.
-* `history`: restores reasoning that only its provider can read, where the agent could not keep it.
+* `history`: restores signed or encrypted reasoning in the agent's messages, if the agent could not keep it.
 * `headers`: the headers that are forwarded, in both directions.
 * `transport`: HTTP by httpx2, and the conversion of httpx2's errors to triocept's.
 * `tap`, `chunked`: read the body of a stream without httpx2, for speed.
 * `patience`: the time limits of a call, and the pauses before retries.
-* `counting`: the number of tokens of a prompt, from the provider.
+* `counting`: calls the provider for the number of tokens in a prompt.
 * `failures`: the errors for a provider's failures and invalid answers.
-* `redaction`: the removal of the key from errors.
-* `relay`: the conversion of a stream's bytes to whole pieces.
+* `redaction`: removes the key from errors.
+* `relay`: divides a stream's bytes into pieces that consist of whole frames.
 * `limiter`: the maximum number of concurrent calls.
-* `pausing`: pauses while the weights of the server change, and the repetition of calls that the server aborted.
+* `pausing`: pauses while the server's weights change, and repeats calls that the server aborted.
 * `versions`: the version of the weights, read from an answer.
 * `sessions`: reports to a router that a rollout has ended.
 * `tokens`: token ids and log probabilities, for training.

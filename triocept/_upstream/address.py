@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from .._util.checks import check_str
 
 _NOT_PASSED = frozenset({"key", "alt", "$alt"})
-"""Query parameters of the agent that are not forwarded. Google's clients may put the key there, and triocept itself
-chooses the framing of a stream."""
+"""Query parameters of the agent that are not forwarded. Google's clients may send the API key as `key`. The others
+choose the framing of a stream, which triocept chooses itself."""
 
 
 @dataclass(frozen=True)

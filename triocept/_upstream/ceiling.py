@@ -1,6 +1,6 @@
 """The maximum number of output tokens that a call requests: configured, or learned from a provider's refusal.
 
-Claude Code requests up to 64,000 tokens. Servers do not lower a number above their model's limit, but refuse the call.
+Claude Code requests up to 64,000 tokens. If that is more than the model's limit, a server refuses the call.
 
 Rules:
 
@@ -43,11 +43,11 @@ _WINDOW = [  # patterns with the size of the window, and the tokens of the promp
     rf"cannot be greater than (?:max_model_len=)?(?:max_total_tokens=)?(?P<all>{_N})",  # vLLM
 ]
 Places: TypeAlias = Sequence[tuple[str, ...]]
-"""Places of the requested number of tokens in a document, as in `Dialect.caps`."""
+"""Paths of the fields in a request's JSON body that request a number of output tokens, as in `Dialect.caps`."""
 
 
 class Ceiling:
-    """The maximum output tokens of one upstream: configured (or None), and learned for each model."""
+    """The maximum output tokens of a call to one upstream: the configured maximum, and one learned for each model."""
 
     def __init__(self, configured: int | None) -> None:
         self.configured = configured
@@ -57,14 +57,20 @@ class Ceiling:
         """Learned maximum of prompt and output tokens together, by model."""
 
     def of(self, model: str, prompt: int) -> int | None:
-        """Return the learned maximum of output tokens for a prompt of about `prompt` tokens, or None."""
+        """Return the learned maximum of output tokens for a prompt of about `prompt` tokens.
+
+        None if none was learned.
+        """
         found = [self.outputs[model]] if model in self.outputs else []
         if model in self.windows:  # an estimate may be too low by a third
             found.append(max(LEAST, self.windows[model] - prompt * 3 // 2))
         return min(found, default=None)
 
     def learn(self, model: str, words: str, prompt: int) -> int | None:
-        """Read the maximum from `words`, the text of a refusal. Store and return it, or return None."""
+        """Read a maximum from `words`, the text of a refusal, and store it. Return the maximum for this call's answer.
+
+        Return None if the text contains no maximum, or if the prompt nearly fills the context window.
+        """
         text = words[:MAX_WORDS].replace("\n", " ")
         for pattern, less in _OUTPUT:
             if (found := re.search(pattern, text)) is not None:
@@ -82,15 +88,15 @@ class Ceiling:
 
 
 def asked_output(document: Json, places: Places) -> int | None:
-    """Return the number of output tokens that a document requests. Return None if it requests no number."""
+    """Return the number of output tokens that a JSON body requests. Return None if it requests no number."""
     values = (_at(document, place) for place in places)
     return max((value for value in values if isinstance(value, int)), default=None)
 
 
 def capped(document: dict[str, Json], places: Places, most: int, *, always: bool) -> dict[str, Json]:
-    """Return the document changed so that it requests at most `most` output tokens.
+    """Return a request's JSON body, changed so that it requests at most `most` output tokens.
 
-    If `always` is True, a document that requests no number gets `most` as its number.
+    If `always` is True, a body that requests no number is changed, too: it then requests `most`.
     """
     asked = asked_output(document, places)
     if (asked is None and not always) or (asked is not None and asked <= most):

@@ -21,7 +21,7 @@ class ChunkedDecoder:
         self.rest = b""
         """Received bytes that are not decoded yet. Once the body has ended: the bytes after the body."""
         self.fault: str | None = None
-        """The error in the bytes that come next, or None. The bytes before the error were decoded."""
+        """Description of the error after the bytes that were decoded. None if no error was found."""
         self._left = 0  # bytes left of the current chunk
         self._close = False  # True if the line end behind a chunk is expected
         self._trailers = False  # True if the last chunk has arrived

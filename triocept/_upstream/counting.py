@@ -1,4 +1,4 @@
-"""The number of tokens in a prompt, for which the provider is called.
+"""The number of tokens in a prompt, as the provider counts them.
 
 Rules:
 

@@ -57,8 +57,8 @@ class Reader:
     ) -> UpstreamError:
         """Return the error for a response whose status is not a success: 300 or more, or less than 200.
 
-        `body` may be incomplete. The names in `headers` are in lower case. If `address` may be wrong, the error
-        contains it.
+        `body` may be incomplete. The names in `headers` are in lower case. If the failure may be due to a wrong
+        `address`, the error contains the address.
         """
         passed = passed_down(headers)
         if status < 400:
@@ -88,8 +88,8 @@ class Reader:
     def own_error(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
         """Return an error that the provider itself sent, completed with the response's body and headers.
 
-        Only a body that contains an error is passed on as an error document of the dialect. The body may also be an
-        answer that ended for an unknown reason.
+        The agent gets the body unchanged only if the body contains an error. The body may also be an answer that ended
+        for an unknown reason.
         """
         text = error.body or _text(body)
         document = _decoded(text.encode())
@@ -113,7 +113,10 @@ class Reader:
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
     def _shown(self, body: bytes) -> str:
-        """Return the start of a body on one line. The key is removed first, because the cut could leave half of it."""
+        """Return the start of a body on one line.
+
+        The key is removed before, because a cut could leave half of the key.
+        """
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())
         if not words:

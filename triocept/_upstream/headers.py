@@ -1,8 +1,8 @@
 """The headers that are forwarded, from the agent to the provider and back. All other headers are dropped.
 
-Keys, cookies, lengths, encodings and headers of one connection are never forwarded. Proxies that dropped further
-headers had known effects. Without `retry-after` or `anthropic-ratelimit-*`, agents retry for ever. Without
-`anthropic-beta`, features are missing. Without `user-agent` or `x-stainless-*`, providers have answered with 429.
+Keys, cookies, lengths, encodings and headers of one connection are never forwarded. The headers that are forwarded are
+needed. Without `retry-after` or `anthropic-ratelimit-*`, agents retry for ever. Without `anthropic-beta`, features are
+missing. Without `user-agent` or `x-stainless-*`, providers have answered with 429.
 """
 
 from __future__ import annotations

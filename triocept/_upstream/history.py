@@ -1,8 +1,8 @@
-"""Reasoning that only its provider can read is put back into the history, where the agent had to leave it out.
+"""Restores signed or encrypted reasoning in the messages of an agent that could not keep it.
 
 A provider signs or encrypts its reasoning, and requires the reasoning back unchanged. An agent of another dialect has
-no field for signed reasoning, but the trace contains the whole answer. When the agent sends its history, each turn is
-found by the ids of its tool calls, or by its text. The provider's original reasoning is then restored.
+no field for signed reasoning, but the trace contains the whole answer. When the agent sends its messages back, the turn
+of each answer is found by the ids of its tool calls, or by its text. Then the provider's reasoning is restored from it.
 
 Rules:
 
@@ -10,8 +10,8 @@ Rules:
 2. Reasoning is restored only if the agent kept the rest of the answer: the same text, and the same calls in the same
    order.
 3. Reasoning that is dropped is counted, and the count is noted in the turn.
-4. Some agents do not send the ids back (LangChain's and agno's Gemini clients). If several answers are then alike, the
-   answer at the same position in the history is used. If there is none at this position, nothing is restored.
+4. Some agents do not send the ids of tool calls back (LangChain's and agno's Gemini clients). If several answers are
+   then alike, the one at the same position among the messages is used. If there is none, nothing is restored.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _SIGNATURE = "thoughtSignature"
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """A request whose history contains the signed or encrypted reasoning of one upstream only."""
+    """A request whose messages contain the signed or encrypted reasoning of only one upstream."""
 
     request: Request
     dropped: int
     """Number of reasoning parts that the upstream cannot use."""
     changed: bool
-    """True if the history differs from the one that the agent sent."""
+    """True if the messages differ from those that the agent sent."""
 
 
 def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect: str) -> Restored:
@@ -75,7 +75,7 @@ class _Index:
         self._by_call: dict[str, Turn] = {}
         """Turns, by the id of each tool call in them."""
         self._alike: dict[tuple[bytes, str], _Alike] = {}
-        """Turns with equal text and calls from the same upstream, by a key for both."""
+        """Turns of the same upstream whose texts and calls are equal, by a key of these and the upstream's name."""
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: RolloutState) -> None:
@@ -132,7 +132,7 @@ class _Index:
 class _Alike:
     def __init__(self) -> None:
         self._by_place: dict[int, Turn] = {}
-        """The latest turn for each number of messages in a request."""
+        """The latest turn, by the number of messages in its request."""
         self._count = 0
 
     def add(self, turn: Turn) -> None:
@@ -140,9 +140,9 @@ class _Alike:
         self._count += 1
 
     def at(self, place: int) -> Turn | None:
-        """Return the turn at this position in the history, or the only turn if there is just one.
+        """Return the turn whose answer has the index `place` among the messages.
 
-        Otherwise return None.
+        If there is only one turn, return it for any index. Otherwise return None.
         """
         only = next(iter(self._by_place.values())) if self._count == 1 else None
         return self._by_place.get(place, only)

@@ -1,12 +1,12 @@
 """The time limits of a call to a provider, and the pauses before retries.
 
-A call has one limit for its whole duration, and one for the provider's silence. A call is retried only before the first
-byte of its answer, and only if a retry may help.
+A call has one limit for its whole duration, and one for the silence of the provider. A call is retried only if no byte
+of its answer has arrived, and if a retry may help.
 
 Rules:
 
 1. One cancel scope with one deadline serves a whole call. An increment of the answer moves the deadline, but at most
-   once in a fiftieth of the time limit.
+   once in a fiftieth of the limit of silence.
 2. Only an increment of the answer ends the silence. Comments, pings and bytes without content count as silence.
 3. The limit of silence does not run while the call waits for something other than the provider, such as a slot, or an
    agent that reads slowly.
@@ -72,9 +72,9 @@ class Patience:
             self.scope.deadline = min(self._end, now + self._idle + self._slack)
 
     def pause(self, paused: bool) -> None:
-        """If `paused`, stop the limit of silence, because the call does not wait for the provider.
+        """If `paused` is True, stop the limit of silence, because the call does not wait for the provider.
 
-        Otherwise, resume it.
+        If `paused` is False, start the limit again.
         """
         self._paused = paused
         if self._held_at is not None:
