@@ -217,7 +217,7 @@ class Calls:
             alike.add(exchange)
 
     def end(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Remove an exchange that has an outcome. `turn` is None if the exchange could not be recorded."""
+        """Remove an exchange that has an outcome. `turn=None` means that the exchange could not be recorded."""
         key = exchange.retry_key
         exchanges = self._open[key]
         del exchanges[exchange]

@@ -199,7 +199,7 @@ class ExchangeState:
 
     @property
     def first_event(self) -> float | None:
-        """Seconds from the start of the call to the first increment of its answer. None if there is none yet."""
+        """Seconds from the start of the call to the first increment of its answer. None before this increment."""
         return None if self.answer.began_at is None else self.answer.began_at - self._start
 
     @property

@@ -77,7 +77,7 @@ class Refused(msgspec.Struct, frozen=True):
     cause: UpstreamError | None = None
     """The provider's failure that caused the refusal."""
     document: bytes | None = None
-    """The provider's own error body, in the agent's dialect. None if there is none."""
+    """The provider's own error body, in the agent's dialect. None if the provider has sent no such body."""
 
     @property
     def why(self) -> TurnError:

@@ -107,14 +107,17 @@ class Registry(Generic[R]):
                 del self._by_state_digest[_digest(rollout.state_key)]
 
     def authenticate(self, key: str | None, rollout_id: str | None) -> R | None:
-        """Return the rollout with this API key. Return None if there is none, or if the path names another rollout."""
+        """Return the rollout with this API key.
+
+        Return None if the key is unknown, or the path names another rollout.
+        """
         # inlined: it runs for each call
         digest = sha256(key.encode("utf-8", "surrogatepass")).digest() if key else b""
         rollout = self._by_digest.get(digest)
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def authenticate_state(self, key: str | None, rollout_id: str | None) -> R | None:
-        """Return the rollout with this state key, or None if there is none. An agent's API key is not a state key."""
+        """Return the rollout with this state key. Return None if it is unknown. An agent's API key is no state key."""
         rollout = self._by_state_digest.get(_digest(key)) if key else None
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 

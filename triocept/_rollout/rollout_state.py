@@ -252,7 +252,7 @@ class RolloutState:
         return self
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Finish the work on an exchange that is settled. `turn` is None if the exchange could not be recorded."""
+        """Finish the work on an exchange that is settled. `turn=None` means that it could not be recorded."""
         exchange.facade = None
         if self.gate.active and isinstance(outcome := exchange.outcome, Answered | Raw):
             self.gate.add(exchange, outcome.response)
@@ -274,7 +274,7 @@ class RolloutState:
         return self.on_fault == "stay" and stays
 
     def fault_within(self) -> BaseException | None:
-        """Return the fault that may have cancelled the body of this rollout or of a parent. None if there is none."""
+        """Return the fault that may have cancelled the body of this rollout or of a parent, or None without a fault."""
         arrivals, parent = self.arrivals, self.parent
         own = next((fault for fault in self.faults if not self.outlives(fault)), None)
         return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
