@@ -157,7 +157,7 @@ class Budget:
         return None
 
     def end(self, call: ExchangeState, turn: Turn | None) -> None:
-        """Count the turn of a call that has ended. `turn=None` means that the call was not recorded: only release its reservation.
+        """Count the turn of a call that has ended. If it has no `turn`, only release its reservation.
 
         A second call of `end` has no effect.
         """
