@@ -165,7 +165,7 @@ class BodyReader:
         self._known: list[ref[Conversation]] = []
         """The kept conversations, the latest at the end. Only `_SHELF` keeps them alive."""
         self._missed = 0
-        """Number of the latest bodies that were kept although they repeated nothing."""
+        """Number of the latest bodies that repeated nothing."""
         self._closed = False
 
     def read(self, body: bytes, field: str) -> tuple[Json, Conversation] | None:
