@@ -13,6 +13,7 @@ Every figure is a ratio to another server in the same run, because absolute ones
     fleet.py       what a rollout costs in a fleet, beside Ray and verifiers' env server: a program of its own
     env_server.py  that env server, in turn; plugins/ is its environment, agents.py the agent of all
     strangers.py   what a crowd without a key costs an agent: a program of its own
+    viewers.py     what viewers of the page cost the endpoint: a program of its own
     meter.py       what processes have used
     report.py      medians of the rounds, the table, `bench/results.json`
 """

@@ -23,6 +23,7 @@ from .load import Job, Yield
 from .powers import powers as powers_cost
 from .processes import LoadFailed, ServerProcess, open_load, open_server_process
 from .servers._shape import CHUNKS
+from .viewers import viewers as viewers_cost
 
 KIB = 1024
 ROLLOUTS = 32
@@ -141,6 +142,12 @@ def growing(server: ServerProcess, effort: Effort) -> Figures:
 def powers(server: ServerProcess, effort: Effort) -> Figures:
     """What handlers around a handler cost, and a watcher; no server has a part in it."""
     return powers_cost(20 * effort.rounds)
+
+
+def viewers(server: ServerProcess, effort: Effort) -> Figures:
+    """What viewers of the page cost the endpoint; no server has a part in it."""
+    shares = viewers_cost(1, min(1.0, effort.seconds))
+    return {f"% of a core, {name}": share for name, share in shares.items()}
 
 
 def cores(server: ServerProcess, effort: Effort) -> Figures:
@@ -274,5 +281,6 @@ SCENARIOS = [
     Scenario("stall", "stall", partial(stall, body=5 * KIB), fresh=True, long=True),
     Scenario("growth", "growth", growing, long=True),
     Scenario("powers", "growth", powers, long=True),
+    Scenario("viewers", "growth", viewers, long=True),
     Scenario("cores", "cores", cores, long=True),
 ]
