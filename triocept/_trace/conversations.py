@@ -150,6 +150,7 @@ class _Unnamed:
 
         Args:
             has_tools: True if a call of this conversation has tools.
+            others_have: True if any call of the rollout has tools.
             has_main: True if an earlier conversation is the main conversation.
             questions: the user's texts in the first calls of other conversations.
         """

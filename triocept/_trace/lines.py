@@ -23,17 +23,17 @@ seal       the rollout has ended: the numbers of `intents`, `turns` and `service
            `raised`), `stopped`, `at`; and `digest`, the chain
 =========  ============================================================================================================
 
-An intent's `digest` covers its request as recorded: the first 32 hex digits of `sha256(messages + tools + request)`.
-There, `request` is the bytes of that member in the line; `tools` is the digest of the tools (16 bytes, or none).
-`messages` is a chain over the digests of the messages: it begins empty, and each message makes it the first 16 bytes of
-`sha256(messages + digest)`.
+An intent's `digest` covers its request as recorded: the first 32 hex digits of `sha256(messages + tools + request)`. In
+this formula, `request` stands for the bytes of the member `request` in the line, and `tools` for the digest of the
+tools (16 bytes, or none). `messages` stands for a chain over the digests of the messages. The chain begins empty; each
+message changes it to the first 16 bytes of `sha256(messages + digest)`.
 
 Rules:
 
-1. A rollout has one writer, and one chain (see `chain`). `seq` counts its lines, `prev` contains the chain before a
-   line, and the seal's `digest` the chain after the seal. Several rollouts, endpoints and programs may append to one
-   file concurrently. Each line names its rollout by id and `run`. The run is unique, even if a rollout of another
-   program or another epoch has the same id.
+1. A rollout has one writer, and one chain (see `chain`). In each line, `seq` is the number of earlier lines of the
+   rollout, and `prev` is the chain before the line. In the seal, `digest` is the chain after the seal. Several
+   rollouts, endpoints and programs may append to one file concurrently. Each line names its rollout by id and `run`.
+   The run is unique, even if a rollout of another program or another epoch has the same id.
 2. Each block of lines is one `write` to a file opened for appending, and content of the file is never removed. A killed
    program leaves at most one incomplete line. Each writer begins on a new line.
 3. If a line is unreadable (incomplete or damaged), only that line is lost, and the turns whose messages it contained.
@@ -42,8 +42,8 @@ Rules:
    the end of the answer. An intent without a turn is a call that was running when the program died.
 5. A score after the seal continues the chain, and another seal closes the chain again.
 
-For a line of a later version, `read_traces` raises an error, and `check` reports a gap. A line of format 1, which
-triocept 0.2.0 wrote, is only skipped as an unreadable line.
+For a line of a later version, `read_traces` raises an error, and `check` reports a gap. Both skip a line of format 1,
+which triocept 0.2.0 wrote, and report it like an unreadable line.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     seq: int
     """Number of earlier lines of this rollout."""
     prev: str
-    """The chain before this line."""
+    """The chain before this line, as 32 hex digits."""
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
-    """The numbers of a rollout's records, by kind, that are in an earlier file."""
+    """Number of the rollout's records of each kind that an earlier file contains."""
 
     intents: int
     turns: int
@@ -83,7 +83,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
 
 
 class OpenLine(_Line, frozen=True, kw_only=True, tag="open"):
-    """Line for the start of the rollout."""
+    """Line that records the start of the rollout."""
 
     at: float
     versions: dict[str, str] = {}
@@ -93,7 +93,7 @@ class OpenLine(_Line, frozen=True, kw_only=True, tag="open"):
 
 
 class AgentLine(_Line, frozen=True, kw_only=True, tag="agent"):
-    """Line for an agent's process that is about to start."""
+    """Line that records that an agent's process is about to start."""
 
     argv: tuple[str, ...]
     cwd: str
@@ -103,18 +103,18 @@ class AgentLine(_Line, frozen=True, kw_only=True, tag="agent"):
 
 
 class BlobLine(_Line, frozen=True, kw_only=True, tag="blob"):
-    """Line for a message, or a list of tools. Each is written only once in a rollout."""
+    """Line that contains a message or a list of tools. Intents refer to it by its number."""
 
     kind: Literal["message", "tools"]
     number: int
     digest: str
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     same: int | msgspec.UnsetType = msgspec.UNSET
-    """Number of the blob that has the value."""
+    """Number of the earlier blob with the same value, which this line does not repeat."""
 
 
 class IntentLine(_Line, frozen=True, kw_only=True, tag="intent"):
-    """Line for a call that is about to be passed to its handler."""
+    """Line that records that a call is about to be passed to its handler."""
 
     call: str
     number: int
@@ -127,20 +127,20 @@ class IntentLine(_Line, frozen=True, kw_only=True, tag="intent"):
 
 
 class TurnLine(_Line, frozen=True, kw_only=True, tag="turn"):
-    """Line for the outcome of a call."""
+    """Line that records the outcome of a call."""
 
     call: str
     turn: TurnRecord
 
 
 class ServiceLine(_Line, frozen=True, kw_only=True, tag="service"):
-    """Line for a service call."""
+    """Line that records a service call that has ended."""
 
     call: ServiceCall
 
 
 class ScoreLine(_Line, frozen=True, kw_only=True, tag="score"):
-    """Line for a score of the rollout."""
+    """Line that records a score of the rollout."""
 
     name: str
     value: float
@@ -148,7 +148,7 @@ class ScoreLine(_Line, frozen=True, kw_only=True, tag="score"):
 
 
 class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
-    """Line for the end of the rollout: the numbers of records that must be in the file, and the chain."""
+    """Line that records the end of the rollout, the numbers of records that the file must contain, and the chain."""
 
     intents: int
     turns: int
@@ -160,9 +160,9 @@ class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
 
 
 class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type"}):
-    """Line of this format with content that this version of triocept cannot read.
+    """Line of this format whose content this version of triocept cannot read.
 
-    Only its digest in the chain is checked.
+    Only its place in the chain (`seq` and `prev`) is checked.
     """
 
     kind: str
@@ -173,7 +173,7 @@ class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
     call: Json = None
     digest: Json = None
     why: str = ""
-    """The part that cannot be read; not a member of the line."""
+    """Reason why the line cannot be read. The line itself has no such member."""
 
     def __str__(self) -> str:
         return f"this version of triocept cannot read the {self.kind} line: {self.why}"
@@ -184,7 +184,7 @@ Line: TypeAlias = OpenLine | AgentLine | BlobLine | IntentLine | TurnLine | Serv
 line_bytes = msgspec.json.Encoder().encode
 """Function that encodes a line, without its newline."""
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Exceptions that msgspec raises for bytes that are not JSON of the type; the last two are built-in exceptions."""
+"""Exceptions that msgspec raises for bytes that are not JSON of the expected type. The last two are Python's own."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -192,7 +192,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 
     why: str
     version: int = 0
-    """Version of the format, if another version of triocept wrote the line; 0 for any other bytes."""
+    """Format version of a line that another version of triocept wrote; 0 for bytes that are not such a line."""
     cut: bool = False
     """True if the file ends here without a newline: a program was killed during a write, or is still writing."""
 
@@ -202,7 +202,7 @@ class Found(msgspec.Struct, frozen=True):
 
     line: Line | OtherLine
     data: memoryview
-    """Bytes of the line, without its newline: the chain covers these bytes."""
+    """Bytes of the line without its newline, from which the chain is computed."""
 
 
 Piece: TypeAlias = Found | Unreadable
@@ -294,7 +294,7 @@ def _decoded(data: memoryview) -> Line | OtherLine:
 
 
 def _version_of(data: memoryview) -> int:
-    """Return the version of a line; 0 if the bytes are not a line."""
+    """Return the format version of a line; 0 if the bytes are not a line."""
     if (match := _HEAD.match(data)) is not None:
         return int(match[1])
     try:
@@ -304,7 +304,7 @@ def _version_of(data: memoryview) -> int:
 
 
 def other_version(version: int) -> str:
-    """Return the text of the error for a line of a version that this triocept does not read."""
+    """Return the error text for a line of a format version that this triocept does not read."""
     if version < VERSION:
         return f"written in format {version}: triocept 0.2.0 reads it, and later versions do not"
     return f"written by a newer triocept (version {version})"

@@ -1,4 +1,4 @@
-"""Numbers for the distinct messages of a rollout. A conversation is stored as ranges of numbers."""
+"""Numbers for the distinct messages of a rollout. Each conversation is stored as ranges of these numbers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .._canonical.memory import common_head, equal_messages
 from . import chain
 
 _RECENT = 16
-"""Maximum conversations kept for later calls: more than any agent alternates."""
+"""Maximum conversations kept for later calls: more than any agent alternates between."""
 _value_bytes = msgspec.json.Encoder().encode
 
 
 class Conversation:
-    """The messages of a conversation that were recorded so far."""
+    """The messages of a conversation recorded so far, and their numbers."""
 
     __slots__ = ("digests", "given", "items", "ranges")
 
@@ -25,11 +25,11 @@ class Conversation:
         self.given: tuple[Message, ...] = ()
         """The messages of the latest call of the conversation."""
         self.items = items
-        """The `Said` of each message: the same object for equal messages."""
+        """A `Said` for each message. Equal messages have the same `Said`."""
         self.ranges = ranges
         """Numbers of the messages' blobs, as half-open ranges."""
         self.digests = digests
-        """Chains over the first 0, 1, 2, … messages."""
+        """Values of the hash chain over the first 0, 1, 2, … messages."""
 
     def says(self, number: int) -> bool:
         """Return True if the conversation contains the message with this number."""
@@ -39,7 +39,7 @@ class Conversation:
         return False
 
     def append(self, number: int, digest: bytes) -> None:
-        """Add a message."""
+        """Add the message with this number to the end of the conversation."""
         if self.ranges and self.ranges[-1][1] == number:
             self.ranges[-1] = (self.ranges[-1][0], number + 1)
         else:
@@ -47,7 +47,7 @@ class Conversation:
         self.digests.append(chain.link(self.digests[-1], digest))
 
     def head(self, length: int) -> Conversation:
-        """Return the first `length` messages as a conversation of their own."""
+        """Return a new conversation of the first `length` messages."""
         ranges: list[tuple[int, int]] = []
         left = length
         for start, stop in self.ranges:
@@ -59,20 +59,20 @@ class Conversation:
 
 
 class Said(msgspec.Struct, eq=False, gc=False):
-    """A message. Its value is written once, however often an agent sends the message."""
+    """A distinct message. Its content is written to the file once, however often an agent sends it."""
 
     message: Message
     digest: bytes
     value: bytes | None
-    """Encoded value; None after the first line with it was made."""
+    """The message as JSON; None after the first line with it was made."""
     number: int = -1
-    """Number of the message's first blob; -1 if not written yet."""
+    """Number of the message's first blob (its line in the file); -1 if there is none yet."""
 
 
 class Numbering:
     """Numbers for the messages of a rollout.
 
-    New messages get consecutive numbers, so a conversation that grows is a few ranges.
+    New messages get consecutive numbers, so that a growing conversation consists of few ranges.
 
     A message that a conversation contains twice gets two numbers: otherwise each later turn would have two more ranges.
     The latest conversations are kept. So the cost of a call depends only on its new messages, even if conversations
@@ -81,7 +81,7 @@ class Numbering:
 
     def __init__(self) -> None:
         self.blobs: list[Said] = []
-        """Messages, by the number of the blob."""
+        """The message of each blob. The index is the blob's number."""
         self._by_digest: dict[bytes, Said] = {}
         self._by_id: dict[int, Said] = {}
         """Messages by the `id` of the message object."""
@@ -89,7 +89,7 @@ class Numbering:
         """The latest conversations, the latest at the end."""
 
     def of(self, messages: tuple[Message, ...]) -> Conversation:
-        """Return the conversation of these messages, with a number for each new message."""
+        """Return the conversation that consists of these messages. New messages get the next numbers."""
         # The known beginning is not kept meanwhile: an exception here (an interrupt) leaves no wrong conversation.
         latest = self._recent[-1] if self._recent else Conversation([], [], [b""])
         if len(latest.given) <= len(messages) and all(map(is_, latest.given, messages)):  # nearly always
@@ -117,7 +117,10 @@ class Numbering:
         return conversation
 
     def _take(self, items: list[Any]) -> Conversation:
-        """Return the conversation that these messages continue, or else the common head of the most similar one."""
+        """Return the recent conversation that `items` continue, no longer kept as recent.
+
+        If there is none, return the longest beginning that `items` and a recent conversation have in common.
+        """
         most, best = 0, None
         for known in reversed(self._recent):
             others = known.items

@@ -5,12 +5,13 @@ Rules:
 1. If the line's `prev` equals the chain so far, the line is in its place. If only its number (`seq`) fits, the line
    before it was changed. If its number is higher than expected, lines are missing before it. The line is accepted in
    all three cases.
-2. If its number is lower than expected, the line either was missing and comes too late, and is accepted; or it is a
-   repetition, and is not accepted.
+2. If its number is lower than expected, there are two cases. A line that was missing before comes too late: it is
+   accepted. A line is repeated: the repetition is not accepted.
 3. A gap is reported once, not again for the lines after it, because the chain continues from the `prev` of the line.
 
 An intent names its messages as half-open ranges of numbers, and most intents continue a recent conversation. So the
-latest conversations are kept, with a value for each of their messages. A call then costs only its new messages.
+latest conversations are kept, with a value for each of their messages. A call then takes time only for its new
+messages.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ from .lines import (
 T = TypeVar("T")
 
 _CONVERSATIONS = 16
-"""Maximum conversations kept: more than any agent alternates."""
+"""Maximum conversations kept: more than any agent alternates between."""
 _CHANGED = 4
-"""Messages at the end that an agent may rewrite while it continues a conversation."""
+"""Number of last messages that an agent may rewrite while it continues a conversation."""
 
 
 @dataclass(eq=False, slots=True)
@@ -56,11 +57,11 @@ class RangedConversation(Generic[T]):
     ends: list[int]
     """Number of messages up to the end of each range."""
     values: list[T]
-    """The value for each message."""
+    """The value for each message, made by `RecentRanges`."""
     _whole: tuple[T, ...] = ()
 
     def head(self, count: int) -> tuple[T, ...]:
-        """Return the first `count` values, without an intermediate list that would double the memory."""
+        """Return the first `count` values. All calls of this method share one tuple, to save memory."""
         if len(self._whole) < count:
             self._whole = tuple(self.values)
         return self._whole[:count]
@@ -70,8 +71,8 @@ class RecentRanges(Generic[T]):
     """The latest conversations, with a value for each of their messages.
 
     Args:
-        make: returns the value for one more message, given the values of the messages before it, and its number. It
-            raises KeyError if there is no message of this number.
+        make: returns the value for a message. Its arguments are the values of the messages before it, and its number.
+            It raises KeyError if there is no message with this number.
     """
 
     def __init__(self, make: Callable[[list[T], int], T]) -> None:
@@ -80,10 +81,10 @@ class RecentRanges(Generic[T]):
         """Conversations, the latest first."""
 
     def go_on(self, ranges: Ranges) -> RangedConversation[T]:
-        """Return the conversation with these messages.
+        """Return the conversation of the messages with these numbers. Values of new messages are made.
 
         Raises:
-            KeyError: there is no message of one of these numbers. The values before it are kept, because a damaged
+            KeyError: there is no message with one of these numbers. The values before it are kept, because a damaged
                 range may have any length.
         """
         known, same, head = self._best(ranges)
@@ -105,7 +106,7 @@ class RecentRanges(Generic[T]):
         return known
 
     def _best(self, ranges: Ranges) -> tuple[RangedConversation[T], int, int]:
-        """Return the conversation with the longest common beginning, and its numbers of equal ranges and messages."""
+        """Return the kept conversation with the longest common beginning, and its length in ranges and in messages."""
         best, same, most = RangedConversation[T]([], [], []), 0, 0
         for known in self._kept:
             whole = common_head(ranges, known.ranges)
@@ -152,7 +153,7 @@ NAMES = {
 
 
 class Unfit(Exception):
-    """A readable line that does not fit the lines before it."""
+    """Error for a readable line that does not fit the lines before it."""
 
 
 class Proof:
@@ -170,31 +171,31 @@ class Proof:
         self._chain = chain.start(rollout, run)
         self._seq = 0
         self._last = 0
-        """Line number, in the file, of the rollout's latest line in its place."""
+        """Line number in the file of the rollout's latest line. Lines that come too late do not count."""
         self._missed: list[tuple[int, int]] = []
         """Numbers (`seq`) of the lines that were missing when later lines came, as half-open ranges."""
         self._opened = False
         self.whole = True
-        """True until a gap is reported."""
+        """True as long as no gap was reported."""
         self.digest: str | None = None
-        """Digest of the rollout's last seal, if no line follows it."""
+        """Digest of the rollout's last seal; None if there is no seal, or a line of the rollout follows it."""
         self.value: Message | tuple[Tool, ...] | Request | Unfit | None = None
-        """Value of the last accepted line; for an intent, the request without messages and tools. Unfit if
-        unreadable."""
+        """Content of the last `blob` or `intent` line; for an intent, the request without messages and tools. `Unfit`
+        if it cannot be read."""
         self._messages: dict[int, bytes] = {}
-        """Digests of messages, by number."""
+        """Digest of each message, by the message's number."""
         self._tools: dict[int, bytes] = {}
         self._conversations = RecentRanges(self._link)
         self.turns = 0
-        """Number of turns that can be read with their requests."""
+        """Number of turns that can be read together with their requests."""
         self._unreadable: set[str] = set()
-        """Calls that have an unreadable request, and no turn yet."""
+        """Ids of the calls with an unreadable request whose turn has not come yet."""
         self.waiting: dict[str, int] = {}
-        """Line numbers of the intents that have no turn yet, by call."""
+        """Line number of each intent whose turn has not come yet, by the call's id."""
         self._counts = {"intents": 0, "turns": 0, "services": 0}
 
     def take(self, line: Line | OtherLine, data: memoryview, number: int) -> bool:
-        """Verify a line; return True if it is accepted."""
+        """Verify the rollout's next line. Return False if it repeats an earlier line."""
         if isinstance(line, OpenLine) and line.elsewhere is not None and self._seq:
             # The rollout continues in another file, and the two files were joined.
             self._chain, self._seq, self._missed = chain.start(self.rollout, self.run), 0, []
@@ -222,11 +223,11 @@ class Proof:
         return True
 
     def rest(self) -> None:
-        """Delete the values that are needed only for further calls."""
+        """Delete the messages and tools to which only further calls of the rollout could refer."""
         self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._link)
 
     def end(self) -> None:
-        """Report the gaps that are only known to be gaps at the end of the file."""
+        """Report what is still missing at the end of the file: the seal, or turns of calls."""
         if self.digest is None:
             self._gap("no_seal", self._last, "no seal follows it")
         for call, number in self.waiting.items():
@@ -239,7 +240,10 @@ class Proof:
         self._take_gap(Gap(name=name, message=message, call=call, **place))
 
     def _follow(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
-        """Continue the chain from the value that the line has as `prev`."""
+        """Continue the chain with a line.
+
+        If the line's `prev` is not the chain so far, report a gap, and continue from this `prev`.
+        """
         if line.prev != self._chain.hex():
             missing = line.seq - self._seq
             if missing:
@@ -261,7 +265,10 @@ class Proof:
         self.digest = None
 
     def _was_missed(self, line: Line | OtherLine, number: int) -> bool:
-        """Return True if a line that comes late was missing before, and False if it is a repetition."""
+        """Return True if a late line was missing before, and False if it is a repetition.
+
+        In both cases a gap is reported.
+        """
         for at, (start, stop) in enumerate(self._missed):
             if start <= line.seq < stop:
                 self._missed[at : at + 1] = [(start, line.seq), (line.seq + 1, stop)]
@@ -324,7 +331,10 @@ class Proof:
             self._gap("request_changed", number, "its request does not match its digest", line.call)
 
     def _link(self, before: list[bytes], number: int) -> bytes:
-        """Return the hash of a conversation up to this message, given the hashes up to the messages before it."""
+        """Return the hash of a conversation up to message `number`.
+
+        `before` contains the hash of the conversation up to each earlier message.
+        """
         return chain.link(before[-1] if before else b"", self._messages[number])
 
     def _turn(self, line: TurnLine, number: int) -> None:

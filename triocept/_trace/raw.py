@@ -1,4 +1,4 @@
-"""An answer of raw bytes: bytes that were sent instead of an answer in the agent's dialect, and how they ended.
+"""Raw answers: bytes that were sent instead of an answer in the agent's dialect.
 
 The bytes are sent unchanged, so a replay can send the recorded bytes again.
 """
@@ -14,30 +14,33 @@ import msgspec
 from .._util.checks import check_choice, check_count, check_mapping, check_number, described
 
 RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
-"""How a raw answer ends: as HTTP requires, with a close or a reset of the connection, or with no further bytes."""
+"""End of a raw answer: as HTTP requires (`whole`), by a close or a reset of the connection, or by sending nothing more
+on an open connection (`stall`)."""
 Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]
-"""How the body is framed: `none`, without a head; `own`, by the connection; by the headers passed; or by its end."""
+"""Framing of a raw answer's body. `none`: there is no head. `own`: the server frames the body. `length`, `chunked`: the
+program's headers do. `close`: the body ends when the connection closes."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Raw bytes that were sent instead of an answer."""
+    """Raw bytes that were sent instead of an answer in the agent's dialect."""
 
     status: int | None = None
-    """Status of the answer; None means an answer without a head."""
+    """HTTP status; None if the bytes were sent without a head (status line and headers)."""
     headers: dict[str, str] = {}
-    """Headers that the program passed, names in lower case."""
+    """Headers that the program passed, with names in lower case."""
     body: tuple[bytes | float, ...] = ()
-    """Pieces, each sent by itself, and the pauses between them, in seconds. Empty if the program has a `Redaction`."""
+    """Pieces of the body, each sent by itself, and the pauses between them, in seconds. Empty if the program uses a
+    `Redaction`."""
     size: int = 0
-    """Number of bytes of the body, also if `body` is empty because of a `Redaction`."""
+    """Number of bytes of the sent body, even if `body` is empty because of a `Redaction`."""
     end: RawEnd = "whole"
 
     @property
     def framing(self) -> Framing:
-        """Framing of the body, derived from the other fields."""
+        """Framing of the body, which follows from the other fields."""
         if self.status is None:
             return "none"
         if "content-length" in self.headers:
@@ -78,7 +81,7 @@ _BODY = "body must be bytes, or an iterable of bytes and of pauses (seconds)"
 def given_raw(
     status: object, headers: object, body: object, end: object, most: int | None = None
 ) -> RawResponse:
-    """Return the arguments of `exchange.respond_raw`, with a complete body, as a RawResponse.
+    """Check the arguments of `exchange.respond_raw`, and return them as a RawResponse. The body must be complete.
 
     Args:
         most: maximum bytes of the body; None means any number.
@@ -106,10 +109,10 @@ def given_raw(
 
 
 def is_made_on_the_way(body: object) -> bool:
-    """Return True if the pieces of a body are generated while it is sent, as by a generator.
+    """Return True if the pieces of a body are generated while it is sent: it is an iterator or an async iterable.
 
     Raises:
-        TypeError: `body` is not a body.
+        TypeError: `body` is neither bytes nor an iterable.
     """
     if isinstance(body, (bytes, bytearray, memoryview, list, tuple)):
         return False
@@ -119,7 +122,7 @@ def is_made_on_the_way(body: object) -> bool:
 
 
 def check_size(size: int, most: int | None) -> None:
-    """Raise ValueError if a body is larger than the limit."""
+    """Raise ValueError if a body of `size` bytes is larger than `most`."""
     if most is not None and size > most:
         raise ValueError(f"body has {size} bytes, but an answer may have at most {most} bytes")
 
@@ -144,7 +147,7 @@ def _given_headers(headers: object) -> dict[str, str]:
 
 
 def given_piece(number: int, item: Any) -> bytes | float:
-    """Return one checked item of a body; raise as `given_raw` does."""
+    """Return an item of a body: bytes, or a pause in seconds. Raise if it is neither."""
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     try:

@@ -1,10 +1,10 @@
-"""The traces in a file of `JSONLRecorder`, whole or damaged; `lines` describes the format.
+"""Reader of the traces in a file of `JSONLRecorder`, whole or damaged. The module `lines` describes the format.
 
 Rules:
 
-1. Every readable record is read, except a turn of which messages are missing.
+1. Every readable record is read, except turns whose messages are missing.
 2. A trace is sealed if the file proves that it is complete (see `proof`). Otherwise `trace.gaps` lists the problems.
-3. A trace is returned after its last line in the file. So memory holds only the traces that were not returned yet.
+3. `iter_file` yields a trace after its last line in the file. So it keeps only unfinished traces in memory.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
     Args:
         on_damage: called with a `DialectError` for each line that is unreadable, or does not fit the lines before it.
             The error's path is `file:line`; the function may raise the error. None means a warning for each of the
-            first hundred lines.
+            first hundred such lines.
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: no line of the file is readable (0.2.0 wrote it, for example), or a line was written by a newer
-            triocept; the path is `file:line`.
+        DialectError: no line of the file is readable (for example, because triocept 0.2.0 wrote it), or a newer
+            triocept wrote a line; the path is `file:line`.
     """
     damages = Damages(None if on_damage is None else inf)
     reader = TraceReader(path, damages.take)
@@ -100,7 +100,7 @@ class Damages:
         self._most = MOST_WARNINGS if most is None else most
 
     def take(self, damage: DialectError) -> bool:
-        """Add an error; return True if it is kept."""
+        """Add an error, or only count it if the limit is reached. Return True if it was added."""
         kept = len(self.errors) < self._most
         if kept:
             self.errors.append(damage)
@@ -109,7 +109,7 @@ class Damages:
         return kept
 
     def raise_if_all(self, traces: int) -> None:
-        """Raise the first error if no trace was read from the file."""
+        """Raise the first error if `traces`, the number of traces read from the file, is 0."""
         if self.errors and not traces:
             raise self.errors[0]
 
@@ -117,7 +117,7 @@ class Damages:
 def iter_file(
     path: str | os.PathLike[str], on_damage: OnDamage | None, warn: Callable[[str], object]
 ) -> Generator[Trace]:
-    """Yield the traces in a file, each after its last line.
+    """Yield each trace in a file as soon as its last line was read.
 
     Damage is reported as by `read_traces`; without `on_damage`, `warn` is called with the text of a warning.
 
@@ -161,7 +161,7 @@ class TraceReader:
     """Reader that builds traces, line by line.
 
     Args:
-        path: the path of the file, for errors.
+        path: the path of the file, named in errors.
         on_damage: called with an error for each line that is unreadable, or does not fit the lines before it.
         prices: prices of the rollouts' limits, which the file does not contain.
     """
@@ -175,7 +175,7 @@ class TraceReader:
         self._runs: dict[Key, _Run] = {}
 
     def add(self, piece: Piece, number: int) -> None:
-        """Add the content of line `number`.
+        """Read the next piece of the file (a line, or unreadable bytes), which is in line `number`.
 
         Raises:
             DialectError: a newer triocept wrote the line.
@@ -205,16 +205,16 @@ class TraceReader:
             self._on_damage(DialectError(str(exc), path=place))
 
     def give(self, key: Key) -> Trace | None:
-        """Return the trace of a rollout that has no further lines; None if there is no such rollout."""
+        """Return the trace of a rollout that has no further lines, and forget it; None if the rollout is unknown."""
         run = self._runs.pop(key, None)
         return run.finished() if run is not None else None
 
     def trace(self, key: Key) -> Trace:
-        """Return the trace of a rollout that has lines, as read so far."""
+        """Return the trace of a rollout as read so far."""
         return self._runs[key].trace
 
     def intent(self, key: Key, call: str) -> Intent | None:
-        """Return the intent of a call without a turn; None if the call is unknown, or its messages are missing."""
+        """Return the intent of a call that has no turn yet; None if it is unknown, or its messages are missing."""
         make = self._runs[key].intents.get(call)
         return make() if make is not None else None
 
@@ -225,7 +225,7 @@ class TraceReader:
 
 
 class _Run:
-    """The lines read of one rollout."""
+    """The trace of one rollout, and the state that is needed to read its further lines."""
 
     def __init__(self, rollout: str, run: str, path: str, prices: Mapping[str, Price] | None) -> None:
         self.trace = Trace(rollout, run=run, prices=prices)
@@ -235,7 +235,8 @@ class _Run:
         self._tools: dict[int, tuple[Tool, ...]] = {}
         self._conversations = RecentRanges(self._message)
         self.intents: dict[str, partial[Intent]] = {}
-        """Functions that make the intents without a turn so far, by call. Intents and turns are made on first use."""
+        """For each call without a turn so far, by id: a function that makes its intent. Intents and turns are made on
+        first use."""
 
     def add(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
         """Add a line of the rollout.
@@ -285,7 +286,7 @@ class _Run:
         return self._messages[number]
 
     def finished(self) -> Trace:
-        """Return the trace. If none of its lines is missing, the trace is sealed (marked as complete)."""
+        """Return the trace after the rollout's last line. If no line is missing, the trace is sealed (complete)."""
         proof = self.proof
         proof.end()
         for intent in self.intents.values():
@@ -323,7 +324,6 @@ def _intent(
 
 
 def _turn(line: TurnLine, make_intent: Callable[[], Intent], branch: Branch | None) -> Turn:
-    """Return the turn of a line."""
     intent = make_intent()
     return Turn(
         **{name: getattr(line.turn, name) for name in _RECORD},
@@ -341,11 +341,10 @@ _RECORD = TurnRecord.__struct_fields__
 
 
 def score_of(line: ScoreLine) -> Score:
-    """Return the score in a line."""
     return entry_of(Score, line)
 
 
 def entry_of(kind: type[E], line: Line, **more: Any) -> E:
-    """Return the entry in a line; `more` holds the fields that have other names in the line."""
+    """Return the entry that a line contains. `more` has the fields that have other names in the line."""
     names = [name for name in kind.__struct_fields__ if name not in more]
     return kind(**{name: getattr(line, name) for name in names}, **more)

@@ -17,7 +17,7 @@ class Recorder(Protocol):
     All three methods are awaited in a shielded cancel scope, so that a turn is never recorded in part. So a recorder
     that waits must limit the wait itself. An exception from `record` fails the exchange: the agent gets a 500, and the
     exception reaches the code that answers. Further exceptions from `record`, or from `seal` after it, are reported
-    only if they differ.
+    only if they differ from the first.
     """
 
     async def record(self, turn: Turn) -> None:
@@ -27,12 +27,15 @@ class Recorder(Protocol):
         """Record that the rollout of `trace` has ended. After this call only a score can follow."""
 
     async def aclose(self) -> None:
-        """Close the recorder when its endpoint has stopped. A recorder that is used again later must reopen itself."""
+        """Release files and connections after the endpoint has stopped.
+
+        If the recorder is used again later, `record` opens them again.
+        """
 
 
 @runtime_checkable
 class ServiceRecorder(Protocol):
-    """A recorder that also gets host service calls. A recorder without this method does not get them."""
+    """A recorder with this method also gets each call to a host service."""
 
     async def record_service(self, call: ServiceCall) -> None:
         """Record `call` before the caller gets the result. Awaited in a shielded scope, as `Recorder.record` is."""
@@ -40,9 +43,9 @@ class ServiceRecorder(Protocol):
 
 @runtime_checkable
 class EntryRecorder(Protocol):
-    """A recorder that also gets the other entries: openings of rollouts, agents, intents and scores.
+    """A recorder with this method also gets the starts of rollouts and agents, intents and scores.
 
-    A recorder without this method gets turns alone.
+    An intent records that a call is about to be passed to its handler.
     """
 
     async def record_entry(self, entry: Entry) -> None:
@@ -56,7 +59,7 @@ class EntryRecorder(Protocol):
 
 @runtime_checkable
 class OpenedRecorder(Protocol):
-    """A recorder that is opened first, so that a failure to open it is found before an agent runs."""
+    """A recorder with this method is opened before an agent runs, so that a failure to open it is found early."""
 
     async def aopen(self) -> None:
         """Open the recorder when an endpoint or a rollout starts, whose body begins only after this method returns.

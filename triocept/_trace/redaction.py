@@ -1,4 +1,4 @@
-"""Redaction before anything is recorded. Keys are always removed; other texts if the program has a `Redaction`.
+"""Removal of secrets from records. Keys are always removed; other texts only if the program passes a `Redaction`.
 
 Rules:
 
@@ -8,15 +8,15 @@ Rules:
 2. A removed text is replaced by `[redacted]`. Only the record is redacted, both the trace in memory and what recorders
    get. The messages between an agent and its model are unchanged.
 3. Only texts are changed: contents, arguments and results of tools, a dialect's further members, metadata, notes, the
-   agent's own name. Unchanged are roles, ids, the directories of an agent, names of members and of scores, numbers, and
-   words of a fixed set (a stop reason, an effort). But keys are removed from them too: an agent may use its key as the
-   name of its session.
+   agent's User-Agent header. Unchanged are roles, ids, the directories of an agent, names of members and of scores,
+   numbers, and words of a fixed set (a stop reason, an effort). But keys are removed from them too: an agent may use
+   its key as the name of its session.
 4. Arguments are searched both as JSON text and decoded, because JSON can write a letter in several ways.
-5. Token ids encode the text. So if an answer was redacted, its ids and probabilities are not kept (gap `redacted`). If
-   a request was redacted, those of the prompt are not kept (gap `prompt_redacted`).
+5. Token ids encode the text. So if an answer was redacted, its token ids and log probabilities are not recorded (gap
+   `redacted`). If a request was redacted, the token ids of the prompt are not recorded (gap `prompt_redacted`).
 6. A message is searched once, when it is new. The other members of a request are searched only if they are not the same
    objects as in the last request. (An agent repeats them with every call, and dialects decode them once: see `memory`.)
-7. If a program has a redaction, the record of a call's wire view (`record_wire`), or of raw bytes, has no body.
+7. If a program passes a `Redaction`, the record of a call's wire view (`record_wire`), or of raw bytes, has no body.
 8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is decoded and redacted: one dialect sends
    such files as plain text, which triocept encodes. Nothing else is decoded except JSON's escapes: a key within base64,
    hex or a similar encoding stays. A search for each key in each alignment of each encoding would slow every call, and
@@ -56,13 +56,15 @@ _NO_TEXT = frozenset(
         *("mode", "framing", "effort", "stop_reason", "previous_response", "continued_from", "service"),
     ]
 )
-"""Members that hold a kind or an id, not a text."""
+"""Names of JSON members that hold a kind or an id, not a text."""
 _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
-"""Members that hold JSON of the program, or of its tools: every string in them is a text, whatever its name."""
+"""Names of JSON members that hold JSON of the program or its tools: every string inside is a text, whatever its
+name."""
 _WITH_BASE64 = frozenset({"media_type", "mime_type", "mimeType", "kind"})
 """If an object has one of these members, its `data` is base64."""
 _JOINED = 64 * 1024
-"""Characters up to which the texts of a message are searched together; a copy of more takes longer than the search."""
+"""Maximum characters for which the texts of a message are joined and searched at once. Beyond that, joining them takes
+longer than searching each text."""
 _IS_TEXT_FILE = b'"media_type":"text/'
 _encode = msgspec.json.Encoder().encode
 
@@ -74,16 +76,17 @@ class Redaction:
     Args:
         patterns: regular expressions; each match becomes `[redacted]`.
         function: `(text) -> text`, for texts that no pattern can describe. It is called with each complete text before
-            that is recorded, and inserts its own mark. It must return the same result for the same text. It must not be
-            async, because the call waits for it. If it raises, the call fails and the rollout's body ends; no further
-            text of that rollout is recorded.
+            the text is recorded, and inserts its own mark. It must return the same result for the same text. It must
+            not be async, because the call waits for it. If it raises, the call fails and the rollout's body ends; no
+            further text of that rollout is recorded.
         known_keys: also remove texts that look like a key of a known form (GitHub, AWS, OpenAI, Anthropic, Google,
             Slack, private keys in PEM, others). Base64 (images, signatures) is not searched: it is random, and may look
             like a key.
 
     Raises:
-        TypeError: a pattern is not a pattern, or the function is not a function, or async; `known_keys` is not a bool.
-        ValueError: a pattern is invalid; the text names it.
+        TypeError: a pattern is neither a str nor a compiled pattern of one; `function` cannot be called, or is async;
+            `known_keys` is not a bool.
+        ValueError: a pattern is invalid; the error names it.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class Redaction:
         self._function = function
         check_bool("known_keys", known_keys)
         self.known_keys: bool = known_keys
-        """True if known forms of keys are removed."""
+        """True if texts that look like a key of a known form are removed, too."""
 
     def __repr__(self) -> str:
         said = [repr([pattern.pattern for pattern in self._patterns])] if self._patterns else []
@@ -122,7 +125,7 @@ class Redaction:
         return f"Redaction({', '.join(said)})"
 
     def text(self, text: str) -> str:
-        """Return the text without the texts to remove."""
+        """Return `text` after the patterns, the function and (if set) `known_keys` were applied."""
         return self._without_patterns(without_keys(text, known_forms=True) if self.known_keys else text)
 
     def _without_patterns(self, text: str) -> str:
@@ -137,29 +140,30 @@ class Redaction:
 
 
 class Redactor:
-    """Redactor of the records of one rollout.
+    """Redactor of the records of one rollout. It keeps the original texts for `as_given`.
 
     Args:
         redaction: the program's redaction; if None, only keys in use are removed.
-        keys: further keys to remove; they need a redaction.
+        keys: further keys to remove; a caller that passes keys must pass a `redaction`, too.
     """
 
     def __init__(self, redaction: Redaction | None = None, *, keys: Sequence[str] = ()) -> None:
         self._redaction = redaction
         self._keys = keys
         self._looked: tuple[object, ...] = (self,)
-        """Fields of the last searched request without its messages, and the keys in use at that time."""
+        """The fields (without messages) of the request that was searched last, and the keys that were in use then."""
         self._said = b""
-        """Encoded fields that a handler may have changed in place since then: requests share these objects."""
+        """JSON of those fields that a handler may change in place later, because requests share their objects."""
         self._rest: Request | None = None
-        """Redacted fields of the last request; None if nothing in them was redacted."""
+        """Redacted fields (without messages) of the last request; None if nothing in them was redacted."""
         self._failed = False
-        """True if the program's redaction failed: no further text is recorded."""
+        """True after the program's redaction raised an exception. From then on, no text is recorded."""
         self._table = MessageTable()
         self._requests: dict[int, tuple[Request, Request]] = {}
-        """Requests redacted in more than their messages, by `id`; each with its original fields, without messages."""
+        """Redacted requests in which more than the messages changed, by Python's `id`, each with the original request
+        without its messages."""
         self._given: dict[str, tuple[Response | None, dict[str, Any]]] = {}
-        """Original answer and notes of each turn in which they were redacted, by turn."""
+        """Original answer and notes of each turn whose answer or notes were redacted, by the turn's id."""
 
     def message(self, message: Message) -> Message:
         """Return the redacted message."""
@@ -168,7 +172,7 @@ class Redactor:
         return self._clean(message)
 
     def request(self, request: Request) -> Request:
-        """Return the redacted request. It shares the message objects of earlier requests."""
+        """Return the redacted request. Messages that earlier requests contained are the same objects again."""
         messages = self._table.intern(request.messages, self.message)
         rest = msgspec.structs.replace(request, messages=())
         looked = (LIVE_KEYS.bytes, self._failed, *msgspec.structs.astuple(rest))
@@ -287,7 +291,10 @@ class Redactor:
         )
 
     def _raw(self, raw: RawResponse) -> RawResponse:
-        """Return the redacted raw bytes: with a `Redaction`, without the body; if they contain a key, in one piece."""
+        """Return the redacted raw answer.
+
+        With a `Redaction`, the body is left out. A body that contained a key becomes a single piece.
+        """
         whole = b"".join([piece for _, piece in raw.pieces])
         hidden = self._redaction is not None or self._failed
         pieces = () if hidden else raw.body
@@ -313,7 +320,7 @@ class Redactor:
         return tokens
 
     def _clean(self, noun: T) -> T:
-        """Return a struct without the texts to remove; the same object if nothing changes."""
+        """Return the redacted struct; if there is nothing to redact, the same object."""
         if self._redaction is None:
             encoded = _encode(noun)
             if not may_hold_a_key(encoded) and _IS_TEXT_FILE not in encoded:
@@ -323,9 +330,9 @@ class Redactor:
         return noun if clean is plain else msgspec.convert(clean, type(noun))
 
     def _cleaned(self, value: Any, *, given: bool = False) -> Any:
-        """Return JSON without the texts to remove.
+        """Return the redacted JSON value; if there is nothing to redact, the same object.
 
-        It does not use recursion, because an agent's document may be nested thousands of levels deep.
+        The function uses no recursion, because JSON from an agent may be nested thousands of levels deep.
         """
         same, whole = True, [value]
         todo: list[tuple[Any, Any, str, bool]] = [(whole, 0, "", given)]
@@ -368,11 +375,11 @@ class Redactor:
         return self._text(text)
 
     def json_text(self, text: str) -> str:
-        """Return redacted JSON text. The text may be invalid JSON, or have letters that are escaped as numbers."""
+        """Return the redacted JSON text. `text` may be invalid JSON, or contain letters as escapes (`\u0041`)."""
         return cleaned_json(text, self._text)
 
     def json(self, value: Any) -> Any:
-        """Return a redacted JSON value that the program gave."""
+        """Return the redacted form of a JSON value that the program passed."""
         if self._redaction is None and not may_hold_a_key(_encode(value)):
             return value
         return self._cleaned(value, given=True)

@@ -58,11 +58,12 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     turn: str | None = None
     """Id of the related earlier turn; None if the turn begins a conversation and its origin is unknown."""
     call: int | None = None
-    """For a sub-agent: index, from 0, of the tool call that started it, in the answer of `turn`; None if unknown."""
+    """For a sub-agent: index, from 0, among the tool calls in the answer of `turn`, of the call that started it; None
+    if unknown."""
 
 
 class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of turns, each of which continues the turn before it. Each turn of a trace is in exactly one branch.
+    """A sequence of turns, each of which continues the turn before it. Each turn of a trace is in exactly one branch.
 
     If several turns continue the same turn, the first of them stays in that turn's branch, and each of the others
     begins a branch.
@@ -76,9 +77,11 @@ class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LAUNCHES = 64
-"""Number of latest tool calls that are searched: a sub-agent begins soon after the call that starts it."""
+"""Number of latest tool calls searched for the start of a sub-agent, which begins soon after the call that starts
+it."""
 _LONG = 16
-"""Minimum characters of a task that may be a part of a message's text; a shorter task must equal a whole part."""
+"""Minimum characters of a task that is searched within the texts of messages. A shorter task must equal a whole
+text."""
 
 
 class Launch:
@@ -88,13 +91,13 @@ class Launch:
         self.turn = turn
         """Id of the turn whose answer called the tool."""
         self.number = number
-        """Index of the call in this answer."""
+        """Index of this call among the tool calls of that answer."""
         self.used = False
         self._call = call
 
     @cached_property
     def tasks(self) -> list[str]:
-        """The texts among the call's arguments, the longest first."""
+        """All texts in the call's arguments, the longest first. One of them may be the sub-agent's task."""
         try:
             found = texts_in(self._call.parsed())
         except DialectError:
@@ -103,7 +106,7 @@ class Launch:
 
 
 class Launches:
-    """The latest tool calls."""
+    """The latest tool calls, each of which may have started a sub-agent."""
 
     def __init__(self) -> None:
         self._kept: deque[Launch] = deque(maxlen=_LAUNCHES)
@@ -114,7 +117,10 @@ class Launches:
             self._kept.extend(Launch(turn.id, number, call) for number, call in calls)
 
     def of(self, request: Request) -> Launch | None:
-        """Return the tool call that started the conversation with this first request, and mark the call as used."""
+        """Return the tool call that started the conversation whose first request is `request`, and mark it as used.
+
+        Return None if no tool call has the task that the request contains.
+        """
         if not self._kept:
             return None
         parts = [
@@ -146,13 +152,16 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
     place: Place
     again: Relation | None
     before: str | None
-    """Id of the previous turn in this turn's conversation."""
+    """Id of the previous turn in this turn's conversation; None for the first turn."""
     launch: Launch | None
     leaves: bool
     """True if this turn continues a turn of another conversation."""
 
     def relation(self, conversation: Conversation, aside: str | None) -> Relation:
-        """Return the relation. `aside`: id of the latest turn of the conversation that was running."""
+        """Return the turn's relation.
+
+        `aside` is the turn to which a side call is related if it continues no turn.
+        """
         parent = self.place.parent
         if self.again is not None:
             return self.again
@@ -184,7 +193,6 @@ class Relations:
         self._conversation_of: dict[str, Hashable] = {}
 
     def add(self, turn: Turn, place: Place) -> None:
-        """Add a turn."""
         whose, parent = place.conversation, place.parent
         again: Relation | None = None
         if (earlier := self._asked.get((place.node, whose))) is not None:
@@ -208,10 +216,10 @@ class Relations:
         self._conversation_of[turn.id] = whose
 
     def all(self, conversations: Mapping[str, Conversation]) -> dict[str, Relation]:
-        """Return the relation of each turn, by the turn's id, given the conversation of each turn."""
+        """Return a dict from the id of each turn to its relation. `conversations` is a dict from these ids, too."""
         found: dict[str, Relation] = {}
         at: dict[str, str] = {}
-        """Id of the latest turn so far, by the conversation's id."""
+        """For each conversation, by id: id of its latest turn so far."""
         for fact in self._facts:
             conversation = conversations[fact.turn]
             aside = at.get(conversation.id) or at.get(conversation.parent or "")

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. The events of one rollout are numbered, and come in the order of the record. `RolloutOpened` comes first, and
-   `RolloutEnded` last; only a `Scored` may follow.
+1. The events of one rollout are numbered, and come in the order in which they are recorded. `RolloutOpened` comes
+   first, and `RolloutEnded` last; only a `Scored` may follow.
 2. Each `CallArrived` is followed by exactly one `TurnSettled` or `TurnLost` of the same exchange. The exchange's other
    events come between these two, except decisions at the agent's gate (its hook), which come when the agent requests
    them.
@@ -24,7 +24,7 @@ from .entries import AgentStart, Ending, Opening, Score
 from .turn import Decided, ServiceCall, Turn
 
 _BRIEF = 200
-"""Maximum characters of a text in the brief form of an event."""
+"""Maximum characters of each text in the result of `brief`."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
@@ -42,7 +42,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="eve
     def brief(self) -> dict[str, Json]:
         """Return the event as a short JSON object, for a log or a terminal.
 
-        Texts are cut to their last 200 characters, and conversations are left out.
+        Texts are cut to their last 200 characters, and messages are left out.
         """
         name = type(self).__name__
         return {"event": name, "rollout": self.rollout, "number": self.number, "at": self.at, **self._more()}
@@ -57,7 +57,7 @@ class RolloutOpened(_Event, frozen=True, kw_only=True):
     """A rollout was opened."""
 
     opening: Opening
-    """Record of the start, with the metadata, and with the parent of a child rollout."""
+    """Record of the start: the rollout's metadata and, for a child rollout, its parent."""
 
     def _more(self) -> dict[str, Json]:
         branch = self.opening.branch
@@ -131,7 +131,7 @@ IncrementKind: TypeAlias = Literal["text", "reasoning", "refusal", "tool_call", 
 
 
 class IncrementSent(_Event, frozen=True, kw_only=True):
-    """A piece of an answer was sent to the agent. An answer that is given whole has no such events."""
+    """A piece of an answer was sent to the agent. An answer that is not streamed causes no such event."""
 
     exchange: str
     """Id of the exchange."""
@@ -143,8 +143,8 @@ class IncrementSent(_Event, frozen=True, kw_only=True):
     part: int
     """Index of the part in the answer, from 0; 0 for raw bytes."""
     text: str = ""
-    """Text to append to the part; empty for raw bytes and `other`. An end that may be the start of a key comes with the
-    next piece. With a `Redaction`, each part comes as one piece when it is complete."""
+    """Text to append to the part; empty for raw bytes and `other`. If the piece ends with what may be the start of a
+    key, this end comes with the next piece. With a `Redaction`, each part comes as one piece when it is complete."""
     call: str = ""
     """Id of the tool call, in the call's first piece; otherwise empty."""
     tool: str = ""
@@ -173,7 +173,7 @@ class DecisionMade(_Event, frozen=True, kw_only=True):
     exchange: str
     """Id of the exchange in which the model proposed the call."""
     asked: int
-    """Number of the `DecisionAsked` that this decision ends: the ids of two tool calls may be equal."""
+    """Number of the `DecisionAsked` event that this event answers, because the ids of two tool calls may be equal."""
     decision: Decided
     """The decision, its time, and the policy or the person that made it."""
 
@@ -226,7 +226,7 @@ class ServiceCalled(_Event, frozen=True, kw_only=True):
 
 
 class Scored(_Event, frozen=True, kw_only=True):
-    """The rollout was given a score, perhaps after its end."""
+    """The rollout got a score, perhaps after its end."""
 
     score: Score
 
@@ -248,4 +248,4 @@ RolloutEvent: TypeAlias = (
     | ServiceCalled
     | Scored
 )
-"""One event of a rollout. `on_event` is called with it."""
+"""Any event of a rollout, as passed to `on_event`."""

@@ -1,10 +1,10 @@
-"""The lines of one rollout in one file: a block to be written next, and the counts of the lines in the file.
+"""The lines of one rollout in one file: the block to be written next, and the counts of the lines in the file.
 
 Rules:
 
-1. A line is made for one place (its `seq` and `prev`). It is counted just before the write, and no longer counted if
-   the write fails. So an interrupt in between leaves a missing line, which is reported as a gap, but never two lines
-   with the same number.
+1. A line is made for one place in the chain (`seq` and `prev`). The line is counted just before its write; if the write
+   fails, this is undone. So after an interrupt in between, a line may be missing, which is reported as a gap, but there
+   are never two lines with the same number.
 2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
 3. Every turn has an intent in the file. If the recorder got none (the call was refused before it was passed to a
    handler, for example), the intent is made from the turn.
@@ -43,13 +43,14 @@ from .turn import ServiceCall, Turn
 AT_INTENT: dict[str, Any] = dict.fromkeys(
     ("id", "rollout", "run", "branch", "dialect", "request", "agent"), msgspec.UNSET
 )
-"""The members of a turn that its intent or the opening already holds, each with its default."""
+"""The members of a turn that its intent or the rollout's opening already contains, so that `turn` lines leave them
+out."""
 _value_bytes = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(Line).decode
 
 
 class _Written(msgspec.Struct, gc=False):
-    """The chain over the rollout's lines up to some line, and the counts of these lines."""
+    """The chain after some line of a rollout, and the counts of the lines up to this line."""
 
     chain: bytes
     seq: int = 0
@@ -60,7 +61,7 @@ class _Written(msgspec.Struct, gc=False):
     services: int = 0
 
     def add(self, data: bytes) -> None:
-        """Count an encoded line."""
+        """Add an encoded line to the chain and to the counts."""
         line = _decode_line(data)
         self.chain = chain.link(self.chain, chain.unsealed_line(data) if isinstance(line, SealLine) else data)
         self.seq += 1
@@ -82,8 +83,8 @@ class RunLines:
 
     Args:
         opening: the start of the rollout.
-        number: value of `LineFile.opening` for which these lines are made.
-        before: the rollout's lines in a previous file.
+        number: value of `LineFile.opening`, which identifies the file of these lines.
+        before: the rollout's lines in the previous file; None if there is none.
     """
 
     def __init__(self, opening: Opening, number: int = 0, before: RunLines | None = None) -> None:
@@ -93,7 +94,8 @@ class RunLines:
         self.ranges: list[tuple[int, int]] = []
         """Byte ranges of the rollout's lines in the file, in order; lines of other rollouts are between them."""
         self._written = self._last = _Written(chain.start(opening.rollout, opening.run))
-        """Counts of the lines in the file, and counts that include the block."""
+        """`_written`: chain and counts of the lines in the file. `_last`: chain and counts with the lines of the block,
+        too."""
         self._elsewhere: Elsewhere | None = None
         """Counts of the rollout's records in earlier files; None if this is the first file."""
         if before is not None:
@@ -104,24 +106,24 @@ class RunLines:
         self._block: list[bytes] = []
         self._numbering = Numbering()
         self._tools: list[tuple[Sequence[Tool], bytes]] = []
-        """Lists of tools, each with its digest, by number."""
+        """Lists of tools, each with its digest. The index is the number of the list's blob."""
         self._tools_by_id: dict[int, int] = {}
         self._tools_by_digest: dict[bytes, int] = {}
         self._intents: dict[str, int] = {}
-        """Numbers of the intents that have no turn yet, by call."""
+        """Number of each intent that has no turn yet, by the call's id."""
         self._seal: dict[str, Any] = before._seal if before is not None else {}
-        """Members of the seal, which each later seal repeats."""
+        """Members of the first seal, which further seals (after late scores) repeat."""
 
     @property
     def digest(self) -> str:
-        """The chain over the lines in the file."""
+        """The chain after the lines in the file, as 32 hex digits."""
         return self._written.chain.hex()
 
     def write_to(self, file: LineFile) -> None:
-        """Write the lines of the block.
+        """Write the lines of the block to `file`.
 
         Raises:
-            OSError: not all lines could be written. Only the written lines count.
+            OSError: not all lines could be written. Only the written lines are counted.
         """
         if not self._block:
             return
@@ -151,7 +153,7 @@ class RunLines:
         self._tools_by_digest = {digest: number for number, (_, digest) in enumerate(self._tools)}
 
     def begin(self) -> None:
-        """Begin a block of lines; in a new file, with the opening."""
+        """Begin a block of lines. In a new file, its first line is the `open` line."""
         if self._block:  # left by an exception: an interrupt, or a text that cannot be encoded
             self._forget_unwritten()
         self._block = []
@@ -276,7 +278,7 @@ class RunLines:
         return number
 
     def _place(self) -> dict[str, Any]:
-        """Return the first members of a line. The two most frequent kinds set them directly, in half the time."""
+        """Return the members that every line begins with. Intents and messages set them directly, in half the time."""
         opening, last = self.opening, self._last
         return {"rollout": opening.rollout, "run": opening.run, "seq": last.seq, "prev": last.chain.hex()}
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Search criteria; None matches everything."""
+    """Search criteria. A criterion of None matches every turn."""
 
     text: str | re.Pattern[str] | None = None
     tool: str | None = None
@@ -46,7 +46,7 @@ class Wanted:
 
 
 class Search:
-    """The new messages of each turn, which are searched."""
+    """The messages of each turn that no earlier turn had. Only these are searched."""
 
     def __init__(self) -> None:
         self._new: dict[str, list[Message]] = {}
@@ -56,7 +56,7 @@ class Search:
         self._count = 0
 
     def add(self, turns: Sequence[Turn]) -> None:
-        """Add all turns that were not added before."""
+        """Add the turns that earlier calls did not add. `turns` must begin with the turns of the previous call."""
         for turn in turns[self._count :]:
             new = self._new[turn.id] = []
             known = self._recent.go_on(turn.request.messages).known
@@ -74,6 +74,6 @@ class Search:
         self._count = len(turns)
 
     def has(self, turn: Turn, text: str | re.Pattern[str]) -> bool:
-        """Return True if the text is in the new messages of a turn."""
+        """Return True if the text, or a match of the pattern, is in the answer or the new messages of a turn."""
         parts = (part for message in self._new[turn.id] for part in texts_of(message))
         return any(text in part if isinstance(text, str) else text.search(part) is not None for part in parts)

@@ -1,4 +1,4 @@
-"""Readable texts: of a message and its parts, and in the arguments of a call."""
+"""Readable text of a message and its parts, and the texts in the arguments of a call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def text_of(message: Message) -> str:
 
 
 def texts_of(message: Message) -> list[str]:
-    """Return the text of each part. For a call: name and arguments. For a part without text: its kind, or its JSON."""
+    """Return a text for each part. A tool call becomes its name and arguments, media its kind, an opaque part JSON."""
     return [_text(part) for part in message.content]
 
 
@@ -47,7 +47,7 @@ def _text(part: Part) -> str:
 
 
 def texts_in(value: Json) -> Iterator[str]:
-    """Yield all texts in a JSON value, at any depth, without the names of members."""
+    """Yield all strings in a JSON value, at any depth, except the names of members."""
     ahead = [value]
     while ahead:
         match ahead.pop():

@@ -1,4 +1,4 @@
-"""The tokens of one call, as the engine that sampled them returned them. Trainers read them.
+"""The tokens of one call, as the inference engine returned them. Trainers read them.
 
 Rules:
 
@@ -16,16 +16,17 @@ import msgspec
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Tokens that the engine read and sampled."""
+    """The tokens of a prompt that the inference engine read, and of the completion that it sampled."""
 
     prompt: bytes = b""
-    """Little-endian int32, one for each token of the prompt; `prompt_ids` reads them."""
+    """Ids of the prompt's tokens, as little-endian int32; `prompt_ids` decodes them."""
     completion: bytes = b""
-    """Little-endian int32, one for each token of the completion; `completion_ids` reads them."""
+    """Ids of the completion's tokens, as little-endian int32; `completion_ids` decodes them."""
     probabilities: bytes = b""
-    """Little-endian float32, the natural logarithm for each token of the completion; `logprobs` reads them."""
+    """Natural logarithms of the probabilities of the completion's tokens, as little-endian float32; `logprobs` decodes
+    them."""
     engine: str = ""
-    """Profile of the engine: `vllm`, `sglang`, `llama_cpp`."""
+    """Name of the engine's profile: `vllm`, `sglang`, `llama_cpp`."""
     policy_version: str | None = None
     """Version of the weights, from the engine, or else from `upstream.policy_version`; None if both are missing."""
     temperature: float | None = None
@@ -33,9 +34,10 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     stop_included: bool | None = None
     """True if the completion ends with the end-of-turn token, by the server's report; None without a report."""
     routed_experts: bytes = b""
-    """Experts of each token of prompt and completion, except the last token, if the server returns them (vLLM with
-    `--enable-return-routed-experts`, in an answer that is not streamed). A `.npy` file of shape (tokens, layers,
-    experts per token), which `numpy.load(io.BytesIO(...))` reads. Empty if not returned."""
+    """Experts (of a mixture-of-experts model) that processed each token of prompt and completion, except the last
+    token, if the server returns them (vLLM with `--enable-return-routed-experts`, in an answer that is not streamed). A
+    `.npy` file of shape (tokens, layers, experts per token), which `numpy.load(io.BytesIO(...))` reads. Empty if not
+    returned."""
     gaps: tuple[str, ...] = ()
     """Names of the checks that the tokens failed: `ids_missing`, `ids_count`, `prompt_ids_missing`, `prompt_ids_count`,
     `logprob_count`, `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty means every
@@ -43,12 +45,12 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
     @property
     def prompt_ids(self) -> array[int]:
-        """The ids of the prompt, as an `array` of 32-bit integers (NumPy reads it without a copy)."""
+        """The token ids of the prompt, as an `array` of 32-bit integers (NumPy reads it without a copy)."""
         return unpacked_ids(self.prompt)
 
     @property
     def completion_ids(self) -> array[int]:
-        """The ids of the completion, as an `array` of 32-bit integers."""
+        """The token ids of the completion, as an `array` of 32-bit integers."""
         return unpacked_ids(self.completion)
 
     @property
@@ -58,7 +60,7 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
 
 def packed_ids(ids: Iterable[int]) -> bytes:
-    """Return token ids as bytes; raise OverflowError for a number that is no token id."""
+    """Return token ids as bytes; raise OverflowError for a number that does not fit into 32 bits."""
     values = array("i", ids)
     if sys.byteorder == "big":
         values.byteswap()

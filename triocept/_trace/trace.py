@@ -63,43 +63,42 @@ class Derived:
     def __init__(self, turns: Sequence[Turn]) -> None:
         self._turns = turns
         self._conversations = Conversations()
-        """Conversations of the turns added so far, as in the relations and the search. More turns are added on
-        demand."""
+        """Conversations of the turns added so far. Further turns are added when data is requested."""
         self._relations = Relations()
         self._search = Search()
         self._places: dict[str, int] = {}
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, the id of the turn that it continues, or None."""
+        """Dict from the id of each turn to the id of the turn that it continues, or None."""
         return self._known().parents
 
     def conversations(self) -> dict[str, Conversation]:
-        """Return the conversation of each turn, by the turn's id."""
+        """Return a dict from the id of each turn to the turn's conversation."""
         return self._known().all()
 
     def conversation_of(self, turn: Turn) -> Conversation:
-        """Return the conversation of a turn. The turn's call may still be without an outcome."""
+        """Return the conversation of a turn. The turn may be a call that has no outcome yet."""
         known = self._known()
         return known.one(turn.id) if turn.id in known.parents else known.of_call(turn)
 
     def parent_of(self, turn: Turn) -> str | None:
-        """Return the id of the turn that a call without an outcome continues, or None."""
+        """Return the id of the turn that `turn`, a call without an outcome yet, continues, or None."""
         return self._known().parent_of_call(turn)
 
     @property
     def places(self) -> dict[str, int]:
-        """For each turn's id, its index in the trace."""
+        """Dict from the id of each turn to its index in the trace."""
         for place in range(len(self._places), len(self._turns)):
             self._places[self._turns[place].id] = place
         return self._places
 
     def relations(self) -> dict[str, Relation]:
-        """Return the relation of each turn to earlier turns, by the turn's id."""
+        """Return a dict from the id of each turn to the turn's relation to earlier turns."""
         return self._relations.all(self.conversations())
 
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
-        """Return the path from the root to each turn that no turn continues."""
+        """Return the threads of the trace: each leads from a first turn to a turn that no turn continues."""
         above, by_id = self.parents, {turn.id: turn for turn in self._turns}
         continued = set(above.values())
 
@@ -112,11 +111,11 @@ class Derived:
         return tuple(thread(turn) for turn in self._turns if turn.id not in continued)
 
     def branches(self) -> tuple[TurnBranch, ...]:
-        """Return the turns as branches. Each turn is in exactly one branch."""
+        """Return the turns grouped into branches. Each turn is in exactly one branch."""
         above, conversations = self.parents, self.conversations()
         stretches: list[list[Turn]] = []
         ends: dict[str, list[Turn]] = {}
-        """Branch, by the id of its last turn so far."""
+        """Turns of each unfinished branch, by the id of its last turn so far."""
         for turn in self._turns:
             parent = above[turn.id]
             stretch = ends.pop(parent, None) if parent is not None else None
@@ -151,8 +150,9 @@ class Derived:
 class Trace:
     """The turns of one rollout, in the order in which its exchanges settled.
 
-    A rollout makes it, or `read_traces`. It supports iteration, `len` and indexing. Two traces are equal if their
-    content is equal, even if only one is sealed. A pickled or copied trace keeps its content.
+    A rollout creates its trace, and `read_traces` reads traces from a file. A trace supports iteration, `len` and
+    indexing. Two traces are equal if their content is equal, even if only one is sealed. A pickled or copied trace
+    keeps its content.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class Trace:
 
     @property
     def ended(self) -> Ending | None:
-        """How the rollout's body ended: normally (`body`), `cancelled` from outside, or because it `raised`.
+        """End of the rollout's body: it returned (`body`), was `cancelled` from outside, or `raised` an exception.
 
         None if the rollout is still running, or its end was not recorded.
         """
@@ -239,7 +239,7 @@ class Trace:
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """The missing or changed parts of a trace that was read from a file. `check` lists their names."""
+        """The missing or changed parts of a trace that was read from a file."""
         return tuple(self._gaps)
 
     @property
@@ -267,19 +267,19 @@ class Trace:
 
     @property
     def stopped(self) -> str | None:
-        """Reason why the rollout was stopped: a limit, or `rollout.stop(reason)`; None if it was not stopped."""
+        """Reason why the rollout was stopped: a limit, or the argument of `rollout.stop`; None if it was not."""
         return self._stopped
 
     @property
     def cost(self) -> float | None:
-        """Cost of the run, its children included, at the prices of its `Limits`.
+        """Cost of the rollout and its child rollouts, at the prices of the rollout's `Limits`.
 
         None if there are no prices, or the price of a model is missing.
         """
         return self.cost_of(self._prices) if self._prices else None
 
     def cost_of(self, prices: Mapping[str, Price]) -> float | None:
-        """Return the cost of the run, its children included.
+        """Return the cost of the rollout and its child rollouts, at the given prices.
 
         If the provider reported no token counts, an estimate is used; for a broken answer, the part received counts.
 
@@ -296,7 +296,7 @@ class Trace:
 
     @property
     def usage(self) -> Usage:
-        """The tokens that the run used, its children included; `estimated` if any of them are estimated.
+        """The tokens that the rollout and its child rollouts used; `estimated` is True if any count is an estimate.
 
         If the provider reported no token counts, an estimate is used; for a broken answer, the part received counts.
         `cached_tokens` and similar counts are the sums of the reported counts, or None if no provider reported them.
@@ -305,19 +305,19 @@ class Trace:
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, the id of the turn that its messages continue; None if they continue no turn."""
+        """Dict from the id of each turn to the id of the turn that it continues; None if it continues no turn."""
         return dict(self._derived.parents)
 
     @property
     def relations(self) -> dict[str, Relation]:
-        """For each turn's id, the turn's relation to earlier turns, such as `continues`, `retry` or `compaction`."""
+        """Dict from the id of each turn to its relation to earlier turns, such as `continues` or `compaction`."""
         return self._derived.relations()
 
     @property
     def conversations(self) -> dict[str, Conversation]:
-        """Conversation of each turn, by the turn's id.
+        """Dict from the id of each turn to the turn's conversation.
 
-        If the agent does not name the conversation, the messages decide.
+        If the agent does not name the conversation of a call, it is derived from the messages.
         """
         return self._derived.conversations()
 
@@ -344,9 +344,9 @@ class Trace:
         """Return the turns that match all criteria; without criteria, all turns.
 
         Args:
-            text: text in the answer, or in a message that no earlier turn had: in a text, a thought, the name and
-                arguments of a tool call, a tool's result. A `str` matches literally; a pattern may match anywhere in a
-                text.
+            text: searched in the answer, and in the messages that no earlier turn had: in their texts, their reasoning,
+                the names and arguments of tool calls, and the results of tools. A `str` matches literally; a pattern
+                may match anywhere in a text.
             tool: name of a tool that the answer calls.
             kind: kind of the call.
             conversation: id of the conversation.
@@ -354,7 +354,7 @@ class Trace:
             model: model that the agent requested, or that the answer names.
 
         Raises:
-            ValueError: there is no such kind or outcome.
+            ValueError: `kind` or `outcome` has an unknown value.
         """
         if kind is not None:
             check_choice("kind", kind, CallKind)
@@ -434,21 +434,21 @@ class Trace:
 
 
 class TraceWriter:
-    """Writer of a trace. Only the code that holds the writer changes the trace."""
+    """Writer of a trace. Code changes a trace only through its writer."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
 
     def conversation_of(self, turn: Turn) -> Conversation:
-        """Return the conversation of a turn. The turn's call may still be without an outcome."""
+        """Return the conversation of a turn. The turn may be a call that has no outcome yet."""
         return self.trace._derived.conversation_of(turn)
 
     def parent_of(self, turn: Turn) -> str | None:
-        """Return the id of the turn that a call without an outcome continues, or None."""
+        """Return the id of the turn that `turn`, a call without an outcome yet, continues, or None."""
         return self.trace._derived.parent_of(turn)
 
     def turn(self, turn_id: str) -> Turn | None:
-        """Return the turn with this id, or None."""
+        """Return the turn with this id; None if there is none."""
         place = self.trace._derived.places.get(turn_id)
         return None if place is None else self.trace._turns[place]
 
@@ -507,23 +507,23 @@ class TraceWriter:
             self.trace._ended = ending
 
     def seal(self) -> None:
-        """Seal the trace: only scores can follow."""
+        """Seal the trace. From then on, only scores can be added."""
         if not self.trace._sealed:
             self.trace._sealed, self.trace._sealed_at = True, time.time()
 
     @property
     def was_sealed_at(self) -> float | None:
-        """Time at which this program has sealed the trace; None if it has not."""
+        """Time at which this program sealed the trace, in seconds since the epoch; None if it did not seal it."""
         return self.trace._sealed_at
 
     @property
     def sealed_at(self) -> float:
-        """Time of the seal in seconds since the epoch: equal in every file, so that all files have the same digest."""
+        """Time of the seal, in seconds since the epoch. All recorders write it, so that their digests are equal."""
         found = self.trace._sealed_at
         return time.time() if found is None else found
 
     def prove(self, digest: str) -> None:
-        """Set the digest of the seal in the trace's file."""
+        """Store the digest that the seal has in the trace's file."""
         self.trace._digest = digest
 
     def miss(self, gap: Gap) -> None:
@@ -550,7 +550,7 @@ def _restored(
     scores: Mapping[str, float],
     state: Mapping[str, Any],
 ) -> Trace:
-    """Return a trace with this content."""
+    """Return a trace with this content, for `pickle` and `copy`."""
     trace = Trace(rollout, run=run, branch=branch, opening=opening)
     for turn in turns:
         trace._turns.append(turn)

@@ -1,4 +1,4 @@
-"""The frozen records of settled exchanges, and of calls to host services."""
+"""The records of settled exchanges, and of calls to host services. They are frozen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Branch(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
 UPSTREAM = "upstream"
 """Name of the note in which an upstream records its name and settings: `temperature`, and `model` if it differs from
-the agent's."""
+the model that the agent requested."""
 
 OutcomeKind: TypeAlias = Literal["answered", "refused", "failed", "abandoned"]
 
@@ -56,9 +56,9 @@ class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     counted: bool = False
     """True if the draft's tokens count in addition to the tokens of the turn's answer."""
     common: int = 0
-    """Number of messages with which both the turn's request and the draft's request begin."""
+    """Number of equal messages at the beginning of the turn's request and the draft's request."""
     dropped: int = 0
-    """Number of further messages of the turn's request that the draft's request does not have."""
+    """Number of the messages after these in the turn's request, which the draft's request does not have."""
     messages: tuple[Message, ...] = ()
     """The messages of the draft's request after the common ones."""
     changed: bool = False
@@ -96,7 +96,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     seconds: float
     """Seconds that the decision took."""
     way: Literal["answer", "gate"] = "answer"
-    """`answer`: the decision changed the model's answer. `gate`: the agent's own hook carried it out."""
+    """`answer`: the decision changed the model's answer. `gate`: the agent's own hook carried out the decision."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -2,9 +2,10 @@
 
 Rules:
 
-1. In headers that contain a key, and for the rollout's key in an address, `[redacted]` replaces the key.
+1. `[redacted]` replaces each key in a header, and the rollout's key in the URL.
 2. The first 8 MiB of each body are kept, but nothing of a compressed request body. The size counts the whole body.
-3. The turn is recorded before the end of its answer is sent. So the unsent rest is encoded before, and recorded too.
+3. The turn is recorded before the last part of its answer is sent. So this part is encoded in advance, and recorded,
+   too.
 4. For a call over a websocket, the record has the upgrade request. The body is the call's frame, and the answer has a
    line for each frame.
 """
@@ -41,7 +42,7 @@ class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
 
 
 class WireLog:
-    """Log of a call so far.
+    """The parts of a call recorded so far, from which `view` makes the `WireView`.
 
     Args:
         method, url, headers: parts of the request, without keys.
