@@ -283,7 +283,7 @@ class Conversations:
         return self._name(unnamed, (found, _has_tools(turn)))[found.id]
 
     def parent_of_call(self, turn: Turn) -> str | None:
-        """Return the id of the turn that `turn`, a call without an outcome yet, continues; None if there is none."""
+        """Return the id of the turn that `turn`, a call without an outcome yet, continues, or None."""
         return self._graph.continued(self._graph.nodes.end_of(turn.request.messages))
 
     def _name(

@@ -66,7 +66,7 @@ def answer_usage(turn: Turn) -> Usage | None:
 
 
 def usage_of_all(usages: Iterable[Usage]) -> Usage:
-    """Return the sum of all usages. A count of None adds nothing; if all usages have None, the sum is None."""
+    """Return the sum of all usages. A count of None adds nothing; a count that all usages lack stays None."""
     whole = Usage(input_tokens=0, output_tokens=0)
     for usage in usages:
         whole = Usage(

@@ -66,7 +66,7 @@ class Said(msgspec.Struct, eq=False, gc=False):
     value: bytes | None
     """The message as JSON; None after the first line with it was made."""
     number: int = -1
-    """Number of the message's first blob (its line in the file); -1 if there is none yet."""
+    """Number of the message's first blob (its line in the file); -1 if it has no blob yet."""
 
 
 class Numbering:

@@ -448,7 +448,7 @@ class TraceWriter:
         return self.trace._derived.parent_of(turn)
 
     def turn(self, turn_id: str) -> Turn | None:
-        """Return the turn with this id; None if there is none."""
+        """Return the turn with this id; None if the trace has no such turn."""
         place = self.trace._derived.places.get(turn_id)
         return None if place is None else self.trace._turns[place]
 
