@@ -397,6 +397,48 @@ def test_next():
     result.assert_outcomes()
 
 
+@pytest.mark.once
+def test_ctrl_c_while_the_end_of_a_test_waits_shows_the_error_of_each_handler_once(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    run("def test_nothing_yet(): assert True")
+    pytester.makepyfile(
+        test_it="""
+import signal, threading
+import trio, triocept.testing._ending
+from application import ask, greet
+
+triocept.testing._ending.AT_WORK = 2
+
+def test_it(triocept_model):
+    begun, answered = threading.Event(), threading.Event()
+
+    async def handler(exchange):
+        if exchange.request.messages[-1].text == "first":
+            await exchange.respond("hello")
+            await trio.to_thread.run_sync(answered.wait)
+            await trio.sleep(0.2)  # the end of the test waits by now
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            await trio.sleep_forever()
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise KeyError("city")
+
+    triocept_model(handler=handler)
+    threading.Thread(target=greet, args=("second",), daemon=True).start()
+    begun.wait()
+    ask("first")
+    answered.set()
+"""
+    )
+    result = pytester.runpytest_subprocess(*PLUGIN, *OTHERS, timeout=60)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["!!* KeyboardInterrupt", "triocept: beside that, KeyError('city') *!!"])
+    assert (result.stdout.str() + result.stderr.str()).count("city") == 1
+
+
 def test_the_first_failure_may_be_the_last_test(run: Run) -> None:
     result = run(
         HANDLER

@@ -138,7 +138,7 @@ AT_WORK_AND_ENDING = """
             try:
                 await trio.sleep_forever()
             finally:
-                raise KeyError(text)
+                raise KeyError(text) if text == "second" else ExceptionGroup("both", [KeyError(text), OSError()])
 
         def refused(text):
             with contextlib.suppress(openai.APIError):
@@ -170,11 +170,31 @@ def test_a_ctrl_c_during_the_end_of_a_block_shows_the_error_of_each_handler_once
         """
     )
     assert done.returncode == -signal.SIGINT, done.stderr
-    note = r"triocept: beside that, KeyError\('(second|third)'\)"
+    note = r"triocept: beside that, (KeyError\('second'\)|ExceptionGroup\('both', .*)"
     assert re.search(rf"{earlier}KeyboardInterrupt\n{note}\n{note}$", done.stderr.rstrip(), re.DOTALL), (
         done.stderr
     )
     assert [done.stderr.count(f"KeyError('{text}')") for text in ("second", "third")] == [1, 1]
+
+
+@pytest.mark.parametrize("runs", ["asyncio", "trio"])
+def test_a_ctrl_c_during_the_end_of_a_block_in_an_async_function_shows_each_error_once(runs: str) -> None:
+    """asyncio cancels its main task, which has no effect before the end of the block; trio raises it there."""
+    done = ended(
+        AT_WORK_AND_ENDING
+        + f"""
+        async def main():
+            with fake_model(handler=handler):
+                make_calls()
+                interrupt_when_main_waits()
+
+        triocept.testing._ending.AT_WORK = {2 if runs == "asyncio" else 60}
+        {runs}.run(main())
+        """.replace("trio.run(main())", "trio.run(main)")
+    )
+    assert done.returncode == (1 if runs == "asyncio" else -signal.SIGINT), done.stderr
+    for text in ("second", "third"):
+        assert len(re.findall(rf"KeyError(: |\()'{text}'", done.stderr)) == 1, done.stderr
 
 
 def test_the_error_of_a_handler_is_logged_if_the_body_calls_sys_exit() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Unpack, cast, final
@@ -14,7 +14,7 @@ from ...handlers.script import Reply, Rule
 from .._endpoint import SyncEndpoint
 from .._environment import environment
 from .._exchange import AnyHandler
-from .._leaving import is_mistake
+from .._leaving import is_mistake, leave
 from .._model import fake_model
 from .._rollout import SyncRollout, news_of, on_unknown_tools, target_of
 
@@ -53,7 +53,7 @@ class ModelFactory:
         self._test = test
         self._monkeypatch = monkeypatch
         self._models: list[SyncRollout] = []
-        self._closers: list[Callable[[], object]] = []
+        self._closers: list[ExitStack] = []
         self._problems: list[BaseException] = []
         self._ended = False
         self.asked_for: bool = False
@@ -151,7 +151,7 @@ class ModelFactory:
         target = target_of(model)
         target.name = f"model {len(self._models)}"  # the name in the report
         self._models.append(model)
-        self._closers.append(stack.close)
+        self._closers.append(stack)
         if environ:
             # Through the test's own `monkeypatch`: if the test changes the same variables with it, all changes are
             # undone in the right order.
@@ -174,6 +174,10 @@ class ModelFactory:
         for model in self._models:
             try:
                 found += news_of(model)  # a group counts as one error
+            except KeyboardInterrupt as exc:  # pytest ends, and prints the notes of this exception
+                leave(exc, found)
+                self.close(exc)
+                raise
             except BaseException as exc:
                 found.append(exc)
         if is_mistake(own):
@@ -202,17 +206,18 @@ class ModelFactory:
         """Return True if a handler raised the problem."""
         return any(problem is fault for model in self._models for fault in model.faults)
 
-    def close(self) -> None:
-        """Close all models.
+    def close(self, interrupt: KeyboardInterrupt | None = None) -> None:
+        """Close all models. If `interrupt` is given, add their problems to it as notes.
 
         Raises:
             BaseException: a problem of a model since the last `check`; several problems are raised as a group.
         """
         self._ended = True
         errors: list[BaseException] = []
+        kind = None if interrupt is None else KeyboardInterrupt
         while self._closers:
             with keeping(errors):
-                self._closers.pop()()
+                self._closers.pop().__exit__(kind, interrupt, None)
         raise_all(errors)
 
     def __repr__(self) -> str:
