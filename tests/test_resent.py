@@ -33,6 +33,7 @@ JSON = st.recursive(
 def small_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resent, "ENABLED", True)
     monkeypatch.setattr(resent, "LEAST", 0)
+    monkeypatch.setattr(resent, "LEAST_ITEM", 0)
     monkeypatch.setattr(intake, "LEAST", 0)
 
 
@@ -228,6 +229,16 @@ def test_what_would_take_too_long_in_one_step_is_decoded_whole(
     monkeypatch.setattr(resent, limit, most)
     assert by_reader(reader, body(second), "messages") == (plain(body(second)), False)
     assert all(known.body != body(second) for known in reader._alive()) or limit == "MOST_NEW"
+
+
+def test_a_prompt_of_token_ids_is_decoded_whole_because_that_takes_less_time(
+    reader: BodyReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resent, "LEAST_ITEM", 64)
+    for count in (3_000, 3_001):
+        written = json.dumps({"prompt": [*range(count)]}).encode()
+        assert by_reader(reader, written, "prompt") == (plain(written), False)
+        assert reader._alive() == []
 
 
 @pytest.mark.parametrize("field", ["chat-log", "a/b", "messages2", "m\u00fc", ""])

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.asking import ask
-from triocept import Exchange, Message, Request, Text, serve_endpoint
+from triocept import Exchange, Message, Request, Text, Tool, serve_endpoint
 from triocept._canonical.content import Opaque
 from triocept._canonical.frozen import FrozenDict, FrozenList, frozen
 from triocept._canonical.memory import Memory
@@ -101,6 +101,12 @@ def test_json_within_every_part_of_a_message_is_read_only() -> None:
     assert plain_json_in(message) == []
 
 
+def test_json_within_a_list_of_tools_is_read_only() -> None:
+    tools = frozen([Tool(name="t", parameters={"a": {}})])
+    assert plain_json_in(tools) == []
+    assert frozen(tools) == [Tool(name="t", parameters={"a": {}})]
+
+
 def plain_json_in(value: Any) -> list[Any]:
     """Return all dicts and lists in a request that are not read-only."""
     if isinstance(value, msgspec.Struct):
@@ -159,6 +165,24 @@ def test_a_request_that_later_calls_share_holds_no_json_that_a_program_can_chang
     assert (plain_json_in(first), plain_json_in(second)) == ([], [])
     assert first.tools != ()
     assert first.extra is not None
+
+
+SPACE = {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "t", "parameters": SCHEMA}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("openai_completions", {"prompt": [1, 2], "more": {"a": []}}),
+        ("openai_completions", {"prompt": [[1, 2]], "more": {"a": []}}),
+        ("openai_responses", {**DOCUMENTS["openai_responses"], "tools": [SPACE]}),
+        ("openai_responses", {"input": [{"type": "additional_tools", "tools": [SPACE]}], "more": [{}]}),
+    ],
+)
+def test_a_request_that_no_later_call_shares_is_read_only_too(name: str, document: dict[str, Any]) -> None:
+    request = dialect(name).parse_request({"model": "m", **document})
+    assert plain_json_in(request) == []
+    assert request.extra is not None
 
 
 async def test_a_program_cannot_change_what_a_later_call_gets_nor_what_is_recorded() -> None:

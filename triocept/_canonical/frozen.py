@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from operator import is_
 from sys import maxsize
-from typing import Any, NoReturn, TypeVar, final
+from typing import Any, NoReturn, TypeVar, cast, final
 
 import msgspec
 
 from .content import Json, Message, Opaque, Part, ToolResult
+from .request import Request
 
 T = TypeVar("T")
 
@@ -61,12 +62,14 @@ _set_item: Any = list.__setitem__
 
 def frozen(value: T) -> T:
     """Return a parsed value with read-only copies of all dicts and lists in it; the same value if it has none."""
-    kind = type(value)
+    kind, found = type(value), cast(Any, value)
+    if kind is list and any(isinstance(each, msgspec.Struct) for each in found):
+        return cast(T, FrozenList(map(frozen, found)))
     if kind in _FROZEN:
-        return frozen_json(value)  # type: ignore[no-any-return]
+        return cast(T, frozen_json(found))
     if kind is tuple:
-        parts = [frozen(each) for each in value]  # type: ignore[attr-defined]
-        return value if all(map(is_, parts, value)) else tuple(parts)  # type: ignore[call-overload, return-value]
+        parts = tuple([frozen(each) for each in found])
+        return value if all(map(is_, parts, found)) else cast(T, parts)
     if not isinstance(value, msgspec.Struct) or (isinstance(value, Message) and not _has_json(value)):
         return value
     changed: dict[str, object] = {}
@@ -74,6 +77,13 @@ def frozen(value: T) -> T:
         if type(old) not in _CONSTANT and (new := frozen(old)) is not old:
             changed[name] = new
     return msgspec.structs.replace(value, **changed) if changed else value
+
+
+def frozen_request(request: Request, before: int) -> Request:
+    """Return a request with read-only JSON; its messages from `before` on are returned as they are."""
+    head = frozen(request.messages[:before])
+    rest = frozen(msgspec.structs.replace(request, messages=()))
+    return msgspec.structs.replace(rest, messages=(*head, *request.messages[before:]))
 
 
 def frozen_json(value: Json) -> Json:

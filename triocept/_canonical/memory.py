@@ -37,7 +37,7 @@ from .content import (
     ToolCall,
     ToolResult,
 )
-from .frozen import frozen
+from .frozen import frozen, frozen_request
 from .request import Request
 
 T = TypeVar("T")
@@ -113,9 +113,7 @@ class Memory:
             head = latest.request.messages[: latest.before]
             return msgspec.structs.replace(latest.request, messages=(*head, *parse_conversation(items)))
         request, before = parse(document)
-        head, conversation = frozen(request.messages[:before]), request.messages[before:]
-        request = frozen(msgspec.structs.replace(request, messages=()))
-        request = msgspec.structs.replace(request, messages=(*head, *conversation))
+        request = frozen_request(request, before)
         self._requests[dialect] = _Latest(written, request, before)
         return request
 

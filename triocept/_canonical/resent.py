@@ -44,6 +44,9 @@ ENABLED = True
 """False: every body is decoded whole. For tests and measurements: both ways must give the same requests."""
 LEAST = 8 * 1024
 """Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
+LEAST_ITEM = 64
+"""Minimum bytes of an item of a kept body, on average. A smaller item, such as the id of a token, is decoded in less
+time than its position is found."""
 MOST = 8 * 1024 * 1024
 """Maximum bytes of a body that is kept: a larger one is compared for too long without a schedule point."""
 MOST_NEW = 512 * 1024
@@ -208,6 +211,8 @@ class BodyReader:
             return None
         items = document.get(field)
         if type(items) is not list or not 0 < len(items) <= MOST_ITEMS or not _PLAIN_NAME.fullmatch(field):
+            return None
+        if len(items) * LEAST_ITEM > len(body):
             return None
         self._missed += 1
         if self._missed > _RARELY and self._missed % _RARELY:

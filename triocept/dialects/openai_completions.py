@@ -53,6 +53,7 @@ from .._canonical.content import (
     ToolResult,
 )
 from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from .._canonical.frozen import FrozenList, frozen
 from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, StopReason
@@ -98,12 +99,12 @@ def parse_prompt(value: Json, path: str) -> Message:
     if not items:
         raise DialectError("must not be empty", path=path)
     if all(map(_is_id, items)):
-        return Message("user", (Opaque(NAME, items),))
+        return Message("user", (Opaque(NAME, FrozenList(items)),))
     if len(items) > 1 and all(isinstance(item, str | list) for item in items):
         raise DialectError(f"only one prompt can be answered, not {len(items)}", path=path)
     first = items[0]
     if isinstance(first, list) and first and all(map(_is_id, first)):
-        return Message("user", (Opaque(NAME, first),))
+        return Message("user", (Opaque(NAME, FrozenList(first)),))
     if isinstance(first, str) and len(items) == 1:
         return Message("user", (Text(first),) if first else ())
     rights = (isinstance(item, str) if isinstance(first, str) else _is_id(item) for item in items)
@@ -165,7 +166,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
         include_usage=parse_include_usage(fields),
         sampling=parse_sampling(fields, fields.integer("max_tokens")),
         user=fields.text("user"),
-        extra=fields.rest(),
+        extra=frozen(fields.rest()),
     )
 
 

@@ -35,6 +35,7 @@ from reprlib import repr as short
 from typing import TypeAlias
 
 from ..._canonical.content import Json, Media, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
+from ..._canonical.frozen import frozen_request
 from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request
 from ...errors import DialectError
@@ -69,7 +70,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
     """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
     if not _is_list_alone(document):  # else the meaning of an item may depend on the rest, and the reverse
-        return _parse(document, memory)[0]
+        return frozen_request(*_parse(document, memory))
 
     def read(items: list[Json]) -> tuple[Message, ...]:
         return parse_input(items, NO_NAMES, memory)
