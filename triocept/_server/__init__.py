@@ -7,7 +7,7 @@
 * `connection`: a connection based on hypercorn's TCPServer. It serves the protocol that its client uses, and its
   failure affects no other connection.
 * `http11`: HTTP/1.1 without hypercorn, for model calls and requests without a key.
-* `raw`: sends raw bytes as an answer, without the protocol implementation.
+* `raw`: sends raw bytes as an answer, without the HTTP implementation.
 * `http1`: hypercorn's own HTTP/1.1, for all other requests.
 * `websocket_connection`: a websocket's handshake, messages and end.
 * `websocket`: the Responses protocol over a websocket.
@@ -15,12 +15,13 @@
 * `lifespan`: the application's start and end.
 * `intake`: the ONE function that answers a model call, independent of ASGI and Quart. Also: the paths of model calls.
 * `keys`: finds the rollout whose key a request contains, in the headers that may hold a key, and redacts these headers.
-* `transport`: the interface that every connection has for a model call. `tapped`: a transport that records its call.
+* `transport`: the interface through which a connection receives and answers a model call. `tapped`: a transport that
+  also records the bytes.
 * `delivery`: writes an outcome as status, headers, JSON or SSE, and keep-alives while there is nothing to write.
   `failure`: the status and the message that an agent receives for a failure.
 * `notices`: limits the log lines that clients can cause.
 * `encoding`: decodes compressed bodies. `documents`: decodes the JSON in bodies, and reads very large requests.
 * `replies`: answers public routes, refuses requests without a key, and renders errors, all without Quart.
-* `app`: the Quart-Trio application: every other route that is not a model call. `model_views`: the routes that
-  agents request beside model calls. `service_views`, `mcp`: the host services.
+* `app`: the Quart-Trio application: every other route that is not a model call. `model_views`: further routes of the
+  dialects, such as the list of models. `service_views`, `mcp`: the routes of a rollout's services, such as its tools.
 """

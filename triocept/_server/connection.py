@@ -1,14 +1,14 @@
 """A connection based on hypercorn's TCPServer. If one connection fails, the others go on.
 
-hypercorn 0.18 has three habits that an endpoint cannot accept (each has a regression test in
+hypercorn 0.18 behaves in three ways that an endpoint cannot accept (each has a regression test in
 tests/server/test_findings.py):
 
 * an unexpected exception in one connection cancels the server's nursery, and so ends every other connection;
 * it shields `send_all` without a deadline, so a client that stops reading outlives cancellation and shutdown;
-* it cannot break a connection off on purpose, which is how an agent must notice that a stream failed.
+* it cannot break a connection off on purpose, although an agent notices only by this that a stream failed.
 
-Two more habits cost a fifth of a request's time. hypercorn starts a task for the idle timer of each request; here a
-connection may idle until the server stops. hypercorn also sends the head of a response separately.
+In two more ways it takes a fifth of a request's time. hypercorn starts a task for the idle timer of each request; here
+a connection may idle until the server stops. hypercorn also sends the head of a response separately.
 
 `TCPServer(app, config, context, state, stream)`, `_read_data`, `_close` and `ProtocolWrapper` are internals of
 hypercorn, identical in 0.17.3 and 0.18.0.
@@ -72,7 +72,7 @@ _NO_HTTP2 = _last_words(
 TOO_MANY = _last_words(503, "too many connections are open").replace(
     b"\r\n\r\n", b"\r\nretry-after: 1\r\n\r\n", 1
 )
-"""The response to a connection above the limit."""
+"""The response to a connection above the limit of open connections."""
 
 
 class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn types `stream` differently
@@ -185,7 +185,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         return wrapper
 
     async def refuse_http2(self) -> None:
-        """Send 505 to a client that begins to speak HTTP/2."""
+        """Send 505 to a client whose first bytes are those of HTTP/2."""
         self.note(
             "http/2",
             "a client that speaks HTTP/2 was refused with 505: the endpoint speaks HTTP/1.1; "
@@ -358,7 +358,10 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             self.send_lock.release()
 
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection immediately. If `late`, first send 408 as the response to its incomplete head."""
+        """Close the connection immediately.
+
+        If `late`, first send 408, because a request head was not complete in time.
+        """
         self.gone = True
         stream: Any = self.stream
         if late and isinstance(stream, trio.SSLStream):

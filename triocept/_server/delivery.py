@@ -26,11 +26,12 @@ Rules:
    * Before a whole document (a request without streaming), a keep-alive is one space.
 3. If a stream fails in the middle, the dialect's in-band error is sent, then the connection is broken off. So no client
    can take the stream for complete.
-4. A provider's bytes in the agent's dialect are written unchanged. They are rendered anew for a connection that
-   requested another form of stream (a JSON array).
-5. Raw bytes (`respond_raw`) are sent unchanged; the connection frames them only if they have no framing. If a
-   keep-alive was sent before, the raw bytes are not sent, and only their end takes effect (such as a close). While a
-   program generates raw bytes, no keep-alives are sent between them, and if the program fails, the connection is reset.
+4. A provider's bytes in the agent's dialect are written unchanged. For a connection that requested another format of
+   the stream (a JSON array), the events are rendered anew.
+5. Raw bytes (`respond_raw`) are sent unchanged. The connection adds a framing only if their headers specify none. If a
+   keep-alive was sent before, the raw bytes are not sent, and only the way in which they end (such as a close) takes
+   effect. While a program generates raw bytes, no keep-alives are sent between them. If the program fails, the
+   connection is reset.
 6. An answer counts as delivered when its last byte is sent, not before.
 """
 
@@ -107,12 +108,12 @@ class _HTTPDelivery(ABC):
     """True if the connection must be broken off, because the sent bytes are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
-    """Bytes of the last increments, which are rendered before the turn is recorded, and written afterwards. None before
-    that."""
+    """Bytes of the last increments, which are rendered before the turn is recorded, and written afterwards. None until
+    they are rendered."""
     _reply: Reply | None = None
     """The whole answer, rendered before the turn is recorded; None if it was not rendered."""
     _prepared_for: Outcome | None = None
-    """The outcome that `_prepared` was rendered for. If this outcome cannot be recorded, another one is delivered."""
+    """The outcome for which `_prepared` was rendered. If it cannot be recorded, another outcome is delivered."""
     _raw: RawResponse | None = None
     """Raw bytes that are still to be sent. If a program generates the bytes while they are sent, this is only the next
     part."""
@@ -257,7 +258,7 @@ class _HTTPDelivery(ABC):
     def _unsayable(self, exc: Exception) -> Failure:
         """Return the failure that is sent in place of an answer that could not be rendered.
 
-        Perhaps the dialect cannot express the answer: text completions, for example, cannot contain a tool call. Or
+        Either the dialect cannot express the answer (text completions, for example, cannot contain a tool call), or
         triocept has a fault.
         """
         if not isinstance(exc, DialectError):

@@ -5,13 +5,13 @@ Rules:
 1. A large body is decoded piece by piece, with a schedule point between the pieces. Agents send five megabytes after
    they have viewed a picture, and other agents must not wait meanwhile. A piece has at least one item of a list.
 2. The number of values is limited before a body is decoded: `[],` has 3 bytes in JSON, but takes 72 bytes of memory.
-3. A request with very many items is parsed in a thread, then counted and recorded in steps. An item costs some
-   microseconds, so a request with 100,000 items would delay every other agent for half a second. A usual request is
-   parsed without a thread.
-4. The items are only counted in a large body, as the sum of the lengths of its lists.
-5. Only the thread uses the owner's `Memory` (of parsed items) meanwhile. Another call that is parsed at the same time
-   gets a new `Memory`, which is then discarded.
-6. These steps fill the token estimate and the table of messages, so that recording the call costs almost nothing.
+3. A request with very many items (such as messages) is parsed in a thread. Its tokens are then estimated, and its
+   messages redacted, in steps. An item takes some microseconds, so a request with 100,000 items would otherwise delay
+   every other agent for half a second. A usual request is parsed without a thread.
+4. Items are counted only in a large body, as the sum of the lengths of its lists.
+5. While the thread runs, only it uses the owner's `Memory` of parsed items. Another call that is parsed at the same
+   time gets a new `Memory`, which is then discarded.
+6. The results of the steps in rule 3 are kept, so that recording the call later takes almost no time.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from ..errors import DialectError, Refusal
 LARGE = 512 * 1024
 """Maximum bytes that are decoded without a schedule point: about half a millisecond.
 
-The items of a larger body are counted; a smaller body is passed to its dialect without counting.
+The items of a larger body are counted. A smaller body is passed to its dialect without counting its items.
 """
 _STEP = 256 * 1024
-"""Bytes whose marks are counted without a schedule point."""
+"""Bytes whose marks (see `count_marks`) are counted without a schedule point."""
 _PIECE = 16 * 1024
 """Bytes that are split at their quotes in one step."""
 _EACH = 200
@@ -66,7 +66,7 @@ async def read_body(body: bytes, max_items: int) -> Json:
 
 
 async def check_values(body: bytes, max_items: int) -> None:
-    """Check the number of values in a body. A schedule point only if the body is large.
+    """Check the number of values in a body. Other tasks can run meanwhile only if the body is large.
 
     Raises:
         Refusal: 413, the body has more than `max_items` values.
@@ -82,7 +82,7 @@ async def check_values(body: bytes, max_items: int) -> None:
 
 
 async def read_unrepaired(body: bytes) -> Json:
-    """Decode a body; return None if it needs a repair, or is not JSON. A schedule point only if the body is large."""
+    """Decode a body. Return None if it is not JSON, or needs a repair. Only a large body causes a schedule point."""
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
         # A large body that is not an object is decoded again whole: the error then names the position.
         return _decode(body) if len(body) <= LARGE else await _decode_in_pieces(body)
@@ -151,7 +151,7 @@ _STEPS = 8
 
 
 class Remembering(Protocol):
-    """An owner of the memory for the parse of documents: a rollout, or one of its conversations."""
+    """The owner of a `Memory` of parsed items: a rollout, or one of its conversations."""
 
     memory: Memory
 

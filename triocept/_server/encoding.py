@@ -24,11 +24,12 @@ from ..errors import Refusal
 _GZIP_OR_ZLIB = 47  # zlib: 32 detects gzip or zlib, 15 is the largest window
 _GZIP = 31
 _SLICE = 512
-"""Bytes that are inflated in one step: to at most 0.5 MB by zlib, 22 MB by zstd (a block of 128 KiB takes 3 bytes)."""
+"""Bytes that are inflated in one step. The result has at most 0.5 MB with zlib, and 22 MB with zstd, where a block of
+128 KiB takes 3 bytes."""
 _STEP = 256 * 1024
-"""Bytes, compressed and decoded, between two schedule points."""
+"""Number of compressed and decoded bytes between two schedule points."""
 _ZSTD_WINDOW = 8 * 1024 * 1024
-"""Window that a decoder should support for a frame (RFC 8878, 3.1.1.1.2); a larger window is refused."""
+"""Maximum window of a frame, in bytes: the one that every decoder should support (RFC 8878, 3.1.1.1.2)."""
 
 
 class _Decoder(Protocol):

@@ -61,9 +61,10 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEAD = "triocept.head"
 """Key in the ASGI scope for the request's `Head`."""
 READ_DOCUMENT = "triocept.read_document"
-"""Scope key of the function that returns a request's JSON body; called with True, it returns None for an empty body."""
+"""Key in the ASGI scope for the function that returns a request's JSON body. With the argument True, the function
+returns None for an empty body."""
 ROLLOUT_KEY = "triocept.rollout_id"
-"""Key in the ASGI scope for the id of the rollout in the path, or None."""
+"""Key in the ASGI scope for the id of the rollout that the path names. None if the path names no rollout."""
 
 _DISCONNECTED: tuple[Any, ...] = (ClientGone, getattr(wrappers, "ClientDisconnectedError", ClientGone))
 """Exceptions that are raised after a client has hung up.
@@ -274,7 +275,7 @@ class Front:
 
 RESPONSES = ("/v1/responses", "/responses")
 MOST_DECISION = 16 * 1024 * 1024
-"""Maximum bytes of a decision that is sent from the page."""
+"""Maximum bytes of a decision that is sent from the endpoint's web page."""
 _BOTH_LENGTHS = b'{"error":{"message":"%b"}}' % BOTH_LENGTHS.encode()
 
 
@@ -287,7 +288,7 @@ class HTTPCycle:
         self._receive = receive
         self._send = send
         self.nursery: trio.Nursery | None = None
-        """Nursery for the task that waits for a hang-up; None before `intake` runs."""
+        """Nursery for the task that waits for a hang-up. None before `intake` runs."""
         self._requested = False
         """True once the application has requested the body."""
         self._read = trio.Event()
@@ -476,7 +477,7 @@ def head_of(scope: Scope, key_places: Iterable[str]) -> Head:
 
 
 def fatal_of(exc: BaseException) -> BaseException | None:
-    """Return the part of `exc` that must end the endpoint, such as a KeyboardInterrupt, or None."""
+    """Return the exception in `exc` that must end the endpoint, such as a KeyboardInterrupt. Otherwise return None."""
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc

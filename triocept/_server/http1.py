@@ -8,7 +8,8 @@
 * `100 Continue` is sent when the body is read, not before the key was checked.
 * h11 sends 400 in place of the answer if bytes follow the last request of a connection. (Some clients end a body with
   an empty line.) Here such bytes are ignored.
-* The lines of a head, or of a body's trailers, are limited. They are counted before h11 makes objects of them.
+* The number of lines in a head, or in a body's trailers, is limited. They are counted before h11 creates objects for
+  them.
 
 `can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are internals of hypercorn, identical in 0.17.3
 and 0.18.0. `_receive_buffer` and its `maybe_extract_lines` are internals of h11, identical in 0.14.0 and 0.16.0.
@@ -165,7 +166,10 @@ class _Received(ReceiveBuffer):
 
 
 class _Pause:
-    """Replaces hypercorn's event that allows reading. A task that waits for it reads ahead, to notice a disconnect."""
+    """Replacement for hypercorn's event that allows reading.
+
+    While a task waits for the event, bytes are read ahead, so that a disconnect is noticed.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

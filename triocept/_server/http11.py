@@ -156,7 +156,9 @@ class HTTP11:
         scope.cancel()
 
     async def _begin(self, head: Head, route: Route | None) -> Route | Reply | None:
-        """Return the route of a model call, or the response to another request. Return None if hypercorn must serve it.
+        """Return the route of a model call, or the response to any other request.
+
+        Return None if hypercorn must serve the request.
 
         This is a checkpoint only if a request without a key has to wait in the queue.
         """
@@ -321,7 +323,7 @@ class Inbox:
         self.data = connection.ahead
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
-        """Function to call when the client hangs up; None if there is none."""
+        """Function to call when the client hangs up. If None, nothing is called."""
         self.due = inf
         self.at_due: Callable[[], None] | None = None
         """Function to call once, at the time `due` of trio's clock."""

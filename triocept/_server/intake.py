@@ -1,7 +1,8 @@
 """The function `intake`, which answers a model call. It does not depend on ASGI or Quart.
 
-The steps follow the order of the bytes: method, key, size, body, JSON, dialect; then the exchange; then the answer.
-Every error in these steps is sent in the dialect's form, is logged once without the key, and affects no other exchange.
+It checks the method, the key and the size of the body. Then it reads the body, decodes its JSON and parses it in the
+dialect. Finally it passes the call to the rollout, which answers it. Every error in these steps is sent in the
+dialect's format, is logged once without the key, and affects no other exchange.
 
 Before these steps, the path of the request is parsed: the rollout's prefix, then the dialect's usual path, with or
 without `/v1`. This happens before the key is checked. So the cache of parsed paths stays small whatever clients send,
@@ -47,13 +48,14 @@ log = logging.getLogger("triocept.endpoint")
 OVER_LIMITS = frozenset({408, 413, 429, 431, 503})
 """Statuses that a client can cause as often as it likes. Each is logged at most once a minute."""
 REFUSALS_OF_A_ROLLOUT = 10
-"""Maximum log lines a minute for any other status of one rollout. They may be about different faults of its agent."""
+"""Maximum log lines a minute for each other status of one rollout. It is more than one, because the agent may have made
+different mistakes."""
 BOTH_LENGTHS = "a request must have a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
 """Seconds for which the rest of a body is read and discarded if its request was answered early."""
 
 _FEW = 16 * 1024
-"""Maximum bytes of new items that are parsed without counting them."""
+"""Maximum bytes of new items, such as messages, that are parsed without counting the items."""
 _LONGEST_KEPT = 128
 """Maximum characters of a path that is kept in the cache. Real paths have some 50."""
 _KEPT_QUERIES = frozenset({"", "beta=true", "alt=sse"})
@@ -70,7 +72,7 @@ class Route:
     dialect: Dialect
     target: Target
     rollout_id: str | None
-    """The rollout's id in the path; None if only the key selects the rollout."""
+    """The rollout's id in the path. None if only the key selects the rollout."""
     kind: CallKind | None = None
     """The kind of the call, if the path implies it: a call to `…/model` comes from a tool."""
 
@@ -207,7 +209,7 @@ async def read_document(
     *,
     optional: bool = False,
 ) -> Json:
-    """Receive the body of a request and return its decoded JSON. Its bytes count in `share` until they are released.
+    """Receive the body of a request and return its decoded JSON. Its bytes are counted in `share` until its release.
 
     If `optional` is True and the body is empty, return None.
 
@@ -221,9 +223,9 @@ async def read_document(
 async def _read_call(
     head: Head, sender: Transport, max_body: int, dialect: Dialect, rollout: RolloutState, share: Share
 ) -> tuple[Json, Remembering]:
-    """Return the JSON in a model call's body, and the owner of the memory for its parse; raise as `read_document`.
+    """Return the decoded JSON body of a model call, and the owner of the `Memory` with which it must be parsed.
 
-    Of a body that repeats an earlier one, only the new part is decoded.
+    If the body repeats an earlier one, only its new part is decoded. Errors are those of `read_document`.
     """
     limits, headers = rollout.addresses.limits, head.headers
     if "transfer-encoding" in headers or "content-encoding" in headers:
@@ -279,7 +281,7 @@ async def _decoded_body(body: bytes, limits: EndpointLimits) -> Json:
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> Request:
-    """Return the request with the earlier messages or items added to which it refers by id.
+    """Return the request, with the earlier messages or items added to which it refers by id.
 
     Raises:
         Refusal: the rollout has no response with such an id. The dialect defines the status (`lost_status`).
@@ -302,7 +304,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> 
 
 
 def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Response]]:
-    """Yield request and response of each answered turn in this dialect. The newest turn comes first."""
+    """Yield the request and the response of each answered turn in this dialect. The newest turn comes first."""
     for recorded in reversed(tuple(rollout.trace)):
         turn = rollout.records.as_given(recorded)
         if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:

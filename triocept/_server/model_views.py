@@ -16,7 +16,7 @@ from ..dialects.kit import Earlier, Embeddings, Moderations, SideBody, SideCall,
 from ..errors import Refusal
 
 View: TypeAlias = Callable[..., Awaitable[Response]]
-"""Function that answers a route."""
+"""Function that answers the requests to a route."""
 
 USUAL = "openai_chat"
 """Dialect of a client whose requests do not indicate a dialect."""
@@ -102,7 +102,7 @@ def _side_view(
 
 
 def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[str, str]) -> Dialect:
-    """Return the dialect that path and headers of a request indicate. If several match, the last registered one counts.
+    """Return the dialect that the path and the headers of a request indicate. If several match, return the newest.
 
     `path` must not contain the prefix of a rollout, and the names of headers must be in lower case.
     """

@@ -13,7 +13,7 @@ from .._util.secrets import without_keys
 EVERY = 60.0
 """Seconds of the period in which lines of a kind are counted."""
 MOST_KINDS = 1_000
-"""Number of kinds above which kinds whose minute is over are removed. Some kinds exist for one rollout only."""
+"""Maximum kinds. When reached: kinds whose minute is over are removed. Some kinds exist for only one rollout."""
 
 log = logging.getLogger("triocept.endpoint")
 

@@ -1,4 +1,4 @@
-"""Answers in raw bytes over HTTP/1.1, which bypass the protocol implementation. The connection then ends."""
+"""Answers in raw bytes over HTTP/1.1, which bypass the HTTP implementation. The connection then ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def send_raw(
 
 
 async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
-    """End the connection in the way that `end` names. For `stall`, the caller must wait first."""
+    """End the connection as `end` specifies. For `stall`, the caller must first wait until the client disconnects."""
     if end == "reset":
         await connection.reset()
     else:

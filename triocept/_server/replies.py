@@ -175,7 +175,7 @@ _ROUTES = (
 
 
 def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
-    """Yield the routes that these dialects have besides model calls, each also below the dialect's base path."""
+    """Yield the routes of these dialects that are no model calls, each also below the dialect's base path."""
     for dialect in dialects:
         base = dialect.base_path
         for name, route in side_views(dialect):
@@ -190,7 +190,7 @@ def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
 
 @lru_cache(maxsize=8)
 def url_map(dialects: tuple[Dialect, ...]) -> Any:
-    """Return the routes that every endpoint has, and those that these dialects have besides model calls.
+    """Return the routes that every endpoint has, and the routes of these dialects that are no model calls.
 
     All endpoints share the cached result, because werkzeug takes 0.3 ms to compile a route.
     """
@@ -208,9 +208,9 @@ _NAME = re.compile(r"<(?:(any\([^()]*\)|path|[^<>:]+):)?\w+>")
 
 
 def refusal_of_unserved(path: str, dialects: Iterable[Dialect]) -> Refusal | None:
-    """Return the refusal of a path that providers serve but triocept does not, or None for any other path.
+    """Return the refusal of a path that providers serve but triocept does not.
 
-    `path` must not contain the prefix of a rollout.
+    Return None for any other path. `path` must not contain the prefix of a rollout.
     """
     paths = dict.fromkeys(
         path

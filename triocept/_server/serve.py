@@ -1,16 +1,16 @@
 """A server: its start, its connections, its end.
 
-It is imported with the first endpoint, because Quart and hypercorn take a while to load.
+This module is imported when the first endpoint is opened, because Quart and hypercorn take a while to load.
 
 Rules (each had a test that failed without it):
 
 1. `started()` is called after the application has started, the socket listens and the accept loop runs.
-2. After `started()`, the server never raises into its caller's nursery. If it crashes, it keeps the exception and
+2. After `started()`, the server never raises into its caller's nursery. If it crashes, it stores the exception and
    cancels the body.
-3. The server is shielded from cancellation, so that it outlives the body's clean-up. But it is shielded only from
-   `started()` on, so that a hanging start can be cancelled, and only if its parent is the caller's nursery.
+3. The server is shielded from cancellation, so that it still runs during the body's clean-up. The shield begins with
+   `started()`, so that a hanging start can be cancelled, and only if its parent is the caller's nursery.
 4. The server ends within a bounded time. It refuses waiting exchanges, lets answers finish for `grace` seconds, then
-   breaks off the rest.
+   closes the remaining connections.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from .transport import View
 log = logging.getLogger("triocept.endpoint")
 
 _AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-"""Errors of accept(2) if the process or the system has no resources left."""
+"""Error numbers of accept(2) that mean that the process or the system has no resources left."""
 OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
 """If False, a new server serves model calls through hypercorn and ASGI, like all other requests. Only tests set it."""
 _ACCEPTED_AT_ONCE = 32
@@ -57,7 +57,7 @@ _ACCEPTED_AT_ONCE = 32
 _BREATH = 0.1
 """Seconds to wait for a free descriptor, or until the client of a refused connection has read its answer."""
 _MOST_REFUSED = 32
-"""Maximum connections that are answered with 503 at the same time; any more are closed without an answer."""
+"""Maximum connections that are answered with 503 at the same time. Further ones are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """Exceptions that a connection raises if its client has left, or if it was closed here."""
 

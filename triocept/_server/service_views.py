@@ -10,11 +10,12 @@ call                               body                                   answer
 `POST …/gate`                      a question of the agent's hook         the decision (see `_rollout.hooks`)
 `POST …/reset`                                                            `{"reset": true}`
 `GET …/state`, `PUT …/state`       (`PUT`) the new state                  the state
-`POST …/model`                     a model call, in the asking dialect    its answer (see `routes`, `intake`)
+`POST …/model`                     a model call, in the asking dialect    its answer (see `intake`)
 =================================  =====================================  ==========================================
 
-The asking dialect is `?dialect=…`. Default: Anthropic's for a request with the `anthropic-version` header, else
-`openai_chat`. A refusal or a failure is answered with its HTTP status, and an error document in the asking dialect.
+The asking dialect is the one in the query (`?dialect=…`). Default: Anthropic's for a request with the header
+`anthropic-version`, else `openai_chat`. A refusal or a failure is answered with its HTTP status, and an error body in
+the asking dialect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The methods of a connection that a model call uses. Both HTTP implementations provide them."""
+"""The methods of a connection through which a model call is read and answered. Both HTTP implementations have them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATE_KEY = "triocept.connection"
 """Key in an ASGI scope's `state`; its value is the `Connection` of the request."""
 
 READ_BODY = "triocept.read_body"
-"""Scope key of the function that returns the body of a request to the view."""
+"""Key in the ASGI scope for the function with which the view reads the body of a request."""
 GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """Exceptions that a connection raises if its client has left, or if it was closed here."""
 
@@ -44,7 +44,7 @@ class BodyTooLarge(Exception):
 
 
 class View(Protocol):
-    """The ASGI application for the routes under `/view`, with the checks before it. See `_view`."""
+    """The ASGI application for the paths under `/view`, and the checks of requests to it. See the package `_view`."""
 
     on_end: set[Callable[[], object]]
     ended: trio.Event
@@ -66,12 +66,15 @@ class View(Protocol):
 
 
 class Transport(Protocol):
-    """A connection, as a model call uses it. `write` sends immediately what it can, and `flush` sends the rest."""
+    """A connection, as a model call uses it.
+
+    `write` sends the bytes that the kernel accepts, `flush` sends the rest.
+    """
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        """Receive the whole body of the request. The client must be authenticated.
+        """Receive the whole body of the request. Call this only for an authenticated client.
 
-        Bodies of other clients are not read. Bytes that wait to be parsed are counted in `share`.
+        Bytes that wait to be parsed are counted in `share`.
 
         Raises:
             Refusal: see `Share`.
@@ -86,13 +89,13 @@ class Transport(Protocol):
         """Begin the response. The head is sent together with the first piece of the body."""
 
     def write(self, data: bytes, *, last: bool = False) -> bool:
-        """Write a piece of the body. Return True if all is sent.
+        """Write a piece of the body. Return True if all bytes are sent.
 
         Otherwise `flush` must be called before the next write.
         """
 
     def respond(self, reply: Reply) -> bool:
-        """Write a whole response. Return True if all is sent, as `write` does."""
+        """Write a whole response. Return True if all bytes are sent, as `write` does."""
 
     @property
     def full(self) -> bool:

@@ -14,8 +14,8 @@ Rules:
    a later call can continue from it. Every other response from which an agent can continue is a turn of the rollout.
 4. Frames of unknown types are ignored, because later versions of the protocol may add types. A `response.steer` is
    answered with a failure.
-5. When its rollout ends, waiting calls are refused, then the socket is closed with 1001. An agent that reconnects is
-   refused in answer to its upgrade request. Codex gives up after such a refusal (404), but not after a close.
+5. When the rollout ends, waiting calls are refused, then the socket is closed with 1001. If the agent reconnects, its
+   upgrade request is refused. Codex gives up after such a refusal (404), but not after a close.
 6. Raw bytes (`respond_raw`) with an SSE body are sent as one frame for each event; any other body is one frame. Then
    the connection ends as the raw response specifies.
 7. The bytes of waiting frames are counted. Above `EndpointLimits.websocket_backlog` bytes, nothing more is read. A
@@ -68,7 +68,7 @@ from .websocket_connection import Kind, Received, WebSocket
 CREATE = "response.create"
 STEER = "response.steer"
 MAX_WAITING = 64
-"""Maximum calls that wait or are answered on one socket; each is a whole request."""
+"""Maximum calls that wait or are answered on one socket. Each takes the memory of a whole request."""
 MAX_WARM = 16
 """Maximum warm-ups that are kept for one socket. Codex sends only one."""
 MAX_LANE = 256
@@ -313,7 +313,7 @@ class _Socket:
         await self.send(self.failed(failure), lane)
 
     def failed(self, failure: Failure) -> bytes:
-        """Log an error, and return the document of its frame."""
+        """Log a failure, and return the JSON of its error frame."""
         said = ("websocket %s: %s %s", shown(self._head.path), failure.status, shown(failure.message))
         if failure.status in OVER_LIMITS:
             self._notices.warn(f"websocket {failure.status}", *said)
@@ -323,7 +323,7 @@ class _Socket:
         return msgspec.json.encode(render_ws_error(failure))
 
     async def send(self, document: bytes, lane: str | None) -> None:
-        """Send a document as a frame, with the `stream_id` of its lane, if it has a lane."""
+        """Send a JSON document as a frame. If a lane is given, add it as the `stream_id`."""
         try:
             await self._socket.send(in_lane(document, lane).decode("utf-8", "replace"))
         except ClientGone:

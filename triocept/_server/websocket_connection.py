@@ -1,18 +1,18 @@
 """A websocket (RFC 6455) on one connection: the handshake, the messages, the end.
 
-`websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn's own websockets are not
-used. They agree on compression, and treat a frame that directly follows the handshake as a fault. They also limit
-queued messages by number, and wait for a slow reader without limit.
+The module `websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn's own
+websockets are not used. They accept compression, and treat a frame that directly follows the handshake as an error.
+They also limit queued messages by number, not by bytes, and wait for a slow client without a time limit.
 
 Rules:
 
-1. No extension is accepted. With `permessage-deflate`, 24 KB of a client took 2.2 GB here. Declining it costs nothing,
-   because Codex and OpenAI's SDKs work without it.
+1. No extension is accepted. With `permessage-deflate`, 24 KB from a client became 2.2 GB in memory. Codex and OpenAI's
+   SDKs also work without this extension.
 2. The size of a message is counted in bytes, as they arrive. A message over the limit is discarded, and `receive`
    reports it. A message over twice the limit ends the connection with 1009.
 3. Invalid bytes end the connection with the close code of RFC 6455, 7.4.1, and are logged in one line. Examples are a
    frame without its mask, a reserved bit, and text that is not UTF-8.
-4. A client that reads no byte for `reader_seconds` counts as gone.
+4. A client that reads no byte for `reader_seconds` counts as disconnected.
 5. If a frame cannot be sent whole, the connection is broken off.
 6. Only the last of several pings has to be answered (RFC 6455, 5.5.3), so no ping waits in a queue.
 """
@@ -58,9 +58,9 @@ class Kind(Enum):
     TEXT = "text"
     BINARY = "binary"
     TOO_LARGE = "too large"
-    """The message exceeded the limit; no byte of it was kept."""
+    """The message exceeded the limit. No byte of it was kept."""
     CROWDED = "crowded"
-    """Too many bytes were waiting; no byte of the message was kept."""
+    """Too many received bytes were waiting to be parsed. No byte of the message was kept."""
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):

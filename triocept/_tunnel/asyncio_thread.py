@@ -5,8 +5,8 @@ Rules:
 1. The thread ends with the context of `open_asyncio`, and no asyncio code runs in trio's thread.
 2. If a call is cancelled, its asyncio task is cancelled, and the call waits for the task to end. If the task's clean-up
    takes too long, the task is cancelled again.
-3. Work that asyncio runs in threads, such as the look-up of a name, cannot be cancelled, so nothing waits for its end.
-4. A Ctrl-C is never raised in this code, because it could leave a thread that never ends.
+3. Work that asyncio runs in threads, such as the look-up of a name, cannot be cancelled, so no task waits for its end.
+4. KeyboardInterrupt is never raised in this code, because it could leave a thread that never ends.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class AsyncioThread:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
-        """Run the thread. It is shielded from cancellation: only `_stopped` and `_end` end it."""
+        """Run the thread until `_stopped` or `_end` is set. Cancellation has no effect."""
         token = trio.lowlevel.current_trio_token()
 
         def run_loop() -> None:

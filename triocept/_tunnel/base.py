@@ -3,8 +3,8 @@
 Rules:
 
 1. A tunnel gets a port on which the endpoint already listens. It never chooses the endpoint's port.
-2. A tunnel object holds only settings. Resources exist from entering `open` to leaving it, and one object may be open
-   many times at the same time.
+2. A tunnel object holds only settings. Its resources exist only while the context of `open` is active, and one object
+   may be open many times at the same time.
 3. If a tunnel dies, `open` cancels its body and raises `TunnelError`.
 """
 
@@ -37,7 +37,7 @@ class Tunnel(ABC):
     """
 
     dialable: bool = True
-    """True if this machine can send requests to the URL, and so check that it leads here."""
+    """True if this machine can send requests to the URL, to check that it leads to this endpoint."""
 
     @abstractmethod
     def open(
@@ -46,22 +46,22 @@ class Tunnel(ABC):
         """Return an async context manager that opens the tunnel and yields its URL, without a trailing slash.
 
         Args:
-            port: the endpoint's live port.
+            port: the port on which the endpoint already listens.
             host: the host on which the endpoint is reachable from this machine.
             scheme: the endpoint's scheme.
             previous: the URL that this endpoint's tunnel had before it died. The tunnel opens it again if it can.
 
         Raises:
-            TunnelError: on entering, the tunnel cannot be opened. On leaving, the tunnel has died, which cancelled the
-                body.
+            TunnelError: the tunnel cannot be opened; raised when the context is entered. Or the tunnel has died, which
+                cancels the body; raised when the context is exited.
 
         Closing: ends within a bounded time, also when cancelled. No process or task of the tunnel runs afterwards.
         """
 
     async def revive(self, url: str) -> bool:
-        """Try to restore a URL that has stopped answering; return True if it works again.
+        """Try to restore a URL that has stopped answering. Return True if it works again.
 
-        If False, the tunnel is closed and opened anew, perhaps with another URL.
+        If `revive` returns False, the tunnel is closed and opened again, perhaps with another URL.
         """
         return False
 
@@ -70,7 +70,7 @@ def check_url(url: str, *, whose: str) -> str:
     """Return the URL without a trailing slash, if agents can use it as their base URL.
 
     Raises:
-        ValueError: agents cannot use the URL; the text begins with its source, `whose`.
+        ValueError: agents cannot use the URL. The error's text begins with `whose`, which names the URL's source.
         TypeError: the URL is not a str.
     """
     check_str(whose, url)
@@ -107,7 +107,7 @@ def check_host(name: str, *, whose: str) -> str:
     """Return `name` if it is a host's name or address.
 
     Raises:
-        TypeError, ValueError: it is not; the text begins with its source, `whose`.
+        TypeError, ValueError: `name` is neither. The error's text begins with `whose`, which names its source.
     """
     check_str(whose, name)
     if not re.fullmatch(
@@ -136,7 +136,8 @@ class FixedURL(Tunnel):
     The proxy needs a fixed port, so choose the endpoint's port: `serve_endpoint(port=8080, tunnel=FixedURL(…))`.
 
     Args:
-        url: the URL for agents, such as `https://agents.example/triocept`. The proxy must remove its path.
+        url: the URL for agents, such as `https://agents.example/triocept`. The proxy must remove the path of this URL
+            (`/triocept`) from the paths of requests.
 
     Raises:
         ValueError: agents cannot use the URL as their base URL.

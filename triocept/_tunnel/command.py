@@ -20,7 +20,7 @@ TIMEOUT = 30.0
 
 @final
 class CommandTunnel(Tunnel):
-    r"""A tunnel that runs any program that prints its URL: cloudflared, ngrok, bore.
+    r"""A tunnel that runs any program that prints its URL, such as cloudflared, ngrok or bore.
 
     For example::
 
@@ -34,7 +34,7 @@ class CommandTunnel(Tunnel):
         pattern: a regular expression, searched in each line of stdout and stderr. The URL is its first group, or else
             the whole match. A match without a scheme (`bore.pub:40001`) gets `http://`. By default, the first URL whose
             host is not this machine is taken; this fails for programs that print the address of their manual first.
-        timeout: seconds until the URL must be printed.
+        timeout: maximum seconds until the program prints the URL.
         env: variables to add to the environment that the command inherits from this program.
 
     Raises:

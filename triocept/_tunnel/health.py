@@ -5,8 +5,8 @@ Rules:
 1. A tunnel is checked by requests to its URL, on a new connection each time. A running program, or a service that
    reports "connected", proves nothing.
 2. An answer counts only if it comes from this endpoint, and not from a proxy (an error page) or another endpoint.
-3. A tunnel that has died is opened again, with back-off, for as long as the endpoint lives. Only if the first opening
-   fails, the error is raised to the program.
+3. A tunnel that has died is opened again, with back-off, for as long as the endpoint is open. An error is raised to the
+   program only if the tunnel cannot be opened the first time.
 4. `on_lost` is called for an old URL as soon as a new URL replaces it, or when it was down for `patience` seconds.
 """
 
@@ -49,7 +49,8 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     start_timeout: float = 30.0
     """Seconds to wait for the first answer through a new URL. It takes a while until a new name resolves everywhere."""
     interval: float = 10.0
-    """Seconds between two checks. Proxies and services close connections that are idle for 60 s."""
+    """Seconds between two checks. They must be fewer than the 60 s after which proxies and services close idle
+    connections."""
     timeout: float = 5.0
     """Seconds to wait for the answer to one check."""
     failures: int = 3
@@ -58,7 +59,7 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     """Seconds before the second try to reopen a dead tunnel (the first is immediate); doubled for each further try."""
     max_back_off: float = 30.0
     patience: float = 60.0
-    """Seconds of downtime after which a URL counts as lost for its rollouts, even if it comes back later."""
+    """Seconds of downtime after which a URL counts as lost for its rollouts, even if it works again later."""
     verify: ssl.SSLContext | bool = True
     """Certificates to trust for an https URL: those of the usual authorities (True), those that an `ssl.SSLContext`
     accepts, or any (False)."""
@@ -74,7 +75,7 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
     """Check that the URL leads to the endpoint, by a request that takes at most `timeout` seconds.
 
     Raises:
-        TunnelError: it does not; the text describes what the URL answered.
+        TunnelError: the URL does not lead to the endpoint. The error's text describes the answer.
     """
     import httpx2  # imported here because it takes a while to load
 
@@ -124,9 +125,9 @@ class Supervisor:
         on_change: Callable[[], None],
     ) -> None:
         self.url: str | None = None
-        """The URL of the tunnel; None while it is down."""
+        """The URL of the tunnel. None while the tunnel is down."""
         self.error: TunnelError | None = None
-        """The reason why the tunnel is down now, or was down most recently; None if it was never down."""
+        """The reason why the tunnel is down now, or was down most recently. None if it was never down."""
         self._tunnel = tunnel
         self._open = partial(tunnel.open, port, host=host, scheme=scheme)
         self._endpoint_id = endpoint_id
@@ -135,7 +136,7 @@ class Supervisor:
         self._on_lost = on_lost
         self._on_change = on_change
         self._last: str | None = None
-        """The last URL that was up, which agents may still use; None once `on_lost` was called for it."""
+        """The last URL that worked, which agents may still use. None once `on_lost` was called for it."""
         self._up_since = 0.0
         self._down_since = 0.0
         self._delay = 0.0
@@ -154,10 +155,10 @@ class Supervisor:
         return self.url
 
     async def run(self, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
-        """Open the tunnel, and keep it open until `stop`. Must be started in `nursery`.
+        """Open the tunnel, and keep it open until `stop` is called. Must be started in `nursery`.
 
         Raises:
-            TunnelError: the tunnel cannot be opened; raised only before `started()`.
+            TunnelError: the tunnel cannot be opened. It is raised only before `started()`.
         """
         started = False
 

@@ -3,9 +3,10 @@
 Rules:
 
 1. The package uses asyncio, so it gets an asyncio loop in a worker thread, which ends with the tunnel.
-2. The package starts and ends the program `frpc`. It is also registered with the watcher, which ends it if this program
-   is killed.
-3. Starts are spaced, as the service requires. A refused connection, a time-out, 5xx or "too many requests" is retried.
+2. The package starts and ends the program `frpc`. `frpc` is also registered with the watcher, which ends it if this
+   program is killed.
+3. There is a pause between two starts, as the service requires. After a refused connection, a time-out, 5xx or "too
+   many requests", the start is retried.
 4. If `frpc` dies, it is restarted while the registration still exists, because the registration keeps the URL.
 """
 
@@ -57,15 +58,15 @@ class PrimeTunnel(Tunnel):
     """A tunnel with a URL at Prime Intellect, for agents in any sandbox.
 
     Needs `pip install 'triocept[prime]'` and the service's key (`PRIME_API_KEY`, or `prime login`). The package fetches
-    the program `frpc` at its first use. Many endpoints, such as a pool's, may share one object, which spaces their
-    starts.
+    the program `frpc` at its first use. Many endpoints, such as those of a pool, may share one object, which makes a
+    pause between their starts.
 
     Args:
         name: name of the tunnel at the service.
-        team_id: team that owns the tunnel; None means the team of the package's configuration.
+        team_id: team that owns the tunnel. None means the team of the package's configuration.
         labels: labels for finding the tunnel at the service.
-        timeout: seconds for `frpc` to connect.
-        starts_per_minute: maximum starts of tunnels a minute by this object.
+        timeout: maximum seconds until `frpc` is connected.
+        starts_per_minute: maximum tunnels that this object starts per minute.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
@@ -126,7 +127,7 @@ class PrimeTunnel(Tunnel):
 
     @trio.lowlevel.enable_ki_protection
     async def revive(self, url: str) -> bool:
-        """Restart `frpc` with the same registration and URL; return False if that is impossible."""
+        """Restart `frpc` with the same registration and URL. Return False if this is impossible."""
         client = self._open.get(url)
         return client is not None and await client.restart()
 
@@ -193,8 +194,8 @@ class _Client:
     async def _register(self, make: Callable[[], Any]) -> str:
         """Start the package's tunnel, on the asyncio loop.
 
-        If cancelled before the service has answered, it waits for the answer. Otherwise the id of the registration
-        would be unknown, and the registration would never be deleted.
+        If this is cancelled before the service has answered, it still waits for the answer. Otherwise the id of the
+        registration would be unknown, and the registration would never be deleted.
         """
         self._tunnel = make()
         starting = asyncio.ensure_future(self._tunnel.start())
@@ -214,7 +215,7 @@ class _Client:
 
     @trio.lowlevel.enable_ki_protection
     async def look(self) -> None:
-        """Until `stop`, register each `frpc` with the watcher, and restart it when it dies."""
+        """Until `stop` is called, register each `frpc` process with the watcher, and restart it when it dies."""
         with self._looking:
             while True:
                 self._register_frpc()
@@ -225,7 +226,7 @@ class _Client:
                 await trio.sleep(LOOK_PAUSE if self._up else FIRST_LOOK_PAUSE)
 
     async def restart(self) -> bool:
-        """Restart `frpc`, which keeps its URL; return False if its registration no longer exists."""
+        """Restart `frpc` with the same URL. Return False if the registration no longer exists, or the restart fails."""
         before = self._frpc
         async with self._restarting:
             if self._stopped:

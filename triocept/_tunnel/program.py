@@ -1,12 +1,12 @@
 """A program that prints its URL or port: its start, output and end.
 
-It is started and ended like an agent. It leads a process group, and none of its processes outlives the context. If the
-program that uses triocept is killed, the watcher ends it.
+The program is started and ended like an agent. It leads a process group, and none of its processes outlives the
+context. If the Python program that uses triocept is killed, the watcher ends the started program.
 
 Rules:
 
-1. If it fails, the error contains its last output, without the keys of its environment.
-2. Its output is read to the end, so that a full pipe never stops it.
+1. If the program fails, the error contains its last output, without the keys of its environment.
+2. The output is read to its end, so that a full pipe never stops the program.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ async def open_program(
     env: Mapping[str, str] | None = None,
     grace: float = GRACE,
 ) -> AsyncIterator[str]:
-    """Run a program; yield once it has printed a matching line, and end it after the body.
+    """Run a program. Yield the value that `find` returns for a line of its output, and end it after the body.
 
     Args:
         argv: the command and its arguments.
-        name: the name to begin errors with.
-        find: called with each line of stdout and stderr; returns the value to yield, or None.
-        timeout: seconds until a line must match.
-        env: variables to add to this program's environment.
-        grace: seconds for the program to end after SIGTERM.
+        name: the name with which error texts begin.
+        find: called with each line of stdout and stderr. Returns the value to yield if the line matches, else None.
+        timeout: maximum seconds until a line matches.
+        env: variables that are added to the environment of the Python program.
+        grace: seconds between SIGTERM and SIGKILL when the program is ended.
 
     Raises:
-        TunnelError: the program cannot be started; or it ended, or did not print a matching line in time; or it ended
-            while the body ran, which is then cancelled. The text ends with the program's last output.
+        TunnelError: the program cannot be started, has ended, or did not print a matching line in time. If it ends
+            while the body runs, the body is cancelled. The error's text ends with the program's last output.
     """
     environment = {**os.environ, **(env or {})}
     output = Output(find)
@@ -105,7 +105,7 @@ async def open_program(
 
 
 async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> str:
-    """Wait for a matching line. Return "" when it came, else the reason why it did not come."""
+    """Wait for a matching line. Return "" once there is one. If the program prints none, return the reason."""
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
 
@@ -133,11 +133,11 @@ def _ending(process: AgentProcess) -> str:
 
 @final
 class Output:
-    """The output of a program, line by line; the last lines are kept."""
+    """The output of a program, line by line. The last lines are kept."""
 
     def __init__(self, find: Callable[[str], str | None]) -> None:
         self.found = ""
-        """The value that `find` returned for a line; empty before."""
+        """The value that `find` has returned for a line. Empty until then."""
         self._find = find
         self._event = trio.Event()
         self._lines: deque[str] = deque(maxlen=LAST_LINES)

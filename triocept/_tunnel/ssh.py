@@ -5,7 +5,7 @@ Rules:
 1. `ssh` never prompts: if a key needs a passphrase, or the host is unknown, it fails immediately (`BatchMode`).
 2. `ssh` opens a connection of its own (`ControlPath=none`). Otherwise a running master process would do the forwarding,
    and the forwarding would outlive this program.
-3. The loss of the server is noticed, by the end of the connection or by unanswered keep-alives.
+3. If the server is lost, this is noticed by the end of the connection or by unanswered keep-alives.
 4. A tunnel that is opened again requests its previous port, so that agents with the old URL may continue.
 """
 
@@ -34,7 +34,7 @@ GRACE = 2.0
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 """Output of `ssh` for `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""
 FORWARDED = re.compile(r"remote forward success for: listen \S*?:?(\d+), connect")
-"""Output of `ssh` for a requested port (on the level `debug1`, so a second start needs `-v`)."""
+"""Output of `ssh` for a requested port. It has the level `debug1`, so `ssh` needs `-v` if a port is requested."""
 
 REFUSED = "remote port forwarding failed"
 """Output of `ssh` if the requested port is now in use."""
@@ -44,14 +44,14 @@ REFUSED = "remote port forwarding failed"
 class SSHTunnel(Tunnel):
     """A tunnel by `ssh -R`: a port of another host leads to the endpoint.
 
-    It needs OpenSSH's client on this machine, and its server on the other host. Unless `public_host` is set, the port
-    is open only on the other host's loopback interface, for agents that run on that host. Their calls, keys included,
+    It needs OpenSSH's client on this machine, and its server on the other host. Without a `public_host`, the port is
+    open only on the other host's loopback interface, for agents that run on that host. Their calls, including the keys,
     cross the network inside the ssh connection.
 
     Args:
         destination: `user@host`, `host`, or a name of `~/.ssh/config`.
-        port: the ssh server's port; None means the port of the configuration, else 22.
-        identity: the path of a private key; no other key is offered then. None means the keys of the configuration.
+        port: the ssh server's port. None means the port in ssh's configuration, or else 22.
+        identity: the path of a private key. `ssh` then offers no other key. None means the keys of ssh's configuration.
         options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. If an
             option is given twice, ssh uses the first; the options that the tunnel sets (BatchMode,
             ExitOnForwardFailure, …) come first.

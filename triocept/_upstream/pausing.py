@@ -13,8 +13,8 @@ Rules:
 5. An agent that has received a part of an answer cannot be sent another answer. So `abort` lets such a call finish.
 6. Only answers of some dialects show that the server aborted them. In the other dialects, `abort` cancels the calls
    before the server is paused.
-7. A call that was aborted for a pause of this upstream is always sent again; for another program, at most `MAX_ABORTED`
-   times.
+7. A call that was aborted for a pause of this upstream is always sent again. If the server aborted it for another
+   program, it is sent again at most `MAX_ABORTED` times.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ log = logging.getLogger("triocept.upstream")
 MAX_ABORTED = 8
 """Maximum times that a call is sent again because its server aborted it for another program."""
 _SHOWN = frozenset({"openai_chat", "openai_completions"})
-"""Dialects whose whole answers always show an abort. vLLM and SGLang report it in no other dialect, or only for some
-models: an aborted answer then looks complete."""
+"""Dialects whose answers always show an abort, unless they are streamed. In other dialects, vLLM and SGLang report an
+abort never, or only for some models: an aborted answer then looks complete."""
 ROUTE_SECONDS = 60.0
 """Maximum seconds for one call to a server's route, except for a pause that waits for running calls."""
 LOOK_SECONDS = 10.0
@@ -63,8 +63,8 @@ RESUME_PAUSE = 1.0
 """Seconds between two tries to resume."""
 
 PauseMode: TypeAlias = Literal["keep", "wait", "abort"]
-"""The treatment of calls in progress: the server keeps them (`keep`), they finish first (`wait`), or they are aborted,
-and sent again later (`abort`)."""
+"""Treatment of calls in progress: the server keeps them (`keep`), the pause waits until they have finished (`wait`), or
+they are aborted and later sent again (`abort`)."""
 
 
 @final
@@ -82,7 +82,7 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 
     server: Literal["vllm", "sglang"]
     pauses: Mapping[PauseMode, tuple[str, Json]]
-    """For each mode that the server supports: the path to call, and the document to send."""
+    """For each mode that the server supports: the path to call, and the JSON body to send."""
     resume: str
     version: str | None = None
     """The path that returns the version of the server's weights; None if unknown."""
@@ -92,9 +92,9 @@ def routes_of(document: Json) -> Routes | None:
     """Return the routes that an OpenAPI document lists; None if it lists no known routes.
 
     Sources: for vLLM, entrypoints/rl/online/api_router.py (`mode`; 0.14 had `wait_for_inflight_requests`); for SGLang,
-    "SGLang for RL systems" in its documentation. SGLang's mode `retract` computes the kept calls anew, and permits a
-    flush of the cache. Weight updates of SGLang flush the cache by default, and a flush fails after the mode
-    `in_place`.
+    "SGLang for RL systems" in its documentation. `keep` and `wait` use SGLang's mode `retract`, in which SGLang
+    computes the kept calls anew, so that its cache can be flushed. Its weight updates flush the cache by default, which
+    fails after the mode `in_place`.
     """
     paths = _object(document, "paths")
     if "/pause" in paths and "/resume" in paths:
@@ -127,7 +127,7 @@ class InFlight:
     """A call that was sent, and whose answer has not ended."""
 
     partial: Response | None = None
-    """The partial answer with which the server ended the call when it aborted the call."""
+    """The part of the answer that the server returned when it aborted the call. None if it was not aborted."""
     tokens: Tokens | None = None
     """The tokens of `partial`."""
 
@@ -170,7 +170,7 @@ class Pauses:
         self._resumed: trio.Event | None = None
         """An event that is set at the end of the pause; None if the upstream is not paused."""
         self._plan: tuple[Pause, tuple[str, Json] | None, tuple[InFlight, ...]] | None = None
-        """The pause, the path and document that start it, and the calls that were in flight when it began."""
+        """The pause, the path and JSON body that start it, and the calls that were in flight when it began."""
         self._before: str | None = None
         """Version of the weights when the pause began."""
         self._beginning: trio.CancelScope | None = None
@@ -232,10 +232,12 @@ class Pauses:
         raise_all(errors)
 
     async def hold_calls(self, mode: PauseMode) -> None:
-        """Hold back new calls, and wait for the calls in progress that must finish. Failure and cancellation: resumes.
+        """Hold back new calls, and wait for the calls in progress that must finish.
 
-        If several upstreams use one server, all of them must do this before one of them pauses the server. A paused
-        server would never finish the calls for which another upstream waits.
+        After a failure or a cancellation, the upstream is resumed.
+
+        If several upstreams use one server, call `hold_calls` of all of them before one of them pauses the server. A
+        paused server would never finish the calls for which another upstream waits.
         """
         self._check_free()
         self._resumed = trio.Event()
@@ -264,7 +266,7 @@ class Pauses:
                     await call.over.wait()
 
     async def pause_server(self) -> Pause:
-        """Pause the server after `hold_calls`, if the server has a route. Failure and cancellation: resumes."""
+        """Pause the server after `hold_calls`, if it has a route for this. After a failure, resume the upstream."""
         assert self._plan is not None
         pause, route, calls = self._plan
         async with self._or_resume():
@@ -290,7 +292,9 @@ class Pauses:
             raise_all([*errors, *await run_each(self.end)])
 
     async def end(self) -> None:
-        """Resume the upstream and its server, also if another program paused the server. Shielded, with a time limit.
+        """Resume the upstream and its server, also if another program paused the server.
+
+        Cancellation: has no effect; the resume has a time limit.
 
         Raises:
             UpstreamError: the server could not be resumed. Calls are sent to it nevertheless.
@@ -366,7 +370,7 @@ class Pauses:
             return None
 
     async def send(self, method: str, path: str, document: Json, seconds: float | None) -> Json:
-        """Call one of the server's routes; return the document in the answer, or None if there is no document."""
+        """Call one of the server's routes. Return the response's JSON body, or None if the body is not JSON."""
         call = self._requests.of_provider(ProviderCall(path=path, document=document, at_root=True))
         call = replace(call, method=method, body=b"" if method == "GET" else call.body)
         patience = Patience(seconds, None)
@@ -386,7 +390,7 @@ class Pauses:
 
 @final
 class Repeats:
-    """The repeats of one call that was aborted."""
+    """Decides whether one call may be sent again after its server has aborted it, and counts these repeats."""
 
     def __init__(self, pauses: Pauses) -> None:
         self._pauses = pauses
@@ -395,7 +399,7 @@ class Repeats:
         """Number of aborts for other programs."""
 
     async def allow(self, error: UpstreamError) -> bool:
-        """Wait briefly and return True if an error means that the call was aborted and may be sent again."""
+        """If `error` means that the call was aborted and may be sent again, wait briefly and return True."""
         if error.code != ABORTED:
             return False
         own, self._own = self._own, self._pauses.aborts
@@ -412,7 +416,7 @@ class Repeats:
 
 
 def partial_answer(dialect: Dialect, body: bytes) -> Response | None:
-    """Return the content of an aborted whole answer; None if it is of another dialect than chat or completions."""
+    """Return the content of an aborted answer that was not streamed. Return None if its dialect has no `choices`."""
     try:
         document = decode_json(body)
         choices = document["choices"]
@@ -424,7 +428,7 @@ def partial_answer(dialect: Dialect, body: bytes) -> Response | None:
 
 
 def _object(document: Json, *path: str) -> Mapping[str, Json]:
-    """Return the object at a path in a document; an empty dict if there is no object."""
+    """Return the object at a path in a JSON document. Return an empty dict if there is no object at this path."""
     for name in path:
         document = document.get(name) if isinstance(document, dict) else None
     return document if isinstance(document, dict) else {}

@@ -2,9 +2,10 @@
 
 Rules:
 
-1. A key is removed only if it can be a secret (see `_util.secrets`). A key such as "x" is kept: without ordinary words
-   and numbers, an error would be unreadable.
-2. A key is removed only as a whole word, unless it is so long that no other word contains it by chance.
+1. A key is removed only if it can be a secret (see `_util.secrets`). A key such as "x" or "EMPTY" is not removed,
+   because an error without such ordinary words would be unreadable.
+2. A key of fewer than `LONG` characters is removed only where it is a whole word. No word contains a longer key by
+   chance, so it is removed everywhere.
 3. In a JSON document, only strings that contain the key are changed, after decoding. The result is JSON, and all other
    bytes stay the same.
 4. The meaning of an error is determined before the removal, from the provider's own message.
@@ -19,13 +20,13 @@ from ..dialects._documents import decode_json, encode_json
 from ..errors import DialectError
 
 LONG = 16
-"""Characters that a key must have to be removed also within a word; providers' own keys have 32 and more."""
+"""Minimum characters of a key that is also removed within a word. Providers' own keys have 32 and more."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 """Pattern of a string in a document that is known to be JSON."""
 
 
 class Redaction:
-    """Removes one API key from texts and JSON documents. None means that there is no key."""
+    """Removes one API key from texts and JSON documents. `key=None` means that there is no key to remove."""
 
     def __init__(self, key: str | None) -> None:
         secret = key if key is not None and len(key) >= SECRET else None

@@ -3,19 +3,19 @@
 Rules:
 
 1. A piece consists of whole frames, so that the endpoint can insert a no-op or an error between any two pieces.
-2. Bytes before the first increment of the answer are held back until it comes. Until then, a failure can still be sent
-   with its own HTTP status.
-3. The frame with the stop reason, and all frames after it, wait for the terminal event, and form the last piece. Bytes
-   after the terminal event are discarded, so that the agent never gets a second end.
+2. Bytes before the first increment of the answer are held back until this increment arrives. Until then, a failure can
+   still be sent with its own HTTP status.
+3. The frame with the stop reason, and all frames after it, are held back until the event that ends the answer, and form
+   the last piece. Bytes after this event are discarded, so that the agent never gets a second end.
 4. Some servers send no `[DONE]`, and leave the connection open. So if a provider has sent the stop reason, and is then
    silent for `END_PATIENCE`, the answer has ended. The agent gets the `[DONE]` that the server left out.
-5. Bytes that are clearly content of a running answer may be sent to the agent before they are parsed. Parsing takes
-   most of the time that a relay adds to an event.
+5. Bytes that are clearly content of a running answer may be sent to the agent before they are parsed, because parsing
+   takes most of the time by which a relay delays an event.
 6. Content that came before a failure is sent before the failure. Without content, the failure is still sent with its
    own HTTP status.
 7. With `hold_calls`, the first frame of a tool call and all bytes after it belong to the last piece. Otherwise an agent
-   would run a complete call although the answer may still break. The events in these bytes are passed on as they
-   arrive, in pieces without bytes.
+   would run a complete tool call although the rest of the answer may still fail. The events in these bytes are passed
+   on as they arrive, in pieces without bytes.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ END_PATIENCE = 1.0
 
 
 class Frames:
-    """Splits received bytes into frames. Each byte is searched only once."""
+    """Splits received bytes into frames. The search for the end of a frame reads each byte only once."""
 
     def __init__(self, end: FrameEnd = SSE_FRAMES) -> None:
         self._end = end
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Add received bytes, and return the frames that are complete now. Raise DialectError if one is too large."""
+        """Add received bytes, and return the frames that are complete now. Raise DialectError for a frame too large."""
         searched = len(self._rest)
         whole: bytes | bytearray = data
         if searched:
@@ -107,9 +107,9 @@ class Relay:
         self._held = _Gathered()
         self._begun = False
         self.failure: UpstreamError | DialectError | None = None
-        """The failure that must be raised after the piece that `feed` has returned last, or None."""
+        """The failure that must be raised after the last piece that `feed` has returned. None without a failure."""
         self.ended = False
-        """True if the terminal event is in the piece that `last` returns."""
+        """True if the piece that `last` returns contains the event that ends the answer."""
 
     @property
     def ending(self) -> bool:

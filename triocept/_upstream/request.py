@@ -1,13 +1,13 @@
-"""The HTTP request to the provider. Its document is the agent's own, or is rendered in the provider's dialect.
+"""The HTTP request to the provider. Its JSON body is the agent's own, or is rendered in the provider's dialect.
 
 This module needs no HTTP package. `transport` needs one, and is imported when the first upstream is opened.
 
 Rules:
 
-1. A provider of the agent's dialect receives the agent's document, with its fields in the same order. Only the
-   configured fields are changed.
-2. A document that names an earlier response of this endpoint, or contains reasoning that this provider did not
-   generate, cannot be sent unchanged. It is rendered anew from the request.
+1. A provider of the agent's dialect receives the agent's JSON body, with its fields in the same order. Only fields for
+   which the upstream has its own values are changed.
+2. A body that names an earlier response of this endpoint, or contains reasoning that this provider did not generate,
+   cannot be sent unchanged. It is rendered anew from the parsed `Request`.
 3. A request that the provider's dialect cannot express is refused (400). Nothing is silently left out.
 """
 
@@ -69,13 +69,14 @@ class ProviderRequest:
 
 
 _OBJECTS = ("generationConfig", "generation_config", "options")
-"""Objects that contain the sampling in Gemini's and Ollama's documents. In other dialects, the document itself does."""
+"""Objects that contain the sampling parameters in JSON bodies of Gemini and Ollama. In other dialects, these parameters
+are fields of the body itself."""
 _REFUSED = frozenset({400, 413, 422})
 """Statuses with which providers refuse a number of tokens that is too large."""
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
-    """Values of an upstream that replace what the agent has sent."""
+    """Values of an upstream that replace those in the agent's request."""
 
     model: str | None = None
     sampling: Sampling | None = None
@@ -85,7 +86,7 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     and None removes a field."""
     extra_headers: Mapping[str, str] = {}
     max_output_tokens: int | None = None
-    """Maximum tokens that any call requests."""
+    """Maximum output tokens that a call requests."""
 
 
 class Requests:
@@ -114,7 +115,7 @@ class Requests:
         self._defaults = dialect.default_headers
 
     def of_exchange(self, exchange: ExchangeState) -> ProviderRequest:
-        """Return the request that answers an exchange. Note in the turn how many reasoning parts were dropped.
+        """Return the request to the provider for an exchange. Note in the turn how many reasoning parts were dropped.
 
         Raise a `Refusal` with 400 if the provider's dialect cannot express the request.
         """
@@ -153,10 +154,10 @@ class Requests:
         return self._call(request, document, headers, query, names, prompt)
 
     def of_request(self, request: Request, *, stream: bool, rollout: str = "") -> ProviderRequest:
-        """Return the request for a model call of the program itself.
+        """Return the request to the provider for a model call of the program itself.
 
         `rollout` is the id of the rollout to which the call belongs, or an empty text. Raise DialectError if the
-        provider's dialect cannot express the request.
+        provider's dialect cannot express the call.
         """
         request = self._overridden(msgspec.structs.replace(request, stream=stream))
         names = self._names(request)
@@ -169,13 +170,16 @@ class Requests:
         return {self._session_header: rollout} if self._session_header and rollout else {}
 
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:
-        """Return the request for a call that is not a model call, to a route of the dialect or of the server."""
+        """Return the HTTP request for a call that is no model call, to a route of the dialect or of the server."""
         url = f"{self._address.root}{asked.path}" if asked.at_root else self._address.at(asked.path)
         headers = {"accept": "application/json", **({} if asked.at_root else self._defaults), **self._headers}
         return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)
 
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
-        """Return the call with fewer requested tokens, as `error` allows. Return None if `error` has another reason."""
+        """Return the call with the smaller number of output tokens that `error` names as its maximum.
+
+        Return None if the provider did not refuse the call because of the number of tokens.
+        """
         if error.status not in _REFUSED:
             return None
         most = self._ceiling.learn(call.model, error.message, call.prompt())

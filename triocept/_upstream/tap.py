@@ -6,9 +6,10 @@ streamed body are read without them.
 
 Rules:
 
-1. The HTTP parser gets no byte behind the head before it requests the body. So code that takes the body earlier gets
-   the whole body.
-2. When a taken body was read to its end, the parser receives an empty body, so that the connection can be used again.
+1. The HTTP parser gets no byte after the head before it requests the body. So if `take_body` is called earlier, the
+   whole body can be read without the parser.
+2. When `TappedBody` has read a body to its end, the parser receives an empty body, so that the connection can be used
+   again.
 3. If a body is not read to its end, or bytes follow it, the connection is closed.
 4. If a reused connection ends or breaks before the first byte of the next answer, `Stale` is raised. The server may
    just have closed an idle connection, so another connection may be tried.
@@ -85,7 +86,7 @@ class TappedBody:
     def conclude(self) -> bool:
         """Let the HTTP parser read an end of the body, so that the connection can be reused.
 
-        Return False if impossible.
+        Return False if the body was not read to its end, or if bytes follow it.
         """
         if not self._chunks.ended or self._chunks.rest:
             return False
@@ -153,7 +154,7 @@ class _Tap(httpcore2.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
     def take_body(self) -> TappedBody | None:
-        """Return the body of the answer, if exactly its head was read. Otherwise return None."""
+        """Return the body of the answer, if the head was read and nothing of the body. Otherwise return None."""
         if not self._at_body:
             return None
         begun, self._ahead, self._at_body = self._ahead, b"", False

@@ -6,7 +6,7 @@ Rules:
    connections has no limit of its own, because the limiter limits the calls.
 2. Bytes are passed on as they arrive. No minimum size is requested, because that would hold bytes back.
 3. No redirect is followed, because the key would be sent to the other address.
-4. Any failure of the connection in the middle of an answer is a truncation.
+4. A failure of the connection in the middle of an answer raises `UpstreamTruncated`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ProviderReply:
         return self._source
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
-        """Return the whole body. If it is a complete JSON object, ignore that the connection failed after it.
+        """Return the whole body. If the connection fails after a complete JSON object, ignore the failure.
 
         Raise UpstreamError if the body is larger than `limit` bytes. Further errors are those of `receive`.
         """

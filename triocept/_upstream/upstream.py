@@ -79,8 +79,8 @@ log = logging.getLogger("triocept.upstream")
 CONNECT_TIMEOUT = 10.0
 """Maximum seconds for connecting to the provider, as in the SDKs that agents use."""
 MAX_LOWERED = 3
-"""Maximum times that a call is sent again with fewer tokens. vLLM needs two, because it first checks only the number,
-and then the sum of number and prompt."""
+"""Maximum times that a call is sent again with a smaller number of output tokens. vLLM may refuse a call twice: it
+first checks this number alone, and then its sum with the tokens of the prompt."""
 
 _PROBE = Request(
     dialect="",
@@ -196,7 +196,7 @@ class Upstream:
                 the program may try another upstream. If the program lets the error propagate, the agent receives its
                 status and message. In the middle of a stream, the error settles the exchange, and the agent receives an
                 error in the stream.
-            UpstreamTruncated: the provider's stream ended before the terminal event.
+            UpstreamTruncated: the provider's stream ended before the event that ends the answer.
             ContextLengthError: the prompt is too long for the provider's model.
             Refusal: the provider's dialect cannot express the agent's request (status 400).
             ExchangeAbandoned, AlreadySettled: see `exchange.respond`.
@@ -544,7 +544,10 @@ class Upstream:
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
     async def _read_whole(self, reply: ProviderReply, call: ProviderRequest) -> tuple[Response, bytes | None]:
-        """Return a whole answer, and its body for the agent. Without a body, the provider has sent a stream instead."""
+        """Return a whole answer, and its JSON body for the agent.
+
+        If the provider has sent a stream, although none was requested, return None as the body.
+        """
         # transformers serve's Responses stream by default.
         if reply.media_type == self._codec.stream_types[0]:
             pieces = self._streamed(reply, call)
@@ -580,8 +583,8 @@ class Upstream:
         """Fetch the token ids of a prompt that the server has sent as text. If the calls fail, the ids stay missing.
 
         For some tokenizers, llama.cpp sends a changed text (`find .` becomes `find.`), which has other token ids. So
-        the server is called to render the messages once more. If it cannot, or if the two texts differ in more than
-        blanks, the ids of the text that it sent first are used.
+        the server is called to render the messages once more. If this fails, or if the two texts differ in more than
+        blanks, the ids of the first text are used.
         """
         rendered = await self._beside("/apply-template", decode_json(call.body), patience)
         prompt = rendered.get("prompt")
@@ -591,7 +594,10 @@ class Upstream:
         collector.take_prompt((await self._beside("/tokenize", document, patience)).get("tokens"))
 
     async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
-        """Call a route of the server beside its model calls, and return the JSON object. On a failure, return {}."""
+        """Call a route of the server that is no model call.
+
+        Return the JSON object in the response, or {} on failure.
+        """
         try:
             call = self._requests.of_provider(ProviderCall(path=path, document=document, at_root=True))
             async with self._transport.open(call, patience) as reply:
@@ -673,8 +679,9 @@ async def open_upstream(
             async with endpoint.open_rollout(upstream) as rollout:
                 await rollout.run_agent(["claude", "-p", "fix the bug"])
 
-    The agent may use any dialect. In the provider's own dialect the document is sent unchanged and the answer is
-    passed on byte for byte. In any other dialect both are translated, event by event.
+    The agent may use any dialect. If it is the provider's own dialect, the request's JSON body is sent unchanged, and
+    the answer is passed on byte for byte. For any other dialect, the request is translated, and the answer event by
+    event.
 
     Args:
         base_url: the base URL in the form that the provider's own SDK expects: with `/v1` for OpenAI's dialects,
@@ -715,9 +722,9 @@ async def open_upstream(
             servers can then send all calls of a rollout to the server that has the rollout's prompts in its cache.
             vllm-router reads such a header with `--request-id-headers x-session-id`; SGLang's gateway reads
             `X-SMG-Routing-Key`. None means no such header.
-        finish_session: path at the server's root to which a POST is sent when a rollout with calls ends. `{id}` in the
-            path is replaced by the rollout's id: `/finish_session?session_id={id}` for SkyRL. The call may take 10 s; a
-            failure is only logged. None means no such call.
+        finish_session: path at the server's root to which a POST is sent when a rollout that has called this upstream
+            ends. `{id}` in the path is replaced by the rollout's id: `/finish_session?session_id={id}` for SkyRL. The
+            call may take 10 s; a failure is only logged. None means no such call.
         tls: TLS settings. None means that the system's certificates are trusted.
 
     A proxy that the environment names is used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, except for hosts in

@@ -3,9 +3,9 @@
 * `profile`: the request fields for each server, and the check at the start that the server sends tokens.
 * `collector`: extracts the tokens from an answer, and checks them.
 
-The agent's own traffic is not changed. Further fields are added only to the request for the provider, and fields that
-the agent did not request are removed from the answer. A server that sends no tokens is detected at the start. If tokens
-of a call are missing, `Tokens.gaps` of its turn names the reason.
+The agent sends and receives the same fields as without tokens. Fields are added only to the request for the provider,
+and fields that the agent did not request are removed from the answer. `open_upstream` raises an error if the server
+sends no tokens. If tokens of a later call are missing, `Tokens.gaps` of its turn names the reason.
 """
 
 from .collector import Collector

@@ -4,7 +4,7 @@ Rules:
 
 1. Every chunk is read before it may be discarded, because vLLM sends ids in chunks without other content.
 2. Only fields that triocept requested are removed. Fields that the agent itself requested stay.
-3. A failed check is named in `Tokens.gaps`. No value is repaired or invented.
+3. If a check fails, `Tokens.gaps` contains its name. No value is repaired or invented.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _CHOICE_IDS = (
 _DONE = frozenset({"stop", "tool_calls"})
 """Finish reasons of an answer that the model itself ended, or that ended at a stop string."""
 _STOPS = {"vllm": ("stop_reason", True), "sglang": ("matched_stop", None)}
-"""For each server: the field of a choice with the stop, and True if a missing field means a stop token. A number in the
-field is a token, a text is a stop string. vLLM leaves the field out for the model's own stop token."""
+"""For each server: the field of a choice that contains the stop token (a number) or the stop string (a text), and the
+value of `stop_included` if the field is missing. vLLM leaves the field out for the model's own stop token."""
 _STOP_TYPES = {"eos": True, "word": False, "limit": False}
-"""llama.cpp's stop types; True if the stop token is included."""
+"""llama.cpp's stop types, each with True if the token ids of the answer then include the stop token."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ class Collector:
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
         """Collect the tokens in a frame of a stream.
 
-        Return the frame to parse, and the frame for the agent or no bytes.
+        Return the frame to parse, and the frame for the agent. Either has no bytes if nothing is left in it.
         """
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
@@ -113,10 +113,10 @@ class Collector:
         self._prompt = _ids(ids)
 
     def tokens(self, usage: Usage | None, version: str | None = None, *, whole: bool = True) -> Tokens:
-        """Return the collected tokens, after checks. If a check fails, `Tokens.gaps` names it.
+        """Check the collected tokens, and return them. `Tokens.gaps` contains the name of each check that failed.
 
-        If the server has sent counts, they are compared. `version` is the version of the weights, for an answer without
-        one. If `whole` is False, the answer was cut, and a gap records this.
+        The counts in `usage` are compared with the numbers of collected tokens. `version` is the version of the
+        weights, used if the answer names no version. `whole=False` means that the answer was cut: a gap records this.
         """
         completion = self._completion or [each for each in self._named if each is not None]
         logprobs, pairs = self._logprobs, zip(self._named, completion, strict=False)

@@ -1,13 +1,14 @@
-"""The request fields by which each kind of server sends tokens, and a check at the start that it sends them.
+"""The request fields that make each kind of server send tokens, and a check at the start that it sends them.
 
 Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 0.33's protocol. SGLang 0.5.23,
 serving_chat.py: the headers `x-sglext-return-*` request an `sglext` object, also in streams. Body fields for the same
 purpose exist, but with them SGLang refuses streams.
 
 llama.cpp's server was tried (xllamacpp 2026.10). It refuses log probabilities in a stream with tools, and in a stream
-without tools those of the last token are missing. So a whole answer is requested. `verbose` returns the ids of the
-answer, and the text of the prompt, which is tidied up for some tokenizers. So /apply-template renders the prompt again,
-and /tokenize returns its ids. `top_logprobs: 1` prevents 20 alternatives for each token.
+without tools those of the last token are missing. So an answer without streaming is requested. With `verbose`, the
+server returns the ids of the answer and the text of the prompt, but changes this text for some tokenizers. So
+/apply-template renders the prompt again, and /tokenize returns its ids. `top_logprobs: 1` prevents 20 alternatives for
+each token.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """True if the server sends tokens only with whole answers; a stream for the agent is made from a whole answer."""
 
     def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
-        """Add the fields that request tokens to a document. Return the document, and a collector for its answer.
+        """Add the fields that request tokens to a request's JSON body. Return it, and a collector for the answer.
 
-        Fields that the agent itself has requested stay unchanged, in the document and in the answer. `logprobs` is the
-        value by which the server's dialect requests log probabilities of the chosen tokens only.
+        Fields that the agent itself has sent or requested stay unchanged. `logprobs` is the value with which the
+        server's dialect requests log probabilities of only the chosen tokens.
         """
         if self.whole:
             document = {name: value for name, value in document.items() if name not in _OF_STREAMS}
