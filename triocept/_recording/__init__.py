@@ -1,4 +1,4 @@
-"""Recordings that answer calls again: replays of traces, and cassettes. Both use the same playback.
+"""Recordings that answer calls in place of a model: replays of traces, and cassettes (YAML files).
 
 `_canonical.form` defines for both when two calls are equal. Both share these modules:
 
@@ -9,14 +9,14 @@
 
 The two kinds of recordings:
 
-* `replay`: a trace answers calls again (`Replay`). A recorded answer can be used any number of times, and the order
-  between sub-agents is kept.
-* `cassettes`: a YAML file answers calls again, or is recorded (`open_cassette`, `use_cassette`). Each recorded answer
-  is used once.
+* `replay`: a trace answers calls (`Replay`). A recorded answer can be used any number of times, and events of
+  concurrent sub-agents happen in the recorded order.
+* `cassettes`: a YAML file answers calls, or calls are recorded in it (`open_cassette`, `use_cassette`). Each recorded
+  answer is used once.
 
-A call misses for one of two reasons. Either no recorded call is equal: the error shows what differs from the closest
-recorded call. Or the equal recorded call has no answer, because the recorded agent disconnected, and the live agent
-does not. These modules define what counts when calls are compared:
+A call misses for one of two reasons. Either no recorded call is equal: the error shows the differences to the closest
+recorded call. Or the equal recorded call has no answer, because the recorded agent disconnected, but the live agent
+stays connected. These modules define which details count when calls are compared:
 
 * in a replay: `replay/record`;
 * in a cassette: `cassettes/request_form`. Equal recorded calls are used in order, each once (`cassettes/cassette`).

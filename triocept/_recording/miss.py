@@ -1,6 +1,6 @@
-"""The error for a call that a recording cannot answer. It shows the closest recorded call, and each line that differs.
+"""The error for a call that a recording cannot answer. It shows the closest recorded call, and the differing lines.
 
-Replays and cassettes share it, because both compare calls as JSON values, which the error shows as YAML.
+Replays and cassettes share this error, because both compare calls as JSON values. The error shows these as YAML.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ _MOST = 60
 _LONGEST = 5000
 """Maximum lines to compare, from the first difference between two calls."""
 _SHORT = 1000
-"""Number of lines that can be compared quickly, whatever they contain."""
+"""Maximum lines for which an exact comparison is fast, whatever they contain. Frequent lines in more lines count as
+junk."""
 _AROUND = 2
-"""Equal lines to show before and after each difference."""
+"""Number of equal lines to show before and after each difference."""
 _LABEL = re.compile(r"[ -]*[\w ]{1,40}: ")
-"""Label at the beginning of a line, which stays when the line is cut."""
+"""Label at the beginning of a line, which is kept when the line is cut."""
 
 
 class Closest(NamedTuple):
@@ -35,21 +36,21 @@ class Closest(NamedTuple):
 
     id: str
     place: str
-    """Where the call is recorded, in words."""
+    """Place of the recorded call, in words."""
     form: Json
-    """The content of the call, as far as it is compared."""
+    """The content of the call that is compared."""
 
 
 def not_recorded(
     call: str, recording: str, advice: str, *, form: Json, count: int, closest: Closest | None
 ) -> ReplayMiss:
-    """Return the error for a call that equals no recorded call.
+    """Return the error for a call to which no recorded call is equal.
 
     Args:
         call: description of the live call.
         recording: description of the recording.
         advice: what to do.
-        form: the content of the live call, as far as it is compared.
+        form: the content of the live call that is compared.
         count: number of recorded calls.
         closest: the recorded call that is closest to the live call.
     """
@@ -66,7 +67,7 @@ def not_recorded(
 
 
 def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
-    """Return the error for a call during which the recorded agent disconnected, but the live agent stays connected."""
+    """Return the error for a call from which the recorded agent disconnected, but the live agent did not."""
     return ReplayMiss(
         f"{call} has no complete recorded answer: the recorded agent disconnected from {place}.\n{advice}",
         closest=closest,
@@ -74,12 +75,12 @@ def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
 
 
 def lines_of(form: Json) -> list[str]:
-    """Return the content of a call as lines of YAML."""
+    """Return the compared content of a call as lines of YAML."""
     return write_yaml(form).splitlines()
 
 
 def difference(recorded: Json, live: Json) -> str:
-    """Return the differences between two calls, as `diff -u` does. Long lines are cut around their first difference."""
+    """Return the differences between two calls in the format of `diff -u`, with long lines cut to what differs."""
     one, other = lines_of(recorded), lines_of(live)
     head = max(0, common_head(one, other) - _AROUND)
     tail = common_head(one[:head:-1], other[:head:-1])
@@ -111,7 +112,7 @@ def difference(recorded: Json, live: Json) -> str:
 
 
 def _cut(line: str, head: int) -> str:
-    """Return a line; if it is long, only its label, and the text around its first difference."""
+    """Return a line; of a long line, its label and the text around position `head`, where it begins to differ."""
     label = found[0] if (found := _LABEL.match(line)) else ""
     start = max(len(label), head - _BEFORE) if len(line) > _WIDTH else len(label)
     text = line[start : start + _WIDTH]

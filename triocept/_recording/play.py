@@ -1,14 +1,14 @@
-"""A recorded answer as a value, and its playback: as a whole, in its increments, or up to the point where it broke.
+"""A recorded answer as a value, and its playback: as a whole, in its increments, or up to the point where it broke off.
 
 Rules:
 
-1. The value holds the canonical answer, not a provider's bytes, so any dialect can give it. No header is kept.
+1. The value contains the canonical answer, not a provider's bytes, so it can be sent in any dialect. No header is kept.
 2. Ids of answers and of calls are not kept: each answer gets new ids in the format of its dialect.
-3. The recorded answer is played unchanged, with its stop reason and usage: an agent decides by the usage when to
-   compact its history.
+3. The recorded answer is sent unchanged, with its stop reason and usage: an agent decides by the usage when to compact
+   its history.
 4. A refused call is refused again, and a failed call fails again, with the recorded status.
-5. If the recorded agent disconnected, the live agent gets at least the recorded time to do so, at any pace, because its
-   own clock decides when.
+5. If the recorded agent disconnected, the live agent gets at least the recorded time to disconnect, whatever the pace
+   of the playback is: the agent's own clock decides when it disconnects.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ FailureKind: TypeAlias = Literal["refusal", "upstream", "truncated", "context_le
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """The reason why a call was not answered, or only in part."""
+    """The reason why a call got no answer, or only a part of one."""
 
     kind: FailureKind
-    """`refusal` means that a handler refused the call; any other kind, that a provider failed."""
+    """`refusal` means that a handler refused the call. Any other kind means that a provider failed."""
     status: int
     message: str
     retry_after: float | None = None
@@ -50,7 +50,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of a call."""
+    """The recorded outcome of a call."""
 
     response: Response | None = None
     """The answer; if it broke, the part that was sent; None if nothing was sent."""
@@ -58,9 +58,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     hung_up: bool = False
     """True if the agent disconnected before the end of the answer."""
     holds_calls: bool = True
-    """True if tool calls in a stream were held back until its end."""
+    """True if tool calls of a streamed answer were held back until its end."""
     increments: Increments | None = None
-    """Pieces of the answer; None if it was given whole."""
+    """Pieces of a streamed answer; None if it was not streamed, or its pieces were not recorded."""
     first_event: float | None = None
     """Seconds from the call to the first event of the answer."""
     duration: float = 0.0
@@ -70,7 +70,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def same_content(one: Answer, other: Answer) -> bool:
     """Return True if two answers have equal content.
 
-    Times, pieces, ids, and the number of cached prompt tokens may differ.
+    The contents may be equal although times, pieces, ids, and numbers of cached prompt tokens differ.
     """
     return _content(one) == _content(other)
 
@@ -99,22 +99,22 @@ def _content(answer: Answer) -> list[Json]:
 
 
 class Piece(NamedTuple):
-    """An increment and its time."""
+    """An increment of an answer, and the time when it is sent."""
 
     at: float
-    """Seconds after the call."""
+    """Seconds after the arrival of the call."""
     event: Event
 
 
 class _Part:
-    """A part of an answer, and how much of it has been given."""
+    """A part of an answer, and the length of the text that was already sent."""
 
     def __init__(self, index: int, part: ResponsePart, recorded: int) -> None:
         self._index = index
         self._text = text_of(part)
         self._recorded = recorded
-        """Recorded number of characters. The text may have another length now, because its directories were
-        replaced."""
+        """Recorded number of characters. The text may have another length now, because live directories replaced
+        recorded ones."""
         self._came = self._given = 0
         self.begin, *rest = part_events(index, part)
         self.rest = [event for event in rest if not isinstance(event, PartDelta)]
@@ -124,7 +124,7 @@ class _Part:
         return self._came >= self._recorded
 
     def take(self, length: int) -> Event:
-        """Return the next piece, which had `length` characters when it was recorded."""
+        """Return the next piece of the part. It had `length` characters when it was recorded."""
         self._came += length
         until = round(self._came * len(self._text) / self._recorded)
         piece, self._given = self._text[self._given : until], until
@@ -132,9 +132,9 @@ class _Part:
 
 
 def pieces_of(answer: Answer) -> Iterator[Piece]:
-    """Yield an answer in its recorded pieces.
+    """Yield the recorded pieces of an answer, each with its time.
 
-    If no pieces were recorded, yield its start, then everything else at the time when it ended.
+    If no pieces were recorded, yield the start of the answer, then all other events with the time of the answer's end.
     """
     response = answer.response
     assert response is not None
@@ -184,28 +184,29 @@ def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
 
 
 def text_of(part: ResponsePart) -> str:
-    """Return the text of a part that comes in pieces."""
+    """Return the text of a part that is streamed; of a tool call, its arguments; of an opaque part, an empty text."""
     if isinstance(part, Opaque):
         return ""
     return part.arguments if isinstance(part, ToolCall) else part.text
 
 
 Timing: TypeAlias = Literal["none", "recorded"] | float
-"""When an answer is given: immediately, after the recorded time, or after the recorded time multiplied by a number."""
+"""Time at which a recorded answer is sent: immediately, after the recorded time, or after this time multiplied by a
+number."""
 HANG_UP = 10.0
-"""Seconds, in addition to the recorded time, that an agent has to disconnect from an answer again."""
+"""Seconds, in addition to the recorded time, to wait for the live agent to disconnect as the recorded agent did."""
 _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}
 
 
 class StillThere(Exception):
-    """The recorded agent disconnected during this answer, but the live agent is still connected."""
+    """Raised if the recorded agent disconnected during this answer, but the live agent is still connected."""
 
 
 def pace_of(timing: Timing) -> float:
     """Return the factor by which recorded times are multiplied.
 
     Raises:
-        TypeError, ValueError: `timing` is not a timing.
+        TypeError, ValueError: `timing` is neither a number nor one of the two words.
     """
     if isinstance(timing, str):
         check_choice("timing, unless it is a number,", timing, Literal["none", "recorded"])
@@ -215,16 +216,16 @@ def pace_of(timing: Timing) -> float:
 
 
 async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
-    """Give an exchange a recorded answer.
+    """Answer an exchange with a recorded answer.
 
     Args:
         exchange: the exchange.
         answer: the recorded answer.
-        pace: factor for its times; 0 means without any waiting.
+        pace: factor for the answer's times. With 0, the answer is sent at once.
 
     Raises:
         Refusal, UpstreamError: the recorded outcome.
-        StillThere: the recorded agent disconnected, and the live agent does not.
+        StillThere: the recorded agent disconnected, but the live agent is still connected.
     """
     begun, response = trio.current_time(), answer.response
     breaks = answer.failure is not None or answer.hung_up

@@ -1,4 +1,4 @@
-"""Parts of a text that differ from run to run though the agent and its task have not changed.
+"""Parts of texts that differ from run to run although the agent and its task have not changed.
 
 1. Directories of the agent: its working directory, home and configuration. Agents put them into their prompts,
    unchanged and as slugs (Claude Code 2.1.197: `/home/u/work` is `-home-u-work`), and models put them into arguments of
@@ -6,7 +6,7 @@
    longest directory is replaced first, because a working directory is usually below the home. Only complete names are
    replaced: `/home/u` is not in `/home/u2`. Two spellings are masked: the path as given, and the path without `..` and
    symbolic links.
-2. Dates, times, durations, ids. Measured with Claude Code 2.1.197, Codex 0.169 and opencode 1.18: their prompts contain
+2. Dates, times, durations, ids. Observed with Claude Code 2.1.197, Codex 0.169 and opencode 1.18: their prompts contain
    the date in some form, and new ids for conversations, tasks and items.
 3. The state of the working directory, which the run itself changes: a git snapshot (Claude Code 2.1.197 and 2.1.332,
    qwen-code 0.24.4, Continue 1.5.47) and a listing of files (gemini-cli 0.61.0, qwen-code 0.15.10, kimi-cli 1.39.0,
@@ -28,7 +28,7 @@ _FIELDS = ("cwd", "home", "config")
 
 
 class Started(Protocol):
-    """The known facts of an agent's process."""
+    """The directories of an agent's process, as far as they are known."""
 
     @property
     def cwd(self) -> str: ...
@@ -42,13 +42,13 @@ class Started(Protocol):
 def slug(path: str) -> str:
     """Return a path with `-` in place of each character that is no letter or digit.
 
-    Agents derive file names from paths so.
+    Agents derive file names from paths in this way.
     """
     return re.sub(r"[^A-Za-z0-9]", "-", path)
 
 
 def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
-    """Return the directories of each agent, by purpose."""
+    """Return the directories of each agent, by their names: `cwd`, `home`, `config`, `real cwd`, …."""
     found: list[dict[str, str]] = []
     for agent in agents:
         roots = {name: path.rstrip("/") for name in _FIELDS if (path := getattr(agent, name))}
@@ -58,7 +58,7 @@ def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
 
 
 def in_json(value: Json, change: Callable[[str], str]) -> Json:
-    """Return a JSON value with all texts changed by a function. Names of members are unchanged."""
+    """Return a JSON value in which `change` was applied to all texts, but not to names of members."""
     match value:
         case str():
             return change(value)
@@ -71,9 +71,9 @@ def in_json(value: Json, change: Callable[[str], str]) -> Json:
 
 
 def mask_of(roots: Iterable[Mapping[str, str]]) -> Callable[[str], str]:
-    """Return a function that masks these directories in a text.
+    """Return a function that replaces these directories in a text by `<root>`.
 
-    All directories have the same mask, because two of them may be equal in one run and differ in the other.
+    All directories get the same replacement, because two of them may be equal in one run and differ in the other.
     """
     return _replacing({path: MASK for each in roots for path in each.values()}, {})
 
@@ -85,7 +85,7 @@ def translation(
 
     Args:
         recorded, live: the directories of each agent, in the order in which the agents were started.
-        more: further directories, by the recorded directory; they take precedence.
+        more: further pairs of a recorded and a live directory; they take precedence.
     """
     pairs: dict[str, str] = {}
     for before, now in zip(recorded, live, strict=False):
@@ -100,7 +100,7 @@ def translation(
 def _replacing(paths: Mapping[str, str], slugs: Mapping[str, str]) -> Callable[[str], str]:
     """Return a function that replaces these paths, and their slugs, in a text.
 
-    The new slug is the entry in `slugs`, if there is one, else the slug of the new path.
+    `slugs` contains the replacements of slugs. A slug that is missing there is replaced by the new path itself.
     """
     table = {slug(path): new for path, new in paths.items()} | dict(slugs) | dict(paths)
     if not table:

@@ -1,4 +1,4 @@
-"""JSON values as readable YAML, in a form that `diff` can compare line by line.
+"""Writer of JSON values as readable YAML, in a form that `diff` can compare line by line.
 
 Rules:
 
@@ -20,26 +20,26 @@ from textwrap import wrap
 from .._canonical.content import Json
 
 _WIDTH = 100
-"""Maximum characters of a line with several values; a longer list continues on the next line. Texts are never cut."""
+"""Maximum characters of a line with several values. A longer list continues on the next line. Texts are never cut."""
 _LONGEST_KEY = 200
 """Maximum characters of a name before its colon. YAML's own limit is 1024 (1.2, 8.2.2)."""
 _PLAIN = re.compile(r"[A-Za-z_/(](?:[^\t\x00-\x1f\x7f]*[^\s:\x00-\x1f\x7f])?")
-"""Pattern of the beginning and the end of a text that needs no quotes."""
+"""Pattern of a text that may be written without quotes, by its first and last characters."""
 _NOT_PLAIN = re.compile(r": |:\t| #")
 _NOT_PLAIN_IN_FLOW = re.compile(r"[,\[\]{}:#]")
 _WORDS = re.compile(r"(?:y|yes|n|no|true|false|on|off|null)", re.IGNORECASE)
-"""Words that begin with a letter and are no texts in YAML 1.1."""
+"""Words that YAML 1.1 does not read as texts, although they begin with a letter."""
 _UNPRINTABLE = re.compile(
     "[^\\t\\n\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\U00010000-\U0010ffff]"
 )
-"""Characters that are not printable (YAML 1.2, 5.1), or that only some readers treat as line ends."""
+"""Characters that are not printable (YAML 1.2, 5.1), or that only some YAML readers treat as line ends."""
 
 
 def write_yaml(value: Json) -> str:
-    """Return a JSON value as YAML; it ends with a line feed.
+    """Return a JSON value as YAML, ending with a line feed.
 
     Raises:
-        ValueError: the value contains a number that JSON does not have.
+        ValueError: the value contains an infinite number or NaN, which JSON does not have.
     """
     return "\n".join(_lines(value, 0)) + "\n"
 
@@ -103,7 +103,7 @@ def _scalar(text: Json, indent: int) -> list[str]:
 
 
 def _flow(value: Json) -> str | None:
-    """Return a list or an object on one line; None if it needs several."""
+    """Return a list or an object on one line; None if it needs several lines."""
     if isinstance(value, dict):
         flow = ", ".join(f"{_text(name, flow=True)}: {_word(inner)}" for name, inner in value.items())
         return f"{{{flow}}}" if all(map(_is_number, value.values())) and len(flow) <= _WIDTH else None

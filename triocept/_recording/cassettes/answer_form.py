@@ -1,4 +1,4 @@
-"""Conversion of an answer to the form that it has in a file, and back."""
+"""Conversion of a recorded answer to the JSON value that a cassette's file contains, and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FAILURE = Failure.__struct_fields__
 
 
 def answer_form(answer: Answer) -> dict[str, Json]:
-    """Return an answer in the form that it has in a file."""
+    """Return an answer as the JSON value that a cassette's file contains."""
     form: dict[str, Json] = {}
     if (response := answer.response) is not None:
         parts, usage = list(map(_part, response.content)), response.usage
@@ -97,7 +97,7 @@ def _written(value: Json, *, spaced: bool) -> str:
 
 
 def read_answer(node: Node) -> Answer:
-    """Return the answer that a file contains.
+    """Return the answer that a value in a cassette's file describes.
 
     Raises:
         DialectError: the node is not an answer; the text names the place in the file.

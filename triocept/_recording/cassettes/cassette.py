@@ -5,8 +5,8 @@ Rules:
 1. Matching is by content: a call gets the answer of the recorded call with an equal form (`request_form`), in any
    dialect. Equal recorded calls are used in order, each once. Different calls may come in any order.
 2. No answer is made up: a call that is not recorded is an error, unless this run records it.
-3. Only `write` writes the file, and always the whole file. A run that fails leaves the file unchanged, and so does a
-   run with an outcome that no cassette keeps (`recorder.unrecordable`).
+3. Only `write` writes the file, and always the whole file. A run that fails leaves the file unchanged. So does a run in
+   which a call had an outcome that cannot be recorded (`recorder.unrecordable`).
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     line: int | None
     """Line number of the call in the file; None if the call was recorded in this run."""
     request: Request
-    """The dialect-neutral request that is compared: ids are numbers, and images are hashes."""
+    """The dialect-neutral request that is compared: numbers stand for ids, and hashes for images."""
     response: Response | None
-    """The answer. If it broke, it is the part that was sent. None if nothing was sent."""
+    """The answer; of a broken answer, the part that was sent. None if nothing was sent."""
     error: str | None
     """Reason why the call was not answered, or only in part; None if it was answered."""
 
@@ -73,7 +73,7 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def seen(call: Recorded, path: Path) -> RecordedCall:
-    """Return a recorded call in its public form."""
+    """Return a recorded call as the public type `RecordedCall`."""
     failure = call.answer.failure
     error = f"{failure.status}: {failure.message}" if failure is not None else None
     return RecordedCall(
@@ -87,7 +87,8 @@ def seen(call: Recorded, path: Path) -> RecordedCall:
 
 
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
-"""Calls to record: `none`; `once`: all, if there is no file; `new`: calls not in the file; `rewrite`: all, anew."""
+"""Calls to record. `none`: no calls; `once`: all calls, if there is no file; `new`: calls that are not in the file;
+`rewrite`: all calls, in place of the recorded ones."""
 
 
 @final
@@ -138,15 +139,16 @@ class Cassette:
         if self._was_there and not self._records_all:
             self._old = self._read_file()
         self._waiting: defaultdict[bytes, list[Recorded]] = defaultdict(list)
-        """Recorded calls that this run has not used yet, by the key of their form."""
+        """Recorded calls that have not answered a call of this run yet, by the key of their form (`key_of`)."""
         for call in self._old:
             self._waiting[self._key(call)].append(call)
         if self._may_record:
             check_place(self._file)
         self._new: list[Recorded | None] = []
-        """Calls recorded in this run, in order of arrival; None for a call without an outcome that can be recorded."""
+        """Calls recorded in this run, in order of arrival. None stands for a call whose outcome is unknown yet, or
+        cannot be recorded."""
         self._failed = False
-        """True if a call had an outcome that no cassette keeps; then nothing is written."""
+        """True if a call had an outcome that cannot be recorded. Then the file is not written."""
 
     def __repr__(self) -> str:
         left = sum(map(len, self._waiting.values()))
@@ -154,7 +156,7 @@ class Cassette:
 
     @property
     def calls(self) -> tuple[RecordedCall, ...]:
-        """Recorded calls: those in the file, and those recorded in this run."""
+        """All recorded calls: the calls in the file, and the calls recorded in this run."""
         return tuple([seen(call, self.path) for call in (*self._old, *self._recorded)])
 
     @property
@@ -164,7 +166,7 @@ class Cassette:
 
     @property
     def unused(self) -> tuple[RecordedCall, ...]:
-        """Calls in the file that this run has not used, in the order of the file."""
+        """Calls in the file that have not answered a call of this run, in the order of the file."""
         left = {id(call) for calls in self._waiting.values() for call in calls}
         return tuple([seen(call, self.path) for call in self._old if id(call) in left])
 
@@ -210,7 +212,7 @@ class Cassette:
         lines = Counter(lines_of(form))
 
         def share(number: int) -> float:
-            """Return the share of equal lines in the two calls, from 0 to 1. For speed, order is ignored."""
+            """Return the share of equal lines in the two calls, from 0 to 1. Their order is ignored to save time."""
             other = Counter(lines_of(forms[number]))
             return 2 * (lines & other).total() / (lines.total() + other.total())
 
@@ -270,12 +272,12 @@ class Cassette:
 
         Nothing is written if a call raised a `RecordingFailed`.
 
-        `open_cassette` calls it. A program that uses `Cassette` directly calls it at the end of a successful run, in
-        any thread, while no call is in progress.
+        `open_cassette` calls this method. A program that uses `Cassette` directly calls it at the end of a successful
+        run, in any thread, while no call is in progress.
 
         Args:
-            keep: if True, the calls in the file are kept even with `record="rewrite"`. Needed if several cassettes each
-                record a part of one file.
+            keep: if True, the calls in the file are kept even with `record="rewrite"`. This is needed if several
+                cassettes each record a part of one file.
 
         Raises:
             OSError: the file cannot be written.
@@ -328,7 +330,7 @@ class Cassette:
         return key_of(call.form, model=self._compare_model)
 
     def _counted(self, form: dict[str, Json]) -> dict[str, Json]:
-        """Return the part of a request's form that is compared with recorded calls."""
+        """Return the part of a request's form that is compared: without the model, unless `compare_model` is True."""
         return form if self._compare_model else {name: part for name, part in form.items() if name != "model"}
 
     def _advice(self) -> str:
@@ -374,13 +376,13 @@ class CassetteOptions(TypedDict, total=False):
 async def open_cassette(
     path: str | os.PathLike[str], **options: Unpack[CassetteOptions]
 ) -> AsyncIterator[Cassette]:
-    """Open a handler that answers as a real model did: `async with open_cassette("run.yaml") as cassette`.
+    """Open a handler that answers from a file of recorded calls: `async with open_cassette("run.yaml") as cassette`.
 
     Args:
         path: the cassette's file, in readable YAML.
         record: `none` (default): answer from the file; a call that is not in the file is an error. `once`: record all
-            calls if there is no file, else as `none`. `new`: answer from the file, and record calls that are not in it.
-            `rewrite`: record all calls anew.
+            calls if there is no file; otherwise like `none`. `new`: answer from the file, and record calls that are not
+            in it. `rewrite`: record all calls, in place of the recorded ones.
         upstream: the handler that answers the calls to record: an open upstream, `forward_to(…)`, or any other handler.
         normalise: a function that returns a `Request` without the parts that differ from run to run. It is called with
             the dialect-neutral requests that are compared: those of this run, and those in the file.
@@ -392,14 +394,14 @@ async def open_cassette(
         compare_sampling: if True, temperature, token limits, effort and similar settings must be equal.
         repeats: if True, the last of several equal recorded calls may answer any number of calls.
         record_auth_errors: if True, a refusal of the API key (401, 403, Google's 400) is recorded like any other error.
-            If False, it counts as a mistake in the setup, and nothing is written.
+            If False, the exchange raises `RecordingFailed`, and the file is not written.
 
     Closing: if the block ends normally, the recorded calls are written. If an exception or a cancellation ends the
     block, the file is left unchanged.
 
     Raises:
         ReplayMiss: from an exchange whose call is not recorded. The agent gets a 500.
-        RecordingFailed: from an exchange with an outcome that no cassette keeps (a refusal of the key, raw bytes).
+        RecordingFailed: from an exchange with an outcome that cannot be recorded (a refusal of the key, raw bytes).
         DialectError: the file is not a cassette; the text names the line.
         OSError: the file cannot be read, or written.
         TypeError, ValueError: an argument is invalid.

@@ -1,17 +1,17 @@
-"""The content of a cassette as one document, its merge with a new recording, and its file.
+"""The content of a cassette as one JSON document, its merge with a new recording, and its file.
 
 Rules:
 
 1. A tool that several calls offer is written once, under its name. A call that continues an earlier call holds only the
    new messages, and the number of the earlier call.
-2. The numbers of calls are names, not positions: if a call changes, all other calls keep their numbers. Calls that were
-   recorded before keep their numbers and their order, because the order of concurrent calls is random.
+2. The number of a call is its name, not its position: if a call changes, all other calls keep their numbers. Calls that
+   are recorded again keep their numbers and their order, because the order of concurrent calls is random.
 3. If a call is recorded again with equal content, the previous answer is kept: only its times and pieces would differ.
-4. If several writers add to a file, no call is lost, and each writer adds only calls that are missing in the file: each
-   of them sends its calls from the beginning.
+4. If several writers add to a file, no call is lost. Each writer adds only the calls that the file does not contain,
+   because all writers may have recorded the same first calls.
 5. The content is written to a second file, forced to the disk, and renamed, so that a reader always reads one complete
-   version. A writer that reads the file first holds a lock until it has written.
-6. The last line marks the end, which tells a truncated file apart from a short one.
+   version. A writer that first reads the file holds a lock from the read to the end of the write.
+6. The last line marks the end of the file. Without it, the file was truncated.
 7. Errors in an edited cassette name the problem and the line.
 """
 
@@ -50,14 +50,14 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """Number of the call in the file."""
     form: dict[str, Json]
-    """Form of the request: see `request_form.normal_form`."""
+    """The request as it is compared and written: see `request_form.normal_form`."""
     answer: Answer
     line: int | None = None
     """Line number of the call in the file; None if the call is new."""
 
 
 def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
-    """Return the document with these calls, in this order."""
+    """Return the document of a cassette with these calls, in this order."""
     names = _ToolNames()
     entries: list[Json] = []
     for place, call in enumerate(calls):
@@ -79,7 +79,7 @@ def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
 
 
 def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
-    """Return the previous call whose messages are the longest beginning of these messages, or None."""
+    """Return the longest call in `before` whose messages `messages` begin with; None if there is no such call."""
     found: Recorded | None = None
     for call in before:
         length = len(call.form["messages"])
@@ -93,7 +93,7 @@ def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | No
 
 
 class _ToolNames:
-    """Names of tools in a document. If several tools have the same name, a number is added to all but the first."""
+    """Names under which a document contains tools. Of several tools with one name, all but the first get a number."""
 
     def __init__(self) -> None:
         self.table: dict[str, Json] = {}
@@ -121,11 +121,11 @@ class _ToolNames:
 def read_document(
     document: Node, form_of: Callable[[Request], dict[str, Json]] = normal_form
 ) -> list[Recorded]:
-    """Return the calls in a document.
+    """Return the calls that the document of a cassette contains.
 
     Args:
         document: the document.
-        form_of: returns the form of a request.
+        form_of: function that returns the form of a request.
 
     Raises:
         DialectError: this version cannot read the document; the text names the place.
@@ -155,7 +155,7 @@ def read_document(
 def _read_call(
     node: Node, tools: dict[str, Node], before: dict[int, list[Node]]
 ) -> tuple[int, Request, Answer]:
-    """Return number, request and answer of a call. `before` holds the messages of all calls before it, by number."""
+    """Return number, request and answer of a call. `before` contains the messages of all earlier calls, by number."""
     members = node.mapping("call", "request", "answer")
     if missing := [member for member in ("call", "request", "answer") if member not in members]:
         raise node.error(f"this call has no {missing[0]!r}, which every call needs")
@@ -183,7 +183,7 @@ def _read_call(
 def merged(
     old: Sequence[Recorded], new: Sequence[Recorded], key: Callable[[Recorded], bytes]
 ) -> list[Recorded]:
-    """Return the calls of a new recording. Calls that the old recording has too keep their numbers and order.
+    """Return the calls of a new recording. Calls that `old` contains, too, keep their numbers and order.
 
     Args:
         old: calls of the previous recording.
@@ -233,7 +233,7 @@ def added(
 
 
 def numbered(calls: Sequence[Recorded]) -> list[Recorded]:
-    """Return the calls with numbers: a call whose number is 0 gets the first free number."""
+    """Return the calls. Each call whose number is 0 gets the lowest number that no other call has."""
     taken = {call.number for call in calls}
     free = (number for number in count(1) if number not in taken)
     return [call if call.number else msgspec.structs.replace(call, number=next(free)) for call in calls]
@@ -243,25 +243,25 @@ _HEAD = """\
 # Calls of a model, recorded by triocept, and answered from here since. A call that asks the same gets its answer.
 """
 _END = "..."
-"""YAML's own marker for the end of a document."""
+"""The line that marks the end of a document in YAML."""
 _PATIENCE = 5.0
-"""Maximum seconds to wait for the lock of a folder. It is normally held for milliseconds."""
+"""Maximum seconds to wait for the lock of a folder. Normally, other writers hold it for milliseconds."""
 
 
 def text_of(document: Json) -> str:
-    """Return the complete text of a cassette's file."""
+    """Return the text of a cassette's file: a comment, the document as YAML, and the line that marks the end."""
     return f"{_HEAD}{write_yaml(mended(document))}{_END}\n"
 
 
 def read_file(
     path: Path, name: str, form_of: Callable[[Request], dict[str, Json]] = normal_form
 ) -> list[Recorded]:
-    """Return the calls in a file.
+    """Return the calls in a cassette's file.
 
     Args:
         path: path of the file.
         name: name of the file in errors.
-        form_of: returns the form of a request.
+        form_of: function that returns the form of a request.
 
     Raises:
         OSError: the file cannot be read.
@@ -277,12 +277,12 @@ def read_file(
 
 
 def name_of_at_most(name: str, size: int) -> str:
-    """Return a name, cut to at most `size` bytes."""
+    """Return a name, cut to at most `size` bytes of UTF-8."""
     return name.encode()[:size].decode(errors="ignore")
 
 
 def check_place(path: Path) -> None:
-    """Raise if a file cannot be written at this path, before the work on its content begins.
+    """Raise if no file can be written at this path, so that the error comes before the calls are recorded.
 
     Raises:
         OSError: the file cannot be written.
@@ -298,10 +298,10 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Make this folder if needed, and lock it exclusively during the block, if the system supports locks.
+    """Create this folder if it is missing. Lock it exclusively during the block, if the system supports locks.
 
     Raises:
-        OSError: the folder cannot be made, or cannot be read.
+        OSError: the folder cannot be created, or cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -325,7 +325,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Replace the content of a file with a text, and make missing folders.
+    """Replace the content of a file with a text. Create its folders if they are missing.
 
     Raises:
         OSError: the file cannot be written; the error names it. The previous content is then unchanged.

@@ -1,7 +1,7 @@
 """Functions that a program passes to a cassette.
 
-Some change requests and texts before calls are compared. `forward_to` is for recording in programs that do not run in
-trio: it opens a connection to a real model for each call, in the call's own task.
+`normalise` and `normalise_text` change requests and texts before they are compared. `forward_to` is for recording in
+programs that do not run in trio: it opens a connection to a real model for each call, in the call's own task.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Normalise: TypeAlias = Callable[[Request], Request]
 NormaliseText: TypeAlias = Callable[[str], str]
 
 _NO_TEXT = frozenset({"call", "image", "audio", "file"})
-"""Members of a part that hold a name, or a reference to media (a hash)."""
+"""Members of a part's form that contain a name, or the hash of an image, a sound or a file."""
 
 
 def check_hook(name: str, function: object, what: str) -> None:
-    """Raise TypeError if `function` cannot be used as a hook. `what` describes the hook.
+    """Raise TypeError if `function` cannot be the option `name`. `what` describes the expected function.
 
     Raises:
         TypeError: `function` is not a function, or is async.
@@ -44,7 +44,7 @@ def check_hook(name: str, function: object, what: str) -> None:
 
 
 def by_request(request: Request, function: Normalise) -> Request:
-    """Return the request that the hook returns for a request.
+    """Return the result of the option `normalise`, called with a request.
 
     Raises:
         TypeError: the hook returned something else.
@@ -54,7 +54,7 @@ def by_request(request: Request, function: Normalise) -> Request:
 
 
 def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
-    """Return a copy of a request's form: `function` has changed all texts except names and references to media.
+    """Return a copy of a request's form in which `function` has changed all texts except names and hashes of media.
 
     Raises:
         TypeError: the hook returned something else.
@@ -89,15 +89,15 @@ def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
 
 
 def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
-    """Return a function for the option `normalise_text`.
+    """Return a function for the option `normalise_text` of `open_cassette`.
 
     It replaces dates, times, durations and ids with `<date>`, `<id>`, ….
 
     The git snapshot and the listing of files that some agents put into their prompts become `<git>` and `<files>`.
 
     Args:
-        directories: directories such as `tmp_path`. The path of each becomes `<root>`, also where it is spelled as the
-            name of one file (`-tmp-x` for `/tmp/x`).
+        directories: directories such as `tmp_path`. The path of each becomes `<root>`, also where it is spelled as a
+            single file name (`-tmp-x` for `/tmp/x`).
     """
     mask = mask_of([{os.fspath(path).rstrip("/"): os.fspath(path).rstrip("/")} for path in directories])
     return lambda text: without_volatile(mask(text))
@@ -113,13 +113,13 @@ class ForwardTo:
         self._opens = opens
         self._words = words
         self.secrets = secrets
-        """Secrets that the handler sends, which must not be recorded."""
+        """Secrets that the handler sends to the provider. They are removed from recordings."""
 
     def __repr__(self) -> str:
         return self._words
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer an exchange with the provider's answer. Errors and cancellation are as for an `Upstream`."""
+        """Answer an exchange with the provider's answer. Errors and cancellation are those of an `Upstream`."""
         async with self._opens() as upstream:
             await upstream(exchange)
 
@@ -137,8 +137,8 @@ def forward_to(
 ) -> Handler:
     """Return a handler that forwards each call to a real model. It needs no `async with` block.
 
-    In a trio program, use `open_upstream` instead, which keeps its connections. Its documentation describes the
-    arguments.
+    In a trio program, use `open_upstream` instead, which keeps its connections. The arguments have the same meaning as
+    there.
 
     Raises:
         ValueError: the URL or the dialect is invalid.

@@ -1,11 +1,12 @@
 """Conversion of a call's outcome to a value without keys. The value is recorded.
 
-Outcomes that cannot be recorded have an error.
+For outcomes that cannot be recorded, the module makes an error.
 
 Rules:
 
 1. A refusal of the API key is not an answer. If it was recorded, every later run would get it, and the test of an
-   application that ignores the error would always pass. A program can request that such refusals are recorded.
+   application that ignores the error would always pass. With `record_auth_errors=True`, such refusals are recorded,
+   too.
 2. A failed connection is not an answer. To test how an application handles such a failure, use a fault, or a handler
    that raises an `UpstreamError`.
 3. Raw bytes belong to one dialect, and have an HTTP head. A cassette stores neither a dialect nor a head.
@@ -31,9 +32,9 @@ from ...errors import ContextLengthError, RecordingFailed, UpstreamTruncated
 from ..play import Answer, Failure, FailureKind, text_of
 
 _OF_A_KEY = frozenset({401, 403})
-"""HTTP statuses of a refused key: not authenticated, and not allowed (RFC 9110, 15.5.2 and 15.5.4)."""
+"""HTTP statuses with which a provider refuses a key: 401 and 403 (RFC 9110, 15.5.2 and 15.5.4)."""
 _GOOGLES = '"API_KEY_INVALID"'
-"""Google answers an unknown key with status 400, and with this reason in the details (ErrorInfo.reason)."""
+"""Text in Google's answer to an unknown key, which has status 400 (the error's detail ErrorInfo.reason)."""
 
 
 def unrecordable(
@@ -82,14 +83,14 @@ def unrecordable(
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
-    """Return the outcome of an exchange whose handler has returned, or raised `error`; None if there is none yet."""
+    """Return the outcome of an exchange whose handler returned, or raised `error`; None if it has no outcome yet."""
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome
 
 
 def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redactor) -> Answer | None:
-    """Return the answer of an exchange as a value, or None if a replay could not repeat it.
+    """Return the answer of an exchange as a value; None if it cannot be repeated from a recording.
 
     Args:
         core: the exchange, with the pieces of its answer.
@@ -116,7 +117,7 @@ def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redacto
 
 
 def _response(core: ExchangeState, outcome: Outcome) -> Response | None:
-    """Return the response without ids, because each replayed answer gets new ids."""
+    """Return the response without ids, because each answer from a recording gets new ids."""
     if isinstance(outcome, Answered):
         response = outcome.response
     elif core.fold is not None and (response := core.fold.response()).content:
@@ -170,7 +171,7 @@ def recounted(
 ) -> Increments:
     """Return the pieces of an answer without keys.
 
-    Where a key spanned several pieces, the text that replaces it is in the last of them.
+    If a key spanned several pieces, the last of them contains the text that replaces the key.
 
     Args:
         increments: the original pieces.
@@ -195,12 +196,13 @@ def recounted(
 
 
 def _move(before: str, now: str) -> Callable[[int], int]:
-    """Return a function that maps a position in a text to the position in the text without keys."""
+    """Return a function that maps a position in the text `before` to the position in `now`, the text without keys."""
     if before == now:
         return lambda place: place
     first, *rest = now.split(MARK)
     keys: list[tuple[int, int]] = []
-    """Start and end of each key in the original text, which also contains the texts between the marks, in order."""
+    """Start and end of each key in the original text. They are found by the texts between the marks, which both texts
+    contain."""
     at = len(first)
     for number, between in enumerate(rest, 1):
         end = len(before) - len(between) if number == len(rest) else before.find(between, at)

@@ -1,18 +1,18 @@
 """The dialect-neutral form in which a cassette compares and writes requests, and the reader of this form.
 
-The form is a JSON value, and exactly what the file contains, so only what the file shows is compared.
+The form is the JSON value that the file contains. So calls are compared only by details that the file shows.
 
 Rules:
 
 1. Calls with equal content have equal forms, in any dialect and any run. `developer` becomes `system`; adjacent
-   messages of one role become one message; results of tools have the role `tool`; tool calls have no ids; JSON is a
-   value, not a text; a hash stands for media.
-2. What an SDK or a provider adds is left out: headers, `stream`, metadata, cache marks, ids, reasoning and its
+   messages of one role become one message; results of tools have the role `tool`; tool calls have no ids; arguments and
+   results in JSON are values, not texts; a hash stands for media.
+2. Details that an SDK or a provider adds are left out: headers, `stream`, metadata, cache marks, ids, reasoning and its
    signatures, Claude Code's billing line. Sampling settings are included only if the program compares them.
 3. The form is a fixed point: `restored` makes a request from a form, and this request has an equal form.
 
 A call misses in three cases: no recorded call has an equal form; each recorded call with an equal form was already
-used; or the recorded client disconnected from the call, and the live client does not.
+used; or the recorded client disconnected from the call, but the live client stays connected.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _DATE = re.compile(r"(?:[-@]20\d\d-?[01]\d-?[0-3]\d|-latest)$")
 """Date at the end of a model's name: `-2024-08-06`, `-20250514`, `@20250514`."""
 _EMPTY = frozenset({"type", "properties", "required", "additionalProperties", "$schema", "title"})
-"""Fields of the schema that some dialects require even for a tool without arguments."""
+"""Fields of a tool's schema that some dialects require even if the tool has no arguments."""
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 _MEDIA = ("image", "audio", "file")
 
@@ -54,20 +54,20 @@ _MEDIA = ("image", "audio", "file")
 class _Calls:
     """Numbers of tool calls, in order. A result has the number of its call.
 
-    A result whose number equals `due` is written without the number.
+    A result is written without its number if the number equals `due`.
     """
 
     def __init__(self) -> None:
         self.last = 0
-        """Highest number so far."""
+        """Highest number of a call so far."""
         self._waiting: list[int] = []
-        """Calls that have no result yet."""
+        """Numbers of the calls that have no result yet."""
 
     @property
     def due(self) -> int:
         """The number of the call that has waited longest for its result.
 
-        If no call waits, the number that the next call will get.
+        If no call waits for a result, it is the number that the next call will get.
         """
         return self._waiting[0] if self._waiting else self.last + 1
 
@@ -78,7 +78,7 @@ class _Calls:
         return self.last
 
     def answer(self, number: int) -> None:
-        """Note that this call has a result."""
+        """Record that the call with this number has a result."""
         self.last = max(self.last, number)
         if number in self._waiting:
             self._waiting.remove(number)
@@ -88,7 +88,7 @@ class _Calls:
 
 
 def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
-    """Return the form of a request.
+    """Return the form of a request, by which a cassette compares and writes it.
 
     Args:
         request: the request.
@@ -112,11 +112,11 @@ def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
 
 
 def key_of(form: dict[str, Json], *, model: bool = True) -> bytes:
-    """Return 16 bytes that are equal for equal forms.
+    """Return a hash of 16 bytes that is equal for equal forms.
 
     Args:
         form: the form of a request.
-        model: if True, the model's name counts.
+        model: if True, forms with different model names have different hashes.
     """
     counting = form if model else {name: value for name, value in form.items() if name != "model"}
     return sha256(_encode(counting)).digest()[:16]
@@ -152,7 +152,7 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
 def _stored_results(
     parts: Iterable[tuple[Part, list[Json]]], calls: _Calls, numbers: dict[str, int]
 ) -> list[dict[str, Json]]:
-    """Return adjacent results, sorted in the order of their calls, because tools may finish in any order."""
+    """Return the forms of adjacent results, in the order of their calls: tools may finish in any order."""
     numbered: list[tuple[int, list[Json]]] = []
     new = calls.last
     for part, form in parts:
@@ -213,8 +213,9 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
 
     Args:
         form: the request as a file contains it.
-        messages: all messages of the request. In the file, the first of them may be in the call that it continues.
-        tools: all tools of the request. The file has them in a table of their own.
+        messages: all messages of the request. The file may contain the first of them in an earlier call, which this
+            call continues.
+        tools: all tools of the request, which the file contains in a separate table.
 
     Raises:
         DialectError: `form` is not the form of a request; the text names the place in the file.
@@ -265,7 +266,7 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
 
 
 def restored_form(form: dict[str, Json]) -> Request:
-    """Return the request that has this form. The form need not come from a file."""
+    """Return the request that has this form, such as a form that `normal_form` made in this run."""
     node = node_of(form)
     tools = node.value.get("tools")
     return restored(node, node.value["messages"].items(), tools.items() if tools is not None else [])

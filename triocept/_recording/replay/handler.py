@@ -1,15 +1,15 @@
-"""A replay: a recorded trace answers calls again, without a model.
+"""A replay: a recorded trace answers the calls of live agents, without a model.
 
 Rules:
 
-1. Matching is by content: a call gets the answer of the recorded turn with an equal request, at any time. `record`
-   defines which requests are equal. `order` defines the events for which an answer must wait.
+1. Matching is by content, not by order: a call gets the answer of the recorded turn with an equal request. `record`
+   defines which requests are equal. `order` defines the events for which an answer waits.
 2. A recorded answer can be used any number of times: an equal call gets an equal answer, in each rollout of the replay.
 3. No answer is made up: a call that the record does not have is an error, unless there is a handler for new calls.
 4. The note `replay` of each turn names the recorded turn.
 5. An answer waits for the events that its record requires, and then a moment longer, so that the agent can process
-   them. If they do not happen, it waits as long as other events happen, and a while longer. Then it is given anyway:
-   the run differs from the recorded run, and the turn's note reports the events.
+   them. If they do not happen, it waits as long as other events happen, and a while longer. Then it is sent anyway: the
+   run differs from the recorded run, and the turn's note lists the missing events.
 """
 
 from __future__ import annotations
@@ -57,37 +57,36 @@ from .record import (
 )
 
 MOMENT = 0.1
-"""Seconds that an agent has to pass the answer of one of its conversations on to another one.
-
+"""Seconds for an agent to process the answer in one of its conversations, so that another conversation can report it.
 Sufficient in 12 of 12 runs of Claude Code 2.1.332 with two sub-agents."""
 PATIENCE = 10.0
-"""An answer stops waiting after this many seconds without an event, in addition to twice the recorded time."""
+"""Seconds without an event, in addition to twice the recorded time, after which an answer stops waiting for events."""
 
 
 class Gate:
-    """The recorded events that were repeated so far in one live rollout."""
+    """The recorded events that have happened again so far in one live rollout."""
 
     def __init__(self, order: Order, turns: tuple[Recorded, ...]) -> None:
         self._order = order
         self._turns = turns
         self._times: dict[Happening, float] = {}
         self._gone: set[int] = set()
-        """Numbers of the turns that will not happen any more."""
+        """Numbers of the recorded turns that will not happen in this rollout."""
         self._news = Condition()
         self._latest = 0.0
 
     def note(self, number: int, *, settled: bool) -> None:
-        """Note that the live call of this recorded turn arrived, or (`settled`) that it was answered."""
+        """Record that the live call for this recorded turn has arrived or, if `settled`, that it was answered."""
         self._latest = self._times[Happening(number, settled)] = trio.current_time()
         self._news.notify_all()
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Note that these turns will not be repeated, because they come after the fork."""
+        """Record that these turns will not happen, because they come after the fork."""
         self._gone |= set(numbers)
         self._news.notify_all()
 
     async def wait(self, turn: Recorded) -> list[str]:
-        """Wait until the events have happened that came before the answer of this recorded turn.
+        """Wait for the events that came before the answer of this recorded turn.
 
         Returns:
             Ids of the turns whose events did not happen in time.
@@ -116,10 +115,10 @@ class Plan(NamedTuple):
     order: Order
     nearest: bool
     pace: float
-    """Factor by which recorded times are multiplied."""
+    """Factor by which recorded times are multiplied; 0 means that answers are sent at once."""
     fork: Recorded | None
     behind_fork: frozenset[int]
-    """Numbers of the turn at which the run forks, and of the turns that follow from it."""
+    """Numbers of the turn at which the run forks, and of all turns that depend on its answer."""
     then: Handler | None
     results: bool
     roots: Sequence[dict[str, str]]
@@ -136,12 +135,12 @@ class ReplayRun:
         self._gate = Gate(plan.order, plan.record.turns)
         self._directories: _Directories | None = None
         self._forked: set[Thread] = set()
-        """Live conversations whose calls go to `then` from now on."""
+        """Live conversations of which `then` gets all further calls."""
         self._is_open = plan.then is not None and plan.fork is None
-        """True if calls that the record does not have go to `then`."""
+        """True if `then` gets the calls that the record does not contain."""
 
     async def answer(self, exchange: Exchange) -> None:
-        """Give an exchange its recorded answer, or let `then` answer."""
+        """Answer an exchange with its recorded answer, or let the handler `then` answer."""
         plan, here, conversation = self._plan, self._here(exchange.rollout), exchange.conversation
         request = core_of(exchange).recorded_request()  # redacted, as the record is
         key, live = key_of(request, here.normal), thread_of(conversation)
@@ -190,7 +189,7 @@ class ReplayRun:
     ) -> None:
         """Give the recorded answer when the events before it have happened.
 
-        `notes` holds the differences to the recorded call.
+        `notes` contains the differences to the recorded call.
         """
         self._gate.note(found.number, settled=False)
         note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id, **notes}
@@ -238,7 +237,7 @@ def _place(turn: Recorded) -> str:
 
 
 class _Directories:
-    """The directories of the live agents that a replay needs."""
+    """The directories of the live agents, as functions that mask them, or insert them in place of recorded ones."""
 
     def __init__(self, plan: Plan, agents: Sequence[Started]) -> None:
         self.count = len(agents)
@@ -253,17 +252,18 @@ class _Directories:
 __all__ = ["Match", "Replay", "Timing", "TurnName"]
 
 Match: TypeAlias = Literal["strict", "nearest"]
-"""Rule for the turn that answers a call: the turn with an equal request, or else the nearest turn."""
+"""Rule for choosing the turn that answers a call. `strict`: only a turn with an equal request; `nearest`: else the turn
+with the longest common beginning."""
 
 
 @final
 class Replay:
-    """A handler that answers as a trace does: `Replay(read_traces("run.jsonl")[0])`.
+    """A handler that answers calls with the answers in a trace: `Replay(read_traces("run.jsonl")[0])`.
 
     One replay may answer several rollouts, one after the other or concurrently.
 
     Args:
-        trace: the recorded trace; each child of a rollout needs a replay of its own.
+        trace: the recorded trace. A child rollout needs a replay of its own.
         match: `strict`: use the recorded turn with an equal request. Dates, ids and directories are ignored. Results of
             tools may differ; the turn's notes then record it. `nearest`: if there is no such turn, use the turn with
             the longest common beginning, in a conversation of the same kind.
@@ -271,19 +271,19 @@ class Replay:
             time by it (0.5 is twice as fast). A stream has the recorded increments if they were recorded
             (`record_increments`).
         until: the turn at which the run forks: its id, its number in the main conversation, or `(conversation,
-            number)`. The handler `then` gets this call and all calls that follow from it: the rest of its conversation,
-            and the sub-agents begun there. All other calls are still replayed.
+            number)`. The handler `then` gets this call and all calls that depend on its answer: the later calls of its
+            conversation, and the calls of sub-agents that these begin. All other calls are still replayed.
         then: a handler: a real model, a script, another policy. Without `until`, it gets the calls that the record does
-            not have.
+            not contain.
         compare_results: if True, the results of the agent's tools must be equal, too.
-        paths: further recorded directories, each with the directory that replaces it in the live run. Needed for agents
-            that ran elsewhere, for example in a container.
+        paths: further recorded directories, each with the directory that replaces it in the live run. They are needed
+            for agents that ran elsewhere, for example in a container.
         redact: the `Redaction` with which the trace was recorded, if the live rollout does not use it. It is applied to
             live calls before they are compared.
 
     Raises:
-        ReplayMiss: from an exchange whose call the record does not have. The text shows the differences to the closest
-            recorded call. The agent gets a 500.
+        ReplayMiss: from an exchange whose call the record does not contain. The text shows the differences to the
+            closest recorded call. The agent gets a 500.
         LookupError: the trace has no such turn.
         TypeError, ValueError: an argument is invalid.
     """

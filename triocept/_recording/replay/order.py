@@ -1,15 +1,15 @@
-"""The events that must happen before a recorded answer is given, for agents with concurrent sub-agents.
+"""The events that must happen before a recorded answer is sent, for agents with concurrent sub-agents.
 
 Agents mark neither the turn that began a sub-agent, nor the call that first reports the sub-agent's end. A sub-agent's
 first call contains the prompt from the tool call that launched the sub-agent. The sub-agent's result comes back in one
 of two ways. Either it is the result of this tool call, for which the launching conversation waits. Or the agent inserts
-it into the launching conversation, at the current position of that (Claude Code from 2.1.3xx on:
-`<task-notification>`). Claude Code uses the same name for a sub-agent in its calls and in these notifications, so two
-sub-agents with equal final texts can be distinguished.
+it into the launching conversation at its current end (Claude Code from 2.1.3xx on: `<task-notification>`). Claude Code
+uses the same name for a sub-agent in its calls and in these notifications, so two sub-agents with equal final texts can
+be distinguished.
 
 The next call of the launching conversation reports the end of a concurrent sub-agent. So the content of this call
-depends on timing, and matching by content alone cannot replay it. These rules can. (Without them, 4 of 10 runs of
-Claude Code with two sub-agents and a compaction failed.)
+depends on timing, and matching by content alone cannot find it again. The following rules solve this. (Without them, 4
+of 10 runs of Claude Code with two sub-agents and a compaction failed.)
 
 1. A turn of the launching conversation waits for the turns of the sub-agents that had settled before the next call of
    this conversation came. (This is the next call in time: a compaction's call continues no turn.)
@@ -48,17 +48,18 @@ from ..._trace.texts import texts_in
 from .record import Record, Recorded, Thread
 
 _LEAST = 12
-"""Minimum characters of a prompt, or of an answer, that is not repeated by chance."""
+"""Minimum characters of a prompt or an answer to be searched in other texts: a shorter text may occur there by
+chance."""
 _NOTICE = "<task-id>"
-"""Text before a sub-agent's name in the notification of the sub-agent's end."""
+"""Text before a sub-agent's name in the message that reports the sub-agent's end."""
 _HEAD = 40
-"""Characters at the start of a final text that a tool repeats unchanged."""
+"""Number of characters at the start of a sub-agent's final text that are searched in tool results."""
 
 
 class Report(NamedTuple):
     """The position in a conversation at which it first reports the end of a sub-agent.
 
-    Earlier positions compare as less.
+    Reports compare by their positions: an earlier report is less than a later one.
     """
 
     place: int
@@ -70,7 +71,7 @@ class Report(NamedTuple):
 
 
 def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
-    """Return the turn that began a sub-agent; None if unknown.
+    """Return the turn whose answer launched a sub-agent; None if unknown.
 
     Args:
         first: the sub-agent's first turn.
@@ -95,9 +96,9 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
-    """Return the position at which a conversation first reports a sub-agent's end; None if nowhere.
+    """Return the position at which a conversation first reports a sub-agent's end; None if it never does.
 
-    The report has the sub-agent's name or its final text.
+    A text reports the end if it contains the sub-agent's name in a notification, or the sub-agent's final text.
 
     Args:
         ended: the sub-agent's turns.
@@ -123,7 +124,7 @@ def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Re
 
 
 def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
-    """Return True if a call's request lists a sub-agent as ended, False if it lists it as running, else None.
+    """Return True if a call's request lists a sub-agent as ended, False if it lists it as running, otherwise None.
 
     Claude Code 2.1.332 lists its sub-agents by name in its first call after a compaction: `Task a25101af (type:
     local_agent) (status: completed)`, or `Background agent "count" (a25101af) is still running`.
@@ -137,9 +138,9 @@ def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
 
 
 def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
-    """Return True if a call's request contains no part of a sub-agent's final text, in texts and tool results.
+    """Return True if no tool result in a call's request contains the beginning of a sub-agent's final text.
 
-    In some agents (Codex), a tool waits for the sub-agent, and returns the text in JSON.
+    In some agents (Codex), a tool waits for the sub-agent, and returns this text within JSON.
     """
     said = _said_at_end(ended)
     head = said.partition("\n")[0][:_HEAD]
@@ -148,7 +149,7 @@ def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
 
 
 def _name(ended: Sequence[Recorded]) -> str:
-    """Return the agent's name for a sub-agent, which is the last part of the id of its conversation."""
+    """Return the agent's name for a sub-agent: the last part of the id of the sub-agent's conversation."""
     return ended[-1].conversation.id.rpartition("/")[2]
 
 
@@ -158,7 +159,7 @@ def _said_at_end(ended: Sequence[Recorded]) -> str:
 
 
 _RIGHT_BEHIND = 0.1
-"""Maximum seconds until an agent reports the end of one conversation to another one; see `Gate`."""
+"""Maximum seconds from the end of a sub-agent to the call in which the agent reports it; see `MOMENT` of `handler`."""
 
 
 class Happening(NamedTuple):
@@ -171,18 +172,18 @@ class Happening(NamedTuple):
 
 class _SubAgent(NamedTuple):
     launch: Recorded
-    """The turn that began the sub-agent."""
+    """The turn whose answer launched the sub-agent."""
     turns: Sequence[Recorded]
     family: Sequence[Recorded]
     """The turns of the launching conversation, including summaries from side calls.
 
     Like `turns`, they are in order of arrival."""
     parents: Mapping[str, str | None]
-    """For each turn's id, the id of the turn that it continues."""
+    """Dict from the id of each turn to the id of the turn that it continues, or None."""
     relations: Mapping[str, Relation]
-    """Relation of each turn to earlier turns, by the turn's id."""
+    """Dict from the id of each turn to the turn's relation to earlier turns."""
     report: Report | None
-    """Position at which the launching conversation reports the sub-agent's end."""
+    """Position at which the launching conversation reports the sub-agent's end; None if it does not."""
 
     @property
     def last(self) -> Recorded:
@@ -190,7 +191,7 @@ class _SubAgent(NamedTuple):
 
     @property
     def informed(self) -> Recorded | None:
-        """The last call that the launching conversation made before the sub-agent ended; None if unknown."""
+        """The last call of the launching conversation before the sub-agent ended; None if unknown."""
         seen = sum(each.arrived < self.last.settled for each in self.family) - 1
         report = self.report.place if self.report is not None else None
         for place, behind in enumerate(self.family[1:]):
@@ -216,19 +217,19 @@ class _SubAgent(NamedTuple):
         return self.family[place] if place >= 0 else None
 
     def summary_behind(self, turn: Recorded) -> Recorded | None:
-        """Return the next call of the launching conversation if that call makes the summary of a compaction."""
+        """Return the next call after `turn` if it requests a compaction's summary; otherwise None."""
         place = next(place for place, each in enumerate(self.family) if each is turn) + 1
         return self.family[place] if self._compacts(place) else None
 
     def _goes_on(self, place: int) -> bool:
-        """Return True if a call of the launching conversation continues the call before it."""
+        """Return True if the call at index `place` of the launching conversation continues the call before it."""
         return place == 0 or self.parents[self.family[place].turn.id] == self.family[place - 1].turn.id
 
     def _compacts(self, place: int) -> bool:
-        """Return True if a call makes the summary of a compaction.
+        """Return True if the call at index `place` requests the summary of a compaction.
 
-        Such a call continues an earlier call, and the call after it continues none; or the call after it restarts from
-        its summary.
+        Such a call continues an earlier call, but the call after it continues no call. Or the call after it restarts
+        from its summary.
         """
         if not 0 < place < len(self.family) - 1 or self._goes_on(place + 1):
             return False
@@ -241,7 +242,7 @@ class _SubAgent(NamedTuple):
 
 
 class Order:
-    """The order of events in a record.
+    """The order of events in a record: for each recorded turn, the events for which its answer waits.
 
     Args:
         record: the record.
@@ -249,10 +250,10 @@ class Order:
 
     def __init__(self, record: Record) -> None:
         self.launches: dict[Thread, Recorded] = {}
-        """The turn that began each sub-agent, by the key of the sub-agent's conversation."""
+        """For each sub-agent, by the key of its conversation: the turn whose answer launched it."""
         self._turns = record.turns
         self.waits: dict[int, list[Happening]] = {}
-        """By number of a turn, the events for which the turn's answer waits."""
+        """For each turn, by number: the events for which the turn's answer waits."""
         self._after: dict[Happening, set[Happening]] = {}
         """For each event, the events that must happen before it."""
         threads = record.threads
@@ -293,7 +294,7 @@ class Order:
                     self._wait(turn, Happening(latest, settled=True))
 
     def _find_causes(self, threads: Mapping[Thread, Sequence[Recorded]]) -> None:
-        """Add the order within a conversation: an answer comes after its call, and a call after the previous answer."""
+        """Add the order within each conversation: an answer comes after its call, a call after the previous answer."""
         for thread, turns in threads.items():
             launch = self.launches.get(thread)
             before = {Happening(launch.number, settled=True)} if launch is not None else set()
@@ -312,7 +313,7 @@ class Order:
         parents: Mapping[str, str | None],
         relations: Mapping[str, Relation],
     ) -> list[Recorded]:
-        """Return the turns of a conversation, and the side calls whose summaries it continues from."""
+        """Return the turns of a conversation, and the side calls from whose summaries it restarts."""
         by_id = {each.turn.id: each for each in self._turns}
         family = list(turns)
         for each in turns:
@@ -330,13 +331,13 @@ class Order:
         return sorted(family, key=lambda each: each.arrived)
 
     def _follow(self, turn: Recorded, before: Recorded) -> None:
-        """Note that the call of `turn` came after the answer of `before`, because it contains that answer."""
+        """Record that the call of `turn` came after the answer of `before`, because it contains that answer."""
         self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
         """Make a turn wait for an event.
 
-        Return False if that is impossible: the event waits for the turn, or is a disconnect.
+        Return False if the turn cannot wait for it, because the event waits for the turn or is a disconnect.
         """
         mine = Happening(turn.number, settled=True)
         if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":
@@ -359,8 +360,8 @@ class Order:
 def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
     """Return the sub-agents in the order in which they ended.
 
-    The clock decides, unless two ends are so close that the agent may have processed the later end first, and the same
-    call reports both. Then the order of the reports decides.
+    The recorded times decide. But if two ends are so close that the agent may have processed the later end first, and
+    one call reports both, the order of the reports decides.
     """
     ordered: list[_SubAgent] = []
     for sub in sorted(sub_agents, key=lambda sub: sub.last.settled):

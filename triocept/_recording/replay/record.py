@@ -1,11 +1,11 @@
-"""A recorded trace in the form in which two runs are compared. It finds the turn for a live call, and gives its answer.
+"""A recorded trace in the form in which two runs are compared. It finds the turn for a live call, to repeat its answer.
 
 A call misses in two cases. Then `replay/handler.py` raises a `ReplayMiss`; `_recording/miss.py` words it:
 
-* No turn has an equal `Key`, which is the moves (messages and actions, in order) and the names of the offered tools.
-  The model, sampling settings and schemas of tools do not count. With `match="nearest"` (rule 8), a call misses only if
-  all turns of its kind have already answered its conversation.
-* The turn with an equal `Key` has no answer (rule 5), and the live agent does not disconnect.
+* No turn has an equal `Key`: the moves (texts, tool calls and other parts of messages, in order) and the names of the
+  offered tools. The model, sampling settings and schemas of tools do not count. With `match="nearest"` (rule 8), a call
+  misses only if all turns of its kind have already answered its conversation.
+* The turn with an equal `Key` has no answer (rule 5), and the live agent stays connected.
 
 Calls of two runs of an agent have equal moves if only the environment, or the dialect, differs. Parts are compared by
 the rule `REPLAY` of `_canonical.form`: `developer` equals `system`; arguments are JSON values; media are compared by
@@ -24,8 +24,8 @@ their hash; reasoning, empty texts, ids and cache marks do not count. Further ru
    only if no other turn has an equal request.
 6. Several turns with equal requests are used in order: first the turns that have not answered any live conversation,
    then those that have not answered this one, and from then on the last turn. So a call that was refused and retried is
-   refused and retried again. Sub-agents with the same task, which a record may hold as one conversation, get all
-   recorded answers.
+   refused and retried again. If a record has several sub-agents with the same task as one conversation, the live
+   sub-agents get all of its answers.
 7. A live conversation keeps to the recorded conversation in which its first call was found, as long as its calls are
    found there. A new conversation prefers a recorded conversation that no other live conversation keeps to, because two
    sub-agents may have the same task.
@@ -70,11 +70,11 @@ class Move(NamedTuple):
     kind: str
     """Kind of the part: text, call, result, refusal, media, opaque."""
     value: str
-    """The text, or the JSON value as text."""
+    """For the kinds text, result and refusal, the text; for other kinds, JSON."""
 
     @property
     def shown(self) -> Json:
-        """The value of the move, decoded from its JSON; the encoded text if a mask made the JSON invalid."""
+        """The value, decoded if it is JSON. If a mask made the JSON invalid, it is the undecoded text."""
         try:
             return (
                 self.value if self.kind in ("text", "result", "refusal") else msgspec.json.decode(self.value)
@@ -87,7 +87,7 @@ Moves: TypeAlias = tuple[Move, ...]
 
 
 class Key(NamedTuple):
-    """The content of a request that is compared. Calls with equal content get the same answer."""
+    """The content of a request that is compared. A call gets the recorded answer of a request with an equal key."""
 
     moves: Moves
     tools: tuple[str, ...]
@@ -95,11 +95,11 @@ class Key(NamedTuple):
 
 
 class Normal:
-    """Conversion of requests to moves. Each message object is converted only once.
+    """Converter of requests to moves. Each message object is converted only once.
 
     Args:
         mask: removes the run's directories from a text.
-        results: if True, results of tools count (`compare_results`).
+        results: if True, results of tools are compared, too (`compare_results`).
     """
 
     def __init__(self, mask: Callable[[str], str], *, results: bool = False) -> None:
@@ -107,10 +107,11 @@ class Normal:
         self._words = cache(lambda text: mask(text).strip())
         self._results = results
         self._known: dict[int, tuple[Message, tuple[tuple[str, list[Json]], ...]]] = {}
-        """Roles and forms of each message, by its `id`. The message is kept, so that its `id` stays unique."""
+        """Roles and forms of each message, by the Python `id` of the message, which is kept so that its `id` stays
+        unique."""
 
     def moves(self, request: Request) -> Moves:
-        """Return the moves of a request."""
+        """Return the moves of a request: the parts of its messages, in order, as they are compared."""
         placed = (each for message in request.messages for each in self._of(message))
         found: list[Move] = []
         for role, group in groupby(self._masked_answers(placed), key=itemgetter(0)):
@@ -128,7 +129,7 @@ class Normal:
         return tuple(found)
 
     def result(self, result: ToolResult) -> str:
-        """Return a tool's result, marked if it is an error, without parts that differ from run to run."""
+        """Return a tool result's text without parts that differ from run to run. An error begins with `failed: `."""
         return ("failed: " if result.is_error else "") + without_volatile(self._mask(result.text))
 
     def _of(self, message: Message) -> tuple[tuple[str, list[Json]], ...]:
@@ -146,7 +147,7 @@ class Normal:
         return known[1]
 
     def _masked_answers(self, placed: Iterable[tuple[str, list[Json]]]) -> Iterator[tuple[str, list[Json]]]:
-        """Join adjacent texts of the model, and then mask them: one text may end within the name of a directory."""
+        """Join adjacent texts of the model, then mask directories: a text may end within the name of a directory."""
         for role, group in groupby(placed, key=itemgetter(0)):
             if role != "assistant":
                 yield from group
@@ -164,7 +165,7 @@ def key_of(request: Request, normal: Normal) -> Key:
 
 
 def shown_form(key: Key) -> Json:
-    """Return the compared content of a request as a JSON value that can be shown."""
+    """Return the compared content of a request as a JSON value, to be shown in an error."""
     messages = [
         {move.role if move.kind == "text" else f"{move.role} {move.kind}": move.shown} for move in key.moves
     ]
@@ -172,10 +173,10 @@ def shown_form(key: Key) -> Json:
 
 
 _TOGETHER = 1.0
-"""Maximum seconds between the ends of two turns that may be recorded in reverse order."""
+"""Maximum seconds between the ends of two turns for which their recorded order may be wrong."""
 
 Thread: TypeAlias = tuple[str, bool]
-"""Id of a conversation, and True for its side calls."""
+"""Key of a conversation: its id, and True for side calls, which may have the id of the main conversation."""
 
 
 class Recorded(NamedTuple):
@@ -194,7 +195,7 @@ class Recorded(NamedTuple):
 
     @property
     def thread(self) -> Thread:
-        """Key of the turn's conversation. Side calls have their own key, because they may have the main id."""
+        """Key of the turn's conversation. Side calls have a separate key, because they may have the main one's id."""
         return thread_of(self.conversation)
 
     @property
@@ -203,12 +204,12 @@ class Recorded(NamedTuple):
 
 
 class Record:
-    """The turns of a trace, by the compared content of their requests.
+    """The turns of a trace. They are found by the compared content of their requests.
 
     Args:
         trace: the trace.
         roots: the directories of the trace's agents.
-        results: if True, results of tools count (`compare_results`).
+        results: if True, results of tools are compared, too (`compare_results`).
     """
 
     def __init__(self, trace: Trace, roots: Iterable[dict[str, str]] = (), *, results: bool = False) -> None:
@@ -228,17 +229,17 @@ class Record:
             self._by_key.setdefault(each.key, []).append(each)
 
     def asking(self, key: Key) -> list[Recorded]:
-        """Return the turns with this content, in the order in which their calls arrived."""
+        """Return the turns whose requests have this key, in the order in which their calls arrived."""
         return self._by_key.get(key, [])
 
 
 def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) -> Iterator[float]:
     """Yield the times at which the calls of these turns arrived, corrected for changes of the system's clock.
 
-    Each turn gets the smallest clock correction so far with which it settles after the previous turn. If there is none,
-    the clock was set. If the call seems to come before all others, the clock was set back: the call is placed after all
-    answers. Otherwise it was set forward during the call, which is placed after the last answer of its conversation.
-    The real idle time is unknown.
+    Each turn gets the smallest clock correction so far with which it settles after the previous turn. If no correction
+    so far suffices, the clock was set. If the call seems to come before all others, the clock was set back: the call is
+    placed after all answers. Otherwise it was set forward during the call, which is placed after the last answer of its
+    conversation. The real time without calls is unknown.
     """
     first, latest, changes = float("inf"), float("-inf"), [0.0]
     ended: dict[Thread, float] = {}
@@ -258,12 +259,12 @@ def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) 
 
 
 def thread_of(conversation: Conversation) -> Thread:
-    """Return the conversation's id, and True if the call is a side call."""
+    """Return the key of a conversation: its id, and True if the conversation is a side call."""
     return conversation.id, conversation.kind == "side"
 
 
 class Matching:
-    """The turns of a record that have answered calls of one live rollout.
+    """The recorded turns that have answered calls of one live rollout, and the choice of further turns.
 
     Args:
         record: the record.
@@ -274,10 +275,11 @@ class Matching:
         self._kept_to: dict[Thread, Thread] = {}
         """The recorded conversation that each live conversation keeps to."""
         self._had: dict[Thread, dict[int, Key]] = {}
-        """For each live conversation, the numbers of the turns that answered it, each with the live call, in order."""
+        """For each live conversation: the numbers of the turns that answered it, in order, each with the key of the
+        live call."""
 
     def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the turn to use among the turns with an equal request; None without such a turn."""
+        """Return the turn that answers a call: a turn with an equal request; None if there is no such turn."""
         live = thread_of(conversation)
         found = self._record.asking(key)
         if not found:
@@ -292,7 +294,7 @@ class Matching:
     def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
         """Return the turn whose request has the longest common beginning.
 
-        Return None if all turns of its kind have already answered this conversation.
+        Return None if all turns of the conversation's kind have already answered it.
         """
         live = thread_of(conversation)
         had = self._had.get(live, {})
@@ -312,11 +314,11 @@ class Matching:
         return None if near is None else self._take(live, key, near)
 
     def give_back(self, conversation: Conversation, turn: Recorded) -> None:
-        """Note that this turn has not answered the conversation after all, because the live agent disconnected."""
+        """Record that this turn has not answered the conversation after all, because the live agent disconnected."""
         self._had.get(thread_of(conversation), {}).pop(turn.number, None)
 
     def _next(self, live: Thread, found: Sequence[Recorded]) -> Recorded:
-        """Return the first turn that has not answered this conversation, or the last turn."""
+        """Return the first of the turns `found` that has not answered a live conversation yet, or the last turn."""
         had = self._had.get(live, {})
         turns = [each for each in found if each.thread == found[0].thread]  # several may have equal requests
         turns = [each for each in turns if each.turn.outcome != "abandoned"] or turns
@@ -338,7 +340,7 @@ class Matching:
 def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
     """Return the turn whose request has the longest common beginning with `moves`; None if there is no turn.
 
-    Of equal ones, the first is returned.
+    If several turns have an equally long common beginning, the first is returned.
     """
     without_system = [move for move in moves if move.role != "system"]
 
@@ -406,13 +408,13 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
 
 
 def following(record: Record, launches: Mapping[Thread, Recorded], turn: Recorded) -> frozenset[int]:
-    """Return the number of a turn, and the numbers of all turns that depend on its answer.
+    """Return the numbers of a turn and of all turns that depend on its answer.
 
-    These are the later turns of its conversation, and all turns of the sub-agents that these turns began.
+    The dependent turns are the later turns of its conversation, and all turns of sub-agents that these turns launched.
 
     Args:
         record: the record.
-        launches: the turn that began each sub-agent (`Order.launches`).
+        launches: the turn that launched each sub-agent (`Order.launches`).
         turn: the turn.
     """
     turns = record.threads[turn.thread]
@@ -431,7 +433,7 @@ _PROVIDER: dict[str, FailureKind] = {
 
 
 async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], str], pace: float) -> None:
-    """Give an exchange the outcome of a recorded turn.
+    """Answer an exchange with the outcome of a recorded turn.
 
     Args:
         exchange: the exchange.
@@ -441,7 +443,7 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
 
     Raises:
         Refusal, UpstreamError: the recorded outcome.
-        StillThere: the recorded agent disconnected, and the live agent does not.
+        StillThere: the recorded agent disconnected, but the live agent is still connected.
     """
     if turn.raw is not None and turn.raw.size == sum(len(data) for _, data in turn.raw.pieces):
         began = turn.duration if turn.first_event is None else turn.first_event
