@@ -31,14 +31,13 @@ from .._rollout.functions import awaited
 from .._rollout.handler import Handler, check_handler, configured_model
 from .._rollout.rollout import Rollout
 from .._util.checks import check_bool, check_callable, check_count, described, takes
-from .._util.disk import sync
 from .._util.terminal import say
 from ..agents import agent as find_agent
 from ..errors import StoreError
 from ..fleets import Engine, Fleet, InProcess, Store, open_fleet, open_store
 from ..fleets.functions import name_of
 from ..fleets.store.keys import key_of
-from ..fleets.store.layout import EVALUATION
+from ..fleets.store.layout import EVALUATION, write_document
 from ..fleets.store.store import check_unchanged
 from ..handlers import ScriptedModel
 from ._progress import Counts
@@ -54,7 +53,7 @@ from ._types import (
 )
 from ._worker import AgentFunction, Answering, Plan, Scorer, loaded, open_bench, run_sample, takes_answer
 from .readers import read_tasks
-from .readers.reading import MOST_ERRORS, BadTasks, TaskList, listed
+from .readers.reading import BadTasks, TaskList, listed
 
 log: logging.Logger = logging.getLogger("triocept.evaluation")
 
@@ -185,15 +184,13 @@ class EvaluationRun:
             tasks = [task for task in tasks if task.id in ids]
         if limit is not None:
             check_count("limit", limit, least=1)
-        problems = [
+        self.tasks.errors += [
             f"{self.tasks.places[task.id]}: task {task.id!r}: {problem}"
             for task in tasks[:limit]
             for scorer in self.plan.scorers.values()
             if (check := getattr(loaded(scorer), "problem", None)) and (problem := check(task))
         ]
-        if problems:
-            more = len(problems) - MOST_ERRORS
-            raise BadTasks("\n".join([*problems[:MOST_ERRORS], *([f"and {more} more"] if more > 0 else [])]))
+        self.tasks.checked(self.tasks.name)
         return replace(self, planned=tuple(tasks[:limit]))
 
     async def run(
@@ -215,7 +212,7 @@ class EvaluationRun:
         settings = {**self.settings, "scorers": list(self.plan.scorers)}
         async with open_store(directory, settings=settings, retry_errors=retry_errors) as store:
             about = self._check(store, about)
-            _write(store.directory, about)
+            write_document(store.directory, EVALUATION, about)
             counts = Counts(self.name)
             before = read_results(store.directory)
             done = [each for each in before.samples if each.scored or not retry_errors]
@@ -320,13 +317,6 @@ class EvaluationRun:
             total = len(self.planned) * self.samples
             say(f"▸ {counts.line(total, trio.current_time() - started)}")
         return found
-
-
-def _write(directory: Path, about: EvaluationFile) -> None:
-    part = directory / f"{EVALUATION}.part"
-    part.write_bytes(msgspec.json.encode(about))
-    os.replace(part, directory / EVALUATION)
-    sync(directory)
 
 
 def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:

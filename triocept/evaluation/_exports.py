@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from hashlib import blake2b
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from uuid import UUID
@@ -23,7 +22,7 @@ from ..dialects.kit import encode_json
 from ..exports import Losses, inspect_log, verifiers_episode
 from ..exports._formats import new_file, new_folder
 from ..exports._shared import ended_at, iso_time, without_none
-from ._statistics import summary_of, used_by
+from ._statistics import summary_of, task_means, used_by
 from ._types import EvaluationResults, Sample, Task
 
 _ANSWER = 500
@@ -60,88 +59,73 @@ def write_results(
     return losses
 
 
-def _trace_of(sample: Sample) -> Trace | None:
-    """Return the trace of the sample's agent; None if there is none."""
-    return next(iter(sample.traces), None)
+def _trace_of(sample: Sample) -> Trace:
+    """Return the trace of the sample's agent; an empty trace if there is none."""
+    return next(iter(sample.traces), None) or Trace(sample.task)
 
 
-def _times(results: EvaluationResults, sample: Sample, trace: Trace | None) -> tuple[float, float]:
-    turns = list(trace or ())
-    started = min((turn.started_at for turn in turns), default=results.started_at)
-    ended = max(map(ended_at, turns), default=started)
+def _times(results: EvaluationResults, sample: Sample, trace: Trace) -> tuple[float, float]:
+    started = min((turn.started_at for turn in trace), default=results.started_at)
+    ended = max(map(ended_at, trace), default=started)
     return started, max(ended, started + sample.seconds)
 
 
-def _identity(*parts: str) -> str:
-    return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+def _identity(*parts: object) -> str:
+    """Return 32 hexadecimal digits, the same for the same parts."""
+    return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).hexdigest()
+
+
+def _uuid(results: EvaluationResults, *place: object) -> str:
+    """Return the identifier of the run, or of a place in it."""
+    return str(UUID(_identity(results.name, results.started_at, *place)))
 
 
 # Inspect
 
 
 def inspect_results(results: EvaluationResults, losses: Losses) -> dict[str, Json]:
-    """Return the results as an `EvalLog`."""
-    tasks = {task.id: task for task in results.tasks}
-    samples, used, end = [], dict[str, dict[str, int]](), results.started_at
-    for sample in results.samples:
-        document, of_models, ended = _inspect_sample(results, sample, tasks[sample.task], losses)
-        samples.append(document)
-        end = max(end, ended)
-        for model, counts in of_models.items():
-            sums = used.setdefault(model, {})
-            for kind, tokens in counts.items():
-                sums[kind] = sums.get(kind, 0) + tokens
-    identity = _identity(results.name, results.agent, results.model, str(results.started_at))[:22]
-    names = results.score_names
-    return {
-        "version": 2,
-        "status": "success",
-        "eval": {
-            "eval_id": identity,
-            "run_id": identity,
-            "task_id": identity,
-            "created": iso_time(results.started_at),
-            "task": results.name,
-            "dataset": {
-                "name": results.name,
-                "samples": len(tasks),
-                "sample_ids": list(tasks),
-                "shuffled": False,
-            },
-            "model": results.model or "unknown",
-            "config": {"epochs": results.samples_per_task, "epochs_reducer": ["mean"]},
-            "packages": {"triocept": version("triocept")},
-            "scorers": [
-                {"name": name, "metrics": [{"name": "inspect_ai/mean"}, {"name": "inspect_ai/stderr"}]}
-                for name in names
-            ],
-            "metadata": {"agent": results.agent},
-        },
-        "plan": {"name": "plan", "steps": [{"solver": results.agent or "agent"}]},
-        "results": {
-            "total_samples": results.planned,
-            "completed_samples": len(results.scored),
-            "scores": [_inspect_score(results, name) for name in names],
-        },
-        "reductions": [
-            {
-                "scorer": name,
-                "reducer": "mean",
-                "samples": [
-                    {"sample_id": task, "value": sum(values) / len(values)}
-                    for task, values in results.values(name).items()
-                    if values
-                ],
-            }
+    """Return the results as an `EvalLog`: the log of the traces, with the tasks and the scores."""
+    tasks, names = {task.id: task for task in results.tasks}, results.score_names
+    traces = [_trace_of(sample) for sample in results.samples]
+    log = inspect_log(traces, losses, task=results.name)
+    ends = [
+        _add_to_inspect(document, results, sample, tasks[sample.task], trace)
+        for sample, trace, document in zip(results.samples, traces, log["samples"], strict=True)
+    ]
+    started = iso_time(results.started_at)
+    log["eval"] |= dict.fromkeys(("eval_id", "run_id", "task_id"), _uuid(results))
+    log["eval"] |= {
+        "created": started,
+        "dataset": {"name": results.name, "samples": len(tasks), "sample_ids": [*tasks], "shuffled": False},
+        "model": results.model or "unknown",
+        "config": {"epochs": results.samples_per_task, "epochs_reducer": ["mean"]},
+        "scorers": [
+            {"name": name, "metrics": [{"name": "inspect_ai/mean"}, {"name": "inspect_ai/stderr"}]}
             for name in names
         ],
-        "stats": {
-            "started_at": iso_time(results.started_at),
-            "completed_at": iso_time(end),
-            "model_usage": used,
-        },
-        "samples": samples,
+        "metadata": {"agent": results.agent},
     }
+    log["results"] = {
+        "total_samples": results.planned,
+        "completed_samples": len(results.scored),
+        "scores": [_inspect_score(results, name) for name in names],
+    }
+    log["reductions"] = [
+        {
+            "scorer": name,
+            "reducer": "mean",
+            "samples": [
+                {"sample_id": task, "value": value}
+                for task, value in task_means(results.values(name)).items()
+            ],
+        }
+        for name in names
+    ]
+    log["stats"] |= {
+        "started_at": started,
+        "completed_at": iso_time(max(ends, default=results.started_at)),
+    }
+    return log
 
 
 def _inspect_score(results: EvaluationResults, name: str) -> dict[str, Json]:
@@ -157,23 +141,11 @@ def _inspect_score(results: EvaluationResults, name: str) -> dict[str, Json]:
     }
 
 
-def _inspect_sample(
-    results: EvaluationResults, sample: Sample, task: Task, losses: Losses
-) -> tuple[dict[str, Json], dict[str, dict[str, int]], float]:
-    """Return a sample, its token counts by model, and the time of its end."""
-    trace = _trace_of(sample)
+def _add_to_inspect(
+    document: dict[str, Json], results: EvaluationResults, sample: Sample, task: Task, trace: Trace
+) -> float:
+    """Add the task and the scores to the sample of a trace, and return the time of its end."""
     started, ended = _times(results, sample, trace)
-    document: dict[str, Json] = {
-        "messages": [],
-        "events": [],
-        "attachments": {},
-        "output": {},
-        "metadata": {},
-    }
-    used: dict[str, dict[str, int]] = {}
-    if trace is not None:
-        log = inspect_log([trace], losses)
-        document, used = log["samples"][0], log["stats"]["model_usage"]
     answer = next((score.answer for score in sample.scores.values() if score.answer), sample.output)
     scores = {
         name: without_none(
@@ -186,16 +158,12 @@ def _inspect_sample(
         )
         for name, score in sample.scores.items()
     }
-    ours: dict[str, Json] = {
-        "ended": sample.ended,
-        "stopped": sample.stopped,
-        "returncode": sample.returncode,
-    }
-    ours |= {"reason": sample.reason, "attempts": sample.attempts, "cost": sample.cost}
+    fields = ("ended", "stopped", "returncode", "reason", "attempts", "cost")
+    ours = {name: getattr(sample, name) for name in fields}
     document |= {
         "id": task.id,
         "epoch": sample.number + 1,
-        "uuid": _identity(task.id, str(sample.number), str(results.started_at))[:22],
+        "uuid": _uuid(results, sample.task, sample.number),
         "input": task.prompt,
         "target": task.target if isinstance(task.target, str) else list(task.target),
         "scores": scores if sample.scored else {},
@@ -213,7 +181,7 @@ def _inspect_sample(
     elif sample.ended == "limit":
         limit = task.turn_limit
         document["limit"] = {"type": "custom" if limit is None else "turn", "limit": limit or sample.turns}
-    return document, used, ended
+    return ended
 
 
 # verifiers
@@ -226,10 +194,10 @@ def verifiers_results(
     tasks = {task.id: task for task in results.tasks}
     rewards = results.score_names if reward is None else (reward,)
     for sample in results.samples:
-        task, trace = tasks[sample.task], _trace_of(sample) or Trace(sample.task)
+        task, trace = tasks[sample.task], _trace_of(sample)
         first = next(iter(trace.scores), None)
         episode = verifiers_episode(trace, losses, reward=first)
-        identity = str(UUID(_identity(task.id, str(sample.number), str(results.started_at))))
+        identity = _uuid(results, sample.task, sample.number)
         target = {"answer": task.target} if task.target else {}
         about = {
             "type": "triocept",
@@ -270,25 +238,20 @@ def _write_harbor(results: EvaluationResults, folder: Path) -> None:
             exceptions.setdefault(trial["exception_info"]["exception_type"], []).append(name)
         (folder / name).mkdir()
         (folder / name / "result.json").write_bytes(encode_json(trial))
-    used, number = used_by(results.samples), results.samples_per_task
+    used = used_by(results.samples)
     summaries = [summary_of(results, name) for name in results.score_names]
+    passes = summaries[0].pass_at if summaries and results.samples_per_task > 1 else ()
     errors = sum(map(len, exceptions.values()))
-    first = summaries[:1]
     stats = {
         "n_trials": len(results.scored),
         "n_errors": errors,
         "metrics": [{each.name: each.estimate.mean for each in summaries if each.estimate is not None}],
-        "pass_at_k": {
-            each.k: each.value
-            for found in first
-            for each in found.pass_at
-            if each.value is not None and number > 1
-        },
+        "pass_at_k": {each.k: each.value for each in passes if each.value is not None},
         "reward_stats": rewards,
         "exception_stats": exceptions,
     }
     job = {
-        "id": str(UUID(_identity(results.name, str(results.started_at)))),
+        "id": _uuid(results),
         "started_at": iso_time(results.started_at),
         "finished_at": iso_time(ended),
         "n_total_trials": results.planned,
@@ -324,7 +287,7 @@ def _harbor_trial(results: EvaluationResults, sample: Sample, name: str) -> tupl
     times = {"started_at": iso_time(started), "finished_at": iso_time(ended)}
     usage = {"n_input_tokens": sample.input_tokens, "n_output_tokens": sample.output_tokens}
     return {
-        "id": str(UUID(_identity(sample.task, str(sample.number), str(results.started_at)))),
+        "id": _uuid(results, sample.task, sample.number),
         "task_name": sample.task,
         "trial_name": name,
         "trial_uri": name,

@@ -137,9 +137,13 @@ def read_run(directory: Path) -> RunFile:
 
 
 def write_run(directory: Path, run: RunFile) -> None:
-    """Write `run.json`, and return when it is safely on the disk."""
-    part = directory / _PART
-    data = msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n"
+    write_document(directory, RUN, run)
+
+
+def write_document(directory: Path, name: str, document: object) -> None:
+    """Write a file of the store as JSON, and return when it is safely on the disk."""
+    part = directory / f"{name}.part"
+    data = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         if os.write(fd, data) < len(data):
@@ -147,7 +151,7 @@ def write_run(directory: Path, run: RunFile) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.rename(part, directory / RUN)
+    os.rename(part, directory / name)
     sync(directory)
 
 
