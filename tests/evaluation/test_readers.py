@@ -12,7 +12,6 @@ import pytest
 
 from tests.evaluation.schema import PATH, schema
 from triocept.evaluation import BadTasks, Task, TaskList, read_tasks
-from triocept.evaluation.readers import harbor_folder
 
 
 def lines(path: Path, *documents: object) -> Path:
@@ -150,7 +149,7 @@ def test_a_harbor_folder_without_tests_is_an_error(tmp_path: Path) -> None:
         read_tasks(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadTasks, match="neither a task folder of Harbor"):
-        harbor_folder.read(tmp_path / "empty")
+        read_tasks(tmp_path / "empty")
 
 
 def test_promptfoo_tests_are_filled_into_the_prompts(tmp_path: Path) -> None:

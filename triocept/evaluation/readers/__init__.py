@@ -1,5 +1,7 @@
 """Readers of tasks: one module for each format. A reader imports the package of its format when it is used.
 
+Its function `read` yields the place and the document of each task. The document is an exception if it cannot be read.
+
 * `reading`: the list of tasks that a reader returns, and the check of a document that describes a task.
 * `json_lines`, `csv_file`: files with a task in each line. `datasets_folder`: a folder that `datasets` has saved.
 * `inspect_task`: a `Task` or a `Dataset` of Inspect. `harbor_folder`: task folders in Harbor's format.
@@ -9,8 +11,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from .reading import BadTasks, TaskList
 
@@ -40,17 +44,23 @@ def read_tasks(path: str | os.PathLike[str], *, split: str | None = None) -> Tas
     """
     file, _, name = os.fspath(path).partition(".py:")
     place = Path(f"{file}.py" if name else file)
-    options: dict[str, str] = {"name": name} if name else {}
+    options: dict[str, Any] = {"name": name} if name else {}
+    folder, reader = place.parent, _BY_SUFFIX.get(place.suffix, "")
     if place.is_dir():
         saved = any((place / each).exists() for each in ("dataset_info.json", "dataset_dict.json"))
-        module = "datasets_folder" if saved else "harbor_folder"
-        options |= {"split": split} if saved and split else {}
-    elif place.suffix in _BY_SUFFIX:
-        module = _BY_SUFFIX[place.suffix]
-    else:
-        known = ", ".join(dict.fromkeys(_BY_SUFFIX))
+        folder, reader = place, "datasets_folder" if saved else "harbor_folder"
+    elif not reader:
+        known = ", ".join(_BY_SUFFIX)
         raise BadTasks(f"{place}: the suffix names no format of tasks; there are {known}, and folders")
-    if split is not None and "split" not in options:
-        raise BadTasks(f"{place}: only a folder of datasets has splits: omit the split")
-    found: TaskList = import_module(f"{__name__}.{module}").read(place, **options)
-    return found
+    if split is not None:
+        if reader != "datasets_folder":
+            raise BadTasks(f"{place}: only a folder of datasets has splits: omit the split")
+        options["split"] = split
+    found = TaskList(place.name if folder is place else place.stem)
+    if reader == "inspect_task":
+        options["found"] = found
+    documents: Iterator[tuple[str, object]] = import_module(f"{__name__}.{reader}").read(place, **options)
+    for number, (where, document) in enumerate(documents, 1):
+        if document is not None:
+            found.add(document, where, folder=folder, number=number)
+    return found.checked(str(place))

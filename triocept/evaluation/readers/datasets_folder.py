@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .._types import Task
-from .reading import BadTasks, TaskList
+from .reading import BadTasks, document_of
 
 
-def read(path: Path, split: str | None = None) -> TaskList:
+def read(path: Path, split: str | None = None) -> Iterator[tuple[str, object]]:
     try:
         from datasets import Dataset, load_from_disk  # type: ignore[import-not-found,unused-ignore]
     except ImportError as exc:
@@ -21,12 +21,5 @@ def read(path: Path, split: str | None = None) -> TaskList:
         dataset = dataset[split]
     elif split is not None:
         raise BadTasks(f"{path}: it has no splits: omit the split")
-    found = TaskList(path.name)
     for number, row in enumerate(dataset, 1):
-        document = {
-            name: value for name, value in row.items() if name == "input" or name in Task.__struct_fields__
-        }
-        others = {name: value for name, value in row.items() if name not in document}
-        document["metadata"] = others | (document.get("metadata") or {})
-        found.add(document, f"{path}, row {number}", folder=path, number=number)
-    return found.checked(str(path))
+        yield f"{path}, row {number}", document_of(row)

@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .reading import BadTasks, TaskList
+from .reading import BadTasks
 
 _CANARY = re.compile(r"\A(?:\s*(?:<!--|#)[^\n]*canary[^\n]*\n)+", re.IGNORECASE)
 """Lines at the start of an instruction that mark it as test data; Harbor removes them, too."""
 _NOT_COPIED = re.compile(r"Dockerfile.*|docker-compose.*|compose\.ya?ml")
 
 
-def read(path: Path) -> TaskList:
+def read(path: Path) -> Iterator[tuple[str, object]]:
     folders = (
         [path] if (path / "task.toml").exists() else sorted(each.parent for each in path.glob("*/task.toml"))
     )
     if not folders:
         raise BadTasks(f"{path}: it is neither a task folder of Harbor (task.toml) nor a folder of datasets")
-    found = TaskList(path.name)
-    for number, folder in enumerate(folders, 1):
+    for folder in folders:
         try:
-            document = _document(folder)
+            yield str(folder), _document(folder)
         except (OSError, ValueError) as exc:
-            found.errors.append(f"{folder}: {exc}")
-        else:
-            found.add(document, str(folder), number=number)
-    return found.checked(str(path))
+            yield str(folder), exc
 
 
 def _document(folder: Path) -> dict[str, Any]:

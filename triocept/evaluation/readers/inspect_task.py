@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .reading import BadTasks, TaskList
 
 
-def read(path: Path, name: str | None = None) -> TaskList:
+def read(path: Path, found: TaskList, name: str | None = None) -> Iterator[tuple[str, object]]:
     try:
         from inspect_ai import Task as InspectTask  # type: ignore[import-not-found,unused-ignore]
         from inspect_ai.dataset import Dataset  # type: ignore[import-not-found,unused-ignore]
@@ -42,20 +43,21 @@ def read(path: Path, name: str | None = None) -> TaskList:
     value = names[name]
     value = value() if not isinstance(value, InspectTask | Dataset) else value
     task = value if isinstance(value, InspectTask) else None
-    found = TaskList(name)
+    found.name = name
     if task is not None and task.epochs:
         found.samples = getattr(task.epochs, "epochs", task.epochs)
     for number, sample in enumerate(task.dataset if task is not None else value, 1):
         prompt = sample.input
-        document = {
-            "id": sample.id,
-            "prompt": prompt if isinstance(prompt, str) else [each.model_dump() for each in prompt],
-            "target": sample.target,
-            "files": sample.files,
-            "setup": sample.setup,
-            "metadata": sample.metadata,
-            "time_limit": getattr(task, "time_limit", None),
-            "turn_limit": getattr(task, "turn_limit", None),
-        }
-        found.add(document, f"{path}:{name}, sample {number}", folder=path.parent, number=number)
-    return found.checked(str(path))
+        yield (
+            f"{path}:{name}, sample {number}",
+            {
+                "id": sample.id,
+                "prompt": prompt if isinstance(prompt, str) else [each.model_dump() for each in prompt],
+                "target": sample.target,
+                "files": sample.files,
+                "setup": sample.setup,
+                "metadata": sample.metadata,
+                "time_limit": getattr(task, "time_limit", None),
+                "turn_limit": getattr(task, "turn_limit", None),
+            },
+        )

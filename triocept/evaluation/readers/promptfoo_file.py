@@ -7,19 +7,20 @@ All assertions are in the metadata, with the test's description. A list in `vars
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from ..._util.documents import read_yaml
 from ...errors import DialectError
-from .reading import BadTasks, TaskList
+from .reading import BadTasks
 
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _TARGETS = ("equals", "contains", "icontains", "regex")
 
 
-def read(path: Path) -> TaskList:
+def read(path: Path) -> Iterator[tuple[str, object]]:
     try:
         node = read_yaml(path.read_text(), str(path), aliases=True)
     except DialectError as exc:
@@ -27,13 +28,12 @@ def read(path: Path) -> TaskList:
     config = node.json
     if not isinstance(config, dict) or not isinstance(config.get("tests"), list):
         raise BadTasks(f"{path}: it is not a configuration of promptfoo: it has no list of tests")
-    found = TaskList(path.stem)
     default = config.get("defaultTest") or {}
     prompts = [_prompt(prompt, path.parent) for prompt in config.get("prompts") or ["{{prompt}}"]]
     for number, test in enumerate(config["tests"], 1):
         place = f"{node.value['tests'].value[number - 1].place}, test {number}"
         if not isinstance(test, dict):
-            found.errors.append(f"{place}: it must be an object with vars, not {test!r:.60}")
+            yield place, ValueError(f"it must be an object with vars, not {test!r:.60}")
             continue
         values = {**(default.get("vars") or {}), **(test.get("vars") or {})}
         lists = [value if isinstance(value, list) else [value] for value in values.values()]
@@ -42,16 +42,12 @@ def read(path: Path) -> TaskList:
         for at, (prompt, variables) in enumerate(product(prompts, cases), 1):
             name = f"{number}.{at}" if several else str(number)
             missing = sorted({each for each in _VARIABLE.findall(prompt) if each not in variables})
-            if missing or "{%" in prompt:
-                what = (
-                    f"its vars lack {missing[0]!r}"
-                    if missing
-                    else "statements of Nunjucks ({% … %}) are not supported"
-                )
-                found.errors.append(f"{place}: {what}")
-                continue
-            found.add(_document(name, prompt, variables, default, test, path.parent), place, number=number)
-    return found.checked(str(path))
+            if missing:
+                yield place, ValueError(f"its vars lack {missing[0]!r}")
+            elif "{%" in prompt:
+                yield place, ValueError("statements of Nunjucks ({% … %}) are not supported")
+            else:
+                yield place, _document(name, prompt, variables, default, test, path.parent)
 
 
 def _document(

@@ -41,12 +41,15 @@ class TaskList:
         """Add the task that a document describes, or the error that is found in it.
 
         Args:
-            document: an object with the fields of a `Task`; `input` stands for `prompt`, too.
+            document: an object with the fields of a `Task` (`input` stands for `prompt`, too), or the exception of a
+                document that cannot be read.
             place: the place of the document in its source.
             folder: directory to which paths of files are relative.
             number: id of the task if the document has none.
         """
         try:
+            if isinstance(document, Exception):
+                raise ValueError(document)  # noqa: TRY004
             task = task_of(document, number, folder)
             if (first := self.places.setdefault(task.id, place)) != place:
                 raise ValueError(f"{first} has the same id, {task.id!r}: ids must differ")
@@ -107,6 +110,13 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
         for kind in ("files", "check_files")
     }
     return msgspec.structs.replace(task, **moved)
+
+
+def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document of a task from named values: those that are no fields of a task become metadata."""
+    others = {name: value for name, value in fields.items() if name not in ("input", *Task.__struct_fields__)}
+    metadata = {**others, **(fields.get("metadata") or {})}
+    return {**{name: value for name, value in fields.items() if name not in others}, "metadata": metadata}
 
 
 def _text(prompt: object, whose: str) -> str:
