@@ -59,12 +59,13 @@ def test_messages_of_the_user_become_one_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("document", "text"), [
     ("{", "the JSON object is not closed; a line has the form"),
     ("[1]", "a task must be an object with a prompt, not list"),
+    ("null", "a task must be a JSON object, not null; a line has the form"),
     ({"id": "a"}, "task 'a': it has no prompt (prompt or input)"),
     ({"id": "a", "prompt": " "}, "task 'a': it has no prompt"),
     ({"id": "a", "prompt": 3}, "task 'a': the prompt must be a text, not int: 3"),
     ({"id": "a", "prompt": "x", "input": "y"}, "task 'a': input and prompt are the same field"),
     ({"id": "a", "prompt": "x", "tarqet": 1}, "task 'a': unknown field 'tarqet': put your own data into metadata"),
-    ({"id": "a", "prompt": "x", "files": ["y"]}, "task 'a': files must be an object, not list: ['y']"),
+    ({"id": "a", "prompt": "x", "files": ["y"]}, "task 'a': files must be a JSON object, not [\"y\"]"),
     ({"id": "a", "prompt": "x", "time_limit": 0}, "task 'a': time_limit must be more than 0, not 0"),
     ({"id": "a", "prompt": "x", "files": {"/etc/x": ""}}, "the path '/etc/x' of a file must be within"),
     ({"id": "a", "prompt": "x", "check_files": {"../x": ""}}, "the path '../x' of a file must be within"),
@@ -77,6 +78,12 @@ def test_an_error_names_the_line_and_the_task(tmp_path: Path, document: object, 
         read_tasks(file)
     assert str(caught.value).startswith(f"{file}:2: ")
     assert text in str(caught.value)
+
+
+def test_a_value_that_is_no_json_is_shown_in_an_error() -> None:
+    found = TaskList("n")
+    found.add({"prompt": "x", "setup": 1j}, "task 1", number=1)
+    assert found.errors == ['task 1: setup must be a text, not "1j"']
 
 
 def test_ids_must_differ_and_the_first_errors_are_listed(tmp_path: Path) -> None:

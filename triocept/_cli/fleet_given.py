@@ -5,7 +5,6 @@ The input is the file of tasks, with a JSON object in each line, and the engine 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,11 @@ from ..fleets import Engine, InProcess, Processes, RayEngine
 from ..fleets.store.keys import key_of
 from .options import did_you_mean
 
-MOST_ERRORS = 10
-"""Maximum invalid lines to list."""
-MOST_SHOWN = 60
-"""Maximum characters of an invalid value to print."""
 ENGINES = "in-process[:SLOTS] | processes[:N] | ray[:ADDRESS]"
 _KINDS = ("in-process", "processes", "ray")
 SLOTS = 32
 """Default number of slots per worker."""
-_BOM = b"\xef\xbb\xbf"
+_FORM = 'a line must have the form {"prompt": …, "id": …, "metadata": {…}}'
 
 
 class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -42,22 +37,21 @@ def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
 
     Raise click.UsageError, with the numbers of the lines, if a line is not a task, or if two tasks are equal.
     """
+    from ..evaluation.readers.json_lines import decoded_lines
+    from ..evaluation.readers.reading import first_of
+
     tasks: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}
     """Number of the line that contains the task with each key."""
     errors: list[str] = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            text = line.removeprefix(_BOM).strip() if number == 1 else line.strip()
-            if not text:
-                continue
-            try:
-                tasks[f"{path}:{number}"] = _task(text, number, lines)
-            except ValueError as exc:
-                errors.append(f"{path}:{number}: {exc}")
+    for number, document in decoded_lines(path, _FORM):
+        try:
+            if document is not None:
+                tasks[f"{path}:{number}"] = _task(document, number, lines)
+        except ValueError as exc:
+            errors.append(f"{path}:{number}: {exc}")
     if errors:
-        more = f"\nand {len(errors) - MOST_ERRORS} more" if len(errors) > MOST_ERRORS else ""
-        raise click.UsageError("\n".join(errors[:MOST_ERRORS]) + more)
+        raise click.UsageError(first_of(errors))
     if not tasks:
         raise click.UsageError(
             f'{path} contains no task: write one task per line, as in {{"prompt": "fix the bug"}}'
@@ -65,13 +59,15 @@ def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
     return tasks
 
 
-def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
+def _task(document: object, number: int, lines: dict[str, int]) -> dict[str, Any]:
+    from ..evaluation.readers.reading import in_words
+
+    if isinstance(document, ValueError):
+        raise document
     try:
-        line = msgspec.json.decode(text, type=TaskLine)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise ValueError(
-            f'{_in_words(str(exc), text)}; a line must have the form {{"prompt": …, "id": …, "metadata": {{…}}}}'
-        ) from None
+        line = msgspec.convert(document, TaskLine)
+    except msgspec.ValidationError as exc:
+        raise ValueError(f"{in_words(exc, document)}; {_FORM}") from None
     if not line.prompt.strip():
         raise ValueError("the prompt is empty")
     task: dict[str, Any] = msgspec.to_builtins(line)
@@ -84,26 +80,6 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
             "several times"
         )
     return task
-
-
-def _in_words(error: str, text: bytes) -> str:
-    """Return the text of an error of msgspec, with plain words instead of msgspec's names of types."""
-    if error == "Input data was truncated":
-        return "the JSON object is not closed"
-    if "unknown field" in error:
-        return f"{error.removeprefix('Object contains ')}: put your own data into metadata"
-    if found := re.fullmatch(r"Expected `(.+)`, got `\w+`(?: - at `\$\.(\w+)`)?", error):
-        value = msgspec.json.decode(text)
-        if name := found[2]:
-            value = value[name]
-        expected = [_TYPES[each] for each in found[1].split(" | ") if each in _TYPES]
-        shown = msgspec.json.encode(value).decode()
-        shown = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
-        return f"{name or 'a task'} must be {' or '.join(expected)}, not {shown}"
-    return error
-
-
-_TYPES = {"str": "a text", "int": "a whole number", "object": "a JSON object"}
 
 
 def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:

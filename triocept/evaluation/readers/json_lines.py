@@ -12,13 +12,12 @@ _ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 def read(path: Path) -> Iterator[tuple[str, object]]:
-    data = path.read_bytes().removeprefix(_BOM)
     if path.suffix != ".json":
-        for number, line in enumerate(data.split(b"\n"), 1):
-            yield f"{path}:{number}", _document(line) if line.strip() else None
+        for number, document in decoded_lines(path):
+            yield f"{path}:{number}", document
         return
     try:
-        documents = msgspec.json.decode(data, type=list[object])
+        documents = msgspec.json.decode(path.read_bytes().removeprefix(_BOM), type=list[object])
     except _ERRORS as exc:
         hint = "a .json file holds one list of tasks, a .jsonl file a task per line"
         yield str(path), ValueError(f"{exc}; {hint}")
@@ -26,9 +25,17 @@ def read(path: Path) -> Iterator[tuple[str, object]]:
         yield from ((f"{path}, task {number}", document) for number, document in enumerate(documents, 1))
 
 
-def _document(line: bytes) -> object:
-    try:
-        return msgspec.json.decode(line)
-    except _ERRORS as exc:
-        problem = "the JSON object is not closed" if "truncated" in str(exc) else str(exc)
-        return ValueError(f'{problem}; a line has the form {{"id": …, "prompt": …}}')
+def decoded_lines(
+    path: Path, form: str = 'a line has the form {"id": …, "prompt": …}'
+) -> Iterator[tuple[int, object]]:
+    """Yield the number and the document of each line: None if it is blank, an exception if it is no JSON value."""
+    for number, line in enumerate(path.read_bytes().removeprefix(_BOM).split(b"\n"), 1):
+        document: object = None
+        if line.strip():
+            try:
+                document = msgspec.json.decode(line)
+                problem = "a task must be a JSON object, not null"
+            except _ERRORS as exc:
+                problem = "the JSON object is not closed" if "truncated" in str(exc) else str(exc)
+            document = ValueError(f"{problem}; {form}") if document is None else document
+        yield number, document

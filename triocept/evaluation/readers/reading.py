@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, final
@@ -61,9 +61,7 @@ class TaskList:
     def checked(self, source: str) -> TaskList:
         """Return the list itself; raise BadTasks if it has errors or is empty."""
         if self.errors:
-            more = len(self.errors) - MOST_ERRORS
-            lines = [*self.errors[:MOST_ERRORS], *([f"and {more} more"] if more > 0 else [])]
-            raise BadTasks("\n".join(lines))
+            raise BadTasks(first_of(self.errors))
         if not self.tasks:
             raise BadTasks(f"{source}: it contains no task")
         return self
@@ -159,18 +157,29 @@ _TYPES = {
     "str": "a text",
     "int": "a whole number",
     "float": "a number",
-    "object": "an object",
+    "object": "a JSON object",
     "array": "a list of texts",
 }
 
 
-def in_words(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> str:
+def in_words(error: msgspec.ValidationError, document: Any) -> str:
     """Return the text of an error of msgspec in plain words, with the value."""
-    if found := re.fullmatch(r"Expected `(.+)`, got `\w+` - at `\$\.(\w+)(.*)`", str(error)):
-        expected = [_TYPES[each] for each in found[1].split(" | ") if each in _TYPES]
-        value = "" if found[3] else f", not {described(fields[found[2]])}"
-        return f"{found[2]}{found[3]} must be {' or '.join(expected)}{value}"
-    return str(error)
+    if "unknown field" in str(error):
+        return f"{str(error).removeprefix('Object contains ')}: put your own data into metadata"
+    found = re.fullmatch(r"Expected `(.+)`, got `\w+`(?: - at `\$\.(\w+)(.*)`)?", str(error))
+    if found is None:
+        return str(error)
+    expected = " or ".join(_TYPES[each] for each in found[1].split(" | ") if each in _TYPES)
+    if found[3]:
+        return f"{found[2]}{found[3]} must be {expected}"
+    value = document[found[2]] if found[2] else document
+    return f"{found[2] or 'a task'} must be {expected}, not {msgspec.json.encode(value, enc_hook=repr).decode():.60}"
+
+
+def first_of(errors: Sequence[str]) -> str:
+    """Return the first errors as lines, and the number of the others."""
+    more = len(errors) - MOST_ERRORS
+    return "\n".join([*errors[:MOST_ERRORS], *([f"and {more} more"] if more > 0 else [])])
 
 
 def listed(tasks: Iterable[object], name: str) -> TaskList:
