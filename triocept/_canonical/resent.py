@@ -331,14 +331,16 @@ def _positions(body: bytes, field: str, count: int) -> tuple[int, list[int]]:
 
 
 def _ends_of(body: bytes, field: str, start: int) -> list[int] | None:
-    """Return the position behind each item of the list that begins at `start`; None if it is not the field's value.
+    """Return the position behind each item of the list that begins at `start`.
+
+    Return None if the list is not the field's value, or if the bytes beside it are too many to decode in one step.
 
     Raises:
         msgspec.DecodeError: the body is not JSON.
     """
     raw = memoryview(_fields(body)[field])
     end = start - 1 + len(raw)
-    if not body.startswith(raw, start - 1):
+    if not body.startswith(raw, start - 1) or start + len(body) - end > MOST_NEW:
         return None
     if _may_hold(body, field, end) and field in _fields(b'{"":0' + body[end:]):
         return None
