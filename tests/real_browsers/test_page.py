@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -83,6 +83,77 @@ async def test_a_stream_appears_word_by_word_and_then_as_a_turn() -> None:
 
         async with endpoint.open_rollout(answer) as rollout:
             nursery.start_soon(lambda: Agent(client, rollout).call("Tell a story.", stream=True))
+            await browse(look)
+
+
+async def test_words_that_come_while_the_connection_is_broken_are_shown_once_and_in_order() -> None:
+    words, given = trio.open_memory_channel[str](0)
+    said: list[str] = []
+    connections: list[trio.CancelScope] = []
+    is_open = True
+
+    async def answer(exchange: triocept.Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            async for word in given:
+                await stream.send(word)
+                said.append(word)
+
+    async with served() as (endpoint, client, nursery):
+
+        async def relay(browser: trio.SocketStream) -> None:
+            """Carry the bytes of a connection, until the connections are cut."""
+
+            async def carry(source: trio.SocketStream, target: trio.SocketStream) -> None:
+                with suppress(trio.BrokenResourceError):
+                    async for data in source:
+                        await target.send_all(data)
+                inner.cancel_scope.cancel()
+
+            if not is_open:
+                return
+            with trio.CancelScope() as connection:
+                connections.append(connection)
+                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as server:
+                    async with trio.open_nursery() as inner:
+                        inner.start_soon(carry, browser, server)
+                        inner.start_soon(carry, server, browser)
+
+        async def cut() -> None:
+            nonlocal is_open
+            is_open = False
+            for connection in connections:
+                connection.cancel()
+
+        async def mend() -> None:
+            nonlocal is_open
+            is_open = True
+
+        async def say(word: str) -> None:
+            await words.send(word)
+            while said[-1:] != [word]:
+                await trio.sleep(0.01)
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url.replace(str(endpoint.port), str(port), 1))
+            trio.from_thread.run(say, "one ")
+            expect(page.locator(".message.live pre")).to_have_text("one")
+            trio.from_thread.run(cut)
+            expect(page.locator(".status")).to_contain_text("no connection")
+            trio.from_thread.run(say, "two ")
+            trio.from_thread.run(mend)
+            expect(page.locator(".status")).to_have_text("live", timeout=60_000)
+            expect(page.locator(".message.live pre")).to_have_text("one two")
+            trio.from_thread.run(say, "three")
+            expect(page.locator(".message.live pre")).to_have_text("one two three")
+            trio.from_thread.run(words.aclose)
+            expect(page.locator(".detail h2")).to_have_text("Turn 0")
+            tab.problems[:] = [each for each in tab.problems if "ERR_" not in each]  # of the cut
+
+        [listener] = await nursery.start(partial(trio.serve_tcp, relay, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        async with endpoint.open_rollout(answer) as rollout:
+            nursery.start_soon(lambda: Agent(client, rollout).call("Count.", stream=True))
             await browse(look)
 
 
