@@ -18,12 +18,13 @@ from tests.evaluation.test_page import two_stores
 from tests.real_browsers.agents import Agent
 from tests.real_browsers.browsing import CHROMIUM, Tab, browse
 from triocept import ScriptedModel, ToolCall
+from triocept._cli.view import View
 from triocept._util.secrets import MARK
 from triocept._view.files import html_of
 from triocept._view.recorded import serve_source
 from triocept._view.source import Source
 from triocept.handlers import approve, ask_page
-from triocept.traces import JSONLRecorder, read_traces
+from triocept.traces import JSONLRecorder
 
 pytestmark = [
     pytest.mark.once,
@@ -606,7 +607,9 @@ async def test_a_browser_that_cannot_unpack_the_file_is_named_as_the_cause(tmp_p
     await browse(look)
 
 
-async def test_recorded_runs_are_served_to_a_second_tab_without_the_key(tmp_path: Path) -> None:
+async def test_a_cut_recording_is_shown_with_its_problem_to_a_second_tab_without_the_key_too(
+    tmp_path: Path,
+) -> None:
     with trio.fail_after(200):
         path = tmp_path / "traces.jsonl"
         async with (
@@ -615,13 +618,13 @@ async def test_recorded_runs_are_served_to_a_second_tab_without_the_key(tmp_path
         ):
             async with one.open_rollout(ScriptedModel(["hello"])) as rollout:
                 await Agent(client, rollout).call("Hi.")
-        source = Source("traces.jsonl")
-        for trace in read_traces(path):
-            source.add(trace)
+        path.write_bytes(path.read_bytes()[:-50])  # a cut seal
+        source = View([path], "", 0).read()
 
         def look(tab: Tab, url: str) -> None:
             tab.page.goto(url)
             expect(tab.page.locator(".status")).to_have_text("recorded")
+            expect(tab.page.locator(".notes")).to_contain_text("not sealed: turns of it may be missing")
             other = tab.open()
             other.goto(tab.page.url)
             expect(other.locator(".detail .message.assistant")).to_contain_text("hello")

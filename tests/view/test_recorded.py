@@ -114,6 +114,14 @@ async def recorded(path: Path) -> None:
             await rollout.score("reward", 0.5)
 
 
+async def test_a_recorded_run_ends_when_it_was_sealed_and_not_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    await recorded(path)
+    sealed_at = json.loads(path.read_text().splitlines()[-1])["at"]
+    [row] = View([path], "", 0).read().snapshot()["rows"]
+    assert row["ended_at"] == sealed_at
+
+
 async def test_a_file_that_was_cut_is_shown_with_a_note(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     await recorded(path)

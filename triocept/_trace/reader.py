@@ -237,6 +237,7 @@ class _Run:
         self.intents: dict[str, partial[Intent]] = {}
         """For each call without a turn so far, by id: a function that makes its intent. Intents and turns are made on
         first use."""
+        self._sealed_at: float | None = None
 
     def add(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
         """Add a line of the rollout.
@@ -275,6 +276,7 @@ class _Run:
             case ScoreLine():
                 self.writer.add(score_of(line))
             case SealLine():
+                self._sealed_at = line.at
                 self.writer.stop(line.stopped)
                 self.writer.end(line.ended)
             case OtherLine():
@@ -294,7 +296,7 @@ class _Run:
         if proof.digest is not None:
             self.writer.prove(proof.digest)
         if proof.whole:
-            self.writer.seal()
+            self.writer.seal(self._sealed_at)
         return self.trace
 
     def _add_intent(self, line: IntentLine) -> None:

@@ -506,14 +506,14 @@ class TraceWriter:
         if not self.trace._sealed:
             self.trace._ended = ending
 
-    def seal(self) -> None:
-        """Seal the trace. From then on, only scores can be added."""
+    def seal(self, at: float | None = None) -> None:
+        """Seal the trace. From then on, only scores can be added. `at`: seconds since the epoch; None means now."""
         if not self.trace._sealed:
-            self.trace._sealed, self.trace._sealed_at = True, time.time()
+            self.trace._sealed, self.trace._sealed_at = True, time.time() if at is None else at
 
     @property
     def was_sealed_at(self) -> float | None:
-        """Time at which this program sealed the trace, in seconds since the epoch; None if it did not seal it."""
+        """Time of the seal in seconds since the epoch; None without a seal."""
         return self.trace._sealed_at
 
     @property
