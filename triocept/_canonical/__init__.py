@@ -4,10 +4,10 @@
 * `request`: a model call that an agent sends: messages, tools, sampling.
 * `response`: the whole response to a request.
 * `events`: the increments of a response. `assemble(events)` and `events_of(response)` convert between increments and
-  response. Two buffers are for halves of a surrogate pair, and for tool calls of an answer that may still fail.
-* `agent_calls`: the calls that the agent runs, also those that only the Responses dialect has.
-* `given`: checks of the answers that a program gives; `given_request`: checks of its requests.
-* `price`: the cost of tokens, from prices that the program gives.
+  response. Two buffers hold back events: halves of a surrogate pair, and tool calls of an answer that may still fail.
+* `agent_calls`: the calls that the agent runs, including the kinds of calls that only the Responses dialect has.
+* `given`: checks of the answers that a program passes; `given_request`: checks of the requests that it passes.
+* `price`: the cost of tokens, at prices that the program passes.
 * `tokens`: an estimate of token counts, for responses without usage.
 * `vectors`: the embedding of a text, computed from its words. `verdict`: the result of the moderation of a text.
 * `text_file`: the text of a text file that is sent inline.
@@ -18,8 +18,8 @@
 
 Rules:
 
-1. If a dialect reads a field that has no canonical counterpart, the field stays in `extra` under its wire name. It is
-   written only into the same dialect again.
+1. If a dialect reads a field that has no canonical counterpart, the field stays in `extra` under its wire name. Only
+   the same dialect writes it again.
 2. An unknown number is None, never 0.
 3. No module here contains the name of a wire field, except `agent_calls`.
 4. Canonical values hold no cycles, so the garbage collector skips them (`gc=False`): ten thousand recorded turns would

@@ -1,7 +1,7 @@
-"""Calls that the agent runs: tool calls, and items of Responses that triocept keeps unread.
+"""Calls that the agent runs: tool calls, and items of OpenAI's Responses API that triocept keeps as `Opaque` parts.
 
-Such an item has the form of a tool call here. Its name is the item's type without `_call`, such as `local_shell`. Its
-arguments are the item's fields, without ids and status.
+This module converts such an item to a `ToolCall`. The call's name is the item's type without `_call`, such as
+`local_shell`. Its arguments are the item's fields, without ids and status.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .response import ResponsePart
 _RUN_BY_AGENTS = frozenset(
     {"local_shell_call", "shell_call", "apply_patch_call", "computer_call", "tool_search_call"}
 )
-"""Items of Responses that the client must run. A provider runs all other opaque calls itself."""
+"""Types of items of the Responses API that the client must run. The provider runs all other opaque calls itself."""
 ITEMS = frozenset(kind.removesuffix("_call") for kind in _RUN_BY_AGENTS)
-"""The names of such items as calls."""
+"""The names of the calls to which these items are converted."""
 _OF_ITEM = frozenset({"type", "id", "call_id", "status"})
 
 
 def call_in(part: object) -> ToolCall | None:
-    """Return the call that the part is; None if the agent runs nothing for it."""
+    """Return the call in a part of an answer; None if the part contains no call that the agent runs."""
     if type(part) is ToolCall:
         return part
     if type(part) is not Opaque or not isinstance(raw := part.raw, dict):
@@ -39,22 +39,22 @@ def call_in(part: object) -> ToolCall | None:
 
 
 def is_item(call: ToolCall) -> bool:
-    """Return True if the call stands for an item of Responses."""
+    """Return True if the call was converted from an item of the Responses API."""
     return call.extra is not None and call.extra.get("item") in _RUN_BY_AGENTS
 
 
 def calls_in(parts: Iterable[object]) -> tuple[ToolCall, ...]:
-    """Return the calls among the parts, in order."""
+    """Return the calls that the agent runs among the parts, in order."""
     return tuple([call for part in parts if (call := call_in(part)) is not None])
 
 
 def results_in(message: Message) -> tuple[ToolResult, ...]:
-    """Return the results of calls in a message, in order. The text of an item is the JSON of its output."""
+    """Return the results of calls in a message, in order. An item of the Responses API becomes a result, too."""
     return tuple([result for part in message.content if (result := _result_in(part)) is not None])
 
 
 def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
-    """Return the call with other arguments, which are the text of a JSON object for an item of Responses."""
+    """Return the call with other arguments. For an item of the Responses API, they must be a JSON object."""
     if isinstance(part, ToolCall):
         return msgspec.structs.replace(part, arguments=arguments)
     assert isinstance(part, Opaque)
@@ -63,9 +63,9 @@ def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
 
 
 def failed_result(part: ResponsePart, text: str) -> ToolResult | Opaque | None:
-    """Return a failed result of the call; None if results of such calls cannot contain it (a screenshot).
+    """Return a result that reports a failure of the call; None if results of this kind cannot report it (a screenshot).
 
-    The result of a search for tools has no text: the search has found no tools.
+    The result of a search for tools cannot contain `text`: it reports that no tools were found.
     """
     if isinstance(part, ToolCall):
         return ToolResult(id=part.id, content=(Text(text),), is_error=True, name=part.name)

@@ -5,7 +5,8 @@ Rules:
 1. A message is a tuple of parts, in the order in which they came.
 2. The arguments of a tool call are the exact text that the model wrote, valid JSON or not; `ToolCall.parsed()` decodes
    it.
-3. An opaque blob (a signature, encrypted reasoning) belongs to the provider that made it. The blob is passed on unread.
+3. Only the provider that made an opaque blob (a signature, encrypted reasoning) can read it. The blob is passed on
+   unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .._util.unicode import mended
 from ..errors import DialectError
 
 Json: TypeAlias = Any
-"""A decoded JSON value. This is the only use of `Any`, because data from a wire has no narrower type."""
+"""A decoded JSON value. Its type is `Any`, because data from a wire has no narrower type."""
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -31,7 +32,7 @@ class _Part(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True,
 
 
 class Text(_Part, frozen=True, gc=False):
-    """Visible text."""
+    """Text that the user can read, unlike reasoning."""
 
     text: str
     extra: dict[str, Json] | None = None
@@ -39,7 +40,7 @@ class Text(_Part, frozen=True, gc=False):
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False):
-    """An opaque piece of a provider's reasoning, passed on verbatim and never read."""
+    """An opaque piece of a provider's reasoning, such as a signature. It is passed on unchanged and never read."""
 
     dialect: str
     """The dialect that the blob came in, e.g. `anthropic_messages`."""
@@ -78,7 +79,7 @@ class ToolCall(_Part, frozen=True, gc=False):
 
     name: str
     arguments: str = "{}"
-    """The text as the model wrote it: JSON for a function, free text for a tool of kind `text`."""
+    """The arguments as the model wrote them: JSON for a function, free text for a tool of kind `text`."""
     id: str = ""
     """The id that the agent sends back with the result. If empty, an id is generated when the answer is given."""
     kind: Literal["json", "text"] = "json"
@@ -86,7 +87,7 @@ class ToolCall(_Part, frozen=True, gc=False):
 
     @classmethod
     def of(cls, name: str, /, *positional: Never, **arguments: Json) -> ToolCall:
-        """Return a call of the tool `name` with these keyword arguments.
+        """Return a call of the tool `name` with these keyword arguments as its arguments.
 
         Raises:
             TypeError: an argument was given without its name, or is not JSON.
@@ -124,7 +125,7 @@ class RefusalText(_Part, frozen=True, gc=False):
 
 
 class Opaque(_Part, frozen=True, gc=False):
-    """A part that only one dialect has. It is kept unchanged, and only written in that dialect."""
+    """A part of a kind that only one dialect has. It is kept unchanged, and written only in that dialect."""
 
     dialect: str
     raw: Json
@@ -138,12 +139,12 @@ class ToolResult(_Part, frozen=True, gc=False, kw_only=True):
     content: tuple[Text | Media | Opaque, ...] = ()
     is_error: bool = False
     name: str | None = None
-    """The tool's name, if the results of the dialect contain it."""
+    """The tool's name, if the dialect's results contain it; otherwise None."""
     extra: dict[str, Json] | None = None
 
     @property
     def text(self) -> str:
-        """All text of the result, joined."""
+        """The texts of all parts of the result, joined."""
         return "".join([part.text for part in self.content if isinstance(part, Text)])
 
 
@@ -153,7 +154,7 @@ Part: TypeAlias = Text | Reasoning | Media | ToolCall | RefusalText | Opaque | T
 class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A message of a conversation: `Message("user", "hello")`, or with a tuple of parts.
 
-    A str as content becomes one `Text` part when a function that takes messages receives the message.
+    A str as content is allowed where a function takes messages: the function converts it to one `Text` part.
     """
 
     role: Role
@@ -174,7 +175,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def text(self) -> str:
-        """All visible text of the message, joined."""
+        """All text parts of the message, joined. Reasoning is not included."""
         content: object = self.content
         if isinstance(content, str):
             return content

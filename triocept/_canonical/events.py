@@ -1,4 +1,4 @@
-"""The events of a streamed response, their conversion to a whole response, and two buffers for events that must wait.
+"""The events of a streamed response, their conversion to a whole response, and two buffers that hold back events.
 
 Grammar::
 
@@ -8,7 +8,7 @@ Grammar::
 Rules:
 
 1. `index` numbers the parts from 0 in the order of their starts. Parts may overlap (parallel tool calls of chat
-   completions do); a renderer for a sequential wire format holds back the increments that come too early.
+   completions do); if a wire format has one part after the other, its renderer holds back increments of later parts.
 2. A delta is appended to the part's text, or to the arguments of a call.
 3. `ResponseEnd` is the only terminal event. A stream without a `ResponseEnd` is truncated, and never a success.
 4. For every response whose calls have complete arguments, `assemble(events_of(response)) == response`. Responses are
@@ -35,7 +35,7 @@ class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     id: str = ""
     model: str = ""
     usage: Usage | None = None
-    """The usage that is known at the start, which has the input tokens."""
+    """The usage that is known at the start: the number of input tokens."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
     """The dialect that the answer came in; see `Response.dialect`."""
@@ -46,7 +46,7 @@ class PartStart(msgspec.Struct, frozen=True, gc=False):
 
     index: int
     part: ResponsePart
-    """The part as far as it is known, such as an empty text, or a call with name, id and empty arguments."""
+    """The part as far as it is known at its start: an empty text, or a call with name, id and empty arguments."""
 
 
 class PartDelta(msgspec.Struct, frozen=True, gc=False):
@@ -57,7 +57,7 @@ class PartDelta(msgspec.Struct, frozen=True, gc=False):
 
 
 class PartBlob(msgspec.Struct, frozen=True, gc=False):
-    """An opaque blob of a reasoning part, or an annotation (such as a citation) of a text.
+    """An opaque blob of a reasoning part, or an annotation (such as a citation) of a text part.
 
     The `data` of an annotation is JSON. It is appended to the list under the blob's `kind` in the text's `extra`.
     """
@@ -85,7 +85,7 @@ Event: TypeAlias = ResponseStart | PartStart | PartDelta | PartBlob | PartEnd | 
 
 
 class _OpenPart(msgspec.Struct, gc=False):
-    """A part that is still being written."""
+    """A part of which further events may come."""
 
     part: ResponsePart
     texts: list[str] = []
@@ -114,7 +114,7 @@ class _OpenPart(msgspec.Struct, gc=False):
 
 
 class Fold(msgspec.Struct):
-    """A builder of the response from its events: call `add(event)` for each, then `response()`.
+    """Builder of a response from its events: call `add(event)` for each event, then `response()`.
 
     It keeps only the content of the events, so it takes no more memory than the response.
     """
@@ -125,11 +125,11 @@ class Fold(msgspec.Struct):
 
     @property
     def ended(self) -> bool:
-        """True if the terminal event has come."""
+        """True if the terminal event (`ResponseEnd`) was added."""
         return self._end is not None
 
     def add(self, event: Event) -> None:
-        """Add the content of one event.
+        """Add the content of one event to the response.
 
         Raises:
             DialectError: the event breaks the grammar.
@@ -156,7 +156,7 @@ class Fold(msgspec.Struct):
             raise DialectError(f"an event belongs to part {exc.args[0]}, which was never started") from None
 
     def response(self) -> Response:
-        """Return the response so far. It has no stop reason before the terminal event."""
+        """Return the response that the events so far make up. Before the terminal event it has no stop reason."""
         end = self._end or ResponseEnd()
         extra = {**(self._start.extra or {}), **(end.extra or {})}
         return Response(
@@ -172,7 +172,7 @@ class Fold(msgspec.Struct):
 
 
 def assemble(events: Iterable[Event]) -> Response:
-    """Return the whole response that these events consist of.
+    """Return the whole response that these events make up.
 
     Raises:
         DialectError: the events break the grammar, or the terminal event is missing.
@@ -199,7 +199,7 @@ def events_of(response: Response) -> Iterator[Event]:
 
 
 def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
-    """Yield the events of one whole part, numbered `index`."""
+    """Yield the events of one whole part, which has the number `index`."""
     match part:
         case Opaque():
             yield PartStart(index, part)
@@ -221,13 +221,13 @@ def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
 
 
 class Seams(dict[int, str]):
-    """A buffer for one streamed answer. It joins surrogate pairs split across two deltas, and replaces lone surrogates.
+    """Buffer for one streamed answer: joins surrogate pairs that two deltas split, and replaces lone surrogates.
 
-    For each part whose last delta ended in a high surrogate, it maps the part's index to this surrogate.
+    The dict maps the index of each part whose last delta ended in a high surrogate to this surrogate.
     """
 
     def take(self, event: Event) -> tuple[Event, ...]:
-        """Add an event. Return the events that can be passed on now, if any."""
+        """Add an event. Return the events that can be passed on now, perhaps none."""
         match event:
             case PartDelta(index=index, text=text):
                 text = self.pop(index, "") + text
@@ -250,7 +250,7 @@ def begins_call(event: Event) -> bool:
 
 
 class HeldCalls(list[Event]):
-    """A buffer for the tool calls of one answer that may still fail.
+    """Buffer that holds back the tool calls of an answer until the answer is complete.
 
     From the start of the first call on, every event waits for the end of the answer. Earlier events are not held back.
 
@@ -265,18 +265,18 @@ class HeldCalls(list[Event]):
 
     @property
     def any(self) -> bool:
-        """True if the buffer holds events. It then holds back every further event."""
+        """True if the buffer contains events. Then it holds back every further event, too."""
         return bool(self)
 
     def hold(self, event: Event) -> bool:
-        """If the event must wait, hold it back and return True."""
+        """Hold back the event and return True if it begins a call, or comes after one. Otherwise return False."""
         if not self and (type(event) is not PartStart or type(event.part) is Text or not begins_call(event)):
             return False
         self.append(event)
         return True
 
     def release(self) -> tuple[Event, ...]:
-        """Remove and return all held events in their order, with adjacent deltas of one part joined."""
+        """Remove and return all events in the buffer, in order. Adjacent deltas of one part are joined."""
         released: list[Event] = []
         texts: list[str] = []
         for number, event in enumerate(self):

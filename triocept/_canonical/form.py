@@ -3,11 +3,12 @@
 Each use has a named rule.
 
 Agents do not send history back byte for byte, and two runs of one agent differ (in times, paths, ids). So messages are
-compared by a form: a JSON value that is the same for parts that count as equal. Claude Code, opencode, pi, qwen-code,
-gemini-cli, LangChain, agno and kimi-code were measured. In all rules except `RETRY`:
+compared by a form: a JSON value that is the same for parts that count as equal. The rules are based on calls of Claude
+Code, opencode, pi, qwen-code, gemini-cli, LangChain, agno and kimi-code. In all rules except `RETRY`:
 
-* `developer` equals `system`. Reasoning, empty texts and Claude Code's `x-anthropic-billing-header` line do not count.
-* Adjacent texts are joined: Google's SDK sends each increment back.
+* The role `developer` equals `system`. Reasoning, empty texts and Claude Code's `x-anthropic-billing-header` line do
+  not count.
+* Adjacent texts are joined, because Google's SDK sends each increment back as a part of its own.
 * The ids of calls do not count, because some SDKs drop them or make new ones. Calls and results are paired by order.
 * Arguments are compared as JSON values, because agents encode them anew, and may write whole numbers as floats.
 * Cache marks (Anthropic's `cache_control`), also on nested blocks, do not count, because agents move them.
@@ -18,9 +19,10 @@ The rules:
 
 * `THREAD` (`message_key`): compares messages to find the conversation that a call belongs to.
 * `REPLAY`: compares the calls of a run with those of its replay. Tool results do not count (`Normal` adds them on
-  request), nor do members of a block that differ from run to run.
-* `CASSETTE`: compares the calls of an application with those of its cassette. As `REPLAY`, but tool results count (JSON
-  results as values), and so does the free text of a call. Members that differ from run to run are removed at any depth.
+  request). Members of a block that differ from run to run do not count either.
+* `CASSETTE`: compares the calls of an application with those of its cassette. It is like `REPLAY`, but tool results
+  count (JSON results as values), and the free text of a call counts, too. Members that differ from run to run are
+  removed at any depth.
 * `RETRY` (`exact_message`): compares a call with its retry. Everything counts as it was sent, except cache marks.
 """
 
@@ -38,35 +40,36 @@ from .content import Json, Media, Message, Opaque, Part, RefusalText, Text, Tool
 from .text_file import inline_data
 
 NONCE = "x-anthropic-billing-header:"
-"""The beginning of a text that does not count."""
+"""Beginning of a text that is ignored in comparisons: Claude Code adds it."""
 _CACHE_MARK = "cache_control"
 _LEVELS = 8
-"""Maximum depth of nested blocks that are searched for cache marks: more than any dialect has."""
+"""Maximum depth of nested blocks in which cache marks are searched. No dialect nests blocks as deeply."""
 _DEEP = 250
 """Maximum depth of arguments that are compared as JSON values. Deeper arguments are compared as text, because not every
 encoder can write them."""
 _RUN_MEMBERS = frozenset({"id", "call_id", "item_id", "tool_use_id", "status"})
-"""Members of a block that differ from run to run."""
+"""Names of members of a block whose values differ from run to run."""
 _WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
-"""Members in which chat completions wrap a tool or a part. litellm and OpenRouter accept a cache mark in them, too."""
+"""Names of members in which chat completions wrap a tool or a part. litellm and OpenRouter accept a cache mark there,
+too."""
 _LONGEST = 400
-"""Maximum characters of a text without white space in a block of a cassette. A longer text is replaced by its hash."""
+"""Maximum characters of a text without white space in a block of a cassette. A hash replaces a longer text."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Rule(NamedTuple):
-    """A rule for comparing messages: which details count."""
+    """A rule for comparing messages: it defines which details count."""
 
     block: Callable[[Json], Json]
-    """Function for a block that only its own dialect understands: it removes the members that do not count."""
+    """Function that removes the members that do not count from an opaque block, which only its dialect understands."""
     results: bool = True
-    """True if the results of tools count."""
+    """True if results of tools are compared."""
     values: bool = False
     """True if JSON results are compared as values, and the free text of calls as text."""
 
 
 def part_form(part: Part, rule: Rule) -> list[Json] | None:
-    """Return the form of a part, a list that begins with the part's kind; None if the rule ignores the part."""
+    """Return the form of a part: a list that begins with the part's kind. Return None if the rule ignores the part."""
     match part:
         case Text(text=text):
             return ["text", text] if text and not text.startswith(NONCE) else None
@@ -92,7 +95,7 @@ def part_form(part: Part, rule: Rule) -> list[Json] | None:
 
 
 def role_form(message: Message) -> str:
-    """Return the role by which a message is compared: `developer` counts as `system`."""
+    """Return the role by which a message is compared: its own role, but `system` for `developer`."""
     return "system" if message.role == "developer" else message.role
 
 
@@ -108,7 +111,7 @@ def placed_forms(message: Message, rule: Rule) -> Iterator[tuple[str, Part, list
 
 
 def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json]]:
-    """Return the forms with neighbouring texts joined."""
+    """Return the forms. Adjacent texts are joined into one, with the text `between` in between."""
     found: list[list[Json]] = []
     for kind, group in groupby(forms, key=lambda form: form[0]):
         same = list(group)
@@ -117,26 +120,26 @@ def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json
 
 
 def message_key(message: Message) -> bytes:
-    """Return 16 bytes that are the same for messages that are equal by the rule `THREAD`."""
+    """Return a hash of 16 bytes that is equal for messages that are equal by the rule `THREAD`."""
     name = None if message.role == "assistant" else message.name  # LangChain sends an agent's own name
     forms = [form for part in message.content if (form := part_form(part, THREAD))]
     return blake2b(_encode([role_form(message), name, join_texts(forms)]), digest_size=16).digest()
 
 
 def join_messages(messages: Sequence[Message]) -> Message:
-    """Return one assistant message with the parts of several consecutive ones."""
+    """Return one assistant message with the parts of several consecutive messages."""
     return Message("assistant", tuple(part for message in messages for part in message.content))
 
 
 def exact_message(message: dict[str, Json]) -> dict[str, Json]:
-    """Return a message without cache marks (the rule `RETRY`), as `msgspec.to_builtins` converts it."""
+    """Return a message, a result of `msgspec.to_builtins`, without its cache marks (the rule `RETRY`)."""
     return exact(message) | {"content": [_exact_part(part) for part in message.get("content", ())]}
 
 
 def exact(thing: dict[str, Json], names: frozenset[str] = frozenset({_CACHE_MARK})) -> dict[str, Json]:
-    """Return a tool, part or message without the fields `names` of `extra`, and without cache marks in its `_WRAPPERS`.
+    """Return a tool, part or message without the members `names` of its `extra`, and without other cache marks.
 
-    An empty `extra` is left out.
+    The other cache marks are in the members that `_WRAPPERS` names. An empty `extra` is left out.
     """
     extra = {name: value for name, value in (thing.get("extra") or {}).items() if name not in names}
     for name in _WRAPPERS:
@@ -158,9 +161,9 @@ def _exact_part(part: dict[str, Json]) -> dict[str, Json]:
 
 
 def unmarked(block: Json, levels: int = _LEVELS) -> Json:
-    """Return a block without cache marks, at any level of nested blocks.
+    """Return a block without its cache marks, and those of the blocks nested in it.
 
-    Blocks are nested in the content of a search result, and of a document whose source is content.
+    The content of a search result has nested blocks, and so has a document whose source is content.
     """
     if not isinstance(block, dict) or not levels:
         return block
@@ -173,7 +176,7 @@ def unmarked(block: Json, levels: int = _LEVELS) -> Json:
 
 
 def timeless(raw: Json) -> Json:
-    """Return a block in the form that a cassette stores.
+    """Return an opaque block in the form that a cassette compares and stores.
 
     Cache marks and members that differ from run to run are left out, and long words are hashed.
     """
@@ -205,7 +208,7 @@ CASSETTE = Rule(timeless, values=True)
 
 
 def media_reference(media: Media) -> str:
-    """Return a text that identifies a medium: the hash of its data, or its URL."""
+    """Return a text that identifies an image, a sound or a file: the hash of its data, or its URL."""
     if media.data is None:
         return media.url or ""
     data = inline_data(media.data)
@@ -229,7 +232,7 @@ _decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def arguments_value(text: str) -> Json:
-    """Return the arguments of a call as a JSON value, or as text if they are not JSON or are nested too deeply."""
+    """Return the arguments of a call as a JSON value; as text if they are no JSON, or are nested too deeply."""
     try:
         value = _decode(text or "{}")
     except (msgspec.DecodeError, RecursionError):
@@ -244,6 +247,6 @@ def arguments_value(text: str) -> Json:
 
 
 def _text_or_json(text: str) -> list[Json]:
-    """Return the form of a tool result's text. In a JSON object or list, key order and spaces do not count."""
+    """Return the form of a tool result's text: a JSON object or list is compared as a value, other text as text."""
     value = arguments_value(text) if text.lstrip()[:1] in ("{", "[") else text
     return ["json", value] if isinstance(value, dict | list) else ["text", text]

@@ -1,12 +1,12 @@
-"""Checks of the answers that a program gives. Surrogates, which no wire or file can hold, are replaced.
+"""Checks of the answers that a program passes. Surrogates, which UTF-8 cannot encode, are replaced.
 
 Rules:
 
 1. An invalid answer raises a `TypeError` (a `ValueError` for an unknown word), before anything is settled or sent. The
    canonical types themselves check nothing, because parsers create most values, many for each call.
-2. Surrogates are replaced here, so that the turn, the wire and the file agree; see `_util/unicode`.
+2. Surrogates are replaced here, so that the turn, the wire and the file contain the same text; see `_util/unicode`.
 3. The check of an answer reads each text and number, and copies nothing. Values that are not part of an answer (notes,
-   metadata, results of tools) are encoded and read back, so that a record in memory and its file agree.
+   metadata, results of tools) are encoded and decoded again, so that a record in memory equals its file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _decode = msgspec.json.Decoder().decode
 def given_response(answer: object) -> Response:
     """Return the response that the argument of `exchange.respond` describes.
 
-    It is a text, a part, parts, or a response.
+    The argument is a text, a part, or a response.
 
     Raises:
         TypeError: the argument is not an answer, or a field has the wrong type.
@@ -79,14 +79,14 @@ def given_response(answer: object) -> Response:
 
 
 def given_increment(item: object) -> ResponsePart | Event:
-    """Return the checked argument of `stream.send`, if it is not a str; raise as `given_response` does."""
+    """Check an argument of `stream.send` that is no str, and return it. Errors are those of `given_response`."""
     if type(item) is PartDelta and type(item.text) is str and type(item.index) is int:
         return item  # the usual case: the match below takes three times as long
     return given_part(item) if type(item) in _TEXTS else given_event(item)
 
 
 def given_part(part: object) -> ResponsePart:
-    """Return a checked part of an answer; raise as `given_response` does."""
+    """Check a part of an answer, and return it without surrogates. Errors are those of `given_response`."""
     texts = _TEXTS.get(type(part))
     if texts is None:
         hint = (
@@ -111,7 +111,10 @@ def given_part(part: object) -> ResponsePart:
 
 
 def given_event(event: object) -> Event:
-    """Return a checked event of an answer; raise as `given_response` does. `Seams` later checks the text of deltas."""
+    """Check an event of an answer, and return it. Errors are those of `given_response`.
+
+    Surrogates in the text of a delta stay, because `Seams` joins or replaces them later.
+    """
     match event:
         case PartDelta(index=int(), text=str()) | PartEnd(index=int()):
             return event
@@ -140,10 +143,10 @@ def given_event(event: object) -> Event:
 
 
 def fit(noun: T) -> T:
-    """Return a copy of `noun` whose lone surrogates are replaced, or `noun` itself if it contains no surrogate.
+    """Return a copy of `noun` without surrogates; if it contains no surrogate, `noun` itself.
 
     Raises:
-        TypeError: the value contains something that is not JSON.
+        TypeError: a value in `noun` cannot be encoded as JSON.
     """
     try:
         try:
@@ -156,7 +159,7 @@ def fit(noun: T) -> T:
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
-    """Return a copy of the arguments of `exchange.annotate`, as read from a file. Errors name the argument."""
+    """Return the arguments of `exchange.annotate`, encoded as JSON and decoded again. Errors name the argument."""
     try:
         copy: dict[str, Json] = read_back(notes)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
@@ -165,14 +168,14 @@ def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
 
 
 def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
-    """Return a copy of the argument `metadata` of `open_rollout`, so that later changes do not change the records.
+    """Return a copy of the argument `metadata` of `open_rollout`. Later changes to the original do not affect it.
 
     Args:
         metadata: a mapping of names to JSON, or None.
         name: the name of the argument in errors.
 
     Raises:
-        TypeError: `metadata` is not a mapping of names to JSON; the text contains the name of the wrong member.
+        TypeError: `metadata` is not a mapping of names to JSON; the error names the wrong member.
         ValueError: a number in `metadata` is infinite or NaN.
     """
     if metadata is None:
@@ -193,7 +196,7 @@ def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
 def no_number_at(value: object) -> str | None:
     """Return the path of the first number that is infinite or NaN; None if there is no such number.
 
-    The encoder would write such a number as null.
+    The JSON encoder would write such a number as null.
     """
     if isinstance(value, float):
         return None if math.isfinite(value) else ""
@@ -209,7 +212,7 @@ def no_number_at(value: object) -> str | None:
 
 
 def fit_json(value: Json) -> Json:
-    """Return a copy of a JSON value without surrogates, as `fit` does. The encoder's own errors are raised."""
+    """Return a JSON value without surrogates; if it contains none, the same object. Errors are the encoder's own."""
     try:
         _encode(value)
     except UnicodeEncodeError:
@@ -219,7 +222,7 @@ def fit_json(value: Json) -> Json:
 
 
 def read_back(value: Json) -> Json:
-    """Return a copy of a JSON value, as a file returns it: a tuple becomes a list, and a NaN becomes null.
+    """Encode a JSON value and decode it again, as a file would: a tuple becomes a list, and a NaN becomes null.
 
     Errors are those of `fit_json`.
     """
@@ -243,7 +246,7 @@ def _check_end(end: Response | ResponseEnd) -> None:
 
 
 def _check_usage(usage: object) -> None:
-    """Raise an error if a token count is not a number that readers of the file accept."""
+    """Raise an error if `usage` is no `Usage`, or one of its counts is not a whole number from 0 to `_MOST_TOKENS`."""
     if usage is None:
         return
     if not isinstance(usage, Usage):

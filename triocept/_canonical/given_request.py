@@ -1,8 +1,8 @@
-"""Checks of the requests and messages that a program gives. Surrogates, which no wire or file can hold, are replaced.
+"""Checks of the requests and messages that a program passes. Surrogates, which UTF-8 cannot encode, are replaced.
 
 Rules:
 
-1. The content of a message may be a str, as for `respond`: it becomes one `Text` part.
+1. The content of a message may be a str, which becomes one `Text` part, as in `exchange.respond`.
 2. Every other field must have its declared type; the error contains the field's name. The canonical types themselves
    check nothing, because parsers create most values, a whole conversation for each call.
 3. Values that were parsed from a wire are not checked again here.
@@ -36,7 +36,7 @@ _FINITE = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
 
 def given_request(who: str, request: object) -> Request:
-    """Return the checked request that was given to the function named `who`.
+    """Check the request that was passed to the function named `who`, and return it without surrogates.
 
     Raises:
         TypeError: the argument is not a `Request`, or a field has the wrong type.
@@ -59,7 +59,10 @@ def given_request(who: str, request: object) -> Request:
 
 
 def given_messages(what: str, given: object) -> tuple[Message, ...]:
-    """Return the checked messages of the argument `what`; surrogates stay. Raise as `given_request` does."""
+    """Check the messages of the argument `what`, and return them. Errors are those of `given_request`.
+
+    Surrogates in the messages stay.
+    """
     messages = _tidy_all(what, given)
     for number, message in enumerate(messages):
         _check_types(f"{what}[{number}]", message)
@@ -67,7 +70,7 @@ def given_messages(what: str, given: object) -> tuple[Message, ...]:
 
 
 def check_sampling(name: str, sampling: Sampling) -> None:
-    """Raise an error if a `Sampling` cannot be sent; the errors are those of `given_request`."""
+    """Raise an error if a field of `sampling` has an invalid value. Errors are those of `given_request`."""
     _check_types(name, sampling)
     _check_finite(name, sampling)
 
@@ -82,7 +85,7 @@ def _tidy_all(what: str, given: object) -> tuple[Message, ...]:
 
 
 def _tidy(place: str, message: object) -> Message:
-    """Return the message with a tuple of parts as its content; a str becomes one `Text` part."""
+    """Check a message, and return it with a tuple of parts as its content. A str becomes one `Text` part."""
     if not isinstance(message, Message):
         raise TypeError(f"{place} must be a Message, not {described(message)}; write {_ONE}")
     if message.role not in _ROLES:
@@ -128,7 +131,7 @@ def _check_types(place: str, noun: T) -> None:
 
 
 def _check_finite(place: str, sampling: Sampling) -> None:
-    """Raise an error if a number is infinite, because JSON has no infinity and null would be sent."""
+    """Raise an error if a number is infinite: JSON has no infinity, so null would be sent."""
     for name in _FINITE:
         if (number := getattr(sampling, name)) is not None:
             check_number(f"{place}.{name}", number, negative=name.endswith("penalty"))

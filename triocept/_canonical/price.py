@@ -1,4 +1,4 @@
-"""The cost of tokens, from prices that the program gives.
+"""The cost of tokens, at prices that the program passes.
 
 The package contains no price table: prices change, and differ from contract to contract.
 """
@@ -14,11 +14,11 @@ from .._util.checks import NamesItself, check_number
 from .response import Usage
 
 _PER = 1e6
-"""Number of tokens that a price applies to."""
+"""Number of tokens for which a price is stated: a million."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
-    """The price of a model per million tokens, in any currency, which must be the same as that of the cost limit."""
+    """The price of a model per million tokens. All prices, and the cost limit, must be in the same currency."""
 
     input: float
     output: float
@@ -35,7 +35,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
                 check_number(f"Price.{name}", value)
 
     def cost(self, usage: Usage) -> float:
-        """Return the cost of these tokens."""
+        """Return the cost of the tokens in `usage`."""
         cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
         plain = max(0, usage.input_tokens - cached - written)
         cost = plain * self.input + usage.output_tokens * self.output
@@ -44,18 +44,18 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
         return cost / _PER
 
     def least(self, input_tokens: int) -> float:
-        """Return the minimum cost of `input_tokens` input tokens: the cost if all of them are read from a cache."""
+        """Return the minimum cost of so many input tokens: the cost if all of them are read from a cache."""
         cached = self.input if self.cached_input is None else min(self.input, self.cached_input)
         return input_tokens * cached / _PER
 
 
 def price_of(prices: Mapping[str, Price], models: Iterable[str]) -> Price | None:
-    """Return the price of the first of these models that has a price; None if no model has one.
+    """Return the price of a model by the first of its names that has a price; None if no name has one.
 
     Args:
         prices: prices by the name of a model, or by a pattern (`*` and `?` are wildcards). An exact name wins over a
             pattern, and the first matching pattern over later ones.
-        models: several names of the same model.
+        models: the names of the model, in the order in which they are looked up.
     """
     for model in models:
         if model in prices:

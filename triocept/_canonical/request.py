@@ -21,7 +21,8 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     parameters: dict[str, Json] | None = None
     """JSON Schema of the arguments; None if there is no schema."""
     kind: Literal["function", "custom", "server"] = "function"
-    """`custom` takes free text; `server` is run by the provider and known to its own dialect only."""
+    """A `function` takes JSON, and a `custom` tool free text. The provider runs a `server` tool, which only its own
+    dialect can express."""
     strict: bool | None = None
     extra: dict[str, Json] | None = None
     """The whole wire object if the kind is `server` or `custom`; otherwise further fields of the wire object."""
@@ -30,7 +31,7 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
 class ToolChoice(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
 ):
-    """The tools that the model may, must or must not call."""
+    """The agent's choice of the tools that the model may, must or must not call."""
 
     mode: Literal["auto", "none", "required", "tool"] = "auto"
     name: str | None = None
@@ -68,7 +69,8 @@ class ReasoningAsk(
     """The amount of reasoning that is requested."""
 
     effort: str | None = None
-    """The effort: none, minimal, low, medium, high, xhigh, max, adaptive, or another word that a provider accepts."""
+    """The effort as a word: none, minimal, low, medium, high, xhigh, max, adaptive, or another word that a provider
+    accepts."""
     budget_tokens: int | None = None
 
 
@@ -85,39 +87,41 @@ class OutputFormat(
 
 
 class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A model call, as a value in the form that all dialects share."""
+    """A model call in the form that all dialects share."""
 
     dialect: str
     """The dialect that the request came in; every `extra` in the request uses its field names."""
     model: str
     messages: tuple[Message, ...]
-    """The conversation. System prompts are messages, wherever they come in it."""
+    """The messages of the conversation. System prompts are messages, too, even if the dialect has a separate field for
+    them."""
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     stream: bool = False
     """True if the agent requested a streamed answer."""
     include_usage: bool = True
-    """True if a streamed answer contains the usage. In chat completions, the agent must request it."""
+    """True if a streamed answer contains the usage. In chat completions, only if the agent requests it."""
     sampling: Sampling = Sampling()
     reasoning: ReasoningAsk | None = None
     output_format: OutputFormat | None = None
     framing: Literal["sse", "json_array"] = "sse"
     """The framing of a streamed answer: server-sent events, or (for Gemini) a JSON array."""
     previous_response: str | None = None
-    """The id of the earlier response that this conversation continues. If given, `messages` has only the new messages.
+    """The id of the earlier response that this conversation continues. If it is set, `messages` contains only the new
+    messages.
     """
     continued_from: str | None = None
-    """The id of the earlier response whose conversation was put at the head of `messages`, because the agent sent its
-    id as `previous_response`."""
+    """The id of the earlier response whose conversation was put at the beginning of `messages`, because the agent sent
+    only this id."""
     user: str | None = None
     """The agent's identifier for the end user."""
     extra: dict[str, Json] | None = None
-    """All fields of the wire document that have no field above."""
+    """All fields of the wire document that this class has no field for."""
 
     @property
     def system(self) -> str:
-        """The text of the system and developer messages at the head of the conversation."""
+        """The text of the system and developer messages at the beginning of the conversation."""
         texts = []
         for message in self.messages:
             if message.role not in ("system", "developer"):
@@ -129,7 +133,7 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     def user_text(self) -> str:
         """The text of the newest user message that has text; empty if no user message has text.
 
-        Messages that have only tool results are skipped. Unlike this, `last` may be a system message (Claude Code sends
+        Messages that have only tool results are skipped. In contrast, `last` may be a system message (Claude Code sends
         one after the user's message).
         """
         for message in reversed(self.messages):
@@ -150,7 +154,7 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
 
 def offered_names(request: Request) -> list[str]:
-    """Return the names of the offered tools, including those in a namespace of Responses."""
+    """Return the names of the offered tools, including tools in a namespace of the Responses API."""
     names = []
     for tool in request.tools:
         inner = (tool.extra or {}).get("tools")

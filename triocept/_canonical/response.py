@@ -1,4 +1,4 @@
-"""A whole response to a request."""
+"""The whole response to a request, and its token counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ StopReason: TypeAlias = Literal[
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself):
-    """Token counts, with the same meaning in all dialects. None means unknown."""
+    """Token counts of a call. They have the same meaning in all dialects. None means unknown."""
 
     input_tokens: int
     """Tokens of the whole prompt, including those read from or written to a cache."""
@@ -41,7 +41,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
 
 
 class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A whole answer of a model. `Response.of("hello")` and `Response.of(ToolCall(…))` make usual answers."""
+    """The whole answer of a model. `Response.of("hello")` and `Response.of(ToolCall(…))` create simple answers."""
 
     content: tuple[ResponsePart, ...]
     stop_reason: StopReason | None = None
@@ -49,7 +49,8 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     stop_sequence: str | None = None
     """The stop string that ended the answer, if the provider sends it."""
     usage: Usage | None = None
-    """The usage; None if unknown. An agent that requires usage gets an estimate, and the turn marks it as such."""
+    """The token counts; None if unknown. An agent that requires them gets an estimate, and the turn marks it as an
+    estimate."""
     model: str = ""
     """The model's name; if empty, the name in the request is used."""
     id: str = ""
@@ -68,7 +69,7 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def text(self) -> str:
-        """All visible text of the response, joined."""
+        """All text parts of the response, joined. Reasoning is not included."""
         return "".join([part.text for part in self.content if isinstance(part, Text)])
 
     @property
@@ -77,14 +78,14 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def stopped(self) -> StopReason:
-        """`stop_reason` if it is set, else the stop reason that the content implies."""
+        """The value of `stop_reason` if it is set; otherwise the stop reason that follows from the content."""
         return self.stop_reason or settled_stop(None, calls=bool(self.tool_calls))
 
 
 def said_in(response: Response) -> list[Json]:
-    """Return the model's words, part by part. Two responses with the same words have equal results.
+    """Return the content that the model wrote, part by part. It is equal for responses with the same content.
 
-    Ids of calls and further wire fields are not the model's words, and are left out.
+    Ids of calls and further wire fields are left out, because the model did not write them.
     """
     return [_said(part) for part in response.content]
 
@@ -102,7 +103,8 @@ def _said(part: ResponsePart) -> Json:
 def settled_stop(stop: StopReason | None, *, calls: bool) -> StopReason:
     """Return the stop reason of an answer.
 
-    `tool_use` and `end` are corrected by `calls`: True if the answer has tool calls.
+    If `stop` is None, `tool_use` or `end`, it depends on `calls`, which is True if the answer has tool calls. Other
+    reasons stay.
 
     Some servers send a stop reason that contradicts the answer: vLLM sends "stop" with the call of a named tool choice,
     and other servers send "tool_calls" without a call.

@@ -1,4 +1,4 @@
-"""Conversions of a file that is sent inline in base64, to bytes and to text, and of a text to base64."""
+"""Conversions of inline files: from base64 to bytes and to text, and from text to base64."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """An estimate of token counts, for responses without usage.
 
 Anthropic's wire requires numbers (`message_start.usage.input_tokens` feeds Claude Code's context meter), and
-`count_tokens` needs a number before any model has read the prompt. Four characters to a token is the rule of thumb of
-OpenAI's and Anthropic's own help pages; an image counts as 1,600 tokens, the maximum that Anthropic documents.
+`count_tokens` needs a number before any model has read the prompt. A token is estimated as four characters, the rule of
+thumb on OpenAI's and Anthropic's own help pages. An image counts as 1,600 tokens, the maximum that Anthropic documents.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Estimator:
-    """An estimator for successive calls of one agent.
+    """An estimator of token counts for successive calls of one agent.
 
     Messages that it counted in the call before are not counted again.
 
@@ -38,12 +38,12 @@ class Estimator:
         self._tools = _Counted[Tool](lambda tool: len(_encode(tool)))
 
     def input_tokens(self, request: Request) -> int:
-        """Return the estimated tokens of this prompt, tools included; at least 1."""
+        """Return the estimated number of tokens of the prompt, including the tools; at least 1."""
         characters = self._messages.count(request.messages) + self._tools.count(request.tools)
         return max(1, characters // CHARACTERS_PER_TOKEN)
 
     def usage(self, request: Request, response: Response) -> Usage:
-        """Return the estimated usage of this call, marked as an estimate."""
+        """Return the estimated token counts of a call. Their field `estimated` is True."""
         output = max(1, _said(response) // CHARACTERS_PER_TOKEN)
         return msgspec.structs.replace(
             _ESTIMATE, input_tokens=self.input_tokens(request), output_tokens=output
@@ -51,12 +51,12 @@ class Estimator:
 
 
 def estimate_input_tokens(request: Request) -> int:
-    """Return the estimated tokens of this prompt, tools included; at least 1."""
+    """Return the estimated number of tokens of the prompt, including the tools; at least 1."""
     return Estimator().input_tokens(request)
 
 
 def estimate_streamed(request: Request, characters: int) -> Usage:
-    """Return the estimated usage of a call whose streamed answer has `characters` characters, marked as an estimate."""
+    """Return the estimated token counts of a call whose streamed answer has so many characters."""
     output = max(1, characters // CHARACTERS_PER_TOKEN)
     return msgspec.structs.replace(
         _ESTIMATE, input_tokens=estimate_input_tokens(request), output_tokens=output
@@ -64,16 +64,16 @@ def estimate_streamed(request: Request, characters: int) -> Usage:
 
 
 def estimate_usage(request: Request, response: Response) -> Usage:
-    """Return the estimated usage of this call, marked as an estimate."""
+    """Return the estimated token counts of a call. Their field `estimated` is True."""
     return Estimator().usage(request, response)
 
 
 _ESTIMATE = Usage(input_tokens=0, output_tokens=0, estimated=True)
-"""The template of all estimates. Copying it skips the check for mistyped names that calling the class would make."""
+"""Template of all estimates. Copying it is faster than calling the class, which checks the names of arguments."""
 
 
 class _Counted(Generic[T]):
-    """A counter of the characters in a sequence of items. It does not count unchanged leading items again."""
+    """A counter of the characters in a list of items. Unchanged items at its beginning are not counted again."""
 
     def __init__(self, count: Callable[[T], int]) -> None:
         self._count = count

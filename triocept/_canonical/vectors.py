@@ -1,4 +1,4 @@
-"""Vectors for texts, computed only from their words, for tests of semantic search without a model.
+"""Vectors (embeddings) of texts, computed only from their words, for tests of semantic search without a model.
 
 Rules:
 
@@ -31,16 +31,17 @@ Embedded: TypeAlias = str | tuple[int, ...]
 Vector: TypeAlias = Sequence[float]
 
 DIMENSIONS = 1536
-"""Default dimensions, as in OpenAI's text-embedding-3-small, which most programs and vector stores use first."""
+"""Default number of dimensions: the number of OpenAI's text-embedding-3-small, a common default of vector stores."""
 _PLACES = struct.Struct("<4I")
-"""The four places of one feature. With four places, it hardly matters if two features share one place."""
+"""Format of the four positions in a vector at which one feature is added. With four, it hardly matters if two features
+share one position."""
 _WHOLE = 0.5
-"""The weight of the whole text as a feature (a word has the weight 1), so that only equal texts have a cosine of 1."""
+"""Weight of the whole text as a feature, so that only equal texts have a cosine of 1. A word has the weight 1."""
 _WORD = re.compile(r"\w+")
 
 
 def vector_of(said: Embedded, dimensions: int = DIMENSIONS) -> Vector:
-    """Return the vector of a text, with `dimensions` numbers."""
+    """Return the vector of a text. It has `dimensions` numbers and the length 1."""
     vector = [0.0] * dimensions
     # Each repetition of a feature adds less.
     weights = {feature: 1 + log(count) for feature, count in Counter(_features(said)).items()}
@@ -54,7 +55,7 @@ def vector_of(said: Embedded, dimensions: int = DIMENSIONS) -> Vector:
 
 
 def token_count(said: Embedded) -> int:
-    """Return the estimated tokens of the text; at least 1."""
+    """Return the estimated number of tokens of the text, or the number of its token ids; at least 1."""
     return max(1, len(said) // CHARACTERS_PER_TOKEN if isinstance(said, str) else len(said))
 
 

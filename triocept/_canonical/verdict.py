@@ -21,9 +21,9 @@ CATEGORIES = (
     "violence",
     "violence/graphic",
 )
-"""The categories of OpenAI's omni-moderation."""
+"""The categories of OpenAI's moderation model `omni-moderation`."""
 FLAGGED = 0.5
-"""The minimum score of a flagged category."""
+"""Minimum score at which a category is flagged."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
