@@ -35,7 +35,7 @@ from .outcome import Outcome
 
 
 class ClientGone(Exception):
-    """The client has disconnected, or does not read its answer any more."""
+    """Error: the client has disconnected, or has stopped reading its answer."""
 
 
 class Relayed(msgspec.Struct, frozen=True, gc=False):
@@ -104,7 +104,7 @@ class Delivery(Protocol):
 
     @property
     def due(self) -> float:
-        """Time by trio's clock at which the connection must send a no-op, so that its client does not time out."""
+        """Time by trio's clock at which the connection must send a keep-alive, so that its client does not time out."""
 
     def write(self, entry: Entry) -> bool:
         """Render an increment. Return True if all its bytes are sent, so that the next increment can follow.
@@ -139,10 +139,12 @@ class Delivery(Protocol):
         """
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """Send a no-op, so that the client does not time out. Return True if all bytes are sent.
+        """Send a keep-alive (bytes without content), so that the client does not time out.
+
+        Return True if all bytes are sent.
 
         Args:
-            announce: returns the id that the answer will have. It is called only if the no-op contains this id.
+            announce: returns the id that the answer will have. It is called only if the keep-alive contains this id.
         """
 
     def fail(self, error: Exception) -> bool:
@@ -153,7 +155,7 @@ class Delivery(Protocol):
 
     @property
     def wait(self) -> Callable[[Condition, float], Awaitable[None]]:
-        """Function that waits for a condition, but no longer than until a time by trio's clock.
+        """Function `(condition, time)` that waits for a condition, but at most until a time of trio's clock.
 
         Cancellation: immediate.
         """
@@ -298,7 +300,7 @@ class Subscription:
         return self._delivery is not None and not stopped
 
     async def follow(self, delivery: Delivery) -> None:
-        """Write the whole answer to the connection, and a no-op in each long pause, until everything is sent.
+        """Write the whole answer to the connection, and a keep-alive in each long pause, until everything is sent.
 
         Raises:
             ClientGone: the client has disconnected, or `hang_up` was called.
@@ -429,7 +431,7 @@ class Subscription:
             raise ClientGone
 
     def _announce(self) -> str:
-        """Return the id that the answer will have, for a no-op that contains it.
+        """Return the id that the answer will have, for a keep-alive that contains it.
 
         From now on the answer keeps this id.
         """

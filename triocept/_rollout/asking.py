@@ -47,7 +47,7 @@ class Asking:
         return True
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """Send nothing: `Rollout.ask` has no time limit, so a long pause needs no no-op."""
+        """Send nothing: `Rollout.ask` has no time limit, so a long pause needs no keep-alive."""
         return True
 
     def fail(self, error: Exception) -> bool:

@@ -127,7 +127,7 @@ class Budget:
         """True if the input of a call must be estimated before it is answered."""
 
     def admit(self, call: ExchangeState, configured: str | None) -> LimitReached | None:
-        """Reserve what `call` needs, in this budget and its parents.
+        """Reserve the turn, the tokens and the cost that `call` needs, in this budget and its parents.
 
         If a limit is reached, reserve nothing and return the refusal.
 
@@ -174,7 +174,7 @@ class Budget:
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, cost))
 
     def hold(self, draft: ExchangeState, turn: Turn) -> None:
-        """Reserve the amounts that a draft has spent, until the turn that contains the draft is counted."""
+        """Reserve the usage of a draft (an inner handler's answer) until the turn with the draft is counted."""
         turns = int(self._give_back(draft))  # the turn of the first one is that of the agent's exchange
         used, cost = usage_of(turn), 0.0 if self.limits.cost is None else cost_of([turn], self.limits.prices)
         held = _Sum(turns, used.input_tokens, used.output_tokens, cost or 0.0) if used else _Sum(turns)

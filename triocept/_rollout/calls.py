@@ -303,7 +303,10 @@ class Arrivals:
         self._watch = trio.CancelScope()
 
     def put(self, exchange: ExchangeState) -> None:
-        """Queue an exchange; if a service takes every exchange, pass it to the service immediately."""
+        """Queue an exchange.
+
+        If a service takes every exchange on arrival, pass the exchange to this service, not to the queue.
+        """
         if self._take is not None:
             exchange.handed_over = True
             self._take(exchange)
@@ -373,7 +376,7 @@ class Arrivals:
         self._take_again()
 
     def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeState, ...]:
-        """Remove a service. `fault` is the exception with which it failed, or None.
+        """Remove a service. `fault` is the exception with which the service failed. None means that it did not fail.
 
         Return the waiting exchanges that no task takes any more because of a fault.
         """
@@ -474,11 +477,11 @@ class _Ended(msgspec.Struct, eq=False):
 
     @property
     def is_undelivered(self) -> bool:
-        """True if the exchange has an answer that no connection has written whole."""
+        """True if the exchange has an answer, and no connection has sent the whole answer."""
         return self.answer is not None and not self.answer.delivered
 
     def says(self, wanted: bytes) -> bool:
-        """Return True if the meaning of the request is `wanted`. The meaning is computed only once."""
+        """Return True if the meaning of the request, which is computed only once, equals `wanted`."""
         if self.meaning is None:
             self.meaning = meaning(self.as_given(self.request))
         return self.meaning == wanted
@@ -520,7 +523,7 @@ class _Latest:
                 del self.by_key[gone.retry_key]
 
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
-        """Return the oldest undelivered answer to an equal call, or None.
+        """Return the oldest undelivered answer to a call that equals `request`. Return None if there is no such answer.
 
         `attended`: True to find an answer that a connection reads now, False to find one that no connection reads.
         """
@@ -533,7 +536,7 @@ class _Latest:
         return _first(request, same) if same else None
 
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
-        """Return the answer to the newest equal call. Return None if that call was not answered.
+        """Return the answer to the newest call that equals `request`. Return None if that call was not answered.
 
         `retry_key` must be in `by_key`.
         """

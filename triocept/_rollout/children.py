@@ -46,7 +46,7 @@ class Children:
     async def open_child(
         self, child: RolloutState, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
-        """Run the rollout `child` by entering `opened`, its context manager, until the body or the parent ends.
+        """Enter `opened`, the context manager of the rollout `child`, and leave it when the body or the parent ends.
 
         Raises:
             RolloutClosed: the parent ended before the child's block.

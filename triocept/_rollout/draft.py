@@ -50,7 +50,7 @@ switches of tasks, and a stream through five handlers takes twice as many instru
 
 
 class _Records:
-    """Replacement for the record writer of a rollout: it returns the turn that a draft would be, and writes nothing."""
+    """Replacement for the record writer of a rollout: it creates the `Turn` of a draft, but does not write it."""
 
     events = None
 

@@ -1,4 +1,4 @@
-"""The environment variables by which agents of every dialect send their calls to a rollout.
+"""The environment variables that make agents of every dialect send their model calls to a rollout.
 
 `_process.environment` lists the variables that are removed from the program's environment first.
 """

@@ -78,12 +78,12 @@ class Viewer(Protocol):
         """Add the trace of a new rollout."""
 
     def take(self, event: RolloutEvent) -> None:
-        """Take an event of a rollout."""
+        """Receive an event of a rollout."""
 
 
 @final
 class EventReceiver:
-    """The receivers of events, shared by all rollouts of an endpoint: the live view, and the program's function."""
+    """Passes the events of all rollouts of an endpoint to the live view and to the program's function `on_event`."""
 
     def __init__(self, function: OnEvent | None, view: Viewer | None = None) -> None:
         self._function = function
@@ -91,7 +91,7 @@ class EventReceiver:
         self._logged: set[type[Exception]] = set()
 
     def call(self, event: RolloutEvent) -> BaseException | None:
-        """Pass `event` to the receivers.
+        """Pass `event` to the live view and to the program's function.
 
         If the program's function raises an `Exception`, log it. Return any other exception, such as KeyboardInterrupt.
         """

@@ -72,7 +72,7 @@ class Exchange:
 
     @property
     def request(self) -> Request:
-        """The agent's request, parsed into a `Request`, which is the same for all dialects."""
+        """The agent's request, parsed into a `Request`, which has the same fields for all dialects."""
         return self._core.request
 
     @property

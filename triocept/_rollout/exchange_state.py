@@ -266,7 +266,7 @@ class ExchangeState:
         self._check_awaited()
 
     async def leave_stream(self, exc: BaseException) -> bool:
-        """Settle the exchange after an exception in the block of its stream, or while the stream is ended.
+        """Settle the exchange after an exception in the block of its stream, or at the end of this block.
 
         Return True if the caller must suppress the exception.
         """
@@ -319,7 +319,7 @@ class ExchangeState:
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
     async def _begin_outcome(self, *, whole: bool = True) -> bool:
-        """Check that the exchange can still be settled. If `whole` is True, no stream may have begun.
+        """Check that the exchange can still be settled. If `whole` is True, also check that no stream has begun.
 
         Return True if the outcome must be dropped, because the rollout has ended.
         """

@@ -1,4 +1,4 @@
-"""Calls to the program's own functions, async or not."""
+"""Helpers for calling the program's own functions, which may be async or not."""
 
 from __future__ import annotations
 

@@ -175,7 +175,9 @@ class GateState:
         """The latest exchange that was answered."""
 
     def take(self, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-        """Store the agent's hook, if the rollout needs a gate. Return when the agent must run the hook.
+        """Store the agent's hook, if the rollout needs a gate. Return the events on which the agent must run the hook.
+
+        The events are `before` and `after` a tool runs.
 
         Raises:
             ValueError: the gate has `after`, but the agent's hook cannot replace results.

@@ -43,7 +43,7 @@ def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[Too
 
 
 class UnofferedTools:
-    """Tool names of a program that no request has offered so far.
+    """Tool names in a program's policy or handler that no request has offered so far.
 
     A log line reports them once, because they may be mistyped.
 

@@ -107,7 +107,10 @@ class Raw(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """Outcome of an exchange: the answering code raised `error`. The agent gets a 500, the program the exception."""
+    """Outcome of an exchange: the answering code raised `error`.
+
+    The agent gets a 500, the program gets the exception.
+    """
 
     kind: ClassVar[OutcomeKind] = "failed"
 

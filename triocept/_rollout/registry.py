@@ -34,7 +34,7 @@ class Refusals:
         self._newest = (*self._newest, text)[-5:]
 
     def newest(self, since: int = 0) -> tuple[str, ...]:
-        """Return descriptions of the newest refused requests, at most five, but none of the first `since` requests."""
+        """Return descriptions of the newest refused requests, at most five. Leave out the first `since` requests."""
         newest = self._newest
         return newest[max(0, len(newest) - (self.count - since)) :]
 

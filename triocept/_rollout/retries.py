@@ -60,7 +60,7 @@ def _said(document: dict[str, Json]) -> dict[str, Json]:
 
 
 class Alike:
-    """The unrecorded exchanges with one retry key. Exchanges with equal requests are in one group.
+    """The exchanges with one retry key that are not recorded yet. Exchanges with equal requests are in one group.
 
     Args:
         exchanges: the exchanges with this retry key that already exist.

@@ -391,7 +391,7 @@ class Rollout(Given):
     def open_agent(
         self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AbstractAsyncContextManager[Agent]:
-        """Run an agent process, whose calls a loop in the block can answer. The loop ends when the process ends.
+        """Run an agent process. A loop in the `async with` block can answer its calls; it ends when the process ends.
 
         For example::
 
@@ -476,7 +476,9 @@ async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncItera
 
 
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-    """Store the hook that the agent will use, before the agent starts. Return when the agent must run the hook.
+    """Store the hook that the agent will use, before it starts. Return the events on which it must run the hook.
+
+    The events are `before` and `after` a tool runs.
 
     Raises:
         ValueError: the rollout's gate has `after`, but the agent's hook cannot replace results.
@@ -492,7 +494,7 @@ def refuse_gate(rollout: Rollout, agent: str) -> None:
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:
-    """Put an exchange back into the queue, because the task that took it was cancelled before it received it."""
+    """Put an exchange back into the queue, because the task that was taking it was cancelled."""
     rollout._core.arrivals.put_back(core_of(exchange))
 
 

@@ -248,7 +248,10 @@ class RolloutState:
 
     @property
     def agents_own(self) -> RolloutState:
-        """The rollout itself. A draft's replacement for a rollout returns the rollout of the agent here."""
+        """The rollout of the agent, which is this rollout itself.
+
+        A draft's `_DraftHome` returns another rollout here.
+        """
         return self
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
@@ -527,7 +530,10 @@ class RolloutState:
         await self.services.calls.close()
 
     async def _run_reported(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Run a step. Report its errors (errors of a recorder) to the rollout's owner; after its end, raise them."""
+        """Run a step.
+
+        Report the recorder's errors in it to the rollout's owner. If the rollout has ended, raise them.
+        """
         for error in await run_each(step):
             if self.report is None:
                 raise error

@@ -86,7 +86,7 @@ class ServiceCalls:
         self._nursery, self._on_fatal = nursery, on_fatal
 
     def current(self) -> str | None:
-        """Return the id of the service call in whose task the caller runs. None if it is not of this rollout."""
+        """Return the id of the service call in whose task the caller runs. None if this rollout has no such call."""
         call = _current.get()
         return call.id if call in self._calls else None
 
@@ -142,7 +142,7 @@ class ServiceCalls:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, rollout: RolloutState, call: _Call) -> None:
-        """Run one call and record it; this is the call's own task. Only `call.scope` can cancel it."""
+        """Run one call in a task of its own, and record it. Only `call.scope` can cancel the task."""
         _current.set(call)
         started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
         try:

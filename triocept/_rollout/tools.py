@@ -183,9 +183,9 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
-    """Return the JSON Schema of a tool's arguments. Its top is an object; other types are in `$defs`.
+    """Return the JSON Schema of a tool's arguments. Its top level is an object; other types are in `$defs`.
 
-    Every dialect requires a schema whose top is an object.
+    Every dialect requires a schema whose top level is an object.
     """
     try:
         (reference,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")

@@ -160,7 +160,7 @@ class _Workers:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:
-        """Run the handler on one exchange after another, until the service ends."""
+        """Run the handler on one exchange after another, until `close` is called."""
         task = trio.lowlevel.current_task()
         while True:
             with trio.CancelScope() as scope:  # until an exchange is settled from outside

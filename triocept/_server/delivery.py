@@ -402,7 +402,10 @@ class _Streamed(_HTTPDelivery):
 
 
 class _Whole(_HTTPDelivery):
-    """A `Delivery` of an answer as one JSON body. Blanks are sent before it if it takes longer than `HEAD_AFTER`."""
+    """A `Delivery` of an answer as one JSON body.
+
+    Keep-alives (spaces) before it are sent from `HEAD_AFTER` seconds on.
+    """
 
     def write(self, entry: Entry) -> bool:
         """Write raw bytes. Do nothing for other increments, because `end` writes the whole answer."""

@@ -82,7 +82,10 @@ async def check_values(body: bytes, max_items: int) -> None:
 
 
 async def read_unrepaired(body: bytes) -> Json:
-    """Decode a body. Return None if it is not JSON, or needs a repair. Only a large body causes a schedule point."""
+    """Decode a body. Return None if it is not JSON, or has a lone surrogate, which must be repaired first.
+
+    Other tasks can run meanwhile only if the body is large.
+    """
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
         # A large body that is not an object is decoded again whole: the error then names the position.
         return _decode(body) if len(body) <= LARGE else await _decode_in_pieces(body)

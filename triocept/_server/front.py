@@ -131,7 +131,7 @@ class Front:
         return self.keys.holder(head)
 
     def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
-        """Return the response to a request that Quart need not handle. Otherwise return None."""
+        """Return the response to a request that needs no Quart. Return None if Quart must answer the request."""
         if (view := self._view_of(head)) is not None:
             return view.refusal(head)
         return self.replies.in_front(head, keyed=keyed)

@@ -43,7 +43,7 @@ class HungUp(Exception):
 
 
 class HTTP1(H11Protocol):
-    """hypercorn's HTTP/1.1 implementation for one connection, with the changes listed above. It replaces `other`."""
+    """hypercorn's HTTP/1.1 implementation for one connection, changed as this module lists. It replaces `other`."""
 
     def __init__(self, other: H11Protocol, connection: Connection) -> None:
         super().__init__(

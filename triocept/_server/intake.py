@@ -209,7 +209,7 @@ async def read_document(
     *,
     optional: bool = False,
 ) -> Json:
-    """Receive the body of a request and return its decoded JSON. Its bytes are counted in `share` until its release.
+    """Receive the body of a request and return its decoded JSON. `share` counts its bytes until `share` is released.
 
     If `optional` is True and the body is empty, return None.
 
@@ -281,7 +281,7 @@ async def _decoded_body(body: bytes, limits: EndpointLimits) -> Json:
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> Request:
-    """Return the request, with the earlier messages or items added to which it refers by id.
+    """Add the earlier messages or items to which the request refers by id, and return it.
 
     Raises:
         Refusal: the rollout has no response with such an id. The dialect defines the status (`lost_status`).

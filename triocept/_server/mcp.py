@@ -43,7 +43,7 @@ async def serve_mcp(
     send: Send,
     max_body: int,
 ) -> None:
-    """Answer one MCP request. The tools are those of the rollout.
+    """Answer one MCP request about the rollout's tools.
 
     `read_body` returns the body, at most `max_body` bytes, and `receive` returns the ASGI messages after it. `parsed`
     is called when the body has been passed to the `mcp` package.

@@ -49,7 +49,7 @@ class Replies:
         self._routes = url_map(tuple(dialects.values())).bind("triocept")
 
     def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
-        """Return the response to a request that Quart need not handle. Otherwise return None.
+        """Return the response to a request that needs no Quart. Return None if Quart must answer the request.
 
         Args:
             head: head of a request that is not a model call.
@@ -148,7 +148,7 @@ class Replies:
 
 
 def is_mcp(path: str) -> bool:
-    """Return True if `path`, which must be without the prefix of a rollout, is the path of MCP."""
+    """Return True if `path`, which must be without the prefix of a rollout, is the path of the MCP server."""
     return path.rstrip("/") == "/mcp"
 
 

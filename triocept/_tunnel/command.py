@@ -1,4 +1,4 @@
-"""A tunnel that runs a program of the user's, which prints its URL."""
+"""A tunnel that runs a program of the user's, which prints the tunnel's URL."""
 
 from __future__ import annotations
 

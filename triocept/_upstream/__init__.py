@@ -1,4 +1,4 @@
-"""Upstreams: real models of a provider, which answer exchanges.
+"""Upstreams: handlers that answer exchanges by calling a provider's real model.
 
 * `upstream`: the function `open_upstream` and the class `Upstream`. Read this module first.
 * `address`: the provider's base URL; `given`: checks of the other arguments of `open_upstream`.

@@ -64,7 +64,7 @@ class ChunkedDecoder:
             raise ValueError(self.fault)
 
     def _read_line(self, data: bytes, at: int) -> int | None:
-        """Parse the line at index `at`. Return the index after the line. Return None if it is incomplete or invalid."""
+        """Parse the line at index `at`. Return the index after it, or None if the line is incomplete or invalid."""
         if self._close or self._trailers:
             end = data.find(b"\r\n", at)
             if self._close and (end if end >= 0 else len(data.rstrip(b"\r"))) > at:

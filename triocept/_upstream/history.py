@@ -86,7 +86,7 @@ class _Index:
         self._seen = len(trace)
 
     def find_run(self, run: tuple[Message, ...], place: int, upstream: str) -> tuple[Message, ...]:
-        """Return consecutive messages of one role, with the assistant's messages as this upstream wrote them.
+        """Return `run`, consecutive messages of one role, with the assistant's messages as this upstream wrote them.
 
         A message is returned unchanged if no recorded answer matches it, or if the agent has changed it. Several
         messages may belong to one answer: Google's SDK sends each increment back as a message of its own.

@@ -54,7 +54,7 @@ class Patience:
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Limit one try of the call, from its start to the head of the answer. Then start the limit of silence.
+        """Limit the time from the start of one try to the head of the answer. Then start the limit of silence.
 
         Raise an `UpstreamError` with 504 if no head has arrived within the limit of silence.
         """

@@ -89,7 +89,7 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def routes_of(document: Json) -> Routes | None:
-    """Return the routes that an OpenAPI document lists; None if it lists no known routes.
+    """Return the routes for pauses that an OpenAPI document lists. Return None if it lists no known routes.
 
     Sources: for vLLM, entrypoints/rl/online/api_router.py (`mode`; 0.14 had `wait_for_inflight_requests`); for SGLang,
     "SGLang for RL systems" in its documentation. `keep` and `wait` use SGLang's mode `retract`, in which SGLang
@@ -147,7 +147,7 @@ class InFlight:
         self.scope: trio.CancelScope = trio.CancelScope()
 
     def keep(self) -> None:
-        """Stop the clocks of the call, because its server is paused."""
+        """Stop the time limits of the call, because its server is paused."""
         self.kept = True
         self.patience.hold()
 
@@ -180,7 +180,7 @@ class Pauses:
     async def in_flight(
         self, patience: Patience, begun: Callable[[], bool], *, stream: bool
     ) -> AsyncIterator[InFlight]:
-        """Wait while the upstream is paused; then count a call as in flight while the body runs.
+        """Wait while the upstream is paused. Then count the call as in flight while the body runs.
 
         Raises:
             UpstreamError: a pause has cancelled the body. The error has the code `abort`.
@@ -351,7 +351,7 @@ class Pauses:
             raise RuntimeError("the upstream is paused already: end that pause first")
 
     async def _find_routes(self) -> Routes | None:
-        """Return the server's routes for pauses; None if it has none, or does not answer."""
+        """Return the server's routes for pauses. Return None if it has no such routes, or does not answer."""
         if self._routes is None:
             try:
                 self._routes = routes_of(await self.send("GET", "/openapi.json", {}, LOOK_SECONDS))
@@ -360,7 +360,7 @@ class Pauses:
         return self._routes
 
     async def _read_version(self) -> str | None:
-        """Return the version of the weights, as the server reports it; None if unknown."""
+        """Return the version of the weights, as the server reports it. Return None if it is unknown."""
         if self._routes is None or self._routes.version is None:
             return None
         try:

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A piece consists of whole frames, so that the endpoint can insert a no-op or an error between any two pieces.
+1. A piece consists of whole frames, so that the endpoint can insert a keep-alive or an error between any two pieces.
 2. Bytes before the first increment of the answer are held back until this increment arrives. Until then, a failure can
    still be sent with its own HTTP status.
 3. The frame with the stop reason, and all frames after it, are held back until the event that ends the answer, and form

@@ -1,4 +1,4 @@
-"""Reports to a router, which keeps a session for each rollout, that a rollout has ended.
+"""Reports about the end of each rollout, sent to a router that keeps a session for each rollout.
 
 Rules:
 

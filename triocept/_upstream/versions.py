@@ -8,7 +8,7 @@ _NAMES = ("weight_version", "weight_versions", "policy_version", "model_version"
 
 
 def versions_in(document: object) -> tuple[str, ...]:
-    """Return the versions of the weights in an answer: one, several if they changed, or none if it has no version."""
+    """Return the versions of the weights that an answer names: several if the weights changed during the answer."""
     if not isinstance(document, dict):
         return ()
     found: object = None
