@@ -127,7 +127,7 @@ class Agent:
 def check_agent_options(
     function: str, argv: Sequence[str | os.PathLike[str]], options: AgentOptions
 ) -> tuple[Sequence[str | os.PathLike[str]], AgentOptions]:
-    """Check the options that were passed to `function` for an agent; return the agent's command and options.
+    """Check the options that were passed to `function` for an agent. Return the agent's command and options.
 
     Raise TypeError or ValueError if an option is invalid.
     """

@@ -205,7 +205,7 @@ class Answer:
     async def put(self, entry: Entry) -> None:
         """Add an increment, and wait until at least one connection has taken it.
 
-        Cancellation: the increment stays; only the wait ends early.
+        Cancellation: only the wait ends early. The increment is still sent.
         """
         if self.began_at is None:
             self.began_at = trio.current_time()

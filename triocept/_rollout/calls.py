@@ -299,7 +299,7 @@ class Arrivals:
         self._asked = False
         """True if a task takes exchanges, or has taken one."""
         self._first = trio.Event()
-        """Set when an exchange has arrived before any task asked for one."""
+        """Set when an exchange has arrived before any task took one."""
         self._watch = trio.CancelScope()
 
     def put(self, exchange: ExchangeState) -> None:

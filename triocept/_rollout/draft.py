@@ -300,7 +300,7 @@ async def pass_on(
 
     Args:
         exchange: the agent's exchange.
-        draft: the draft; nothing of it has been read.
+        draft: the draft, of which nothing has been read yet.
         change: returns the events that the agent gets for one event. If None, the events are passed on unchanged.
         why: the name of the handler that reads the draft.
         keep: True to add the draft to the turn even if no event is changed.

@@ -62,7 +62,7 @@ class Exchange:
 
     @property
     def id(self) -> str:
-        """Id of the exchange; its turn in the trace has the same id."""
+        """Id of the exchange, and of its turn in the trace."""
         return self._core.id
 
     @property

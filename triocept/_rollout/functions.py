@@ -18,5 +18,5 @@ def check_function(name: str, function: object, form: str) -> None:
 
 
 async def awaited(given: Any) -> Any:
-    """Return `given`; if it is awaitable, await it and return the result."""
+    """If `given` is awaitable, await it and return the result. Otherwise return `given`."""
     return await given if inspect.isawaitable(given) else given

@@ -104,10 +104,10 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record(self, make_turn: Callable[[int], Turn]) -> Turn:
-        """Record a turn. Cancellation: the turn is recorded all the same.
+        """Record a turn. Cancellation: the turn is recorded nevertheless.
 
         Args:
-            make_turn: called with the number of the turn; returns the turn.
+            make_turn: function that returns the turn. It is called with the number of the turn.
 
         Raises:
             Exception: the error of the recorder. The trace contains the turn with the outcome `failed`.
@@ -157,7 +157,7 @@ class RecordWriter:
     async def record_entry(self, entry: E) -> E:
         """Record an entry, such as the opening or a score, and return it as it was recorded.
 
-        Cancellation: the entry is recorded all the same. If the recorder does not take entries, there is no checkpoint.
+        Cancellation: the entry is recorded nevertheless. If the recorder does not take entries, there is no checkpoint.
 
         Raises:
             Exception: the error of the recorder. The trace does not contain the entry.
@@ -178,7 +178,7 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record_service(self, make_call: Callable[[int], ServiceCall]) -> None:
-        """Record a service call. Cancellation: the call is recorded all the same."""
+        """Record a service call. Cancellation: the call is recorded nevertheless."""
         recorder: object = self.recorder
         self.check_free()
         with trio.CancelScope(shield=True):

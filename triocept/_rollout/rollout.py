@@ -391,7 +391,9 @@ class Rollout(Given):
     def open_agent(
         self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AbstractAsyncContextManager[Agent]:
-        """Run an agent process. A loop in the `async with` block can answer its calls; it ends when the process ends.
+        """Run an agent process, whose model calls a loop in the `async with` block can answer.
+
+        The loop ends when the process ends.
 
         For example::
 
@@ -423,7 +425,7 @@ class Rollout(Given):
             TypeError: the reason is not a str.
             RuntimeError: the caller is a recorder that is recording a turn. Call `stop` in another task.
 
-        Cancellation: the calls are refused all the same.
+        Cancellation: the calls are refused nevertheless.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         check_str("the reason", reason)
@@ -440,7 +442,7 @@ class Rollout(Given):
 
         Raises:
             TypeError, ValueError: the name is not a str, or the value is not a finite number.
-            Exception: the recorder failed; then the trace does not contain the score.
+            Exception: the recorder failed. The trace then does not contain the score.
             RuntimeError: the caller is a recorder that is recording an entry.
 
         Cancellation: a recording that has begun is finished.

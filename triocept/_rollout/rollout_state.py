@@ -175,7 +175,8 @@ class RolloutState:
         self.trace: Trace = Trace(self.id, run=run, branch=branch, prices=self.prices, opening=self.opening)
         self.memory: Memory = Memory()
         self.bodies: BodyReader = BodyReader()
-        """Reader of request bodies. It keeps the latest large body of each conversation: the next one repeats most."""
+        """Reader of request bodies. It keeps the latest large body of each conversation, because the next body repeats
+        most of it."""
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
         """The handler that answers the rollout's exchanges, if there is one."""
@@ -544,7 +545,7 @@ class RolloutState:
         """End the rollout: accept no more exchanges, refuse all open exchanges, then record them.
 
         Raises:
-            BaseException: the recorder failed. All exchanges were refused all the same.
+            BaseException: the recorder failed. All exchanges were refused nevertheless.
         """
         with trio.CancelScope(shield=True):
             raise_all(await run_each(*self.refuse_open(refusal)))
@@ -629,7 +630,7 @@ class RolloutState:
         """Close the rollout: revoke the key, refuse waiting calls, deliver the answers, seal the trace.
 
         Raises:
-            BaseException: the recorder failed. All other steps were done all the same.
+            BaseException: the recorder failed. All other steps were done nevertheless.
         """
         refusal = Refusal(503, f"rollout {self.id} is closed", should_retry=False)
         with trio.CancelScope(shield=True):

@@ -82,9 +82,9 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
 def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.SocketStream]:
     """Accept up to `most` connections that are already waiting, without a schedule point.
 
-    A connection is closed here if its client has disconnected before its head was complete; serving it would cost ten
-    times as much. If an error occurs after the first connection, the iteration ends. If the error persists, the next
-    call raises it.
+    If a client has disconnected before its request head was complete, its connection is closed immediately, because
+    serving it would take ten times as long. If an error occurs after the first connection, the iteration ends. If the
+    error persists, the next call raises it.
 
     Raises:
         OSError: the first connection cannot be accepted.

@@ -262,7 +262,7 @@ class Server:
         """Run the server until `stop` is called. Start this in `nursery`.
 
         Raises:
-            Exception: the reason why the server did not start; raised only before `started()`.
+            Exception: the reason why the server did not start. It is raised only before `started()`.
         """
         started = False
 

@@ -148,7 +148,7 @@ class FixedURL(Tunnel):
 
     @asynccontextmanager
     async def open(self, port: int, **_: Any) -> AsyncIterator[str]:
-        """Yield the URL; there is nothing to open."""
+        """Yield the URL. No resources are opened."""
         yield self.url
 
     def __repr__(self) -> str:

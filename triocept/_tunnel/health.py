@@ -56,7 +56,8 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     failures: int = 3
     """Consecutive failed checks after which the tunnel counts as dead."""
     back_off: float = 0.5
-    """Seconds before the second try to reopen a dead tunnel (the first is immediate); doubled for each further try."""
+    """Seconds before the second try to reopen a dead tunnel (the first is immediate). Each further pause is twice as
+    long."""
     max_back_off: float = 30.0
     patience: float = 60.0
     """Seconds of downtime after which a URL counts as lost for its rollouts, even if it works again later."""

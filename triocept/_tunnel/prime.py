@@ -40,7 +40,7 @@ STARTS_PER_MINUTE = 512
 (v1/interception/tunnel/prime.py)."""
 TRIES = 4
 FIRST_PAUSE = 1.0
-"""Seconds before the second try to start; doubled each time."""
+"""Seconds before the second try to start. Each further pause is twice as long."""
 LOOK_PAUSE = 0.1
 """Seconds between two checks of `frpc`, as in the package itself."""
 FIRST_LOOK_PAUSE = 0.02

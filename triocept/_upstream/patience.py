@@ -28,7 +28,7 @@ from ..errors import ContextLengthError, UpstreamError
 
 _PARTS = 50
 FIRST_PAUSE = 0.5
-"""Seconds before the first retry; doubled for each further retry, as in the SDKs of OpenAI and Anthropic."""
+"""Seconds before the first retry. Each further pause is twice as long, as in the SDKs of OpenAI and Anthropic."""
 LONGEST_PAUSE = 60.0
 """Maximum seconds before a retry. If a provider requests a longer wait, the error is passed on to the agent."""
 

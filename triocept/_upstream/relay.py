@@ -84,7 +84,7 @@ class Relay:
 
     Args:
         parser: the parser of the provider's dialect.
-        rewrite: called with each frame; returns the frame to parse and the frame for the agent.
+        rewrite: function that takes each frame, and returns the frame to parse and the frame for the agent.
         hold_calls: True to hold back the bytes of tool calls, at most `most_held` bytes, until the answer has ended.
     """
 

@@ -35,7 +35,7 @@ class Sessions:
 
     def __init__(self, path: str, nursery: trio.Nursery) -> None:
         self.pauses: Pauses
-        """The object that sends the reports; the upstream sets it."""
+        """The object that sends the reports. Set by the upstream."""
         self._path = path
         self._nursery = nursery
         self._open: dict[RolloutState, None] = {}

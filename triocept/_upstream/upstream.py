@@ -176,8 +176,8 @@ class Upstream:
         Raises:
             ValueError: there is no such mode.
             RuntimeError: the upstream is paused already.
-            UpstreamError: the server refused the pause; the body does not begin. Or the server could not be resumed
-                within a minute; calls are sent to it all the same.
+            UpstreamError: the server refused the pause, so the body does not begin. Or the server could not be resumed
+                within a minute; calls are then sent to it nevertheless.
 
         Closing and cancellation: the upstream and its server are resumed. This takes at most a minute, and a
         cancellation does not interrupt it.

@@ -116,7 +116,7 @@ class Collector:
         """Check the collected tokens, and return them. `Tokens.gaps` contains the name of each check that failed.
 
         The counts in `usage` are compared with the numbers of collected tokens. `version` is the version of the
-        weights, used if the answer names no version. `whole=False` means that the answer was cut: a gap records this.
+        weights, used if the answer names no version. `whole=False` means that the answer was cut.
         """
         completion = self._completion or [each for each in self._named if each is not None]
         logprobs, pairs = self._logprobs, zip(self._named, completion, strict=False)

@@ -41,7 +41,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     """Headers that are added to every request."""
     whole: bool = False
-    """True if the server sends tokens only with whole answers; a stream for the agent is made from a whole answer."""
+    """True if the server sends tokens only in answers without streaming. If the agent requests a stream, the stream is
+    made from such an answer."""
 
     def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
         """Add the fields that request tokens to a request's JSON body. Return it, and a collector for the answer.
