@@ -17,7 +17,7 @@ import msgspec
 from .._util.terminal import say
 from ..errors import StoreError
 from .ending import end_with
-from .fleet import REASON_LENGTH, check_reachable, relative_file_in
+from .fleet import REASON_LENGTH, check_model, relative_file_in
 from .fleet_command import NOTICE, check_resume, check_writable, fleet_options, plan_of, settings_of
 from .fleet_given import engine_of
 from .fleet_live import followed_store, serve_view
@@ -152,12 +152,7 @@ def evaluate(
 
 
 async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict[str, Any]) -> int:
-    if plan.handler is None:
-        evaluation.say("no --script, --handler or --upstream: one fixed greeting answers every call")
-    else:
-        async with plan.handler.open(evaluation.say):
-            if isinstance(plan.handler, Forward):
-                await check_reachable(plan.handler.url)
+    await check_model(plan.handler, evaluation.say)
     prices = plan.limits.prices
     table = LiveTable(prices) if options["live"] and has_terminal() else None
     try:

@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -30,6 +30,7 @@ from .fleet_live import WordsWithTable, followed_store, serve_view
 from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
 from .live_table import LiveTable, has_terminal
+from .script import Model
 
 REASON_LENGTH = 500
 """Maximum characters of the error text of a failure to print."""
@@ -64,12 +65,7 @@ class FleetRun:
             Exception: the script is invalid.
             click.UsageError: the upstream does not answer.
         """
-        if (handler := self.plan.handler) is None:
-            self._say("no --script, --handler or --upstream: one fixed greeting answers every call")
-        else:
-            async with handler.open(self._say):
-                if isinstance(handler, Forward):
-                    await check_reachable(handler.url)
+        await check_model(self.plan.handler, self._say)
         async with open_store(self.store, settings=self.settings, retry_errors=self.retry_errors) as store:
             for place, task in self.tasks.items():
                 check_unchanged(store, key_of(task, place), self.group_size or 1)
@@ -183,6 +179,16 @@ def relative_file_in(plan: Plan) -> str | None:
             "or put it into --workspace"
         )
     return None
+
+
+async def check_model(handler: Model | None, say: Callable[[str], None]) -> None:
+    """Open the model once, so that its errors are reported before an agent starts."""
+    if handler is None:
+        say("no --script, --handler or --upstream: one fixed greeting answers every call")
+        return
+    async with handler.open(say):
+        if isinstance(handler, Forward):
+            await check_reachable(handler.url)
 
 
 async def check_reachable(url: str) -> None:

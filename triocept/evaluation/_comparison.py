@@ -14,6 +14,8 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from math import inf
+from operator import attrgetter
+from statistics import mean
 
 import msgspec
 
@@ -36,6 +38,7 @@ from ._types import EvaluationResults
 MOST = 12
 """Maximum tasks that the text lists."""
 _ALPHA = 0.05
+_EDITED = attrgetter("prompt", "target", "check")
 
 
 class TaskChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,16 +174,18 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         """Return a row for each score and task, also for tasks in one run only, which have empty cells."""
         file = io.StringIO()
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(
-            ("score", "task", "in", "a", "b", "change", "flipped", "a_samples", "b_samples"),
-        )
+        rows.writerow(("score", "task", "in", "a", "b", "change", "flipped", "a_samples", "b_samples"))
         for score in self.scores:
             for each in score.tasks:
-                means = (sum(each.a) / len(each.a), sum(each.b) / len(each.b))
-                counts = (len(each.a), len(each.b))
-                rows.writerow(
-                    (score.name, each.task, "both", *means, each.change, int(each.flipped), *counts)
+                figures = (
+                    mean(each.a),
+                    mean(each.b),
+                    each.change,
+                    int(each.flipped),
+                    len(each.a),
+                    len(each.b),
                 )
+                rows.writerow((score.name, each.task, "both", *figures))
             rows.writerows((score.name, task, "both", *[""] * 6) for task in score.unscored)
         for where, tasks in (("a", self.only_a), ("b", self.only_b)):
             rows.writerows(("", task, where, *[""] * 6) for task in tasks)
@@ -246,14 +251,7 @@ def compare_results(a: EvaluationResults, b: EvaluationResults, *, difference: f
         tasks=both,
         only_a=tuple(task for task in tasks_a if task not in tasks_b),
         only_b=tuple(task for task in tasks_b if task not in tasks_a),
-        edited=tuple(
-            task
-            for task in both
-            if any(
-                getattr(tasks_a[task], name) != getattr(tasks_b[task], name)
-                for name in ("prompt", "target", "check")
-            )
-        ),
+        edited=tuple(task for task in both if _EDITED(tasks_a[task]) != _EDITED(tasks_b[task])),
         scores=scores,
         scores_in_one=tuple(sorted({*a.score_names, *b.score_names} - {each.name for each in scores})),
     )
