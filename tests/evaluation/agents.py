@@ -57,3 +57,14 @@ async def behave(rollout: Rollout, task: Task, workdir: Path) -> str | None:
     if task.id == "greedy":
         await rollout.ask("more")
     return text
+
+
+async def write_key(rollout: Rollout, task: Task, workdir: Path) -> None:
+    """Prompt the model, and write the rollout's key into a file."""
+    await rollout.ask(task.prompt)
+    (workdir / "key.txt").write_text(rollout.api_key)
+
+
+def raise_key(trace: object, task: Task, workdir: Path) -> float:
+    """A scorer whose exception contains the key."""
+    raise ValueError((workdir / "key.txt").read_text())

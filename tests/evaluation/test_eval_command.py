@@ -160,6 +160,16 @@ def test_quiet_keeps_the_reasons_and_hides_the_progress(folder: Path) -> None:
     assert "1 of 1 in" not in run.stderr
 
 
+def test_known_keys_are_removed_from_the_reason_of_a_sample_without_a_score(folder: Path) -> None:
+    key = "sk-ant-api03-" + "A" * 40
+    write_tasks({"id": "a", "prompt": "say it", "check": f"echo {key}"})
+    (folder / "mine.py").write_text(f"def leak(trace, task, workdir):\n    raise ValueError({key!r})\n")
+    run = evaluated("--redact-known-keys", "--scorer", "mine.py:leak", "--scorer", "check")
+    assert "raised ValueError: [redacted]" in run.stderr
+    assert key not in run.stderr
+    assert key not in read_results("run").samples[0].explanation
+
+
 def test_a_relative_path_in_the_agents_command_is_explained(folder: Path) -> None:
     write_tasks({"id": "a", "prompt": "say it"})
     (folder / "agent.py").write_text("")

@@ -14,9 +14,10 @@ import pytest
 import trio
 
 import triocept
-from tests.evaluation.agents import COMMAND, ask, behave, says
+from tests.evaluation.agents import COMMAND, ask, behave, raise_key, says, write_key
 from tests.fleets.test_ends import lives
 from triocept import Exchange, Limits, Refusal, ScriptedModel, UpstreamError
+from triocept._util.secrets import MARK
 from triocept.errors import StoreError
 from triocept.evaluation import (
     BadTasks,
@@ -32,7 +33,7 @@ from triocept.evaluation import (
     model_judge,
     read_results,
 )
-from triocept.fleets import Processes, open_fleet, open_store
+from triocept.fleets import InProcess, Processes, open_fleet, open_store
 
 TASK = {"id": "a", "prompt": "Say hello.", "target": "hello"}
 
@@ -197,6 +198,26 @@ async def test_files_setup_and_check_files_are_in_the_working_directory(tmp_path
     sample = await one(look, task=task, scorers=check_command())
     assert seen == {"a.txt": "text", "b/c.txt": "hi", "lib/one.py": "1", "made.txt": "made\n"}
     assert sample.scores["check"].value == 1.0
+
+
+@pytest.mark.parametrize("engine", [InProcess(1), Processes(1)], ids=["in-process", "processes"])
+async def test_the_error_of_a_scorer_that_contains_a_key_is_stored_without_it(
+    tmp_path: Path, engine: Any
+) -> None:
+    results = await evaluate(
+        [{"id": "a", "prompt": "x"}],
+        write_key,
+        model=says("hello"),
+        scorers=raise_key,
+        store=tmp_path / "run",
+        engine=engine,
+    )
+    (sample,) = results.samples
+    assert sample.reason == "scorer_failed"
+    assert f"raised ValueError: {MARK}" in sample.explanation
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
+    assert b"raised ValueError" in stored
+    assert b"sk-triocept-" not in stored
 
 
 async def test_a_failed_setup_script_is_no_score() -> None:

@@ -105,6 +105,10 @@ async def run_sample(bench: Bench, task: Task, *, attempt: int) -> Any:
         except (OSError, ValueError) as exc:
             raise NoScore(f"the working directory cannot be prepared: {exc}", reason="setup_failed") from exc
         return msgspec.to_builtins(await _run(bench, task, workdir))
+    except NoScore as exc:
+        if (text := Redactor(bench.plan.redact).text(exc.message)) == exc.message:
+            raise
+        raise NoScore(text, reason=exc.reason) from None  # the cause may contain the same key
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))

@@ -26,6 +26,7 @@ import msgspec
 
 from .._trace.trace import Trace
 from .._util.failures import text_of
+from .._util.secrets import without_keys
 from ..errors import RemoteError
 from .store.recording import Kept, RecordTo
 
@@ -167,14 +168,14 @@ class ByReference:
 
 def failure_of(error: BaseException, packing: Packing) -> Failure:
     """Return a `Failure` with the exception, or with a `RemoteError` in its place if it cannot be pickled."""
-    text = "".join(traceback.format_exception(error))
+    text = without_keys("".join(traceback.format_exception(error)))
     if isinstance(packing, Pickled):
         try:
             again = packing.unpack(packing.pack(error, "the error"))
         except (Exception, SystemExit):  # it cannot be pickled, or not be unpickled
             again = None
         if (kind := type(error)) is not type(again):
-            error = RemoteError(text_of(error), type=f"{kind.__module__}.{kind.__qualname__}")
+            error = RemoteError(without_keys(text_of(error)), type=f"{kind.__module__}.{kind.__qualname__}")
     return Failure(error, text)
 
 

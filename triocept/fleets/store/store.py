@@ -18,6 +18,7 @@ from ..._canonical.given import fit_metadata
 from ..._util.checks import check_bool, check_type
 from ..._util.contexts import shown_context
 from ..._util.failures import text_of
+from ..._util.secrets import without_keys
 from ..._util.unicode import mended_text
 from ...errors import RemoteError, StoreError
 from ..outcomes import Outcome, Result
@@ -309,7 +310,8 @@ def _line(result: Result[Any, Any], key: Key, kept: Kept) -> DoneLine:
         if isinstance(outcome.error, RemoteError):
             name = outcome.error.type
             message = message.removeprefix(f"{name}: ")
-        error = ErrorLine(type=name, message=mended_text(message), traceback=mended_text(outcome.traceback))
+        message, traceback = (without_keys(mended_text(text)) for text in (message, outcome.traceback))
+        error = ErrorLine(type=name, message=message, traceback=traceback)
     return DoneLine(
         key=key.key,
         sample=result.sample,
