@@ -1,11 +1,11 @@
-"""Direct reads from the kernel for a trio socket.
+"""Reads from a trio socket that call the kernel directly.
 
-trio's own `recv` tries to read before it waits. If the peer has sent nothing yet, this wastes a system call (and an
-exception).
+trio's own `recv` tries to read before it waits. If the peer has sent nothing yet, this attempt wastes a system call
+(and an exception).
 
 Rule: only trio opens and closes the socket. The socket's descriptor is looked up at each call and never kept. Once the
-socket is closed, the kernel gives the same number to the next connection, whose bytes must not be read here. A reader
-may be woken before the socket is closed, and run afterwards.
+socket is closed, the kernel gives the same number to the next connection, whose bytes must not be read here. A waiting
+reader may be scheduled just before the socket is closed, and run afterwards.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ class BareSocket:
     __slots__ = ("_trios",)
 
     usable = os.name == "posix"
-    """True if the platform supports it: on Windows a socket is not a file."""
+    """True if the platform supports such reads: on Windows, `os.read` cannot read a socket."""
 
     def __init__(self, trios: trio.socket.SocketType) -> None:
         self._trios = trios
 
     async def receive(self, most: int) -> bytes:
-        """Return some bytes; no bytes if the peer has disconnected.
+        """Wait for bytes, and return at most `most` of them; no bytes if the peer has disconnected.
 
         Raises:
-            trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
+            trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or this program has closed
+                it.
 
         Cancellation: no bytes are lost.
         """
@@ -51,17 +52,17 @@ class BareSocket:
         """Wait until there are bytes to receive, or the peer has disconnected.
 
         Raises:
-            trio.ClosedResourceError: the socket was closed here.
+            trio.ClosedResourceError: this program has closed the socket.
         """
         if (number := self._trios.fileno()) < 0:
             raise trio.ClosedResourceError
         await trio.lowlevel.wait_readable(number)
 
     def take(self, most: int) -> bytes | None:
-        """Return the bytes that are available now: None if there are none yet, empty if the peer has disconnected.
+        """Return the bytes that are available now; None if no bytes are, no bytes if the peer has disconnected.
 
         Raises:
-            trio.BrokenResourceError, trio.ClosedResourceError: as `receive`.
+            trio.BrokenResourceError, trio.ClosedResourceError: as for `receive`.
         """
         if (number := self._trios.fileno()) < 0:
             raise trio.ClosedResourceError

@@ -1,8 +1,8 @@
-"""Checks of arguments, made in the call that receives them.
+"""Checks of arguments, which the called function makes before anything else.
 
-So the call that contains a mistake raises the error: a `TypeError`, or a `ValueError` if the type is right. The text
-has three parts: the argument, the expected value, and the received value. Code that runs often does not use these
-checks.
+So the call with the wrong argument raises the error: a `TypeError`, or a `ValueError` if the type is right. The text
+names the argument, the expected value and the received value. Code that runs often does not use these checks, because
+they take time.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _REMOVED = {
     "fast": "model calls always use the fast path if they can",
     "http2": "the endpoint uses HTTP/1.1 only, also behind a reverse proxy that offers HTTP/2 to its clients",
 }
-"""Keywords of earlier releases, each with a text about the behaviour that replaced it."""
+"""Keywords of earlier releases, each with the reason why it was removed."""
 
 
 def described(value: object) -> str:
-    """Return how an error's text describes a value: with its type and a short form."""
+    """Return the description of a value in an error: its type and a short form."""
     return "None" if value is None else f"{type(value).__name__}: {short(value)}"
 
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], what: str, hint: str = "") -> None:
-    """Raise TypeError unless `value` is a `kind`. The text has `what` as the expected type, and `hint` at its end."""
+    """Raise TypeError if `value` is not a `kind`. The text names the type as `what`, and ends with `hint`."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {what}, not {described(value)}{f'; {hint}' if hint else ''}")
 
@@ -59,14 +59,14 @@ def check_callable(name: str, value: object, what: str) -> None:
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """Raise ValueError unless `value` is one of the values of the `Literal` type `choices`."""
+    """Raise ValueError if `value` is not one of the values of the `Literal` type `choices`."""
     words = [repr(word) for word in get_args(choices)]
     if value not in get_args(choices):
         raise ValueError(f"{name} must be {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
 
 
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
-    """Raise TypeError if `given` contains a keyword that the function does not have."""
+    """Raise TypeError if `given` contains a keyword that is not in `known`. The text names the most similar keyword."""
     for name in given.keys() - known:
         gone = _REMOVED.get(name)
         hint = f"; it was removed, because {gone}" if gone is not None else meant(name, known, "it takes")
@@ -74,13 +74,13 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
 
 
 def meant(name: object, known: Collection[str], all_of_them: str = "choose one of") -> str:
-    """Return the second half of an error about an unknown name: a similar known name, or a list of all known names."""
+    """Return the end of an error about an unknown name: the most similar known name, or a list of all known names."""
     near = get_close_matches(str(name), known, 1)
     return f"; did you mean {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
 
 
 def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Return `function` with a better error for an unknown keyword: it suggests the most similar keyword."""
+    """Return `function` with a better error for an unknown keyword, which suggests the most similar keyword."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return function  # the function checks its own keywords
@@ -96,7 +96,7 @@ def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def check_count(name: str, value: object, *, least: int = 0) -> None:
-    """Raise an error unless `value` is a whole number of at least `least`."""
+    """Raise an error if `value` is not a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, not {described(value)}")
     if value < least:
@@ -112,7 +112,7 @@ def check_number(
     infinite: bool = False,
     hint: str = "",
 ) -> None:
-    """Raise an error unless `value` is a finite number, and 0 or more.
+    """Raise an error if `value` is not a finite number of at least 0.
 
     Args:
         name: name of the argument in the error.
@@ -120,7 +120,7 @@ def check_number(
         positive: True if 0 is an error, too.
         negative: True if numbers below 0 are allowed.
         infinite: True if infinity is allowed. The documentation of the argument must then define what infinity means.
-        hint: end of the error about infinity: the value to use instead.
+        hint: end of the error about infinity, which names a value to use instead.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {described(value)}")
@@ -133,7 +133,7 @@ def check_number(
 
 
 def _is_finite(value: Real) -> bool:
-    """Return True if a number is finite, also when converted to a float: 10**400 is not."""
+    """Return True if a number is finite after conversion to a float: 10**400 is too large."""
     try:
         return math.isfinite(value)
     except OverflowError:
@@ -141,7 +141,7 @@ def _is_finite(value: Real) -> bool:
 
 
 def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:
-    """Return a TypeError about the first of `fields` that JSON cannot encode; None if JSON can encode all fields."""
+    """Return a TypeError about the first of `fields` that `says` cannot encode as JSON; None if it can encode all."""
     for name, value in fields.items():
         try:
             says(value)
@@ -153,7 +153,7 @@ def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], objec
 
 
 def named(function: object) -> str:
-    """Return how an error's text names a function."""
+    """Return the name of a function in an error."""
     name = getattr(function, "__qualname__", None)
     return f"`{name}`" if isinstance(name, str) else repr(function)
 
@@ -169,7 +169,7 @@ def takes(function: object, count: int) -> bool:
 
 
 class NamesItself(msgspec.StructMeta):
-    """Metaclass of value classes that users create: if arguments are wrong, the constructor's error lists the fields.
+    """Metaclass of value classes for users: if arguments are wrong, the constructor's error lists the fields.
 
     msgspec's own errors contain neither the name of the class nor its fields. Decoding does not call the constructor,
     so it is as fast as without this metaclass.
@@ -193,7 +193,7 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 def is_not_async(function: object) -> bool:
     """Return True if a function's source shows that it returns only constants, texts or new collections.
 
-    These are not awaitable.
+    Such results cannot be awaited, so the function is not async.
     """
     code = getattr(function, "__code__", None)
     generator = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
@@ -213,4 +213,4 @@ _PLAIN = frozenset(
         *("BUILD_STRING", "BUILD_LIST", "BUILD_TUPLE", "BUILD_MAP", "BUILD_SET"),
     }
 )
-"""Bytecode instructions that create a value which is not awaitable (Python 3.11 to 3.14)."""
+"""Bytecode instructions whose result cannot be awaited (Python 3.11 to 3.14)."""

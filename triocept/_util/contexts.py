@@ -1,16 +1,16 @@
-"""Contexts that a Ctrl-C (KeyboardInterrupt) cannot interrupt between two lines.
+"""Context managers that a Ctrl-C (KeyboardInterrupt) can interrupt only at a checkpoint.
 
-trio raises `KeyboardInterrupt` at any line of the program, unless the code is protected. If a context is interrupted
-after it has started a task, and before it can end the task, it waits for the task for ever. In a protected context, the
+In code that is not protected, trio raises `KeyboardInterrupt` at any line. If a context manager is interrupted after it
+has started a task, and before it can end the task, it waits for the task for ever. In a protected context manager, the
 interrupt is raised only at a checkpoint, like a cancellation.
 
-The body of a context is the user's code, and is not protected. Functions that users pass in (a handler, a recorder, a
-tool) are not protected either. Called functions inherit protection, so `call_user` calls these functions and removes
-the protection. triocept's own recorders are protected: an interrupt within a line would leave a file that looks
-damaged.
+The body of an `async with` block is the user's code, and is not protected. Functions that users pass in (a handler, a
+recorder, a tool) are not protected either. Called functions inherit protection, so `call_user` removes the protection
+when it calls these functions. triocept's own recorders are protected: an interrupt while a line is written would leave
+a file that looks damaged.
 
-The context with which a pool opens endpoints stays protected. If it were interrupted half entered, nothing could exit
-it.
+The context manager with which a pool opens endpoints stays protected. If it were interrupted while it is entered, no
+code could exit it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .checks import with_known_keywords
 P = ParamSpec("P")
 T = TypeVar("T")
 _PROTECTED = "__triocept_protected__"
-"""Name of the attribute that `protected_methods` sets on a method that it has protected."""
+"""Name of the attribute by which `protected_methods` marks a protected method."""
 
 
 def protected_context(
     function: Callable[P, AsyncIterator[T]],
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """Apply `contextlib.asynccontextmanager` to a function, and protect the function's code from KeyboardInterrupt."""
+    """Apply `contextlib.asynccontextmanager` to a function, and protect the function from KeyboardInterrupt."""
     return _opening(function, _Protected)
 
 
@@ -44,9 +44,10 @@ def shown_context(
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
     """Apply `contextlib.asynccontextmanager` to a public function.
 
-    `help()` shows the context's type, and an error for a misspelt keyword suggests the right one.
+    `help()` shows the type of the context manager, and the error for a misspelt keyword suggests the right keyword.
 
-    The function is not protected from KeyboardInterrupt. (An `Upstream` is a handler, and so the user's code.)
+    The function is not protected from KeyboardInterrupt. (`open_upstream` uses it: an `Upstream` is a handler, so it
+    counts as the user's code.)
     """
     return _opening(function, _Context)
 
@@ -54,16 +55,16 @@ def shown_context(
 def shown(
     context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str
 ) -> AbstractAsyncContextManager[T, bool | None]:
-    """Return a context whose errors show how to enter it: `async with NAME(…) as GIVES`."""
+    """Return a context manager whose errors show how to enter it: `async with NAME(…) as GIVES`."""
     return _Context(context, name, gives)
 
 
 def _opening(
     function: Callable[P, AsyncIterator[T]], kind: type[_Context[T]]
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """Return a function with the parameters of `function`, which returns a context of type `kind`.
+    """Return a function with the parameters of `function` that returns a context manager of type `kind`.
 
-    contextlib would keep the signature of the generator function.
+    With contextlib alone, `help()` would show the return type of the generator function.
     """
     make = asynccontextmanager(function)
 
@@ -82,7 +83,7 @@ def _opening(
 
 
 class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
-    """A context whose errors show how to enter it: `async with NAME(…) as GIVES`."""
+    """A context manager whose errors show how to enter it: `async with NAME(…) as GIVES`."""
 
     _name: str
     _gives: str
@@ -90,11 +91,11 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
     if not TYPE_CHECKING:  # Python's own text would name this class, which users do not use
 
         def __enter__(self) -> NoReturn:
-            """Raise a TypeError that shows how to use `async with`, after a mistaken `with`, `await` or `async for`."""
+            """Raise a TypeError that shows how to write `async with`, after a wrong `with`, `await` or `async for`."""
             raise TypeError(self._how_to_enter())
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise an AttributeError that shows how to use `async with`, for example for `serve_endpoint().port`."""
+            """Raise an AttributeError that shows how to write `async with`, for example for `serve_endpoint().port`."""
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             raise AttributeError(f"cannot read .{name} yet: {self._how_to_enter()}", name=name)
@@ -113,7 +114,7 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
 
 
 class _Context(Context[T]):
-    """A wrapper that adds the errors of `Context` to another context."""
+    """A wrapper that adds the errors of `Context` to another context manager."""
 
     def __init__(
         self, context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str = ""
@@ -132,14 +133,14 @@ class _Context(Context[T]):
 
 
 class _Protected(_Context[T]):
-    """A context whose entry and exit are protected from their first instruction on. Those of contextlib are not."""
+    """A context manager whose entry and exit are protected from their first instruction on, unlike contextlib's."""
 
     __aenter__ = enable_ki_protection(_Context.__aenter__)
     __aexit__ = enable_ki_protection(_Context.__aexit__)
 
 
 def protected_methods(kind: type[T]) -> type[T]:
-    """Protect the async methods of a class from KeyboardInterrupt, even if `call_user` calls them."""
+    """Protect the async methods of a class from KeyboardInterrupt, also when `call_user` calls them."""
     for method in vars(kind).values():
         if inspect.iscoroutinefunction(method):
             enable_ki_protection(method)
@@ -148,7 +149,7 @@ def protected_methods(kind: type[T]) -> type[T]:
 
 
 def call_user(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-    """Call a user's function with KeyboardInterrupt enabled, unless `protected_methods` has protected it."""
+    """Call a user's function with KeyboardInterrupt enabled. Keep the protection of `protected_methods`."""
     if getattr(function, _PROTECTED, None) is True:
         return function(*args, **kwargs)
     return _interruptible(function, *args, **kwargs)

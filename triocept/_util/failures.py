@@ -1,9 +1,9 @@
-"""Functions that run several steps, collect their errors, and raise the errors at the end.
+"""Functions that run several steps, collect the exceptions of the steps, and raise them at the end.
 
 Rules:
 
 1. After a failed step, the next step still runs.
-2. If a fault and a cancellation are raised together, they are separated, and the fault is raised.
+2. If another exception (a fault) and a cancellation are raised together, they are separated, and the fault is raised.
 3. One fault is raised unwrapped. Several faults are raised as a group without duplicates.
 """
 
@@ -17,9 +17,9 @@ import trio
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Split `exc` into two exceptions: its cancellations and all other errors. None stands for an empty part.
+    """Split `exc` into two exceptions: its cancellations, and all others. None stands for an empty part.
 
-    Each part of a group is a group again.
+    If `exc` is a group, each part is a group, too.
     """
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(trio.Cancelled)
@@ -27,7 +27,7 @@ def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseExcep
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an error; if the error's `__str__` fails, return a text about that failure."""
+    """Return the text of an exception; if its `__str__` fails, return a text about that failure."""
     try:
         return str(error)
     except Exception as exc:  # a fault of other code: only the error itself matters
@@ -36,7 +36,7 @@ def text_of(error: BaseException) -> str:
 
 @contextmanager
 def keeping(errors: list[BaseException]) -> Iterator[None]:
-    """Append the exception that the block raises to `errors`, for a later `raise_all`.
+    """Append the exception that the block raises to `errors`, to be raised later by `raise_all`.
 
     Use it around a nursery. If the nursery is cancelled while it waits for its tasks (even for shielded tasks), it
     raises the cancellation, and the code after it would not run.
@@ -49,7 +49,7 @@ def keeping(errors: list[BaseException]) -> Iterator[None]:
 
 @contextmanager
 def keeping_each(errors: list[BaseException]) -> Iterator[None]:
-    """Append the exceptions that a nursery raises to `errors`, unpacked from the nursery's group."""
+    """Append the exceptions that the block raises to `errors`; of a nursery's exception group, each member."""
     try:
         yield
     except BaseException as exc:
@@ -57,7 +57,7 @@ def keeping_each(errors: list[BaseException]) -> Iterator[None]:
 
 
 async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]:
-    """Run all steps in order, even after a failure. Return their exceptions."""
+    """Run all steps in order, even after a step has failed. Return the exceptions of the steps."""
     errors: list[BaseException] = []
     for step in steps:
         with keeping(errors):
@@ -97,13 +97,13 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 
 def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
-    """Return the members of `errors` that contain at least one exception that `error` does not contain."""
+    """Return the members of `errors` with at least one single exception that is not part of `error`."""
     known = {id(leaf) for leaf in leaves(error)}
     return [other for other in errors if any(id(leaf) not in known for leaf in leaves(other))]
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the single exceptions in a group (also in nested groups), or the error itself."""
+    """Yield the single exceptions in a group (also in nested groups). If `error` is no group, yield it."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from leaves(each)

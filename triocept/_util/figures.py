@@ -16,7 +16,7 @@ def short(number: int) -> str:
 
 
 def clock(value: float) -> str:
-    """Return seconds since a start: `0.94s`, `12m03s`, `3h05m`."""
+    """Return a number of seconds in a short form: `0.94s`, `12m03s`, `3h05m`."""
     if value < 100:
         return f"{value:.2f}s"
     minutes, rest = divmod(round(value), 60)

@@ -1,4 +1,4 @@
-"""Known forms of keys: GitHub, AWS, OpenAI, Anthropic, Google, Slack, private keys in PEM, and others.
+"""Known forms of keys: of GitHub, AWS, OpenAI, Anthropic, Google, Slack and others, and private keys in PEM.
 
 A key is found if it stands alone, or directly after an escape of JSON or of a URL. Directly after a letter, it must
 have a form that no word has: `task-…` is not a key, but `tokensk-ant-api03-…` contains a key.
@@ -32,7 +32,8 @@ _FORMS = (
     ("xox", "[abprs]-[A-Za-z0-9-]{20,}", "[abprs]-[0-9]{8,20}-[A-Za-z0-9-]{20,}"),  # Slack
     ("eyJ", rf"{_ANY}{{10,}}{_JWT}", rf"{_ANY}{{10,400}}{_JWT}"),  # JSON web tokens
 )
-"""For each form: the beginning of a key, the pattern of its rest, and the pattern of its rest after a letter."""
+"""For each form: the beginning of a key, the pattern of the rest, and the stricter pattern if a letter precedes the
+key."""
 _PEM = r"""-----BEGIN [A-Z ]*PRIVATE KEY-----(?!\\*["'`])[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"""
 """Pattern of a private key. A truncated key extends to the end of the text. If its first line is in quotes, the text
 only mentions a key."""
@@ -40,7 +41,7 @@ only mentions a key."""
 
 @cache
 def key_forms() -> re.Pattern[str]:
-    """Return one pattern for all forms, which is compiled at the first call."""
+    """Return one pattern for all forms. It is compiled at the first call."""
     # The lookbehind comes after the first letters: `re` then skips all places at which no alternative begins.
     before = (f"(?<!{_ANY}", r"(?<=\\[nrtbf]", r"(?<=\\u[0-9A-Fa-f]{4}", "(?<=%[0-9A-Fa-f]{2}")
     forms = []

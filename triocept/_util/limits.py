@@ -1,4 +1,4 @@
-"""Resource limits of one endpoint, which protect its agents from strangers and broken agents."""
+"""Resource limits of one endpoint, which protect its agents from unauthenticated clients and broken agents."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .checks import NamesItself, check_count, check_number
 KIB = 1024
 MIB = 1024 * KIB
 MOMENT = 0.25
-"""Seconds after a time limit for which calls may still end, and received bytes are still read."""
+"""Seconds after a time limit during which calls may still end, and received bytes are still read."""
 MOMENT_TURNS = 10
-"""Minimum turns of the event loop during these seconds: enough from a readable socket to a parsed head."""
+"""Minimum iterations of the event loop after a time limit: enough to read a socket and parse a request's head."""
 
 
 async def pass_moment() -> None:
@@ -25,7 +25,7 @@ async def pass_moment() -> None:
 
 
 async def wait_turns(count: int) -> None:
-    """Wait for `count` turns of the event loop."""
+    """Wait for `count` iterations of the event loop."""
     for _ in range(count):
         await trio.lowlevel.checkpoint()
 
@@ -45,10 +45,11 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     connections: int | None = None
     """Maximum open connections. None means three quarters of the descriptors that the process may open.
 
-    When exceeded: the oldest unauthenticated connection is closed. If all are authenticated, the new one gets 503.
-    Unauthenticated connections have further limits: 8,192 connections, and 8 MiB of unfinished heads and bodies. They
-    are read a few at a time, new ones first, and served one at a time, so they do not delay a request that has arrived.
-    New connections are accepted many at a time, so a flood of new connections hardly delays an agent's connection.
+    When exceeded: the oldest unauthenticated connection is closed. If all are authenticated, the new connection gets
+    503. Unauthenticated connections have further limits: 8,192 connections, and 8 MiB of unfinished heads and bodies.
+    They are read a few at a time, new connections first, and served one at a time, so they do not delay a request that
+    has arrived. New connections are accepted many at a time, so a flood of new connections hardly delays an agent's
+    connection.
     """
     head_bytes: int = 256 * KIB
     """Maximum bytes of a request's head. When exceeded: 431. Some agents send long headers: hypercorn's own limit is
@@ -60,18 +61,19 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     node 2,000.)
     """
     head_seconds: float = 30.0
-    """Seconds from the first byte of a head to its last. When exceeded: 408. It also limits a TLS handshake, which is
-    closed without a status, because none can be sent yet."""
+    """Seconds from the first byte of a request's head to its last. When exceeded: 408. It also limits a TLS handshake,
+    after which the connection is closed without a status, because no status can be sent yet."""
     keyless_seconds: float = 60.0
-    """Seconds that a connection may stay open before it authenticates, or after the rollout of its key has ended.
-    When exceeded: the connection is closed, with 408 in the middle of a request."""
+    """Seconds that a connection may stay open before it authenticates, or after the rollout of its key has ended. When
+    exceeded: the connection is closed; if a request has begun, it gets 408."""
     body_seconds: float = 60.0
-    """Seconds without a further byte of a request's body. When exceeded: 408. The wait also ends with the rollout."""
+    """Seconds without a further byte of a request's body. When exceeded: 408. The wait also ends when the rollout
+    ends."""
     waiting_bytes: int = 1024 * MIB
     """Maximum bytes of received and unparsed bodies and websocket messages, whole or partial, over all authenticated
     connections. When exceeded: 503.
 
-    One rollout may use at most half of it, but the rollout's first body is always accepted.
+    One rollout may use at most half of this memory, but its first body is always accepted.
     """
     decoded_bytes: int = 32 * MIB
     """Maximum decoded bytes of a compressed body (`Content-Encoding`). When exceeded: 413."""
@@ -83,20 +85,20 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     end of the answer count, too.
 
     Text, blobs and opaque parts are counted, and 200 bytes for each event. When exceeded: the answer fails with 502. If
-    its stream has begun, it fails with the dialect's in-band error and a broken connection.
+    its stream has begun, the dialect's error event is sent, and the connection is broken off.
     """
     websocket_backlog: int = 16 * MIB
-    """Maximum bytes of messages that wait on one websocket during a call. When exceeded: the socket is not read until
-    there is capacity, and a disconnect is not noticed meanwhile."""
+    """Maximum bytes of messages that wait on one websocket during a call. When exceeded: the websocket is not read
+    until there is capacity, and a disconnect is not noticed meanwhile."""
     reader_seconds: float = 300.0
-    """Seconds in which a client reads no byte of its answer. When exceeded: the connection is aborted, as by a
-    disconnect."""
+    """Seconds in which a client reads no byte of its answer. When exceeded: the connection is aborted, which counts as
+    a disconnect of the agent."""
     upstream_seconds: float | None = 3600.0
-    """Seconds for one whole answer of an upstream without its own `timeout`. None means no limit. When exceeded:
-    504."""
+    """Maximum seconds for one whole answer of an upstream that has no `timeout` of its own. None means no limit. When
+    exceeded: 504."""
     upstream_idle_seconds: float | None = 600.0
-    """Seconds without an event from an upstream without its own `read_timeout`; comments and pings do not count.
-    None means no limit. When exceeded: 504, or a broken stream."""
+    """Maximum seconds without an event from an upstream that has no `read_timeout` of its own. Comments and pings do
+    not count as events. None means no limit. When exceeded: 504; if the stream has begun, it breaks."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -1,7 +1,7 @@
-"""A watch for functions that block the event loop. It runs in a thread, because a blocked loop cannot report anything.
+"""Detection of functions that block the event loop. It runs in a thread, because a blocked loop cannot report anything.
 
-An endpoint logs each place that blocks its loop, while the loop is blocked (`logged_blocks`). `triocept.testing` warns
-of such a place afterwards.
+An endpoint logs each place in the code that blocks its loop, while the loop is blocked (`logged_blocks`).
+`triocept.testing` warns of such a place afterwards.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import msgspec
 import trio
 
 LONG = 1.0
-"""Seconds for which the loop may be blocked without a report; asyncio's debug mode warns after a tenth of that."""
+"""Seconds for which the loop may be blocked without a report. (asyncio's debug mode warns after 0.1 s.)"""
 EVERY = 0.25
-"""Seconds between two looks at the stack of the loop's thread."""
+"""Seconds between two inspections of the stack of the loop's thread."""
 MOST_PLACES = 100
-"""Maximum places that an endpoint logs."""
+"""Maximum places in the code that an endpoint logs."""
 _TRIO = str(Path(trio.__file__).parent) + os.sep
 _LIBRARIES = (str(Path(__file__).parents[1]) + os.sep, _TRIO, str(Path(threading.__file__).parent) + os.sep)
 
@@ -34,7 +34,7 @@ log = logging.getLogger("triocept.endpoint")
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The place at which a thread is in the code."""
+    """The place in the code that a thread is executing."""
 
     function: str
     file: str
@@ -47,20 +47,22 @@ class _Heartbeat:
 
     since: float
     place: Place | None = None
-    """The place that blocks the loop, and so delays this heartbeat; None until enough looks have found a place."""
+    """The place that blocks the loop, and so delays this heartbeat; None until the block was found."""
     reported: bool = False
-    """True if a caller already got an error for the block."""
+    """True if a caller already got an error about this block."""
 
 
 class LoopWatch:
-    """A watch for functions that keep the loop from running other tasks. Functions that do not block cost nothing.
+    """A detector of functions that keep the loop from running other tasks. Functions that do not block cost nothing.
 
-    The watch's thread looks at the stack of the loop every `EVERY` seconds, and posts a heartbeat if a user function is
-    on the stack. A loop that waits for I/O runs no user function, so it is not woken, and a mock clock still jumps.
+    The detector's thread inspects the stack of the loop every `EVERY` seconds. If a user function is on the stack, it
+    schedules a callback in the loop, the heartbeat. A loop that waits for I/O runs no user function, so it is not
+    woken, and a mock clock still jumps.
 
     Args:
         thread: thread of the loop.
-        soon: posts a function to the loop, like `TrioToken.run_sync_soon`; raises RuntimeError if no loop runs.
+        soon: function that schedules a callback in the loop, like `TrioToken.run_sync_soon`. It raises RuntimeError if
+            no loop runs.
     """
 
     def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:
@@ -71,40 +73,41 @@ class LoopWatch:
         self._looking = threading.Thread(target=self._look, name="triocept-watch", daemon=True)
 
     def start(self) -> None:
-        """Start the watch."""
         self._looking.start()
 
     def stop(self) -> None:
-        """Stop the watch."""
         self._ended.set()
         if self._looking.ident is not None:
             self._looking.join(LONG)
 
     def found(self, place: Place) -> None:
-        """Handle a call that has blocked the loop for more than `LONG` seconds and still does.
+        """Handle a call that has been blocking the loop for more than `LONG` seconds.
 
-        Runs once, in the watch's thread.
+        Subclasses override this method.
+
+        It runs once for each blocking call, in the detector's thread.
         """
 
     def over(self, place: Place, seconds: float) -> None:
-        """Handle the end of the blocking call for which `found` was called. Runs in the loop.
+        """Handle the end of the blocking call for which `found` was called. It runs in the loop.
 
-        It is not called if a caller already got an error for the block.
+        It is not called if a caller already got an error about the block.
 
         Args:
             place: the place that blocked the loop.
-            seconds: seconds since the first look that found a user function, so up to `EVERY` less than the block took.
+            seconds: seconds since the first inspection that found a user function: up to `EVERY` less than the block
+                took.
         """
 
     def note_reported(self) -> None:
-        """Record that the current blocking call was already reported to a caller as an error."""
+        """Record that a caller has already got an error about the current blocking call."""
         if (heartbeat := self._heartbeat) is not None:
             heartbeat.reported = True
 
     def _look(self) -> None:
-        """Report the function that blocks the loop, when the heartbeat is late in seconds and in number of checks.
+        """Call `found` when the heartbeat is late, both in seconds and in number of inspections.
 
-        The looks are counted, because a process may be suspended, or get no time on a loaded machine.
+        Inspections are counted, too, because a process may be suspended, or get no time on a loaded machine.
         """
         looks = 0
         while not self._ended.wait(EVERY) and self._thread.is_alive():
@@ -133,12 +136,12 @@ class LoopWatch:
 
 
 class _LoggingWatch(LoopWatch):
-    """A watch that logs each blocking function once."""
+    """A detector that logs each blocking function once."""
 
     def __init__(self) -> None:
         super().__init__(threading.current_thread(), trio.lowlevel.current_trio_token().run_sync_soon)
         self.users = 0
-        """Number of endpoints in the loop that use this watch."""
+        """Number of endpoints in the loop that use this detector."""
         self._places: set[Place] = set()
 
     def found(self, place: Place) -> None:
@@ -159,7 +162,7 @@ _watch: trio.lowlevel.RunVar[_LoggingWatch | None] = trio.lowlevel.RunVar("trioc
 
 @contextmanager
 def logged_blocks() -> Iterator[None]:
-    """Log each function that blocks the event loop while this context is open. All endpoints of a loop share it."""
+    """Log each function that blocks the event loop during the block. All endpoints of a loop share one detector."""
     watch = _watch.get()
     if watch is None:
         watch = _LoggingWatch()
@@ -176,7 +179,7 @@ def logged_blocks() -> Iterator[None]:
 
 
 def place_of(thread: threading.Thread) -> str:
-    """Return the innermost function of user code that a thread runs; if none, the innermost function of any code."""
+    """Return the innermost function of user code that a thread runs; without user code, the innermost function."""
     frame = sys._current_frames().get(thread.ident or -1)
     if frame is None:
         return "a thread that has ended"
@@ -189,7 +192,7 @@ def _place(frame: FrameType) -> Place:
 
 
 def _first_of_user(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of a task's user code: not of triocept, a library or generated code."""
+    """Return the innermost frame of user code (not of triocept, a library or generated code) in a task, or None."""
     while frame is not None:
         code = frame.f_code
         if code.co_name == "unrolled_run" and code.co_filename.startswith(_TRIO):

@@ -1,15 +1,15 @@
-r"""The finder of keys, and the text `MARK` that replaces a key.
+r"""Search for keys in texts, and the text `MARK` that replaces a key.
 
 Rules:
 
-1. A provider's key is in use while its upstream is open, in whatever header it is sent. During that time it is removed
-   from everything that any rollout records.
-2. A key is found as it is, and also if JSON has escaped it once or several times. Any letter may then be written as its
-   number (`\u0073k-…`), and a slash or a quote may follow backslashes.
+1. A provider's key is in use while its upstream is open. During that time it is removed from everything that any
+   rollout records, whichever header contains it.
+2. A key is found in its original form, and also if JSON has escaped it once or several times. In an escaped key, any
+   letter may be written as its number (`\u0073k-…`), and backslashes may precede a slash or a quote.
 3. Only a text that can be a secret counts as a key. Users give local servers keys such as "x", "test" or "EMPTY", which
    also occur in ordinary words and numbers.
-4. Keys in use are always searched for. Known forms of keys (see `key_forms`) and values of the environment are
-   searched for if the caller requests it.
+4. Keys in use are always searched for. Known forms of keys (see `key_forms`) and values of the environment are searched
+   for only if the caller requests it.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from .key_forms import key_forms
 
 MARK = "[redacted]"
 SECRET = 8
-"""Minimum characters of a secret. NIST SP 800-63B, 5.1.1.1, requires as many for a secret that people choose."""
+"""Minimum characters of a secret. NIST SP 800-63B, 5.1.1.1, requires 8 characters for a secret that people choose."""
 
 OWN_TEXT = "sk-triocept-"
 """Prefix of every key that triocept creates."""
 _OWN_KEY = re.compile(r"sk-triocept-[A-Za-z0-9_-]{16,}")
 _NUMBERED = re.compile(r"(?<!\\)\\++u00((?!22|5[Cc])[2-7][0-9A-Fa-f])")
 """Pattern of a printable letter written as its number. (A quote or a backslash is excluded, because as a letter it
-would break the JSON.) Linear time: a match begins at the first of several backslashes, without backtracking."""
+would break the JSON.) The search takes linear time: a match begins at the first of several backslashes, without
+backtracking."""
 _HIDES = re.compile(r"\\u00[2-7]").search
 _HIDES_BYTES = re.compile(rb"\\u00[2-7]").search
 _OWN = OWN_TEXT.encode()
 _RARE = ("-", "_")
-"""Characters that most keys contain. Base64 contains neither, and a search for one character is the fastest search."""
+"""Characters that most keys contain, but base64 does not. A search for a single character is the fastest search."""
 _SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\*+(?:u005[Cc])?"}
 """Patterns of the characters that JSON writes, or may write, with a backslash. The pattern of a backslash also matches
 nothing, for a backslash that belongs to a letter written as its number."""
@@ -46,8 +47,8 @@ _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AU
 """Pattern of the names of environment variables that hold a key."""
 _RANDOM = re.compile(r"(?=\D*\d)\S+")
 _LEAST = 16
-"""Minimum characters of a key in an environment variable. Shorter values are often words (`postgres`), or not always
-set."""
+"""Minimum characters of a key in an environment variable. Shorter values are often words (`postgres`), or are set only
+sometimes."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
 """Pattern of a string in JSON. A string without an end extends to the end of the text."""
 _SPACE, _LINE_END = re.compile(r"\s"), re.compile(r"[\r\n]")
@@ -56,23 +57,23 @@ _decode_text = msgspec.json.Decoder(str).decode
 
 
 class LiveKeys:
-    """The keys in use, each with its number of uses."""
+    """The keys in use, each with the number of its current uses."""
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
         self.texts: tuple[str, ...] = ()
         """The keys, the longest first, because a shorter key may be a part of a longer one."""
         self.bytes: tuple[bytes, ...] = ()
-        """The keys as JSON writes them, without the quotes around them. They are printable ASCII."""
+        """The keys as JSON writes them, without the quotes around them. Keys consist of printable ASCII characters."""
         self.escaped: tuple[re.Pattern[str], ...] = ()
-        """Patterns of those keys that JSON may write in several forms. Few keys contain such a character."""
+        """Patterns of the keys that JSON may write in several forms. Few keys contain a character that JSON escapes."""
         self._by_rare: tuple[tuple[str, tuple[str, ...]], ...] = (("-", (OWN_TEXT,)),)
-        """The keys, and the prefix of triocept's own keys, by a rare character that they contain. The character is
-        empty for keys without one."""
+        """The keys, and the prefix of triocept's own keys, by a rare character that they contain. For keys without a
+        rare character, an empty text stands for it."""
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:
-        """Count a key as in use while the block runs. Ignore None, and texts that are too short for a secret."""
+        """Count a key as in use during the block. Ignore None, and texts that are too short to be a secret."""
         if key is None or len(key) < SECRET:
             yield
             return
@@ -108,8 +109,8 @@ class LiveKeys:
     def may_be_in(self, text: str) -> bool:
         """Return False if a text contains no key, and True if it may contain one.
 
-        Each search is a `find` of one text, which takes about 0.4 ms in 5 MB. A regular expression with all keys would
-        take 15 to 60 ms, and with many different keys a second.
+        It searches for each key by itself, which takes about 0.4 ms in 5 MB. A regular expression with all keys would
+        take 15 to 60 ms, and a second if there are many different keys.
         """
         for rare, keys in self._by_rare:
             if rare in text:
@@ -124,19 +125,19 @@ LIVE_KEYS = LiveKeys()
 
 
 class KeylessPieces:
-    """A filter for a text that comes in pieces: it removes the keys in use.
+    """A filter that removes the keys in use from a text that comes in pieces.
 
-    If the end of the text may begin a key, it is kept until the next piece. A word with a backslash, or with the prefix
-    of triocept's own keys, is kept until the white space after it.
+    If the text so far ends with what may be the start of a key, this end is held back until the next piece. A word with
+    a backslash, or with the prefix of triocept's own keys, is held back until the white space after it.
     """
 
     def __init__(self) -> None:
         self._held: list[str] = []
         self._in_word = False
-        """True if everything is kept until the next white space."""
+        """True if all text is held back until the next white space."""
 
     def take(self, piece: str) -> str:
-        """Add a piece of text. Return the text that can no longer be the start of a key, with complete keys removed."""
+        """Add a piece. Return the text, without complete keys, up to the possible start of an incomplete key."""
         self._held.append(piece)
         if self._in_word and not _space().search(piece):
             return ""
@@ -146,7 +147,7 @@ class KeylessPieces:
         return without_keys(text[:at])
 
     def end(self) -> str:
-        """Return the rest of the text, with complete keys removed."""
+        """Return the rest of the text, without complete keys."""
         text, self._held, self._in_word = "".join(self._held), [], False
         return without_keys(text)
 
@@ -154,7 +155,7 @@ class KeylessPieces:
 def _possible_key(text: str) -> tuple[int, bool]:
     """Return the position in `text` at which an incomplete key may start.
 
-    The flag is True if only white space can end that key.
+    The second value is True if that key can only end at white space.
     """
     if "\\" in text or OWN_TEXT in text:
         word = max([found.end() for found in _space().finditer(text)], default=0)
@@ -176,12 +177,12 @@ def _possible_key(text: str) -> tuple[int, bool]:
 
 
 def _space() -> re.Pattern[str]:
-    """Return a pattern of white space that no key in use contains."""
+    """Return a pattern of white space that occurs in no key in use."""
     return _LINE_END if any(" " in key for key in LIVE_KEYS.texts) else _SPACE
 
 
 def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = False) -> str:
-    """Return a text without the keys that are in use, and without all keys that triocept generated.
+    """Return a text without the keys in use and without keys that triocept generated. `MARK` replaces each key.
 
     Args:
         text: the text.
@@ -197,7 +198,7 @@ def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = Fal
 
 
 def cleaned_json(text: str, clean: Callable[[str], str]) -> str:
-    """Return JSON (whole or cut off) after applying `clean` to the decoded strings, then to the whole text."""
+    """Return a JSON text (perhaps cut off) after `clean` was applied to its decoded strings, then to the whole."""
 
     def string(found: re.Match[str]) -> str:
         written = found[0]
@@ -214,12 +215,12 @@ def cleaned_json(text: str, clean: Callable[[str], str]) -> str:
 
 
 def own_keys_in(text: str) -> list[str]:
-    """Return all texts in `text` that look like a key that triocept created."""
+    """Return all parts of `text` that look like a key that triocept created."""
     return _OWN_KEY.findall(text) if OWN_TEXT in text else []
 
 
 def environment_keys(more: Iterable[str] = ()) -> list[str]:
-    """Return the values of environment variables named like keys, and the secrets in `more`, longest first."""
+    """Return the values of environment variables whose names mean keys, and the secrets in `more`; longest first."""
     keys = {key for key in more if len(key) >= SECRET}
     for name, value in os.environ.items():
         if _NAMED.search(name.upper()) and len(value) >= _LEAST and _RANDOM.fullmatch(value):
@@ -228,7 +229,7 @@ def environment_keys(more: Iterable[str] = ()) -> list[str]:
 
 
 def may_hold_a_key(data: bytes) -> bool:
-    """Return False if neither these bytes nor their decoded JSON contain a key, and True if they may contain one."""
+    """Return False if neither these bytes nor the JSON decoded from them contains a key; True if they may."""
     return (
         _OWN in data
         or (LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes)))
@@ -238,7 +239,7 @@ def may_hold_a_key(data: bytes) -> bool:
 
 
 def _without_written(text: str, more: Iterable[str], known_forms: bool) -> str:
-    """Return the text without keys, except for keys in which letters are escaped as numbers."""
+    """Return the text without keys. Keys in which letters are escaped as numbers stay."""
     for key in (*LIVE_KEYS.texts, *more):
         text = text.replace(key, MARK)
     if LIVE_KEYS.escaped and "\\" in text:

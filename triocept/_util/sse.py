@@ -6,7 +6,7 @@ Rules (WHATWG HTML, "Parsing an event stream"):
 2. A line that starts with a colon is a comment; one space after a field's colon is not part of the value.
 3. Several `data` lines make one event, joined with LF. An empty line ends the event; an event without data is dropped.
 4. An event that is cut by the end of the stream is dropped.
-5. Memory is bounded by one event, whose size is limited.
+5. The decoder keeps at most one incomplete event in memory, and its size is limited.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_EVENT = 64 * 1024 * 1024
 
 
 class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
-    r"""A rule that allows to cut the bytes of a stream after each match of a pattern, and nowhere else.
+    r"""A rule that defines where the bytes of a stream may be cut: after each match of a pattern, and nowhere else.
 
     For example, if each document begins with a byte 0x1e and ends with a line feed::
 
@@ -30,12 +30,13 @@ class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pattern: re.Pattern[bytes]
-    """Pattern of an unambiguous end of a document, which is searched for in the bytes so far."""
+    """Pattern of an end of a document that is certain even if more bytes follow. It is searched for in the bytes so
+    far."""
     longest: int
-    """Maximum bytes of such an end before its last byte: 0 if an end has one byte."""
+    """Maximum length of such an end in bytes, minus one: 0 if an end has one byte."""
     last: re.Pattern[bytes]
-    """Pattern that is used at the end of the stream, for an end of a document at which `pattern` would wait for more
-    bytes. If `pattern` never waits, this is `(?!)`, which never matches."""
+    """Pattern that is used at the end of the stream, for an end of a document that `pattern` matches only if more bytes
+    follow. If there is no such end, it is `(?!)`, which never matches."""
 
 
 SSE_FRAMES = FrameEnd(
@@ -57,7 +58,7 @@ class SSE(msgspec.Struct, frozen=True):
     event: str = ""
     """Name of the event; empty if the event has no name (the browser's "message")."""
     id: str | None = None
-    """The last event id of the stream so far."""
+    """The latest event id in the stream up to this event; None if there was no id."""
 
 
 class SSEDecoder:
@@ -125,11 +126,11 @@ class SSEDecoder:
 
 
 def events_pattern(data: bytes, event: bytes | None = None) -> re.Pattern[bytes]:
-    """Return a pattern that matches one or more whole events, each with one line of data.
+    """Return a pattern that matches one or more complete events, each with one line of data.
 
     Args:
         data: a pattern that the data must begin with.
-        event: a pattern of the event's name; None if there is no name.
+        event: a pattern of the event's name; None for events without a name.
     """
     name = b"" if event is None else rb"(?:event: ?(?:%b)\r?\n)?" % event
     return re.compile(rb"(?:%bdata: ?(?:%b)[^\r\n]*+(?:\r\n\r\n|\n\n))++" % (name, data))

@@ -16,11 +16,11 @@ import sys
 from typing import Final
 
 _PIECE: Final = 4096
-"""Bytes of one write (a page): a pipe or a terminal that is writable accepts as many without blocking."""
+"""Bytes of one write (a page): a writable pipe or terminal accepts so many bytes without blocking."""
 
 
 class Screen(io.TextIOBase):
-    """A text file that writes to standard error, and never raises.
+    """A text file that writes to standard error. Its methods never raise an exception.
 
     Args:
         patience: seconds to wait for a blocked terminal.
@@ -68,11 +68,11 @@ class Screen(io.TextIOBase):
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Return the text with its control characters (escapes, changes of direction and others) written as numbers.
+    """Return the text with control characters (escapes, changes of the writing direction, …) written as numbers.
 
     Args:
         text: the text.
-        keep: control characters to leave as they are, such as line ends in a text of several lines.
+        keep: control characters that are not replaced, such as line ends in a text of several lines.
     """
     if text.isprintable():
         return text
@@ -83,5 +83,5 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def say(text: str) -> None:
-    """Print the last lines of a program; wait up to a second for a blocked terminal."""
+    """Print the last lines of a program to standard error. Wait up to a second for a blocked terminal."""
     Screen(patience=1).write(visible(text, keep="\n\t") + "\n")

@@ -16,10 +16,10 @@ def read_json(text: str, file: str) -> Node:
 
     Args:
         text: the whole file.
-        file: the file's name, for errors.
+        file: the file's name, which errors contain.
 
     Raises:
-        DialectError: the text is not JSON, or an object has a key twice; the error contains the line.
+        DialectError: the text is not JSON, or an object has the same key twice; the error contains the line.
     """
     try:
         json.loads(text, parse_constant=_no_constant)
@@ -42,7 +42,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class _Walk:
-    """A reader of valid JSON. The text was checked before."""
+    """A reader of a JSON text that is known to be valid."""
 
     def __init__(self, text: str, file: str) -> None:
         self._text = text
@@ -85,7 +85,7 @@ class _Walk:
         return found
 
     def _goes_on(self, end: str) -> bool:
-        """Skip the next `[`, `{`, `,`, `]` or `}`. Return True if another item follows."""
+        """Skip the next `[`, `{`, `,`, `]` or `}`. Return True if another item follows, False at `end`."""
         self._skip()
         if self._text[self._at] != end:
             self._at += 1

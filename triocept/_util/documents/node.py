@@ -34,11 +34,11 @@ class Node:
 
     @property
     def place(self) -> str:
-        """The file and the line."""
+        """The file's name and the line number, as in `run.yaml:12`."""
         return f"{self.file}:{self.line}"
 
     def error(self, problem: str) -> DialectError:
-        """Return an error about this value, with its file, line and path."""
+        """Return an error about this value. The error contains the value's file, line and path."""
         return DialectError(problem, path=f"{self.place}: {self.path}" if self.path else self.place)
 
     @property
@@ -66,7 +66,7 @@ class Node:
         return node
 
     def converted(self, kind: type[T], value: Any = UNSET) -> T:
-        """Return the node's value (or `value`, a part of it), converted by msgspec to the type `kind`.
+        """Return the node's value, converted by msgspec to `kind`. If `value` is given, it is converted instead.
 
         Raise DialectError if it cannot be converted; the error contains the line and path of the wrong part.
         """
@@ -78,7 +78,7 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """The kind of value in words, for errors."""
+        """The kind of the value in words, for errors: `a mapping`, `a list`, `a text`, …."""
         names = {dict: "a mapping", list: "a list", str: "a text", bool: "a boolean", type(None): "nothing"}
         return names.get(type(self.value), "a number")
 
@@ -106,7 +106,7 @@ class Node:
         return self.value
 
     def text(self, *words: str) -> str:
-        """Return the value, which must be a text; if `words` is given, one of these."""
+        """Return the value. Raise DialectError if it is not a text, or not one of `words`, if these are given."""
         if not isinstance(self.value, str):
             raise self.error(f"expected a text, not {self.kind}{self._in_quotes()}")
         if words and self.value not in words:
@@ -114,26 +114,26 @@ class Node:
         return self.value
 
     def text_or_items(self) -> str | list[Node]:
-        """Return the value, which must be a text or a list."""
+        """Return the value. Raise DialectError if it is neither a text nor a list."""
         if not isinstance(self.value, str | list):
             problem = f"expected a text or a list, not {self.kind}{self._in_quotes()}"
             raise self.error(problem)
         return self.value
 
     def _in_quotes(self) -> str:
-        """Return the end of an error's text: the value, and the hint that it would be a string in quotes."""
+        """Return the end of an error: the value, and the hint that quotes make it a text."""
         if isinstance(self.value, dict | list | None):
             return ""
         return f": {self.value!r}; put it in quotes to make it a text"
 
     def flag(self) -> bool:
-        """Return the value, which must be a boolean."""
+        """Return the value. Raise DialectError if it is not a boolean."""
         if not isinstance(self.value, bool):
             raise self.error(f"expected true or false, not {self.kind}: {_shown(self.value)}")
         return self.value
 
     def count(self, least: int = 0) -> int:
-        """Return the value, which must be a whole number of at least `least`."""
+        """Return the value. Raise DialectError if it is not a whole number of at least `least`."""
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < least:
             raise self.error(
                 f"expected a whole number of at least {least}, not {self.kind}: {_shown(self.value)}"
@@ -141,7 +141,7 @@ class Node:
         return self.value
 
     def seconds(self) -> float:
-        """Return the value, which must be a number of at least 0."""
+        """Return the value. Raise DialectError if it is not a number of at least 0."""
         if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not self.value >= 0:
             raise self.error(f"expected a number of seconds, not {self.kind}: {_shown(self.value)}")
         return float(self.value)

@@ -1,11 +1,12 @@
-"""A reader of YAML as JSON values, with the line of each value.
+"""Reader of YAML as JSON values, each with its line number.
 
 Rules:
 
-1. Plain scalars follow YAML 1.2 (10.3, the core schema): `no` and `2026-11-27` are texts, and only `true`, `false`
-   and `null` are constants. A key is a text, and must be unique. There are no tags.
+1. Plain scalars follow YAML 1.2 (10.3, the core schema): `no` and `2026-11-27` are texts, and only `true`, `false` and
+   `null` are constants. A key is a text, and must be unique. Tags are not allowed.
 2. Where aliases are allowed, an alias has the value of its anchor. An alias may not be inside its own anchor. All
-   copies count as values (`_MOST`), because otherwise a few lines could exceed the memory of the machine.
+   copies count towards the maximum number of values (`_MOST`), because otherwise a few lines could exceed the memory of
+   the machine.
 3. PyYAML's parser in C is used if it is installed. It is ten times as fast, and accepts `{text: Why?}` as YAML 1.2
    does. The parser in Python rejects it, and the error suggests quotes.
 """
@@ -30,7 +31,7 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _UNQUOTED = re.compile(
     r"got '[?:{\[]|cannot start any token|expected ',' or|mapping values are not allowed|node content"
 )
-"""Pattern of PyYAML's errors about a character that is not allowed in a text without quotes."""
+"""Pattern of PyYAML's errors about a character that is allowed only in quotes."""
 
 
 _CONFLICT = re.compile(r"^(?:<{7} |={7}$|>{7} )", re.MULTILINE)
@@ -41,7 +42,7 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
 
     Args:
         text: the whole file.
-        file: the file's name, for errors.
+        file: the file's name, which errors contain.
         aliases: True if anchors and aliases are allowed.
 
     Raises:
@@ -84,7 +85,7 @@ class _Builder:
         self._events = events
         self._aliases = aliases
         self._anchors: dict[str, tuple[Node, int]] = {}
-        """For the name of each anchor: its node, and the number of values in the node."""
+        """For each anchor, by name: its node, and the number of values in the node."""
         self._count = 0
 
     def document(self) -> Node:
@@ -104,7 +105,7 @@ class _Builder:
         return found
 
     def _after(self, end: Any) -> Any:
-        """Return the event that follows the end of the document."""
+        """Return the event after `end`, the event that ends the document."""
         import yaml
 
         try:
