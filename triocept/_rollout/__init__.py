@@ -22,7 +22,8 @@
 * `clients`: clients of the official SDKs that send their calls to a rollout.
 * `services`, `service_calls`, `tools`: the services that a rollout offers its agent besides the model. `embedding`,
   `moderation`, `functions`: call the program's own functions for these services, or compute the answers.
-* `gate`: passes decisions to the agent's own hooks, and checks that the hooks obey. `hooks`: the JSON of these hooks.
+* `gate`: answers the agent's own hooks with decisions, and detects tools that ran without one. `hooks`: the JSON
+  formats of these hooks.
   `decision`: decisions about tool calls, and policies. `questions`: tool calls that wait until a person decides about
   them on the web page.
 * `agent`: a running agent, its process and its calls. `environment`: the variables that point an agent at a rollout.

@@ -72,7 +72,7 @@ class Addresses(Protocol):
     def root_url(self, rollout_id: str, reach: Reach) -> str:
         """Return a rollout's URL, such as `http://127.0.0.1:40001/rollout/r_5eed`.
 
-        Each dialect appends its own path.
+        Each dialect appends its own path to this URL.
         """
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> str:

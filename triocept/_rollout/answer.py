@@ -41,7 +41,7 @@ class ClientGone(Exception):
 class Relayed(msgspec.Struct, frozen=True, gc=False):
     """Several events that are sent as one increment.
 
-    They are a piece of a provider's stream, or events of tool calls that were held back until the end of the answer.
+    The events are a piece of a provider's stream, or belong to tool calls that were held back until the answer's end.
     """
 
     data: bytes | None
@@ -100,7 +100,7 @@ class Delivery(Protocol):
 
     @property
     def full(self) -> bool:
-        """True while rendered bytes are still to be sent. Until then, the connection takes no further increments."""
+        """True while rendered bytes are waiting to be sent. During this time, the connection takes no increments."""
 
     @property
     def due(self) -> float:
@@ -222,7 +222,7 @@ class Answer:
     def write_early(self, data: bytes) -> bool:
         """Send `data`, the bytes of the next increment, before they are parsed. Return True if they were sent.
 
-        This is possible only if exactly one connection waits.
+        The bytes can be sent early only if exactly one connection waits.
         """
         if len(self.subscriptions) != 1:
             return False
@@ -444,7 +444,7 @@ class Subscription:
 class Condition:
     """A condition for which tasks wait. `notify_all` wakes all waiting tasks.
 
-    It is trio's `Condition` without the lock, because no other task runs here between a check and a wait. It is also
+    This class is trio's `Condition` without the lock, because no other task runs between a check and a wait. It is also
     `ParkingLot` with less state: every call has two conditions, and creating a `ParkingLot` is as slow as using it.
     """
 

@@ -224,7 +224,7 @@ class Budget:
     def _reached(self, needs: _Sum) -> str | None:
         """Return an error text if a limit is used up, or if a call that spends `needs` would exceed it.
 
-        Otherwise return None.
+        Return None if no limit is reached.
         """
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:

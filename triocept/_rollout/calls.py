@@ -72,9 +72,9 @@ Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
 disconnects before the end of the answer."""
 
 KEPT_ANSWERS = 64
-"""Maximum ended exchanges that are kept for retries. When exceeded: the oldest exchange without an undelivered answer
-is dropped. If there is no such exchange, the oldest one is dropped. The answers are shared with the trace, not
-copied."""
+"""Maximum ended exchanges that are kept for retries. When exceeded: the oldest exchange whose answer was delivered, or
+which has no answer, is dropped. If all have undelivered answers, the oldest of all is dropped. The answers are shared
+with the trace, not copied."""
 FORGOTTEN = 5.0
 """Seconds that the first exchange waits before a log line warns that no task takes exchanges."""
 GIVEN_UP = 30.0
@@ -490,7 +490,7 @@ class _Ended(msgspec.Struct, eq=False):
 class _Latest:
     """The latest ended exchanges of a rollout, at most `KEPT_ANSWERS`.
 
-    Those with a delivered answer are dropped first.
+    Exchanges with a delivered answer are dropped first.
     """
 
     def __init__(self) -> None:

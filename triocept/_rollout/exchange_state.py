@@ -199,7 +199,10 @@ class ExchangeState:
 
     @property
     def first_event(self) -> float | None:
-        """Seconds from the start of the call to the first increment of its answer. None before this increment."""
+        """Seconds from the start of the call to the first increment of its answer.
+
+        None if there was no increment yet.
+        """
         return None if self.answer.began_at is None else self.answer.began_at - self._start
 
     @property
@@ -371,7 +374,7 @@ class ExchangeState:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Run the body of the block, which answers the exchange. Cancel it if the exchange is settled from outside.
+        """Run the `with` block, which must answer the exchange. Cancel it if the exchange is settled from outside.
 
         The agent's disconnect settles the exchange from outside, and so does the end of its rollout.
 

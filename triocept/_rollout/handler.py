@@ -42,7 +42,7 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
 def configured_model(handler: object) -> str | None:
     """Return the name of the model that `handler` requests, independently of the agent's request.
 
-    This is the model of an upstream, or of an upstream that `handler` wraps. Return None if it is unknown.
+    The name is known if `handler` is an upstream with a configured model, or wraps one. Otherwise return None.
     """
     model = getattr(handler, "_configured_model", None)
     return model if isinstance(model, str) else None

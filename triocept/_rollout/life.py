@@ -1,7 +1,7 @@
 """The life of a rollout: its handler and its service calls run beside the body of its `async with` block.
 
-They end in a fixed order. First the body ends, then the service calls end. The handler ends next, so that it answers
-calls until the body has unwound. Finally the rollout refuses the waiting calls and seals its trace.
+The body, the service calls and the handler end in this order. So the handler answers calls until the body has unwound.
+Finally the rollout refuses the waiting calls and seals its trace.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 def words_of_fault(error: BaseException) -> str:
     """Return the text that the agent gets about a fault.
 
-    It names only the error's type: messages may contain secrets.
+    The text names only the error's type, because the error's message may contain secrets.
     """
     if isinstance(error, ScriptExhausted):
         return "triocept: no reply is left for this call"
@@ -144,7 +144,7 @@ def words_of_fault(error: BaseException) -> str:
 def refused_after(fault: BaseException) -> Refused:
     """Return the outcome of a call that is not answered because of a fault: a 500 that forbids a retry.
 
-    Each call needs a new object, because the traceback of an exception grows with every raise.
+    Each call needs a new `Refusal`, because the traceback of an exception grows with every raise.
     """
     return Refused(Refusal(500, words_of_fault(fault), should_retry=False))
 

@@ -129,7 +129,7 @@ class Alike:
 
 
 class _Same:
-    """Exchanges with equal meaning. Finding the first one takes constant time, even among thousands."""
+    """Exchanges with equal meaning. Finding the first exchange takes constant time, even among thousands."""
 
     __slots__ = ("left", "open")
 

@@ -503,7 +503,7 @@ def give_back(rollout: Rollout, exchange: Exchange) -> None:
 def unanswered(rollout: Rollout) -> list[Request]:
     """Return the calls of a rollout that were not answered. If the rollout has a handler, return an empty list.
 
-    Such calls are still waiting, or were abandoned because the agent has disconnected.
+    An unanswered call is still waiting, or was abandoned because the agent has disconnected.
     """
     if rollout._core.handler is not None:
         return []

@@ -210,7 +210,7 @@ class ServiceCalls:
 def _over(rollout: RolloutState) -> Refusal:
     """Return the refusal of a service call that comes after the end of the rollout.
 
-    Each call needs a new object, because the traceback of an exception grows with every raise.
+    Each call needs a new `Refusal`, because the traceback of an exception grows with every raise.
     """
     if rollout.ending is None:
         return Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)

@@ -201,7 +201,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
     async def _read_piece(self) -> bool:
         """Receive and process one piece of bytes. Return False if the client has disconnected.
 
-        This is a separate function so that no frame keeps the piece in memory during the next wait.
+        This code is a separate function so that no stack frame keeps the piece in memory during the next wait.
         """
         data = bytes(self.ahead)
         self.ahead.clear()

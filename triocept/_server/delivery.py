@@ -24,8 +24,8 @@ Rules:
    * On a websocket, a keep-alive is the frame `{"type":"keepalive","sequence_number":…}` (with the `stream_id` of its
      lane). The first one, too, is sent after `KEEPALIVE_EVERY` seconds (`websocket`).
    * Before a whole document (a request without streaming), a keep-alive is one space.
-3. If a stream fails in the middle, the dialect's in-band error is sent, then the connection is broken off. So no client
-   can take the stream for complete.
+3. If a stream fails in the middle, the dialect's error event is sent, then the connection is broken off. So no client
+   can mistake the stream for a complete answer.
 4. A provider's bytes in the agent's dialect are written unchanged. For a connection that requested another format of
    the stream (a JSON array), the events are rendered anew.
 5. Raw bytes (`respond_raw`) are sent unchanged. The connection adds a framing only if their headers specify none. If a

@@ -325,7 +325,7 @@ class HTTPCycle:
     async def receive_without_body(self) -> Message:
         """Return the next ASGI message for Quart: a request with an empty body, later a disconnect.
 
-        If Quart got the body, it would read it before the request's key is checked, and without counting its bytes.
+        If Quart got the body, Quart would read it before the request's key is checked, and without counting its bytes.
         Views read the body with `receive_body`.
         """
         if not self._empty_sent:

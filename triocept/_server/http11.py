@@ -60,8 +60,8 @@ _CONTROLS = 0x20
 _READ_AHEAD = 256 * 1024
 """Maximum received bytes that no task has taken yet.
 
-They belong to the body that is being read. Or they are later requests, which are read in order to notice a hang-up
-while a request waits for its answer.
+The bytes belong to the body that is being read. Or they are later requests, which are read while a request waits for
+its answer, to notice a hang-up.
 """
 
 
@@ -160,7 +160,7 @@ class HTTP11:
 
         Return None if hypercorn must serve the request.
 
-        This is a checkpoint only if a request without a key has to wait in the queue.
+        `_begin` is a checkpoint only if a request without a key has to wait in the queue.
         """
         holder = self._front.holder_of_key(head)
         await self._connection.begin_request(holder)

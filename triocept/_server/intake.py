@@ -1,7 +1,7 @@
 """The function `intake`, which answers a model call. It does not depend on ASGI or Quart.
 
-It checks the method, the key and the size of the body. Then it reads the body, decodes its JSON and parses it in the
-dialect. Finally it passes the call to the rollout, which answers it. Every error in these steps is sent in the
+`intake` checks the method, the key and the size of the body. Then it reads the body, decodes its JSON and parses it in
+the dialect. Finally it passes the call to the rollout, which answers it. Every error in these steps is sent in the
 dialect's format, is logged once without the key, and affects no other exchange.
 
 Before these steps, the path of the request is parsed: the rollout's prefix, then the dialect's usual path, with or

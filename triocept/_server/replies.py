@@ -1,6 +1,6 @@
 """Responses that need no rollout: public routes, refusals of requests without a key, errors.
 
-They are created without Quart, which takes fifty times as long, because a client without a key must cost little.
+These responses are created without Quart, which takes fifty times as long: a client without a key must cost little.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Transport(Protocol):
     def write(self, data: bytes, *, last: bool = False) -> bool:
         """Write a piece of the body. Return True if all bytes are sent.
 
-        Otherwise `flush` must be called before the next write.
+        If some bytes are not sent, call `flush` before the next write.
         """
 
     def respond(self, reply: Reply) -> bool:

@@ -377,7 +377,7 @@ class _Response:
         self._subscription: Subscription | None = None
         self._raw: RawResponse | None = None
         self._frames: _RawFrames | None = None
-        """The frames of raw bytes that a program generates while they are sent, or None."""
+        """The frames of raw bytes that a program generates while they are sent. None if there are no such bytes."""
         self.stalls = False
         """True if the answer ended with a stall, so that nothing more is sent in this lane."""
 

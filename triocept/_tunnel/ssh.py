@@ -44,9 +44,9 @@ REFUSED = "remote port forwarding failed"
 class SSHTunnel(Tunnel):
     """A tunnel by `ssh -R`: a port of another host leads to the endpoint.
 
-    It needs OpenSSH's client on this machine, and its server on the other host. Without a `public_host`, the port is
-    open only on the other host's loopback interface, for agents that run on that host. Their calls, including the keys,
-    cross the network inside the ssh connection.
+    The tunnel needs OpenSSH's client on this machine, and its server on the other host. Without a `public_host`, the
+    port is open only on the other host's loopback interface, for agents that run on that host. Their calls, including
+    the keys, cross the network inside the ssh connection.
 
     Args:
         destination: `user@host`, `host`, or a name of `~/.ssh/config`.

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. `open_upstream` raises the error, in one line that names the argument. Otherwise the agent's first call would fail,
-   with an error of a library.
+1. `open_upstream` raises the error, in one line that names the argument. Without the checks, the agent's first call
+   would fail, with an error of another package.
 2. The error contains neither a key nor the value of a header, which may be a key.
 """
 

@@ -45,10 +45,10 @@ class Stale(httpcore2.RemoteProtocolError):
 
 
 def take_body(response: httpx2.Response) -> TappedBody | None:
-    """Return an object that reads the response's body without the HTTP parser. Return None if that is not possible.
+    """Return an object that reads the response's body without the HTTP parser.
 
-    It is not possible if the body is not chunked, if the connection is not a `_Tap`, or if a part of the body was
-    already read.
+    Return None if the body is not chunked, if the connection is not a `_Tap`, or if a part of the body was already
+    read.
     """
     tap = response.extensions.get("network_stream")
     coding = response.headers.get("transfer-encoding", "").lower()

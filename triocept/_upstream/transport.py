@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Each upstream has one client. The client owns its connections, and closes them when it is closed. The number of
-   connections has no limit of its own, because the limiter limits the calls.
+1. Each upstream has one client, which owns the connections. The connections are closed with the client. Their number
+   has no limit of its own, because the limiter limits the calls.
 2. Bytes are passed on as they arrive. No minimum size is requested, because that would hold bytes back.
 3. No redirect is followed, because the key would be sent to the other address.
 4. A failure of the connection in the middle of an answer raises `UpstreamTruncated`.
@@ -32,7 +32,8 @@ IDLE = 3.0
 """Seconds for which an idle connection is kept. Node and uvicorn close idle connections after 5 s, and no call should
 use a connection that is just closing."""
 DRAIN = 0.5
-"""Seconds that a call waits for the end of the body after the answer, so that the connection can be reused."""
+"""Seconds that a call waits for the end of the body once the answer is complete, so that the connection can be
+reused."""
 
 
 class ProviderReply:

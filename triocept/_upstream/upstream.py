@@ -6,7 +6,8 @@ Rules:
    If the agent requested a whole answer, a whole answer is requested.
 2. To an agent of the provider's own dialect, the answer is passed on byte for byte. For any other dialect, it is
    translated event by event.
-3. The exchange is not settled before the first piece has arrived. Until then, a failure is raised with its status.
+3. The exchange is not settled before the first piece has arrived. Until then, a failure is raised with the provider's
+   status.
 4. When the agent disconnects, the connection to the provider is closed.
 """
 
