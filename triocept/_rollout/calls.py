@@ -473,7 +473,7 @@ class _Ended(msgspec.Struct, eq=False):
     answer: Answer | None
     """The answer of the exchange. None if it was not answered."""
     meaning: bytes | None = None
-    """The meaning of the request. None if it is not computed yet."""
+    """Digest of the content that the model gets (see `retries.meaning`). None if it is not computed yet."""
 
     @property
     def is_undelivered(self) -> bool:

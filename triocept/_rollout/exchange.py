@@ -237,8 +237,8 @@ class Exchange:
         Raises:
             TypeError, ValueError: an argument is invalid, or the agent's connection cannot carry the bytes. The
                 exchange is unchanged; but if a generator yields an invalid piece, the exchange has failed.
-            Exception: the exception of a generator. The exchange is failed (or refused, by a `Refusal`), and its
-                connection reset, so that the bytes cannot be mistaken for a whole answer.
+            Exception: the exception of a generator. The exchange fails, or is refused if the exception is a `Refusal`.
+                Its connection is reset, so that the agent cannot mistake the bytes for a whole answer.
             AlreadySettled, ExchangeAbandoned, OSError: as `respond`.
 
         Closing: an unfinished generator is closed, and its turn has the bytes that were sent.

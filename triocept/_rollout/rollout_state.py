@@ -65,7 +65,7 @@ log = logging.getLogger("triocept.rollout")
 
 VERSIONS = {"triocept": version("triocept"), "python": platform.python_version()}
 DELIVERY_GRACE = 1.0
-"""Seconds that a closing rollout waits until its agents have read their answers."""
+"""Maximum seconds that a closing rollout waits until its agents have read their answers."""
 
 
 @final

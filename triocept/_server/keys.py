@@ -1,16 +1,16 @@
-"""The key of a request. It decides which rollout the request belongs to.
+"""The key of a request, which decides to which rollout the request belongs.
 
 Rules:
 
 1. On every route, a key is read in the same headers (`Keys.places`): `Authorization`, `x-api-key`, `x-goog-api-key`,
-   `api-key`, and the headers that the endpoint's dialects define. It must stand there alone, or in the form of the
-   header (`Authorization: Bearer …`).
-2. In these headers and in the query, every text that looks like a key of triocept counts, whatever stands around it. A
-   proxy may have read that text. So all these texts must be keys of one rollout, and at least one must be in the form
-   of its header. Otherwise the request is refused, even if one of the rollouts has ended.
-3. No key may stand in a repeated header, because programs differ in the value that they read.
-4. Everything else is ignored: keys of providers, other schemes, cookies, `Proxy-Authorization`.
-5. A connection is authenticated by the same decision as its request.
+   `api-key`, and the headers that the endpoint's dialects define. A header's value must be the key alone, or the key in
+   the usual form of this header (`Authorization: Bearer …`).
+2. In these headers and in the query, every text that looks like a key of triocept is examined, whatever surrounds it,
+   because a proxy may have read this text. All these texts must be keys of one rollout, and at least one of them must
+   be in the form of its header. Otherwise the request is refused, even if one of the rollouts has ended.
+3. A request is refused if a header that contains a key occurs twice, because programs differ in which value they read.
+4. Everything else is ignored, such as keys of providers, other schemes, cookies and `Proxy-Authorization`.
+5. The same rules decide whether the connection of a request is authenticated.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ..errors import Refusal
 from .transport import Head
 
 _NAMES = ("x-api-key", "x-goog-api-key", "api-key")
-"""Headers besides `Authorization` that hold a key in every dialect: Anthropic's, Google's, Azure's."""
+"""Headers besides `Authorization` in which a key is read in every dialect. Anthropic, Google and Azure define them."""
 _NOT_READ = frozenset({"proxy-authorization", "cookie"})
-"""Headers that may contain other keys than the rollout's."""
+"""Headers that may contain secrets, but in which no key of a rollout is read."""
 _QUERY = ""
-"""The place of a key that is in the query of the URL, among the names of headers."""
+"""Stands for the query of the URL, in lists of the headers that may contain a key."""
 
 
 @final
@@ -66,8 +66,8 @@ class Keys:
         """Return the rollout whose API key the request contains. `rollout_id` is the rollout that its path names.
 
         Raises:
-            Refusal: 401 if there is no valid key, a key in another form, or keys of two rollouts; 400 if one header has
-                several keys; 503 if the endpoint is stopping.
+            Refusal: 401 if the request has no valid key, a key in a form that is not read, or keys of two rollouts. 400
+                if one header has several keys. 503 if the endpoint is stopping.
         """
         if (rollout := self._rollout_of_only_key(head, rollout_id)) is not None:
             return rollout
@@ -81,7 +81,7 @@ class Keys:
         """Return the rollout whose state key the request contains.
 
         Raises:
-            Refusal: as `rollout`; also 401 if the key is that of an agent; 404 if the agent's rollout has no state.
+            Refusal: as `rollout`. Also 401 if the key is that of an agent, and 404 if the agent's rollout has no state.
         """
         keys = self._keys_of_one(head)
         for key in keys:
@@ -98,7 +98,10 @@ class Keys:
         raise Refusal(401, text, should_retry=False)
 
     def holder(self, head: Head) -> RolloutState | None:
-        """Return the rollout whose API key or state key the request contains. Return None if it must be refused."""
+        """Return the rollout whose API key or state key the request contains.
+
+        Return None if the request must be refused.
+        """
         try:
             return self._rollout_of_only_key(head, None) or next(
                 filter(None, map(self._opened, self._keys_of_one(head))), None
@@ -115,7 +118,10 @@ class Keys:
         return {name: MARK if name in hidden or key in value else value for name, value in headers.items()}
 
     def _rollout_of_only_key(self, head: Head, rollout_id: str | None) -> RolloutState | None:
-        """Return the rollout of a request with just one key, which is the usual case. Return None if in doubt."""
+        """Return the rollout of a request that certainly has only one key, which is the usual case.
+
+        Return None for any other request, and for an unknown key.
+        """
         headers = head.headers
         places = headers.keys() & self.places
         if len(places) != 1 or (head.query and _may_hold_a_key(head.query)):
@@ -127,14 +133,15 @@ class Keys:
         return self.registry.authenticate(key, rollout_id)
 
     def _keys_of_one(self, head: Head) -> list[str]:
-        """Return all texts that are read as keys. At most one rollout has keys among them.
+        """Return all texts in a request that are read as keys. The valid keys among them belong to one rollout.
 
         Raise a Refusal if one header has several keys, if the request has keys of two rollouts, or if no key of its
         rollout is in the form that is read.
         """
         read: list[str] = []
         owners: dict[RolloutState | None, str] = {}
-        """The owner of each key of triocept, with the first place of a key; None owns the keys that are not valid."""
+        """The rollout of each key of triocept, with the first header that contains a key of this rollout. Keys that are
+        not valid have the rollout None."""
         is_read = False
         for name in (*self._forms, _QUERY):
             if not (value := head.headers.get(name, "") if name else unquote(head.query)):

@@ -3,7 +3,7 @@
 Rules:
 
 1. The port is never probed, nor bound a second time: the bound socket also listens, on the requested interface.
-2. A forked process also has the socket. So the process that opened the socket shuts it down before closing it.
+2. A forked process also holds the socket. So the process that opened the socket shuts it down before closing it.
    Otherwise the kernel would queue clients for a socket that no process serves.
 3. A failure raises an `OSError` that names the address (or a `socket.gaierror` for the host), and leaves no socket
    open.

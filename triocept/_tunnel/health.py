@@ -287,7 +287,7 @@ class Supervisor:
 def _reason(exc: BaseException) -> str:
     """Return the exception's text, or else the text of its cause.
 
-    The client's error for an untrusted certificate has no text of its own.
+    The HTTP client's error for an untrusted certificate has no text of its own.
     """
     cause: BaseException | None = exc
     while cause is not None:

@@ -186,8 +186,8 @@ def _as_written(response: Response, message: Message) -> Message | None:
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
     """Return the message without other upstreams' signatures, and the number of reasoning parts that cannot be used.
 
-    Reasoning parts of other dialects are included in the number. They are still in the message, and are left out when
-    the request is rendered.
+    The number includes the reasoning parts of other dialects. These parts are still in the message, and are left out
+    when the request is rendered.
     """
     foreign, mine = [], []
     for part in message.content:

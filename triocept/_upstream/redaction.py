@@ -6,8 +6,8 @@ Rules:
    because an error without such ordinary words would be unreadable.
 2. A key of fewer than `LONG` characters is removed only where it is a whole word. No word contains a longer key by
    chance, so it is removed everywhere.
-3. In a JSON document, only strings that contain the key are changed, after decoding. The result is JSON, and all other
-   bytes stay the same.
+3. In a JSON document, only the strings that contain the key are decoded, changed and encoded again. The result is JSON,
+   and all other bytes stay the same.
 4. The meaning of an error is determined before the removal, from the provider's own message.
 """
 
