@@ -177,7 +177,7 @@ class GateState:
     def take(self, hook: Hook) -> tuple[Literal["before", "after"], ...]:
         """Store the agent's hook, if the rollout needs a gate. Return the events on which the agent must run the hook.
 
-        The events are `before` and `after` a tool runs.
+        The events are named `before` and `after`: before or after a tool runs.
 
         Raises:
             ValueError: the gate has `after`, but the agent's hook cannot replace results.

@@ -21,8 +21,8 @@ a handler raises any other     a fault               a fault                    
 =============================  ====================  =============================  =============================
 
 A fault of a handler is always raised to the owner of its rollout, whatever else ends at that moment. Exceptions in a
-loop over exchanges are exceptions of the body around the loop. An exception group counts as its members. A handler that
-has itself caused the end is not cancelled. Tests cover every cell: `tests/rollout/test_outcomes.py`.
+loop over exchanges are exceptions of the body around the loop. An exception group is treated like the exceptions in it.
+A handler that has itself caused the end is not cancelled. Tests cover every cell: `tests/rollout/test_outcomes.py`.
 """
 
 from __future__ import annotations

@@ -419,7 +419,7 @@ class Rollout(Given):
     async def stop(self, reason: str) -> None:
         """Stop the rollout: waiting and later calls are refused with 404, which every known agent treats as final.
 
-        Loops over the rollout and `serve` then end. A second call of `stop` changes nothing.
+        Loops over the rollout, and calls of `serve`, then end. A second call of `stop` changes nothing.
 
         Raises:
             TypeError: the reason is not a str.
@@ -480,7 +480,7 @@ async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncItera
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
     """Store the hook that the agent will use, before it starts. Return the events on which it must run the hook.
 
-    The events are `before` and `after` a tool runs.
+    The events are named `before` and `after`: before or after a tool runs.
 
     Raises:
         ValueError: the rollout's gate has `after`, but the agent's hook cannot replace results.

@@ -4,10 +4,10 @@ Rules:
 
 1. The head is sent with the first increment of a stream, or after `HEAD_AFTER` seconds without an increment. A refusal
    that comes earlier has its own HTTP status.
-2. Silence is broken with a keep-alive: bytes that the agent's dialect ignores. The first keep-alive is sent after
+2. During a silence, keep-alives are sent: bytes that the agent's dialect ignores. The first keep-alive is sent after
    `HEAD_AFTER` seconds without an increment. Further ones are sent whenever nothing was sent for `KEEPALIVE_EVERY`
-   seconds, also in the middle of an answer. In a stream, a keep-alive is a no-op of the dialect. It is never an SSE
-   comment, which breaks gemini-cli and does not count for Codex. `keepalive` of each dialect's renderer returns these
+   seconds, also in the middle of an answer. In a stream, a keep-alive is an event without content. It is never an SSE
+   comment: gemini-cli fails on one, and Codex still times out. `keepalive` of each dialect's renderer returns these
    bytes (`\n` is a line feed, … differs from answer to answer)::
 
        Messages     event: ping\ndata: {"type":"ping"}\n\n
@@ -23,7 +23,7 @@ Rules:
      the answer has begun. Events are numbered from 0, so the first keep-alive then has the `sequence_number` 2.
    * On a websocket, a keep-alive is the frame `{"type":"keepalive","sequence_number":…}` (with the `stream_id` of its
      lane). The first one, too, is sent after `KEEPALIVE_EVERY` seconds (`websocket`).
-   * Before a whole document (a request without streaming), a keep-alive is one space.
+   * Before a whole JSON body (for a request without streaming), a keep-alive is one space.
 3. If a stream fails in the middle, the dialect's error event is sent, then the connection is broken off. So no client
    can mistake the stream for a complete answer.
 4. A provider's bytes in the agent's dialect are written unchanged. For a connection that requested another format of
@@ -65,7 +65,7 @@ HEAD_AFTER = 30.0
 gemini-cli waits 60 s for the head, qwen-code 120 s, Node's clients 300 s.
 """
 KEEPALIVE_EVERY = 10.0
-"""Seconds of silence after which a keep-alive is sent: a no-op event in a stream, a space before a whole document."""
+"""Seconds of silence after which a keep-alive is sent: an event without content, or a space before a JSON body."""
 
 log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode

@@ -59,7 +59,7 @@ def failure_reply(
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:
-    """Return the failure for an exception because of which a request was refused, before it became an exchange."""
+    """Return the failure for `exc`, because of which a request was refused before it became an exchange."""
     match exc:
         case Refusal():
             return Failure(

@@ -7,7 +7,8 @@ Rules:
    connection, and answers as if this module did not exist. Such requests are: another route with a key, an upgrade, a
    chunked body, a folded header, a second Host.
 2. From its first bytes on, a connection has three tasks: a reader, a writer of answers, and the task that waits until
-   both have ended. A request needs no further task. A client that leaves before its head is complete costs one task.
+   both have ended. A request needs no further task. For a client that disconnects before its head is complete, only one
+   task is started.
    The reader notices a hang-up, whatever the other tasks do. The reader's cancel scope is also the timer of the
    connection, because a cancel scope for each wait would cost a call three times as much. The writer is a task of its
    own, so that waking it resumes few stack frames.

@@ -8,7 +8,8 @@ Rules (each had a test that failed without it):
 2. After `started()`, the server never raises into its caller's nursery. If it crashes, it stores the exception and
    cancels the body.
 3. The server is shielded from cancellation, so that it still runs during the body's clean-up. The shield begins with
-   `started()`, so that a hanging start can be cancelled, and only if its parent is the caller's nursery.
+   `started()`, so that a hanging start can be cancelled. There is a shield only if the parent nursery of the server's
+   task is the caller's.
 4. The server ends within a bounded time. It refuses waiting exchanges, lets answers finish for `grace` seconds, then
    closes the remaining connections.
 """
@@ -59,7 +60,7 @@ _BREATH = 0.1
 _MOST_REFUSED = 32
 """Maximum connections that are answered with 503 at the same time. Further ones are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""Exceptions that a connection raises if its client has left, or if it was closed here."""
+"""Exceptions that a connection raises if its client has disconnected, or if the connection was closed here."""
 
 
 @final

@@ -18,7 +18,7 @@ STATE_KEY = "triocept.connection"
 READ_BODY = "triocept.read_body"
 """Key in the ASGI scope for the function with which the view reads the body of a request."""
 GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""Exceptions that a connection raises if its client has left, or if it was closed here."""
+"""Exceptions that a connection raises if its client has disconnected, or if the connection was closed here."""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -119,9 +119,9 @@ class Transport(Protocol):
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
         """Send raw bytes in place of a response, then end the connection as `raw.end` specifies.
 
-        No framing is added. If `raw` ends with a stall, the connection stays open after the call. Raw bytes may be
-        generated while they are sent. They are then passed in parts: `begins` is True for the first part, which has the
-        head, and `ends` for the last part.
+        No framing is added. If `raw.end` is `stall`, the connection stays open after the call. Raw bytes may be
+        generated while they are sent. They are then passed in parts: `begins` is True for the first part, which
+        contains the head, and `ends` is True for the last part.
 
         Raises:
             ClientGone: see `flush`.

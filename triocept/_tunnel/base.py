@@ -49,7 +49,7 @@ class Tunnel(ABC):
             port: the port on which the endpoint already listens.
             host: the host on which the endpoint is reachable from this machine.
             scheme: the endpoint's scheme.
-            previous: the URL that this endpoint's tunnel had before it died. The tunnel opens this URL again if possible.
+            previous: the URL that this endpoint's tunnel had before it died. The new tunnel gets it again if possible.
 
         Raises:
             TunnelError: the tunnel cannot be opened; raised when the context is entered. Or the tunnel has died, which
