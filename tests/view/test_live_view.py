@@ -158,6 +158,26 @@ async def test_a_call_is_seen_before_it_settles_with_its_words_and_then_as_a_tur
         assert (row["turns"], row["in_flight"], row["ended"]) == (1, 0, "body")
 
 
+async def test_a_call_in_flight_of_a_sub_agent_that_the_agent_names_is_below_its_parent() -> None:
+    go_on = trio.Event()
+
+    async def answer(exchange: triocept.Exchange) -> None:
+        await go_on.wait()
+        await exchange.respond("done")
+
+    async with viewed() as (endpoint, viewer, client), viewer.stream() as events:
+        async with endpoint.open_rollout(answer) as rollout, trio.open_nursery() as nursery:
+            agent = Agent(client, rollout)
+            agent.headers |= {"x-claude-code-session-id": "s", "x-claude-code-agent-id": "a"}
+            nursery.start_soon(agent.say, "count the files")
+            call = await events.until("call")
+            expected = {"id": "s/a", "kind": "sub_agent", "parent": "s"}
+            assert {name: call["conversation"][name] for name in expected} == expected
+            go_on.set()
+            turn = await events.until("turn")
+            assert {name: turn["conversation"][name] for name in expected} == expected
+
+
 async def test_a_turn_names_what_is_new_since_the_turn_that_it_continues() -> None:
     async with viewed() as (endpoint, viewer, client):
         async with endpoint.open_rollout(ScriptedModel(["one", "two", "three"])) as rollout:

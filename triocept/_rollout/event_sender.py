@@ -24,6 +24,7 @@ import trio
 from trio.lowlevel import disable_ki_protection
 
 from .._canonical.content import ToolCall
+from .._trace.conversation import Conversation
 from .._trace.entries import AgentStart, Entry, Intent, Opening
 from .._trace.rollout_events import (
     AgentStarted,
@@ -132,6 +133,8 @@ class EventSender:
         self._ended = False
         self._failed = False
         """True after `on_event` has raised KeyboardInterrupt, or another exception that is no `Exception`."""
+        self.conversations: dict[str, Conversation | None] = {}
+        """Conversations that the agent has named, by exchange."""
         self._arrived: set[str] = set()
         """Ids of the exchanges that have arrived and have no outcome yet."""
         self._increments: dict[str, IncrementSender] = {}
@@ -223,11 +226,17 @@ class EventSender:
 
     def _end_call(self, exchange: str, *, answered: bool) -> None:
         self._arrived.discard(exchange)
+        self.conversations.pop(exchange, None)
         if (increments := self._increments.pop(exchange, None)) is not None:
             increments.end(answered=answered)
 
     def _arrive(self, exchange: str, call: Intent | Turn) -> None:
         self._arrived.add(exchange)
         self.send(
-            CallArrived, exchange=exchange, dialect=call.dialect, request=call.request, agent=call.agent
+            CallArrived,
+            exchange=exchange,
+            dialect=call.dialect,
+            request=call.request,
+            agent=call.agent,
+            conversation=call.conversation if isinstance(call, Turn) else self.conversations.get(exchange),
         )

@@ -444,6 +444,8 @@ class RolloutState:
                     request=exchange.recorded_request(),
                     agent=exchange.agent,
                 )
+                if self.records.events is not None:
+                    self.records.events.conversations[exchange.id] = exchange.claimed
                 await self.records.record_entry(intent)
             finally:
                 self.arrivals.coming -= 1

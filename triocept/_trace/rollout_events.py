@@ -20,6 +20,7 @@ import msgspec
 
 from .._canonical.content import Json
 from .._canonical.request import Request
+from .conversation import Conversation
 from .entries import AgentStart, Ending, Opening, Score
 from .turn import Decided, ServiceCall, Turn
 
@@ -110,6 +111,8 @@ class CallArrived(_Event, frozen=True, kw_only=True):
     request: Request
     agent: str | None
     """User-Agent header of the call, as in `Turn.agent`."""
+    conversation: Conversation | None = None
+    """Conversation of the call, if the agent names one, as in `Turn.conversation`."""
 
     def _more(self) -> dict[str, Json]:
         request = self.request

@@ -145,9 +145,7 @@ class LiveView(Source):
                 self._increment(run, event)
                 return
             case CallArrived():
-                call = run.call(
-                    event.exchange, event.request, at=event.at, dialect=event.dialect, agent=event.agent
-                )
+                call = run.call(event)
                 self._send("call", call)
             case TurnSettled(turn=turn):
                 self._end_call(run, turn.id)

@@ -27,6 +27,7 @@ from .._trace.diff import diff_of
 from .._trace.entries import Intent
 from .._trace.graph import Recent
 from .._trace.relations import Relation
+from .._trace.rollout_events import CallArrived
 from .._trace.texts import text_of
 from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import ServiceCall, Turn
@@ -230,16 +231,18 @@ class Run:
         self._tools_by_id[id(tools)] = tools, number
         return number
 
-    def call(self, id_: str, request: Request, *, at: float, dialect: str, agent: str | None) -> Row:
+    def call(self, event: CallArrived) -> Row:
         """Add a call in flight, and return its Call."""
+        id_, request = event.exchange, event.request
         turn = Turn(
             id=id_,
             number=len(self.trace),
             rollout=self.trace.rollout,
-            dialect=dialect,
+            dialect=event.dialect,
             request=request,
             outcome="abandoned",
-            started_at=at,
+            conversation=event.conversation,
+            started_at=event.at,
             duration=0,
         )
         numbers = self.messages.numbers(request.messages, id_)
@@ -248,10 +251,10 @@ class Run:
         self.calls[id_] = {
             "run": self.id,
             "id": id_,
-            "at": at,
+            "at": event.at,
             "model": request.model,
-            "dialect": dialect,
-            "agent": agent_of(agent),
+            "dialect": event.dialect,
+            "agent": agent_of(event.agent),
             "messages": ranges_of(numbers),
             "tools": self.tools_of(request),
             "shared": self._shared_with(parent, request.messages) if parent else 0,
