@@ -1,6 +1,6 @@
-"""Checks and starts the command of an agent, with errors that name the cause.
+"""Check and start of an agent's command, with errors that name the cause.
 
-No error here contains an argument or a value of the environment, because they may be keys.
+No error of this module contains an argument or a value of the environment, because these may be keys.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ..errors import AgentFailed
 from . import launch
 
 KILL_TIMEOUT = 1.0
-"""Seconds for the kernel to end a process that got SIGKILL."""
+"""Maximum seconds to wait for the kernel to end a process that got SIGKILL."""
 
 
 def check_argv(
     argv: Sequence[str | os.PathLike[str]], example: str = '"claude", "-p", "fix the bug"'
 ) -> tuple[str, ...]:
-    """Return the command as a tuple of str. The texts of errors contain the `example`.
+    """Return the command as a tuple of str. Errors contain `example` as an example of a command.
 
     Raises:
         TypeError: `argv` is not a sequence of str or paths.
@@ -59,11 +59,12 @@ def check_argv(
 
 
 def check_env(env: Mapping[str, object]) -> dict[str, str]:
-    """Return a checked copy of the environment.
+    """Check the environment `env`, and return a copy.
 
     Raises:
         TypeError: a name or a value is not a str.
-        ValueError: the system cannot pass a variable to a process. The error names the variable, but not its value.
+        ValueError: the system cannot pass a variable to a process. The error contains the variable's name, but not its
+            value.
     """
     environment: dict[str, str] = {}
     for name, value in env.items():
@@ -81,7 +82,7 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
 
 
 def check_cwd(cwd: object) -> None:
-    """Raise TypeError unless `cwd` is None, a str or a path. Whether the directory exists is checked at the start."""
+    """Raise TypeError if `cwd` is neither None, a str nor a path. A missing directory fails the later start."""
     if cwd is not None:
         check_type("cwd", cwd, (str, os.PathLike), "a str or a path")
 
@@ -117,7 +118,7 @@ async def start_process(
     terminal: bool = False,
     mark: int | None = None,
 ) -> trio.Process:
-    """Start the process in its own group and, unless `terminal` is set, in its own session.
+    """Start the process in a new process group and a new session; with `terminal`, only in a new group.
 
     Args:
         argv: the command that `check_argv` returned.
@@ -126,9 +127,9 @@ async def start_process(
         feed: True for a pipe to the process's stdin, False for an empty stdin.
         capture: True for pipes from stdout and stderr, False to inherit the program's stdout and stderr.
         terminal: True to inherit the program's stdin as well, and to stay in the program's session.
-        mark: the mark that `launch` puts on the process and all processes that it starts. None means no mark.
+        mark: number by which `launch` marks the process and all processes that it starts. None means no mark.
 
-    Cancellation: either immediate, without a process, or too late, and the process is returned.
+    Cancellation: either no process is started, or the cancellation comes too late, and the process is returned.
 
     Raises:
         AgentFailed: the process cannot be started.
@@ -157,7 +158,7 @@ async def start_process(
 
 
 async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any]) -> trio.Process | None:
-    """Start the process through `launch`; return None if `launch` cannot run.
+    """Start the process through the script `launch`, which marks it; return None if the script cannot run.
 
     Raises:
         OSError: the command cannot be run.
@@ -195,7 +196,7 @@ async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any
 
 
 def kill_nowait(process: trio.Process) -> None:
-    """Kill a process with its group, and reap it, without a checkpoint at which a Ctrl-C could interrupt."""
+    """Kill a process and its group, and reap it. There is no checkpoint at which a Ctrl-C could interrupt this."""
     deadline = time.monotonic() + KILL_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):

@@ -1,16 +1,17 @@
-"""Environment of an agent: the parent's, without keys and endpoints of model providers, plus the agent's own provider.
+"""Environment of an agent: the program's, without keys and endpoints of providers, and with the agent's own provider.
 
 These variables are removed, in upper and in lower case:
 
-* variables that choose a provider (`CHOICES`), or link an agent to the agent that started it (`NESTED`);
+* variables that select a provider (`CHOICES`), or link an agent to the agent that started it (`NESTED`);
 * variables of a provider (`PROVIDERS`) with a word for a key or an endpoint in their names (`WORDS`), for example
   `OPENAI_WEBHOOK_SECRET` and `OLLAMA_HOST`. Settings like `CLAUDE_CODE_MAX_OUTPUT_TOKENS` and `ANTHROPIC_MODEL` stay;
 * variables whose names end like a key or an endpoint of a provider (`SUFFIXES`), and some single ones (`NAMES`).
 
-The list covers more than the existing providers. A key removed in error can be restored with `env=`, but a key that
-stays in error is a leak. AWS keys give access to Amazon's models, so they are removed. `GOOGLE_APPLICATION_CREDENTIALS`
-stays, because it names a file that an agent may need for its work. `GH_TOKEN` and `GITHUB_TOKEN` stay, because git and
-gh need them. Only GitHub's Copilot uses them as the key of its model, and it is configured to call only the rollout.
+The list also covers providers that do not exist yet. If a key is removed by mistake, `env=` restores it. A key that
+stays by mistake is a leak. AWS keys give access to Amazon's models, so they are removed.
+`GOOGLE_APPLICATION_CREDENTIALS` stays, because it names a file that an agent may need for its work. `GH_TOKEN` and
+`GITHUB_TOKEN` stay, because git and gh need them. Only GitHub's Copilot uses them as the key of its model, and it is
+configured to call only the rollout.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ SUFFIXES = (
 )
 NAMES = frozenset({"API_KEY", "BASE_URL", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "REPLICATE_TOKEN"})
 ACCOUNTS = frozenset({"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "KUBECONFIG", "SSH_AUTH_SOCK"})
-"""Variables that name a file or another program which contains credentials."""
+"""Variables that name a file with credentials, or a program that has credentials."""
 SECRET_SUFFIXES = ("KEY", "KEYS", "TOKEN", "SECRET", "PASSWORD")
 
 
@@ -53,14 +54,14 @@ _kept: set[str] = set()
 
 
 def keep_from_agents(names: Iterable[str]) -> None:
-    """Exclude variables from the environment of all agents that this program starts from now on."""
+    """Remove these variables from the environment of all agents that this program starts from now on."""
     _kept.update(names)
 
 
 def agent_environment(
     parent: Mapping[str, str], provider: Mapping[str, str], extra: Mapping[str, str | None] | None = None
 ) -> dict[str, str]:
-    """Return an agent's environment: `parent` without its providers, overridden by `provider`, then by `extra`.
+    """Return an agent's environment: `parent` without provider variables, updated with `provider`, then with `extra`.
 
     The hosts of the provider's URLs are added to `NO_PROXY`, so that the agent's calls do not go to a proxy.
 
@@ -90,7 +91,7 @@ def agent_environment(
 
 
 def is_provider_variable(name: str) -> bool:
-    """Return True if a variable of the parent must not reach an agent."""
+    """Return True if a variable of the program's environment must not be passed to an agent."""
     name = name.upper()
     if name in NAMES or name.startswith(CHOICES + NESTED) or name.endswith(SUFFIXES):
         return True
@@ -98,13 +99,16 @@ def is_provider_variable(name: str) -> bool:
 
 
 def opens_an_account(name: str) -> bool:
-    """Return True if a variable probably contains a credential, or names a place that contains credentials."""
+    """Return True if a variable's name means a credential, or a file or program that contains credentials."""
     name = name.upper()
     return name in ACCOUNTS or name.endswith(("CREDENTIALS", *SECRET_SUFFIXES))
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values that no message may contain, the longest first. The names of the variables decide."""
+    """Return the values of variables whose names mean secrets (`…KEY`, `…TOKEN`, …), the longest first.
+
+    No error or log message may contain these values.
+    """
     # Shorter values ("1", "none", "dummy") are words, and would mask ordinary text.
     values = {v for k, v in environment.items() if k.upper().endswith(SECRET_SUFFIXES) and len(v) >= 8}
     return tuple(sorted(values, key=len, reverse=True))

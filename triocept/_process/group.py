@@ -1,17 +1,17 @@
-"""Finds the processes of an agent, and sends signals to them. Run as a script, this module is the watcher.
+"""Search for the processes of an agent, and signals to them. Run as a script, this module is the watcher.
 
 The script uses only the standard library, because the watcher must start in milliseconds, and must not fail.
 
 Rules:
 
 1. A process belongs to an agent in three cases: it is in the agent's group or session, it has one of the agent's two
-   marks, or its parent belongs to the agent. The marks find processes that left the group by `setsid` and were
+   marks, or its parent belongs to the agent. By the marks, processes are found that left the group by `setsid` and were
    orphaned. One mark is in the environment, which a process can drop (`env -i`) or hide (another user's process, a
-   rewritten title). The other mark is a limit that the process cannot remove, see `launch`. It cannot be read only if
-   another user's process has unreadable limits.
-2. A process id may be reused by another process. A signal is therefore sent only if the process still has the time of
-   birth that was seen.
-3. Zombies that were not reaped count as dead.
+   rewritten title). The other mark is a limit that the process cannot remove (see `launch`). This mark is unreadable
+   only if it is another user's process, whose limits are unreadable.
+2. The kernel may give the id of an ended process to a new process. A signal is therefore sent only if the process still
+   has the start time that was read before.
+3. Ended processes that were not reaped yet (zombies) count as dead.
 4. Without a /proc (macOS), only the processes in the agent's group are found.
 """
 
@@ -25,24 +25,25 @@ import sys
 import time
 
 MARK = "TRIOCEPT_AGENT"
-"""Variable in every agent's environment. It contains the agent's token, after the tokens of the agents that started it,
-separated by `:`."""
+"""Variable in every agent's environment. It contains the tokens of the agents that started the agent, then the agent's
+own token, separated by `:`."""
 
 LOCKS = 10
-"""Number of the resource RLIMIT_LOCKS, whose value is the mark (see `launch`, which this script cannot import)."""
+"""Number of the resource RLIMIT_LOCKS. Its limit is the mark (see `launch`, which this script cannot import)."""
 TERM_GRACE = 1.0
 """Seconds from the watcher's SIGTERM to its SIGKILL, so that all agents end within 2 s of the program's death."""
 SEARCH = 3.0
 """Maximum seconds to search for processes of agents. After the program's death, the watcher uses all of this time,
 because an agent between fork and exec has no mark yet. On a busy machine, exec may take long."""
 QUIET = 5
-"""Number of searches in a row without a process after which an agent of a living program counts as ended."""
+"""Number of consecutive searches without a living process after which an agent counts as ended, if the program
+lives."""
 PAUSE = 0.05
 """Seconds between two searches."""
 
 
 class ProcessTree:
-    """An agent whose processes are to be found. Before the agent runs, only its token and its mark are known."""
+    """An agent whose processes are searched. Before the agent runs, only its token and its mark are known."""
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
         self.token: bytes = token.encode()
@@ -69,14 +70,14 @@ class ProcessInfo:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Process id and time of birth, which together identify the process."""
+        """Process id and start time, which together identify the process."""
         return self.pid, self.born
 
 
 def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
-    """Return all processes by id; None if there is no /proc.
+    """Return all processes of the system, by id; None without a /proc.
 
-    Marks are read only for processes that were born after `since`.
+    Marks are read only for processes that started at `since` or later.
     """
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
@@ -93,7 +94,7 @@ def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
 
 
 def limit_mark(token: str) -> int | None:
-    """Return the number with which `launch` marks an agent: 2^56 and more, above all usual values of the limit."""
+    """Return the number with which `launch` marks an agent: at least 2^56, above all usual values of the limit."""
     try:
         return (1 << 56) + int(token[:14], 16)
     except ValueError:
@@ -101,13 +102,13 @@ def limit_mark(token: str) -> int | None:
 
 
 def birth(pid: int) -> int | None:
-    """Return when a process began, in clock ticks since the boot; None if it has ended or there is no /proc."""
+    """Return the start time of a process, in clock ticks since the boot; None if it has ended, or without a /proc."""
     process = _look_at(pid)
     return None if process is None else process.born
 
 
 def open_handle(pid: int) -> int | None:
-    """Return a pidfd, which refers to this process even if its id is reused; None on old kernels and some sandboxes."""
+    """Return a pidfd, which never refers to a later process with this id; None on old kernels or in some sandboxes."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             return os.pidfd_open(pid)
@@ -115,17 +116,17 @@ def open_handle(pid: int) -> int | None:
 
 
 class Ending:
-    """Ends agents: the caller sends signals in rounds until no process of the agents lives."""
+    """The end of some agents. The caller calls `send` repeatedly, until no process of the agents lives."""
 
     def __init__(self, agents: list[ProcessTree]) -> None:
         self._agents = agents
         self._signalled: set[tuple[int, int]] = set()
 
     def send(self, signum: int, processes: dict[int, ProcessInfo] | None) -> int:
-        """Send a signal to the living processes of the agents, and return their number. A `signum` of 0 only counts.
+        """Send a signal to the agents' living processes, and return their number. With `signum` 0, only count them.
 
-        SIGTERM is sent once to each process, because many programs stop without cleanup at a second SIGTERM. SIGKILL
-        is sent in every round.
+        Each process gets SIGTERM only once, because many programs exit without cleanup at a second SIGTERM. SIGKILL is
+        sent at every call.
         """
         if processes is None:
             count = 0
@@ -172,7 +173,7 @@ class Ending:
         return [process for process in found.values() if process.alive]
 
     def _groups(self, processes: dict[int, ProcessInfo]) -> set[int]:
-        """Return the agents' groups, except a group whose leader has another time of birth: its id was reused."""
+        """Return the agents' groups, except those whose id now belongs to a process with another start time."""
         return {
             agent.pid
             for agent in self._agents
@@ -225,10 +226,10 @@ def _send(process: ProcessInfo, signum: int) -> None:
 
 
 def watch(program: int, since: int) -> None:
-    """Run the watcher: read the agents from stdin, and end them when `program` has ended.
+    """Run the watcher: read lines about agents from stdin, and end these agents when the process `program` has ended.
 
-    `+ token` registers an agent, `= token pid born` adds its process, `- token` removes it, and `! token` ends it now.
-    After `quit`, no agent is ended.
+    The line `+ token` registers an agent. `= token pid born` adds its process, `- token` removes the agent, `! token`
+    ends it now. After the line `quit`, no agent is ended.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
@@ -246,12 +247,12 @@ def watch(program: int, since: int) -> None:
 
 
 class _Listener:
-    """Reads the lines that the program writes, and checks that the program lives."""
+    """Reader of the lines that the program writes. It also checks that the program lives."""
 
     def __init__(self, program: int) -> None:
         self.agents: dict[str, ProcessTree] = {}
         self.doomed: list[ProcessTree] = []
-        """Agents to end now, because the program could not end them itself."""
+        """Agents to be ended now, because the program could not end them itself."""
         self.over = False
         """True if the program has written `quit`, or has ended."""
         self.closed = False
@@ -269,7 +270,7 @@ class _Listener:
 
     @property
     def is_orphan(self) -> bool:
-        """True if the program is dead. If the program lives but has closed the pipe, it will start no more agents."""
+        """True if the program is dead. A program that lives, but has closed the pipe, will start no more agents."""
         return os.getppid() != self._program
 
     def poll(self, timeout: float | None = None) -> None:
@@ -304,9 +305,10 @@ class _Listener:
 
 
 def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bool = False) -> None:
-    """End the agents. `last` is True if the program is dead.
+    """End the agents: send SIGTERM, and after `TERM_GRACE` seconds SIGKILL, until none of their processes lives.
 
-    An agent of a dead program may still be starting (before exec), without a mark.
+    `last` is True if the watcher ends afterwards. If the program is dead, one of its agents may still be between fork
+    and exec, without a mark, so the search goes on for `SEARCH` seconds.
     """
     ending, start, quiet = Ending(agents), time.monotonic(), 0
     while quiet < QUIET or (last and listener.is_orphan):

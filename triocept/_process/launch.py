@@ -1,20 +1,20 @@
-"""A script that marks its own process, and then becomes an agent. The script runs for some milliseconds.
+"""A script that marks its own process, and then replaces itself with an agent. It runs for some milliseconds.
 
 The mark is the value of a process limit, RLIMIT_LOCKS, soft and hard. This limit of file locks has had no effect
 since Linux 2.4.25 (setrlimit(2)). Every child inherits it, and raising the hard limit needs CAP_SYS_RESOURCE. A process
 therefore keeps the mark if it drops its environment (`env -i`), leaves its session (`setsid`) and loses its parent (a
 daemon's double fork).
 
-The mark must be set before the agent's first instruction, so this script sets it in the process that becomes the agent.
-A function between fork and exec could also set it, but every start would then fork the whole program. Forking a large
-program takes long.
+The mark must be set before the agent's first instruction. Therefore this script sets it in the process that becomes the
+agent. A function between fork and exec could set it, too, but then every start would fork the whole program, which
+takes long for a large program.
 
 Rules:
 
 1. The agent gets the arguments, environment, signals and descriptors that it would get without this script, except that
    SIGINT is never blocked.
-2. Progress and errors are written to the pipe: `+` when the script runs, then the error number if exec fails.
-3. The script imports only built-in modules, because each other module takes a millisecond.
+2. The script writes its progress to the pipe: `+` when it runs, then the error number if exec fails.
+3. The script imports only built-in modules, because the import of any other module takes a millisecond.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -22,7 +22,7 @@ import posix
 import sys
 
 LOCKS = 10
-"""Number of the resource RLIMIT_LOCKS (not a limit of 10), equal on all architectures of Linux.
+"""Number of the resource RLIMIT_LOCKS (not its limit), which is 10 on all architectures of Linux.
 
 The module `resource` has no constant for it.
 """
@@ -31,7 +31,7 @@ NOT_HERE = {2, 20}
 
 
 def launch(pipe: int, mark: int, argv: list[str]) -> int:
-    """Replace this process with the command `argv`; return the error's number if that fails."""
+    """Mark this process with `mark`, and replace it with the command `argv`; return the error number if exec fails."""
     posix.set_inheritable(pipe, False)
     posix.write(pipe, b"+")
     try:

@@ -1,6 +1,7 @@
 """The output of an agent, and the result of its run.
 
-The start and the end of each stream are kept in memory, at most twice the limit. Files and terminals get all output.
+The start and the end of each output stream are kept in memory, at most twice the limit. Files and terminals get all
+output.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ import trio
 from ..errors import AgentFailed
 
 STDERR_TAIL = 2000
-"""Characters from the end of stderr that an error contains: about one screen."""
+"""Maximum characters from the end of stderr that an error contains: about one screen."""
 
 
 class BinaryWriter(Protocol):
-    """A target for output: a file opened in binary mode, or any object with the same method `write`."""
+    """A target for output: a file opened in binary mode, or any other object with such a method `write`."""
 
     def write(self, data: bytes, /) -> Any:
-        """Write some or all of the bytes, and return how many; None means all. The caller is a worker thread."""
+        """Write some or all of the bytes, and return their number; None means all. It is called in a worker thread."""
 
 
 @final
 class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an agent's run. The repr shows neither output nor arguments, because they may contain keys."""
+    """The result of an agent's run. Its `repr` shows neither output nor arguments, because these may contain keys."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -34,9 +35,11 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
     duration: float
     """Seconds from the agent's start to its end, on trio's clock."""
     stdout: bytes = b""
-    """The whole stdout, or its start and its end with a note about the dropped middle. Empty if it was not captured."""
+    """The whole stdout, or its start and its end, with a note about the dropped middle in between. Empty if it was not
+    captured."""
     stderr: bytes = b""
-    """The whole stderr, or its start and its end with a note about the dropped middle. Empty if it was not captured."""
+    """The whole stderr, or its start and its end, with a note about the dropped middle in between. Empty if it was not
+    captured."""
     stdout_dropped: int = 0
     """Number of bytes missing from `stdout`."""
     stderr_dropped: int = 0
@@ -78,7 +81,7 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
 
 @final
 class OutputBuffer:
-    """The start and the end of a stream of bytes."""
+    """Buffer for the start and the end of a stream of bytes."""
 
     def __init__(self, limit: int) -> None:
         self._head_limit = limit // 2
@@ -88,7 +91,6 @@ class OutputBuffer:
         self._total = 0
 
     def feed(self, data: bytes) -> None:
-        """Add the next bytes."""
         self._total += len(data)
         room = self._head_limit - len(self._head)
         self._head += data[:room]
@@ -98,18 +100,18 @@ class OutputBuffer:
 
     @property
     def dropped(self) -> int:
-        """Number of bytes dropped from the middle."""
+        """Number of bytes that were dropped from the middle of the stream."""
         return max(0, self._total - self._head_limit - self._tail_limit)
 
     def content(self) -> bytes:
-        """Return all bytes, or the first and the last bytes with a note between about the dropped bytes."""
+        """Return all bytes, or the first and the last bytes with a note about the dropped bytes in between."""
         self._trim()
         if not self.dropped:
             return bytes(self._head + self._tail)
         return b"%s\n[... %d bytes dropped ...]\n%s" % (self._head, self.dropped, self._tail)
 
     def tail(self) -> str:
-        """Return the last `STDERR_TAIL` characters."""
+        """Return the last `STDERR_TAIL` characters of the stream."""
         end = bytes(self._tail) if len(self._tail) >= 4 * STDERR_TAIL else bytes(self._head + self._tail)
         return end[-4 * STDERR_TAIL :].decode(errors="replace").strip()[-STDERR_TAIL:]
 
@@ -119,7 +121,7 @@ class OutputBuffer:
 
 @final
 class Tee:
-    """A file that receives all output. Worker threads write it, so a slow disk or stopped terminal delays one agent."""
+    """A file that receives all output. Worker threads write to it, so a slow disk delays only this agent."""
 
     def __init__(self, file: BinaryWriter) -> None:
         self._file = file
@@ -128,12 +130,12 @@ class Tee:
         self._limiter = trio.CapacityLimiter(1)
 
     async def write(self, data: bytes) -> None:
-        """Write and flush all bytes.
+        """Write all bytes to the file, and flush it.
 
-        Cancellation: immediate. The thread is abandoned with its current write.
+        Cancellation: immediate. The thread is abandoned and finishes its current write.
 
         Raises:
-            Exception: an error of the file, usually OSError.
+            Exception: the file raised it; usually an OSError.
         """
 
         def write_all() -> None:
@@ -151,18 +153,20 @@ class Tee:
 
 @final
 class OutputReader:
-    """Reads one output stream of an agent to its end, and writes the bytes into the buffer and the tees."""
+    """Reader of one output stream of an agent. It writes the bytes into a buffer, and into the tees (files)."""
 
     def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, tees: Sequence[Tee]) -> None:
         self.buffer: OutputBuffer = OutputBuffer(limit)
         self.error: Exception | None = None
-        """The first error of writing to a tee."""
+        """The first exception that was raised by a write to a tee; None if there was no exception."""
         self._stream = stream
         self._sinks = tees
 
     @trio.lowlevel.enable_ki_protection
     async def read(self, on_error: Callable[[], None]) -> None:
-        """Read to the end, even if a tee fails, so that the agent neither hangs at a full pipe nor gets SIGPIPE.
+        """Read the stream to its end.
+
+        It is read even if a tee fails, so that the agent neither hangs at a full pipe nor gets SIGPIPE.
 
         `on_error` is called when a tee fails. Cancellation: immediate; the bytes read so far are in the buffer.
         """

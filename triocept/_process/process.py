@@ -5,12 +5,12 @@ Rules:
 1. The agent leads its own session and group, without a terminal, so programs that would prompt there (ssh, git) fail
    immediately. With `output="terminal"`, the agent leads its own group in the program's session, and gets the program's
    terminal (`terminal`).
-2. However the context is left, no process of the agent lives afterwards. The agent's group, and processes that left the
-   group (see `group`), get SIGTERM, some time to end, then SIGKILL. Then the agent is reaped. All this takes a bounded
-   time.
+2. After the `async with` block, no process of the agent lives, however the block ended. The agent's group, and
+   processes that left the group (see `group`), get SIGTERM, some time to end, then SIGKILL. Then the agent is reaped.
+   The time for all this is limited.
 3. The agent is reaped last, because the ids of its process and its group can be reused afterwards.
-4. The output is read to its end, but a process that keeps a pipe open cannot block the context.
-5. No error and no repr here contains a value of the environment or an argument.
+4. The output is read to its end, but a process that keeps a pipe open does not delay the end of the block for long.
+5. No error and no `repr` of this module contains a value of the environment or an argument.
 """
 
 from __future__ import annotations
@@ -46,11 +46,9 @@ log = logging.getLogger("triocept.agent")
 OutputFile: TypeAlias = str | os.PathLike[str] | BinaryWriter
 """The path of a file, which is created or emptied, or an object to which bytes are written."""
 OutputMode: TypeAlias = Literal["capture", "echo", "inherit", "terminal"]
-"""What becomes of the agent's output.
-
-`capture`: the output is kept in memory. `echo`: it is kept, and also written to this program's stdout and stderr.
-`inherit`: the agent uses this program's stdout and stderr, and nothing is kept. `terminal`: the agent gets the terminal
-of this program, with the keyboard, and nothing is kept.
+"""Destination of the agent's output. `capture`: the output is kept in memory. `echo`: it is kept, and also written to
+this program's stdout and stderr. `inherit`: the agent uses this program's stdout and stderr, and nothing is kept.
+`terminal`: the agent gets the terminal of this program, with the keyboard, and nothing is kept.
 """
 
 OUTPUT_LIMIT = 1024 * 1024
@@ -58,18 +56,19 @@ OUTPUT_LIMIT = 1024 * 1024
 TERMINATE_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL, as in trio's own `run_process`."""
 LEFTOVER_PATIENCE = 0.2
-"""Seconds for processes that a finished agent left behind to end by themselves, such as tee in `agent > >(tee log)`."""
+"""Seconds that processes of a finished agent have to end by themselves, such as tee in `agent > >(tee log)`."""
 LEFTOVER_GRACE = 1.0
-"""Seconds from SIGTERM to SIGKILL for processes that a finished agent left behind."""
+"""Seconds from SIGTERM to SIGKILL for processes of a finished agent."""
 KILL_TIMEOUT = 5.0
-"""Seconds for the kernel to end processes that got SIGKILL. A process that takes longer hangs in a device."""
+"""Maximum seconds to wait for the kernel to end processes that got SIGKILL. A process that takes longer waits for a
+device."""
 DRAIN_TIMEOUT = 1.0
-"""Seconds to read the rest of the output when all processes are dead."""
+"""Maximum seconds to read the rest of the output when all processes are dead."""
 LOOK_PAUSE = 0.02
 """Seconds between two searches for living processes."""
 QUIET = 2
-"""Number of searches in a row that must find no process. One search can miss a process that was forked after /proc was
-listed, if its parent ended before the search read the parent's entry."""
+"""Number of consecutive searches that must find no process. A single search can miss a process that was forked after
+/proc was listed, if its parent ended before the search read the parent's entry."""
 
 
 @protected_context
@@ -86,12 +85,12 @@ async def open_process(
     stderr_file: OutputFile | None = None,
     terminate_grace: float = TERMINATE_GRACE,
 ) -> AsyncIterator[AgentProcess]:
-    """Run an agent until the context is left; afterwards `result` is available.
+    """Run an agent during an `async with` block. After the block, its `result` is available.
 
     Args:
         argv: the command and its arguments. A name without a slash is looked up in the `PATH` of `env`.
         env: the whole environment, as `environment.agent_environment` returns it. The agent's mark is added.
-        watcher: the watcher that ends the agent if the program is killed.
+        watcher: the watcher, which ends the agent if the program is killed.
         cwd: the agent's working directory. None means that of the program.
         input: bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty.
         output: see `OutputMode`.
@@ -100,9 +99,9 @@ async def open_process(
         stderr_file: file that receives all of stderr as it arrives; may be the same as `stdout_file`.
         terminate_grace: seconds between SIGTERM and SIGKILL.
 
-    Cancellation: at any moment; an agent that is being started is also ended.
-    Closing: ends all living processes of the agent. This takes at most `terminate_grace` plus 7 s, usually some
-    milliseconds, also when cancelled. A second Ctrl-C sends SIGKILL immediately.
+    Cancellation: the agent is ended, even if it is just being started.
+    Closing: all living processes of the agent are ended. This takes at most `terminate_grace` plus 7 s, usually some
+    milliseconds, even after a cancellation. A second Ctrl-C sends SIGKILL immediately.
 
     Raises:
         TypeError, ValueError: `argv`, `env` or an option is invalid.
@@ -169,7 +168,7 @@ async def open_process(
 
 @final
 class AgentProcess:
-    """An agent's process. Created by `open_process`."""
+    """An agent's process, created by `open_process`."""
 
     def __init__(
         self,
@@ -187,11 +186,12 @@ class AgentProcess:
     ) -> None:
         self.argv = argv
         self.pid: int = process.pid
-        """Id of the process, which is also the id of its group and of its session."""
+        """Id of the process, which is also the id of its process group and (unless `output` is `terminal`) of its
+        session."""
         self.returncode: int | None = None
         """Return code of the process; None while it runs."""
         self.duration: float | None = None
-        """Seconds that the process ran; None while it runs."""
+        """Seconds from the start of the process to its end; None while it runs."""
         self._process = process
         self._started = started
         self._agent = agent
@@ -206,10 +206,10 @@ class AgentProcess:
         self._blind = False
         """True if the last search for the agent's processes failed."""
         self._quiet = 0
-        """Number of the last searches in a row that began after the exit and found no living process."""
+        """Number of consecutive searches up to now that began after the exit and found no living process."""
         self._exited, self._drained = trio.Event(), trio.Event()
         self._failure: Exception | None = None
-        """First exception in the tasks that run concurrently with the caller's `async with` block."""
+        """First exception in the tasks of `_run`, which run concurrently with the caller's `async with` block."""
         self._body = trio.CancelScope()
         self._tasks = trio.CancelScope(shield=True)
         watcher.started_nowait(agent)
@@ -219,27 +219,27 @@ class AgentProcess:
         return f"<AgentProcess {self.argv[0]!r} (process {self.pid}): {state}>"
 
     async def wait(self) -> int:
-        """Wait until the process ends. Processes that it started may still run afterwards.
+        """Wait until the process has ended. Processes that it started may still run afterwards.
 
         Returns:
             The return code; as in `subprocess`, a negative number is the signal that ended the process.
 
-        Cancellation: immediate; the process continues until its context is left.
+        Cancellation: immediate; the process runs on until its `async with` block ends.
         """
         await self._exited.wait()
         assert self.returncode is not None
         return self.returncode
 
     async def wait_drained(self) -> None:
-        """Wait until the process has ended, and all of its output has been read. Cancellation: as in `wait`."""
+        """Wait until the process has ended, and all of its output was read. Cancellation: as for `wait`."""
         await self._drained.wait()
 
     @property
     def result(self) -> AgentResult:
-        """The result of the process, which exists when its context has been left.
+        """The result of the process, available after its `async with` block.
 
         Raises:
-            RuntimeError: the context has not been left yet.
+            RuntimeError: the block has not ended yet.
         """
         if not self._drained.is_set() or self.returncode is None or self.duration is None:
             raise RuntimeError(f"agent {self.argv[0]!r} has no result before its `async with` block ends")
@@ -257,7 +257,10 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self, data: bytes | None) -> None:
-        """Run the tasks that serve the process until `_end` cancels them. They are shielded from other cancellation."""
+        """Run the tasks that feed stdin, read the output and wait for the exit, until `_end` cancels them.
+
+        They are shielded from any other cancellation.
+        """
         stdin = self._process.stdin
 
         @trio.lowlevel.enable_ki_protection
@@ -281,7 +284,7 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run a task of `_run`. An exception cancels the caller's block; the other tasks continue until `_end`."""
+        """Run a task of `_run`. If it raises, cancel the caller's block. The other tasks run on until `_end`."""
         try:
             await work()
         except Exception as exc:  # raised to the caller when the agent has been ended
@@ -309,7 +312,7 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _end(self, *, natural: bool) -> None:
-        """End the living processes, read the rest of the output, and reap the process.
+        """End the agent's living processes, read the rest of the output, and reap the agent.
 
         `natural` is True if the process ended by itself.
         """
@@ -337,7 +340,8 @@ class AgentProcess:
             self._close()
 
     async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
-        """Send a signal to the processes until all are dead or `seconds` are over. Return True if all are dead."""
+        """Send a signal to the agent's processes, and wait up to `seconds` for their end. Return True if all are
+        dead."""
         if signum == signal.SIGKILL:  # first, and without a search in /proc, which can hang
             self._kill_group()
         with trio.move_on_after(seconds):
@@ -361,9 +365,10 @@ class AgentProcess:
         return False
 
     def _count(self, exited: bool, living: int) -> None:
-        """Note the result of a search that found `living` processes.
+        """Count consecutive searches after the agent's exit that found no living process.
 
-        `exited` is True if the search began after the agent's exit.
+        `living` is the number of living processes that a search found. `exited` is True if it began after the agent's
+        exit.
         """
         self._quiet = self._quiet + 1 if exited and not living else 0
 
@@ -378,7 +383,7 @@ class AgentProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _kill_nowait(self) -> None:
-        """Kill the agent's processes without a checkpoint, for code that cannot be interrupted."""
+        """Kill the agent's processes and wait up to a second for their end, without a checkpoint."""
         deadline, ending = time.monotonic() + 1.0, Ending([self._agent])
         self._kill_group()
         while time.monotonic() < deadline and not self._is_over:
@@ -389,7 +394,7 @@ class AgentProcess:
             time.sleep(0.01)
 
     def _leave(self) -> None:
-        """Unregister the agent if none of its processes lives; otherwise let the watcher's process end the rest."""
+        """Unregister the agent if none of its processes lives. Otherwise let the watcher's process end them."""
         if self._blind:
             log.warning(
                 "no descriptor is left to list the processes that agent %r started: its watcher ends them",
@@ -412,7 +417,7 @@ class AgentProcess:
 def _leave(
     agent: AgentProcess | None, raised: type[BaseException] | None, watcher: Watcher, token: str
 ) -> None:
-    """Report to the watcher that an agent's context was left, or that the agent could not be started."""
+    """Report to the watcher that an agent's `async with` block has ended, or that the agent could not be started."""
     if agent is not None:
         agent._leave()
     elif raised is None or issubclass(raised, Exception | trio.Cancelled):
@@ -429,7 +434,7 @@ def check_output(
     terminate_grace: object,
     data: object = None,
 ) -> None:
-    """Check the options of the output before the agent starts, so that an error need not end the agent."""
+    """Check the options of the output, so that a wrong option is reported before an agent runs."""
     if output not in get_args(OutputMode):
         raise ValueError(f"output must be one of {', '.join(get_args(OutputMode))}, not {output!r}")
     check_count("output_limit", output_limit)
@@ -447,7 +452,7 @@ def check_output(
 
 
 def _check_file(name: str, file: object) -> None:
-    """Raise TypeError unless `file` is None, a path, or an object to which bytes can be written."""
+    """Raise TypeError if `file` is neither None, a path, nor an object to which bytes can be written."""
     if file is None or isinstance(file, str | os.PathLike):
         return
     if isinstance(file, io.TextIOBase) or not callable(getattr(file, "write", None)):
@@ -455,7 +460,7 @@ def _check_file(name: str, file: object) -> None:
 
 
 def _read_returncode(pid: int) -> int | None:
-    """Return the return code without reaping the process; None if the process runs, or was reaped elsewhere."""
+    """Return the return code without reaping the process; None if the process runs, or was already reaped."""
     try:
         status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:
@@ -468,7 +473,7 @@ def _read_returncode(pid: int) -> int | None:
 def _open_tees(
     stack: AsyncExitStack, output: OutputMode, stdout: OutputFile | None, stderr: OutputFile | None
 ) -> tuple[list[Tee], list[Tee]]:
-    """Return the files and streams to which stdout and stderr are written. A file for both is opened once."""
+    """Return the targets to which stdout is written, and those of stderr. A file for both is opened once."""
     tees: list[list[Tee]] = [[], []]
     if output == "echo":
         tees = [[Tee(sys.stdout.buffer)], [Tee(sys.stderr.buffer)]]

@@ -1,4 +1,4 @@
-"""Gives this program's terminal to an agent while the agent runs, as a shell gives its terminal to a job.
+"""Use of this program's terminal by an agent while the agent runs, as by a job of a shell.
 
 Rules:
 
@@ -6,8 +6,8 @@ Rules:
    reach the agent, not this program.
 2. When the agent is suspended (Ctrl-Z), this program takes the terminal back and suspends itself, so that the user's
    shell continues. When the shell continues this program, the agent gets the terminal back, with the agent's modes.
-3. However the agent ends, the terminal then gets back the modes from before the start. If the agent's return code is
-   not 0, typed input is dropped, and the modes that full-screen programs set are reset.
+3. However the agent ends, the terminal afterwards gets the modes that it had before the agent's start. If the agent's
+   return code is not 0, typed input is dropped, and the modes that full-screen programs set are reset.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ with contextlib.suppress(ImportError):  # Windows
 FD = 0
 """Descriptor of the terminal: standard input."""
 STOP_TIME = 0.1
-"""Seconds for the kernel to stop this program after a signal that stops it."""
+"""Seconds to wait for the kernel to suspend this program after a signal that suspends it."""
 _PLAIN_MODES = (
     "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l"  # no reports of mouse and focus
     "\x1b[?2004l\x1b[?1l\x1b>\x1b[<u"  # paste without brackets, usual keys
@@ -49,7 +49,7 @@ def terminal_problem() -> str | None:
 
 
 class Terminal:
-    """The terminal of this program. Raise ValueError if this program cannot give it to an agent."""
+    """The terminal of this program. The constructor raises ValueError if the program cannot give it to an agent."""
 
     def __init__(self) -> None:
         if (problem := terminal_problem()) is not None:
@@ -57,12 +57,12 @@ class Terminal:
         self._modes = termios.tcgetattr(FD)
         self._group = os.getpgrp()
         self._given = False
-        """True while the agent has the terminal. While the agent is suspended, the shell may have the terminal."""
+        """True while the agent has the terminal; False while the agent is suspended, when the shell may have it."""
 
     async def follow(self, pid: int) -> None:
         """Give the terminal to the process group of `pid` until that process ends.
 
-        While that group is suspended, suspend this program too.
+        While that group is suspended, this program is suspended, too.
         """
         with trio.open_signal_receiver(signal.SIGCHLD) as signals:
             self._give(pid)
@@ -78,7 +78,7 @@ class Terminal:
                         await self._suspend(pid)
 
     def close(self, returncode: int | None) -> None:
-        """Take the terminal back. `returncode` is that of the agent; None if the agent did not start."""
+        """Take the terminal back from the agent. `returncode` is the agent's return code; None if it did not start."""
         if not self._given:
             return
         with _in_background(), contextlib.suppress(OSError, termios.error):  # the terminal is closed
@@ -125,7 +125,7 @@ class Terminal:
 
 
 def _stop_signal(pid: int) -> int | None:
-    """Return the signal that stopped (suspended) a process; 0 if the process has ended; None if it runs."""
+    """Return the signal that suspended a process; 0 if the process has ended; None if it runs."""
     try:
         state = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -135,7 +135,7 @@ def _stop_signal(pid: int) -> int | None:
 
 @contextlib.contextmanager
 def _in_background() -> Iterator[None]:
-    """Block SIGTTOU, which would stop this program when it changes the terminal from a background group."""
+    """Block SIGTTOU, which suspends a program in the background that changes its terminal."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         yield

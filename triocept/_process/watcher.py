@@ -1,14 +1,15 @@
-"""The watcher: a small process that ends the agents of a program that was killed. It reads a pipe from the program.
+"""The watcher: a small process that ends the program's agents if the program is killed. It reads a pipe of the program.
 
-The watcher is started with the first agent, so a program without agents starts no watcher. `group` contains its code.
-PR_SET_PDEATHSIG is not used, because its signal is sent when the *thread* that forked ends. trio forks in a worker
-thread, which ends after 10 idle seconds.
+The watcher is started with the first agent, so a program without agents starts no watcher. The module `group` contains
+its code. PR_SET_PDEATHSIG is not used, because its signal is sent when the *thread* that forked ends. trio forks in a
+worker thread, which ends after 10 idle seconds.
 
 Rules:
 
 1. An agent is registered before it is started, so that it never outlives the program.
-2. If the watcher fails, the failure is logged and the watcher is replaced. No rollout fails because of the watcher.
-3. Searches for an agent's processes go through the class `Watcher`: simultaneous searches read /proc only once.
+2. If the watcher fails, the failure is logged, and the next agent starts a new watcher. No rollout fails because of the
+   watcher.
+3. All searches for processes of agents use the class `Watcher`, so that simultaneous searches read /proc only once.
 """
 
 from __future__ import annotations
@@ -32,19 +33,20 @@ from .group import ProcessInfo, ProcessTree, birth, read_processes
 log = logging.getLogger("triocept.agent")
 
 READY_TIMEOUT = 10.0
-"""Maximum seconds for the watcher's start. Usually it takes 0.02 s, on a slow network file system some seconds."""
+"""Maximum seconds to wait for the watcher's start. Usually it takes 0.02 s, on a slow network file system some
+seconds."""
 QUIT_TIMEOUT = 2.0
-"""Maximum seconds for the watcher's end."""
+"""Maximum seconds to wait for the end of a watcher that has no agents."""
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""Environment variables that a Python interpreter may need to start."""
+"""Environment variables that a Python interpreter may need for its start."""
 
 
 @protected_context
 async def open_watcher() -> AsyncIterator[Watcher]:
     """Open the watcher of a program's agents; its process starts when the first agent is registered.
 
-    Cancellation: opening does not wait, so it cannot be cancelled.
-    Closing: at most 2 s, also when cancelled. The process then ends agents that are still registered.
+    Cancellation: the opening does not wait, so it cannot be cancelled.
+    Closing: takes at most 2 s, even after a cancellation. The watcher's process ends agents that are still registered.
     """
     watcher = Watcher()
     try:
@@ -58,15 +60,16 @@ async def open_watcher() -> AsyncIterator[Watcher]:
 class Watcher:
     """A watcher of all agents of the program. Its process outlives the program until all agents are ended.
 
-    Created by `open_watcher`.
+    Only `open_watcher` creates it.
     """
 
     def __init__(self) -> None:
         self._agents: dict[str, bytes] = {}
-        """The line about each agent, by token, that a new process of the watcher has to receive."""
+        """For each agent, by token: the line about it, which a new process of the watcher gets, too."""
         self._process: trio.Process | None = None
         self._pipe: int | None = None
-        """The only write end of the pipe. No process inherits it, so the pipe closes when the program dies."""
+        """The only write end of the pipe to the watcher's process. No process inherits it, so the pipe closes when the
+        program dies."""
         self._lock = trio.Lock()
         self._closed = False
         self._since = birth(os.getpid()) or 0
@@ -79,11 +82,11 @@ class Watcher:
 
     @property
     def pid(self) -> int | None:
-        """Id of the watcher's process; None if none runs."""
+        """Id of the watcher's process; None if it does not run."""
         return None if self._process is None else self._process.pid
 
     async def register(self, token: str) -> None:
-        """Register a token. From now on, no process with this token outlives the program.
+        """Register an agent's token. From now on, no process with this token outlives the program.
 
         Cancellation: the token is not registered. A watcher that is being started is ended.
 
@@ -100,29 +103,32 @@ class Watcher:
             self._tell(self._agents[token])
 
     def started_nowait(self, agent: ProcessTree) -> None:
-        """Report that the agent runs. Its process group finds processes whose environment cannot be read."""
+        """Report to the watcher's process that the agent runs, and the agent's process group.
+
+        By the group, processes are found whose environment cannot be read.
+        """
         line = b"= %s %d %d\n" % (agent.token, agent.pid or 0, agent.born or 0)
         self._agents[agent.token.decode()] = line
         self._tell(line)
 
     def unregister_nowait(self, token: str) -> None:
-        """Unregister an agent that has no living processes."""
+        """Unregister an agent of which no process lives."""
         if self._agents.pop(token, None) is not None:
             self._tell(b"- %s\n" % token.encode())
 
     def hand_over_nowait(self, token: str) -> None:
-        """Let the watcher's process end an agent that this program cannot end: SIGTERM, and SIGKILL a second later."""
+        """Let the watcher's process end an agent that this program cannot end: by SIGTERM, 1 s later by SIGKILL."""
         if self._agents.pop(token, None) is not None:
             self._tell(b"! %s\n" % token.encode())
             self._handed_over = True
 
     @property
     def sees(self) -> bool:
-        """True if the system has a /proc, in which processes can be searched."""
+        """True if the system has a /proc, in which processes can be found."""
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
-        """Return the processes that exist some time after the call; None without a /proc. Cancellation: immediate."""
+        """Return the processes that exist after the call; None without a /proc. Cancellation: immediate."""
         asked = time.monotonic()
         async with self._look:
             if self._looked < asked:
@@ -134,7 +140,7 @@ class Watcher:
             return self._processes
 
     def _check_open(self) -> None:
-        """Raise trio.ClosedResourceError if the endpoint has ended, since nothing would end a process started now."""
+        """Raise trio.ClosedResourceError if the endpoint has ended: nothing would end a process that is started now."""
         if self._closed:
             raise trio.ClosedResourceError("the endpoint has ended, so no agent can be started")
 
@@ -181,7 +187,7 @@ class Watcher:
             self._on_died()
 
     def _on_died(self) -> None:
-        """Log that the watcher's process is dead or stopped. The next agent starts a new process, for all agents."""
+        """Log that the watcher's process is dead or hangs, and kill it. The next agent starts it again for all."""
         log.warning(
             "the watcher (process %s) has died: until the next agent starts, agents would outlive this program "
             "if it were killed",

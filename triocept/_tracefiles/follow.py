@@ -1,4 +1,4 @@
-"""Iteration over the traces of a trace file, complete or still being written."""
+"""Iteration over the traces in a trace file, which may be complete or still being written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTERVAL = 0.1
 """Seconds between two reads of a followed file."""
 _CHUNK = 1024 * 1024
 _HEAD = 256
-"""Bytes kept from the start of a line to recognize it: they include its run, its number and the chain so far."""
+"""Bytes kept of the start of a line, to recognize the file: they include the line's run, number and chain."""
 
 
 def iter_traces(
@@ -38,17 +38,17 @@ def iter_traces(
 
     Iterate with `for`, or, in a trio program, with `async for`, which reads the file in a thread.
 
-    Memory holds only the traces that have begun in the file and have not ended yet. A child's trace is yielded before
-    its parent's, and is also in the parent's `children`.
+    The iteration keeps only the traces in memory that have begun in the file and have not ended yet. A child's trace is
+    yielded before its parent's trace, and is also in the parent's `children`.
 
     Args:
         path: the file.
-        follow: True waits for new lines at the end of the file, and for a missing file; the iteration does not end.
-            Each trace is yielded as soon as its seal is in the file. A score after the seal is added to the trace that
-            was yielded, if the program still holds it. If the file is moved away, it is read to its end; then the file
-            that is now at the path is read from its beginning. A truncated file is also read from its beginning, even
-            if it has grown since. False yields each trace with all its scores, and at the end the traces without a
-            seal.
+        follow: True: at the end of the file, the iteration waits for new lines, and for a missing file; it does not
+            end. Each trace is yielded as soon as its seal is in the file. A score after the seal is added to the trace
+            that was yielded, if the program still holds it. If the file is moved away, it is read to its end; then the
+            file that is now at the path is read from its beginning. A truncated file is also read from its beginning,
+            even if it has grown since. False: each trace is yielded with all its scores, and traces without a seal at
+            the end.
         on_damage: as in `read_traces`.
 
     Raises:
@@ -56,7 +56,7 @@ def iter_traces(
         DialectError: during the iteration, if a newer triocept wrote a line; or if the file ends without a readable
             line, and `on_damage` is None. The error's path is `file:line`.
 
-    Cancellation: `async for` ends at once; only the position in the file is lost.
+    Cancellation: `async for` ends at once. The position in the file is lost, no trace is.
     """
     check_bool("follow", follow)
     return TraceStream(path, follow=follow, on_damage=on_damage)
@@ -64,7 +64,7 @@ def iter_traces(
 
 @final
 class TraceStream:
-    """Iterable of traces, made by `iter_traces`. Each iteration begins at the start of the file."""
+    """Iterable of the traces in a file, created by `iter_traces`. Each iteration begins at the start of the file."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ def _next(traces: Iterator[Trace]) -> Trace | None:
 
 
 def _warn(words: list[str]) -> None:
-    """Issue the collected warnings, attributed to the code that iterates."""
+    """Issue the collected warnings with the place in the user's code that iterates."""
     texts = words[:]
     words.clear()
     for text in texts:
@@ -141,12 +141,12 @@ def _warn(words: list[str]) -> None:
 
 @final
 class GrowingTraces:
-    """The traces of a file that may grow.
+    """Reader of the traces in a file that may grow.
 
     Args:
         path: the file.
         on_damage: called with an error for each line that is unreadable, or does not fit the lines before it.
-        prices: prices of the rollouts' limits, for their cost.
+        prices: prices by model, from which the traces compute their `cost`.
     """
 
     def __init__(
@@ -160,12 +160,13 @@ class GrowingTraces:
         self._prices = prices
         tail = _Tail(path, self._begin)
         self.read = tail.read
-        """Return lines that were added to the file; an empty list if there are none yet. May be called in a thread."""
+        """Return lines that were added to the file; an empty list if there are no new lines. May be called in a
+        thread."""
         self.close = tail.close
         self._begin()
 
     def look(self) -> list[Trace]:
-        """Return traces that ended since the last call; an empty list if there is nothing new in the file."""
+        """Return traces that have ended since the last call; an empty list if the file has no new traces."""
         while lines := self.read():
             found = [each for line in lines for each in self.take(line)]
             if traces := [trace for line, trace in found if isinstance(line, SealLine)]:
@@ -173,7 +174,7 @@ class GrowingTraces:
         return []
 
     def take(self, data: bytes) -> Iterator[tuple[Line | OtherLine, Trace]]:
-        """Add a line, and yield it with its trace. Lines behind a seal are left out, except scores.
+        """Add a line, and yield it with its trace. After a rollout's seal, only scores are yielded.
 
         Raises:
             DialectError: a newer triocept wrote the line.
@@ -200,7 +201,7 @@ class GrowingTraces:
             yield line, trace
 
     def intent(self, line: IntentLine) -> Intent | None:
-        """Return the intent of a line that was added and has no turn; None if its request is incomplete."""
+        """Return the intent in an added line, whose call has no turn yet; None if its request is incomplete."""
         return self._reader.intent(key_of(line), line.call)
 
     def _begin(self) -> None:
@@ -214,7 +215,8 @@ class _Tail:
     """A file that may grow, and the position up to which it was read.
 
     The file stays open, so that a file that is moved away is read to its end. It is unbuffered, so that no bytes from
-    before a truncation are read from a buffer. `begin` is called whenever the file is read from its beginning.
+    before a truncation are read from a buffer. The function `begin` is called whenever the file is read from its
+    beginning.
     """
 
     def __init__(self, path: str | os.PathLike[str], begin: Callable[[], object]) -> None:
@@ -223,7 +225,7 @@ class _Tail:
         self._file: FileIO | None = None
 
     def read(self) -> list[bytes]:
-        """Return complete lines that were added since the last call; an empty list if there is nothing new."""
+        """Return complete lines that were added since the last call; an empty list if there are no new lines."""
         moved = self._file is None
         if self._file is not None:  # checked before the rest is read: afterwards nothing is appended
             with suppress(FileNotFoundError):  # the next file does not exist yet
@@ -244,7 +246,7 @@ class _Tail:
         self._file = None
 
     def _is_cut(self) -> bool:
-        """Return True if the file no longer contains what was read. It was truncated, and may have grown since."""
+        """Return True if the file no longer contains the lines that were read, because it was truncated."""
         assert self._file is not None
         number = self._file.fileno()
         if os.fstat(number).st_size < self._at + len(self._part):
@@ -257,7 +259,7 @@ class _Tail:
         )
 
     def _read(self) -> list[bytes]:
-        """Return the next lines of the open file."""
+        """Return the next complete lines of the open file; an empty list at its end."""
         while self._file is not None:
             data = self._file.read(_CHUNK)
             if self._is_cut():  # checked after the read: the data may be from before or after the cut
@@ -276,9 +278,9 @@ class _Tail:
         self._at = 0
         """Offset of the end of the latest complete line."""
         self._part = b""
-        """First bytes of the line that is not complete yet."""
+        """First bytes of the incomplete last line."""
         self._rest: list[bytes] = []
-        """All bytes so far of the line that is not complete yet."""
+        """All bytes of the incomplete last line, in pieces."""
         self._on_begin()
 
     def _take(self, data: bytes) -> list[bytes]:

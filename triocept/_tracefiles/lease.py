@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A claim is in `_claims` before anything can be raised, and leaves it when it is acknowledged or given back.
-2. No task waits for a lock or polls a lock. Instead it reads the directory's modification time, which costs a
-   microsecond. The directory is listed when that time has changed, and every 30 s. While other processes or leases have
+1. A claim is added to `_claims` before any exception can be raised, and removed when it is acknowledged or given back.
+2. A lease does not wait for locks of files. It reads the directory's modification time every 0.1 s, which takes a
+   microsecond. It lists the directory when that time has changed, and every 30 s. While other processes or leases have
    claimed files, it is listed every second, because a killed process does not change that time.
 """
 
@@ -31,19 +31,19 @@ log = logging.getLogger("triocept.trace")
 INTERVAL = 0.1
 """Seconds between two reads of the directory's modification time."""
 AGAIN = 1.0
-"""Seconds until files that other processes or leases have claimed are tried again."""
+"""Seconds until a lease tries again to claim files that other processes or leases have claimed."""
 ALL = 30.0
-"""Seconds until the directory is listed although its modification time is unchanged: the clock of another machine may
-have set it."""
+"""Seconds until the directory is listed even if its modification time is unchanged: another machine, with another
+clock, may have set this time."""
 _COARSE = 1_000_000_000
-"""Nanoseconds for which a changed directory may change again without a new modification time."""
+"""Nanoseconds within which two changes of a directory may result in the same modification time."""
 
 
 @final
 class TraceLease:
-    """The traces that one program has leased from a directory. Made by `lease_traces` only.
+    """A lease on traces in a directory, as an async iterator of the traces. Only `lease_traces` creates it.
 
-    Iterate over it. Each trace is leased to this object alone until `acknowledge` is called with the trace. However the
+    Each trace is leased to this object alone until `acknowledge` is called with the trace. However the `async with`
     block ends, traces that were not acknowledged are given back, and another lease can get them.
     """
 
@@ -51,12 +51,13 @@ class TraceLease:
         self.directory: Path = directory
         self._wait = wait
         self._claims: dict[int, tuple[Trace | None, Claim]] = {}
-        """Traces and their claims, by the trace's `id`; while the file is still being read, by the claim's `id`."""
+        """Traces and their claims, by the Python `id` of the trace; while the file is being read, by that of the
+        claim."""
         self._ready: deque[Path] = deque()
         self._seen: int | None = None
         """Modification time of the directory at the last listing; None if it must be listed again."""
         self._others = False
-        """True if another process or lease has claimed a file in the directory."""
+        """True if another process or lease had claimed a file in the directory at the last listing."""
         self._looked_at = -ALL
         self._closed = False
 
@@ -68,14 +69,14 @@ class TraceLease:
 
     @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> Trace:
-        """Return the next trace that no other lease holds.
+        """Return the next trace, leased to this object.
 
-        If there is no such trace, wait for one, or end the iteration (`wait=False`).
+        If no trace is free, wait for a free trace; with `wait=False`, end the iteration.
 
         Raises:
             OSError: the directory, or a file in it, cannot be read.
             DialectError: a file is not a trace file, or a newer triocept wrote it.
-            trio.ClosedResourceError: the block has ended.
+            trio.ClosedResourceError: the `async with` block has ended.
 
         Cancellation: a trace that was already claimed is given back.
         """
@@ -98,10 +99,10 @@ class TraceLease:
                 raise StopAsyncIteration
 
     def acknowledge(self, *traces: Trace) -> None:
-        """Mark traces as done. Their files are moved to `taken` in the directory, and never leased again.
+        """Mark traces as done. Their files are moved to the subdirectory `taken`, and never leased again.
 
         Raises:
-            ValueError: a trace is not leased by this object. No trace was acknowledged.
+            ValueError: a trace is not leased by this object. Then no trace was acknowledged.
             OSError: a file could not be moved; its trace is still leased by this object.
         """
         for trace in traces:
@@ -112,7 +113,7 @@ class TraceLease:
             del self._claims[id(trace)]
 
     async def _take(self, path: Path) -> Trace | None:
-        """Return the trace in a file; None if another lease holds the file or the file is damaged."""
+        """Claim a file, and return its trace; None if another lease has claimed the file, or the file is damaged."""
         claim = Claim.of(path)
         if claim is None:
             self._others = True
@@ -164,15 +165,15 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
                 await train(branches(trace))
                 lease.acknowledge(trace)
 
-    Any number of leases, in one program or in many, may share a directory: a trace is never leased to two of them at
-    the same time. Traces that were not acknowledged when the block ends are given back. If the process is killed, other
+    Any number of leases, in one program or in many, may use a directory: a trace is never leased to two of them at the
+    same time. Traces that were not acknowledged when the block ends are given back. If the process is killed, other
     leases can get its traces within two seconds. The lock on a file ends with the process and the processes that it has
     forked. A trace comes with the traces of its children. An incomplete file is moved to `damaged`, with a warning.
 
     Args:
-        directory: an existing directory. If it is on a network file system, that must support locks.
-        wait: True waits for the next trace. False ends the iteration when no trace is free, even if another lease may
-            still give one back.
+        directory: an existing directory. A network file system must support locks.
+        wait: True: the iteration waits for the next trace. False: it ends when no trace is free, although another lease
+            may still give a trace back.
 
     Closing: traces that were not acknowledged are given back.
 
@@ -194,7 +195,7 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
 
 
 def _read(path: Path) -> Trace | None:
-    """Return the trace in a file, with its children; None if the file is empty."""
+    """Return the trace in a file, with its children; None if the file contains no trace."""
     traces = read_traces(path, on_damage=lambda damage: None)  # a damaged trace is not sealed
     children = {id(child) for trace in traces for child in trace.children}
     return next((trace for trace in traces if id(trace) not in children), None)
