@@ -340,8 +340,7 @@ class AgentProcess:
             self._close()
 
     async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
-        """Send a signal to the agent's processes, and wait up to `seconds` for their end. Return True if all are
-        dead."""
+        """Send a signal to the agent's processes, and wait for their end. Return False if one lives after `seconds`."""
         if signum == signal.SIGKILL:  # first, and without a search in /proc, which can hang
             self._kill_group()
         with trio.move_on_after(seconds):
