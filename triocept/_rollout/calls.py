@@ -80,7 +80,7 @@ FORGOTTEN = 5.0
 GIVEN_UP = 30.0
 """Seconds after which no task is expected to take the first exchange. With `on_fault="stay"`, the exchange then fails.
 
-Without this limit, a program that calls its rollout from the thread that should take the exchange would wait for the
+A program may call its rollout from the thread that should take the exchange. Without this limit, it would wait for the
 timeout of its SDK: ten minutes, three times (openai 3.57).
 """
 RETRY_COUNT = "x-stainless-retry-count"

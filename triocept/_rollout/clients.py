@@ -3,8 +3,8 @@
 Rules:
 
 1. A client ignores the proxies of the environment, unless the caller's own `http_client` uses one.
-2. A blocking client raises an error if it is called in the thread in which its endpoint runs: it would block this
-   thread, and so wait forever.
+2. A blocking client raises an error if it is called in the thread in which its endpoint runs. Otherwise it would block
+   this thread, and wait forever.
 """
 
 from __future__ import annotations

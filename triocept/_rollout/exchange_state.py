@@ -6,8 +6,8 @@ Rules:
    ends, `fix_from_outside` sets it, and `settle` then records it.
 2. Every recorder and the trace have the turn before the agent gets the event that ends the answer.
 3. Cancellation never loses an outcome: once it is set, the turn is recorded in a shielded scope, and the answer ended.
-4. If an exchange is settled from outside (by a disconnect, or by the end of its rollout), the code that answers is
-   cancelled first, then the turn is recorded. The table in `outcome` lists the errors that this code may get.
+4. If a disconnect or the end of the rollout settles the exchange (from outside), the code that answers is cancelled
+   first. Then the turn is recorded. The table in `outcome` lists the errors that this code may get.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ Rules:
    rollout ends; then the caller waits only until the call has unwound.
 2. A call is recorded in the trace and by the recorder before its caller gets the result.
 3. An exception of a service is an answer: a `Refusal` is sent to the caller with its status, any other exception as a
-   500. The trace contains it, and the rollout stays open. Two kinds of exceptions are also raised to the rollout's
-   owner, like exceptions of a handler: those that are no `Exception`, such as KeyboardInterrupt, and those of a
-   function that takes the place of a model (`owned`).
+   500. The trace contains the exception, and the rollout stays open. Two kinds of exceptions are also raised to the
+   rollout's owner, like exceptions of a handler. The first are those that are no `Exception`, such as
+   KeyboardInterrupt. The second are those of a function that takes the place of a model (`owned`).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ tests/server/test_findings.py):
 * it shields `send_all` without a deadline, so a client that stops reading outlives cancellation and shutdown;
 * it cannot break a connection off on purpose, although an agent notices only by this that a stream failed.
 
-In two more ways it takes a fifth of a request's time. hypercorn starts a task for the idle timer of each request; here
-a connection may idle until the server stops. hypercorn also sends the head of a response separately.
+Two more properties cost a fifth of a request's time. First, hypercorn starts a task for the idle timer of each request.
+Here a connection may idle until the server stops. Second, hypercorn sends the head of a response separately.
 
 `TCPServer(app, config, context, state, stream)`, `_read_data`, `_close` and `ProtocolWrapper` are internals of
 hypercorn, identical in 0.17.3 and 0.18.0.

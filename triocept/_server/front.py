@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Once the end of a response is being sent, the application receives no disconnect message. hypercorn queues that
-   message after the last byte, and Quart-Trio would then cancel the task that closes the connection or makes it idle.
+1. Once the end of a response is being sent, the application receives no disconnect message. Because hypercorn queues
+   this message after the last byte, Quart-Trio would cancel the task that closes the connection or makes it idle.
 2. A `KeyboardInterrupt` (any exception that is neither an `Exception` nor cancellation) ends the endpoint. hypercorn
    would only log it, as a failed request.
 3. If a request is answered before its body was read, the whole answer is sent first. The body is then received and

@@ -161,7 +161,6 @@ class _Received(ReceiveBuffer):
         return taken
 
     def drop(self) -> None:
-        """Discard all bytes."""
         self._extract(len(self._data))
 
 

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Only unambiguous requests are served here: a model call, or a request that needs no Quart, whose head follows the
-   strict grammar (RFC 9112) and has a Content-Length. From any other request on, hypercorn gets all bytes of the
+1. Only unambiguous requests are served here: model calls, and requests that need no Quart. Their heads must follow the
+   strict grammar (RFC 9112) and have a Content-Length. From any other request on, hypercorn gets all bytes of the
    connection, and answers as if this module did not exist. Such requests are: another route with a key, an upgrade, a
    chunked body, a folded header, a second Host.
 2. From its first bytes on, a connection has three tasks: a reader, a writer of answers, and the task that waits until

@@ -135,8 +135,8 @@ class Keys:
     def _keys_of_one(self, head: Head) -> list[str]:
         """Return all texts in a request that are read as keys. The valid keys among them belong to one rollout.
 
-        Raise a Refusal if one header has several keys, if the request has keys of two rollouts, or if no key of its
-        rollout is in the form that is read.
+        Raise a Refusal if one header has several keys, or if the request has keys of two rollouts. Also raise one if no
+        key of the rollout is in a form that is read.
         """
         read: list[str] = []
         owners: dict[RolloutState | None, str] = {}

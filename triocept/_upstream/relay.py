@@ -9,8 +9,8 @@ Rules:
    the last piece. Bytes after this event are discarded, so that the agent never gets a second end.
 4. Some servers send no `[DONE]`, and leave the connection open. So if a provider has sent the stop reason, and is then
    silent for `END_PATIENCE`, the answer has ended. The agent gets the `[DONE]` that the server left out.
-5. Bytes that are clearly content of a running answer may be sent to the agent before they are parsed, because parsing
-   takes most of the time by which a relay delays an event.
+5. Bytes that are clearly content of a running answer may be sent to the agent before they are parsed. Parsing takes
+   most of the time by which a relay delays an event.
 6. Content that came before a failure is sent before the failure. Without content, the failure is still sent with its
    own HTTP status.
 7. With `hold_calls`, the first frame of a tool call and all bytes after it belong to the last piece. Otherwise an agent

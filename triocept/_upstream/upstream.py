@@ -735,8 +735,8 @@ async def open_upstream(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: the URL, the dialect or `tokens` is invalid, a server of this kind sends no tokens in this dialect,
-            a number is out of range, or the key cannot be sent.
+        ValueError: the URL, the dialect or `tokens` is invalid, a number is out of range, or the key cannot be sent.
+            Or a server of this kind sends no tokens in this dialect.
         UpstreamError: with `tokens`, the server does not send tokens, or cannot be reached.
     """
     check_loop("open_upstream")
@@ -818,7 +818,6 @@ class _Sampled:
         exchange.sampled = self._fold.response
 
     def add(self, piece: Relayed) -> None:
-        """Add the next piece of the answer."""
         for event in piece.events:
             self._fold.add(event)
         if self._collector is not None:
