@@ -108,14 +108,36 @@ def test_repeated_items_are_the_same_objects_whatever_white_space_is_between_the
         b'\xef\xbb\xbf{"messages":["a","b"]}',
     ],
 )
+@pytest.mark.parametrize("known", [False, True], ids=["", "the other fields are known, too"])
 def test_a_body_that_repeats_an_item_is_read_as_it_is_and_not_as_it_seems(
-    reader: BodyReader, second: bytes
+    reader: BodyReader, second: bytes, known: bool
 ) -> None:
-    assert by_reader(reader, b'{"messages":["a"],"x":1}', "messages") == (
-        plain(b'{"messages":["a"],"x":1}'),
-        False,
-    )
+    first = b'{"messages":["a"],"x":1}'
+    for was_read in (False, True)[: 1 + known]:
+        assert by_reader(reader, first, "messages") == (plain(first), was_read)
+    assert (reader._alive()[0].rest is not None) == known
     assert by_reader(reader, second, "messages")[0] == plain(second)
+
+
+def test_other_fields_that_are_repeated_are_the_same_read_only_objects(reader: BodyReader) -> None:
+    tools = [[{"name": "t", "schema": {"a": []}}], [{"name": "other"}]]
+    documents: list[Any] = []
+    for number, used in enumerate((0, 0, 0, 1, 1, 1)):
+        written = body(turns(3 + number), tools=tools[used])
+        found = reader.read(written, "messages")
+        document: Any = json.loads(written) if found is None else found[0]
+        known = reader.begin(written, "messages", document, Memory()) if found is None else found[1]
+        assert known is not None
+        reader.keep(known)
+        assert document == json.loads(written)
+        assert [*document] == [*json.loads(written)]  # in the same order
+        documents.append(document)
+    assert documents[1]["tools"] is documents[2]["tools"]
+    assert documents[4]["tools"] is documents[5]["tools"]
+    for document in (documents[2], documents[5]):
+        with pytest.raises(TypeError, match="read-only"):
+            document["tools"].append({})
+        document["tools"] = "changed"  # the document is not shared
 
 
 def test_a_body_of_one_reader_is_never_used_for_another(reader: BodyReader) -> None:

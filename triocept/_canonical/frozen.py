@@ -8,6 +8,7 @@ Therefore they are `FrozenDict` and `FrozenList`, which are a dict and a list in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import is_
 from sys import maxsize
 from typing import Any, NoReturn, TypeVar, cast, final
@@ -58,6 +59,11 @@ _FROZEN: dict[type, type] = {dict: FrozenDict, list: FrozenList}
 _CONSTANT = frozenset((str, type(None), bool, int, float, FrozenDict, FrozenList))
 _set_field: Any = dict.__setitem__
 _set_item: Any = list.__setitem__
+
+
+def is_constant(values: Iterable[Json]) -> bool:
+    """Return True if no code can change any of these JSON values."""
+    return _CONSTANT.issuperset(map(type, values))
 
 
 def frozen(value: T) -> T:

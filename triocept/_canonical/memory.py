@@ -37,7 +37,7 @@ from .content import (
     ToolCall,
     ToolResult,
 )
-from .frozen import frozen, frozen_request
+from .frozen import frozen, frozen_request, is_constant
 from .request import Request
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ _CROWD = 8
 """Maximum messages with the same glance that are compared one by one."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Latest:
     """The latest request that arrived in a dialect."""
 
@@ -57,9 +57,16 @@ class _Latest:
     """The encoded document without the conversation. It is compared encoded, because in Python `true` equals 1, 1
     equals 1.0, and objects have no order. None if the document cannot be encoded (because of a number beyond 64 bits,
     for example); it then differs from every other."""
+    constant: dict[str, Json] | None
+    """The document without the conversation; None if its values can be changed."""
     request: Request
     before: int
     """The number of messages that come from other fields than the conversation's, such as system prompts."""
+
+    def has(self, fields: dict[str, Json]) -> bool:
+        """Return True if these are the same fields, which hold the same constant objects."""
+        old = self.constant
+        return old is not None and [*fields] == [*old] and all(map(is_, fields.values(), old.values()))
 
 
 class Memory:
@@ -106,15 +113,17 @@ class Memory:
         rest = {**document}
         items, latest = rest.pop(field, None), self._requests.get(dialect)
         try:
-            written = _encoder.encode(rest)
+            written = latest.rest if latest is not None and latest.has(rest) else _encoder.encode(rest)
         except _UNWRITABLE:
             written = None
         if latest is not None and isinstance(items, list) and items and written and written == latest.rest:
+            latest.constant = rest if is_constant(rest.values()) else None
             head = latest.request.messages[: latest.before]
             return msgspec.structs.replace(latest.request, messages=(*head, *parse_conversation(items)))
         request, before = parse(document)
         request = frozen_request(request, before)
-        self._requests[dialect] = _Latest(written, request, before)
+        constant = rest if is_constant(rest.values()) else None
+        self._requests[dialect] = _Latest(written, constant, request, before)
         return request
 
     def read(

@@ -16,13 +16,15 @@ Rules:
 3. The list must be the value of the field: the bytes before it, closed at this point, are an object whose last field is
    the empty list. No later field may have the same name, in whatever form JSON writes the name. A name of other
    characters than ASCII letters and `_` has too many forms, so such a list is always decoded whole.
-4. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
-5. The items are read-only (`frozen`), because several calls share them. Each document has a list of its own.
-6. A call takes the conversation that it continues out of the kept ones until its body is parsed. So no two calls, which
+4. If the bytes behind the list are those of the earlier body, the other fields are, too: the bytes before it are common
+   to both bodies, and the bytes between must be items, with a comma between any two.
+5. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
+6. Items and other fields that several calls share are read-only (`frozen`). Each document has a list of its own.
+7. A call takes the conversation that it continues out of the kept ones until its body is parsed. So no two calls, which
    may be parsed in threads, use one `Memory` at a time.
-7. A reader belongs to one rollout, and keeps `_CONVERSATIONS` conversations. All readers of the process together keep
+8. A reader belongs to one rollout, and keeps `_CONVERSATIONS` conversations. All readers of the process together keep
    at most `MOST_BYTES`; above that, the conversation that was unused for longest is dropped, with all that it holds.
-8. The work of one step is bounded: by the bytes and items that are decoded, and by the lists and objects among them.
+9. The work of one step is bounded: by the bytes and items that are decoded, and by the lists and objects among them.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import re
 from bisect import bisect_right
 from collections import OrderedDict
 from threading import Lock
-from typing import Any, final
+from typing import final
 from weakref import ref
 
 import msgspec
@@ -71,6 +73,7 @@ _OPENS = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*\[")
 _HIDDEN = re.compile(rb"\\u00[4-7]")
 _SPACE = b" \t\r\n"
 _ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
+_DOUBT = (*_ERRORS, LookupError, TypeError)
 _decode = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _raw_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -89,9 +92,10 @@ class Conversation:
         fresh: bytes of the items that the body does not share with its predecessor; all its bytes if it has none.
         start: position of the first item; 0 if it is not known yet.
         ends: position behind each item.
+        rest: the read-only document, with None for the list; None if it is not known, empty if it is too large.
     """
 
-    __slots__ = ("__weakref__", "body", "ends", "field", "fresh", "items", "memory", "size", "start")
+    __slots__ = ("__weakref__", "body", "ends", "field", "fresh", "items", "memory", "rest", "size", "start")
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class Conversation:
         fresh: int,
         start: int = 0,
         ends: list[int] | None = None,
+        rest: dict[str, Json] | None = None,
     ) -> None:
         self.body: bytes = body
         self.field: str = field
@@ -112,6 +117,7 @@ class Conversation:
         self.fresh: int = fresh
         self.start: int = start
         self.ends: list[int] | None = ends
+        self.rest: dict[str, Json] | None = rest
 
     def repeated(self, body: bytes, field: str) -> int:
         """Return how many of the items another body repeats from the beginning; -1 if the positions are in doubt."""
@@ -137,27 +143,55 @@ class Conversation:
         If the body begins another conversation, it gets a copy of the memory.
         """
         assert self.ends
-        field, start, end = self.field, self.start, self.ends[count - 1]
-        goes_on = body[end] == ord(",")
-        if start + len(body) - end > MOST_NEW:
-            return None
-        short = b"".join([body[:start], body[end + goes_on :]])
+        field, end = self.field, self.ends[count - 1]
+        first = end + (body[end] == ord(","))
+        behind = memoryview(self.body)[self.ends[-1] :]
+        last = len(body) - len(behind)
+        same = last >= first and body.startswith(behind, last)
         try:
-            document: Any = _decode(short)
-            new = document[field]
-            if type(new) is not list or bool(new) != goes_on or count + len(new) > MOST_ITEMS:
-                return None
-            ends = _ends_of(short, field, start)
-        except (*_ERRORS, LookupError, TypeError):
+            if same and self.rest:
+                document, new, ends = self.rest, *self._read_items(body, first, last)
+            else:
+                document, new, ends = self._read_short(body, first)
+        except _DOUBT:
             return None
-        if ends is None or len(ends) != len(new) or (found := frozen_within(new, MOST_CONTAINERS)) is None:
+        if len(ends) != len(new) or bool(new) != (first > end) or count + len(new) > MOST_ITEMS:
             return None
-        items, shift = (*self.items[:count], *found[0]), len(body) - len(short)
-        document[field] = [*items]
-        ends = self.ends[:count] + [at + shift for at in ends]
+        if (found := frozen_within(new, MOST_CONTAINERS)) is None:
+            return None
+        items, members = (*self.items[:count], *found[0]), found[1]
+        rest = self.rest if same else None
+        if same and rest is None:
+            shared = frozen_within({**document, field: None}, MOST_CONTAINERS) or ({}, 0)
+            document, rest, members = shared[0] or document, shared[0], members + shared[1]
+        ends = self.ends[:count] + ends
         memory = self.memory if self.is_continued(count) else self.memory.fork()
-        size = self.size + _size(body, found[1]) - 2 * len(self.body)
-        return document, Conversation(body, field, items, memory, size, ends[-1] - end, start, ends)
+        size = self.size + _size(body, members) - 2 * len(self.body)
+        known = Conversation(body, field, items, memory, size, ends[-1] - end, self.start, ends, rest)
+        return {**document, field: [*items]}, known
+
+    def _read_items(self, body: bytes, first: int, last: int) -> tuple[list[Json], list[int]]:
+        """Return the items between two positions, and the position behind each of them.
+
+        Raises:
+            _DOUBT: these bytes are not items, or are too many.
+        """
+        if last - first > MOST_NEW:
+            raise LookupError
+        raw = b"".join([b"[", body[first:last], b"]"])
+        return _decode(raw), _ends_in(raw, raw, 1, first - 1)
+
+    def _read_short(self, body: bytes, first: int) -> tuple[dict[str, Json], list[Json], list[int]]:
+        """Return the document without the repeated items, its items, and the position behind each of them.
+
+        Raises:
+            _DOUBT: the position of the list is in doubt, or the bytes are too many.
+        """
+        if self.start + len(body) - first > MOST_NEW:
+            raise LookupError
+        short = b"".join([body[: self.start], body[first:]])
+        document: dict[str, Json] = _decode(short)
+        return document, document[self.field], _ends_of(short, self.field, self.start, first - self.start)
 
 
 @final
@@ -324,37 +358,40 @@ def _positions(body: bytes, field: str, count: int) -> tuple[int, list[int]]:
     """Return the position of the first item, and those behind each of the `count` items; no positions in doubt."""
     try:
         start = _start_of(body, field)
-        ends = _ends_of(body, field, start) if start else None
-    except _ERRORS:
-        ends = None
-    return (start, ends) if ends is not None and len(ends) == count else (0, [])
+        ends = _ends_of(body, field, start, 0) if start else []
+    except _DOUBT:
+        ends = []
+    return (start, ends) if len(ends) == count else (0, [])
 
 
-def _ends_of(body: bytes, field: str, start: int) -> list[int] | None:
-    """Return the position behind each item of the list that begins at `start`.
-
-    Return None if the list is not the field's value, or if the bytes beside it are too many to decode in one step.
+def _ends_of(body: bytes, field: str, start: int, shift: int) -> list[int]:
+    """Return the position behind each item of the list that begins at `start`, plus `shift`.
 
     Raises:
-        msgspec.DecodeError: the body is not JSON.
+        _DOUBT: the list is not the field's value, or the bytes beside it are too many to decode in one step.
     """
     raw = memoryview(_fields(body)[field])
     end = start - 1 + len(raw)
     if not body.startswith(raw, start - 1) or start + len(body) - end > MOST_NEW:
-        return None
+        raise LookupError
     if _may_hold(body, field, end) and field in _fields(b'{"":0' + body[end:]):
-        return None
+        raise LookupError
+    return _ends_in(body, raw, start, shift)
+
+
+def _ends_in(body: bytes, raw: bytes | memoryview, start: int, shift: int) -> list[int]:
+    """Return the position behind each item of the list `raw`, whose items begin at `start`, plus `shift`."""
     ends = []
     at = start
     for item in _raw_items(raw):
         while body[at] in _SPACE:
             at += 1
         at += len(memoryview(item))
-        ends.append(at)
+        ends.append(at + shift)
         while body[at] in _SPACE:
             at += 1
         at += 1
-    return ends if at == end or not ends else None
+    return ends
 
 
 def _may_hold(body: bytes, field: str, start: int) -> bool:
