@@ -1,4 +1,4 @@
-"""`python -m triocept` is the command `triocept`."""
+"""`python -m triocept` runs the command `triocept`."""
 
 from ._cli import main
 

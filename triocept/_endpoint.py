@@ -1,6 +1,6 @@
-"""The endpoint: the object that joins the server, the rollouts and the tunnel.
+"""The endpoint: the object that connects the server, the rollouts and the tunnel.
 
-The second file to read, after `__init__`.
+Read this module second, after `__init__`.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ if TYPE_CHECKING:
     from ._view.live import LiveView
 
 TLS: TypeAlias = ssl.SSLContext | tuple[str, str]
-"""An `ssl.SSLContext`, or the paths of a certificate (chain) and of its key, both PEM."""
+"""An `ssl.SSLContext`, or the paths of a certificate (chain) and of its private key, both in PEM."""
 
 MAX_BODY = 256 * 1024 * 1024
-"""Default of `max_body`, in bytes. Agents send requests of 9 to 12 MiB, and providers accept 32 MB; the ancestor had to
-raise its limit three times."""
+"""Default of `max_body`, in bytes. Agents send requests of 9 to 12 MiB, and providers accept 32 MB. The predecessor, in
+verifiers, had to raise its limit three times."""
 GRACE = 1.0
 """Default of `grace`, in seconds."""
 HEALTH = TunnelHealth()
 LIMITS = EndpointLimits()
 OnLostURL: TypeAlias = Literal["raise", "move"]
-"""The effect on a rollout when the public URL that its agent was given is lost for good."""
+"""The effect on a rollout if its agent got a public URL that is then lost for good."""
 
 
 @final
@@ -91,7 +91,7 @@ class Endpoint:
     ) -> None:
         self._view: ViewApp | None = None
         self.id: str = f"e_{token_hex(8)}"
-        """Identifier that `/health` returns, so that a client can check that a URL leads to this endpoint. Not a
+        """Identifier that `/health` returns, so that a client can check that a URL leads to this endpoint. It is not
         secret."""
         self.host: str = str(listener.socket.getsockname()[0])
         """The address that the listening socket is bound to."""
@@ -106,7 +106,7 @@ class Endpoint:
         self._advertise = advertise
         self._supervisor: Supervisor | None = None
         self._on_reach: Callable[[], None] = lambda: None
-        """Function to call when the tunnel comes up or goes down."""
+        """Function that is called when the tunnel comes up or goes down."""
         self._registry = registry
         self._watcher = watcher
         self._make_state = make_state
@@ -114,17 +114,18 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        """An address that this machine can dial, whatever `host` was: `http://127.0.0.1:40001`."""
+        """URL under which programs on this machine reach the endpoint: `http://127.0.0.1:40001`."""
         return self._url(self._dialable)
 
     @property
     def public_url(self) -> str:
-        """The address for agents on other machines.
+        """URL under which agents on other machines reach the endpoint.
 
-        It is the tunnel's URL, or the `advertise` name with the port, or a bound address that other machines can dial.
+        It is the tunnel's URL, or it has the name `advertise` and the port, or a bound address that other machines can
+        reach.
 
         Raises:
-            TunnelError: there is no such address; or the tunnel is down and is being reopened (see `wait_reachable`).
+            TunnelError: there is no such URL; or the tunnel is down and is being reopened (see `wait_reachable`).
         """
         if self._supervisor is not None:
             if self._supervisor.url is None:
@@ -146,10 +147,10 @@ class Endpoint:
 
     @property
     def view_url(self) -> str:
-        """The address of the page on which people watch the rollouts, and decide: `http://127.0.0.1:40001/view/#key=…`.
+        """URL of the page to watch rollouts and decide about tool calls: `http://127.0.0.1:40001/view/#key=…`.
 
-        It contains the key of the view. Who has the key sees everything that is recorded, and decides about the tool
-        calls of `ask_page`.
+        It contains the key of the page. With this key, people see everything that is recorded, and decide about the
+        tool calls of `ask_page`.
 
         Raises:
             RuntimeError: the endpoint has no page, because `serve_endpoint` was called without `view=True`.
@@ -159,21 +160,21 @@ class Endpoint:
         return f"{self.url}/view/#key={self._view.key}"
 
     def _names(self) -> set[str]:
-        """Return the host names under which the endpoint may be addressed."""
+        """Return the host names that requests to this endpoint may contain."""
         public = self._supervisor.url if self._supervisor is not None else None
         names = {self._dialable, self._advertise, urlsplit(public or "").hostname}
         return {name.lower() for name in names if name}
 
     @property
     def reachable(self) -> bool:
-        """True unless there is a tunnel and it is down. An `advertise` name is not checked."""
+        """False while the tunnel is down; True without a tunnel. An `advertise` name is not checked."""
         return self._supervisor is None or self._supervisor.url is not None
 
     async def wait_reachable(self) -> str:
-        """Wait until the tunnel is up, then return the public URL.
+        """Wait until the tunnel is up, and return the public URL.
 
         Raises:
-            TunnelError: there is no tunnel, and no public URL either.
+            TunnelError: there is neither a tunnel nor another public URL.
 
         Cancellation: immediate.
         """
@@ -183,14 +184,14 @@ class Endpoint:
         return self.public_url
 
     def root_url(self, rollout_id: str, reach: Reach = "local") -> str:
-        """Return the URL of a rollout without a dialect's path.
+        """Return the URL of a rollout, to which each dialect adds its own path.
 
-        Raise TunnelError under the conditions of `public_url`.
+        Raise TunnelError under the same conditions as `public_url`.
         """
         return f"{self.url if reach == 'local' else self.public_url}/rollout/{rollout_id}"
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach = "local") -> str:
-        """Return the URL of a rollout in the form that the SDKs of a dialect take as their base URL.
+        """Return the URL of a rollout in the form that the dialect's SDKs expect as their base URL.
 
         Raise ValueError if the dialect is unknown.
         """
@@ -216,22 +217,23 @@ class Endpoint:
             id: part of the rollout's URLs, unique among the open rollouts. None means a generated id.
             model: the name that `/v1/models` lists. Default: `triocept`.
             on_hangup: what happens to an exchange when the agent disconnects. `cancel` (default) cancels the handler,
-                and the turn is `abandoned`. `finish` lets the handler finish and keeps the answer for the agent's
-                retry.
+                and the turn is `abandoned`. `finish` lets the handler finish, and keeps the answer for a retry by the
+                agent.
             on_retry: what happens when the agent re-sends a call that still runs, or whose answer it did not receive.
-                `join` (default) shares the first call's answer and adds no turn. `new` opens a separate exchange.
+                `join` (default) gives the repeated call the answer of the first call, and adds no turn. `new` opens a
+                separate exchange.
             on_fault: what an error of the handler does to the rollout. `cancel` (default) cancels the body at once.
-                `stay` keeps the rollout open until the body has ended, which then raises the error; `rollout.faults`
-                contains it earlier. In both cases every waiting and later call gets a 500 until the body has ended,
-                and the handler is not called.
+                `stay` lets the body run on; the error is raised when the body has ended, and is in `rollout.faults` at
+                once. In both cases, all waiting and later calls get a 500 until the body has ended, and the handler is
+                not called.
             concurrency: maximum exchanges that the handler answers at the same time. None means no limit.
-            recorder: receives the turns; None means the endpoint's recorder. The rollout opens the recorder and does
+            recorder: receives the turns; None means the endpoint's recorder. The rollout opens the recorder, but does
                 not close it, because other rollouts may share it.
             tools: typed functions of this program, or results of `HostTool.of`, that the agent may call over MCP
                 (`…/mcp`) or by `POST …/tools/NAME`. None means no tools.
             user: a simulated user that answers `POST …/user`. None means no user.
-            stop: a function that returns whether the run is done, and why. Its result answers `POST …/stop`. A call of
-                `rollout.stop` also sets this answer; if `stop` is None, nothing else does.
+            stop: a function that returns whether the run is done, and the reason. `POST …/stop` returns its result.
+                `rollout.stop` sets this result, too; if `stop` is None, only `rollout.stop` sets it.
             state: initial value of the state that `GET` and `PUT …/state` share with tools elsewhere, under
                 `rollout.state_key`. None without a `state_type` means no state.
             state_type: the type of every value of the state. None means the type of the initial value.
@@ -240,19 +242,20 @@ class Endpoint:
             moderate: a function of this program, async or not, that takes texts and returns the findings for each
                 text: True, categories, or scores by category. None means the endpoint's function.
             gate: a policy, or a `Gate`, that decides before the agent runs a tool. The agent requests the decision with
-                its own hooks (`POST …/gate`), which the launches of `triocept.agents` configure. A tool that runs
-                without a decision is an error: see `Gate`. None means no gate, except for the decisions of `approve`.
-            redact: what is removed from everything that is recorded, beside keys. None means the endpoint's redaction.
+                its own hooks (`POST …/gate`), which the launches of `triocept.agents` configure. If a tool runs without
+                a decision, the rollout fails: see `Gate`. None means no gate, except for the decisions of `approve`.
+            redact: the texts that are removed from all records, in addition to keys. None means the endpoint's
+                redaction.
             metadata: JSON values by name, such as a task, a seed or a policy. They are written to the trace and to
                 its file.
             record_increments: True if each turn keeps the pieces of its answer with their times (`turn.increments`),
                 so that a replay can stream the answer at the same pace. None means the endpoint's setting.
             record_wire: True if each turn keeps its HTTP traffic (`turn.wire`): URL, headers without keys, and bodies
-                of up to 8 MiB each. An agent sends its whole conversation with every call, and the file grows by as
-                much. None means the endpoint's setting.
+                of up to 8 MiB each. An agent sends its whole conversation with every call, so each call adds the whole
+                conversation to the file. None means the endpoint's setting.
             limits: maximum turns, tokens, cost and seconds of the rollout. None means no limit. When exceeded: the call
                 that would cross a limit is refused with 404 (`LimitReached`), and the rollout ends, as after `stop`.
-                Calls in progress still finish, except after the time limit. `rollout.stopped` names the limit.
+                Calls in progress still finish, but not after the time limit. `rollout.stopped` names the limit.
 
         Closing: the key is revoked, and waiting calls are refused with 503 (`x-should-retry: false`). Answers in
         progress get one second to arrive, then the trace is sealed. No task of the rollout runs afterwards.
@@ -264,17 +267,16 @@ class Endpoint:
             trio.ClosedResourceError: the endpoint has ended.
             OSError: the recorder's file cannot be written; the text names the file. Raised before the body begins.
             Exception: the handler's exception, unwrapped. It has cancelled the body (see `on_fault`). If the body
-                failed too: a group.
+                failed, too, a group is raised.
             MissingPrice: `limits` has a maximum cost, and a requested model has no price. The body was cancelled.
             GateBypassed: a tool ran without a decision of the gate. The body was cancelled.
-            TunnelError: the public URL that the agent was given is lost (`on_lost_url="raise"`), and the body was
-                cancelled.
+            TunnelError: the agent's public URL is lost (`on_lost_url="raise"`), and the body was cancelled.
         """
         handler, concurrency = check_opening("open_rollout", handler, options)
         return open_rollout(self._make_rollout(options), handler, concurrency)
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutState:
-        """Return a new rollout that is not open yet."""
+        """Return the state of a new rollout, which is not open yet."""
         return with_facade(self._make_state(self, self._registry, self._watcher, options))
 
     def __repr__(self) -> str:
@@ -306,7 +308,7 @@ async def serve_endpoint(
     websocket: bool = True,
     keep_alive: bool = True,
 ) -> AsyncIterator[Endpoint]:
-    """Run an endpoint for as long as the body runs.
+    """Run an endpoint while the body of the `async with` block runs.
 
     When the body begins, the port is bound and accepts connections.
 
@@ -315,20 +317,20 @@ async def serve_endpoint(
         port: the port to bind. If 0, the kernel chooses one.
         recorder: receives every turn of every rollout before the agent sees the end of the answer. It is opened
             before the body begins, and closed at the end.
-        redact: what is removed from everything that is recorded, in memory too. Keys are always removed.
+        redact: the texts that are removed from all records, also from those in memory. Keys are always removed.
         max_body: maximum bytes of a request body. When exceeded: the request is refused with 413 before its body is
             read.
-        grace: seconds for which open connections may go on at the end, before they are aborted.
+        grace: seconds for which open connections may continue when the endpoint ends, before they are aborted.
         tls: certificate and key, or an `ssl.SSLContext`. None means plain HTTP.
-        advertise: a name or address under which others reach this machine. With the live port it forms the
-            `public_url`. The endpoint does not check that the name leads here.
-        tunnel: makes the port reachable from elsewhere. The tunnel is up and checked before the body begins. Until
-            the endpoint ends it is watched, and reopened if it dies.
+        advertise: a name or address under which other machines reach this machine. The `public_url` consists of it and
+            the port. The endpoint does not check that the name leads to this machine.
+        tunnel: a tunnel that makes the port reachable from other machines. It is opened and checked before the body
+            begins. Until the endpoint ends, the tunnel is watched, and reopened if it dies.
         tunnel_health: settings for watching the tunnel. If None, no probes are sent through its URL, and the tunnel
             counts as up while it is open.
-        on_lost_url: what happens to a rollout whose agent was given a public URL (`reach="public"`) that is lost for
-            good: the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise` cancels the rollout's body
-            with `TunnelError`. `move` keeps the rollout running; its `base_url` and `environ` then contain the new URL.
+        on_lost_url: what happens to a rollout whose agent got a public URL (`reach="public"`) that is lost for good:
+            the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise` cancels the rollout's body with
+            `TunnelError`. `move` keeps the rollout running; its `base_url` and `environ` then contain the new URL.
         limits: resource limits of the endpoint: connections, seconds, bytes. Each limit has a default.
         dialects: dialects to add to those of triocept and of installed packages. Installed packages register dialects
             under the entry points `triocept.dialects`; a dialect that cannot be loaded is logged as a warning.
@@ -344,14 +346,15 @@ async def serve_endpoint(
             are logged, once for each type. It must not be async: the endpoint waits for it. If None, no events are
             made.
         view: True if the endpoint serves a page on which people watch its rollouts, and decide about tool calls
-            (`ask_page`): `endpoint.view_url`. The page has a key of its own. It is reachable wherever the endpoint is.
-        websocket: True if the Responses dialect is served over websockets too. If False, an upgrade is answered with
-            426, after which Codex sends POST requests at once.
+            (`ask_page`): `endpoint.view_url`. The page has its own key. It is reachable from wherever the endpoint is
+            reachable.
+        websocket: True if the Responses dialect is served over websockets, too. If False, the answer to an upgrade
+            request is 426, after which Codex sends POST requests at once.
         keep_alive: True if a connection may carry several calls. If False, each connection is closed after its first
             answer. Use False for a client that outlives its event loop: it would reuse a connection of the ended loop.
 
-    Closing: rollouts that are still open end, and their agents get a 503. Idle connections are closed immediately,
-    others after `grace` at the latest. Afterwards the port is free.
+    Closing: rollouts that are still open are ended, and their agents get a 503. Idle connections are closed
+    immediately, other connections after `grace` seconds at the latest. Afterwards the port is free.
 
     Raises:
         OSError: the address cannot be bound, the recorder's file cannot be written, or the certificate's file cannot be
@@ -360,7 +363,7 @@ async def serve_endpoint(
         TunnelError: the tunnel cannot be opened, or its URL does not lead here. The text ends with the last output of
             the tunnel's program. Raised before the body begins, with nothing left open.
         TypeError, ValueError: an argument is invalid.
-        EndpointCrashed: the server crashed, and the body was cancelled. If the body failed too: a group.
+        EndpointCrashed: the server crashed, and the body was cancelled. If the body failed, too, a group is raised.
         RuntimeError: the event loop is not trio's (for example asyncio's).
         BaseException: the body's exception, unwrapped.
 
@@ -486,7 +489,7 @@ async def serve_endpoint(
 
 
 class EndpointOptions(TypedDict, total=False):
-    """The keywords of `serve_endpoint` and `run_endpoint`, as `Unpack[EndpointOptions]` types them.
+    """The keywords of `serve_endpoint` and `run_endpoint`, for type annotations: `**options: Unpack[EndpointOptions]`.
 
     An omitted key has the default given here. `serve_endpoint` describes each option in full.
     """
@@ -498,11 +501,11 @@ class EndpointOptions(TypedDict, total=False):
     recorder: Recorder | None
     """Recorder of every turn of every rollout, closed at the end. If None, only the traces keep the turns."""
     redact: Redaction | None
-    """What is removed, besides keys, from everything that is recorded. If None, only keys are removed."""
+    """Texts that are removed from all records, in addition to keys. If None, only keys are removed."""
     max_body: int
     """Maximum bytes of a request body. Default: 256 MiB."""
     grace: float
-    """Seconds for which open connections may go on at the end. Default: 1."""
+    """Seconds for which open connections may continue when the endpoint ends. Default: 1."""
     tls: TLS | None
     """Certificate and key. None means plain HTTP."""
     advertise: str | None
@@ -514,7 +517,7 @@ class EndpointOptions(TypedDict, total=False):
     """Settings of the tunnel's health checks. Default: `TunnelHealth()`. If None, no probes are sent through the
     tunnel's URL."""
     on_lost_url: OnLostURL
-    """Effect on a rollout whose public URL is lost. Default: `raise`."""
+    """Effect on a rollout whose agent got a public URL that is lost for good. Default: `raise`."""
     limits: EndpointLimits
     """Resource limits of the endpoint. Default: `EndpointLimits()`."""
     dialects: Iterable[Dialect]
@@ -530,9 +533,10 @@ class EndpointOptions(TypedDict, total=False):
     on_event: OnEvent | None
     """Function to call with each event of each rollout. If None, no events are made."""
     view: bool
-    """True if the endpoint serves a page on which people watch its rollouts, and decide. Default: False."""
+    """True if the endpoint serves a page on which people watch its rollouts and decide about tool calls. Default:
+    False."""
     websocket: bool
-    """True if the Responses dialect is served over websockets too. Default: True."""
+    """True if the Responses dialect is served over websockets, too. Default: True."""
     keep_alive: bool
     """True if a connection may carry several calls. Default: True (False for `testing.serve`)."""
 
@@ -566,9 +570,9 @@ async def _supervise(
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Run the tunnel. If it fails after its start, raise the error in the endpoint's body.
+    """Run the tunnel. If it fails after its start, cancel the endpoint's body, which then raises the error.
 
-    `losing` is the rollouts to notify of a lost URL.
+    `losing` contains the rollouts that are notified if a public URL is lost.
     """
     started = False
 

@@ -1,4 +1,4 @@
-"""Load public modules on first use, and name the new place of a name or module that has moved."""
+"""Loading of public modules on first use, and errors that name the new place of a name or module that has moved."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MODULES = (
     "testing",
     "errors",
 )
-"""The public modules, in the order of the search for a name."""
+"""The public modules, in the order in which a missing name is searched in them."""
 ON_FIRST_USE = {"ScriptedModel": "handlers", "evaluate": "evaluation"}
-"""Names of the top level, each with its module: loaded on first use."""
+"""Names of the package `triocept` that are loaded on first use, each with its module."""
 _KIT = (
     *("CUSTOM_SCHEMA", "HERE", "LINE_FRAMES", "OVERFLOW", "SDK", "SSE", "SSE_FRAMES", "CountCalls"),
     *("Earlier", "Embeddings", "Fields", "FittedCall", "FrameEnd", "LineDecoder", "Memory"),
@@ -61,15 +61,16 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         **{f"triocept.dialects.{name}": f"triocept.dialects.kit.{name}" for name in _KIT},
     }
 )
-"""Names and modules of earlier versions, and names looked for in the wrong module, each with its present place."""
+"""Names and modules of earlier versions, and names that users expect in another module, each with its present place."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public module or a name of one; raise with a hint for any other name (PEP 562).
+    """Load a public module, or a name in one, on first use; for any other name, raise with a hint (PEP 562).
 
     Raises:
-        AttributeError: the top level has no such name. For `from triocept import …`, Python would replace the text.
-        ImportError: the same, for `from triocept import …`.
+        AttributeError: the package `triocept` has no such name.
+        ImportError: the same for `from triocept import …`, because there Python would replace the text of an
+            AttributeError.
     """
     if name in MODULES:
         return import_module(f"triocept.{name}")
@@ -84,12 +85,12 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the names of the top level and its public modules, loaded or not, for completion."""
+    """Return the names of the package `triocept`, including those that are not loaded yet, for completion."""
     return sorted({*vars(sys.modules["triocept"]), *MODULES, *ON_FIRST_USE})
 
 
 def hints_of(module: str) -> Callable[[str], NoReturn]:
-    """Return the `__getattr__` of a public module: its error names the new place of a renamed name."""
+    """Return a `__getattr__` for a public module. Its error names the new place of a renamed name."""
     return lambda name: _raise_missing(module, name, RENAMED.get(f"{module}.{name}"))
 
 
@@ -104,9 +105,9 @@ def _raise_missing(module: str, name: str, place: str | None) -> NoReturn:
 
 
 def _is_from_import() -> bool:
-    """Return True if a `from … import` statement looks the name up.
+    """Return True if `__getattr__` was called by a `from … import` statement.
 
-    importlib looks it up for a package, the statement itself for a module.
+    For a package, importlib calls it; for a module, the statement itself does.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and (
@@ -120,7 +121,7 @@ def _is_from_import() -> bool:
 
 
 class _MovedModules(MetaPathFinder):
-    """Finder behind all others: its error names the new place of a module that has moved."""
+    """Last finder of `sys.meta_path`, which raises an error with the new place of a module that has moved."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

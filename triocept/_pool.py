@@ -1,14 +1,14 @@
-"""A pool that serves many rollouts with few endpoints, and so with few tunnels.
+"""A pool of endpoints: it serves many rollouts with few endpoints, and so with few tunnels.
 
 Rules:
 
 1. A rollout is opened on the reachable endpoint that has the fewest rollouts. There is no checkpoint between choosing
    the endpoint and counting the rollout, so no endpoint gets more rollouts than allowed.
-2. When all endpoints are full, the pool opens as many endpoints as the waiting rollouts need. It closes idle endpoints
-   after a while.
+2. When all endpoints are full, the pool opens as many endpoints as the waiting rollouts need. It closes endpoints that
+   were idle for `shrink_after` seconds.
 3. If an endpoint dies, only its own rollouts fail or move. The pool stays open.
-4. If no endpoint can be opened, `serve_pool` raises the error; later, `open_rollout` does, if the pool has no endpoint
-   at all. Other failures are logged, and the start is retried.
+4. If no endpoint can be opened at first, `serve_pool` raises the error. Later, if the pool has no endpoint at all,
+   `open_rollout` raises it. Other failures are logged, and the start is tried again.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ OpenEndpoint: TypeAlias = Callable[[], AbstractAsyncContextManager[Endpoint]]
 OnLostEndpoint: TypeAlias = Literal["raise", "move"]
 
 PER_ENDPOINT = 32
-"""Default maximum of rollouts per endpoint; the same as in the ancestor's elastic pool (verifiers 0.3.1)."""
+"""Default maximum of rollouts per endpoint, as in the elastic pool of verifiers 0.3.1."""
 SHRINK_AFTER = 60.0
 """Default of `shrink_after`, in seconds."""
 BACK_OFF, MAX_BACK_OFF = 1.0, 30.0
-"""First and maximum seconds to wait after an endpoint could not be opened; doubled each time."""
+"""First and maximum seconds to wait after an endpoint could not be opened. The wait is doubled each time."""
 
 
 @final
 class Pool:
-    """Running endpoints, with rollouts spread over them. Only `serve_pool` creates a pool."""
+    """Running endpoints, over which rollouts are distributed. Only `serve_pool` creates a pool."""
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class Pool:
         self._waiting = 0
         self._delay = 0.0
         self._paused = False
-        """True during the delay after a failed start: no endpoint is opened then."""
+        """True during the wait after a failed start of an endpoint, when no endpoint is opened."""
         self._error: BaseException | None = None
-        """The error of the last failed start."""
+        """The error of the last failed start of an endpoint; None after a successful start."""
         self._changed = trio.Event()
         self._scopes: set[trio.CancelScope] = set()
         """Cancel scopes of the tasks that run endpoints; only the end of `serve_pool` cancels them."""
@@ -110,7 +110,7 @@ class Pool:
     async def open_rollout(
         self, handler: Handler | None = None, **options: Unpack[RolloutOptions]
     ) -> AsyncIterator[Rollout]:
-        """Open a rollout on the endpoint that has the fewest rollouts. If all are full, wait until one has capacity.
+        """Open a rollout on the endpoint with the fewest rollouts. If all endpoints are full, wait for a free place.
 
         Errors and closing are those of `Endpoint.open_rollout`.
 
@@ -120,12 +120,12 @@ class Pool:
 
         Raises:
             trio.ClosedResourceError: the pool has ended.
-            EndpointCrashed: the rollout's endpoint died (`on_lost_endpoint="raise"`). The body was cancelled, or never
-                began.
-            Exception: the pool has no endpoint, and could not open one; the error of the attempt, such as a
-                `TunnelError`.
+            EndpointCrashed: the rollout's endpoint died (`on_lost_endpoint="raise"`). The body was cancelled, or did
+                not begin.
+            Exception: the pool has no endpoint, and could not open a new endpoint. The error is that of the attempt,
+                such as a `TunnelError`.
 
-        Cancellation: immediate while it waits for an endpoint; later as for `Endpoint.open_rollout`.
+        Cancellation: immediate during the wait for an endpoint; afterwards as for `Endpoint.open_rollout`.
         """
         handler, concurrency = check_opening("open_rollout", handler, options)
         if options.get("recorder") is None:
@@ -185,7 +185,7 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_first(self, opener: OpenEndpoint, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run an endpoint of the pool's start; if it does not open, raise its error.
+        """Run an endpoint that is opened at the start of the pool. If it cannot be opened, raise its error.
 
         In a fixed set, reopen the endpoint whenever it has died.
         """
@@ -207,7 +207,7 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_more(self) -> None:
-        """Run an endpoint that a growing pool has added."""
+        """Run an endpoint that a growing pool adds later."""
         opened = False
 
         def on_open() -> None:
@@ -227,7 +227,7 @@ class Pool:
                 await self._pause()
 
     async def _run(self, opener: OpenEndpoint, on_open: Callable[[], None]) -> BaseException | None:
-        """Run one endpoint until it was idle for too long, or dies; return the error that it died of."""
+        """Run one endpoint until it was idle for too long, or dies. Return the error that ended it, or None."""
         try:
             async with opener() as endpoint:
                 on_open()
@@ -245,7 +245,7 @@ class Pool:
         return None
 
     async def _serve(self, member: _Member) -> None:
-        """Keep an open endpoint in the pool until it was idle for too long, or its death cancels this task."""
+        """Keep an open endpoint in the pool until it was idle for too long, or it dies and so cancels this task."""
         member.endpoint._on_reach = self._wake
         self._members.append(member)
         self._delay = 0.0
@@ -279,7 +279,7 @@ class Pool:
                 self._grow()
 
     async def _pause(self) -> None:
-        """Wait before the next start of an endpoint. Each wait is longer than the last, until an endpoint opens."""
+        """Wait before the next start of an endpoint. Each wait is longer than the last, until a start succeeds."""
         self._delay = min(2 * self._delay or BACK_OFF, MAX_BACK_OFF)
         self._paused = True
         self._wake()
@@ -305,7 +305,7 @@ class Pool:
 
 @final
 class _Member:
-    """An endpoint of the pool and its rollouts."""
+    """An endpoint of the pool, and the rollouts on it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -327,20 +327,21 @@ class _Member:
 
 @final
 class _Assignment:
-    """The place of one rollout on an endpoint of the pool."""
+    """The assignment of one rollout to an endpoint of the pool."""
 
     def __init__(self, member: _Member) -> None:
         self.member = member
         self.rollout: RolloutState | None = None
-        """The rollout; None before it is created, without a checkpoint in between."""
+        """State of the rollout; None until it is created. There is no checkpoint between the assignment and the
+        creation."""
         self.scope = trio.CancelScope()
-        """Cancel scope around the whole rollout; cancelled only while the rollout is being opened."""
+        """Cancel scope around the whole rollout. It is cancelled only while the rollout is being opened."""
         self.error: BaseException | None = None
         """The error for which `scope` was cancelled."""
         member.add(self)
 
     def move(self, member: _Member) -> None:
-        """Move the rollout, with its key and trace, to another endpoint. If its id is taken there, end it."""
+        """Move the rollout, with its key and trace, to another endpoint. If its id is taken there, end the rollout."""
         self.member.discard(self)
         self.member = member
         member.add(self)
@@ -352,12 +353,12 @@ class _Assignment:
             self.fail(exc)
 
     def depart(self) -> None:
-        """Detach the rollout from an endpoint that ends, until another endpoint can take the rollout."""
+        """Detach the rollout from its endpoint, which has died, until it can be moved to another endpoint."""
         if self.rollout is not None:
             self.rollout.depart()
 
     def fail(self, error: BaseException) -> None:
-        """End the rollout's body, or its opening, with an error. Do nothing if the rollout is closing."""
+        """End the rollout's body, or its opening, with an error. If the rollout is already closing, do nothing."""
         if self.rollout is None:
             return
         if self.rollout.fail is not None:
@@ -378,7 +379,7 @@ async def serve_pool(
     recorder: Recorder | None = None,
     redact: Redaction | None = None,
 ) -> AsyncIterator[Pool]:
-    """Run endpoints for many rollouts, for as long as the body runs.
+    """Run endpoints for many rollouts while the body of the `async with` block runs.
 
     For example, a pool that grows, in which each endpoint has its own tunnel::
 
@@ -392,15 +393,17 @@ async def serve_pool(
 
     Args:
         open_endpoint: a function that opens one endpoint, called as often as the pool needs; or a sequence of such
-            functions for a fixed set. Do not give them `recorder=`: an endpoint closes its recorder when it ends.
+            functions for a fixed set. Do not pass `recorder=` to these endpoints, because an endpoint closes its
+            recorder when it ends.
         per_endpoint: maximum rollouts of one endpoint. When all endpoints are full: the pool grows, or a rollout waits.
             None means 32 for a growing pool, and no limit for a fixed set.
         max_endpoints: maximum endpoints of a growing pool, at least one.
-        shrink_after: seconds without a rollout after which an endpoint of a growing pool ends. One endpoint always
-            stays; with `math.inf`, all endpoints stay.
+        shrink_after: seconds without a rollout after which an endpoint of a growing pool is closed. One endpoint always
+            stays open; with `math.inf`, all endpoints do.
         on_lost_endpoint: what happens to the rollouts of an endpoint that dies. `raise` cancels each rollout's body
             with `EndpointCrashed`. `move` moves the rollouts, with their keys and traces, to another endpoint; the
-            rollout's `environ` and `base_url` then contain the new URL. A running agent is ended: it has the old URL.
+            rollout's `environ` and `base_url` then contain the new URL. A running agent is ended, because it has the
+            old URL.
         recorder: receives every turn of every rollout. The pool closes it at the end.
         redact: as in `serve_endpoint`.
 
@@ -475,7 +478,7 @@ async def serve_pool(
 
 
 def _check_opener(given: object) -> None:
-    """Raise TypeError unless the argument is a function that opens endpoints, or a sequence of such functions."""
+    """Raise TypeError if the argument is neither a function that opens endpoints nor a sequence of such functions."""
     hint = "serve_pool(partial(serve_endpoint, host=…)), or a list of such functions"
     several = list(given) if isinstance(given, list | tuple) else [given]
     for one in several:

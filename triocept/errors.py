@@ -99,11 +99,11 @@ class DialectError(TrioceptError):
 
 
 class Refusal(TrioceptError):
-    """An answer that is a refusal. If a handler raises it, the agent gets the refusal in its own dialect.
+    """A refusal of a call. If a handler raises it, the agent gets it as an error in the agent's own dialect.
 
     Attributes:
         status: the HTTP status, 400 to 599.
-        message: the text that the agent (and its log) receives.
+        message: the text that the agent receives, and may write to its log.
         retry_after: seconds after which the agent may retry. None means no header `retry-after`.
         should_retry: value of the header `x-should-retry`, which SDKs read. None means no such header.
         code: the dialect's own error code or type. If None, the dialect chooses a code by the status.
@@ -153,7 +153,7 @@ _FRAMING = frozenset(
 
 
 def can_be_sent(name: str, value: object) -> bool:
-    """Return True if the header is valid (RFC 9110, 5.5) and is not a header that the server sets to frame a body."""
+    """Return True if a header is valid (RFC 9110, 5.5), and is no header by which the server frames the body."""
     if not isinstance(value, str):
         return False
     return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING
@@ -173,9 +173,9 @@ def _mended_code(code: str | None) -> str | None:
 
 
 class LimitReached(Refusal):
-    """A refusal because a budget or a stop condition was reached. `rollout.stop` and handlers refuse calls with it.
+    """A refusal because a budget or a stop condition was reached. `rollout.stop` and handlers raise it to refuse calls.
 
-    Default status: 404, after which no known agent retries (except Claude Code, once, without a stream).
+    Default status: 404, after which no known agent retries (except Claude Code, which retries once, without a stream).
     """
 
     def __init__(self, message: str, *, status: int = 404) -> None:
@@ -183,19 +183,19 @@ class LimitReached(Refusal):
 
 
 class UpstreamError(TrioceptError):
-    """A failure of the provider of a forwarded exchange; the agent gets its status and message.
+    """A failure of the provider of a forwarded exchange. The agent gets the status and the message.
 
     Attributes:
-        message: the provider's message, or a description of what is wrong with its answer. The agent receives it.
+        message: the provider's message, or a description of the fault in its answer. The agent receives this text.
         status: the provider's HTTP status, 502 if the provider sent no status, or 504 after a timeout.
         body: the provider's body, as text.
         headers: the provider's response headers that are passed on (request ids, rate limits, `retry-after`), names
             in lower case.
         code: the provider's own error code or type. None if the provider sent no code.
         dialect: the dialect of `body` and `code`; empty if the body is not a document of a dialect.
-        upstream: the name of the upstream; empty if no upstream was involved. Part of the exception's text.
-        rollout: the id of the rollout that sent the call; empty if no rollout was involved. Part of the exception's
-            text.
+        upstream: the name of the upstream; empty if no upstream was involved. The exception's text contains it.
+        rollout: the id of the rollout that sent the call; empty if no rollout was involved. The exception's text
+            contains it.
     """
 
     def __init__(
@@ -252,15 +252,15 @@ class ExchangeAbandoned(ExchangeError):
 
 
 class MissingPrice(TrioceptError):
-    """A request for a model without a price, in a rollout with a cost limit. The call got no part of an answer."""
+    """A request for a model without a price, in a rollout with a cost limit. The agent got no part of an answer."""
 
 
 class ScriptExhausted(TrioceptError):
-    """A request for which a script has no reply. The text shows the request and the closest rules."""
+    """A request for which a script has no reply. The error's text shows the request, and the rules that fit best."""
 
 
 class ReplayMiss(TrioceptError):
-    """A call that matches no recorded turn. The text shows the first difference, and what to do.
+    """A call for which a recording has no answer. The error shows the differences to the closest recorded call.
 
     Attributes:
         closest: the id of the most similar recorded turn. None if no turn is similar.
@@ -274,10 +274,10 @@ class ReplayMiss(TrioceptError):
 
 
 class RecordingFailed(TrioceptError):
-    """A cassette cannot record a response.
+    """A response that a cassette cannot record.
 
-    The provider refused the key or could not be reached, or the response is raw bytes. This run does not write the
-    cassette.
+    The provider refused the key or could not be reached, or the response is raw bytes. The cassette's file is not
+    written in this run.
     """
 
 
@@ -290,7 +290,7 @@ class GateBypassed(TrioceptError):
 
 
 class EndpointCrashed(TrioceptError):
-    """A crash of the server; `__cause__` is its error."""
+    """A crash of the endpoint's server. `__cause__` is the error that caused it."""
 
 
 class TunnelError(TrioceptError):
@@ -302,7 +302,7 @@ class AgentFailed(TrioceptError):
 
     Attributes:
         argv: the command, without the environment.
-        returncode: the return code. None if the agent never started.
+        returncode: the return code. None if the agent could not be started.
     """
 
     def __init__(self, message: str, *, argv: tuple[str, ...], returncode: int | None = None) -> None:
@@ -315,7 +315,8 @@ class FleetLost(TrioceptError):
     """The loss of a fleet's last worker without a replacement, so that some tasks have no outcome.
 
     Attributes:
-        unfinished: the started tasks without an outcome. Tasks that the map has not yet read are not included.
+        unfinished: the started tasks without an outcome. Tasks that `map` has not read from its input yet are not
+            included.
     """
 
     def __init__(self, message: str, *, unfinished: tuple[Any, ...]) -> None:
@@ -325,14 +326,14 @@ class FleetLost(TrioceptError):
 
 
 class GroupStopped(TrioceptError):
-    """Access to the value of a sample that has no value: its group was stopped earlier (`fleet.map(stop_group=…)`)."""
+    """Access to the value of a sample whose group was stopped before it had a value (`fleet.map(stop_group=…)`)."""
 
 
 class StoreError(TrioceptError):
     """A fleet's store that cannot be used as requested, or an item that cannot be stored.
 
     Attributes:
-        path: the path of the store, or of a file in it with the line. None if the error concerns a task.
+        path: the path of the store, or the path and line of a file in it. None if the error concerns a task.
     """
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
@@ -344,7 +345,7 @@ class StoreError(TrioceptError):
 
 
 class RemoteError(TrioceptError):
-    """Replacement for an exception of a worker's function that cannot be pickled, or not be unpickled here.
+    """Replacement for an exception in a worker that cannot be pickled, or that cannot be unpickled in this process.
 
     Attributes:
         type: the full name of the exception's class, for example `myproject.errors.Odd`.

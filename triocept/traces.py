@@ -1,4 +1,4 @@
-"""The record of a rollout, the events of rollouts, and the recorders that write records."""
+"""Traces (the records of rollouts), the events of rollouts, and the recorders that write traces."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""The canonical types, into which all dialects are translated, and the types of options and services.
+"""The canonical types, to which all dialects are converted, and the types of options and services.
 
-* a call: `Request`, `Message` and its parts, `Tool`, `Response`, `Usage`, `Price`.
+* calls: `Request`, `Message` and its parts, `Tool`, `Response`, `Usage`, `Price`.
 * increments of a response: `Event` and its kinds; `assemble` and `events_of` convert a response to events and back.
 * options: the options of `serve_endpoint`, `open_rollout` and `run_agent`, and the settings of a rollout's clients.
 * services that a rollout offers beside the model: tools, a user, a stop condition, embeddings, moderations.
