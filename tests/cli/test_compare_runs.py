@@ -42,7 +42,7 @@ async def stored(place: Path, *tasks: dict[str, Any], samples: int | None = None
 
 
 def compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return triocept("compare", *arguments, timeout=PATIENCE)
+    return triocept("compare", *arguments, timeout=PATIENCE, env={"COLUMNS": ""})
 
 
 async def two_stores(folder: Path) -> tuple[Path, Path]:

@@ -180,6 +180,7 @@ def test_a_relative_path_in_the_agents_command_is_explained(folder: Path) -> Non
 
 def test_live_shows_the_samples_in_a_table_below_the_progress_and_view_their_page(folder: Path) -> None:
     write_tasks({"id": "my-task", "prompt": "say it"})
+    (folder / "script.yaml").write_text("- 3\n- hello\n")  # a pause, in which the table is drawn
     options = ("--live", "--view", "--engine", "processes:1", *USUAL[2:])
     shown = on_a_terminal("eval", "tasks.jsonl", *options, *AGENT, columns=100, kind="xterm")
     assert "last words" in shown

@@ -271,6 +271,22 @@ async def test_a_tunnel_that_raises_anything_later_is_only_down() -> None:
             _ = endpoint.public_url
 
 
+class FailsAsItCloses(Foreign):
+    async def _work(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError("theirs")
+
+
+async def test_a_tunnel_that_raises_while_the_endpoint_closes_it_is_only_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serve_endpoint(tunnel=FailsAsItCloses(), tunnel_health=QUICK) as endpoint:
+        assert endpoint.reachable
+    assert "ZeroDivisionError('theirs')" in caplog.text
+
+
 async def test_an_open_stream_ends_visibly_when_its_tunnel_is_cut() -> None:
     relay = Relay()
     begun, cancelled = trio.Event(), trio.Event()

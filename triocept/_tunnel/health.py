@@ -23,6 +23,7 @@ import msgspec
 import trio
 
 from .._util.checks import NamesItself, check_count, check_number, check_type
+from .._util.failures import split_cancelled
 from ..errors import TunnelError
 from .base import Scheme, Tunnel, is_here, lost, usable
 
@@ -181,18 +182,22 @@ class Supervisor:
         with self._scope:
             while True:
                 error = TunnelError(f"{self._tunnel!r} has ended")
+                cancelled: BaseException | None = None
                 try:
                     await self._hold(up)
                 except TunnelError as exc:
                     error = exc
-                except Exception as exc:  # a tunnel of the user's own may raise any exception
-                    if not started:
+                except BaseException as exc:  # a tunnel of the user's own may raise any exception
+                    cancelled, failure = split_cancelled(exc)
+                    if not started or not isinstance(failure, Exception):
                         raise
-                    error = TunnelError(f"{self._tunnel!r} failed: {exc!r}")
-                    error.__cause__ = exc
+                    error = TunnelError(f"{self._tunnel!r} failed: {failure!r}")
+                    error.__cause__ = failure
                 if not started:
                     raise error
                 self._down(error)
+                if cancelled is not None:
+                    raise cancelled
                 delay, health = self._delay, self._health
                 self._delay = min(delay * 2 or health.back_off, health.max_back_off)
                 await trio.sleep(
