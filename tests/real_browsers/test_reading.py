@@ -118,6 +118,26 @@ def indent(page: Page, row: int) -> float:
     )
 
 
+async def test_a_result_that_equals_an_earlier_one_is_shown_with_its_own_call() -> None:
+    def look(tab: Tab, url: str) -> None:
+        page = tab.page
+        page.goto(url)
+        turns(page, 2)
+        expect(page.locator(".detail .call", has=page.locator(".result")).first).to_contain_text("touch b")
+        expect(page.locator(".detail")).not_to_contain_text("touch a")
+
+    with trio.fail_after(200):
+        async with httpx2.AsyncClient() as client, triocept.serve_endpoint(view=True) as endpoint:
+            replies = [*(ToolCall.of("Bash", command=f"touch {name}") for name in "ab"), "done"]
+            async with endpoint.open_rollout(ScriptedModel(replies)) as rollout:
+                agent = Agent(client, rollout)
+                answer = await agent.call("Make two files.")
+                for _ in range(2):
+                    agent.result(answer, "no output")
+                    answer = await agent.call()
+            await browse(partial(look, url=endpoint.view_url))
+
+
 async def test_bars_of_time_are_in_order_and_mark_the_first_token() -> None:
     async def answer(exchange: triocept.Exchange) -> None:
         async with exchange.open_stream() as stream:

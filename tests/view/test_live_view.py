@@ -13,6 +13,7 @@ import pytest
 import trio
 
 import triocept
+from tests.view.test_recorded import data_of
 from tests.view.watching import Agent, Viewer
 from triocept import Response, ScriptedModel, ToolCall
 from triocept._view.app import ViewApp
@@ -506,6 +507,17 @@ async def test_the_key_of_a_rollout_is_nowhere_in_the_view() -> None:
     assert viewer.key not in seen
 
 
+async def test_a_run_that_has_not_ended_is_saved_as_one_file_that_names_this() -> None:
+    async with viewed() as (endpoint, viewer, client), endpoint.open_rollout(ScriptedModel(["x"])) as rollout:
+        await Agent(client, rollout).say("hello")
+        run = (await viewer.json("snapshot"))["rows"][0]["run"]
+        file = await viewer.get(f"runs/{run}/file")
+        assert file.headers["content-type"] == "application/octet-stream"  # no page in this origin
+        document = data_of(file.content)
+        assert [turn["text"] for turn in document["runs"][run]["turns"]] == ["x"]
+        assert document["snapshot"]["notes"] == ["The rollout had not ended when this file was saved."]
+
+
 async def test_unknown_runs_calls_and_numbers_are_errors_and_not_failures() -> None:
     async with viewed() as (endpoint, viewer, client), endpoint.open_rollout(ScriptedModel(["x"])) as rollout:
         await Agent(client, rollout).say("hello")
@@ -514,6 +526,7 @@ async def test_unknown_runs_calls_and_numbers_are_errors_and_not_failures() -> N
             ("runs/none/turns", 404),
             (f"runs/{run}/turns/none", 404),
             (f"runs/{run}/turns/none/raw", 404),
+            ("runs/none/file", 404),
             (f"runs/{run}/tools/9", 404),
             (f"runs/{run}/diff?before=a&after=b", 404),
             (f"runs/{run}/messages?numbers=0-600", 400),

@@ -224,6 +224,12 @@ def _make_app(source: Source, has_key: Callable[[str], bool]) -> QuartTrio:
     async def raw(run: str, call: str) -> Response:
         return _found(source.runs[run].raw(call) if run in source.runs else None)
 
+    @app.get(f"{api}/runs/<run>/file")
+    async def file(run: str) -> Response:
+        if (found := await source.file(run)) is None:
+            return _found(None)
+        return Response(found, headers={**_HEADERS, "content-type": "application/octet-stream"})
+
     @app.get(f"{api}/runs/<run>/messages")
     async def messages(run: str) -> Response:
         try:

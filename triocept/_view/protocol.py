@@ -172,6 +172,8 @@ different, but reasoning does. Numbers of a run never change their meaning: keep
 "new": NUMBER, "edit": {"at", "place", "removed", "added"}}], "same": 5, "tools": {"added": [], "dropped": [], "edited":
 [], "reordered": false, "count": 3}, "settings": {"path": [BEFORE, AFTER]}}`.
 
+`GET …/runs/RUN/file` returns the run as one HTML file (see below).
+
 `GET …/search` returns `{"q", "hits": [{"run", "call": "x_1", "message": NUMBER, "role", "excerpt", "start", "end"}],
 "more": false}`; `start` and `end` are places in `excerpt`; `call` is the first call that contains the message. At most
 200 hits. Case does not matter. `q` has at most 500 characters.

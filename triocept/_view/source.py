@@ -14,8 +14,9 @@ import trio
 
 from .._canonical.content import Json
 from .._trace.texts import text_of
-from .._trace.trace import Trace
+from .._trace.trace import Trace, snapshot
 from .compare import compared
+from .files import html_of
 from .protocol import VERSION
 from .runs import Row, Run
 
@@ -90,6 +91,13 @@ class Source:
         snapshot = self.snapshot() | {"live": False, "can_decide": False, "calls": [], "waiting": []}
         runs = {run.id: run.document() for run in self.runs.values()}
         return msgspec.json.encode({"version": VERSION, "snapshot": snapshot, "runs": runs})
+
+    async def file(self, run: str) -> bytes | None:
+        """Return the page of one run as an HTML file, which is made in a thread; None if there is no such run."""
+        found = self.runs.get(run)
+        if found is None:
+            return None
+        return await trio.to_thread.run_sync(_file_of, snapshot(found.trace), found.is_live)
 
     def turns(self, run: str) -> Row | None:
         """Return the rows of all turns and service calls of a run; None if there is no such run."""
@@ -182,3 +190,10 @@ class Source:
                     }
                 )
         return {"q": text, "hits": hits, "more": False}
+
+
+def _file_of(trace: Trace, is_live: bool) -> bytes:
+    notes = ["The rollout had not ended when this file was saved."] if is_live else [*map(str, trace.gaps)]
+    source = Source(trace.rollout, notes)
+    source.add(trace)
+    return html_of(source.document(), source.title)

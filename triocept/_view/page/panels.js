@@ -422,6 +422,20 @@ function RunHead({ row, list }) {
   </div>`;
 }
 
+/** Save a run as one HTML file, which loads nothing and sends nothing. */
+async function exportRun({ run, rollout }) {
+  toast("The file is being made …");
+  try {
+    const url = URL.createObjectURL(await source.file(run));
+    const place = document.createElement("div");
+    render(h("a", { href: url, download: `${rollout.replace(/[^\w.-]/g, "_")}.html` }), place);
+    place.firstChild.click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  } catch (error) {
+    toast(plain(error.message), true);
+  }
+}
+
 // One turn
 
 function Detail() {
@@ -461,8 +475,9 @@ function TurnDetail({ item, back }) {
   const system = systemOf(run, item.messages);
   const oldSystem = base ? systemOf(run, base.messages) : [];
   const numbers = numbersAt(item.messages, 0, Infinity);
-  let fresh = numbers.slice(Math.max(item.shared, system.length));
-  let earlier = numbers.slice(system.length, Math.max(item.shared, system.length));
+  let begin = Math.max(item.shared, system.length); // the place of the first new message: an equal one may come before
+  let fresh = numbers.slice(begin);
+  let earlier = numbers.slice(system.length, begin);
   let goneNumbers = [];
   if (isRewritten) {
     const rest = new Map(); // how often each message of the other turn is left
@@ -470,13 +485,15 @@ function TurnDetail({ item, back }) {
     if (base.answer != null) old.push(base.answer);
     for (const number of old) rest.set(number, (rest.get(number) ?? 0) + 1);
     [fresh, earlier] = [[], []];
-    for (const number of numbers.slice(system.length)) {
+    for (let at = system.length; at < total; at++) {
+      const number = numbers[at];
+      if (!rest.get(number) && !fresh.length) begin = at;
       (rest.get(number) ? earlier : fresh).push(number);
       if (rest.get(number)) rest.set(number, rest.get(number) - 1);
     }
     goneNumbers = old.filter((number, i) => rest.get(number) && (i < old.length - 1 || base.answer == null));
   }
-  const context = fresh.length ? numbers.slice(0, numbers.indexOf(fresh[0])).slice(-1) : [];
+  const context = fresh.length ? numbers.slice(0, begin).slice(-1) : [];
   const { mark, found } = view;
   const isEarlier = found != null && earlier.includes(found);
   const changedSystem = base && (isRewritten || item.system_changed == null ? !sameNumbers(oldSystem, system) : item.system_changed);

@@ -256,6 +256,11 @@ class Server {
   }
   search = (text, run) => this.request(`search?q=${encodeURIComponent(text)}${run ? `&run=${encodeURIComponent(run)}` : ""}`);
   compare = (a, b) => this.request(`compare?a=${encodeURIComponent(a)}&b=${encodeURIComponent(b)}`);
+  async file(run) {
+    const response = await fetch(`api/${this.of(run)}/file`, { cache: "no-store", headers: this.headers() });
+    if (!response.ok) throw new ServerError(response.status, parsed(await response.text()));
+    return response.blob();
+  }
   decide(decision) {
     const headers = this.headers({ "content-type": "application/json" });
     return this.request("decide", { method: "POST", headers, body: JSON.stringify(decision) });
