@@ -23,7 +23,7 @@ Questions, and the modules that answer them:
 * When are two messages equal? `_canonical/form`, with a rule for each use.
 * Why does a call miss in a replay? `_recording/replay/record`. Why does it miss in a cassette?
   `_recording/cassettes/request_form`.
-* * How often does the server send a keep-alive while a client waits for an answer or its next piece, and in which
+* How often does the server send a keep-alive while a client waits for an answer or its next piece, and in which
   form? `_server/delivery`.
 * Which outcome does an exchange get after an exception or a disconnect? `_rollout/outcome`.
 """

@@ -66,7 +66,7 @@ class Media(_Part, frozen=True, gc=False, kw_only=True):
     data: str | None = None
     """The content in base64; None if `url` points at the content."""
     media_type: str | None = None
-    """The media type, e.g. `image/png`; None if the wire has none."""
+    """The media type, e.g. `image/png`; None if the request does not contain it."""
     name: str | None = None
     extra: dict[str, Json] | None = None
 

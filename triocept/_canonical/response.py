@@ -36,7 +36,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     reasoning_tokens: int | None = None
     """Output tokens that are reasoning."""
     estimated: bool = False
-    """True if triocept estimated the counts, at four characters to a token."""
+    """True if triocept estimated the counts, with four characters per token."""
     extra: dict[str, Json] | None = None
 
 

@@ -31,7 +31,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     turns: int
     """Number of turns that can be read together with their requests."""
     gaps: tuple[Gap, ...]
-    """The missing or changed parts, in the order of the lines; at most 10,000."""
+    """The missing or changed parts of the file, in the order of the lines; at most 10,000."""
     more: int = 0
     """Number of further gaps, which `gaps` does not contain."""
     digests: dict[str, str] = {}

@@ -46,8 +46,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     parent: str | None = None
     """Id of the conversation that began this conversation; None if the agent does not name it."""
     kind: CallKind = "main"
-    """Kind of the call. A side call (a title, a router, a warm-up) may carry its main conversation's id. For the kind
-    `tool`, a tool of the program sent the call (`POST …/model`, `rollout.ask`), not the agent."""
+    """Kind of the call. A side call (a title, a router, a warm-up) may carry its main conversation's id. The kind
+    `tool` means that a tool of the program sent the call (`POST …/model`, `rollout.ask`), not the agent."""
 
 
 def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind], str]:

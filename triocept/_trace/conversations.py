@@ -289,9 +289,9 @@ class Conversations:
     def _name(
         self, unnamed: Iterable[_Unnamed], asking: tuple[_Unnamed, bool] | None
     ) -> dict[str, Conversation]:
-        """Return the conversations by id.
+        """Return a dict from ids to conversations, each of which gets its kind here.
 
-        `asking` is a call that is not added yet: its conversation, and True if it has tools.
+        For a call that is not added yet, `asking` has the call's conversation, and True if the call has tools.
         """
         who, has_tools = asking or (None, False)
         others_have, has_main = self._has_tools or has_tools, self._has_main

@@ -28,13 +28,13 @@ class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     run: str = ""
     """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
     at: float
-    """Seconds since the epoch."""
+    """Time when the rollout started, in seconds since the epoch."""
     versions: dict[str, str] = {}
-    """Versions of `triocept` and of `python`."""
+    """Versions of triocept and Python, by the names `triocept` and `python`."""
     metadata: dict[str, Json] = {}
     """Value of `open_rollout(metadata=…)`."""
     branch: Branch | None = None
-    """The point in the parent's trace where a child rollout begins; None for a rollout without a parent."""
+    """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
 
 
 class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -56,7 +56,7 @@ class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     config: str | None = None
     """Configuration directory set for the agent (`CODEX_HOME`, `CLAUDE_CONFIG_DIR`, …); None if not set."""
     started_at: float
-    """Seconds since the epoch."""
+    """Time of the start, in seconds since the epoch."""
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     number: int
     """Position, from 0, in the order in which the rollout's calls were passed to handlers."""
     at: float
-    """Seconds since the epoch."""
+    """Time when the call was received, in seconds since the epoch."""
     dialect: str
     request: Request
     agent: str | None = None
@@ -97,7 +97,7 @@ class Score(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     name: str
     value: float
     at: float
-    """Seconds since the epoch."""
+    """Time when the score was given, in seconds since the epoch."""
 
 
 Entry: TypeAlias = Opening | AgentStart | Intent | Score

@@ -35,7 +35,7 @@ class IncrementLog:
                     self._add(index, begun, seconds)
 
     def increments(self) -> Increments | None:
-        """Return the increments; None if no increment had a text."""
+        """Return the lengths and times of the pieces added so far; None if there was no piece with text."""
         if not self._lengths:
             return None
         waits = [after - before for before, after in zip([0, *self._times], self._times, strict=False)]

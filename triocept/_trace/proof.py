@@ -162,7 +162,7 @@ class Proof:
     Args:
         rollout, run: id and run of the rollout.
         take_gap: called with each gap.
-        path: the file.
+        path: path of the file, named in the gaps.
     """
 
     def __init__(self, rollout: str, run: str, path: str, take_gap: Callable[[Gap], None]) -> None:

@@ -51,7 +51,7 @@ OnDamage: TypeAlias = Callable[[DialectError], object]
 Key: TypeAlias = tuple[str, str]
 E = TypeVar("E", Opening, AgentStart, Intent, Score)
 MOST_WARNINGS = 100
-"""Maximum warnings for one file: in a file of another format, each line would cause one."""
+"""Maximum warnings for one file, because in a file of another format each line would cause a warning."""
 
 
 def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = None) -> list[Trace]:
@@ -243,7 +243,7 @@ class _Run:
         """Add a line of the rollout.
 
         Raises:
-            Unfit: the line is a repetition, or a value that it needs is missing.
+            Unfit: the line is a repetition, or a message or a list of tools to which it refers is missing.
         """
         if not self.proof.take(line, data, number):
             raise Unfit(f"the file contains line {line.seq} of rollout {line.rollout} twice")

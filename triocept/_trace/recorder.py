@@ -62,16 +62,17 @@ class OpenedRecorder(Protocol):
     """A recorder with this method is opened before an agent runs, so that a failure to open it is found early."""
 
     async def aopen(self) -> None:
-        """Open the recorder when an endpoint or a rollout starts, whose body begins only after this method returns.
+        """Open the recorder. The body of the endpoint or rollout begins only after this method returns.
 
-        Exceptions from this method are raised to the code that opens the endpoint or rollout.
+        Exceptions propagate to the code that opens the endpoint or the rollout.
 
-        Called for each endpoint and each rollout, so perhaps while the recorder is open. The caller may cancel it.
+        The method is called for each endpoint and each rollout, so the recorder may already be open. The call may be
+        cancelled.
         """
 
 
 def check_recorder(recorder: object) -> None:
-    """Raise if `recorder` is not a recorder.
+    """Raise TypeError if `recorder` lacks a method of a recorder, or a method is not async.
 
     Raises:
         TypeError: it is not a recorder; the text names the problem.

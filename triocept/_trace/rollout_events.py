@@ -69,7 +69,7 @@ class RolloutEnded(_Event, frozen=True, kw_only=True):
     """A rollout has ended, and its trace is sealed."""
 
     ended: Ending | None
-    """How the rollout's body ended; None if unknown."""
+    """End of the rollout's body, as in `Trace.ended`; None if unknown."""
     stopped: str | None
     """Reason why the rollout was stopped, such as the limit that was reached; None if it was not stopped."""
     turns: int
@@ -157,7 +157,7 @@ class IncrementSent(_Event, frozen=True, kw_only=True):
 class DecisionAsked(_Event, frozen=True, kw_only=True):
     """A policy was asked to decide about a tool call of the model.
 
-    `DecisionMade` follows, unless the agent disconnects first, or the policy fails.
+    A `DecisionMade` follows. If the agent disconnects first, or the policy fails, there is no such event.
     """
 
     exchange: str

@@ -164,15 +164,15 @@ class RunLines:
     # The lines
 
     def agent(self, start: AgentStart) -> None:
-        """Add the line of an agent that is about to start."""
+        """Add the line that records the start of an agent."""
         self._add(AgentLine(**self._place() | asdict(start)))
 
     def intent(self, intent: Intent) -> None:
-        """Add the line of a call that is about to be passed to its handler."""
+        """Add the line that records a call, which is about to be passed to its handler."""
         self._intend(intent.id, intent.request, intent.at, intent.agent)
 
     def turn(self, turn: Turn) -> None:
-        """Add the line of a call's outcome."""
+        """Add the line that records a call's outcome."""
         if self._intents.pop(turn.id, None) is None:
             self._intend(turn.id, turn.request, turn.started_at, turn.agent)
             del self._intents[turn.id]
@@ -181,12 +181,12 @@ class RunLines:
         self._last.turns += 1
 
     def service(self, call: ServiceCall) -> None:
-        """Add the line of a service call that has ended."""
+        """Add the line that records a service call."""
         self._add(ServiceLine(**self._place(), call=call))
         self._last.services += 1
 
     def score(self, score: Score) -> None:
-        """Add the line of a score, and another seal if the rollout is sealed."""
+        """Add the line that records a score. If the rollout is sealed, add another seal."""
         self._add(ScoreLine(**self._place() | asdict(score)))
         if self.sealed:
             self._add_seal(score.at)
@@ -261,7 +261,7 @@ class RunLines:
             last.messages += 1
 
     def _add_tools(self, tools: Sequence[Tool]) -> int:
-        """Return the number of the blob of these tools; add the blob if it is not in the file yet."""
+        """Return the number of the blob that contains these tools. If the file has no such blob yet, add one."""
         number = self._tools_by_id.get(id(tools))
         if number is not None:
             return number

@@ -32,7 +32,8 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     temperature: float | None = None
     """Temperature requested from the server, or reported by it; None if unknown (the server used its default)."""
     stop_included: bool | None = None
-    """True if the completion ends with the end-of-turn token, by the server's report; None without a report."""
+    """True if the completion ends with the end-of-turn token, according to the server; None if the server does not
+    report this."""
     routed_experts: bytes = b""
     """Experts (of a mixture-of-experts model) that processed each token of prompt and completion, except the last
     token, if the server returns them (vLLM with `--enable-return-routed-experts`, in an answer that is not streamed). A

@@ -26,8 +26,8 @@ from .turn import Branch, OutcomeKind, ServiceCall, Turn
 class Turns(Sequence[Turn]):
     """Sequence of the turns of a trace, in order.
 
-    A turn that was read from a file is made on first use. Each turn holds its whole conversation, so making all turns
-    of a long conversation takes time and memory that grow with the square of its length.
+    A turn that was read from a file is created on first use. Each turn contains its whole conversation, so creating all
+    turns of a long conversation takes time and memory that grow with the square of its length.
     """
 
     def __init__(self) -> None:
@@ -55,9 +55,11 @@ class Turns(Sequence[Turn]):
 
 
 class Derived:
-    """Data derived from a growing list of turns. They are never recorded, but computed on demand, turn by turn.
+    """Data derived from a growing list of turns: conversations, relations, threads and others.
 
-    The cost of a turn depends only on its new messages: a message that the agent sends again is not compared again.
+    It is never recorded, but computed on demand, turn by turn.
+
+    A turn takes time only for its new messages: a message that the agent sends again is not compared again.
     """
 
     def __init__(self, turns: Sequence[Turn]) -> None:
@@ -170,7 +172,7 @@ class Trace:
         """Id of this run: unique, even if rollouts of other programs have the same id. Empty in files of older
         versions."""
         self.branch = branch
-        """The point in the parent's trace where a child rollout begins; None for a rollout without a parent."""
+        """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
         self._turns = Turns()
         self._services: list[ServiceCall] = []
         self._children: list[Trace] = []
@@ -493,16 +495,16 @@ class TraceWriter:
                 trace._scores[recorded.name] = recorded.value
 
     def add_later(self, call: str, make: Callable[[], Turn]) -> None:
-        """Add the turn of a call. The turn is made on first use."""
+        """Add the turn of a call. `make` creates it on first use."""
         self.trace._turns.append(make)
         self.trace._pending.pop(call, None)
 
     def stop(self, reason: str | None) -> None:
-        """Record why the rollout was stopped."""
+        """Record the reason why the rollout was stopped."""
         self.trace._stopped = reason
 
     def end(self, ending: Ending | None) -> None:
-        """Record how the rollout's body ended, unless the trace is sealed."""
+        """Record the end of the rollout's body. If the trace is already sealed, do nothing."""
         if not self.trace._sealed:
             self.trace._ended = ending
 

@@ -60,7 +60,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     dropped: int = 0
     """Number of the messages after these in the turn's request, which the draft's request does not have."""
     messages: tuple[Message, ...] = ()
-    """The messages of the draft's request after the common ones."""
+    """The messages of the draft's request after the common messages."""
     changed: bool = False
     """True if the draft's request differs in more than its messages."""
     response: Response | None = None
@@ -114,9 +114,9 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     attempt: int = 1
     """Number of the attempt, from 1, if the agent's SDK sends it (`x-stainless-retry-count` + 1)."""
     started_at: float
-    """Time when the call was received: seconds since the epoch."""
+    """Time when the call was received, in seconds since the epoch."""
     first_event: float | None = None
-    """Seconds from `started_at` to the first increment of the answer; None if the answer was given whole."""
+    """Seconds from `started_at` to the first increment of the answer; None if the answer was not streamed."""
     duration: float
     """Seconds from `started_at` to the moment the exchange settled."""
     attended: bool = True
@@ -128,11 +128,11 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """Notes that the program added with `exchange.annotate`."""
     decisions: tuple[Decided, ...] = ()
     """Decisions about the tool calls of the model, in the order of the calls. Decisions of `open_rollout(gate=…)` are
-    made later: the turn whose request has the results contains them."""
+    made after the turn. So the turn whose request has the tools' results contains them."""
     drafts: tuple[Draft, ...] = ()
     """Answers that a handler read from another handler, and that the agent did not get unchanged, in order."""
     tokens: Tokens | None = None
-    """Token ids and log probabilities, from an upstream that is configured to return them; None if not requested."""
+    """Token ids and log probabilities, from an upstream that requests them; None if they were not requested."""
     policy_start: str | None = None
     """Version of the weights when the call was sent to its server; None if unknown. It comes from the server, else from
     `upstream.policy_version`."""
@@ -140,9 +140,10 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """Version of the weights when the answer was complete. It differs from `policy_start` if the server kept the call
     running while its weights changed (`upstream.paused`)."""
     increments: Increments | None = None
-    """The pieces of the answer, and their times; None if not requested (`record_increments`), or if given whole."""
+    """The pieces of the answer, and their times; None if `record_increments` is not set, or the answer was not
+    streamed."""
     wire: WireView | None = None
-    """The call as sent over the wire; None unless the program requested it (`record_wire`)."""
+    """The call as sent over the wire; None if `record_wire` is not set."""
     raw: RawResponse | None = None
     """The raw bytes sent to the agent (`exchange.respond_raw`), and how they ended; None if the call was answered, or
     refused, in its dialect. With raw bytes, `response` is their content, if the program passed it. Bytes that were
@@ -160,7 +161,7 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     run: str = ""
     """Id of this run: it tells apart rollouts with equal ids, which programs may reuse (see `Trace.run`)."""
     branch: Branch | None = None
-    """The point in the parent's trace where a child rollout begins; None for a rollout without a parent."""
+    """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
     dialect: str
     request: Request
     agent: str | None = None
@@ -221,4 +222,4 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     duration: float
     """Seconds from `started_at` to the end of the call."""
     branch: Branch | None = None
-    """The point in the parent's trace where a child rollout begins; None for a rollout without a parent."""
+    """For a child rollout: the point in the parent's trace where it began. Otherwise None."""

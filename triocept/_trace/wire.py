@@ -61,7 +61,7 @@ class WireLog:
         self._size = 0
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Record the head of the answer."""
+        """Record the answer's status and headers."""
         if not self.closed:
             self._status, self._answer_headers = status, dict(headers)
 

@@ -18,7 +18,7 @@ MOMENT_TURNS = 10
 async def pass_moment() -> None:
     """Let the event loop handle the events that arrived while it was blocked.
 
-    Call this before a time limit ends something.
+    Call this function before something is ended because of a time limit.
     """
     await wait_turns(MOMENT_TURNS)
     await trio.sleep(MOMENT)

@@ -42,7 +42,7 @@ _RARE = ("-", "_")
 """Characters that most keys contain, but base64 does not. A search for a single character is the fastest search."""
 _SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\*+(?:u005[Cc])?"}
 """Patterns of the characters that JSON writes, or may write, with a backslash. The pattern of a backslash also matches
-nothing, for a backslash that belongs to a letter written as its number."""
+an empty text, for a backslash that belongs to a letter written as its number."""
 _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AUTH_?TOKEN|PASSWORD|KEY)$")
 """Pattern of the names of environment variables that hold a key."""
 _RANDOM = re.compile(r"(?=\D*\d)\S+")

@@ -63,7 +63,7 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     response: Response | None
     """The answer; of a broken answer, the part that was sent. None if nothing was sent."""
     error: str | None
-    """Reason why the call was not answered, or only in part; None if it was answered."""
+    """Reason why the call got no answer, or only a part of one; None if it was answered."""
 
     def __str__(self) -> str:
         last = self.request.last

@@ -45,7 +45,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """A call and its outcome."""
+    """A call in a cassette, and its outcome."""
 
     number: int
     """Number of the call in the file."""

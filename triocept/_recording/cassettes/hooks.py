@@ -105,7 +105,7 @@ def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
 
 @final
 class ForwardTo:
-    """A handler that opens an upstream for each call. Only `forward_to` makes it."""
+    """A handler that opens an upstream for each call. Only `forward_to` creates it."""
 
     def __init__(
         self, opens: Callable[[], AbstractAsyncContextManager[Upstream]], words: str, secrets: tuple[str, ...]

@@ -64,7 +64,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Move(NamedTuple):
-    """A part of a message: a text, an action, or a result."""
+    """A part of a message in the form in which it is compared: a text, a tool call, a result or another part."""
 
     role: str
     kind: str
@@ -160,7 +160,7 @@ class Normal:
 
 
 def key_of(request: Request, normal: Normal) -> Key:
-    """Return the compared content of a request."""
+    """Return the key of a request: the content that is compared."""
     return Key(normal.moves(request), tuple(sorted({tool.name for tool in request.tools})))
 
 
@@ -273,7 +273,7 @@ class Matching:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._kept_to: dict[Thread, Thread] = {}
-        """The recorded conversation that each live conversation keeps to."""
+        """For each live conversation: the recorded conversation from which it gets its answers (rule 7)."""
         self._had: dict[Thread, dict[int, Key]] = {}
         """For each live conversation: the numbers of the turns that answered it, in order, each with the key of the
         live call."""

@@ -1,9 +1,9 @@
-"""Token views for trainers, derived from a trace, never recorded.
+"""Views of a trace's tokens for trainers. They are derived from the trace and never recorded.
 
-* `step`: one call, with the tokens that it read and sampled, its delivery, and its gaps. Also the tree of tokens, in
-  which a turn's parent is the turn whose prompt and completion its prompt begins with.
+* `step`: one call, with its prompt's tokens, its sampled tokens, its delivery and its gaps. The module also builds the
+  tree of tokens: the parent of a turn is the turn with whose prompt and completion its own prompt begins.
 * `token_branch`: consecutive calls as one sequence of ids, with a mask and log probabilities.
 * `drift`: comparison of the sampled ids with the ids in the next prompt, with a name for each difference.
 
-Pure: no trio, no I/O, no numeric package.
+The package uses no trio, no I/O and no numeric package.
 """

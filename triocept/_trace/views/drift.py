@@ -1,8 +1,9 @@
 """Comparison of the sampled ids with the ids in the next prompt, with a name for each difference.
 
-A turn is compared with the turn that it continues or rewrites (see `Trace.relations`): how many ids of the earlier
-turn's prompt and completion does its prompt begin with? The messages are compared too. If they differ, the agent has
-changed its history. If they are equal, the template or the tokenizer has produced other ids.
+A turn is compared with the earlier turn that it continues or rewrites (see `Trace.relations`). The comparison counts
+the ids of the earlier turn's prompt and completion with which the turn's prompt begins. The messages are compared, too.
+If they differ, the agent has changed its history. If they are equal, the template or the tokenizer has produced other
+ids.
 
 =================  ==================================================  =============================================
 name               test                                                meaning
@@ -21,10 +22,10 @@ name               test                                                meaning
 Rules:
 
 1. A pair of turns may have two differences: if the template has changed the end of a prompt, the answer after it may
-   have other ids as well. So a `Drift` counts the ids kept of the prompt and of the answer, and has a second name
-   (`also`).
-2. If a template causes the same drift in each turn, there is one alarm, not one for each turn.
-3. A turn that cannot be compared is listed with its gap.
+   have other ids as well. So a `Drift` has two counts, of the ids kept of the prompt and of the answer, and a second
+   name (`also`).
+2. If a template causes the same drift in each turn, the report has one alarm, not one alarm for each turn.
+3. A turn that cannot be compared is listed with the gap (the missing data) that prevents the comparison.
 
 The changes that the agent made to the messages of a turn explain differences of the tokens:
 
@@ -54,7 +55,7 @@ _BYTES = 4
 
 
 def common_ids(ids: bytes, others: bytes) -> int:
-    """Return the number of ids with which both lists of ids begin."""
+    """Return the number of equal ids at the beginning of both lists of ids."""
     low, high = 0, min(len(ids), len(others)) // _BYTES
     while low < high:  # halved each time, and compared at the speed of memory
         middle = (low + high + 1) // 2
@@ -66,11 +67,11 @@ def common_ids(ids: bytes, others: bytes) -> int:
 
 
 def answer_kept(prompt: bytes, kept: int, completion: bytes) -> int:
-    """Return the number of ids, from the completion's first on, that the next turn's prompt contains in a row.
+    """Return the number of ids from the completion's beginning that the next prompt contains in sequence.
 
     Args:
         prompt: the prompt of the next turn.
-        kept: number of ids at the beginning of `prompt` that equal the previous prompt. The completion is searched for
+        kept: number of ids at the beginning of `prompt` that equal the previous prompt. The completion is searched
             after these ids, because its position is unknown if the prompt changed.
         completion: the completion of the previous turn.
     """
@@ -88,7 +89,7 @@ _SYSTEM = ("system", "developer")
 
 
 def change_of(turn: Turn, earlier: Turn) -> MessageChange:
-    """Return the change from the messages and the answer of `earlier` to the messages of `turn`."""
+    """Return the change (see `MessageChange`) from the messages and answer of `earlier` to the messages of `turn`."""
     messages, before = turn.request.messages, earlier.request.messages
     pairs = zip(messages, before, strict=False)
     same = takewhile(lambda pair: pair[0] is pair[1] or _bare(pair[0]) == _bare(pair[1]), pairs)
@@ -119,55 +120,56 @@ DriftName: TypeAlias = Literal[
 ]
 
 TRIM = 2
-"""Maximum ids that end a turn: the end token, and a line break before or after it."""
+"""Maximum number of ids at the end of a turn that do not belong to its text: the end token, and a line break."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of the tokens of one turn with the prompt of a turn that continues or rewrites it."""
+    """Comparison of the tokens of an earlier turn with the prompt of a turn that continues or rewrites it."""
 
     turn: str
     """Id of the later turn, whose prompt is compared."""
     earlier: str | None
-    """Id of the turn with which the prompt was compared; None for `new_root`."""
+    """Id of the earlier turn, whose tokens are compared; None for `new_root`."""
     name: DriftName
     also: DriftName | None = None
     """Name of the answer's difference (`close_trim`, `resampled_text`), if `name` is `template_drift`; else None."""
     messages: MessageChange
-    """Result of comparing the messages and tools: the same, edited, or nothing in common."""
+    """Change of the messages and tools: the same, edited, or none in common."""
     prompt_length: int = 0
     """Number of tokens in the prompt of `earlier`."""
     prompt_kept: int = 0
-    """Number of tokens of `earlier`'s prompt with which the prompt of `turn` begins."""
+    """Number of tokens at the beginning of `earlier`'s prompt with which the prompt of `turn` begins, too."""
     answer_length: int = 0
     """Number of tokens in the completion of `earlier`."""
     answer_kept: int = 0
-    """Number of tokens, from the first of `earlier`'s completion on, that the prompt of `turn` contains in a row. They
-    are counted after `earlier`'s prompt; if that came back with other ids, at the place with the most such tokens."""
+    """Number of tokens from the beginning of `earlier`'s completion that the prompt of `turn` contains in sequence.
+    They are counted after `earlier`'s prompt; if that has other ids in the prompt of `turn`, at the position with the
+    most such tokens."""
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `drift`: the token ids that each turn sampled, compared with the ids in the next prompt."""
 
     pairs: tuple[Drift, ...]
-    """Comparison of each turn that has its ids, in order."""
+    """A comparison for each turn that can be compared, in order."""
     counts: dict[DriftName, int]
-    """Number of turns with each name."""
+    """Number of comparisons with each name."""
     alarms: tuple[Drift, ...]
     """The first `template_drift` for each number of changed ids at the end of the prompt. Each is a reason to examine
     the template, or its renderer."""
     sampled: int
     """Number of sampled tokens, in all turns."""
     drifted: int
-    """Number of sampled tokens that did not come back in a later prompt, although the messages are equal."""
+    """Number of sampled tokens that no later prompt contains, although the messages are equal."""
     delivered: int
     """Number of sampled tokens that were delivered to the agent."""
     uncompared: dict[str, str]
-    """Gap that prevents the comparison, by turn: `no_tokens`, `prompt_ids_missing`, `prompt_redacted`; or of the
-    earlier turn: `ids_missing`, `redacted`."""
+    """For each turn that cannot be compared, by id, the gap that prevents it. Gaps of the turn: `no_tokens`,
+    `prompt_ids_missing`, `prompt_redacted`; of the earlier turn: `ids_missing`, `redacted`."""
 
     @property
     def delivered_fraction(self) -> float | None:
-        """Share of the sampled tokens that was delivered to the agent; None if no tokens were sampled."""
+        """Share of the sampled tokens that were delivered to the agent; None if no tokens were sampled."""
         return self.delivered / self.sampled if self.sampled else None
 
 
@@ -175,10 +177,10 @@ def drift(trace: Trace) -> DriftReport:
     """Compare the sampled ids with the prompts of the next turns, and return a name for each difference.
 
     Args:
-        trace: live, sealed, or read from a file. Its children are not included.
+        trace: live, sealed, or read from a file. Traces of child rollouts are not included.
 
     Raises:
-        TypeError: `trace` is not one trace.
+        TypeError: `trace` is not a single trace.
     """
     check_trace("drift", trace)
     all_steps = steps(trace)
@@ -193,7 +195,8 @@ def drift(trace: Trace) -> DriftReport:
         else:
             pairs.append(_compared(step, before))
     lost: dict[str, int] = {}
-    """By turn: the number of its sampled tokens that did not come back; if several turns continue it, the minimum."""
+    """For each turn, by id: number of its sampled tokens that are not in the next prompt; of several next turns, the
+    minimum."""
     for pair in pairs:
         if pair.earlier is not None and pair.messages == "same":
             gone = pair.answer_length - pair.answer_kept
@@ -216,7 +219,7 @@ def drift(trace: Trace) -> DriftReport:
 
 
 def _earlier(trace: Trace) -> dict[str, str | None]:
-    """Return the earlier turn to compare each turn with, by the turn's id; None for a new root."""
+    """Return a dict from the id of each turn to the earlier turn with which it is compared; None for a new root."""
     found: dict[str, str | None] = {}
     for turn, relation in trace.relations.items():
         match relation.kind:
@@ -230,7 +233,7 @@ def _earlier(trace: Trace) -> dict[str, str | None]:
 
 
 def _gap(step: Step, before: Step | None) -> str | None:
-    """Return the gap that prevents a comparison, or None."""
+    """Return the gap that prevents the comparison of a turn with the turn before it, or None."""
     if step.turn.tokens is None or (before is not None and before.turn.tokens is None):
         return "no_tokens"
     for each in (step, before):

@@ -1,28 +1,28 @@
-"""A model call, as a trainer needs it.
+"""A model call with the data that a trainer needs: tokens, delivery, gaps.
 
 Delivery:
 
-1. If the agent continues from an answer, the answer was delivered, whatever else is known.
+1. If the agent continues from an answer, the answer was delivered, even if the agent had disconnected.
 2. Any other answer counts as delivered if the agent waited when it was given (`Turn.attended`). A turn is recorded
    before its last byte is sent, so no more is known about the last answer of a run.
 3. The next answer to an equal call supersedes an undelivered answer. If both answers were delivered, the agent sent the
-   call twice to sample. (It was no retry: a retry gets the first answer once more.)
+   call twice to get two samples. (The second call was no retry, because a retry gets the first answer again.)
 
 Gaps:
 
-1. Missing data is a gap with a name, and the turn is not trained on. Nothing is repaired or invented.
+1. Missing data is a gap with a name, and a trainer does not train on this turn. Nothing is repaired or invented.
 2. Gaps that were found when the tokens arrived (`Tokens.gaps`) keep their names.
-3. An unknown value (a temperature, a version of the weights) is no fault of the tokens, so it is in `unknown`, not in
-   `gaps`.
+3. If a value is unknown (a temperature, a version of the weights), the tokens may still be used. So its name is in
+   `unknown`, not in `gaps`.
 
 The tree of tokens:
 
-1. A turn holds the tokens of its prompt and its completion. Its parent is the turn whose tokens are the longest
+1. The tokens of a turn are those of its prompt and its completion. Its parent is the turn whose tokens are the longest
    beginning of its prompt. Messages are not compared, so the result does not depend on the order of the turns.
-2. If several turns hold these tokens, the parent is the turn that the messages continue. If there is none, it is the
-   first of them, and the choice is marked as ambiguous.
-3. A parent is looked up by its length and its last few ids before it is compared in full. So the cost grows with the
-   tokens, not with the pairs of turns.
+2. If several turns have these tokens, the parent is the turn that the messages continue. If the messages continue no
+   turn among them, the parent is the first of them, and the choice is marked as ambiguous.
+3. A parent is looked up by its length and its last few ids before it is compared in full. So the time grows with the
+   number of tokens, not with the number of pairs of turns.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ACCEPTABLE = (
     "superseded",
     "upstream_truncated",
 )
-"""Gaps that a trainer may accept, because the tokens themselves are correct."""
+"""Gaps that a trainer may accept (`accept=`), because the tokens themselves are correct."""
 
 
 def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
 
 
 _TAIL = 32
-"""Number of bytes of the eight ids by which a parent is looked up."""
+"""Number of bytes of the last eight ids, by which a parent is looked up."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Node:
     parent: Node | None
     """The node whose tokens this node's prompt begins with; None if there is no such node."""
     ambiguous: bool
-    """True if several nodes hold the parent's tokens, and the turn's messages continue none of them."""
+    """True if several nodes have the parent's tokens, and the turn's messages continue no turn among them."""
 
     @property
     def end(self) -> int:
@@ -92,13 +92,13 @@ class Node:
         return self.tokens.prompt[self.parent.end if self.parent else 0 :] + self.tokens.completion
 
     def begins(self, prompt: bytes) -> bool:
-        """Return True if `prompt` begins with all bytes of the node."""
+        """Return True if `prompt` begins with all tokens of the node."""
         own = self.tokens
         return prompt.startswith(own.prompt) and prompt.startswith(own.completion, len(own.prompt))
 
 
 class _Index:
-    """Nodes by their length and last ids."""
+    """Index of nodes by their number of bytes and their last ids."""
 
     def __init__(self) -> None:
         self._ends: list[int] = []
@@ -111,7 +111,7 @@ class _Index:
         self._nodes.setdefault(node.end, {}).setdefault(tail, []).append(node)
 
     def longest(self, prompt: bytes) -> list[Node]:
-        """Return the nodes whose tokens are the longest beginning of `prompt`."""
+        """Return the longest nodes with whose tokens `prompt` begins (several if their tokens are equal)."""
         for end in reversed(self._ends[: bisect_right(self._ends, len(prompt))]):
             alike = self._nodes[end].get(prompt[max(0, end - _TAIL) : end], ())
             if found := [node for node in alike if node.begins(prompt)]:
@@ -120,11 +120,11 @@ class _Index:
 
 
 def token_tree(turns: Iterable[Turn], parents: Mapping[str, str | None]) -> dict[str, Node]:
-    """Return the nodes of all turns that have the ids of prompt and completion, by turn.
+    """Return a dict from the ids of turns to their nodes. A turn without ids of prompt or completion has no node.
 
     Args:
         turns: the turns, in any order.
-        parents: by turn, the turn that it continues by its messages.
+        parents: for each turn, by id, the id of the turn that its messages continue.
     """
     index, nodes = _Index(), {}
     held = [(turn, turn.tokens) for turn in turns if turn.tokens is not None]
@@ -145,26 +145,28 @@ _NONE = Tokens()
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A model call: the tokens that it read and sampled, and the gaps that prevent training on them."""
+    """A model call: its prompt's tokens, its sampled tokens, and the gaps that prevent training on them."""
 
     turn: Turn
     """The turn of the call, with its request, answer and outcome."""
     parent: str | None
-    """Id of the turn with whose prompt and completion, token by token, this prompt begins; None without one."""
+    """Id of the turn with whose prompt and completion, token by token, this prompt begins; None if there is no such
+    turn."""
     gaps: tuple[str, ...]
-    """Gaps that prevent training on the call, without the accepted gaps; empty if it is trained on.
+    """Gaps that prevent training on the call, except the accepted gaps. Empty if the call can be trained on.
 
-    The gaps of `Tokens.gaps`; `no_tokens`: tokens were not requested; `not_answered`; `client_disconnected_before_end`:
-    the answer was not delivered; `superseded`: the answer was not delivered, and an equal later call was answered;
-    `rewritten_response`: the agent got other content than was sampled.
+    They are the gaps of `Tokens.gaps`, and: `no_tokens`: tokens were not requested; `not_answered`;
+    `client_disconnected_before_end`: the answer was not delivered; `superseded`: the answer was not delivered, and an
+    equal later call was answered; `rewritten_response`: the agent got other content than was sampled.
     """
     unknown: tuple[str, ...]
     """Unknown values: `policy_version_unknown`, `temperature_unknown`, `stop_unknown` (whether the completion ends with
-    the stop token); `ambiguous_parent`: several turns hold the tokens that the prompt begins with."""
+    the stop token); `ambiguous_parent`: the prompt begins with the tokens of several turns."""
     delivered: bool
-    """True if the answer was delivered: the agent continued from it, or waited for it to its end."""
+    """True if the answer was delivered: the agent continued from it, or was connected until its end."""
     superseded_by: str | None
-    """Id of the turn with the next answer to the same question, if this answer was not delivered."""
+    """If this answer was not delivered: id of the turn with the next answer to an equal call; None if there is no such
+    turn."""
 
     @property
     def tokens(self) -> Tokens:
@@ -173,12 +175,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def prompt_ids(self) -> array[int]:
-        """The ids of the prompt."""
+        """The token ids of the prompt."""
         return self.tokens.prompt_ids
 
     @property
     def completion_ids(self) -> array[int]:
-        """The ids of the completion."""
+        """The token ids of the completion."""
         return self.tokens.completion_ids
 
     @property
@@ -188,17 +190,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mask(self) -> bytes:
-        """For each token of the completion: 1 if it is trained on, else 0. All tokens of a step have one value."""
+        """For each token of the completion: 1 to train on it, else 0. All tokens of a step have the same value."""
         return bytes([self.trained]) * (len(self.tokens.completion) // 4)
 
     @property
     def trained(self) -> bool:
-        """True if the call is trained on: it has no gap."""
+        """True if the call is to be trained on: it has no gaps other than accepted gaps."""
         return not self.gaps
 
     @property
     def rewritten(self) -> bool:
-        """True if the program answered with other content than was sampled."""
+        """True if the program answered with other content than the sampled content."""
         return self.turn.rewritten
 
     @property
@@ -218,7 +220,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def steps(trace: Trace, *, accept: Collection[str] = ()) -> tuple[Step, ...]:
-    """Return each model call of a rollout, in the order of the turns, with the tokens that it read and sampled.
+    """Return the model calls of a rollout, in the order of its turns, with their tokens and gaps.
 
     Calls of child rollouts are not included: use `steps(child)` for each of `trace.children`.
 
@@ -236,7 +238,7 @@ def steps(trace: Trace, *, accept: Collection[str] = ()) -> tuple[Step, ...]:
 
 
 def check_trace(function: str, trace: object) -> None:
-    """Raise TypeError if `trace` is not one trace; if it holds several, the text shows the loop to write."""
+    """Raise TypeError if `trace` is not a single trace. For a list of traces, the error shows the loop to write."""
     if isinstance(trace, Trace):
         return
     kind = type(trace).__name__
@@ -283,7 +285,7 @@ def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node
 
 
 def _answered_after(turn: Turn, later: Sequence[Turn]) -> str | None:
-    """Return the id of the next answered turn with equal messages and tools."""
+    """Return the id of the next answered turn whose call has equal messages and tools, or None."""
     asked, tools = turn.request.messages, turn.request.tools
     for each in later:
         messages = each.request.messages

@@ -2,11 +2,11 @@
 
 Rules:
 
-1. A branch ends with a call that is trained on and that no other trained call continues token by token. It contains
-   this call and all its ancestors in the tree of tokens (see `step`), the first call's prompt first. The prompt of each
-   further call begins with all tokens before it.
+1. A branch ends with a trained call that no other trained call continues token by token. (A trained call is one without
+   gaps.) The branch contains this call and all its ancestors in the tree of tokens (see `step`), beginning with the
+   first call's prompt. The prompt of each further call begins with all tokens before it.
 2. If several branches share a sampled token, it is trained on only in the first of them.
-3. A call that has gaps is context: its tokens are included, but not trained on.
+3. A call that has gaps is only context: the branch contains its tokens, but they are not trained on.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
     step: Step
     start: int
-    """Index of the first token in the branch."""
+    """Index, in the branch, of the completion's first token."""
     stop: int
-    """Index after the last token in the branch."""
+    """Index, in the branch, after the completion's last token."""
     trained: bool
-    """True if the completion is trained on in this branch: its call has no gap, and no earlier branch contains it."""
+    """True if the completion is to be trained on here: its call has no gaps, and no earlier branch contains it."""
 
 
 class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
-    """Consecutive calls as one sequence of tokens."""
+    """Consecutive calls as one sequence of tokens, with a mask of the tokens to train on."""
 
     spans: tuple[Span, ...]
     """The sampled completions, in order; the agent and the template produced the tokens between them."""
     ids: bytes
-    """Little-endian int32, one for each token; `token_ids` reads them."""
+    """Token ids as little-endian int32; `token_ids` decodes them."""
     mask: bytes
-    """One byte for each token: 1 if the token was sampled and is trained on in this branch, else 0."""
+    """One byte for each token: 1 if the token was sampled and is to be trained on in this branch, else 0."""
     probabilities: bytes
-    """Little-endian float32: the log probability of each sampled token, and 0.0 for any other token; `logprobs` reads
+    """Log probability of each sampled token, and 0.0 for any other token, as little-endian float32; `logprobs` decodes
     them."""
 
     def __repr__(self) -> str:
@@ -58,20 +58,20 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def token_ids(self) -> array[int]:
-        """The ids, as an `array` of 32-bit integers."""
+        """The token ids, as an `array` of 32-bit integers."""
         return unpacked_ids(self.ids)
 
     @property
     def logprobs(self) -> array[float]:
-        """The log probabilities, as an `array` of 32-bit floats."""
+        """The log probabilities of the tokens, as an `array` of 32-bit floats; 0.0 for tokens that were not sampled."""
         return unpacked_floats(self.probabilities)
 
     @property
     def temperatures(self) -> array[float]:
         """Temperature at which each token was sampled, as an `array` of 32-bit floats.
 
-        1.0 for a token that was not sampled, NaN for an unknown temperature. Replace NaN by the server's known
-           temperature before you divide by it.
+        It is 1.0 for a token that was not sampled, and NaN if unknown. Replace NaN by the server's real temperature
+        before you divide by it.
         """
         values = array("f", [1.0]) * len(self.mask)
         for span in self.spans:
@@ -82,16 +82,16 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """The calls in the branch."""
+        """The calls in the branch, in order."""
         return tuple([span.step for span in self.spans])
 
 
 def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch, ...]:
-    """Return the sampled tokens of a rollout as flat sequences, each token to be trained on exactly once.
+    """Return the sampled tokens of a rollout as flat sequences, in which each token is to be trained on at most once.
 
     If the next prompt begins with the ids of a call's prompt and completion, both calls are in one sequence. Otherwise
-    (a sub-agent, a compacted history, ids that differ: see `drift`) another sequence begins. A call that is not trained
-    on, and that no trained call continues, is in no sequence; `steps` returns all calls.
+    (a sub-agent, a compacted history, ids that differ: see `drift`) another sequence begins. A call with gaps that no
+    call without gaps continues is in no sequence; `steps` returns all calls.
 
     Args:
         trace: live, sealed, or read from a file. Its children are not included.
