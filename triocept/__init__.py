@@ -1,4 +1,4 @@
-"""Let a trio program act as the LLM behind an agent that it did not write.
+"""Library with which a trio program acts as the LLM behind an agent that you did not write.
 
 The package is layered: imports only point down, and import-linter checks it. From the top:
 

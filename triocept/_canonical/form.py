@@ -111,7 +111,7 @@ def placed_forms(message: Message, rule: Rule) -> Iterator[tuple[str, Part, list
 
 
 def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json]]:
-    """Return the forms. Adjacent texts are joined into one, with the text `between` in between."""
+    """Return the forms. Adjacent texts are joined into one text, separated by `between`."""
     found: list[list[Json]] = []
     for kind, group in groupby(forms, key=lambda form: form[0]):
         same = list(group)

@@ -67,7 +67,7 @@ def is_constant(values: Iterable[Json]) -> bool:
 
 
 def frozen(value: T) -> T:
-    """Return a parsed value with read-only copies of all dicts and lists in it; the same value if it has none."""
+    """Return a parsed value with read-only copies of its dicts and lists; without dicts and lists, the same value."""
     kind, found = type(value), cast(Any, value)
     if kind is list and any(isinstance(each, msgspec.Struct) for each in found):
         return cast(T, FrozenList(map(frozen, found)))
@@ -86,7 +86,7 @@ def frozen(value: T) -> T:
 
 
 def frozen_request(request: Request, before: int) -> Request:
-    """Return a request with read-only JSON; its messages from `before` on are returned as they are."""
+    """Return a request whose JSON is read-only. Its messages from index `before` on are not changed."""
     head = frozen(request.messages[:before])
     rest = frozen(msgspec.structs.replace(request, messages=()))
     return msgspec.structs.replace(rest, messages=(*head, *request.messages[before:]))
@@ -125,7 +125,7 @@ def frozen_within(value: Json, most: int) -> tuple[Json, int] | None:
 
 
 def _has_json(value: Message | ToolResult) -> bool:
-    """Return True if a message or a result contains JSON, which most do not."""
+    """Return True if a message or a result contains JSON. Most messages and results do not."""
     return value.extra is not None or any(map(_has_own_json, value.content))
 
 

@@ -187,7 +187,7 @@ class Watcher:
             self._on_died()
 
     def _on_died(self) -> None:
-        """Log that the watcher's process is dead or hangs, and kill it. The next agent starts it again for all."""
+        """Log that the watcher's process is dead or hangs, and kill it. The next agent starts a new process."""
         log.warning(
             "the watcher (process %s) has died: until the next agent starts, agents would outlive this program "
             "if it were killed",

@@ -275,7 +275,7 @@ class Conversations:
         return {id_: named[each.id] if isinstance(each, _Unnamed) else each for id_, each in self._of.items()}
 
     def of_call(self, turn: Turn) -> Conversation:
-        """Return the conversation of `turn`, a call without an outcome yet, which is not added."""
+        """Return the conversation of `turn`, a call that has no outcome yet and was not added."""
         found = self._find(turn, self._graph.nodes.end_of(turn.request.messages))
         if not isinstance(found, _Unnamed):
             return found
@@ -289,7 +289,7 @@ class Conversations:
     def _name(
         self, unnamed: Iterable[_Unnamed], asking: tuple[_Unnamed, bool] | None
     ) -> dict[str, Conversation]:
-        """Return a dict from ids to conversations, each of which gets its kind here.
+        """Return the conversations in `unnamed`, each with its kind, as a dict by id.
 
         For a call that is not added yet, `asking` has the call's conversation, and True if the call has tools.
         """
@@ -307,7 +307,7 @@ class Conversations:
         return named
 
     def _find(self, turn: Turn, node: int) -> _Found:
-        """Return the conversation of a call by the rules above. `node` is the graph's node for the call's messages."""
+        """Return the conversation of a call by this module's rules. `node` is the node of the call's messages."""
         if turn.conversation is not None and turn.conversation.id:
             return turn.conversation
         parent = self._graph.continued(node)
@@ -323,7 +323,7 @@ class Conversations:
         return found or _Unnamed(turn, node)
 
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
-        """Return the conversation whose latest call is repeated here with a longer last message (rule 5), or None."""
+        """Return the conversation whose latest call `turn` repeats with a longer last message (rule 5), or None."""
         if self._has_tools or turn.request.tools:
             return None
         nodes, last = self._graph.nodes, turn.request.last
@@ -394,7 +394,7 @@ def _agree(turn: Turn, other: _Found) -> bool:
 
 
 def _is_aside(turn: Turn, other: _Unnamed) -> bool:
-    """Return True if a call looks like a side call (it has no tools), but other calls of `other` have tools."""
+    """Return True if a call looks like a side call, in a conversation whose other calls have tools."""
     return other.has_tools and is_side_call(turn.request)
 
 

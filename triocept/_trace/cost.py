@@ -27,7 +27,7 @@ from .turn import UPSTREAM, Turn
 
 
 def usage_of(turn: Turn) -> Usage | None:
-    """Return the tokens of a turn's answer and of its counted drafts; None if the turn has no answer."""
+    """Return the tokens of a turn's answer and of its drafts with `counted=True`; None if it has no answer."""
     own = answer_usage(turn)
     if not turn.drafts:
         return own
@@ -36,7 +36,7 @@ def usage_of(turn: Turn) -> Usage | None:
 
 
 def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
-    """Yield the names of the model and its usage: for the turn's answer, and for each counted draft."""
+    """Yield the model's names and the usage: for the turn's answer, and for each draft with `counted=True`."""
     broken = turn.outcome != "answered" and bool(turn.drafts)  # such an answer consists of its drafts
     if not broken and (usage := answer_usage(turn)) is not None:
         yield models_of(turn), usage

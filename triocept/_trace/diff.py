@@ -144,7 +144,7 @@ def _messages(old: Sequence[Message], new: Sequence[Message]) -> Iterator[Messag
 
 
 def _common(one: Sequence[Message], other: Sequence[Message], taken: int) -> int:
-    """Return the number of equal messages at the beginning. The last `taken` messages were counted before."""
+    """Return the number of equal messages at the beginning, apart from the last `taken` messages of each list."""
     count, most = 0, min(len(one), len(other)) - taken
     while count < most and (
         one[count] is other[count] or message_key(one[count]) == message_key(other[count])

@@ -164,7 +164,7 @@ class LineFile:
             self.extent = (self._least if begin is None else begin, self._least)
 
     def close(self) -> None:
-        """Close the file. Methods that need it open it again."""
+        """Close the file. A method that needs the file opens it again."""
         fd, self._fd, self._end, self._size = self._fd, None, None, None
         if fd is not None:
             os.close(fd)

@@ -117,7 +117,7 @@ class Numbering:
         return conversation
 
     def _take(self, items: list[Any]) -> Conversation:
-        """Return the recent conversation that `items` continue, no longer kept as recent.
+        """Remove the conversation that `items` continue from the recent conversations, and return it.
 
         If there is none, return the longest beginning that `items` and a recent conversation have in common.
         """

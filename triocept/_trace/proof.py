@@ -81,7 +81,7 @@ class RecentRanges(Generic[T]):
         """Conversations, the latest first."""
 
     def go_on(self, ranges: Ranges) -> RangedConversation[T]:
-        """Return the conversation of the messages with these numbers. Values of new messages are made.
+        """Return the conversation of the messages with these numbers. New messages get values by `make`.
 
         Raises:
             KeyError: there is no message with one of these numbers. The values before it are kept, because a damaged

@@ -109,7 +109,7 @@ def given_raw(
 
 
 def is_made_on_the_way(body: object) -> bool:
-    """Return True if the pieces of a body are generated while it is sent: it is an iterator or an async iterable.
+    """Return True if the pieces of a body are generated while it is sent, as by a generator or an async iterable.
 
     Raises:
         TypeError: `body` is neither bytes nor an iterable.

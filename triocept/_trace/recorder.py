@@ -35,7 +35,7 @@ class Recorder(Protocol):
 
 @runtime_checkable
 class ServiceRecorder(Protocol):
-    """A recorder with this method also gets each call to a host service."""
+    """A recorder with the method `record_service` also gets each call to a host service."""
 
     async def record_service(self, call: ServiceCall) -> None:
         """Record `call` before the caller gets the result. Awaited in a shielded scope, as `Recorder.record` is."""
@@ -43,7 +43,7 @@ class ServiceRecorder(Protocol):
 
 @runtime_checkable
 class EntryRecorder(Protocol):
-    """A recorder with this method also gets the starts of rollouts and agents, intents and scores.
+    """A recorder with the method `record_entry` also gets the starts of rollouts and agents, intents and scores.
 
     An intent records that a call is about to be passed to its handler.
     """
@@ -59,7 +59,7 @@ class EntryRecorder(Protocol):
 
 @runtime_checkable
 class OpenedRecorder(Protocol):
-    """A recorder with this method is opened before an agent runs, so that a failure to open it is found early."""
+    """A recorder with the method `aopen` is opened before an agent runs, so that a failure to open it shows early."""
 
     async def aopen(self) -> None:
         """Open the recorder. The body of the endpoint or rollout begins only after this method returns.

@@ -375,7 +375,7 @@ class Redactor:
         return self._text(text)
 
     def json_text(self, text: str) -> str:
-        """Return the redacted JSON text. `text` may be invalid JSON, or contain letters as escapes (`\u0041`)."""
+        """Return the redacted JSON text. `text` may be invalid JSON, or contain letters that are escaped as numbers."""
         return cleaned_json(text, self._text)
 
     def json(self, value: Any) -> Any:

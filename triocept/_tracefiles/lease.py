@@ -41,7 +41,7 @@ _COARSE = 1_000_000_000
 
 @final
 class TraceLease:
-    """A lease on traces in a directory, as an async iterator of the traces. Only `lease_traces` creates it.
+    """A lease on a directory: an async iterator that yields leased traces. Only `lease_traces` creates it.
 
     Each trace is leased to this object alone until `acknowledge` is called with the trace. However the `async with`
     block ends, traces that were not acknowledged are given back, and another lease can get them.

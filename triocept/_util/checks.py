@@ -153,7 +153,7 @@ def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], objec
 
 
 def named(function: object) -> str:
-    """Return the name of a function in an error."""
+    """Return the name of a function, as errors show it."""
     name = getattr(function, "__qualname__", None)
     return f"`{name}`" if isinstance(name, str) else repr(function)
 
@@ -191,7 +191,7 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 
 
 def is_not_async(function: object) -> bool:
-    """Return True if a function's source shows that it returns only constants, texts or new collections.
+    """Return True if a function's bytecode shows that it returns only constants, texts or new collections.
 
     Such results cannot be awaited, so the function is not async.
     """

@@ -149,7 +149,7 @@ def protected_methods(kind: type[T]) -> type[T]:
 
 
 def call_user(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-    """Call a user's function with KeyboardInterrupt enabled. Keep the protection of `protected_methods`."""
+    """Call a user's function with KeyboardInterrupt enabled, except for methods that `protected_methods` protected."""
     if getattr(function, _PROTECTED, None) is True:
         return function(*args, **kwargs)
     return _interruptible(function, *args, **kwargs)

@@ -36,7 +36,7 @@ def text_of(error: BaseException) -> str:
 
 @contextmanager
 def keeping(errors: list[BaseException]) -> Iterator[None]:
-    """Append the exception that the block raises to `errors`, to be raised later by `raise_all`.
+    """Catch the exception that the block raises, and append it to `errors`, for a later `raise_all`.
 
     Use it around a nursery. If the nursery is cancelled while it waits for its tasks (even for shielded tasks), it
     raises the cancellation, and the code after it would not run.
@@ -49,7 +49,7 @@ def keeping(errors: list[BaseException]) -> Iterator[None]:
 
 @contextmanager
 def keeping_each(errors: list[BaseException]) -> Iterator[None]:
-    """Append the exceptions that the block raises to `errors`; of a nursery's exception group, each member."""
+    """Catch the exception that the block raises, and append it to `errors`; of a group, append each member."""
     try:
         yield
     except BaseException as exc:

@@ -162,7 +162,7 @@ _watch: trio.lowlevel.RunVar[_LoggingWatch | None] = trio.lowlevel.RunVar("trioc
 
 @contextmanager
 def logged_blocks() -> Iterator[None]:
-    """Log each function that blocks the event loop during the block. All endpoints of a loop share one detector."""
+    """Log functions that block the event loop until the `with` block ends. Endpoints of a loop share one detector."""
     watch = _watch.get()
     if watch is None:
         watch = _LoggingWatch()

@@ -220,7 +220,7 @@ def own_keys_in(text: str) -> list[str]:
 
 
 def environment_keys(more: Iterable[str] = ()) -> list[str]:
-    """Return the values of environment variables whose names mean keys, and the secrets in `more`; longest first."""
+    """Return the values of environment variables named like keys (`…_API_KEY`), and the secrets in `more`."""
     keys = {key for key in more if len(key) >= SECRET}
     for name, value in os.environ.items():
         if _NAMED.search(name.upper()) and len(value) >= _LEAST and _RANDOM.fullmatch(value):

@@ -74,7 +74,7 @@ class Move(NamedTuple):
 
     @property
     def shown(self) -> Json:
-        """The value, decoded if it is JSON. If a mask made the JSON invalid, it is the undecoded text."""
+        """The value, decoded if it is JSON. If masked directories made the JSON invalid, it is the undecoded text."""
         try:
             return (
                 self.value if self.kind in ("text", "result", "refusal") else msgspec.json.decode(self.value)
@@ -318,7 +318,7 @@ class Matching:
         self._had.get(thread_of(conversation), {}).pop(turn.number, None)
 
     def _next(self, live: Thread, found: Sequence[Recorded]) -> Recorded:
-        """Return the first of the turns `found` that has not answered a live conversation yet, or the last turn."""
+        """Return the first turn in `found` that has not answered a live conversation yet, or the last turn."""
         had = self._had.get(live, {})
         turns = [each for each in found if each.thread == found[0].thread]  # several may have equal requests
         turns = [each for each in turns if each.turn.outcome != "abandoned"] or turns

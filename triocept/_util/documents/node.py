@@ -66,7 +66,7 @@ class Node:
         return node
 
     def converted(self, kind: type[T], value: Any = UNSET) -> T:
-        """Return the node's value, converted by msgspec to `kind`. If `value` is given, it is converted instead.
+        """Return `value`, or without it the node's own value, converted by msgspec to the type `kind`.
 
         Raise DialectError if it cannot be converted; the error contains the line and path of the wrong part.
         """
@@ -106,7 +106,7 @@ class Node:
         return self.value
 
     def text(self, *words: str) -> str:
-        """Return the value. Raise DialectError if it is not a text, or not one of `words`, if these are given."""
+        """Return the value. Raise DialectError if it is not a text, or (if `words` are given) not one of them."""
         if not isinstance(self.value, str):
             raise self.error(f"expected a text, not {self.kind}{self._in_quotes()}")
         if words and self.value not in words:
