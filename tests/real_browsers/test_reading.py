@@ -228,6 +228,8 @@ async def test_filters_choose_rollouts_and_turns() -> None:
         page.goto(url)
         rollouts, runs = page.get_by_label("Filter rollouts"), page.locator(".runs [role=option]")
         expect(runs).to_have_count(2)
+        rollouts.fill("my-task")
+        expect(runs).to_contain_text(["my-task"])
         rollouts.fill("alpha")
         expect(runs).to_have_count(1)
         expect(page.locator(".runs h2")).to_contain_text("1 of 2")
@@ -247,7 +249,8 @@ async def test_filters_choose_rollouts_and_turns() -> None:
         async with httpx2.AsyncClient() as client, triocept.serve_endpoint(view=True) as endpoint:
             for name, count in (("alpha", 3), ("beta", 1)):
                 model = ScriptedModel([f"answer {word}" for word in ("one", "two", "three")[:count]])
-                async with endpoint.open_rollout(model, id=name) as rollout:
+                metadata = {"fleet": {"task": "my-task"}} if name == "beta" else {}
+                async with endpoint.open_rollout(model, id=name, metadata=metadata) as rollout:
                     agent = Agent(client, rollout)
                     for number in range(count):
                         await agent.call(f"Question {number}.")

@@ -200,7 +200,7 @@ function RunRow({ row, depth }) {
   const about = row.estimated ? "~" : "";
   return html`<div class="run-row" style=${{ paddingLeft: `${depth * 14}px` }}>
     <div class="line"><strong class="grow cut">${depth ? "↳ " : ""}${plain(row.rollout)}</strong><${State} row=${row} /></div>
-    <div class="line small dim"><span class="grow cut">${[oneLine(row.agent), oneLine(row.model)].filter(Boolean).join(" · ") || "no call yet"}</span>
+    <div class="line small dim"><span class="grow cut">${[row.metadata?.fleet?.task, row.agent, row.model].map((text) => oneLine(String(text ?? ""))).filter(Boolean).join(" · ") || "no call yet"}</span>
       <span>${plural(row.turns, "turn")}${row.failed ? html`<span class="bad-text">, ${row.failed} failed</span>` : ""}</span></div>
     <div class="line small dim"><span class="grow">${about}${count(row.input_tokens)} in · ${about}${count(row.output_tokens)} out${row.cost != null ? ` · ${money(row.cost)}` : ""}</span>
       <span class="cut">${scoresOf(row)}</span></div>
