@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from tests.cli.test_live_table import drawn
 from tests.view.watching import Agent, Viewer
 from triocept import Endpoint, Exchange, Price, ScriptedModel, serve_endpoint
 from triocept._cli.commands import main
-from triocept._cli.fleet_live import EVERY, followed_store, serve_view
+from triocept._cli.fleet_live import followed_store, serve_view
 from triocept._cli.live_table import LiveTable
 from triocept._view.live import LiveView
 from triocept.fleets import InProcess, Processes, open_fleet, open_store
@@ -40,22 +42,16 @@ async def one_call(endpoint: Endpoint, task: dict[str, Any], *, attempt: int) ->
 
 
 async def die_once(endpoint: Endpoint, task: dict[str, Any], *, attempt: int) -> None:
-    """End the worker during the first attempt, with a call in flight."""
+    """End the worker during the first attempt, with a call in flight, when the file that the task names is there."""
 
-    async def die(exchange: Exchange) -> None:
+    async def answer(exchange: Exchange) -> None:
+        while attempt == 1 and not Path(task["file"]).exists():
+            await trio.sleep(0.01)
         if attempt == 1:
-            Path(task["file"]).touch()
-            await trio.sleep_forever()
+            os._exit(1)
         await exchange.respond("survived")
 
-    async with httpx2.AsyncClient() as client, endpoint.open_rollout(die) as rollout:
-        if attempt == 1:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(Agent(client, rollout).say, "go")
-                while not Path(task["file"]).exists():
-                    await trio.sleep(0.01)
-                await trio.sleep(4 * EVERY)  # so that the call is seen
-                os._exit(1)
+    async with httpx2.AsyncClient() as client, endpoint.open_rollout(answer) as rollout:
         await Agent(client, rollout).say("go")
 
 
@@ -104,9 +100,10 @@ async def test_rollouts_of_a_worker_that_dies_are_ended_and_its_calls_are_not_in
     with trio.fail_after(60):
         async with open_store(tmp_path / "run") as store, open_fleet(Processes(1)) as fleet:
             async with followed_store(fleet, tmp_path / "run", None, table, view):
-                task = {"id": "a", "file": str(tmp_path / "there")}
-                async with fleet.map(die_once, [task], store=store) as results:
+                seen = tmp_path / "seen"
+                async with fleet.map(die_once, [{"id": "a", "file": str(seen)}], store=store) as results:
                     await until(view, "running")
+                    seen.touch()
                     [lost] = await until(view, "cut")
                     assert lost["in_flight"] == 0
                     async for result in results:
@@ -148,22 +145,33 @@ async def test_a_resumed_run_shows_its_own_rollouts_and_a_damaged_line_ends_noth
     assert [row["metadata"]["fleet"]["task"] for row in view.snapshot()["rows"]] == ["b"]
 
 
-async def test_the_page_of_a_fleet_is_live_and_does_not_decide(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_the_page_of_a_fleet_is_live_does_not_decide_and_says_goodbye(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     with trio.fail_after(20):
-        async with httpx2.AsyncClient() as client, serve_view(True, "runs/today") as view:
-            assert view is not None
-            url = capfd.readouterr().err.split()[-1]
-            viewer = Viewer(client, url)
-            async with viewer.stream() as events:
+        async with httpx2.AsyncClient() as client, AsyncExitStack() as stack:
+            async with serve_view(True, "runs/today") as view:
+                assert view is not None
+                viewer = Viewer(client, capfd.readouterr().err.split()[-1])
+                events = await stack.enter_async_context(viewer.stream())
                 snapshot = await events.until("snapshot")
-                assert (snapshot["title"], snapshot["live"], snapshot["can_decide"]) == (
-                    "runs/today",
-                    True,
-                    False,
-                )
-            assert (await viewer.decide(id="q_1", kind="approve")).status_code == 409
+                shown = {name: snapshot[name] for name in ("title", "live", "can_decide")}
+                assert shown == {"title": "runs/today", "live": True, "can_decide": False}
+                assert (await viewer.decide(id="q_1", kind="approve")).status_code == 409
+            await events.until("bye")
         async with serve_view(False, "") as nothing:
             assert nothing is None
+
+
+async def test_a_store_that_is_removed_meanwhile_ends_no_rollout(tmp_path: Path) -> None:
+    view, file = LiveView("run"), tmp_path / "go"
+    with trio.fail_after(60):
+        async with open_store(tmp_path / "run"), open_fleet(InProcess()) as fleet:
+            async with followed_store(fleet, tmp_path / "run", None, None, view):
+                shutil.rmtree(tmp_path / "run")
+                async with fleet.map(one_call, [{"id": "a", "file": str(file)}]) as results:
+                    file.touch()
+                    assert [type(result.outcome).__name__ async for result in results] == ["Value"]
 
 
 @pytest.mark.slow

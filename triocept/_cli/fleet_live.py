@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -147,46 +147,66 @@ class _Follower:
         self._dead.update(name for name in self._files if name.startswith(file_start(worker)))
 
     async def look(self) -> None:
-        """Send events for all lines that workers have added since the last call of this method."""
+        """Send the events of all lines that were added since the last call."""
         self._find()
-        for name, file in [*self._files.items()]:
-            is_dead = name in self._dead  # now: its last lines are read below
+        dead = {*self._dead}  # now: the last lines of these files are read below
+        while found := await trio.to_thread.run_sync(self._read):
+            for name, lines in found.items():
+                try:
+                    if isinstance(lines, OSError):
+                        raise lines
+                    await self._take_lines(name, lines)
+                except (DialectError, OSError) as exc:
+                    say(f"▸ {name} is not shown any more: {exc}")
+                    self._forget(name)
+        for name in dead & self._files.keys():
+            self._forget(name)
+
+    def _read(self) -> dict[str, list[bytes] | OSError]:
+        """Return new lines, or an error, by file; empty if there are none. Called in a thread."""
+        found: dict[str, list[bytes] | OSError] = {}
+        for name, file in self._files.items():
             try:
-                await self._read(name, file)
-            except (DialectError, OSError) as exc:
-                say(f"▸ {name} is not shown any more: {exc}")
-                is_dead = True
-            if is_dead:
-                file.close()
-                del self._files[name]
-                for trace in [*self._open.pop(name).values()]:
-                    self._end(trace, "its worker has ended")
+                if lines := file.read():
+                    found[name] = lines
+            except OSError as exc:
+                found[name] = exc
+        return found
+
+    def _forget(self, name: str) -> None:
+        """Stop reading a file, and end its rollouts."""
+        self._files.pop(name).close()
+        for trace in self._open.pop(name).values():
+            self._end(trace, "its worker has ended")
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
 
     def _find(self) -> None:
-        for path in trace_files(self._store):
+        paths: list[Path] = []
+        with suppress(OSError):  # the store was removed
+            paths = trace_files(self._store)
+        for path in paths:
             if path.name not in self._known:
                 self._known.add(path.name)
                 self._files[path.name] = GrowingTraces(path, lambda damage: None, self._prices)
                 self._open[path.name] = {}
 
-    async def _read(self, name: str, file: GrowingTraces) -> None:
+    async def _take_lines(self, name: str, lines: list[bytes]) -> None:
         due = trio.current_time() + _SLICE
-        while lines := await trio.to_thread.run_sync(file.read):
-            for data in lines:
-                for line, trace in file.take(data):
-                    if trace.run not in self._open[name] and not isinstance(line, ScoreLine | SealLine):
-                        self._begin(trace)
-                        self._open[name][trace.run] = trace
-                    self._take(line, trace, file)
-                    if isinstance(line, SealLine):
-                        self._open[name].pop(trace.run, None)
-                if trio.current_time() > due:
-                    await trio.lowlevel.checkpoint()
-                    due = trio.current_time() + _SLICE
+        file, runs = self._files[name], self._open[name]
+        for data in lines:
+            for line, trace in file.take(data):
+                if trace.run not in runs and not isinstance(line, ScoreLine | SealLine):
+                    self._begin(trace)
+                    runs[trace.run] = trace
+                self._take(line, trace, file)
+                if isinstance(line, SealLine):
+                    runs.pop(trace.run, None)
+            if trio.current_time() > due:
+                await trio.lowlevel.checkpoint()
+                due = trio.current_time() + _SLICE
 
     def _take(self, line: Line | OtherLine, trace: Trace, file: GrowingTraces) -> None:
         match line:
