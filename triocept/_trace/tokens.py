@@ -30,7 +30,8 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     policy_version: str | None = None
     """Version of the weights, from the engine, or else from `upstream.policy_version`; None if both are missing."""
     temperature: float | None = None
-    """Temperature requested from the server, or reported by it; None if unknown (the server used its default)."""
+    """Temperature that was requested from the server, or that the server reported; None if unknown (the server's
+    default)."""
     stop_included: bool | None = None
     """True if the completion ends with the end-of-turn token, according to the server; None if the server does not
     report this."""

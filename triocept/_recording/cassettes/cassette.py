@@ -4,7 +4,7 @@ Rules:
 
 1. Matching is by content: a call gets the answer of the recorded call with an equal form (`request_form`), in any
    dialect. Equal recorded calls are used in order, each once. Different calls may come in any order.
-2. No answer is made up: a call that is not recorded is an error, unless this run records it.
+2. No answer is made up: a call that is not recorded is an error if this run does not record it.
 3. Only `write` writes the file, and always the whole file. A run that fails leaves the file unchanged. So does a run in
    which a call had an outcome that cannot be recorded (`recorder.unrecordable`).
 """
@@ -330,7 +330,7 @@ class Cassette:
         return key_of(call.form, model=self._compare_model)
 
     def _counted(self, form: dict[str, Json]) -> dict[str, Json]:
-        """Return the part of a request's form that is compared: without the model, unless `compare_model` is True."""
+        """Return the part of a request's form that is compared: without the model if `compare_model` is False."""
         return form if self._compare_model else {name: part for name, part in form.items() if name != "model"}
 
     def _advice(self) -> str:

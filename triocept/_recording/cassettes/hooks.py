@@ -137,8 +137,8 @@ def forward_to(
 ) -> Handler:
     """Return a handler that forwards each call to a real model. It needs no `async with` block.
 
-    In a trio program, use `open_upstream` instead, which keeps its connections. The arguments have the same meaning as
-    there.
+    In a trio program, use `open_upstream`, which keeps its connections. Its documentation describes the arguments,
+    which both functions have.
 
     Raises:
         ValueError: the URL or the dialect is invalid.

@@ -5,7 +5,8 @@ Rules:
 1. Matching is by content, not by order: a call gets the answer of the recorded turn with an equal request. `record`
    defines which requests are equal. `order` defines the events for which an answer waits.
 2. A recorded answer can be used any number of times: an equal call gets an equal answer, in each rollout of the replay.
-3. No answer is made up: a call that the record does not have is an error, unless there is a handler for new calls.
+3. No answer is made up: if the record does not contain a call, the handler `then` answers it; without `then`, the call
+   is an error.
 4. The note `replay` of each turn names the recorded turn.
 5. An answer waits for the events that its record requires, and then a moment longer, so that the agent can process
    them. If they do not happen, it waits as long as other events happen, and a while longer. Then it is sent anyway: the

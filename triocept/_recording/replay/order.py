@@ -19,7 +19,8 @@ of 10 runs of Claude Code with two sub-agents and a compaction failed.)
    of an end follows from the reports in calls:
 
    * A compaction's call reports no new end. The call after it reports the ends from before the compaction's call was
-     made (measured with Claude Code 2.1.332), or from before its answer was made. The next call reports the others.
+     sent (observed with Claude Code 2.1.332), or from before its answer was given. The next call reports the other
+     ends.
    * The first call after a compaction may list a sub-agent as ended whose end a later call reports. Then the sub-agent
      ended after the compaction's call was made, and before its answer was given.
    * If the call directly after an end is the conversation's last call and does not report the end, it was made before

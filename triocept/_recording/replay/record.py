@@ -12,7 +12,7 @@ the rule `REPLAY` of `_canonical.form`: `developer` equals `system`; arguments a
 their hash; reasoning, empty texts, ids and cache marks do not count. Further rules, each of which a real agent needed:
 
 1. The results of tools have the role `tool`, wherever the dialect packs them. Adjacent messages of one role count as
-   one.
+   one message.
 2. The run's directories are masked everywhere. Other parts that differ from run to run (`volatile`: dates, times, ids,
    listings of the directory) are masked in system prompts, in texts of the user, in opaque parts, and in results that
    are compared. Apart from directories and white space at the ends, the model's texts are compared exactly.
@@ -23,15 +23,16 @@ their hash; reasoning, empty texts, ids and cache marks do not count. Further ru
 5. A turn from which the recorded agent disconnected has no answer. It is kept for the order of events, and is chosen
    only if no other turn has an equal request.
 6. Several turns with equal requests are used in order: first the turns that have not answered any live conversation,
-   then those that have not answered this one, and from then on the last turn. So a call that was refused and retried is
-   refused and retried again. If a record has several sub-agents with the same task as one conversation, the live
-   sub-agents get all of its answers.
+   then the turns that have not answered this conversation, and from then on the last turn. So a call that was refused
+   and retried is refused and retried again. If a record has several sub-agents with the same task as one conversation,
+   the live sub-agents get all of its answers.
 7. A live conversation keeps to the recorded conversation in which its first call was found, as long as its calls are
    found there. A new conversation prefers a recorded conversation that no other live conversation keeps to, because two
    sub-agents may have the same task.
 8. The nearest turn is the turn with the longest common beginning of moves. It is in a conversation of the same kind,
    and has not answered this conversation yet. Of several such turns, the first to settle wins. A repeated call is
-   answered as in rule 6. Only here do system prompts not count, because a new version of an agent has another one.
+   answered as in rule 6. In this rule, system prompts do not count, because a new version of an agent has another
+   system prompt.
 9. In a recorded answer, the live directories replace the recorded ones. Tool calls keep their recorded ids. Raw bytes
    are sent again unchanged, if the record has them.
 """

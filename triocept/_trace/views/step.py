@@ -205,7 +205,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def temperature(self) -> float | None:
-        """Temperature requested from the server, or reported by it; None if unknown (the server used its default)."""
+        """Temperature that was requested from the server, or that it reported; None if unknown (its default)."""
         return self.tokens.temperature
 
     @property
