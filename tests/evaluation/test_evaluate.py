@@ -235,6 +235,17 @@ async def test_a_hanging_check_command_is_ended_and_is_no_score(tmp_path: Path) 
     assert not lives(pid)
 
 
+async def test_a_hanging_setup_script_is_ended_and_is_no_score(tmp_path: Path) -> None:
+    task = {"setup": f"sleep 300 & echo $! > {tmp_path}/pid; wait", "scorer_timeout": 0.5}
+    with trio.fail_after(30):
+        sample = await one(task=task)
+    assert (sample.reason, sample.explanation) == (
+        "setup_failed",
+        "the setup script took longer than 0.5 s",
+    )
+    assert not lives(int((tmp_path / "pid").read_text()))
+
+
 async def test_a_judge_is_a_child_rollout_also_after_the_agents_limit() -> None:
     judge = model_judge(says("It says hello.\nGRADE: P"))
     sample = await one(

@@ -110,7 +110,8 @@ def test_the_document_has_the_figures_that_programs_read() -> None:
 
 def test_the_progress_counts_scores_failures_tokens_and_cost() -> None:
     counts = Counts("coding")
-    counts.add_all(results({"a": [1, 0], "b": [None, 1]}).samples)
+    for sample in results({"a": [1, 0], "b": [None, 1]}).samples:
+        counts.add(sample)
     assert (
         counts.line(8, 842.0)
         == "4 of 8 in 14m02s: 3 scored, 1 without score, check 0.667, 2.4M tokens, $0.48"

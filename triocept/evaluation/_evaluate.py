@@ -217,7 +217,8 @@ class EvaluationRun:
             before = read_results(store.directory)
             done = [each for each in before.samples if each.scored or not retry_errors]
             done = [each for each in done if each.reason != "worker_lost"]  # these always run again
-            counts.add_all(done)
+            for sample in done:
+                counts.add(sample)
             self._report(before, retry_errors=retry_errors)
             places = {(sample.task, sample.number) for sample in done}
             if {(task.id, number) for task in self.planned for number in range(self.samples)} - places:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from typing import final
 
 from .._util.figures import clock, counted, short
@@ -31,10 +30,6 @@ class Counts(Words):
     def unscored(self) -> int:
         """Number of samples without a score."""
         return self._reasons.total()
-
-    def add_all(self, samples: Iterable[Sample]) -> None:
-        for sample in samples:
-            self.add(sample)
 
     def add(self, sample: Sample) -> None:
         self._tokens += sample.input_tokens + sample.output_tokens

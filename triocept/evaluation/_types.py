@@ -67,7 +67,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     """Files that the agent must not see, such as tests, in the form of `files`. They are copied into the working
     directory after the agent has ended, and replace files of the agent."""
     scorer_timeout: float = 600.0
-    """Maximum seconds of each scorer, such as the check command. When exceeded: the sample has no score."""
+    """Maximum seconds of the setup script, and of each scorer, such as the check command. When exceeded: the sample has
+    no score."""
     time_limit: float | None = None
     """Maximum seconds of the agent. When exceeded: the agent is ended, and its work is scored as it is."""
     turn_limit: int | None = None

@@ -126,15 +126,22 @@ async def _run(bench: Bench, task: Task, workdir: Path) -> Sample:
             opening = bench.endpoint.open_rollout(handler, limits=limits, embed=embed, metadata=metadata)
             rollout = await stack.enter_async_context(opening)
             if task.setup is not None:
-                code, output = await run_command(rollout, ("bash", "-c", task.setup), workdir)
-                if code:
-                    text = f"the setup script returned {code}{': ' if output else ''}{output}"
-                    raise NoScore(text, reason="setup_failed")
+                await _set_up(rollout, task.setup, task.scorer_timeout, workdir)
             return await _run_agent(plan, rollout, task, workdir)
     except NoScore:
         raise
     except Exception as exc:  # of the handler, or of the recorder
         raise NoScore(f"{type(exc).__name__}: {text_of(exc)}", reason="model_error") from exc
+
+
+async def _set_up(rollout: Rollout, script: str, timeout: float, workdir: Path) -> None:
+    text = f"the setup script took longer than {timeout:g} s"
+    with trio.move_on_after(timeout):
+        code, output = await run_command(rollout, ("bash", "-c", script), workdir)
+        if not code:
+            return
+        text = f"the setup script returned {code}{': ' if output else ''}{output}"
+    raise NoScore(text, reason="setup_failed")
 
 
 async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path) -> Sample:
