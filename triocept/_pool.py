@@ -91,7 +91,7 @@ class Pool:
         self._ended = False
         self.body: trio.CancelScope = trio.CancelScope()
         self.fatal: BaseException | None = None
-        """A `KeyboardInterrupt` (or similar) that was raised in a task of the pool; None if there was none."""
+        """A `KeyboardInterrupt` (or similar) that was raised in a task of the pool, or None."""
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -75,7 +75,7 @@ class ProcessInfo:
 
 
 def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
-    """Return all processes of the system, by id; None without a /proc.
+    """Return all processes of the system, by id; None if the system has no /proc.
 
     Marks are read only for processes that started at `since` or later.
     """
@@ -102,7 +102,7 @@ def limit_mark(token: str) -> int | None:
 
 
 def birth(pid: int) -> int | None:
-    """Return the start time of a process, in clock ticks since the boot; None if it has ended, or without a /proc."""
+    """Return the start time of a process, in clock ticks since the boot; None if it has ended, or there is no /proc."""
     process = _look_at(pid)
     return None if process is None else process.born
 

@@ -128,7 +128,7 @@ class Watcher:
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
-        """Return the processes that exist after the call; None without a /proc. Cancellation: immediate."""
+        """Return the processes that exist after the call; None if there is no /proc. Cancellation: immediate."""
         asked = time.monotonic()
         async with self._look:
             if self._looked < asked:

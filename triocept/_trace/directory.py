@@ -154,8 +154,8 @@ class DirectoryRecorder:
     the traces of parent and children together. Any number of recorders, in one program or in several, may share a
     directory.
 
-    Give a rollout its scores before its block ends. A later score can be written into the file only if no process has
-    claimed the file yet.
+    Give a rollout its scores before its `async with` block ends. A later score can be written into the file only if no
+    process has claimed the file yet.
 
     Args:
         directory: created if it does not exist; its parent directory must exist.

@@ -75,8 +75,8 @@ class Numbering:
     New messages get consecutive numbers, so that a growing conversation consists of few ranges.
 
     A message that a conversation contains twice gets two numbers: otherwise each later turn would have two more ranges.
-    The latest conversations are kept. So the cost of a call depends only on its new messages, even if conversations
-    alternate. Messages are equal if their digests are equal; an identical object is recognized without its digest.
+    The latest conversations are kept. So a call takes time only for its new messages, even if conversations alternate.
+    Messages are equal if their digests are equal; an identical object is recognized without its digest.
     """
 
     def __init__(self) -> None:

@@ -14,10 +14,10 @@ from .turn import ServiceCall, Turn
 class Recorder(Protocol):
     """An object that receives every turn before the agent receives the end of the answer.
 
-    All three methods are awaited in a shielded cancel scope, so that a turn is never recorded in part. So a recorder
-    that waits must limit the wait itself. An exception from `record` fails the exchange: the agent gets a 500, and the
-    exception reaches the code that answers. Further exceptions from `record`, or from `seal` after it, are reported
-    only if they differ from the first.
+    The methods are awaited in a shielded cancel scope, so that a turn is never recorded in part. So a recorder that
+    waits must limit its wait. An exception from `record` fails the exchange: the agent gets a 500, and the exception
+    reaches the code that answers. Further exceptions from `record`, or from `seal` after it, are reported only if they
+    differ from the first.
     """
 
     async def record(self, turn: Turn) -> None:

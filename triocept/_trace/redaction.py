@@ -190,7 +190,7 @@ class Redactor:
         return found
 
     def turn(self, turn: Turn) -> Turn:
-        """Return the redacted turn. Its request must already be redacted."""
+        """Return the redacted turn. The caller must have redacted the turn's request before."""
         response = None if turn.response is None else self.response(turn.response)
         if response is turn.response and not (
             turn.error or turn.notes or turn.agent or turn.tokens or turn.wire or turn.raw or turn.decisions
@@ -248,7 +248,7 @@ class Redactor:
         return self._clean(call)
 
     def entry(self, entry: Entry) -> Entry:
-        """Return the redacted entry. The request of an intent must already be redacted."""
+        """Return the redacted entry. The caller must have redacted the request of an intent before."""
         if isinstance(entry, Opening) and entry.metadata:
             metadata = self.json(entry.metadata)
             return entry if metadata is entry.metadata else msgspec.structs.replace(entry, metadata=metadata)

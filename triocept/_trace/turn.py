@@ -51,8 +51,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     """An answer that one handler has read from another handler. The agent did not get it, or got it changed."""
 
     why: str
-    """Name of the handler that has read it: `approve`, `best_of`, `rewrite`, …; `abort` means that the server aborted
-    the answer, and the call was sent again."""
+    """Name of the handler that has read it: `approve`, `best_of`, `rewrite`, …; `abort` means that the upstream's
+    server aborted the answer, and the call was sent again."""
     counted: bool = False
     """True if the draft's tokens count in addition to the tokens of the turn's answer."""
     common: int = 0

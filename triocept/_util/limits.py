@@ -61,14 +61,14 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     node 2,000.)
     """
     head_seconds: float = 30.0
-    """Seconds from the first byte of a request's head to its last. When exceeded: 408. It also limits a TLS handshake,
-    after which the connection is closed without a status, because no status can be sent yet."""
+    """Maximum seconds from the first byte of a request's head to its last. When exceeded: 408. It also limits a TLS
+    handshake, after which the connection is closed without a status, because no status can be sent yet."""
     keyless_seconds: float = 60.0
-    """Seconds that a connection may stay open before it authenticates, or after the rollout of its key has ended. When
-    exceeded: the connection is closed; if a request has begun, it gets 408."""
+    """Maximum seconds that a connection may stay open before it authenticates, or after the rollout of its key has
+    ended. When exceeded: the connection is closed; if a request has begun, it gets 408."""
     body_seconds: float = 60.0
-    """Seconds without a further byte of a request's body. When exceeded: 408. The wait also ends when the rollout
-    ends."""
+    """Maximum seconds without a further byte of a request's body. When exceeded: 408. The wait also ends when the
+    rollout ends."""
     waiting_bytes: int = 1024 * MIB
     """Maximum bytes of received and unparsed bodies and websocket messages, whole or partial, over all authenticated
     connections. When exceeded: 503.
@@ -91,8 +91,8 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """Maximum bytes of messages that wait on one websocket during a call. When exceeded: the websocket is not read
     until there is capacity, and a disconnect is not noticed meanwhile."""
     reader_seconds: float = 300.0
-    """Seconds in which a client reads no byte of its answer. When exceeded: the connection is aborted, which counts as
-    a disconnect of the agent."""
+    """Maximum seconds for which a client may read no byte of its answer. When exceeded: the connection is aborted,
+    which counts as a disconnect of the agent."""
     upstream_seconds: float | None = 3600.0
     """Maximum seconds for one whole answer of an upstream that has no `timeout` of its own. None means no limit. When
     exceeded: 504."""

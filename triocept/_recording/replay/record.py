@@ -293,7 +293,7 @@ class Matching:
         return self._take(live, key, self._next(live, own or same_kind or free or rest or found))
 
     def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the turn whose request has the longest common beginning.
+        """Return the turn whose request has the longest common beginning with `key`.
 
         Return None if all turns of the conversation's kind have already answered it.
         """
