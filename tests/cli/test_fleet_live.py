@@ -62,7 +62,11 @@ async def until(view: LiveView, state: str, count: int = 1) -> list[dict[str, An
     return rows
 
 
-@pytest.mark.parametrize("engine", [InProcess(2), Processes(2)], ids=["in-process", "processes"])
+@pytest.mark.parametrize(
+    "engine",
+    [InProcess(2), pytest.param(Processes(2), marks=pytest.mark.once)],
+    ids=["in-process", "processes"],
+)
 async def test_calls_in_flight_in_workers_are_seen_and_then_their_turns(tmp_path: Path, engine: Any) -> None:
     file = tmp_path / "go"
     table, view = LiveTable(PRICES), LiveView("run")
@@ -93,6 +97,7 @@ async def test_calls_in_flight_in_workers_are_seen_and_then_their_turns(tmp_path
     assert "done with it" in shown
 
 
+@pytest.mark.once
 async def test_rollouts_of_a_worker_that_dies_are_ended_and_its_calls_are_not_in_flight(
     tmp_path: Path,
 ) -> None:
