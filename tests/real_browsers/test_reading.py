@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,6 +23,7 @@ from tests.real_browsers.agents import Agent
 from tests.real_browsers.browsing import CHROMIUM, Tab, browse
 from tests.real_browsers.test_page import press, turns
 from triocept import Limits, Price, ScriptedModel, ToolCall
+from triocept.exports import html_page
 from triocept.handlers import approve, ask_page
 
 pytestmark = [
@@ -136,6 +138,43 @@ async def test_a_result_that_equals_an_earlier_one_is_shown_with_its_own_call() 
                     agent.result(answer, "no output")
                     answer = await agent.call()
             await browse(partial(look, url=endpoint.view_url))
+
+
+@pytest.mark.parametrize("way", ["served", "as a file"])
+async def test_two_runs_stand_side_by_side_with_the_calls_that_differ(way: str, tmp_path: Path) -> None:
+    def look(tab: Tab, url: str) -> None:
+        page = tab.page
+        page.goto(url)
+        page.locator(".runs [role=option]", has_text="one").first.click()
+        page.get_by_role("button", name="About this rollout").click()
+        page.get_by_label("Compare with").select_option(label="two claude-sonnet-4-5")
+        rows = page.locator(".compare tbody tr")
+        expect(rows).to_have_count(4)
+        expect(page.locator(".compare tbody tr.same")).to_have_count(2)
+        changed = page.locator(".compare tbody tr.changed")
+        expect(changed.locator("td").first).to_contain_text('{"command":"ls"}')
+        expect(changed.locator("td").last).to_contain_text('{"command":"pwd"}')
+        expect(page.locator(".compare tbody tr.only_b")).to_contain_text("more")
+        assert "compare=" in page.url
+        changed.get_by_role("button").last.click()
+        expect(page.locator(".detail h2")).to_have_text("Turn 1")
+        expect(page.locator(".detail")).to_contain_text("pwd")
+
+    with trio.fail_after(200):
+        async with httpx2.AsyncClient() as client, triocept.serve_endpoint(view=True) as endpoint:
+            traces = []
+            for name, command, rest in (("one", "ls", ["done"]), ("two", "pwd", ["done", "more"])):
+                calls = [ToolCall.of("Bash", command=text) for text in ("cat x", command)]
+                async with endpoint.open_rollout(ScriptedModel([*calls, *rest]), id=name) as rollout:
+                    agent = Agent(client, rollout)
+                    for _ in calls:
+                        agent.result(await agent.call("Go."), "ok")
+                    for _ in rest:
+                        await agent.call("Go on.")
+                traces.append(rollout.trace)
+            path = tmp_path / "runs.html"
+            path.write_bytes(html_page(traces))
+            await browse(partial(look, url=endpoint.view_url if way == "served" else path.as_uri()))
 
 
 async def test_bars_of_time_are_in_order_and_mark_the_first_token() -> None:

@@ -771,9 +771,18 @@ function Compare() {
   const rows = [a, b].map((run) => state.rows.get(run));
   const size = rows.map((row) => row?.turns).join(" ");
   const { value, problem } = answerTo(`compare ${a} ${b} ${size}`, () => source.compare(a, b));
+  const answer = (run, id) => turnsOf(run).byId.get(id)?.answer;
+  const differing = (value?.pairs ?? []).filter((pair) => pair.kind !== "same").slice(0, MOST_AT_ONCE);
+  const calls = new Map(); // of turns that differ: the calls with their arguments
+  for (const [run, side] of [[a, "a"], [b, "b"]]) {
+    const ids = differing.map((pair) => pair[side]).filter((id) => id && answer(run, id) != null);
+    messagesOf(run, ids.map((id) => answer(run, id))).forEach((message, i) => {
+      calls.set(`${run} ${ids[i]}`, message?.content.filter((part) => part.part === "ToolCall").map((part) => oneLine((part.arguments ?? "").slice(0, 300))));
+    });
+  }
   const cell = (run, id) => {
     const turn = id && turnsOf(run).byId.get(id);
-    return html`<td>${id && html`<button type="button" class="hit" onClick=${() => select(run, id, { panel: null })}>${turn ? html`<span class="dim">${turn.number}</span> ${oneLine(turn.text || turn.error?.message || (turn.calls.length ? "" : turn.outcome))} ${turn.calls.map((name) => html`<span class="tool">${oneLine(name)}</span> `)}` : "…"}</button>`}</td>`;
+    return html`<td>${id && html`<button type="button" class="hit" onClick=${() => select(run, id, { panel: null })}>${turn ? html`<span class="dim">${turn.number}</span> ${oneLine(turn.text || turn.error?.message || (turn.calls.length ? "" : turn.outcome))} ${turn.calls.map((name, i) => html`<span class="tool">${oneLine(name)}</span> ${calls.get(`${run} ${id}`)?.[i]} `)}` : "…"}</button>`}</td>`;
   };
   const totals = (row) => row && html`${plain(row.rollout)} <${State} row=${row} /><br /><span class="dim small">${plural(row.turns, "turn")} · ${tokens(row)} ${money(row.cost)} ${scoresOf(row)}</span>`;
   return html`<section class="detail" aria-label="Comparison" tabindex="0"><div class="detail-head line"><h2 class="grow">Two runs side by side</h2><button type="button" onClick=${close}>Close</button></div>

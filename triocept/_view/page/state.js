@@ -332,7 +332,8 @@ class Embedded {
   async compare(a, b) {
     const [one, other] = [this.run(a), this.run(b)];
     const texts = (found) =>
-      found.turns.map((turn) => (turn.answer == null ? turn.outcome : JSON.stringify(found.messages[turn.answer].content)));
+      found.turns.map((turn) => (turn.answer == null ? turn.outcome : JSON.stringify(found.messages[turn.answer].content, withoutIds)));
+    const withoutIds = (name, value) => (name === "id" ? undefined : value); // each call has another
     const pairs = [];
     const [left, right] = [texts(one).map(oneLine), texts(other).map(oneLine)];
     let [i, j] = [0, 0];
