@@ -73,6 +73,18 @@ def test_no_score_at_all_is_said() -> None:
     assert "no sample is scored: 0 of 1" in results({"a": [None]}).table()
 
 
+def test_a_task_that_is_scored_by_other_names_is_not_marked_as_unscored() -> None:
+    found = results({"a": [1, None]})
+    other = Sample(task="b", number=0, scores={"check.part": Score(0.5)})
+    tasks = (*found.tasks, Task(id="b", prompt="x"))
+    lines = results({"a": [1, None]}, tasks=tasks, samples=(*found.samples, other)).table().splitlines()
+    rows = {line.split("  ")[0]: line for line in lines}
+    assert "1 of 1, 1 ?" in rows["a"]
+    assert "1 ?" in rows["b"]  # its second sample has not run
+    whole = results({"a": [1]}, tasks=tasks, samples=(found.samples[0], other)).table().splitlines()
+    assert next(line for line in whole if line.startswith("b ")).split()[1] == "-"
+
+
 def test_samples_that_have_not_run_have_no_score() -> None:
     found = results(FIVE)
     part = results(FIVE, samples=found.samples[:4])

@@ -126,7 +126,8 @@ def task_rows(
     rows = [("task", *(cut(visible(name), 16) for name in names), "turns", "tokens", "cost", "time")]
     values = {name: results.values(name) for name in names}
     for task, samples in islice(results.by_task().items(), most):
-        marks = (marks_of(values[name][task], results.samples_per_task) for name in names)
+        lost = results.samples_per_task - sum(sample.scored for sample in samples)
+        marks = (marks_of(found := values[name][task], len(found) + lost) or "-" for name in names)
         rows.append((cut(visible(task), 28), *marks, *use_cells(used_by(samples))))
     return rows
 
