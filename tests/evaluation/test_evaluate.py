@@ -179,6 +179,13 @@ async def test_a_scorer_may_return_several_scores_and_see_the_answer_and_the_fil
     }
 
 
+async def test_the_name_of_a_scorer_may_contain_a_dot() -> None:
+    scorers = [includes(name="v1.0"), exact(name="a")]
+    results = await evaluate([TASK], ask, model=says("hello"), scorers=scorers)
+    assert results.score_names == ("v1.0", "a")
+    assert "v1.0" in results.table()
+
+
 async def test_files_setup_and_check_files_are_in_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/one.py").write_text("1")

@@ -202,7 +202,12 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
     def score_names(self) -> tuple[str, ...]:
         """Names of all scores, in the order of the scorers."""
         names = dict.fromkeys(name for sample in self.scored for name in sample.scores)
-        return tuple(sorted(names, key=lambda name: self.scorers.index(name.partition(".")[0])))
+        return tuple(sorted(names, key=self._scorer_of))
+
+    def _scorer_of(self, score: str) -> int:
+        """Return the index of the scorer to which a score belongs; the number of scorers if there is none."""
+        found = (at for at, name in enumerate(self.scorers) if score == name or score.startswith(f"{name}."))
+        return next(found, len(self.scorers))
 
     def table(self) -> str:
         """Return a table of the scores for a terminal with 80 columns."""
