@@ -61,6 +61,8 @@ def test_messages_of_the_user_become_one_text(tmp_path: Path) -> None:
     ("[1]", "a task must be an object with a prompt, not list"),
     ("null", "a task must be a JSON object, not null; a line has the form"),
     ({"id": "a"}, "task 'a': it has no prompt (prompt or input)"),
+    ({"id": "", "prompt": "x"}, "id must be a text or a whole number, not str: ''"),
+    ({"id": ["x"], "prompt": "x"}, "id must be a text or a whole number, not list: ['x']"),
     ({"id": "a", "prompt": " "}, "task 'a': it has no prompt"),
     ({"id": "a", "prompt": 3}, "task 'a': the prompt must be a text, not int: 3"),
     ({"id": "a", "prompt": "x", "input": "y"}, "task 'a': input and prompt are the same field"),

@@ -74,7 +74,10 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
     if not isinstance(document, Mapping):
         raise ValueError(f"a task must be an object with a prompt, not {described(document)}")  # noqa: TRY004
     fields = {str(name): value for name, value in mended(dict(document)).items() if value is not None}
-    name = str(fields.get("id", number))
+    name = fields.get("id", number)
+    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+        raise ValueError(f"id must be a text or a whole number, not {described(name)}")
+    name = str(name)
     whose = f"task {name!r}: " if "id" in fields else ""
     if "input" in fields:
         if "prompt" in fields:
