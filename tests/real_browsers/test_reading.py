@@ -19,10 +19,13 @@ import trio
 from playwright.sync_api import Page, expect
 
 import triocept
+from tests.exports.sample import sample
 from tests.real_browsers.agents import Agent
 from tests.real_browsers.browsing import CHROMIUM, Tab, browse
 from tests.real_browsers.test_page import press, turns
 from triocept import Limits, Price, ScriptedModel, ToolCall
+from triocept._view.recorded import serve_source
+from triocept._view.source import Source
 from triocept.exports import html_page
 from triocept.handlers import approve, ask_page
 
@@ -175,6 +178,40 @@ async def test_two_runs_stand_side_by_side_with_the_calls_that_differ(way: str, 
             path = tmp_path / "runs.html"
             path.write_bytes(html_page(traces))
             await browse(partial(look, url=endpoint.view_url if way == "served" else path.as_uri()))
+
+
+async def test_each_item_of_a_run_of_all_kinds_can_be_opened_and_unfolded(tmp_path: Path) -> None:
+    def look(tab: Tab, url: str) -> list[str]:
+        page = tab.page
+        page.goto(url)
+        items = page.locator(".turns [role=option]")
+        expect(items).to_have_count(9)
+        titles = []
+        for number in range(9):
+            items.nth(number).click()
+            name = items.nth(number).locator(".number").inner_text()
+            expect(page.locator(".detail h2")).to_have_text(
+                f"Turn {name}" if name.isdecimal() else "tool lookup"
+            )
+            titles.append(page.locator(".detail h2").inner_text())
+            for _ in range(3):  # folds in folds
+                page.locator(".detail .fold-button[aria-expanded=false]").evaluate_all(
+                    "all => all.map((each) => each.click())"
+                )
+                expect(page.locator(".detail")).not_to_contain_text("loading …")
+            expect(page.locator(".detail .fold-button[aria-expanded=false]")).to_have_count(0)
+            expect(page.locator(".detail p.bad")).to_have_count(1 if "Turn 3" in titles[-1] else 0)
+        return titles
+
+    path = tmp_path / "run.html"
+    path.write_bytes(html_page([sample()]))
+    source = Source("traces.jsonl")
+    source.add(sample())
+    with trio.fail_after(200):
+        async with serve_source(source, host="127.0.0.1", port=0) as url:
+            served = await browse(partial(look, url=url))
+        assert served == await browse(partial(look, url=path.as_uri()))
+    assert sorted(served) == sorted([*(f"Turn {number}" for number in range(8)), "tool lookup"])
 
 
 async def test_bars_of_time_are_in_order_and_mark_the_first_token() -> None:

@@ -577,7 +577,7 @@ function Tools({ run, number, before }) {
     ${value.map((tool, i) => {
       const was = known.get(tool.name);
       const sign = !old ? "" : !was ? "added" : toolText(was) !== toolText(tool) ? "edited" : "";
-      return html`<${Fold} key=${i} name=${`tool ${tool.name}`} title=${plain(tool.name)} badge=${sign && html`<span class="badge">${sign.toUpperCase()}</span>`}>
+      return html`<${Fold} key=${i} name=${`tool ${tool.name}`} title=${plain(tool.name || tool.kind)} badge=${sign && html`<span class="badge">${sign.toUpperCase()}</span>`}>
         ${() => sign === "edited" ? html`<${Diff} before=${toolText(was)} after=${toolText(tool)} />` : html`<${LongText} name=${`tool text ${tool.name}`} text=${toolText(tool)} lines=${40} />`}<//>`;
     })}`;
 }
