@@ -567,17 +567,16 @@ async def test_the_pieces_of_an_answer_are_events_when_they_are_sent() -> None:
 
 async def test_an_agent_that_outlives_its_rollout_has_no_end_in_its_events() -> None:
     events: list[RolloutEvent] = []
-    started = trio.Event()
+    running = trio.Event()
 
-    def watch(event: RolloutEvent) -> None:
-        events.append(event)
-        if isinstance(event, AgentStarted):
-            started.set()
+    async def run(rollout: Rollout) -> None:
+        async with rollout.open_agent([sys.executable, "-c", "import time; time.sleep(1000)"]):
+            running.set()
+            await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
-        async with watched(watch) as rollout:
-            sleeps = "import time; time.sleep(1000)"
-            nursery.start_soon(rollout.run_agent, [sys.executable, "-c", sleeps])
-            await started.wait()
+        async with watched(events.append) as rollout:
+            nursery.start_soon(run, rollout)
+            await running.wait()
         nursery.cancel_scope.cancel()
     assert [type(event) for event in events] == [RolloutOpened, AgentStarted, RolloutEnded]
