@@ -63,11 +63,6 @@ class _Latest:
     before: int
     """The number of messages that come from other fields than the conversation's, such as system prompts."""
 
-    def has(self, fields: dict[str, Json]) -> bool:
-        """Return True if these are the same fields, which hold the same constant objects."""
-        old = self.constant
-        return old is not None and [*fields] == [*old] and all(map(is_, fields.values(), old.values()))
-
 
 class Memory:
     """The wire items of the latest call, and the values that were parsed from them.
@@ -112,12 +107,15 @@ class Memory:
             return parse(document)[0]
         rest = {**document}
         items, latest = rest.pop(field, None), self._requests.get(dialect)
+        known = None if latest is None else latest.constant
+        same = known is not None and all(map(is_, rest.values(), known.values())) and [*rest] == [*known]
         try:
-            written = latest.rest if latest is not None and latest.has(rest) else _encoder.encode(rest)
+            written = latest.rest if latest is not None and same else _encoder.encode(rest)
         except _UNWRITABLE:
             written = None
         if latest is not None and isinstance(items, list) and items and written and written == latest.rest:
-            latest.constant = rest if is_constant(rest.values()) else None
+            if not same and is_constant(rest.values()):
+                latest.constant = rest
             head = latest.request.messages[: latest.before]
             return msgspec.structs.replace(latest.request, messages=(*head, *parse_conversation(items)))
         request, before = parse(document)
