@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from .._trace.conversation import names_of
 from .._trace.cost import usage_of_all
+from .._trace.texts import agent_name
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .page import Page, Piece, width_of
 from .words import (
     STYLES,
-    agent_name,
     bypasses_in,
     clock,
     command_line,
@@ -147,7 +147,7 @@ def _facts(trace: Trace) -> Iterable[str]:
     yield from (f"$ {command}" for command in commands[:_COMMANDS])
     if len(commands) > _COMMANDS:
         yield f"and {counted(len(commands) - _COMMANDS, 'command', 'commands')} more"
-    agents = dict.fromkeys(filter(None, map(agent_name, trace)))
+    agents = dict.fromkeys(filter(None, (agent_name(turn.agent) for turn in trace)))
     models = dict.fromkeys(turn.request.model for turn in trace)
     if agents or models:
         yield "  ".join([*agents, *models])

@@ -10,9 +10,10 @@ from .._canonical.content import Json
 from .._canonical.response import Usage
 from .._trace.conversation import Conversation
 from .._trace.cost import models_of, usage_of_all
+from .._trace.texts import agent_name
 from .._trace.trace import Trace
 from .._trace.turn import Turn
-from .words import agent_name, bypasses_in
+from .words import bypasses_in
 
 KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
     "kind": lambda turn, conversation, trace: conversation.kind.replace("_", "-"),
@@ -20,7 +21,7 @@ KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
     "command": lambda turn, conversation, trace: (
         ", ".join(dict.fromkeys(agent.name for agent in trace.agents)) or "-"
     ),
-    "agent": lambda turn, conversation, trace: agent_name(turn) or "-",
+    "agent": lambda turn, conversation, trace: agent_name(turn.agent) or "-",
     "outcome": lambda turn, conversation, trace: turn.outcome,
     "dialect": lambda turn, conversation, trace: turn.dialect,
     "rollout": lambda turn, conversation, trace: turn.rollout,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +18,6 @@ from ..errors import GateBypassed
 __all__ = [
     "STYLES",
     "a_directory",
-    "agent_name",
     "bypasses_in",
     "clock",
     "command_line",
@@ -48,16 +46,6 @@ _TEXT, _ARGUMENTS = 60, 55
 def a_directory(path: Path) -> str:
     """Return the text of the error for a path that is a directory instead of a file."""
     return f"{path}: it is a directory; name the files in it, as {path / '*.jsonl'}"
-
-
-_NAMED = re.compile(r"\S*( v?\d[\d.]*(?=\s|$))?")
-"""A name, and a version if one follows after a space, as in the User-Agent of OpenAI's SDKs."""
-
-
-def agent_name(turn: Turn) -> str:
-    """Return the agent's User-Agent without its platform: `claude-cli/2.1.197`, `OpenAI/JS 6.26.0`."""
-    found = _NAMED.match(turn.agent or "")
-    return found[0] if found is not None else ""
 
 
 def command_line(agent: AgentStart) -> str:

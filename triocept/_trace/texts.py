@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -19,6 +20,7 @@ from .._canonical.content import (
     ToolResult,
 )
 
+_NAME = re.compile(r"\S*( v?\d[\d.]*(?=\s|$))?")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -44,6 +46,15 @@ def _text(part: Part) -> str:
             return f"[{part.kind}: {part.name or part.url or part.media_type or 'inline'}]"
         case Opaque(raw=raw):
             return _encode(raw).decode()
+
+
+def agent_name(user_agent: str | None) -> str:
+    """Return the name and version in a User-Agent header, without the platform: `OpenAI/JS 6.26.0`; empty without one.
+
+    A version may follow after a space, as with OpenAI's SDKs.
+    """
+    found = _NAME.match(user_agent or "")
+    return found[0] if found is not None else ""
 
 
 def texts_in(value: Json) -> Iterator[str]:

@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import takewhile
@@ -28,7 +27,7 @@ from .._trace.entries import Intent
 from .._trace.graph import Recent
 from .._trace.relations import Relation
 from .._trace.rollout_events import CallArrived
-from .._trace.texts import text_of
+from .._trace.texts import agent_name, text_of
 from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import ServiceCall, Turn
 from ..dialects import dialect
@@ -42,8 +41,6 @@ BRIEF = 200
 """Maximum characters of a text in a row."""
 _COMPARED = ("continues", "compaction", "rewrite", "retry", "repeat")
 """Relations whose earlier turn is the one that a turn is compared with."""
-_NAME = re.compile(r"\S*( v?\d[\d.]*(?=\s|$))?")
-"""The name in a User-Agent, and a version if one follows after a space."""
 _NO_EDIT: Row = {"removed": "", "added": ""}
 
 
@@ -201,7 +198,7 @@ class Run:
             self._busy += turn.duration
             self._model, error = turn.request.model, turn.error
             self._error = f"{error.type}: {error.message}"[:BRIEF] if error is not None else ""
-            self._agent = agent_of(turn.agent) or self._agent
+            self._agent = agent_name(turn.agent)[:BRIEF] or self._agent
             if turn.response is not None and turn.response.text:
                 self._text = turn.response.text[-BRIEF:]
 
@@ -254,7 +251,7 @@ class Run:
             "at": event.at,
             "model": request.model,
             "dialect": event.dialect,
-            "agent": agent_of(event.agent),
+            "agent": agent_name(event.agent)[:BRIEF],
             "messages": ranges_of(numbers),
             "tools": self.tools_of(request),
             "shared": self._shared_with(parent, request.messages) if parent else 0,
@@ -310,7 +307,7 @@ class Run:
             "outcome": turn.outcome,
             "dialect": turn.dialect,
             "model": turn.request.model,
-            "agent": agent_of(turn.agent),
+            "agent": agent_name(turn.agent)[:BRIEF],
             "attempt": turn.attempt,
             "conversation": _conversation(conversation, name),
             "relation": {"kind": relation.kind, "turn": relation.turn, "call": relation.call},
@@ -488,12 +485,6 @@ def ranges_of(numbers: Iterable[int]) -> Ranges:
 def listed(ranges: Ranges) -> list[int]:
     """Return the numbers in the ranges."""
     return [number for start, stop in ranges for number in range(start, stop)]
-
-
-def agent_of(user_agent: str | None) -> str:
-    """Return the name and version in a User-Agent header; empty if there are none."""
-    found = _NAME.match(user_agent or "")
-    return found[0][:BRIEF] if found is not None else ""
 
 
 def _bare(request: Request) -> Json:
