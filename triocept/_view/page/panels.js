@@ -413,7 +413,7 @@ function RunHead({ row, list }) {
       ${scoresOf(row) && html`<p>Scores: ${scoresOf(row)}</p>`}
       ${list.agents.map((agent) => html`<p class="code">${visible(agent.argv.join(" "))}${agent.cwd ? html` <span class="dim">in ${visible(agent.cwd)}</span>` : ""}</p>`)}
       ${Object.keys(row.metadata ?? {}).length > 0 && html`<${LongText} name="metadata" text=${JSON.stringify(row.metadata, null, 2)} lines=${10} />`}
-      ${row.parent && html`<p><button type="button" onClick=${() => select(row.parent)}>Parent rollout</button></p>`}
+      ${state.rows.has(row.parent) && html`<p><button type="button" onClick=${() => select(row.parent)}>Parent rollout</button></p>`}
       ${children.slice(0, 50).map((each) => html`<p key=${each.run}><button type="button" onClick=${() => select(each.run)}>Child rollout ${plain(each.rollout)}</button></p>`)}
       ${others.length > 0 && html`<p><label>Compare with <select value="" onChange=${(event) => { view.other = event.target.value; view.panel = "compare"; writeAddress(); changed(); }}>
         <option value="">choose a rollout</option>${others.slice(0, 500).map((each) => html`<option value=${each.run}>${plain(each.rollout)} ${oneLine(each.model)}</option>`)}</select></label></p>`}
