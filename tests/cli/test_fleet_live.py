@@ -179,6 +179,24 @@ async def test_a_store_that_is_removed_meanwhile_ends_no_rollout(tmp_path: Path)
                     assert [type(result.outcome).__name__ async for result in results] == ["Value"]
 
 
+async def test_an_error_of_the_display_ends_no_rollout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def take(table: LiveTable, event: object) -> None:
+        raise ValueError("a strange event")
+
+    monkeypatch.setattr(LiveTable, "take", take)
+    file = tmp_path / "go"
+    file.touch()
+    with trio.fail_after(60):
+        async with open_store(tmp_path / "run") as store, open_fleet(InProcess()) as fleet:
+            async with followed_store(fleet, tmp_path / "run", None, LiveTable(), None):
+                async with fleet.map(one_call, [{"id": "a", "file": str(file)}], store=store) as results:
+                    assert [type(result.outcome).__name__ async for result in results] == ["Value"]
+    assert "is not shown any more: " in (said := capfd.readouterr().err)
+    assert "a strange event" in said
+
+
 @pytest.mark.slow
 def test_fleet_live_draws_below_the_progress_and_leaves_the_usual_lines(tmp_path: Path) -> None:
     script, agent, tasks = tmp_path / "replies.json", tmp_path / "agent.py", tmp_path / "tasks.jsonl"

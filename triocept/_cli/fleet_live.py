@@ -26,7 +26,6 @@ from .._trace.trace import Trace, TraceWriter
 from .._tracefiles.follow import GrowingTraces
 from .._util.terminal import say
 from .._view.live import LiveView
-from ..errors import DialectError
 from ..fleets import Fleet, WorkerDied
 from ..fleets.progress import Words
 from ..fleets.store.reading import trace_files
@@ -42,6 +41,7 @@ from ..traces import (
     TurnLost,
     TurnSettled,
 )
+from .ending import describe_error
 from .live_table import LiveTable
 
 if TYPE_CHECKING:
@@ -150,28 +150,17 @@ class _Follower:
         """Send the events of all lines that were added since the last call."""
         self._find()
         dead = {*self._dead}  # now: the last lines of these files are read below
-        while found := await trio.to_thread.run_sync(self._read):
+        while found := await trio.to_thread.run_sync(_read, [*self._files.items()]):
             for name, lines in found.items():
                 try:
                     if isinstance(lines, OSError):
                         raise lines
                     await self._take_lines(name, lines)
-                except (DialectError, OSError) as exc:
-                    say(f"▸ {name} is not shown any more: {exc}")
+                except Exception as exc:  # noqa: BLE001 - an error of the display must not end the fleet
+                    say(f"▸ {name} is not shown any more: {describe_error(exc).removeprefix('Error: ')}")
                     self._forget(name)
         for name in dead & self._files.keys():
             self._forget(name)
-
-    def _read(self) -> dict[str, list[bytes] | OSError]:
-        """Return new lines, or an error, by file; empty if there are none. Called in a thread."""
-        found: dict[str, list[bytes] | OSError] = {}
-        for name, file in self._files.items():
-            try:
-                if lines := file.read():
-                    found[name] = lines
-            except OSError as exc:
-                found[name] = exc
-        return found
 
     def _forget(self, name: str) -> None:
         """Stop reading a file, and end its rollouts."""
@@ -245,3 +234,15 @@ class _Follower:
         event = kind(rollout=trace.rollout, run=trace.run, **common | fields)
         for take in self._receivers:
             take(event)
+
+
+def _read(files: list[tuple[str, GrowingTraces]]) -> dict[str, list[bytes] | OSError]:
+    """Return new lines, or an error, by the name of the file; empty if there are none. Called in a thread."""
+    found: dict[str, list[bytes] | OSError] = {}
+    for name, file in files:
+        try:
+            if lines := file.read():
+                found[name] = lines
+        except OSError as exc:
+            found[name] = exc
+    return found
