@@ -6,9 +6,9 @@ this answer.
 
 Rules:
 
-1. A draft is not a turn. The turn of the agent's exchange contains it, unless the agent gets exactly this answer
-   (`OpenDraft.use`). The turn contains the draft even if the outer handler fails, or if the agent disconnects while the
-   draft is read.
+1. A draft is not a turn. The turn of the agent's exchange contains the draft, unless the agent gets exactly the draft's
+   answer (`OpenDraft.use`). The turn contains the draft even if the outer handler fails, or if the agent disconnects
+   while the draft is read.
 2. If the outer handler reads slowly, the inner handler must wait, as it must for a slow agent.
 3. An exception of the inner handler is raised unwrapped in the outer handler's task, after the events that came before
    the exception.

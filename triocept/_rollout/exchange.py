@@ -342,7 +342,7 @@ class ResponseStream:
         stop_sequence: str | None = None,
         usage: Usage | None = None,
     ) -> None:
-        """End the answer. Its turn is recorded first, then the agent gets the event that ends the stream.
+        """End the answer. The turn is recorded first, then the agent gets the event that ends the stream.
 
         Returns when the event is written to the agent's connection. Without a call of `end`, the answer ends with the
         block of `open_stream`.

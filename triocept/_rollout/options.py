@@ -75,11 +75,11 @@ class RolloutOptions(TypedDict, total=False):
     state_type: Any
     """Type of every value of the state. None means the type of the initial value."""
     embed: Embed | None
-    """A function that returns vectors for texts. None means the endpoint's function, or else vectors that are computed
-    from the words."""
+    """A function that returns vectors for texts. None means the endpoint's function. If the endpoint has no function,
+    vectors are computed from the words."""
     moderate: Moderate | None
-    """A function that returns moderation results for texts. None means the endpoint's function, or else that no text is
-    flagged."""
+    """A function that returns moderation results for texts. None means the endpoint's function. If the endpoint has no
+    function, no text is flagged."""
     gate: Gate | Policy | None
     """Gate or policy that decides about each tool call in the agent's own hook, before the tool runs. None means that
     only decisions of `approve` apply."""

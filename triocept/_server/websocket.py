@@ -1,6 +1,6 @@
 """The Responses dialect over a websocket, with many model calls on one connection.
 
-Codex (measured: 0.169.0) and OpenAI's SDKs (`responses.connect()`) use this protocol. The agent sends `response.create`
+Codex (seen with 0.169.0) and OpenAI's SDKs (`responses.connect()`) use this protocol. The agent sends `response.create`
 frames; the answers are the events of the stream, each in a text frame.
 
 Rules:

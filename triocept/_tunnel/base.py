@@ -131,7 +131,7 @@ def lost(url: str, why: object) -> TunnelError:
 
 @final
 class FixedURL(Tunnel):
-    """A URL that already leads to the endpoint: through nginx, caddy, a load balancer, or a tunnel of your own.
+    """A URL that already leads to the endpoint, such as that of nginx, caddy, a load balancer, or your own tunnel.
 
     The proxy needs a fixed port, so choose the endpoint's port: `serve_endpoint(port=8080, tunnel=FixedURL(…))`.
 
