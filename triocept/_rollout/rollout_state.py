@@ -462,7 +462,7 @@ class RolloutState:
                 self.arrivals.put(exchange)
 
     async def give_back(self, exchange: ExchangeState) -> None:
-        """Put an exchange back into the queue, because a worker took it and was cancelled before calling the handler."""
+        """Put an exchange back into the queue: the worker that took it was cancelled before calling the handler."""
         if exchange.outcome is not None:
             return
         if (fault := self.arrivals.fault) is not None:
