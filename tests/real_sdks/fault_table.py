@@ -245,32 +245,34 @@ _ABOVE = """\
 <!-- Written by `python -m tests.real_sdks.fault_table`, which calls them. `nox -s sdks` checks that the page is still
 true, for the SDKs that it finds in these versions. -->
 
-A {class}`~triocept.handlers.Fault` is an answer with an error of a provider or of a connection. This page shows how the
-official SDKs react to each fault; see [how to use faults](../how-to/faults.md). For the faults `stall` and
-`stalled_head`, the SDKs have a timeout of 1.5 seconds, and for all other faults a timeout of 30 seconds. All other
-settings are the defaults of the SDKs.
+A {class}`~triocept.handlers.Fault` is a handler that answers with an error of a provider or of a connection. This page
+shows how the official SDKs react to each fault; see also [how to use faults](../how-to/faults.md). For the tests with
+the faults `stall` and `stalled_head`, the timeout of the SDKs was set to 1.5 seconds, and for the tests with all other
+faults to 30 seconds. All other settings were the defaults of the SDKs.
 
-In each cell, the number before the colon is the number of HTTP requests that the SDK sent for one call of its method.
-After the colon is the exception that the SDK raised, or the result that it returned. The cells have these marks:
+The number before the colon in a cell is the number of HTTP requests that the SDK sent for one call of its method. The
+text after the colon is the exception that the SDK raised, or the result that it returned. Marks and words in the cells
+have the following meanings:
 
-- **Bold**: the fault passes as success. The SDK raised no exception, but its result is not the answer.
-- †: the exception does not belong to the SDK. For example, `except openai.OpenAIError` does not catch it.
-- *the answer*: the SDK returned the whole answer. If its stop reason is unusual, the cell also
+- **Bold** means that the fault passes as success: the SDK raised no exception, but its result is not the answer.
+- † means that the exception is not a subclass of the SDK's own exceptions. For example, `except openai.OpenAIError`
+  does not catch it.
+- *The answer* means that the SDK returned the whole answer. If the stop reason of this answer is unusual, the cell also
   contains the stop reason; *no reason* means that the answer has no stop reason.
-- *hangs*: the SDK's method had not returned after 12 seconds with the timeout of 1.5 seconds, or after 100 seconds with
-  the timeout of 30 seconds.
+- *Hangs* means that the SDK's method did not return within 12 seconds although its timeout was 1.5 seconds, or within
+  100 seconds although its timeout was 30 seconds.
 
 """
 _SHORT = "## Faults that pass as success"
 _FORMS = {"whole": "Whole calls", "streamed": "Streams"}
 _READ = {
     "whole": (
-        "For this table, the SDKs' methods `chat.completions.create`, `messages.create` and `generate_content` were "
-        "called."
+        "The table shows the results of the SDKs' methods `chat.completions.create`, `messages.create` and "
+        "`generate_content`."
     ),
     "streamed": (
-        "For this table, the SDKs' methods `chat.completions.create(stream=True)`, `messages.stream` (including its "
-        "final message) and `generate_content_stream` were called."
+        "The table shows the results of the SDKs' methods `chat.completions.create(stream=True)`, `messages.stream` "
+        "(with its final message) and `generate_content_stream`."
     ),
 }
 _HEADS = {"openai": "openai", "anthropic": "anthropic", "google": "google-genai"}

@@ -115,15 +115,15 @@ def usage(name: str, field: str) -> Answer:
 
 
 _SLOT = (
-    "triocept packs the data into a field that agents of the dialect send back unchanged. Chat completions has no such "
-    "field, so an upstream reads the data from the trace."
+    "triocept puts these data into a field of the answer that agents of this dialect send back unchanged in their next "
+    "request. Chat completions has no such field, so an upstream takes the data from the trace."
 )
 CONTENT, ENDS, NUMBERS = "Content", "Stop reasons", "Usage and names"
 ANSWERS = [
     answered("text", lambda r: r.text or None, Text("so")),
     answered("text, a call, and text after it, in order", shape, Text("one"), ToolCall("ls", "{}", "call_1"),
      Text("two"), word=lambda _: "texts joined", fields=(("tools", (LS,)),),
-     note="In chat completions, a whole answer has only a single text."),
+     note="In chat completions, a whole answer can contain only one text."),
     answered("reasoning, separate from text", lambda r: (thought(r), r.text), Reasoning("hm"), Text("so"),
      word=lambda _: "lost"),
     _own("signed reasoning: its text", thought, signed, replayed=False),
@@ -149,8 +149,8 @@ ANSWERS = [
      ToolCall("ls", '{"path": ', "call_1"), fields=(("tools", (LS,)),)),
     answered("fields and parts that exist only in its own dialect", lambda r: (r.extra or {}).get("x_own"),
      Text("a"), extra={"x_own": True},
-     note="Clients validate the answers that they get, and may fail because of an unknown "
-          "field."),
+     note="Clients validate the answers that they get, and an unknown field could make the validation "
+          "fail."),
     stopped("the model was done", "end"),
     stopped("tool calls", "tool_use", ToolCall("ls", "{}", "call_1"), fields=(("tools", (LS,)),)),
     stopped("a stop string", "stop_sequence", stop_sequence="END"),

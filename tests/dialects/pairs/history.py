@@ -128,11 +128,11 @@ HISTORY = [
     told("name of a speaker", lambda r: r.messages[0].name, Message("user", (Text("hi"),), name="anna")),
     told("reasoning without a signature", lambda r: next((p.text for p in parts_of(r, Reasoning)), None), *HI,
      wrote(Reasoning("hm"), Text("so")), GO_ON,
-     note="Providers that sign their reasoning refuse reasoning without a signature. DeepSeek and some others "
-          "require that the agent sends their reasoning back."),
+     note="Providers that sign their reasoning refuse reasoning without a signature. DeepSeek and some other "
+          "providers require that the agent sends their reasoning back to them."),
     Ask(CONVERSATION, "reasoning with its provider's signature",
      lambda r: [blob for p in parts_of(r, Reasoning) for blob in p.blobs] or None,
-     note="Only the provider that has made a signature accepts it.", make=_signed),
+     note="A provider accepts only signatures that it has made itself.", make=_signed),
     told("text of a refusal",
      lambda r: next((type(p).__name__ for m in r.messages for p in m.content if isinstance(p,
         Text | RefusalText) and "never" in p.text), None), *HI, wrote(RefusalText("never")), GO_ON,
@@ -154,8 +154,8 @@ HISTORY = [
      tools=(Tool(name="patch", kind="custom"),), word=lambda seen: f"JSON, `{seen[1]}`"),
     told("the namespace of a call", spaced, *HI, wrote(_SPACED), result(Text("out")), group=CALLS,
      tools=(Tool(name="ls", parameters={}, extra={"namespace": {"name": "files"}}),), only="openai_responses",
-     note="When the provider calls the tool, triocept adds the namespace to the call again; it takes the "
-          "namespace from the tools in the agent's request."),
+     note="If the provider calls such a tool, triocept adds the namespace to the tool call in the answer. It "
+          "finds the namespace among the tools of the agent's request."),
     told("a tool's result", results, *_ASKED, result(Text("out")), group=CALLS, tools=(LS,)),
     told("a result of several texts",
      lambda r: next(
@@ -167,8 +167,8 @@ HISTORY = [
     told("an image in a result", media, *_ASKED,
      result(Text("see"), Media(kind="image", data=PNG, media_type="image/png")), group=CALLS, tools=(LS,),
      word=media_word,
-     note="Most servers refuse an image in a result, so triocept sends the image in a message after all "
-          "results of the turn."),
+     note="Most servers refuse an image in a tool's result. Therefore triocept sends the image in a separate "
+          "message, after all results of the turn."),
     *(told(name, media, Message("user", (Text("look"), Media(**fields))), group=MEDIA,
       word=media_word) for name,
      fields in (("an image, inline", {"kind": "image", "data": PNG, "media_type": "image/png"}),
@@ -179,5 +179,5 @@ HISTORY = [
     told("the name of a file", lambda r: next((m.name for m in parts_of(r, Media)), None),
      Message("user",
       (Text("look"), Media(kind="file", data=PDF, media_type="application/pdf", name="a.pdf"))), group=MEDIA,
-     note="Of the servers of Gemini's dialect, only Vertex AI accepts the name of a file."),
+     note="Only one server of Gemini's dialect, Vertex AI, accepts the name of a file."),
 ]  # fmt: skip

@@ -29,36 +29,37 @@ _HEAD = """\
 # Translation between dialects
 
 If an agent and its provider use different dialects, triocept translates each request from the agent's dialect to the
-provider's dialect, and each answer from the provider's dialect to the agent's. This page lists the features of requests
-and answers that such a translation keeps, changes or loses. If agent and provider use the same dialect, every feature
-is kept.
+provider's dialect, and each answer from the provider's dialect to the agent's dialect. Such a translation keeps some
+features of a request or an answer, and changes or loses other features. The tables on this page show what happens to
+each feature. If the agent and the provider use the same dialect, every feature is kept.
 
-The test suite generates this page. A test sends every feature, as bytes, through every pair of dialects and back. The
-test fails if a cell of the tables is no longer true. The cells have these values:
+The test suite generates this page. A test translates every feature, as bytes, between every pair of dialects, in both
+directions. The test fails if a cell of the tables is no longer true. The cells have these values:
 
 - *kept*: triocept sends the feature to the other side, with the same meaning.
-- *lost*: triocept sends the request or answer without the feature, because the other dialect has no field for the
-  feature, or the other side would refuse it.
-- *refused*: triocept sends an error (400) to the agent, because the request or the answer would have another meaning
-  without the feature.
-- Any other text: the form in which triocept sends the feature to the other side.
+- *lost*: triocept sends the request or the answer without the feature, because the other dialect has no field for the
+  feature, or because the other side would refuse the feature.
+- *refused*: triocept sends an error with status 400 to the agent, because the request or the answer would have another
+  meaning without the feature.
+- Any other text describes the form in which triocept sends the feature to the other side.
 
 The tables use short names of the dialects: *chat* for `openai_chat`, *completions* for `openai_completions`,
 *Responses* for `openai_responses`, *Messages* for `anthropic_messages`, *Gemini* for `gemini`, *Ollama* for `ollama`.
-In every dialect, an agent gets only one answer to a request: triocept refuses a request with `n` above 1.
+In every dialect, an agent can get only one answer to a request: triocept refuses a request for several answers (`n`
+above 1).
 """
 _REQUESTS = """
 ## From an agent to a provider
 
-These tables show the features of requests. Each of the last six columns is a dialect of the provider. The column *sent
-by* lists the dialects in which an agent can send the feature.
+The following tables show the features of requests. The column *sent by* lists the dialects in which an agent can send
+the feature. Each of the last six columns is a dialect of the provider.
 """
 _ANSWERS = """
 ## From a provider to an agent
 
-These tables show the features of answers. Each of the last six columns is a dialect of the agent. The column *sent by*
-lists the dialects in which a provider can send the feature. A row applies to whole and to streamed answers, unless a
-cell has separate values for *whole* and *streamed*.
+The following tables show the features of answers. The column *sent by* lists the dialects in which a provider can send
+the feature. Each of the last six columns is a dialect of the agent. A row applies both to whole and to streamed
+answers. If the two differ, the cell has separate values for *whole* and *streamed*.
 """
 
 
