@@ -21,6 +21,7 @@ REQUIREMENTS = {
     "score_statistics": ("inspect-ai==0.3.285", "numpy", "scipy"),
     "harbor_job": ("harbor==0.26.0",),
     "verifiers_episodes": ("verifiers==0.4.0",),
+    "vf_eval": ("sophistry-bench-sprint==0.1.6", "verifiers==0.1.14"),
     "rows": ("datasets==5.2.0", "pandas==3.1.1", "pyarrow==26.0.1"),
     "har_mitmproxy": ("mitmproxy==12.3.1",),
     "verl_outputs": ("verl==0.9.1", "orjson", "cachetools", "uvicorn", "fastapi"),  # it says of verl's alone
@@ -42,7 +43,7 @@ def folder() -> Path:
 def read(reader: str, path: Path) -> Any:
     """What a reader, in the environment of its package, says that it has read."""
     done = subprocess.run(
-        [_environment(reader) / "bin" / "python", READERS / f"{reader}.py", path],
+        [environment(reader) / "bin" / "python", READERS / f"{reader}.py", path],
         capture_output=True,
         text=True,
         timeout=READ,
@@ -71,8 +72,8 @@ def validate_har(path: Path) -> Any:
     return json.loads(done.stdout)
 
 
-def _environment(reader: str) -> Path:
-    """The environment of a reader, made where there is none of just these versions."""
+def environment(reader: str) -> Path:
+    """Return the directory of a reader's environment, made where there is none of just these versions."""
     requirements = REQUIREMENTS[reader]
     place = folder() / reader
     made = place / "requirements.txt"

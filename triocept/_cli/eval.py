@@ -103,7 +103,7 @@ def evaluate(
 
     A sample has a score, whatever it is, also if the agent failed or reached a limit. It has no score if the provider
     failed, the agent never called the model or could not be started, or a scorer failed. The exit status is 1 if any
-    sample has no score, 0 if all have one, and 2 if the command line or the tasks are wrong.
+    sample has no score, 0 if all have one, and 2 if the command line, the tasks or the store cannot be used.
 
     \b
     triocept eval tasks.jsonl --agent claude-code --scorer check \\
