@@ -33,7 +33,12 @@ def run(main: Callable[[], Awaitable[object]]) -> Work:
 class Guest:
     """A connection, as the door sees it."""
 
-    times_itself = False
+    pieces = in_turns = 0
+    arrived_at = 0.0
+    progress = None
+
+    def is_readable(self) -> bool:
+        return False
 
     def cut(self, *, late: bool = False) -> None:
         """It is closed."""
@@ -77,8 +82,9 @@ def crowded(n: int) -> Work:
 
 def taking_turns(n: int) -> Work:
     async def turn(turns: Turns) -> None:
-        await turns.begin(begins=True)
-        await turns.end()
+        guest = Guest()
+        await turns.begin(guest, begins=True)
+        await turns.end(guest)
 
     return together(lambda: Turns(AT_ONCE), turn, n)
 

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -12,18 +14,27 @@ import trustme
 
 from tests.asking import ask_body, connected, echo, raw_request, read_answer, read_to_end
 from triocept import EndpointLimits, Exchange, Rollout, serve_endpoint
+from triocept._server import admission
 
 LIMIT = 60.0
 BLOCKED = 70.0
 """Seconds for which the event loop is blocked: longer than the limit."""
 TEST = 300.0
 """Seconds of the mock clock for a test."""
+TURNS = 20_000
+"""Maximum turns of a loop that is blocked in each of them: far more than any test takes."""
 
 LIMITS = {
     "nothing": "keyless_seconds",
     "half of the head": "head_seconds",
     "half of the body": "body_seconds",
 }
+BEGUN: dict[str, Callable[[bytes], int]] = {
+    "nothing": lambda request: 0,
+    "half of the head": lambda request: 60,
+    "half of the body": lambda request: len(request) - 20,
+}
+"""Number of bytes of a request that were sent before the block."""
 
 
 def request_of(rollout: Rollout, size: int = 10, *, chunked: bool = False) -> bytes:
@@ -60,7 +71,7 @@ async def test_bytes_that_arrive_while_the_loop_is_blocked_are_in_time(
         async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
             async with connected(endpoint.port) as stream:
                 request = request_of(rollout, chunked=chunked)
-                first = {"nothing": 0, "half of the head": 60, "half of the body": len(request) - 20}[sent]
+                first = BEGUN[sent](request)
                 await stream.send_all(request[:first])
                 await send_then_block(stream, request[first:], clock)
                 assert (await read_answer(stream)).startswith(b"HTTP/1.1 200")
@@ -90,7 +101,7 @@ async def test_a_crowd_of_strangers_that_send_while_the_loop_is_blocked_costs_an
 
 
 @pytest.mark.usefixtures("every_way")
-@pytest.mark.parametrize("sent", ["nothing", "half of the head"])
+@pytest.mark.parametrize("sent", LIMITS)
 async def test_handlers_that_block_the_loop_cost_no_other_agent_its_request(
     sent: str, clock: trio.testing.MockClock
 ) -> None:
@@ -104,7 +115,7 @@ async def test_handlers_that_block_the_loop_cost_no_other_agent_its_request(
             async with contextlib.AsyncExitStack() as stack:
                 agents = [await stack.enter_async_context(connected(endpoint.port)) for _ in range(60)]
                 request = request_of(rollout)
-                first = 60 if sent == "half of the head" else 0
+                first = BEGUN[sent](request)
                 for agent in agents:
                     await agent.send_all(request[:first])
                 await trio.testing.wait_all_tasks_blocked(0.02)
@@ -112,7 +123,7 @@ async def test_handlers_that_block_the_loop_cost_no_other_agent_its_request(
                     assert os.write(agent.socket.fileno(), request[first:])
                 clock.jump(BLOCKED)
                 for agent in agents:
-                    assert (await read_answer(agent)).startswith(b"HTTP/1.1 200")
+                    assert (await agent.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.usefixtures("every_way")
@@ -136,6 +147,200 @@ async def test_bodies_that_arrive_while_the_loop_is_blocked_turn_after_turn_are_
                     await trio.lowlevel.checkpoint()
                 for agent in agents:
                     assert (await agent.receive_some()).startswith(b"HTTP/1.1 200")
+
+
+class Blocks(trio.abc.Instrument):
+    """A program that blocks the event loop in each turn, before or after the loop asks the kernel for events."""
+
+    def __init__(self, clock: trio.testing.MockClock, when: str) -> None:
+        self._clock = clock
+        self._when = when
+
+    def before_io_wait(self, timeout: float) -> None:
+        if self._when == "before":
+            self._clock.jump(BLOCKED)
+
+    def after_io_wait(self, timeout: float) -> None:
+        if self._when == "after":
+            self._clock.jump(BLOCKED)
+
+
+@contextlib.contextmanager
+def blocked_at_each_turn(clock: trio.testing.MockClock, when: str) -> Iterator[None]:
+    blocks = Blocks(clock, when)
+    trio.lowlevel.add_instrument(blocks)
+    try:
+        with trio.fail_after(TURNS * BLOCKED):
+            yield
+    finally:
+        trio.lowlevel.remove_instrument(blocks)
+
+
+ALL = EndpointLimits(head_seconds=LIMIT, keyless_seconds=LIMIT, body_seconds=LIMIT)
+
+
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("sent", BEGUN)
+async def test_what_arrives_is_in_time_though_each_turn_of_the_loop_takes_longer_than_the_limits(
+    sent: str, again: bool, chunked: bool, when: str, clock: trio.testing.MockClock
+) -> None:
+    async with serve_endpoint(limits=ALL) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with contextlib.AsyncExitStack() as stack:
+            request = request_of(rollout, 30_000, chunked=chunked)
+            first = BEGUN[sent](request)
+            agents = [await stack.enter_async_context(connected(endpoint.port)) for _ in range(30)]
+            for agent in agents:
+                if again:
+                    await agent.send_all(request)
+                    assert (await read_answer(agent)).startswith(b"HTTP/1.1 200")
+                await agent.send_all(request[:first])
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            for agent in agents:
+                assert os.write(agent.socket.fileno(), request[first:]) == len(request) - first
+            with blocked_at_each_turn(clock, when):
+                for agent in agents:
+                    assert (await agent.receive_some()).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("sent", BEGUN)
+async def test_what_arrives_in_the_last_block_before_the_end_of_a_connection_is_in_time(
+    sent: str, again: bool, chunked: bool, clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = b""
+    decide = admission.Overdue.is_silent
+
+    def is_silent(self: admission.Overdue) -> bool:
+        nonlocal rest
+        if rest:
+            os.write(stream.socket.fileno(), rest)
+        rest = b""
+        return decide(self)
+
+    monkeypatch.setattr(admission.Overdue, "is_silent", is_silent)
+    async with serve_endpoint(limits=ALL) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            request = request_of(rollout, chunked=chunked)
+            if again:
+                await stream.send_all(request)
+                await read_answer(stream)
+            first = BEGUN[sent](request) or again  # a connection with a key may idle
+            await stream.send_all(request[:first])
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            rest = request[first:]
+            clock.jump(BLOCKED)
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("first", [0, 60])
+async def test_a_websocket_is_in_time_though_each_turn_of_the_loop_takes_longer_than_the_limits(
+    first: int, when: str, clock: trio.testing.MockClock
+) -> None:
+    async with serve_endpoint(limits=ALL) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            request = (
+                f"GET /v1/responses HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {rollout.api_key}\r\n"
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            ).encode()
+            await stream.send_all(request[:first])
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            assert os.write(stream.socket.fileno(), request[first:]) == len(request) - first
+            with blocked_at_each_turn(clock, when):
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")
+                await stream.send_all(b"\x89\x80abcd")  # a ping
+                assert await stream.receive_some() == b"\x8a\x00"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_over_tls_all_is_in_time_though_each_turn_of_the_loop_takes_longer_than_the_limits(
+    chunked: bool, when: str, clock: trio.testing.MockClock
+) -> None:
+    authority = trustme.CA()
+    serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    authority.configure_trust(trusting)
+    async with serve_endpoint(tls=serving, limits=ALL) as endpoint, endpoint.open_rollout(echo) as rollout:
+        request = request_of(rollout, 30_000, chunked=chunked)
+
+        async def ask(plain: trio.SocketStream) -> None:
+            stream: Any = trio.SSLStream(plain, trusting, server_hostname="127.0.0.1")
+            await stream.send_all(request[:60])
+            await stream.send_all(request[60:-20])
+            await stream.send_all(request[-20:])
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+
+        async with contextlib.AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(connected(endpoint.port)) for _ in range(10)]
+            with blocked_at_each_turn(clock, when):
+                async with trio.open_nursery() as nursery:
+                    for each in streams:
+                        nursery.start_soon(ask, each)
+
+
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize(
+    ("sent", "trickles", "again"),
+    [
+        *((sent, False, False) for sent in BEGUN),
+        ("nothing", True, False),
+        ("half of the head", True, False),
+        ("half of the head", True, True),
+    ],
+)
+async def test_a_client_that_is_late_is_ended_though_the_loop_is_blocked_at_each_turn(
+    sent: str, trickles: bool, again: bool, clock: trio.testing.MockClock
+) -> None:
+    """Whether it is silent, or sends a byte in each turn. (Each byte of a body begins its limit anew.)"""
+    async with serve_endpoint(limits=ALL) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream, trio.open_nursery() as nursery:
+            request = request_of(rollout)
+            if again:
+                await stream.send_all(request)
+                await read_answer(stream)
+            await stream.send_all(request[: BEGUN[sent](request)])
+            await trio.testing.wait_all_tasks_blocked(0.02)
+
+            async def at_each_turn() -> None:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    while True:
+                        await trio.lowlevel.checkpoint()
+                        if trickles:
+                            await stream.send_all(b"G")
+
+            with blocked_at_each_turn(clock, "before"):
+                nursery.start_soon(at_each_turn)
+                data = await read_to_end(stream)
+                nursery.cancel_scope.cancel()
+            # What was not read when the connection was closed resets it, and the 408 is lost.
+            assert data.startswith(b"HTTP/1.1 408") or trickles or sent == "nothing"
+
+
+@pytest.mark.usefixtures("every_way")
+async def test_a_stranger_cannot_hold_its_connection_by_requests_without_a_key_at_each_turn_of_a_blocked_loop(
+    clock: trio.testing.MockClock,
+) -> None:
+    async with serve_endpoint(limits=ALL) as endpoint:
+        async with connected(endpoint.port) as stream, trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    while True:
+                        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+
+            with blocked_at_each_turn(clock, "before"):
+                nursery.start_soon(ask)
+                data = await read_to_end(stream)
+                nursery.cancel_scope.cancel()
+    assert data.startswith(b"HTTP/1.1 200")
 
 
 async def test_a_tls_handshake_that_was_begun_may_end_after_the_loop_was_blocked(
@@ -189,6 +394,40 @@ async def test_a_client_that_reads_while_the_loop_is_blocked_gets_its_whole_answ
                     piece = await stream.receive_some()
                     assert piece, "ended within an answer"
                     data += piece
+
+
+@pytest.mark.usefixtures("every_way")
+async def test_a_rollout_that_ends_while_its_half_body_is_late_ends_the_request_as_any_other(
+    clock: trio.testing.MockClock,
+) -> None:
+    async with serve_endpoint(limits=ALL) as endpoint, connected(endpoint.port) as stream:
+        async with endpoint.open_rollout(echo) as rollout:
+            await stream.send_all(request_of(rollout)[:-20])
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            clock.jump(BLOCKED)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            await rollout.stop("enough")
+            assert (await read_answer(stream)).startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("sent", BEGUN)
+async def test_a_client_that_leaves_when_it_is_late_leaves_nothing(
+    sent: str, clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve_endpoint(limits=ALL) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            request = request_of(rollout)
+            await stream.send_all(request[: BEGUN[sent](request)])
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            clock.jump(BLOCKED)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+        while rollout._core.on_end:  # the connection, if it has sent the key
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(request)
+            assert (await read_answer(stream)).startswith(b"HTTP/1.1 200")
+    assert not caplog.records
 
 
 @pytest.mark.usefixtures("every_way")

@@ -7,6 +7,7 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -337,16 +338,17 @@ async def test_of_three_hundred_strangers_that_send_at_once_a_few_are_read_at_a_
 async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_middle_of_something() -> None:
     order: list[str] = []
     taken, given = admission.Turns(admission.AT_ONCE), trio.Event()
+    guest: Any = SimpleNamespace(pieces=0, in_turns=0)
 
     async def wait(name: str, begins: bool) -> None:
-        await taken.begin(begins=begins)
+        await taken.begin(guest, begins=begins)
         order.append(name)
-        await taken.end()
+        await taken.end(guest)
 
     async def hold() -> None:
-        await taken.begin(begins=True)
+        await taken.begin(guest, begins=True)
         await given.wait()
-        await taken.end()
+        await taken.end(guest)
 
     async with trio.open_nursery() as nursery:
         for _ in range(admission.AT_ONCE):
@@ -364,6 +366,7 @@ async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_
     assert order.index("an agent") < admission.AT_ONCE
     assert len(order) == 21
     assert taken._free == admission.AT_ONCE
+    assert guest.in_turns == 0
 
 
 async def test_a_body_that_waits_for_an_application_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,9 +397,8 @@ async def test_a_piece_that_was_read_in_a_strangers_turn_is_not_lost_when_its_re
 
         async def read() -> None:
             with trio.CancelScope() as scope:
-                taken.extend(
-                    await wire.receive_keyless(100, admission.Turns(1), 0, lambda _: scope.cancel(), True)
-                )
+                guest: Any = SimpleNamespace(pieces=0, in_turns=0, hold=lambda _: scope.cancel())
+                taken.extend(await wire.receive_keyless(100, admission.Turns(1), 0, guest, True))
 
         await read()
     assert taken == b"the beginning of a body"

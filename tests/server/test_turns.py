@@ -7,6 +7,7 @@ import ssl
 import struct
 import time
 from contextlib import ExitStack, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +130,7 @@ async def test_requests_without_a_key_are_served_though_connections_come_without
 ) -> None:
     """They let a few go first, and then have their turn."""
     door = admission.Admission(admission.EndpointLimits())
+    guest: Any = SimpleNamespace(pieces=0, in_turns=0)
     rounds = 0
 
     async def come() -> None:
@@ -141,20 +143,22 @@ async def test_requests_without_a_key_are_served_though_connections_come_without
     async with trio.open_nursery() as nursery:
         nursery.start_soon(come)
         for _ in range(3):
-            await door.wait_to_serve(begins=True)
+            await door.wait_to_serve(guest, begins=True)
         nursery.cancel_scope.cancel()
     assert rounds <= 3 * (2 * admission.MOST_ROUNDS + 2)
 
 
 async def test_a_request_that_is_cancelled_while_it_waits_to_be_served_gives_its_turn_back() -> None:
     door = admission.Admission(admission.EndpointLimits())
+    guest: Any = SimpleNamespace(pieces=0, in_turns=0)
     for _ in range(3):
         with trio.CancelScope() as scope:
             scope.cancel()
-            await door.wait_to_serve(begins=True)
+            await door.wait_to_serve(guest, begins=True)
         assert scope.cancelled_caught
-    await door.wait_to_serve(begins=True)
+    await door.wait_to_serve(guest, begins=True)
     assert door.serving._free == 1
+    assert guest.in_turns == 0
 
 
 @pytest.mark.once

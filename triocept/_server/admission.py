@@ -18,24 +18,24 @@ Rules:
    So many such requests wait only at this point, where a request with a key does not wait.
 8. Connections that begin come first: those that have sent neither an incomplete head nor a request without a key. An
    agent's first piece contains its key, so a new agent waits only for other connections that begin.
-9. When a time limit has passed, other tasks run for a moment before anything is ended. A program may block the event
-   loop for longer than any limit, and what arrived meanwhile must be read first. The moment is counted in turns of the
-   event loop, not in seconds, because the handlers of the first requests may block the loop again before the next
-   requests are read.
+9. A time limit ends a connection only if the connection is silent (`Overdue`): nothing that has arrived still waits to
+   be read or processed. A program may block the event loop for longer than any limit, and again between any two of its
+   turns. What arrives meanwhile is in time.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import takewhile
 from math import inf
 from typing import Protocol, TypeVar, final
 
 import msgspec
 import trio
 
-from .._util.limits import MOMENT, MOMENT_TURNS, EndpointLimits, pass_moment, wait_turns
+from .._util.limits import MOMENT, MOMENT_TURNS, EndpointLimits, wait_turns
 from ..errors import Refusal
 from .notices import Notices
 
@@ -64,7 +64,21 @@ class KeyHolder(Protocol):
 
 
 class Guest(Protocol):
-    """The methods of a connection that `Admission` calls."""
+    """The parts of a connection that `Admission` uses."""
+
+    pieces: int
+    """Number of small pieces and of requests that it has sent while it was keyless."""
+    in_turns: int
+    """Number of turns (`Turns`) that it waits for, or has. Received bytes are not processed before their turn ends."""
+    arrived_at: float
+    """Arrival time of the last byte of any kind, such as a chunk's framing, where hypercorn serves the connection."""
+
+    @property
+    def progress(self) -> object:
+        """A value that differs after any bytes were read from the socket."""
+
+    def is_readable(self) -> bool:
+        """Return True if the socket contains bytes, or the client has disconnected."""
 
     def cut(self, *, late: bool = False) -> None:
         """Close the connection immediately. If `late`, first send 408 as the response to its incomplete head."""
@@ -123,9 +137,10 @@ class Admission:
         self._keyless.pop(guest, None)
         self._bytes_held -= self._held.pop(guest, 0)
 
-    async def wait_to_serve(self, *, begins: bool) -> None:
+    async def wait_to_serve(self, guest: Guest, *, begins: bool) -> None:
         """Wait until a request without a key may be answered. For `begins`: `Turns.begin`. Cancellation: immediate."""
-        await self.serving.begin(begins=begins)
+        guest.pieces += 1
+        await self.serving.begin(guest, begins=begins)
         try:
             for _ in range(MOST_ROUNDS):
                 entered = self._entered
@@ -133,7 +148,7 @@ class Admission:
                 if entered == self._entered and not self.reading.crowded:
                     break
         finally:
-            self.serving.give_back()
+            self.serving.give_back(guest)
 
     def begin_head(self, guest: Guest) -> None:
         """Start the time limit for an incomplete request head. A repeated call does not restart it."""
@@ -171,24 +186,34 @@ class Admission:
 
     @trio.lowlevel.enable_ki_protection
     async def watch(self) -> None:
-        """Close the connections whose time limit has passed. Runs until it is cancelled."""
+        """Close the silent connections whose time limit has passed. Runs until it is cancelled."""
+        overdue: dict[Guest, Overdue] = {}
         while True:
-            keyless = next(iter(self._keyless.values()), inf) + self.limits.keyless_seconds
-            heads = next(iter(self._heads.values()), inf) + self.limits.head_seconds
-            with trio.CancelScope(deadline=min(keyless, heads)) as self._timer:
-                await trio.sleep_forever()
+            if not overdue:
+                keyless = next(iter(self._keyless.values()), inf) + self.limits.keyless_seconds
+                heads = next(iter(self._heads.values()), inf) + self.limits.head_seconds
+                with trio.CancelScope(deadline=min(keyless, heads)) as self._timer:
+                    await trio.sleep_forever()
             now = trio.current_time()
-            await pass_moment()
-            await wait_turns(self.reading.waiting + MOMENT_TURNS)  # twice as many as it takes to read these
+            # A client may still react to what was sent just now, as in a TLS handshake.
+            await trio.sleep(MOMENT)
+            late = [*self._late(self._heads, self.limits.head_seconds, now)]
+            late += self._late(self._keyless, self.limits.keyless_seconds, now)
+            overdue = {guest: overdue.get(guest) or Overdue(guest) for guest in late}
+            await wait_turns(MOMENT_TURNS)
+            silent = {guest for guest, each in overdue.items() if each.is_silent()}
             for since, seconds, what in (
                 (self._heads, self.limits.head_seconds, "a head, or a TLS handshake, was incomplete after"),
                 (self._keyless, self.limits.keyless_seconds, "a client has sent no key for"),
             ):
-                for guest, begun in tuple(since.items()):
-                    if begun + seconds > now:
-                        break
+                for guest in silent.intersection(self._late(since, seconds, now)):
                     self.notices.warn(what, f"{what} %g s: its connection is closed", seconds)
                     self._cut(guest, late=True)
+            overdue = {guest: each for guest, each in overdue.items() if guest not in silent}
+
+    @staticmethod
+    def _late(since: dict[Guest, float], seconds: float, now: float) -> Iterator[Guest]:
+        return takewhile(lambda guest: since[guest] + seconds <= now, since)
 
     def _be_awake_at(self, time: float) -> None:
         if time < self._timer.deadline:  # otherwise it wakes too early and sleeps again, which is cheaper
@@ -208,6 +233,42 @@ def _descriptors() -> int:
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return ANY_SYSTEM * 1024 if most == resource.RLIM_INFINITY else most
+
+
+_LATE_PIECES = 8
+"""Maximum small pieces, or requests without a key, that a client may send after its time limit.
+
+Small pieces are few where a client reacts to ours: a TLS handshake has three. Larger pieces fill up the head.
+"""
+
+
+@final
+class Overdue:
+    """A connection whose time limit has passed. It is ended as soon as it is silent.
+
+    Create it, or call `is_silent`, and wait for `MOMENT_TURNS` turns of the event loop before the next `is_silent`:
+    all that was read from the socket before is then processed.
+    """
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self._seen = guest.progress
+        self._most = guest.pieces + _LATE_PIECES
+
+    def is_silent(self) -> bool:
+        """Return True if nothing that has arrived waits to be read or processed, or if the client never stops sending.
+
+        The result is False while the connection waits for its turn. Otherwise its reader reads without a wait, and each
+        False counts as a small piece.
+        """
+        guest, seen = self._guest, self._seen
+        self._seen = guest.progress
+        if guest.pieces > self._most:
+            return True
+        if guest.in_turns:
+            return False
+        self._most -= 1
+        return self._seen == seen and not guest.is_readable()
 
 
 AT_ONCE = 4
@@ -230,7 +291,7 @@ class Turns:
         self._beginners = trio.lowlevel.ParkingLot()
         self._others = trio.lowlevel.ParkingLot()
 
-    async def begin(self, *, begins: bool) -> None:
+    async def begin(self, guest: Guest, *, begins: bool) -> None:
         """Wait for a turn. The caller must call `end` or `give_back` afterwards.
 
         If a turn is free, there is no schedule point.
@@ -241,12 +302,17 @@ class Turns:
 
         Cancellation: no turn was taken.
         """
+        guest.in_turns += 1
         if self._free:
             self._free -= 1
-        else:
+            return
+        try:
             await (self._beginners if begins else self._others).park()
+        except BaseException:
+            guest.in_turns -= 1
+            raise
 
-    async def end(self) -> None:
+    async def end(self, guest: Guest) -> None:
         """Give the turn back, after a schedule point at which other tasks can run.
 
         Cancellation: never raised here, because no task owns the received bytes yet.
@@ -254,20 +320,16 @@ class Turns:
         try:
             await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
-            self.give_back()
+            self.give_back(guest)
 
     @property
     def crowded(self) -> bool:
         """True if a connection waits that has called `begin` with `begins=True`."""
         return bool(self._beginners)
 
-    @property
-    def waiting(self) -> int:
-        """Number of connections that wait for a turn."""
-        return len(self._beginners) + len(self._others)
-
-    def give_back(self) -> None:
+    def give_back(self, guest: Guest) -> None:
         """Give the turn back to the next waiting connection, without a schedule point."""
+        guest.in_turns -= 1
         if not (self._beginners.unpark() or self._others.unpark()):
             self._free += 1
 
@@ -331,24 +393,21 @@ class Share(msgspec.Struct):
         if not waiting.of[self.rollout]:
             del waiting.of[self.rollout]
 
-    async def next(
-        self, receive: Callable[[], Awaitable[T]], arrived_at: Callable[[], float] = lambda: -inf
-    ) -> T:
+    async def next(self, receive: Callable[[], Awaitable[T]], guest: Guest) -> T:
         """Wait for the next piece of a body, and return it.
 
-        The wait ends when the rollout ends, or after the time limit.
+        The wait ends when the rollout ends, or after the time limit, once the connection is silent.
 
         Args:
             receive: a function that returns the piece. It may be cancelled, and is then called again.
-            arrived_at: a function that returns the arrival time of the last byte of any kind, such as a chunk's
-                framing.
+            guest: the connection.
 
         Raises:
             Refusal: the rollout has ended, or no piece arrived in time (408). The bytes of the request are then
                 released.
         """
         rollout, seconds = self.rollout, self.waiting.seconds
-        due, is_last = trio.current_time() + seconds, False
+        due, overdue = trio.current_time() + seconds, None
         while not rollout.ended.is_set():
             with trio.CancelScope(deadline=due) as scope:
                 rollout.on_end.add(scope.cancel)
@@ -356,14 +415,15 @@ class Share(msgspec.Struct):
                     return await receive()
                 finally:
                     rollout.on_end.discard(scope.cancel)
-            now = trio.current_time()
-            if (latest := arrived_at() + seconds) > now:
-                due, is_last = latest, False
-            elif is_last:
+            if (latest := guest.arrived_at + seconds) > trio.current_time():
+                due, overdue = latest, None
+                continue
+            if overdue is None:
+                overdue = Overdue(guest)
+            elif overdue.is_silent():
                 break
-            else:
-                await wait_turns(MOMENT_TURNS)
-                due, is_last = trio.current_time() + MOMENT, True
+            await wait_turns(MOMENT_TURNS)
+            due = trio.current_time() + MOMENT
         self.release()
         if rollout.ended.is_set() and (ending := getattr(rollout, "ending", None)) is not None:
             raise ending.with_traceback(None)

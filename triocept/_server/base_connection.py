@@ -29,6 +29,8 @@ MAX_RECEIVE = 128 * 1024
 """Maximum bytes of one read. A long conversation arrives in one piece."""
 KEYLESS_PIECE = 16 * 1024
 """Maximum bytes of one read from a client without a key: enough for a head and the beginning of a body."""
+_SMALL = 1024
+"""Bytes below which a piece counts as small. The TLS records of clients in Go begin with 1,200 bytes."""
 _PIECE = 64 * 1024
 """Bytes of one send, which the client must read within the time limit: about what a kernel frees in one step."""
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
@@ -60,6 +62,8 @@ class BaseConnection(ABC):
         """True once the connection has sent a request without a key."""
         self._rollout: KeyHolder | None = None
         """The rollout of the key that the connection sent last."""
+        self.pieces = self.in_turns = 0
+        self.arrived_at = trio.current_time()
         self.ending = False
         """True if the connection ends with its next response, because the server stops or keeps no connection alive."""
         self._admission = admission
@@ -82,12 +86,13 @@ class BaseConnection(ABC):
         if not self.keyless:
             return self.wire.receive(MAX_RECEIVE)
         turns, begins = self._admission.reading, not held and not self._has_requested
-        return self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self.hold, begins)
+        return self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self, begins)
 
     async def wait_turn(self) -> None:
         """Wait in the queue of connections that want to be read, until it is this connection's turn."""
-        await self._admission.reading.begin(begins=True)
-        await self._admission.reading.end()
+        self.pieces += 1  # the first message of a TLS handshake
+        await self._admission.reading.begin(self, begins=True)
+        await self._admission.reading.end(self)
 
     async def begin_request(self, rollout: KeyHolder | None) -> None:
         """If the request has a key, mark the connection as authenticated. Otherwise wait until it may be answered.
@@ -98,7 +103,7 @@ class BaseConnection(ABC):
             self.admit(rollout)
         elif self.keyless:
             begins, self._has_requested = not self._has_requested, True
-            await self._admission.wait_to_serve(begins=begins)
+            await self._admission.wait_to_serve(self, begins=begins)
 
     def admit(self, rollout: KeyHolder) -> None:
         """Mark the connection as authenticated until `rollout` ends, because it has sent the rollout's key."""
@@ -135,6 +140,21 @@ class BaseConnection(ABC):
         """Stop the time limit for a request head, because the head is complete."""
         self._admission.end_head(self)
 
+    @property
+    def progress(self) -> object:
+        """A value that differs after any bytes were read from the socket, except within a TLS handshake."""
+        return self.pieces, self.arrived_at, len(self.ahead)
+
+    def is_readable(self) -> bool:
+        """Return True if the socket contains bytes, or the client has disconnected."""
+        return self._socket.fileno() >= 0 and self._socket.is_readable()
+
+    @property
+    def _socket(self) -> trio.socket.SocketType:
+        stream: Any = self.stream
+        sock: trio.socket.SocketType = getattr(stream, "transport_stream", stream).socket
+        return sock
+
     def note(self, kind: str, text: str, *args: object) -> None:
         """Log a line about a client, at most once a minute for each `kind` over all connections."""
         self._admission.notices.warn(kind, text, *args)
@@ -159,9 +179,8 @@ class BaseConnection(ABC):
     async def reset(self) -> None:
         """Close the connection with a TCP reset (RST)."""
         self.gone = True
-        plain: Any = getattr(self.stream, "transport_stream", self.stream)
         with suppress(OSError):  # it was closed a moment ago
-            plain.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         await trio.aclose_forcefully(self.stream)
 
     @abstractmethod
@@ -195,30 +214,32 @@ class Wire:
         """
 
     async def receive_keyless(
-        self, most: int, turns: Turns, held: int, hold: Callable[[int], None], begins: bool
+        self, most: int, turns: Turns, held: int, connection: BaseConnection, begins: bool
     ) -> bytes:
         """Receive bytes from a client without a valid key, which first waits for its turn.
 
-        With TLS, the bytes are received before the wait. `hold` is called with the new number of held bytes, before
-        another connection is read.
+        With TLS, the bytes are received before the wait. The connection's `hold` is called with the new number of held
+        bytes, before another connection is read.
 
         Cancellation: nothing is lost.
         """
         if self.socket is None:
             data = await self.receive(most)
             with trio.CancelScope(shield=True):  # for a moment: no task owns the data yet
-                await turns.begin(begins=begins)
-                hold(held + len(data))
-                await turns.end()
+                await turns.begin(connection, begins=begins)
+                connection.pieces += len(data) < _SMALL
+                connection.hold(held + len(data))
+                await turns.end(connection)
             return data
         while True:
             await self.socket.wait()
-            await turns.begin(begins=begins)
+            await turns.begin(connection, begins=begins)
             try:
                 if (taken := self.socket.take(most)) is not None:
-                    hold(held + len(taken))
+                    connection.pieces += len(taken) < _SMALL
+                    connection.hold(held + len(taken))
             finally:
-                await turns.end()
+                await turns.end(connection)
             if taken is not None:
                 return taken
 

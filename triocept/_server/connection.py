@@ -103,7 +103,6 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         self._max_body = max_body
         self._corked: bytearray | None = None
         self._work = trio.CancelScope()
-        self.arrived_at = trio.current_time()
 
     async def run(self) -> None:
         secure = isinstance(self.stream, trio.SSLStream)
@@ -158,12 +157,6 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             except (trio.ClosedResourceError, trio.BrokenResourceError, HungUp):
                 pass
             await self.protocol.handle(Closed())
-
-    @property
-    def _socket(self) -> trio.socket.SocketType:
-        stream: Any = self.stream
-        sock: trio.socket.SocketType = getattr(stream, "transport_stream", stream).socket
-        return sock
 
     def _open_protocol(
         self, task_group: TaskGroup, secure: bool, client: Any, server: Any

@@ -373,7 +373,7 @@ class HTTPCycle:
             raise BodyTooLarge
         body = bytearray()  # not a list: a piece may be one byte, which takes 34 as an object
         while not self._read.is_set():
-            message = await share.next(self._next, lambda: self._connection.arrived_at)
+            message = await share.next(self._next, self._connection)
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece = message.get("body", b"")

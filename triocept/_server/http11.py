@@ -213,7 +213,7 @@ class HTTP11:
         while self._unread:
             if self._inbox.gone and not self._inbox.data:
                 raise ClientGone
-            await share.next(self._inbox.arrival)
+            await share.next(self._inbox.arrival, self._connection)
             body += (piece := self._inbox.take(self._unread))
             self._unread -= len(piece)
             share.add(len(piece))

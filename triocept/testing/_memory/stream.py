@@ -50,6 +50,10 @@ class MemoryStream(trio.abc.HalfCloseableStream):
     def socket(self) -> MemoryStream:
         return self
 
+    def fileno(self) -> int:
+        """Return -1: there is no descriptor, and no bytes wait to be read, because `send_all` waits for its reader."""
+        return -1
+
     def setsockopt(self, *option: object) -> None:
         """Mark the connection as reset. The server sets only `SO_LINGER`, with which `close` resets a connection."""
         self._reset.set()
