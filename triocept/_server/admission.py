@@ -6,21 +6,22 @@ Rules:
    nothing while they work. Afterwards the connection counts as keyless again.
 2. At the limit of connections, the oldest keyless connection is closed. If every connection is authenticated, the
    new one is answered with 503.
-3. Bytes that are held for keyless connections (heads, and what follows them) are counted from the moment they are read.
-   Above `MOST_HELD`, the connection whose bytes are held for longest is closed, and its bytes are discarded.
+3. The bytes that are held for keyless connections (heads, and the bytes after them) are counted from the moment they
+   are read. Above `MOST_HELD`, the connection whose bytes were held the longest is closed, and they are discarded.
 4. The time limits are the same for all connections, so deadlines come in the order of arrival. Therefore two queues
    (heads and keyless connections) and one task that sleeps until the first deadline are enough. A request needs no
    timer, and neither does an authenticated connection.
 5. Keyless connections are read a few at a time. Otherwise, if thousands send at the same time, all would be read in one
    turn of the event loop, and no other task would run meanwhile. Authenticated connections do not wait.
-6. A connection's turn ends one schedule point after reading one piece, so that the piece is processed before others.
-7. Requests without a key are also served one at a time, after all connections that can be accepted, and all that begin.
-   So many such requests wait only at this point, where a request with a key does not wait.
+6. Connections are read in turns (`Turns`), one piece in each turn. A turn ends one schedule point after the read, so
+   that the piece is processed before further connections are read.
+7. Requests without a key are answered one at a time. Connections that can be accepted, or have just begun, come first.
+   However many such requests wait, a request with a key does not wait for them.
 8. Connections that begin come first: those that have sent neither an incomplete head nor a request without a key. An
    agent's first piece contains its key, so a new agent waits only for other connections that begin.
-9. A time limit ends a connection only if the connection is silent (`Overdue`): nothing that has arrived still waits to
+9. A time limit ends a connection only if the connection is silent (`Overdue`): no bytes that have arrived still wait to
    be read or processed. A program may block the event loop for longer than any limit, and again between any two of its
-   turns. What arrives meanwhile is in time.
+   turns. Bytes that arrive meanwhile are in time.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ MOST_KEYLESS = 8_192
 MOST_HELD = 8 * 1024 * 1024
 """Maximum bytes held for all keyless connections.
 
-Connections are read a few at a time (`Turns`), and a connection that sends its key no longer counts before others are
-read. So this only limits heads and bodies that never end.
+Connections are read a few at a time (`Turns`), and the bytes of a connection that sends its key are not counted any
+more before other connections are read. So the maximum is reached only by heads and bodies that never end.
 """
 MOST_ROUNDS = 16
-"""Maximum times that a request without a key waits for connections that are being accepted, or begin."""
+"""Maximum rounds in which a request without a key waits for connections that are being accepted, or have just begun."""
 ANY_SYSTEM = 1_024
 """Descriptors that a process is assumed to have if the system does not report a limit."""
 
@@ -59,7 +60,7 @@ class KeyHolder(Protocol):
     """An object to which an API key belongs: a rollout, or the view."""
 
     on_end: set[Callable[[], object]]
-    """Called when the key becomes invalid."""
+    """Functions that are called when the key becomes invalid."""
     ended: trio.Event
 
 
@@ -67,26 +68,28 @@ class Guest(Protocol):
     """The parts of a connection that `Admission` uses."""
 
     pieces: int
-    """Number of small pieces and of requests that it has sent while it was keyless."""
+    """Number of small pieces and of requests that the connection has sent while it was keyless."""
     in_turns: int
-    """Number of turns (`Turns`) that it waits for, or has. Received bytes are not processed before their turn ends."""
+    """Number of turns (`Turns`) for which the connection waits, or which it has now. Received bytes are not processed
+    before their turn ends."""
     arrived_at: float
-    """Arrival time of the last byte of any kind, such as a chunk's framing, where hypercorn serves the connection."""
+    """Arrival time of the last byte of any kind, such as a chunk's framing. Updated only while hypercorn serves the
+    connection."""
 
     @property
     def progress(self) -> object:
-        """A value that differs after any bytes were read from the socket."""
+        """A value that changes whenever bytes are read from the socket."""
 
     def is_readable(self) -> bool:
         """Return True if the socket contains bytes, or the client has disconnected."""
 
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection immediately. If `late`, first send 408 as the response to its incomplete head."""
+        """Close the connection immediately. If `late`, first send 408, because a request head was incomplete."""
 
 
 @final
 class Admission:
-    """The open connections of one endpoint, and the limits on them. "Keyless" means: without a valid API key so far."""
+    """The open connections of one endpoint, and the limits on them. A keyless connection has sent no valid key yet."""
 
     def __init__(self, limits: EndpointLimits) -> None:
         self.limits = limits
@@ -99,11 +102,12 @@ class Admission:
         self._entered = 0
         """Number of connections accepted so far."""
         self._keyless: dict[Guest, float] = {}
-        """Keyless connections, each with the time since which it is keyless; the oldest first."""
+        """Keyless connections, each with the time since which it is keyless. The oldest comes first."""
         self._heads: dict[Guest, float] = {}
-        """Connections with an incomplete head, each with the time at which the head began; the oldest first."""
+        """Connections with an incomplete request head, each with the time at which the head began. The oldest comes
+        first."""
         self._held: dict[Guest, int] = {}
-        """Number of bytes held for each connection that has any, in the order of their first bytes."""
+        """Number of bytes held for each keyless connection, if there are any, in the order of their first bytes."""
         self._bytes_held = 0
         self._timer = trio.CancelScope()
 
@@ -138,7 +142,10 @@ class Admission:
         self._bytes_held -= self._held.pop(guest, 0)
 
     async def wait_to_serve(self, guest: Guest, *, begins: bool) -> None:
-        """Wait until a request without a key may be answered. For `begins`: `Turns.begin`. Cancellation: immediate."""
+        """Wait until a request without a key may be answered.
+
+        `begins` is as in `Turns.begin`. Cancellation: immediate.
+        """
         guest.pieces += 1
         await self.serving.begin(guest, begins=begins)
         try:
@@ -161,7 +168,7 @@ class Admission:
         self._heads.pop(guest, None)
 
     def hold(self, guest: Guest, count: int) -> None:
-        """Set the number of received bytes that a keyless connection holds. Ignore authenticated connections."""
+        """Set the number of received bytes held for a keyless connection. Do nothing for an authenticated one."""
         if guest not in self._keyless:
             return
         self._bytes_held += count - self._held.get(guest, 0)
@@ -238,7 +245,8 @@ def _descriptors() -> int:
 _LATE_PIECES = 8
 """Maximum small pieces, or requests without a key, that a client may send after its time limit.
 
-Small pieces are few where a client reacts to ours: a TLS handshake has three. Larger pieces fill up the head.
+A client that reacts to the server's messages sends few small pieces: three in a TLS handshake. Larger pieces fill up
+the head.
 """
 
 
@@ -246,8 +254,8 @@ Small pieces are few where a client reacts to ours: a TLS handshake has three. L
 class Overdue:
     """A connection whose time limit has passed. It is ended as soon as it is silent.
 
-    Create it, or call `is_silent`, and wait for `MOMENT_TURNS` turns of the event loop before the next `is_silent`:
-    all that was read from the socket before is then processed.
+    Before each call of `is_silent`, wait for `MOMENT_TURNS` turns of the event loop. All bytes that were read from the
+    socket before this wait are then processed.
     """
 
     def __init__(self, guest: Guest) -> None:
@@ -256,10 +264,10 @@ class Overdue:
         self._most = guest.pieces + _LATE_PIECES
 
     def is_silent(self) -> bool:
-        """Return True if nothing that has arrived waits to be read or processed, or if the client never stops sending.
+        """Return True if no bytes that have arrived wait to be read or processed.
 
-        The result is False while the connection waits for its turn. Otherwise its reader reads without a wait, and each
-        False counts as a small piece.
+        Also return True if the client never stops sending. The result is False while the connection waits for its turn.
+        Otherwise the connection is read without a wait, and each result False counts as a small piece.
         """
         guest, seen = self._guest, self._seen
         self._seen = guest.progress
@@ -274,13 +282,14 @@ class Overdue:
 AT_ONCE = 4
 """Maximum keyless connections that are read in one turn of the event loop (64 KiB, and the work for these bytes).
 
-A request to Quart takes a millisecond. The kernel takes as long to close a connection whose client still sends.
+A request that Quart answers takes a millisecond. The kernel needs as long to close a connection whose client still
+sends.
 """
 
 
 @final
 class Turns:
-    """A limit on how many keyless connections do the same thing at once, such as reading. It has two waiting queues.
+    """A limit on the number of keyless connections that do the same thing at once, such as reading.
 
     Args:
         most: maximum connections that may have a turn at the same time.
@@ -324,7 +333,7 @@ class Turns:
 
     @property
     def crowded(self) -> bool:
-        """True if a connection waits that has called `begin` with `begins=True`."""
+        """True if a connection that has called `begin` with `begins=True` is waiting."""
         return bool(self._beginners)
 
     def give_back(self, guest: Guest) -> None:
@@ -348,7 +357,7 @@ class Waiting:
         self.most = most
         self.seconds = seconds
         self.of: Counter[KeyHolder] = Counter()
-        """Number of waiting bytes of each rollout that has any."""
+        """Number of bytes that wait to be parsed, by rollout."""
         self.first: dict[KeyHolder, Share] = {}
         """For each rollout, its oldest share, which is never refused."""
 
@@ -360,14 +369,14 @@ class Share(msgspec.Struct):
     waiting: Waiting
     rollout: KeyHolder
     bytes: int = 0
-    """Number of bytes added. A body that arrives in one piece is not added, because it is small."""
+    """Number of bytes that were counted. A body that arrives in one piece is not counted, because it is small."""
 
     def add(self, count: int) -> None:
         """Count more received bytes of the request. The oldest waiting body of a rollout is never refused.
 
         Raises:
-            Refusal: with 503: all waiting bytes would exceed the total limit, or the rollout's bytes would exceed half
-                of it. The bytes of the request are then released.
+            Refusal: with 503, because all waiting bytes would exceed the limit, or the rollout's bytes would exceed
+                half of the limit. The bytes of the request are then released.
         """
         waiting = self.waiting
         of_rollout = waiting.of[self.rollout] + count
@@ -399,7 +408,7 @@ class Share(msgspec.Struct):
         The wait ends when the rollout ends, or after the time limit, once the connection is silent.
 
         Args:
-            receive: a function that returns the piece. It may be cancelled, and is then called again.
+            receive: a function that returns the next piece. It may be cancelled, and is then called again.
             guest: the connection.
 
         Raises:
@@ -431,5 +440,5 @@ class Share(msgspec.Struct):
 
 
 def over_capacity() -> Refusal:
-    """Return the refusal (503) of a request, because too many received bytes wait to be parsed."""
+    """Return the refusal (503) of a request for which too many received bytes already wait to be parsed."""
     return Refusal(503, "the requests that wait here already hold too many bytes", retry_after=1)

@@ -1,6 +1,7 @@
 """The base class of a connection: received bytes, bytes to send, limits, admission. It contains no protocol.
 
-A client may stop reading its answer. Bytes go through the bare socket on plain TCP, and through the stream on TLS.
+The class expects that a client may stop reading its answer. Bytes are sent and received by the bare socket on plain
+TCP, and by trio's stream on TLS.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ KEYLESS_PIECE = 16 * 1024
 _SMALL = 1024
 """Bytes below which a piece counts as small. The TLS records of clients in Go begin with 1,200 bytes."""
 _PIECE = 64 * 1024
-"""Bytes of one send, which the client must read within the time limit: about what a kernel frees in one step."""
+"""Bytes of one send, which the client must read within the time limit: about as many as a kernel frees in one step."""
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-"""`struct linger`: close at once, and discard the bytes that are still to be sent."""
+"""`struct linger` for a socket that is closed immediately, and discards the bytes that are still to be sent."""
 
 
 class BaseConnection(ABC):
@@ -55,7 +56,7 @@ class BaseConnection(ABC):
         self.idle = True
         """True if the connection waits for a request, so that closing it loses nothing."""
         self.gone = False
-        """True if the client has left, or the connection was broken off: no further request on it is served."""
+        """True if the client has disconnected, or the connection was broken off. No further request on it is served."""
         self.keyless = True
         """True until the connection has sent a key of this endpoint."""
         self._has_requested = False
@@ -97,7 +98,7 @@ class BaseConnection(ABC):
     async def begin_request(self, rollout: KeyHolder | None) -> None:
         """If the request has a key, mark the connection as authenticated. Otherwise wait until it may be answered.
 
-        This is a checkpoint only if it has to wait. `rollout` is the rollout whose key the request contains, or None.
+        `rollout` is the rollout whose key the request contains, or None. The function is a checkpoint only if it waits.
         """
         if rollout is not None:
             self.admit(rollout)
@@ -128,7 +129,7 @@ class BaseConnection(ABC):
             self._rollout = None
 
     def hold(self, count: int) -> None:
-        """Set the number of received bytes that are not read yet. Ignored if the connection is authenticated."""
+        """Set the number of received bytes that are not read yet. Do nothing if the connection is authenticated."""
         if self.keyless:
             self._admission.hold(self, count + self.queued)
 
@@ -142,7 +143,7 @@ class BaseConnection(ABC):
 
     @property
     def progress(self) -> object:
-        """A value that differs after any bytes were read from the socket, except within a TLS handshake."""
+        """A value that changes whenever bytes are read from the socket, except within a TLS handshake."""
         return self.pieces, self.arrived_at, len(self.ahead)
 
     def is_readable(self) -> bool:
@@ -170,7 +171,7 @@ class BaseConnection(ABC):
         await trio.aclose_forcefully(self.stream)
 
     async def close(self, seconds: float) -> None:
-        """Close the connection after all written bytes. `seconds` limits the closing handshake of TLS."""
+        """Close the connection after all written bytes were sent. `seconds` limits the closing handshake of TLS."""
         self.gone = True
         with trio.move_on_after(seconds):
             with suppress(trio.BrokenResourceError):
@@ -185,7 +186,7 @@ class BaseConnection(ABC):
 
     @abstractmethod
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection immediately. If `late`, first send 408 as the response to its incomplete head."""
+        """Close the connection immediately. If `late`, first send 408, because a request head was incomplete."""
 
 
 @final
@@ -197,7 +198,7 @@ class Wire:
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         plain = BareSocket.usable and isinstance(stream, trio.SocketStream)
         self.plain: trio.socket.SocketType | None = stream.socket if plain else None
-        """The bare socket; None if bytes can only be received and sent through the stream."""
+        """The bare socket. None if bytes can be received and sent only through the stream."""
         self.socket = None if self.plain is None else BareSocket(self.plain)
 
         async def receive(most: int) -> bytes:
@@ -205,7 +206,7 @@ class Wire:
 
         bare = self.socket
         self.receive: Callable[[int], Awaitable[bytes]] = receive if bare is None else bare.receive
-        """Function that receives at most the given number of bytes; it returns no bytes if the client has hung up.
+        """Function that receives at most the given number of bytes. It returns no bytes if the client has hung up.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
@@ -246,7 +247,7 @@ class Wire:
 
 @final
 class Outbox:
-    """A send buffer: `write` never blocks and sends what the kernel accepts; `flush` sends the rest.
+    """A send buffer. `write` never blocks, and sends the bytes that the kernel accepts. `flush` sends the rest.
 
     On TLS, nothing can be sent without waiting, so `write` keeps all bytes.
 
@@ -254,7 +255,7 @@ class Outbox:
         stream: the connection.
         plain: the stream's socket, if the stream is plain TCP. Only the stream closes the socket, so the socket's file
             descriptor is looked up at each call (see `BareSocket`).
-        seconds: maximum seconds in which the client reads none of the bytes.
+        seconds: maximum seconds for which the client may read none of the bytes.
     """
 
     __slots__ = ("_on_its_way", "_plain", "_rest", "_seconds", "_stream")
@@ -282,7 +283,7 @@ class Outbox:
         return bool(self._on_its_way or self._rest)
 
     def write(self, data: bytes | bytearray) -> bool:
-        """Send the data as far as the kernel accepts it, and keep the rest. Return True if all data is sent.
+        """Send the part of `data` that the kernel accepts, and keep the rest. Return True if all data is sent.
 
         `flush` raises if the connection has broken.
         """
@@ -305,7 +306,7 @@ class Outbox:
     async def flush(self) -> None:
         """Send all kept bytes: first what the kernel accepts, then piece by piece, with a time limit for each piece.
 
-        Only one task at a time may call `flush`. It is a checkpoint only if it has to wait.
+        Only one task at a time may call `flush`. `flush` is a checkpoint only if it has to wait.
 
         Raises:
             trio.TooSlowError: the client has read no bytes within the time limit.
