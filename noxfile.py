@@ -529,7 +529,8 @@ def view(session: nox.Session) -> None:
     """The page of the live view in headless Chromium, driven by Playwright; skipped where there is no Chromium.
 
     On Debian: `apt-get install chromium`. `TRIOCEPT_CHROMIUM` is the path of another one. The rules of axe-core for
-    accessible pages come from npm, into `.nox/axe-cache`; without npm, accessibility is not tested.
+    accessible pages come from npm, into `.nox/axe-cache`, and Claude Code and Codex into the directory of `nox -s
+    agents`; without npm, accessibility and these agents are not tested.
     """
     if not (os.environ.get("TRIOCEPT_CHROMIUM") or shutil.which("chromium")):
         session.skip("this machine has no chromium: the page of the live view was NOT tested in a browser")
