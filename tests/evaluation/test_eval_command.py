@@ -138,6 +138,8 @@ def test_the_progress_counts_each_sample_once_if_more_samples_are_planned_later(
     write_tasks({"id": "a", "prompt": "say it"}, {"id": "b", "prompt": "say it"})
     assert "▸ 2 of 2 in" in evaluated().stderr
     assert "▸ 6 of 6 in" in evaluated("--resume", "--samples", "3").stderr
+    write_tasks(*({"id": name, "prompt": "say it"} for name in "abc"))
+    assert "▸ 3 of 3 in" in evaluated("--resume", "--samples", "3", "--task-id", "c").stderr
 
 
 def test_the_store_of_another_list_of_tasks_is_refused_before_an_agent_starts(folder: Path) -> None:

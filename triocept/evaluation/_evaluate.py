@@ -215,14 +215,17 @@ class EvaluationRun:
             write_document(store.directory, EVALUATION, about)
             counts = Counts(self.name)
             before = read_results(store.directory)
-            done = [each for each in before.samples if each.scored or not retry_errors]
-            done = [each for each in done if each.reason != "worker_lost"]  # these always run again
-            for sample in done:
-                counts.add(sample)
+            planned = {(task.id, number) for task in self.planned for number in range(self.samples)}
+            done: set[tuple[str, int]] = set()
+            for sample in before.samples:
+                place = sample.task, sample.number
+                again = sample.reason is not None and (retry_errors or sample.reason == "worker_lost")
+                if place in planned and not again:
+                    done.add(place)
+                    counts.add(sample)
             self._report(before, retry_errors=retry_errors)
-            places = {(sample.task, sample.number) for sample in done}
-            if {(task.id, number) for task in self.planned for number in range(self.samples)} - places:
-                await self._map(store, counts, places, progress=progress)
+            if planned - done:
+                await self._map(store, counts, done, progress=progress)
         return read_results(directory)
 
     def _check(self, store: Store, about: EvaluationFile) -> EvaluationFile:
