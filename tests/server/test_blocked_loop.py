@@ -21,7 +21,7 @@ BLOCKED = 70.0
 """Seconds for which the event loop is blocked: longer than the limit."""
 TEST = 300.0
 """Seconds of the mock clock for a test."""
-TURNS = 20_000
+TURNS = 5_000
 """Maximum turns of a loop that is blocked in each of them: far more than any test takes."""
 
 LIMITS = {
@@ -155,8 +155,10 @@ class Blocks(trio.abc.Instrument):
     def __init__(self, clock: trio.testing.MockClock, when: str) -> None:
         self._clock = clock
         self._when = when
+        self.turns = 0
 
     def before_io_wait(self, timeout: float) -> None:
+        self.turns += 1
         if self._when == "before":
             self._clock.jump(BLOCKED)
 
@@ -166,12 +168,12 @@ class Blocks(trio.abc.Instrument):
 
 
 @contextlib.contextmanager
-def blocked_at_each_turn(clock: trio.testing.MockClock, when: str) -> Iterator[None]:
+def blocked_at_each_turn(clock: trio.testing.MockClock, when: str) -> Iterator[Blocks]:
     blocks = Blocks(clock, when)
     trio.lowlevel.add_instrument(blocks)
     try:
         with trio.fail_after(TURNS * BLOCKED):
-            yield
+            yield blocks
     finally:
         trio.lowlevel.remove_instrument(blocks)
 
@@ -325,8 +327,9 @@ async def test_a_client_that_is_late_is_ended_though_the_loop_is_blocked_at_each
 
 
 @pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("at_once", [1, 60])
 async def test_a_stranger_cannot_hold_its_connection_by_requests_without_a_key_at_each_turn_of_a_blocked_loop(
-    clock: trio.testing.MockClock,
+    at_once: int, clock: trio.testing.MockClock
 ) -> None:
     async with serve_endpoint(limits=ALL) as endpoint:
         async with connected(endpoint.port) as stream, trio.open_nursery() as nursery:
@@ -334,13 +337,33 @@ async def test_a_stranger_cannot_hold_its_connection_by_requests_without_a_key_a
             async def ask() -> None:
                 with contextlib.suppress(trio.BrokenResourceError):
                     while True:
-                        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+                        await stream.send_all(at_once * b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
 
-            with blocked_at_each_turn(clock, "before"):
+            with blocked_at_each_turn(clock, "before") as blocks:
                 nursery.start_soon(ask)
                 data = await read_to_end(stream)
                 nursery.cancel_scope.cancel()
     assert data.startswith(b"HTTP/1.1 200")
+    assert blocks.turns < 1_000
+
+
+@pytest.mark.usefixtures("every_way")
+async def test_strangers_cannot_hold_their_connections_by_waiting_for_each_other_in_a_blocked_loop(
+    clock: trio.testing.MockClock,
+) -> None:
+    async with serve_endpoint(limits=ALL) as endpoint, contextlib.AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(connected(endpoint.port)) for _ in range(100)]
+
+        async def trickle(stream: trio.SocketStream) -> None:
+            with contextlib.suppress(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(b"G")
+
+        with blocked_at_each_turn(clock, "before") as blocks:
+            async with trio.open_nursery() as nursery:
+                for stream in streams:
+                    nursery.start_soon(trickle, stream)
+    assert blocks.turns < 1_000
 
 
 async def test_a_tls_handshake_that_was_begun_may_end_after_the_loop_was_blocked(
