@@ -11,16 +11,19 @@ from hypercorn.utils import wrap_app
 from tests.growth.connections import NO_BOUNDS, bytes_of
 from tests.growth.measured import Make, Work, bounded
 from triocept import EndpointLimits
+from triocept._rollout.registry import Registry
 from triocept._server.admission import Admission, Share
 from triocept._server.connection import Connection
 from triocept._server.http11 import HTTP11
 from triocept._server.intake import Route, Routes
+from triocept._server.keys import Keys
 from triocept._server.serve import _config
 from triocept._server.transport import Head, Reply, Transport
 from triocept._server.websocket_connection import WebSocket
 from triocept.dialects import DIALECTS
 
 ROUTES = Routes(DIALECTS.values())
+KEYS = Keys(Registry(), DIALECTS.values())
 
 
 class Rollout:
@@ -95,6 +98,7 @@ class Client(trio.abc.Stream):
 class Answers:
     """The application: reads a request to its end and answers `size` bytes; if it `holds`, when its client hangs up."""
 
+    keys = KEYS
     routes = ROUTES
 
     def __init__(self, client: Client, admission: Admission, *, key: bool, holds: bool, size: int) -> None:

@@ -1,11 +1,16 @@
 """Every end of the door: it comes, in bounded time, and in the right words."""
 
+import asyncio
 import re
 import signal
+from contextlib import suppress
 
+import openai
 import pytest
+import trio
 
 from tests.testing.ends import ended
+from triocept.testing import SyncExchange, fake_model
 
 pytestmark = pytest.mark.once
 
@@ -209,6 +214,47 @@ def test_the_error_of_a_handler_is_logged_if_the_body_calls_sys_exit() -> None:
     """)
     assert done.returncode == 3
     assert done.stderr.count("KeyError: 'city'") == 1, done.stderr
+
+
+@pytest.mark.parametrize("embeds", [False, True])
+def test_the_error_of_a_handler_leaves_a_block_that_trio_cancels(embeds: bool) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("city")
+
+    async def body() -> None:
+        with trio.move_on_after(0):
+            with fake_model(handler=fails, embed=fails if embeds else None) as model:
+                with suppress(openai.APIError):
+                    client = model.client("openai_chat")
+                    if embeds:
+                        client.embeddings.create(model="m", input="x")
+                    else:
+                        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+                await trio.lowlevel.checkpoint()
+        raise AssertionError("the error was lost")
+
+    with pytest.RaisesGroup(pytest.RaisesExc(KeyError, match="city")):
+        trio.run(body)
+
+
+def test_the_error_of_a_handler_is_logged_if_asyncio_cancels_its_block(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(exchange: SyncExchange) -> None:
+        raise KeyError("city")
+
+    async def body() -> None:
+        with suppress(asyncio.CancelledError), fake_model(handler=fails) as model:
+            with suppress(openai.APIError):
+                await asyncio.to_thread(
+                    model.client("openai_chat").chat.completions.create,
+                    model="m",
+                    messages=[{"role": "user", "content": "x"}],
+                )
+            raise asyncio.CancelledError
+
+    asyncio.run(body())
+    assert caplog.text.count("KeyError: 'city'") == 1
 
 
 def test_the_error_of_a_handler_that_has_blocked_the_endpoint_for_too_long_is_logged() -> None:

@@ -5,17 +5,22 @@ Rules:
 1. An error of a handler or of the endpoint is the cause. The body's error (the 500 in an SDK, a failed assert) is the
    consequence. The cause is raised, with the body's error as its context.
 2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence. It is raised
-   unchanged; the other errors are added to it as notes. If Python would not print the notes (`sys.exit`), the errors
-   are logged instead.
-3. An error that the body has raised is not raised again.
+   unchanged; the other errors are added to it as notes. If Python would not print the notes (`sys.exit`, asyncio's
+   `CancelledError`), the errors are logged instead.
+3. If trio has cancelled the body, a group of the `trio.Cancelled` and the other errors is raised. The cancelled scope
+   removes the `trio.Cancelled`, and raises the rest.
+4. An error that the body has raised is not raised again.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from traceback import walk_tb
+
+import trio
 
 from .._util.failures import leaves, raise_all
 
@@ -50,9 +55,13 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
         except BaseException as raised:
             raised.__context__ = body
             raise
+    elif left and all(isinstance(each, trio.Cancelled) for each in leaves(body)):
+        raise BaseExceptionGroup("a handler failed, and trio cancelled its block", [body, *left]) from None
     else:
+        asyncio = sys.modules.get("asyncio")
+        unprinted = (SystemExit, GeneratorExit, *([asyncio.CancelledError] if asyncio else []))
         for error in left:
-            if isinstance(body, (SystemExit, GeneratorExit)):  # Python does not print their notes
+            if isinstance(body, unprinted):  # nothing prints their notes
                 log.error("a handler failed, and %r ended its block", body, exc_info=error)
             else:
                 body.add_note(f"triocept: beside that, {error!r}")
