@@ -24,7 +24,7 @@ from rich.table import Table
 import triocept
 from triocept._canonical import tokens
 from triocept._rollout import answer, calls, exchange_state, rollout_state
-from triocept._server import base_connection, delivery, documents, http11, intake
+from triocept._server import base_connection, delivery, documents, http11, intake, keys
 from triocept._trace import redaction, trace
 from triocept._util.bare_socket import BareSocket
 from triocept.dialects import Dialect
@@ -43,7 +43,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
         (http11.Inbox, "take"),
         (http11.HTTP11, "write"),
     ],
-    "the key": [(intake, "authenticate"), (intake, "redacted")],
+    "the key": [(keys.Keys, "rollout"), (keys.Keys, "redacted")],
     "JSON: decode": [(intake, "_decode"), (documents, "decode_json")],
     "the dialect: read the request": [(OPENAI_CHAT, "parse_request"), (intake, "whole_request")],
     "conversation, retry check": [

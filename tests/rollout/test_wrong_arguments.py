@@ -300,7 +300,8 @@ async def test_what_a_user_says_that_is_none_is_named() -> None:
 
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, user=user) as rollout:
         with pytest.raises(
-            Refusal, match="user must return a str, a Message, a list of these, or None, not int: 5"
+            Refusal,
+            match="the function user= must return a str, a Message, a list of these, or None, not int: 5",
         ):
             await rollout._core.services.ask_user(rollout._core, ())
 

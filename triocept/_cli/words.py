@@ -110,7 +110,10 @@ def said(turn: Turn, *, whole: bool) -> str:
 
 
 def handled(turn: Turn) -> str:
-    """Return the decisions about the calls of a turn, by kind, and the number of its drafts: `2 reject, 1 draft`."""
+    """Return the decisions about the tool calls of a turn, by kind, and the number of drafts: `2 reject, 1 draft`.
+
+    A draft is an answer of the model that the agent did not get, because all its tool calls were rejected.
+    """
     kinds = Counter(each.kind for each in turn.decisions)
     drafts = [counted(len(turn.drafts), "draft", "drafts")] if turn.drafts else []
     return ", ".join([*(f"{count} {kind}" for kind, count in kinds.items()), *drafts])

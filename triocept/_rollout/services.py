@@ -257,7 +257,7 @@ def _messages_of(said: Said) -> tuple[Message, ...]:
     for piece in pieces:
         if not isinstance(piece, (str, Message)):
             raise TypeError(
-                f"user must return a str, a Message, a list of these, or None, not {described(piece)}"
+                f"the function user= must return a str, a Message, a list of these, or None, not {described(piece)}"
             )
     messages = tuple(Message("user", (Text(p),)) if isinstance(p, str) else p for p in pieces)
     return given_messages("the messages of a user", messages)

@@ -38,7 +38,10 @@ class ServiceRecorder(Protocol):
     """A recorder with the method `record_service` also gets each call to a host service."""
 
     async def record_service(self, call: ServiceCall) -> None:
-        """Record `call` before the caller gets the result. Awaited in a shielded scope, as `Recorder.record` is."""
+        """Record `call` before the caller gets the result.
+
+        triocept awaits it in a shielded scope, like `Recorder.record`.
+        """
 
 
 @runtime_checkable
@@ -49,7 +52,7 @@ class EntryRecorder(Protocol):
     """
 
     async def record_entry(self, entry: Entry) -> None:
-        """Record `entry`. Awaited in a shielded scope, as `Recorder.record` is.
+        """Record `entry`. triocept awaits it in a shielded scope, like `Recorder.record`.
 
         An `Opening` comes first, when the rollout opens; if recording it fails, the rollout does not open. An `Intent`
         comes before its call is passed to a handler; if recording it fails, the call gets a 500. A `Score` may come

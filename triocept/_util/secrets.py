@@ -198,7 +198,7 @@ def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = Fal
 
 
 def cleaned_json(text: str, clean: Callable[[str], str]) -> str:
-    """Return a JSON text (perhaps cut off) after `clean` was applied to its decoded strings, then to the whole."""
+    """Apply `clean` to each decoded string in a JSON text, then to the whole text. The text may be cut off."""
 
     def string(found: re.Match[str]) -> str:
         written = found[0]

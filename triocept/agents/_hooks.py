@@ -1,4 +1,4 @@
-"""Hooks in an agent's configuration, through which the rollout's gate decides on tool calls.
+"""Hooks in an agent's configuration: the agent sends each tool call to triocept, which approves or rejects the call.
 
 A rollout needs a gate if it was opened with `gate=`, or if its handler comes from `approve`. Each agent reads these
 hooks from a different place, and also runs the user's own hooks. If the rollout needs no gate, no hook is written. No

@@ -229,7 +229,10 @@ class EvaluationRun:
         return read_results(directory)
 
     def _check(self, store: Store, about: EvaluationFile) -> EvaluationFile:
-        """Return the description for the store; raise StoreError if the store belongs to another list of tasks."""
+        """Return the evaluation's description in the store, or else `about`.
+
+        Raise StoreError if the store belongs to another list of tasks.
+        """
         path = str(store.directory)
         before = read_evaluation(store.directory)
         if before is None:

@@ -230,7 +230,7 @@ class Record:
             self._by_key.setdefault(each.key, []).append(each)
 
     def asking(self, key: Key) -> list[Recorded]:
-        """Return the turns whose requests have this key, in the order in which their calls arrived."""
+        """Return the recorded turns whose requests equal the request of `key`, in order of arrival."""
         return self._by_key.get(key, [])
 
 

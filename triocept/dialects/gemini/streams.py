@@ -284,7 +284,7 @@ class Renderer(StreamRenderer):
         return b'{"text":' + encode_text(text) + self._behind if text else b""
 
     def _whole(self, text: str) -> list[dict[str, Json]]:
-        """Return the Gemini parts for the part that has just ended; `text` is its text, if that was held back."""
+        """Render the content part that has ended, as JSON parts of Gemini. `text` is its text that was held back."""
         match self._part:
             case ToolCall() as call:
                 whole = with_id(msgspec.structs.replace(call, arguments=text))

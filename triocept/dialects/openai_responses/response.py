@@ -376,7 +376,7 @@ def render_ws_error(failure: Failure) -> dict[str, Json]:
 
 
 def render_steer_failed(document: Json) -> dict[str, Json]:
-    """Return the event that refuses `response.steer`: triocept cannot steer an answer in progress."""
+    """Return the event that refuses the client's event `response.steer`, which would change an answer in progress."""
     steer = document if isinstance(document, dict) else {}
     what = "no answer of this endpoint can be steered: send the input with the next `response.create`"
     return {
