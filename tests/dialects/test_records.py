@@ -168,6 +168,22 @@ def test_the_headers_of_a_key_are_looked_at_too(given: Any) -> None:
         dataclasses.replace(TOY, key_headers=lambda key: given)
 
 
+@pytest.mark.parametrize("behind", ["-v1", "x", "0", "_"])
+def test_a_key_that_would_be_read_with_the_text_behind_it_is_an_error(behind: str) -> None:
+    with pytest.raises(ValueError, match=r"`key_headers` of .* no letter, digit, `-` or `_` directly behind"):
+        dataclasses.replace(TOY, key_headers=lambda key: {"x-toy-key": f"{key}{behind}"})
+
+
+@pytest.mark.parametrize("behind", ["", " end", ";v=1", "=", '"', ".x"])
+def test_other_text_may_be_behind_a_key(behind: str) -> None:
+    headers = {"x-monkeys": "monkeys-1", "x-toy-key": "Key-1 {}" + behind}
+    dialect = dataclasses.replace(
+        TOY, key_headers=lambda key: {name: text.format(key) for name, text in headers.items()}
+    )
+    key = "sk-triocept-" + "a" * 43
+    assert dialect.key_in({"x-toy-key": headers["x-toy-key"].format(key)}) == key
+
+
 async def later(*given: Any) -> Any:
     raise AssertionError
 

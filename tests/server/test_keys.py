@@ -93,8 +93,27 @@ REFUSED = {
         "400 the header 'x-api-key' contains several keys",
     ),
     "two in one header behind a key": (
-        "Authorization: Bearer {a.api_key}\r\nX-Api-Key: {b.api_key}, x\r\n",
+        "Authorization: Bearer {a.api_key}\r\nX-Api-Key: {a.api_key}, {b.api_key}\r\n",
         "400 the header 'x-api-key' contains several keys",
+    ),
+    "another key, and a text of a stranger behind it": (
+        "Authorization: Bearer {a.api_key}\r\nX-Api-Key: {b.api_key}, x\r\n",
+        "401 the header 'authorization' and the header 'x-api-key' contain keys of two rollouts",
+    ),
+    "another key in the subprotocols of a browser": (
+        "X-Api-Key: {a.api_key}\r\nSec-WebSocket-Protocol: realtime\r\n"
+        "Sec-WebSocket-Protocol: openai-insecure-api-key.{b.api_key}, x\r\nSec-WebSocket-Protocol: y\r\n",
+        "401 the header 'x-api-key' and the header 'sec-websocket-protocol' contain keys of two rollouts",
+    ),
+    "only a key in the subprotocols of a browser": (
+        "Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.{a.api_key}\r\n",
+        "401 the header 'sec-websocket-protocol' contains a key in a form that is not read: send it as "
+        "'authorization: Bearer …'",
+    ),
+    "only a key that is all of the subprotocols": (
+        "Sec-WebSocket-Protocol: {a.api_key}\r\n",
+        "401 the header 'sec-websocket-protocol' contains a key in a form that is not read: send it as "
+        "'authorization: Bearer …'",
     ),
     "another scheme, then a key of it": (
         DIGEST + "Authorization: Bearer {b.api_key}\r\nX-Api-Key: {a.api_key}\r\n",
@@ -180,6 +199,11 @@ LEFTOVERS = [
     f"Authorization: Basic {b64encode(b'user:password').decode()}",
     "Authorization: Digest a=b, c=d",
     "Authorization: token ghp_of_another_service",
+    "Authorization: Bearer x, y",
+    "Authorization: Bearer a%2Cb",
+    "Api-Key: a,b",
+    "Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.sk-of-a-provider",
+    "Sec-WebSocket-Protocol: realtime\r\nSec-WebSocket-Protocol: openai-beta.realtime-v1",
     "X-Goog-Api-Key: AIza-of-a-provider",
     "X-Toy-Key: Key of-a-provider",
     f"Proxy-Authorization: Basic {b64encode(b'user:password').decode()}",
@@ -196,13 +220,15 @@ async def test_a_rollouts_key_is_found_beside_what_agents_send_to_others(
         async with endpoint.open_rollout(echo), connected(endpoint.port) as stream:
             request = REQUESTS[request_of].replace(" HTTP/1.1", "?key=AIza-of%%2Da-provider HTTP/1.1")
             await stream.send_all((request % f"{leftover}\r\nX-Api-Key: {a.api_key}\r\n").encode())
-            assert not (await stream.receive_some()).startswith((b"HTTP/1.1 401", b"HTTP/1.1 403"))
+            answer = await stream.receive_some()
+            assert not answer.startswith((b"HTTP/1.1 401", b"HTTP/1.1 403"))
+            assert b"send one key" not in answer
 
 
 @pytest.mark.parametrize("request_of", REQUESTS)
-@pytest.mark.parametrize("encoded", [False, True])
+@pytest.mark.parametrize("encoded", ["-", "%%2D", "%%252d", "%%25252D"])
 async def test_a_key_in_the_query_of_another_rollout_is_refused_and_alone_it_is_not_read(
-    request_of: str, encoded: bool
+    request_of: str, encoded: str
 ) -> None:
     async with serve_endpoint(dialects=[OWN]) as endpoint, endpoint.open_rollout(echo) as a:
         async with endpoint.open_rollout(echo) as b:
@@ -212,7 +238,7 @@ async def test_a_key_in_the_query_of_another_rollout_is_refused_and_alone_it_is_
                 (bearer, b.api_key, "the header 'authorization' and the query contain keys of two rollouts"),
                 ("", a.api_key, "the query contains a key in a form that is not read"),
             ):
-                query = key.replace("-", "%%2D") if encoded else key
+                query = key.replace("-", encoded)
                 request = REQUESTS[request_of].replace(" HTTP/1.1", f"?key={query} HTTP/1.1")
                 async with connected(endpoint.port) as stream:
                     await stream.send_all((request % given).encode())
@@ -220,6 +246,44 @@ async def test_a_key_in_the_query_of_another_rollout_is_refused_and_alone_it_is_
                 assert answer.startswith(b"HTTP/1.1 401") == (words != "")
                 assert words.encode() in answer
     assert len(b.trace) == 0
+
+
+@pytest.mark.parametrize("request_of", REQUESTS)
+@pytest.mark.parametrize("authority", ["http://user:{}@host", "HTTPS://{}@host", "http://{}"])
+@pytest.mark.parametrize("encoded", ["-", "%%2D"])
+async def test_a_key_in_an_absolute_url_of_another_rollout_is_refused_and_alone_it_is_not_read(
+    request_of: str, authority: str, encoded: str
+) -> None:
+    async with serve_endpoint(dialects=[OWN]) as endpoint, endpoint.open_rollout(echo) as a:
+        async with endpoint.open_rollout(echo) as b:
+            bearer = f"Authorization: Bearer {a.api_key}\r\n"
+            for given, text, words in (
+                (bearer, "of-a-provider", ""),
+                (bearer, a.api_key, ""),
+                (bearer, b.api_key, "'authorization' and the host of the URL contain keys of two rollouts"),
+                ("", a.api_key, "the host of the URL contains a key in a form that is not read"),
+            ):
+                request = REQUESTS[request_of].replace(
+                    " /", f" {authority.format(text.replace('-', encoded))}/", 1
+                )
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all((request % given).encode())
+                    answer = await stream.receive_some()
+                assert answer.startswith(b"HTTP/1.1 401") == (words != ""), text
+                assert words.encode() in answer
+    assert len(b.trace) == 0
+
+
+async def test_nested_percent_encoding_is_searched_in_linear_time() -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as a:
+        async with endpoint.open_rollout(echo) as b:
+            keys = Keys(endpoint._registry, endpoint.dialects.values())
+            nested = "%" + "25" * 100_000
+            head = Head("POST", CHAT, "", {"x-api-key": a.api_key, "authorization": nested + "zz"})
+            assert keys.rollout(head, None) is a._core
+            shown = b.api_key.replace("sk-", f"sk{nested}2d")
+            with pytest.raises(Refusal, match="keys of two rollouts"):
+                keys.rollout(Head("POST", CHAT, "", {"x-api-key": a.api_key, "authorization": shown}), None)
 
 
 async def test_an_ambiguous_request_is_refused_before_its_body_is_sent() -> None:
@@ -235,6 +299,7 @@ async def test_an_ambiguous_request_is_refused_before_its_body_is_sent() -> None
 
 FORMS = {
     "Basic": "",
+    "percent-encoded": "Bearer {}",
     "alone": "{}",
     "Bearer": "Bearer {}",
     "bearer": "bearer  {}",
@@ -244,9 +309,10 @@ FORMS = {
     "quoted": 'token="{}"',
     "with more text": "{}x",
 }
-PLACES = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "x-toy-key", "query"]
+HEADERS = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "x-toy-key"]
+PLACES = [*HEADERS, "sec-websocket-protocol", "query", "authority"]
 READ = {
-    *((place, "alone") for place in PLACES[:-1]),
+    *((place, "alone") for place in HEADERS),
     ("authorization", "Bearer"),
     ("authorization", "bearer"),
     ("x-toy-key", "Key"),
@@ -264,21 +330,25 @@ async def test_every_pair_of_keys_in_all_places_and_forms_is_served_for_the_only
             owners = {a.api_key: "a", b.api_key: "b", ended.api_key: "ended", "sk-of-a-provider": None}
             shown = [*itertools.product(PLACES, FORMS, owners)]
             for first, second in itertools.combinations_with_replacement(shown, 2):
-                headers, query, named, read = [], "", [], False
+                headers, query, authority, named, read = [], "", "", [], False
                 for place, form, key in (first, second):
                     basic = f"Basic {b64encode(f'user:{key}'.encode()).decode()}"
                     text = FORMS[form].format(key) or basic
+                    if form == "percent-encoded":
+                        text = text.replace("-", "%2d")
                     if place == "query":
                         query += f"&{text}"
+                    elif place == "authority":
+                        authority += f" {text}"
                     else:
                         headers.append((place.encode(), text.encode()))
                     owner = owners[key] and ("another" if form == "with more text" else owners[key])
-                    if form == "Basic" and place == "query":
-                        owner = None  # credentials are not sent in a query
+                    if form == "Basic" and place in ("query", "authority"):
+                        owner = None  # credentials are not sent in a URL
                     named += [owner] if owner else []
                     read = read or (owner is not None and (place, form) in READ)
-                twice = len(headers) == 2 and first[0] == second[0]
-                head = Head("POST", CHAT, query, text_headers(headers, keys.places))
+                twice = first[0] == second[0] and first[0] in HEADERS
+                head = Head("POST", CHAT, query, text_headers(headers, keys.places), authority)
                 rollout = (
                     {"a": a, "b": b}.get(named[0]) if len({*named}) == 1 and read and not twice else None
                 )

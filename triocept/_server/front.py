@@ -37,9 +37,9 @@ from .intake import (
     Route,
     Routes,
     intake,
-    path_of,
     read_document,
     split_rollout,
+    split_target,
 )
 from .keys import Keys, text_headers
 from .mcp import serve_mcp
@@ -468,11 +468,13 @@ class HTTPCycle:
 
 def head_of(scope: Scope, key_places: Iterable[str]) -> Head:
     """Return the request head that an ASGI scope contains. For `key_places` see `text_headers`."""
+    path, authority = split_target(scope["raw_path"].decode("ascii"))
     return Head(
         method=scope["method"],
-        path=path_of(scope["raw_path"].decode("ascii")),
+        path=path,
         query=scope["query_string"].decode("latin-1"),
         headers=text_headers(scope["headers"], key_places),
+        authority=authority,
     )
 
 

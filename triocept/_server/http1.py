@@ -27,7 +27,7 @@ from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
 
 from .._util.limits import EndpointLimits
-from .intake import path_of
+from .intake import split_target
 from .keys import text_headers
 from .transport import Head
 from .websocket_connection import wants_websocket
@@ -111,7 +111,8 @@ class HTTP1(H11Protocol):
             path, _, query = request.target.decode("latin-1").partition("?")
             rest = bytes(self.connection.trailing_data[0])  # the bytes that followed the request
             self.drop()
-            await self._connection.run_websocket(Head("GET", path_of(path), query, headers), rest)
+            path, authority = split_target(path)
+            await self._connection.run_websocket(Head("GET", path, query, headers, authority), rest)
             raise HungUp
         await super()._create_stream(request)
         self._connection.queued = 0

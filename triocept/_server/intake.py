@@ -116,17 +116,19 @@ def split_rollout(path: str) -> tuple[str | None, str]:
     return None, path
 
 
-def path_of(target: str) -> str:
-    """Return the decoded path in the target of a request line, without the query.
+def split_target(target: str) -> tuple[str, str]:
+    """Return the decoded path in the target of a request line, without the query, and the text before the path.
 
-    The target may be an absolute URL (RFC 9112, 3.2.2). If a slash in the rollout's prefix is percent-encoded, the path
-    is not decoded, so that it matches no route. Otherwise such a path could bypass the path rules of a proxy.
+    The target may be an absolute URL (RFC 9112, 3.2.2), which has a scheme and a host before the path. If a slash in
+    the rollout's prefix is percent-encoded, the path is not decoded, so that it matches no route. Otherwise such a path
+    could bypass the path rules of a proxy.
     """
-    target = _ABSOLUTE.sub("", target, count=1) if target[:4].lower() == "http" else target
+    before = match[0] if target[:4].lower() == "http" and (match := _ABSOLUTE.match(target)) else ""
+    target = target[len(before) :]
     path = unquote(target) or "/"
     if _PREFIX.match(path) and [unquote(each) for each in target.split("/", 3)] != path.split("/", 3):
-        return target
-    return path
+        return target, before
+    return path, before
 
 
 async def intake(

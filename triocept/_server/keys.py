@@ -5,16 +5,22 @@ Rules:
 1. On every route, a key is read in the same headers (`Keys.places`): `Authorization`, `x-api-key`, `x-goog-api-key`,
    `api-key`, and the headers that the endpoint's dialects define. A header's value must be the key alone, or the key in
    the usual form of this header (`Authorization: Bearer …`).
-2. In these headers and in the query, every text that looks like a key of triocept is examined, whatever surrounds it,
-   because a proxy may have read this text. All these texts must be keys of one rollout, and at least one of them must
-   be in the form of its header. Otherwise the request is refused, even if one of the rollouts has ended.
-3. A request is refused if a header that contains a key occurs twice, because programs differ in which value they read.
-4. Everything else is ignored, such as keys of providers, other schemes, cookies and `Proxy-Authorization`.
+2. In these headers, in `Sec-WebSocket-Protocol`, in the query, and in the host and user of an absolute URL, every text
+   that looks like a key of triocept is examined, whatever surrounds it, because a proxy may have read this text. It is
+   found literally, percent-encoded (once or several times), and in valid Basic credentials (a whole value `Basic …`).
+   Other encodings, such as Base64 or hexadecimal, are not searched. All these texts must be keys of one rollout, and at
+   least one of them must be in the form of its header. Otherwise the request is refused, even if one of the rollouts
+   has ended.
+3. A request is refused if one of these places contains several such texts, or if a header in which a key is read occurs
+   twice, because programs differ in which value they read.
+4. Everything else is ignored, such as keys of providers, other schemes, other headers, cookies, `Proxy-Authorization`
+   and the trailers of a body.
 5. The same rules decide whether the connection of a request is authenticated.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -33,8 +39,12 @@ _NAMES = ("x-api-key", "x-goog-api-key", "api-key")
 """Headers besides `Authorization` in which a key is read in every dialect. Anthropic, Google and Azure define them."""
 _NOT_READ = frozenset({"proxy-authorization", "cookie"})
 """Headers that may contain secrets, but in which no key of a rollout is read."""
-_QUERY = ""
-"""Stands for the query of the URL, in lists of the headers that may contain a key."""
+_PROTOCOL = "sec-websocket-protocol"
+"""A header in which OpenAI's clients in browsers send a key (`openai-insecure-api-key.…`). It is searched, not read."""
+_QUERY, _AUTHORITY = "?", "@"
+"""Stand for two parts of the URL, in lists of the headers that may contain a key."""
+_PARTS = {_QUERY: "the query", _AUTHORITY: "the host of the URL"}
+_ENCODED_PERCENT = re.compile("%(?:25)+")
 
 
 @final
@@ -58,8 +68,9 @@ class Keys:
                 if self._forms.get(name) != form:
                     self._dialects.setdefault(name, []).append(dialect)
                 self._forms.setdefault(name, form)
-        self.places: frozenset[str] = frozenset(self._forms)
-        """Names of the headers in which keys are read."""
+        self._searched = tuple(dict.fromkeys([*self._forms, _PROTOCOL, *_PARTS]))
+        self.places: frozenset[str] = frozenset(self._searched).difference(_PARTS)
+        """Names of the headers that are searched for keys."""
         self._hidden = self.places | _NOT_READ
 
     def rollout(self, head: Head, rollout_id: str | None) -> RolloutState:
@@ -124,7 +135,12 @@ class Keys:
         """
         headers = head.headers
         places = headers.keys() & self.places
-        if len(places) != 1 or (head.query and _may_hold_a_key(head.query)):
+        if (
+            len(places) != 1
+            or _PROTOCOL in places
+            or head.authority
+            or (head.query and _may_hold_a_key(head.query))
+        ):
             return None
         (name,) = places
         key = headers[name]
@@ -143,11 +159,11 @@ class Keys:
         """The rollout of each key of triocept, with the first header that contains a key of this rollout. Keys that are
         not valid have the rollout None."""
         is_read = False
-        for name in (*self._forms, _QUERY):
-            if not (value := head.headers.get(name, "") if name else unquote(head.query)):
+        for name in self._searched:
+            if not (value := _value(head, name)):
                 continue
             shown, keys = _own_keys(value), self._read(name, value)
-            if len(shown) > 1 or _has_several(name, value):
+            if len(shown) > 1 or ("\n" in value and name in self._forms):
                 raise Refusal(400, f"{_place(name)} contains several keys: send one key", should_retry=False)
             read += keys
             for key in shown.union(keys):
@@ -161,9 +177,10 @@ class Keys:
             raise Refusal(401, f"{places} contain keys of two rollouts: send one key", should_retry=False)
         if owners and None not in owners and not is_read:
             (name,) = owners.values()
-            name, place = name or "authorization", _place(name)
+            form = name if name in self._forms else "authorization"
             message = (
-                f"{place} contains a key in a form that is not read: send it as '{name}: {self._forms[name]}'"
+                f"{_place(name)} contains a key in a form that is not read: "
+                f"send it as '{form}: {self._forms[form]}'"
             )
             raise Refusal(401, message, should_retry=False)
         return read
@@ -217,24 +234,31 @@ def text_headers(headers: Sequence[tuple[bytes, bytes]], key_places: Iterable[st
 
 
 def _place(name: str) -> str:
-    return f"the header '{name}'" if name else "the query"
+    return _PARTS.get(name) or f"the header '{name}'"
+
+
+def _value(head: Head, name: str) -> str:
+    if name == _QUERY:
+        return head.query
+    return head.authority if name == _AUTHORITY else head.headers.get(name, "")
 
 
 def _own_keys(value: str) -> set[str]:
-    """Return all texts in a value that look like a key of triocept, also those in Basic credentials (RFC 7617)."""
+    """Return all texts in a value that look like a key of triocept.
+
+    Percent-encoded texts are searched, too, and those in Basic credentials (RFC 7617).
+    """
     if value[:5].lower() == "basic":
         with suppress(ValueError):
             value += f"\n{b64decode(value[5:] + '==').decode('latin-1')}"
-    return set(own_keys_in(value))
+    keys = set(own_keys_in(value))
+    if "%" in value:  # removing each `25` decodes any number of levels in linear time
+        keys.update(own_keys_in(unquote(_ENCODED_PERCENT.sub("%", value))))
+    return keys
 
 
 def _may_hold_a_key(query: str) -> bool:
     return OWN_TEXT in query or "%" in query
-
-
-def _has_several(name: str, value: str) -> bool:
-    """Return True if a header contains several keys. Commas in other `Authorization` schemes are allowed."""
-    return "," in value and ("\n" in value or name in _NAMES or value[:7].lower() == "bearer ")
 
 
 def _endpoint_stops() -> Refusal:

@@ -29,6 +29,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     query: str
     headers: Mapping[str, str]
     """Headers, with names in lower case, as `keys.text_headers` returns them."""
+    authority: str = ""
+    """Scheme, user and host of an absolute URL (RFC 9112, 3.2.2). Empty in the usual case: the URL is a path."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

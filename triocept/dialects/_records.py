@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 from .._util.checks import described, takes
+from .._util.secrets import OWN_TEXT, own_keys_in
 from .side import ENDPOINT_PATHS, SideRoute, is_endpoint_path, path_problem
 from .streams import StreamParser, StreamRenderer
 
@@ -179,8 +180,12 @@ def check_record(record: Any) -> None:
 
 def check_headers(record: Any) -> Mapping[str, str]:
     """Return the headers that `record.key_headers` returns for a sample key; raise an error if they are invalid."""
-    headers: Mapping[str, str] = record.key_headers("key")
+    key = f"{OWN_TEXT}a-sample-of-a-key"
+    headers: Mapping[str, str] = record.key_headers(key)
     _check(record, "key_headers", headers, _HEADERS, "must return")
+    if not {key}.issuperset(own_keys_in("\n".join(headers.values()))):
+        problem = "must put no letter, digit, `-` or `_` directly behind the key"
+        raise _wrong(ValueError, record, "key_headers", problem, headers)
     return headers
 
 

@@ -192,7 +192,8 @@ class Dialect:
 
     key_headers: Callable[[str], dict[str, str]] = bearer
     """`key_headers(api_key)` returns the headers with the key, in the form that the providers expect. It is also called
-    with a sample key, to get the names and the form of the headers. Endpoints read a rollout's key from the same
+    with a sample key, to get the names and the form of the headers. The character behind the key must not be a letter,
+    a digit, `-` or `_`, because it would be read as a part of the key. Endpoints read a rollout's key from the same
     headers on all routes, and never display them. Default: `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the dialect's clients always send and its providers require, with names in lower case. They are
