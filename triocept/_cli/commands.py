@@ -212,8 +212,8 @@ def demo(record: Path | None) -> None:
 @click.option(
     "--reward",
     metavar="NAME",
-    help="Only with --to verifiers: use this score as the reward, and all other scores as metrics. Default: the only "
-    "score, if no rollout has another one.",
+    help="Only with --to verifiers: use this score as the reward, and all other scores as metrics. If all "
+    "rollouts have only one score, of the same name, NAME may be left out.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @files_argument

@@ -96,7 +96,7 @@ def _compare_runs(stores: tuple[Path, Path], task: str, samples: tuple[int, ...]
 
     if form not in ("text", "json"):
         raise click.UsageError(
-            f"--format {form} is for scores; two runs of a task are printed as text or json"
+            f"--format {form} is for two evaluations; with --task, use --format text or json"
         )
     if len(samples) > 2:
         raise click.UsageError(

@@ -29,8 +29,8 @@ json_option = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the events of the run on standard output, one JSON object on each line. All other output goes to "
-    "standard error.",
+    help="Print what happens (a start, a call, an end) on standard output, one JSON object on each line. All other "
+    "output goes to standard error.",
 )
 
 

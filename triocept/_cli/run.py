@@ -194,7 +194,7 @@ def table_of(wanted: bool, limits: Limits | None) -> LiveTable | None:
 
 
 def print_held(folder: Path) -> None:
-    """Print the output of an agent that was written to files while a table was on the terminal."""
+    """Print the agent's output. It was written to files in `folder`, because a live table filled the terminal."""
     for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
         if (path := folder / name).exists():
             stream.write(path.read_text(errors="replace"))

@@ -30,7 +30,7 @@ class SDK(Protocol):
 
 
 class DialectFacts(Protocol):
-    """Properties of an API dialect that the state layer uses; the dialect's code is in another layer."""
+    """Properties of a dialect that `_rollout` needs, such as its paths. It does not import the dialects' code."""
 
     @property
     def name(self) -> str: ...

@@ -253,7 +253,7 @@ class OpenDraft:
                     outer.reserved += ((level, self._inner),)
 
     def record(self, why: str = "unused", *, counted: bool = True) -> Draft:
-        """Return the draft as it is recorded in a turn. Its answer may be unfinished."""
+        """Return the replaced answer, as the `Draft` that its turn records. Its answer may be unfinished."""
         turn = self._home.turn or self._inner._turn(Abandoned(), 0)
         clean = self._outer.rollout.records.redactor.turn(turn)
         ours, theirs = self._outer.recorded_request(), clean.request

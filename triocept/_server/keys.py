@@ -186,7 +186,7 @@ class Keys:
         return read
 
     def _read(self, name: str, value: str) -> list[str]:
-        """Return the texts that are read as keys in a header: its whole value, and the key in the header's form."""
+        """Return the possible keys in a header: its whole value, and the value without its form (such as `Bearer `)."""
         keys = [dialect.key_in({name: value}) for dialect in self._dialects.get(name, ())]
         if name == "authorization":
             scheme, _, token = value.strip().partition(" ")

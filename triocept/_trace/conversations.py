@@ -265,7 +265,7 @@ class Conversations:
         self._count += 1
 
     def one(self, turn_id: str) -> Conversation:
-        """Return the conversation of a turn that was added."""
+        """Return the conversation that `add` found for this turn."""
         found = self._of[turn_id]
         return found if isinstance(found, Conversation) else self._name(self._unnamed, None)[found.id]
 

@@ -46,7 +46,7 @@ class Wanted:
 
 
 class Search:
-    """The messages of each turn that no earlier turn had. Only these are searched."""
+    """Index for searching a trace. It holds each message once, for the first turn that contains it."""
 
     def __init__(self) -> None:
         self._new: dict[str, list[Message]] = {}

@@ -1,6 +1,6 @@
-"""Adapters that run handlers, `embed` and `moderate` functions of sync programs in the endpoint's trio loop.
+"""Adapters through which the endpoint's trio loop calls the functions of a sync test program.
 
-Async functions run in the endpoint's loop, plain functions in their own threads.
+The functions are `handler`, `embed` and `moderate`. Async functions run in the endpoint's loop, plain functions in their own threads.
 
 Rules:
 

@@ -41,7 +41,7 @@ directions. The test fails if a cell of the tables is no longer true. The cells 
   feature, or because the other side would refuse the feature.
 - *refused*: triocept sends an error with status 400 to the agent, because the request or the answer would have another
   meaning without the feature.
-- Any other text describes the form in which triocept sends the feature to the other side.
+- Any other text describes how triocept writes the feature in the other dialect.
 
 The tables use short names of the dialects: *chat* for `openai_chat`, *completions* for `openai_completions`,
 *Responses* for `openai_responses`, *Messages* for `anthropic_messages`, *Gemini* for `gemini`, *Ollama* for `ollama`.

@@ -110,7 +110,10 @@ def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopR
 
 
 def answer_extra(fields: Fields) -> dict[str, Json]:
-    """Return the unread fields of an answer, without nulls, and without fields that repeat the request."""
+    """Return the fields of an answer that the parser did not read.
+
+    Nulls and fields that repeat the request are left out.
+    """
     for name in _ECHOED:
         fields.take(name)
     if fields.peek("service_tier") == _TIER:

@@ -26,7 +26,7 @@ class FixtureFile(Form, frozen=True):
 
 
 class MatchForm(Form, frozen=True):
-    """Mapping in a fixture: the conditions on a request. `fixtures.failures` defines their meaning."""
+    """Conditions on a request, in an entry of aimock's fixtures file. `fixtures.failures` defines their meaning."""
 
     userMessage: str | UnsetType = UNSET  # noqa: N815
     systemMessage: str | list[str] | UnsetType = UNSET  # noqa: N815
