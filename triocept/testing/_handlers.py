@@ -1,6 +1,7 @@
 """Adapters through which the endpoint's trio loop calls the functions of a sync test program.
 
-The functions are `handler`, `embed` and `moderate`. Async functions run in the endpoint's loop, plain functions in their own threads.
+The functions are `handler`, `embed` and `moderate`. Async functions run in
+the endpoint's loop, plain functions in their own threads.
 
 Rules:
 
