@@ -119,7 +119,7 @@ async def test_a_task_or_sample_that_is_not_there_is_an_error_that_names_what_is
         (("--task", "u"), 1, f"{b} has no result of a task 'u'; tasks: t"),
         (("--task", "x"), 1, f"{a} has no result of a task 'x'; tasks: t, u"),
         (("--task", "t", "--sample", "3"), 1, "has no sample 3; samples in this store: 0"),
-        (("--task", "t", "--format", "csv"), 2, "--format csv is for scores"),
+        (("--task", "t", "--format", "csv"), 2, "--format csv is for two evaluations"),
         (("--task", "t", *["--sample", "0"] * 3), 2, "given 3 times"),
         (("--sample", "0"), 2, "--sample needs --task"),
     ):
