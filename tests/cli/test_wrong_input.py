@@ -76,7 +76,7 @@ WRONG = [
     (("check", "folder"), "folder: it is a directory; name the files in it"),
     (("export", "--to", "jsonl", "none.jsonl", "-o", "out"), "none.jsonl: No such file or directory"),
     (("export", "--to", "jsonl", "folder", "-o", "out"), "folder: it is a directory; name the files in it"),
-    (("export", "--to", "jsonl", "trace.jsonl", "-o", "none/out"), "there is no directory none; create it"),
+    (("export", "--to", "jsonl", "trace.jsonl", "-o", "tasks.jsonl/out"), "tasks.jsonl; create it, or name"),
     (("export", "--to", "jsonl", "trace.jsonl", "-o", "folder"), "folder exists already: name another file"),
     (("export", "--to", "jsonl", "trace.jsonl", "-o", "tasks.jsonl"), "or replace it with --force"),
 ]  # fmt: skip

@@ -62,7 +62,7 @@ def test_a_difference_is_paired_by_task_and_has_the_figures_of_scipy() -> None:
     )
     assert score.p == pytest.approx(0.070484, abs=1e-6)
     assert (score.a.mean, score.b.mean) == (pytest.approx(8 / 15), pytest.approx(11 / 15))
-    assert score.verdict == "not told apart from chance (p = 0.07)"
+    assert score.verdict == "not told apart from chance (t test, p = 0.07)"
 
 
 def test_tasks_in_one_run_only_are_named_and_are_in_no_figure() -> None:
@@ -108,9 +108,9 @@ def test_the_same_run_twice_has_no_difference_and_no_interval() -> None:
     )
 
 
-def test_equal_changes_of_two_tasks_are_no_proof() -> None:
+def test_equal_changes_of_two_tasks_are_no_proof_and_the_verdict_names_the_sign_test() -> None:
     score = only(compare_results(run(a="0", b="0"), run(a="1", b="1")))
-    assert (score.difference.low, score.verdict) == (None, "not told apart from chance (p = 0.5)")
+    assert (score.difference.low, score.verdict) == (None, "not told apart from chance (sign test, p = 0.5)")
 
 
 def test_a_task_with_another_prompt_is_named() -> None:

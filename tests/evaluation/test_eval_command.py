@@ -49,7 +49,9 @@ def test_tasks_become_a_table_within_80_columns(folder: Path) -> None:
     assert "script.yaml" in lines[0]
     assert max(map(len, lines)) <= 78
     assert any(line.split()[:2] == ["check", "0.500"] for line in lines), run.stdout
-    assert any(line.startswith("say ") and "2 of 2" in line for line in lines)
+    assert any(
+        line.startswith("say ") and "2 of 2" in line and "~" in line for line in lines
+    )  # estimated tokens
     assert any("agent failed" in line and "2" in line for line in lines)
     assert "no score: provider error, no model call, failed start or scorer, lost worker." in lines
     assert "▸ store    run" in run.stderr
@@ -178,6 +180,28 @@ def test_a_relative_path_in_the_agents_command_is_explained(folder: Path) -> Non
     run = triocept("eval", "tasks.jsonl", *USUAL, "--", sys.executable, "agent.py", "{prompt}", timeout=90)
     assert run.returncode == 1
     assert "each agent works in its own directory, but agent.py is a file of this directory" in run.stderr
+    assert "with --retry-errors; a changed command needs another --store" in run.stderr
+    shown = triocept("stats", "run", "--by", "task", timeout=90).stdout
+    assert "no score    1   1 no model call" in shown
+    assert "a/0: no model call: the agent never called the model" in shown
+
+
+def test_a_store_is_refused_if_the_content_of_the_script_or_of_the_rules_has_changed(folder: Path) -> None:
+    write_tasks({"id": "a", "prompt": "say it"})
+    (folder / "rules.yaml").write_text("read: approve\n")
+    assert evaluated("--policy", "rules.yaml").returncode == 0
+    for name, was, now in (
+        ("script.yaml", "- hello\n", "- hello\n- more\n"),
+        ("rules.yaml", "read: approve\n", "read: reject\n"),
+    ):
+        (folder / name).write_text(now)
+        again = evaluated("--policy", "rules.yaml", "--resume", "--samples", "2")
+        assert again.returncode == 2
+        assert f"the content of {folder / name} has changed since this evaluation started" in again.stderr
+        assert "choose another --store, or restore the file" in again.stderr
+        (folder / name).write_text(was)
+    assert len(read_results("run").samples) == 1
+    assert evaluated("--policy", "rules.yaml", "--resume", "--samples", "2").returncode == 0
 
 
 def test_live_shows_the_samples_in_a_table_below_the_progress_and_view_their_page(folder: Path) -> None:

@@ -142,9 +142,11 @@ async def test_harbor_has_a_trial_for_each_sample_also_of_tasks_with_similar_nam
     assert (job["n_total_trials"], job["stats"]["n_errored_trials"]) == (8, 4)
 
 
-async def test_the_command_writes_results_of_an_evaluation_and_replaces_nothing(tmp_path: Path) -> None:
+async def test_the_command_writes_results_of_an_evaluation_with_their_directory_and_replaces_nothing(
+    tmp_path: Path,
+) -> None:
     store = await stored(tmp_path / "run", {"b"})
-    out = tmp_path / "log.json"
+    out = tmp_path / "logs" / "new" / "log.json"
     done = triocept("export", "--to", "inspect", store, "-o", out)
     assert (done.returncode, done.stderr.startswith("▸ 6 samples of 3 tasks in ")) == (0, True)
     assert [each["id"] for each in json.loads(out.read_text())["samples"][::2]] == ["a|1", "b", "=c"]

@@ -8,7 +8,7 @@ from typing import Any
 from tests.evaluation.agents import behave, says
 from triocept._cli.view import View
 from triocept._view.source import Source
-from triocept.evaluation import evaluate, exact
+from triocept.evaluation import evaluate, exact, includes
 from triocept.fleets import InProcess
 
 TASKS = [
@@ -65,6 +65,20 @@ async def test_samples_that_were_not_run_are_named_and_one_store_flips_no_task(t
     assert found["tasks"] == [
         {"id": "easy", "flipped": False, "samples": [[{"run": None, "state": "missing", "text": "not run"}]]}
     ]
+
+
+async def test_the_first_scorer_decides_if_a_sample_passes_as_in_the_table(tmp_path: Path) -> None:
+    await evaluate(
+        TASKS[:1],
+        behave,
+        model=says("hello, hello"),
+        scorers=[includes(name="z"), exact(name="a")],
+        store=tmp_path / "a",
+        engine=InProcess(1),
+    )
+    found: Any = View([tmp_path / "a"], "", 0).read().evaluation
+    ((sample,),) = found["tasks"][0]["samples"]
+    assert (sample["state"], sample["text"]) == ("passed", "z 1 · a 0")
 
 
 async def test_runs_of_no_evaluation_have_no_tasks(tmp_path: Path) -> None:

@@ -197,10 +197,11 @@ def demo(record: Path | None) -> None:
     "-o",
     "--output",
     "out",
-    type=NewFile(dir_okay=True),
+    type=NewFile(dir_okay=True, parents=True),
     required=True,
     metavar="FILE",
-    help="File to write; for atif, a directory. - means standard output. The file appears only when it is complete.",
+    help="File to write; for atif, a directory. - means standard output. The file appears only when it is complete; "
+    "directories above it are created.",
 )
 @click.option(
     "--rollout",

@@ -8,14 +8,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from .._canonical.content import Json
 from .._util.terminal import say
 from ..errors import StoreError
+from ..fleets.store.layout import is_store, read_run
 from .ending import end_with
 from .fleet import REASON_LENGTH, check_model, relative_file_in
 from .fleet_command import NOTICE, check_resume, check_writable, fleet_options, plan_of, settings_of
@@ -134,7 +137,7 @@ def evaluate(
             model=_model_name(plan.handler),
             samples=samples or found.samples or 1,
             engine=runs,
-            settings=settings_of(plan, policy),
+            settings=settings_of(plan, policy) | _contents(plan, policy),
             most_unscored=options["fail_on_error"],
             retries=options["rollout_retries"],
             say=_say,
@@ -151,11 +154,34 @@ def evaluate(
     end_with(work, script=getattr(plan.handler, "path", None), notice=NOTICE)
 
 
+def _contents(plan: Plan, policy: Path | None) -> dict[str, Json]:
+    """Return the SHA-256 of the file that answers as the model, and of the file of rules, as a setting of the run."""
+    model = plan.handler.path if isinstance(plan.handler, Script | HandlerFile) else None
+    files = [file.absolute() for file in (model, policy) if file is not None and file.is_file()]
+    return {"sha256": {str(file): sha256(file.read_bytes()).hexdigest() for file in files}} if files else {}
+
+
+def _check_contents(store: Path, files: Json) -> None:
+    """Raise StoreError if one of these files has another content than when the store was created."""
+    if not files or not is_store(store):
+        return
+    before = read_run(store).settings.get("sha256") or {}
+    if changed := [file for file, digest in files.items() if before.get(file, digest) != digest]:
+        raise StoreError(
+            f"the content of {changed[0]} has changed since this evaluation started: choose another --store, or "
+            "restore the file",
+            path=str(store),
+        )
+
+
 async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict[str, Any]) -> int:
+    from ..evaluation._table import cut, reasons_of
+
     await check_model(plan.handler, evaluation.say)
     prices = plan.limits.prices
     table = LiveTable(prices) if options["live"] and has_terminal() else None
     try:
+        _check_contents(store, evaluation.settings.get("sha256"))
         async with serve_view(options["view"], str(store)) as view:
             watched = replace(
                 evaluation,
@@ -177,16 +203,16 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
     else:
         click.echo(results.table())
     unscored = results.planned - len(results.scored)
-    for sample in {each.reason: each for each in results.unscored}.values():  # one for each reason
-        why = f"{str(sample.reason).replace('_', ' ')}: {sample.explanation}"
-        evaluation.say(f"{sample.task}/{sample.number}: {' '.join(why.split())[:REASON_LENGTH]}")
+    for text in reasons_of(results):
+        evaluation.say(cut(text, REASON_LENGTH))
     if not results.scored and (hint := relative_file_in(plan)):
         evaluation.say(hint)
     if unscored:
         missing = results.planned - len(results.samples)
         then = "--resume" if missing == unscored else "--retry-errors"
+        changed = "" if results.scored or missing else "; a changed command needs another --store"
         evaluation.say(
-            f"{unscored:,} of {results.planned:,} samples have no score: the same command with {then}"
+            f"{unscored:,} of {results.planned:,} samples have no score: the same command with {then}{changed}"
         )
     return 1 if unscored else 0
 

@@ -92,6 +92,7 @@ class Export:
             if self.out == STANDARD_OUTPUT:
                 losses = self._print(partial(write_results, results), is_folder=self.to == "harbor")
             else:
+                self.out.parent.mkdir(parents=True, exist_ok=True)
                 losses = write_results(results, self.to, self.out, replace=self.replace, reward=self.reward)
         except ValueError as exc:
             raise click.ClickException(str(exc)) from exc
@@ -108,6 +109,7 @@ class Export:
             if self.out == STANDARD_OUTPUT:
                 is_folder = FORMATS[self.to].write is None
                 return self._print(partial(write_export, self._chosen()), is_folder=is_folder)
+            self.out.parent.mkdir(parents=True, exist_ok=True)
             return write_export(self._chosen(), self.to, self.out, replace=self.replace, reward=self.reward)
         except ValueError as exc:
             if self.reward is None:

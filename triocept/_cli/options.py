@@ -96,19 +96,21 @@ class WholeNumber(click.IntRange):
 
 
 class NewFile(click.Path):
-    """Type of an option: a file to be written, in a directory that exists."""
+    """Type of an option: a file to be written. Its directory exists, unless the command creates it (`parents`)."""
 
-    def __init__(self, *, file_okay: bool = True, dir_okay: bool = False) -> None:
-        super().__init__(file_okay=file_okay, dir_okay=dir_okay, writable=True, path_type=Path)
+    def __init__(self, *, dir_okay: bool = False, parents: bool = False) -> None:
+        super().__init__(dir_okay=dir_okay, writable=True, path_type=Path)
+        self.parents = parents
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if not path.parent.is_dir():
-            self.fail(
-                f"{path}: there is no directory {path.parent}; create it, or name another file", param, ctx
-            )
-        if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
-            self.fail(f"{path}: no file can be created in {path.parent}: no permission", param, ctx)
+        folder = path.parent
+        if self.parents:
+            folder = next(each for each in path.absolute().parents if os.path.lexists(each))
+        if not folder.is_dir():
+            self.fail(f"{path}: there is no directory {folder}; create it, or name another file", param, ctx)
+        if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            self.fail(f"{path}: no file can be created in {folder}: no permission", param, ctx)
         return path
 
 
@@ -172,7 +174,7 @@ script_option = existing_file(
     "Model",
     "Answer from this script: a Python file that defines the variable 'replies', a YAML or JSON file that contains a "
     "list of replies, or a file of aimock's fixtures. Each rollout starts the script from its beginning. Default, if "
-    "there is no --script, --handler, --upstream or --replay: one fixed greeting answers every call.",
+    "no option names a model: one fixed greeting answers every call.",
 )
 
 files_argument: Callable[[F], F] = click.argument(

@@ -55,7 +55,7 @@ def evaluation_of(path: Path) -> EvaluationResults | None:
 def show_scores(page: Page, results: EvaluationResults, by: Sequence[str]) -> None:
     """Print the scores of an evaluation. `by` contains `task`, `scorer` or names with `metadata.`; it may be empty."""
     from ..evaluation._statistics import groups_of, summary_of
-    from ..evaluation._table import score_head, score_row, task_rows
+    from ..evaluation._table import ends_of, reasons_of, score_head, score_row, task_rows
 
     head = f"{results.name} · {results.agent} · {results.model}"
     page.line((head, "bold"), f", {len(results.scored):,} of {results.planned:,} samples scored")
@@ -71,6 +71,10 @@ def show_scores(page: Page, results: EvaluationResults, by: Sequence[str]) -> No
     if results.score_names:
         bold = tuple((cell, "bold") for cell in rows[0])
         page.table([bold, *rows[1:]], [at >= left for at in range(len(bold))])
+    for text in ends_of(results):
+        page.line(text)
+    for text in reasons_of(results):
+        page.line("  ", cut(text, _EXPLANATION))
 
 
 def scores_document(path: Path, results: EvaluationResults, by: Sequence[str]) -> dict[str, Json]:
@@ -106,6 +110,7 @@ def tasks_document(
     A task is flipped if there are two stores, and it passes in only one of them.
     """
     from ..evaluation import compare_results
+    from ..evaluation._table import explained
 
     flipped: set[str] = set()
     if len(stores) == 2:
@@ -119,11 +124,13 @@ def tasks_document(
         if one is None:
             state, text = "missing", "not run"
         elif one.reason is not None:
-            state, text = "unscored", f"{one.reason.replace('_', ' ')}: {one.explanation}"
+            state, text = "unscored", explained(one)
         else:
-            values = [each.value for each in one.scores.values()]
-            state = "passed" if values[0] >= 1 else "below"
-            text = " · ".join(f"{name} {each.value:.3g}" for name, each in one.scores.items())
+            values = {name: one.scores[name].value for name in stores[path].score_names if name in one.scores}
+            state = (
+                "passed" if next(iter(values.values())) >= 1 else "below"
+            )  # the first scorer, as in the table
+            text = " · ".join(f"{name} {value:.3g}" for name, value in values.items())
         return {"run": runs.get((path, task, number)), "state": state, "text": text[:_EXPLANATION]}
 
     planned = {path: {task.id for task in of.tasks} for path, of in stores.items()}

@@ -174,7 +174,10 @@ def _facts(trace: Trace) -> Iterable[str]:
     if trace.stopped is not None:
         yield f"stopped: {trace.stopped}"
     if trace.ended == "raised":
-        yield "the program's part of it ended with an error"
+        yield (
+            "the program's block `async with open_rollout(…)` raised an exception; in an evaluation: the sample has no "
+            "score"
+        )
     if trace.gaps:
         yield f"gaps: {gap_names(trace)} (triocept check shows each)"
     if trace.pending:

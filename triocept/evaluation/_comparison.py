@@ -96,10 +96,10 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
         """The result in words."""
         if not self.better and not self.worse:
             return "no difference in any task"
-        p = self.sign_p if self.p is None else self.p
+        test, p = ("sign test", self.sign_p) if self.p is None else ("t test", self.p)
         if p >= _ALPHA:
-            return f"not told apart from chance (p = {p:.2g})"
-        return f"B is {'higher' if self.difference.mean > 0 else 'lower'} (p {_p(p)})"
+            return f"not told apart from chance ({test}, p = {p:.2g})"
+        return f"B is {'higher' if self.difference.mean > 0 else 'lower'} ({test}, p {_p(p)})"
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,7 +90,9 @@ async def evaluate(
 
     Each sample has its own working directory and its own rollout. A sample is scored if the agent called the model, and
     each scorer returned a number: also if the agent ended with an error, or at a limit. Otherwise, it has no score:
-    `Sample.reason` names the reason. With a store, the same call resumes an evaluation that has ended early.
+    `Sample.reason` names the reason. With a store, the same call resumes an evaluation that has ended early. Of the
+    agent, model and scorers, only the names are compared with those of the store: if their code has changed, use
+    another store.
 
     Args:
         tasks: tasks, or the path of a file or folder of tasks (see `read_tasks`).

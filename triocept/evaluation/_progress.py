@@ -8,7 +8,7 @@ from typing import final
 from .._util.figures import clock, counted, short
 from ..fleets.progress import Words
 from ..fleets.tally import Tally
-from ._table import money
+from ._table import explained, money
 from ._types import Sample
 
 
@@ -24,6 +24,7 @@ class Counts(Words):
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._numbers: Counter[str] = Counter()
         self._tokens = 0
+        self._estimated = False
         self._cost: float | None = None
 
     @property
@@ -33,12 +34,12 @@ class Counts(Words):
 
     def add(self, sample: Sample) -> None:
         self._tokens += sample.input_tokens + sample.output_tokens
+        self._estimated |= sample.estimated
         if sample.cost is not None:
             self._cost = (self._cost or 0.0) + sample.cost
         if sample.reason is not None:
             self._reasons[sample.reason] += 1
-            why = f"{sample.reason.replace('_', ' ')}: {sample.explanation}"
-            self._failure = " ".join(f"{sample.task}/{sample.number}: {why}".split())
+            self._failure = f"{sample.task}/{sample.number}: {explained(sample)}"
             return
         self._scored += 1
         for name, score in sample.scores.items():
@@ -71,7 +72,7 @@ class Counts(Words):
             parts.append(f"{self.unscored:,} without score")
         parts += [f"{name} {self._sums[name] / number:.3f}" for name, number in [*self._numbers.items()][:3]]
         if self._tokens:
-            parts.append(f"{short(self._tokens)} tokens")
+            parts.append(f"{short(self._tokens)}{'~' if self._estimated else ''} tokens")
         if self._cost is not None:
             parts.append(money(self._cost))
         return parts

@@ -100,6 +100,8 @@ class Used(msgspec.Struct, frozen=True, kw_only=True):
     turns: int
     input_tokens: int
     output_tokens: int
+    estimated: bool
+    """True if some of the tokens are estimated."""
     cost: float | None
     """None if no sample has a cost."""
     seconds: float
@@ -230,6 +232,7 @@ def used_by(samples: Iterable[Sample]) -> Used:
         turns=sum(each.turns for each in samples),
         input_tokens=sum(each.input_tokens for each in samples),
         output_tokens=sum(each.output_tokens for each in samples),
+        estimated=any(each.estimated for each in samples),
         cost=sum(costs) if costs else None,
         seconds=sum(each.seconds for each in samples),
     )

@@ -12,7 +12,7 @@ from .._canonical.content import Json
 from .._util.figures import clock, counted, short
 from .._util.terminal import visible
 from ._statistics import Estimate, ScoreSummary, Used, summary_of, used_by
-from ._types import EvaluationResults
+from ._types import EvaluationResults, Sample
 
 WIDTH = 78
 MOST_TASKS = 12
@@ -32,7 +32,8 @@ def table_of(results: EvaluationResults) -> str:
     head = [cut(each, width) for each, width in zip(names, widths, strict=True)]
     lines = [" · ".join([*head, size]), ""]
     lines += _scores(results)
-    lines += ["", *_ends(results), "", *_tasks(results), "", *RULE.splitlines()]
+    ends = ends_of(results) or ["all samples have a score, and each agent ended by itself"]
+    lines += ["", *ends, "", *_tasks(results), "", *RULE.splitlines()]
     return "\n".join(lines)
 
 
@@ -87,8 +88,8 @@ def money(cost: float) -> str:
     return "<$0.01" if 0 < cost < 0.005 else f"${cost:,.2f}"
 
 
-def _ends(results: EvaluationResults) -> list[str]:
-    """Return the samples without a score by their reason, and the samples at a limit."""
+def ends_of(results: EvaluationResults) -> list[str]:
+    """Return the number of samples for each reason without a score, and for each end of an agent at a limit."""
     lines: list[str] = []
     reasons = Counter(str(sample.reason).replace("_", " ") for sample in results.unscored)
     if missing := results.planned - len(results.samples):
@@ -106,7 +107,18 @@ def _ends(results: EvaluationResults) -> list[str]:
             lines.append(f"scored   {count:>4}   {text}")
     if again := sum(sample.attempts > 1 for sample in results.scored):
         lines.append(f"scored   {again:>4}   in a later attempt, after one without a score")
-    return lines or ["all samples have a score, and each agent ended by itself"]
+    return lines
+
+
+def explained(sample: Sample) -> str:
+    """Return the reason why a sample has no score, on one line: `setup failed: the setup script returned 1`."""
+    return " ".join(f"{str(sample.reason).replace('_', ' ')}: {sample.explanation}".split())
+
+
+def reasons_of(results: EvaluationResults) -> list[str]:
+    """Return one sample without a score for each reason, with its explanation."""
+    samples = {each.reason: each for each in results.unscored}.values()
+    return [f"{each.task}/{each.number}: {explained(each)}" for each in samples]
 
 
 def _tasks(results: EvaluationResults) -> list[str]:
@@ -136,7 +148,7 @@ def use_cells(used: Used) -> tuple[str, ...]:
     """Return the cells of turns, tokens, cost and time."""
     return (
         f"{used.turns:,}",
-        short(used.input_tokens + used.output_tokens),
+        f"{short(used.input_tokens + used.output_tokens)}{'~' if used.estimated else ''}",
         "-" if used.cost is None else money(used.cost),
         clock(used.seconds),
     )

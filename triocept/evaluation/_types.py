@@ -139,6 +139,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Model calls of the agent that have an outcome."""
     input_tokens: int = 0
     output_tokens: int = 0
+    estimated: bool = False
+    """True if triocept estimated some of the tokens, because the model did not report them."""
     cost: float | None = None
     """Cost of the model calls, those of a judge included; None if there are no prices."""
     output: str = ""
@@ -323,7 +325,7 @@ def _spent(traces: Sequence[Trace]) -> dict[str, Any]:
     if trace is None:
         return {}
     judges = [child.usage for child in trace.children]
-    spent = {"turns": len(trace)}
+    spent: dict[str, Any] = {"turns": len(trace), "estimated": trace.usage.estimated}
     for name in ("input_tokens", "output_tokens"):
         spent[name] = getattr(trace.usage, name) - sum(getattr(usage, name) for usage in judges)
     return spent

@@ -193,6 +193,7 @@ async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path) ->
         turns=turns,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
+        estimated=usage.estimated,
         cost=trace.cost,
         output=output,
     )
