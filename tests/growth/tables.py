@@ -33,7 +33,7 @@ def run(main: Callable[[], Awaitable[object]]) -> Work:
 class Guest:
     """A connection, as the door sees it."""
 
-    pieces = in_turns = 0
+    pieces = served = in_turns = 0
     arrived_at = 0.0
     progress = None
 

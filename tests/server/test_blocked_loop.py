@@ -15,6 +15,7 @@ import trustme
 from tests.asking import ask_body, connected, echo, raw_request, read_answer, read_to_end
 from triocept import EndpointLimits, Exchange, Rollout, serve_endpoint
 from triocept._server import admission
+from triocept._util.limits import MOMENT_TURNS, wait_turns
 
 LIMIT = 60.0
 BLOCKED = 70.0
@@ -327,7 +328,7 @@ async def test_a_client_that_is_late_is_ended_though_the_loop_is_blocked_at_each
 
 
 @pytest.mark.usefixtures("every_way")
-@pytest.mark.parametrize("at_once", [1, 60])
+@pytest.mark.parametrize("at_once", [1, 60, 2_000])
 async def test_a_stranger_cannot_hold_its_connection_by_requests_without_a_key_at_each_turn_of_a_blocked_loop(
     at_once: int, clock: trio.testing.MockClock
 ) -> None:
@@ -345,6 +346,25 @@ async def test_a_stranger_cannot_hold_its_connection_by_requests_without_a_key_a
                 nursery.cancel_scope.cancel()
     assert data.startswith(b"HTTP/1.1 200")
     assert blocks.turns < 1_000
+
+
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("count", [12, 60])
+async def test_a_request_with_a_key_is_in_time_though_many_without_a_key_arrived_before_it(
+    count: int, when: str, clock: trio.testing.MockClock
+) -> None:
+    async with serve_endpoint(limits=ALL) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            with blocked_at_each_turn(clock, when):
+                await stream.send_all(
+                    count * b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n" + request_of(rollout)
+                )
+                data = bytearray()
+                while data.count(b"HTTP/1.1 200") <= count:
+                    piece = await stream.receive_some()
+                    assert piece, f"ended after {data.count(b'HTTP/1.1 200')} answers"
+                    data += piece
 
 
 @pytest.mark.usefixtures("every_way")
@@ -391,6 +411,55 @@ async def test_a_tls_handshake_that_was_begun_may_end_after_the_loop_was_blocked
             client.write(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
             await stream.send_all(outgoing.read())
             assert await stream.receive_some()
+
+
+async def test_over_tls_what_is_read_just_before_the_end_of_a_connection_is_in_time(
+    clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each client sends its first message, and later the end of the handshake with its request, before such a check.
+
+    Several clients, one after the other: in a turn of the loop, tasks run in any order.
+    """
+    authority = trustme.CA()
+    serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    authority.configure_trust(trusting)
+
+    async def answer(stream: trio.SocketStream, request: bytes) -> bytes:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = trusting.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        sent = trio.Event()
+
+        async def send_before_the_last(count: int) -> None:
+            await wait_turns(count - 1)
+            if count == MOMENT_TURNS and not sent.is_set():
+                with contextlib.suppress(BlockingIOError):
+                    incoming.write(os.read(stream.socket.fileno(), 100_000))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    client.do_handshake()
+                    client.write(request)
+                    sent.set()
+                os.write(stream.socket.fileno(), outgoing.read())
+            await wait_turns(1)
+
+        monkeypatch.setattr(admission, "wait_turns", send_before_the_last)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        clock.jump(BLOCKED)
+        await sent.wait()
+        while piece := await stream.receive_some():
+            incoming.write(piece)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                return client.read()
+        return b""
+
+    with trio.fail_after(100 * BLOCKED):
+        async with (
+            serve_endpoint(tls=serving, limits=ALL) as endpoint,
+            endpoint.open_rollout(echo) as rollout,
+        ):
+            for _ in range(12):
+                async with connected(endpoint.port) as stream:
+                    assert (await answer(stream, request_of(rollout))).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.usefixtures("every_way")

@@ -338,7 +338,7 @@ async def test_of_three_hundred_strangers_that_send_at_once_a_few_are_read_at_a_
 async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_middle_of_something() -> None:
     order: list[str] = []
     taken, given = admission.Turns(admission.AT_ONCE), trio.Event()
-    guest: Any = SimpleNamespace(pieces=0, in_turns=0)
+    guest: Any = SimpleNamespace(in_turns=0)
 
     async def wait(name: str, begins: bool) -> None:
         await taken.begin(guest, begins=begins)
@@ -397,7 +397,9 @@ async def test_a_piece_that_was_read_in_a_strangers_turn_is_not_lost_when_its_re
 
         async def read() -> None:
             with trio.CancelScope() as scope:
-                guest: Any = SimpleNamespace(pieces=0, in_turns=0, hold=lambda _: scope.cancel())
+                guest: Any = SimpleNamespace(
+                    in_turns=0, note_piece=lambda size: None, hold=lambda _: scope.cancel()
+                )
                 taken.extend(await wire.receive_keyless(100, admission.Turns(1), 0, guest, True))
 
         await read()

@@ -130,7 +130,7 @@ async def test_requests_without_a_key_are_served_though_connections_come_without
 ) -> None:
     """They let a few go first, and then have their turn."""
     door = admission.Admission(admission.EndpointLimits())
-    guest: Any = SimpleNamespace(pieces=0, in_turns=0)
+    guest: Any = SimpleNamespace(in_turns=0)
     rounds = 0
 
     async def come() -> None:
@@ -150,7 +150,7 @@ async def test_requests_without_a_key_are_served_though_connections_come_without
 
 async def test_a_request_that_is_cancelled_while_it_waits_to_be_served_gives_its_turn_back() -> None:
     door = admission.Admission(admission.EndpointLimits())
-    guest: Any = SimpleNamespace(pieces=0, in_turns=0)
+    guest: Any = SimpleNamespace(in_turns=0)
     for _ in range(3):
         with trio.CancelScope() as scope:
             scope.cancel()

@@ -68,7 +68,10 @@ class Guest(Protocol):
     """The parts of a connection that `Admission` uses."""
 
     pieces: int
-    """Number of small pieces and of requests that the connection has sent while it was keyless."""
+    """Number of small pieces, and of large ones that contained requests, that were read while the connection was
+    keyless."""
+    served: int
+    """Number of requests without a key that began to be served."""
     in_turns: int
     """Number of turns (`Turns`) for which the connection waits, or which it has now. Received bytes are not processed
     before their turn ends."""
@@ -78,7 +81,7 @@ class Guest(Protocol):
 
     @property
     def progress(self) -> object:
-        """A value that changes whenever bytes are read from the socket."""
+        """A value that changes whenever bytes are read from the socket, or a request without a key is answered."""
 
     def is_readable(self) -> bool:
         """Return True if the socket contains bytes, or the client has disconnected."""
@@ -146,7 +149,6 @@ class Admission:
 
         `begins` is as in `Turns.begin`. Cancellation: immediate.
         """
-        guest.pieces += 1
         await self.serving.begin(guest, begins=begins)
         try:
             for _ in range(MOST_ROUNDS):
@@ -243,7 +245,7 @@ def _descriptors() -> int:
 
 
 _LATE_PIECES = 8
-"""Maximum small pieces, or requests without a key, that a client may send after its time limit.
+"""Maximum small pieces, or pieces with requests without a key, that a client may send after its time limit.
 
 A client that reacts to the server's messages sends few small pieces: three in a TLS handshake. Larger pieces fill up
 the head.
@@ -261,21 +263,23 @@ class Overdue:
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
         self._seen = guest.progress
+        self._served = guest.served
         self._most = guest.pieces + _LATE_PIECES
 
     def is_silent(self) -> bool:
         """Return True if no bytes that have arrived wait to be read or processed.
 
         Also return True if the client never stops sending. The result is False while the connection waits for its turn.
-        Otherwise the connection is read without a wait, and each result False counts as a small piece.
+        Otherwise the connection is read without a wait, and each result False counts as a small piece, unless a request
+        was served meanwhile: several requests may arrive in one piece.
         """
-        guest, seen = self._guest, self._seen
-        self._seen = guest.progress
+        guest, seen, served = self._guest, self._seen, self._served
+        self._seen, self._served = guest.progress, guest.served
         if guest.pieces > self._most:
             return True
         if guest.in_turns:
             return False
-        self._most -= 1
+        self._most -= guest.served == served
         return self._seen == seen and not guest.is_readable()
 
 

@@ -42,7 +42,7 @@ class BaseConnection(ABC):
     """Base class of a connection, with the methods that the protocol implementations use."""
 
     def __init__(
-        self, stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream, admission: Admission
+        self, stream: trio.SSLStream[CountedReads] | trio.SocketStream, admission: Admission
     ) -> None:
         self.stream = stream
         self.limits = admission.limits
@@ -63,7 +63,9 @@ class BaseConnection(ABC):
         """True once the connection has sent a request without a key."""
         self._rollout: KeyHolder | None = None
         """The rollout of the key that the connection sent last."""
-        self.pieces = self.in_turns = 0
+        self.pieces = self.served = self.in_turns = 0
+        self._uncounted = False
+        """True if the piece that was read last is not counted in `pieces`."""
         self.arrived_at = trio.current_time()
         self.ending = False
         """True if the connection ends with its next response, because the server stops or keeps no connection alive."""
@@ -89,6 +91,14 @@ class BaseConnection(ABC):
         turns, begins = self._admission.reading, not held and not self._has_requested
         return self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self, begins)
 
+    def note_piece(self, size: int) -> None:
+        """Record that a piece was read while the connection was keyless.
+
+        A small piece counts in `pieces` immediately. A large one counts once a request without a key is served.
+        """
+        self.pieces += size < _SMALL
+        self._uncounted = size >= _SMALL
+
     async def wait_turn(self) -> None:
         """Wait in the queue of connections that want to be read, until it is this connection's turn."""
         self.pieces += 1  # the first message of a TLS handshake
@@ -104,6 +114,9 @@ class BaseConnection(ABC):
             self.admit(rollout)
         elif self.keyless:
             begins, self._has_requested = not self._has_requested, True
+            self.served += 1
+            self.pieces += self._uncounted
+            self._uncounted = False
             await self._admission.wait_to_serve(self, begins=begins)
 
     def admit(self, rollout: KeyHolder) -> None:
@@ -143,8 +156,10 @@ class BaseConnection(ABC):
 
     @property
     def progress(self) -> object:
-        """A value that changes whenever bytes are read from the socket, except within a TLS handshake."""
-        return self.pieces, self.arrived_at, len(self.ahead)
+        """A value that changes whenever bytes are read from the socket, or a request without a key is answered."""
+        stream = self.stream
+        reads = stream.transport_stream.reads if isinstance(stream, trio.SSLStream) else 0
+        return reads, self.pieces, self.served, self.arrived_at, len(self.ahead)
 
     def is_readable(self) -> bool:
         """Return True if the socket contains bytes, or the client has disconnected."""
@@ -190,12 +205,37 @@ class BaseConnection(ABC):
 
 
 @final
+class CountedReads(trio.abc.Stream):
+    """The socket of a TLS connection. It counts its reads, because TLS may return no bytes for a read."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.socket = stream.socket
+        self.reads = 0
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self.socket.fileno() >= 0:
+            await trio.lowlevel.wait_readable(self.socket)
+        self.reads += 1  # before the read, which may be followed by a schedule point
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@final
 class Wire:
     """The receiving side of a connection. Only one task at a time may receive."""
 
     __slots__ = ("plain", "receive", "socket")
 
-    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+    def __init__(self, stream: trio.SocketStream | trio.SSLStream[CountedReads]) -> None:
         plain = BareSocket.usable and isinstance(stream, trio.SocketStream)
         self.plain: trio.socket.SocketType | None = stream.socket if plain else None
         """The bare socket. None if bytes can be received and sent only through the stream."""
@@ -228,7 +268,7 @@ class Wire:
             data = await self.receive(most)
             with trio.CancelScope(shield=True):  # for a moment: no task owns the data yet
                 await turns.begin(connection, begins=begins)
-                connection.pieces += len(data) < _SMALL
+                connection.note_piece(len(data))
                 connection.hold(held + len(data))
                 await turns.end(connection)
             return data
@@ -237,7 +277,7 @@ class Wire:
             await turns.begin(connection, begins=begins)
             try:
                 if (taken := self.socket.take(most)) is not None:
-                    connection.pieces += len(taken) < _SMALL
+                    connection.note_piece(len(taken))
                     connection.hold(held + len(taken))
             finally:
                 await turns.end(connection)
@@ -262,7 +302,7 @@ class Outbox:
 
     def __init__(
         self,
-        stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
+        stream: trio.SocketStream | trio.SSLStream[CountedReads],
         plain: trio.socket.SocketType | None,
         seconds: float,
     ) -> None:

@@ -32,7 +32,7 @@ from hypercorn.utils import parse_socket_addr
 
 from .._rollout.answer import ClientGone
 from .._util.bare_socket import BareSocket
-from .base_connection import BaseConnection, acquire
+from .base_connection import BaseConnection, CountedReads, acquire
 from .http1 import HTTP1, HungUp
 from .raw import end_raw, send_raw
 from .transport import STATE_KEY
@@ -87,7 +87,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         app: AppWrapper,
         config: Config,
         context: WorkerContext,
-        stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream,
+        stream: trio.SSLStream[CountedReads] | trio.SocketStream,
         *,
         admission: Admission,
         http11: Callable[[Connection], HTTP11] | None,

@@ -37,6 +37,7 @@ from .._util.limits import MOMENT_TURNS, EndpointLimits, wait_turns
 from ..dialects import Dialect
 from .admission import Admission
 from .app import make_app
+from .base_connection import CountedReads
 from .connection import TOO_MANY, Connection
 from .front import Front, fatal_of
 from .http11 import HTTP11
@@ -157,9 +158,11 @@ class Connections:
 
     def enter(self, plain: trio.SocketStream) -> Connection:
         """Register a new connection and return it. The caller must then call `serve` with it."""
-        stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = plain
+        stream: trio.SSLStream[CountedReads] | trio.SocketStream = plain
         if self._ssl_context is not None:
-            stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
+            stream = trio.SSLStream(
+                CountedReads(plain), self._ssl_context, server_side=True, https_compatible=True
+            )
         connection = self._make(stream)
         connection.ending = not self._keep_alive
         self.open.add(connection)
