@@ -132,7 +132,7 @@ async def test_a_file_that_was_cut_is_shown_with_a_note(tmp_path: Path) -> None:
     source = View([path], "", 0).read()
     snapshot = source.snapshot()
     assert snapshot["rows"][0]["state"] == "cut"
-    assert any("not sealed" in note for note in snapshot["notes"])
+    assert any("not sealed" in note and str(path) in note for note in snapshot["notes"])
     path.write_bytes(b"".join([*lines[:3], b"{damaged\n", *lines[4:]]))
     assert any("not read" in note for note in View([path], "", 0).read().notes)
 

@@ -92,7 +92,7 @@ class View:
                     case {"task": str() as task, "sample": int() as sample} if trace.branch is None:
                         samples[file, task, sample] = run.id
                 if what := flaw(trace):
-                    notes.append(f"rollout {trace.rollout} is {what}")
+                    notes.append(f"{file}: rollout {trace.rollout} is {what}")
         if not source.runs:
             names = ", ".join(map(str, self.files))
             raise NotThere(f"{names}: no rollout can be read{f'; {notes[0]}' if notes else ''}")

@@ -230,7 +230,7 @@ class Server {
     try {
       response = await fetch(`api/${path}`, { cache: "no-store", headers: this.headers(), ...options });
     } catch {
-      throw new Error("the endpoint does not answer");
+      throw new Error(state.status === "ended" ? "the endpoint has ended: only what was loaded is left" : "the endpoint does not answer");
     }
     if (response.status === 401) refused();
     const body = parsed(await response.text());
