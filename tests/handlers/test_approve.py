@@ -536,6 +536,20 @@ async def test_a_person_at_the_terminal_decides(
     assert shown.count("the arguments must be a JSON object") == 2
 
 
+async def test_the_terminal_hides_no_part_of_a_call_and_refuses_an_ambiguous_edit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('e\n{"a":1,"a":2}\ne\n{"a":1e999}\ny\n'))
+    command = f"ls{' ' * 3200}; rm b\ufe01\u2800\u200d❤\ufe0f"
+    model = Model(Response.of(call("run", path=command)), Response.of("done"))
+    async with open_memory_agent(approve(model, {"*": ask_terminal})) as memory:
+        await Agent(memory).ask("go", stream=False)
+    shown = capsys.readouterr().err
+    assert r"ls⟨3200 spaces⟩; rm b\ufe01\u2800\u200d❤" in shown
+    assert "the name 'a' is there twice" in shown
+    assert "1e999 is not a number of JSON, or too large" in shown
+
+
 async def test_a_terminal_without_anybody_is_a_clear_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     with pytest.raises(EOFError, match="standard input has ended"):

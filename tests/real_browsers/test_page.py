@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -20,6 +22,7 @@ from tests.real_browsers.browsing import CHROMIUM, Tab, browse
 from triocept import ScriptedModel, ToolCall
 from triocept._cli.view import View
 from triocept._util.secrets import MARK
+from triocept._util.terminal import visible
 from triocept._view.files import html_of
 from triocept._view.recorded import serve_source
 from triocept._view.source import Source
@@ -526,6 +529,95 @@ async def test_arguments_that_the_page_would_change_are_shown_edited_and_sent_as
             await browse(look)
         decided = [each.arguments for turn in rollout.trace for each in turn.decisions]
         assert decided == [*texts, None]
+
+
+async def test_a_question_hides_no_part_of_its_arguments_and_an_unchanged_edit_sends_the_same() -> None:
+    commands = [
+        "ls" + " " * 3200 + "; rm -rf /",
+        "echo" + "\n" * 300 + "rm -rf /",
+        "x" * 30_000 + "; rm -rf /",
+        "a\u200db\ufe00 \u2800\uffa0\U000e0101\xa0 \u202erm -rf /\u202c",
+    ]
+    marks = ["⟨3200 spaces⟩", "⟨300 newlines⟩", "xx; ", "a⟨200d⟩b⟨fe00⟩ ⟨2800⟩⟨ffa0⟩⟨e0101⟩⟨00a0⟩ ⟨202e⟩"]
+    async with served() as (endpoint, client, nursery):
+        calls = [ToolCall.of("Bash", command=each) for each in commands]
+        model = approve(ScriptedModel([*calls, "end"]), {"Bash": ask_page})
+
+        async def run(rollout: triocept.Rollout) -> None:
+            for _ in calls:
+                await Agent(client, rollout).call("Go on.")
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            waiting = page.locator("section.waiting")
+            for mark, command in zip(marks, commands, strict=True):
+                expect(waiting.locator("dd")).to_contain_text(
+                    f"{mark}rm -rf /" if "; " not in command else mark
+                )
+                expect(waiting.locator("dd")).to_contain_text("rm -rf /")
+                expect(waiting.locator(".more")).to_have_count(0)
+                press(page, "e")
+                shown = waiting.locator("textarea").input_value()
+                assert shown.replace("\n", "").isascii()
+                assert json.loads(shown) == {"command": command}
+                waiting.get_by_role("button", name="Approve with").click()
+            expect(waiting).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(run, rollout)
+            await browse(look)
+        decided = [each.arguments for turn in rollout.trace for each in turn.decisions]
+        assert decided == [each.arguments for each in calls]
+
+
+async def test_the_page_and_the_terminal_mark_the_same_characters() -> None:
+    letters = [
+        chr(each)
+        for each in range(0x110000)
+        if chr(each) not in "\t\n" and unicodedata.category(chr(each)) not in ("Cn", "Cs")  # new ones differ
+    ]
+    emoji = ["👩\u200d💻", "❤\ufe0f", "1\ufe0f\u20e3"]
+    marked = "(texts) => texts.map((each) => plain(each) !== each)"
+
+    def look(tab: Tab) -> tuple[list[bool], list[bool]]:
+        tab.page.goto(endpoint.view_url)
+        return tab.page.evaluate(marked, [f"a{each}" for each in letters]), tab.page.evaluate(marked, emoji)
+
+    async with served() as (endpoint, _, _):
+        on_page, emoji_on_page = await browse(look)
+    differ = [
+        f"{ord(each):x}"
+        for each, is_marked in zip(letters, on_page, strict=True)
+        if is_marked != (visible(f"a{each}") != f"a{each}")
+    ]
+    assert differ == []
+    assert sum(on_page) > 137_000  # most of them for private use
+    assert emoji_on_page == [False, False, False]
+
+
+async def test_an_edit_with_a_name_twice_or_a_number_too_large_is_refused_with_the_reason() -> None:
+    wrong = {'{"a":1,"a":2}': "'a' is there twice", '{"a":1e999}': "1e999 is not a number", "[1]": "not"}
+    async with served() as (endpoint, client, nursery):
+        model = approve(ScriptedModel([ToolCall.of("Bash", a=0), "end"]), {"Bash": ask_page})
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            press(page, "e")
+            for text, reason in wrong.items():
+                page.locator("textarea").fill(text)
+                page.get_by_role("button", name="Approve with").click()
+                expect(page.get_by_role("alert")).to_contain_text(reason)
+            page.locator("textarea").fill('{"a":12345678901234567890}')
+            page.get_by_role("button", name="Approve with").click()
+            expect(page.locator("section.waiting")).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(Agent(client, rollout).call, "Go on.")
+            await browse(look)
+        decided = [each.arguments for turn in rollout.trace for each in turn.decisions]
+        assert decided == ['{"a":12345678901234567890}']
 
 
 async def test_redacted_arguments_are_named_so_and_not_sent_in_place_of_the_key() -> None:

@@ -14,8 +14,11 @@ Rules:
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from math import isfinite
 from os import PathLike
 from typing import TYPE_CHECKING, ForwardRef, TypeAlias, Union, get_args
 
@@ -246,6 +249,31 @@ async def decide(
 def is_object(text: str) -> bool:
     """Return True if a text is a JSON object, as the arguments of most tools are."""
     return bool(text) and isinstance(arguments_value(text), dict)
+
+
+def what_is_wrong(text: str) -> str:
+    """Return what is wrong with arguments that a person wrote; an empty text if they are a JSON object."""
+
+    def once(pairs: list[tuple[str, Json]]) -> Json:
+        names = Counter(name for name, _ in pairs)
+        if twice := [name for name, number in names.items() if number > 1]:
+            raise ValueError(f"the name {twice[0]!r} is there twice")
+        return dict(pairs)
+
+    def finite(number: str) -> float:
+        if not isfinite(value := float(number)):
+            raise ValueError(f"{number} is not a number of JSON, or too large")
+        return value
+
+    try:
+        value = json.loads(text, object_pairs_hook=once, parse_float=finite, parse_constant=finite)
+    except (ValueError, RecursionError) as exc:
+        return f"the arguments must be a JSON object: {exc}"
+    if not isinstance(value, dict):
+        return f"the arguments must be a JSON object, not {described(value)}"
+    return (
+        "" if is_object(text) else "the arguments must be a JSON object of text and values that JSON permits"
+    )
 
 
 async def decision_of(

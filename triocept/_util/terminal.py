@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import select
 import sys
 from typing import Final
@@ -67,19 +68,34 @@ class Screen(io.TextIOBase):
         return True
 
 
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0e\uffa0\ufffc\U0001d159\U000e0100-\U000e01ef]"
+    "|(?<![#*0-9\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff])\ufe0f"  # otherwise a part of an emoji
+)
+"""Characters without an appearance that `str.isprintable` accepts."""
+_LONG = re.compile(r"(?<=\S) {9,}| {41,}")
+
+
 def visible(text: str, keep: str = "") -> str:
-    """Return the text with control characters (escapes, changes of the writing direction, …) written as numbers.
+    """Return the text with characters that are not seen, or change the writing direction, written as numbers.
 
     Args:
         text: the text.
         keep: control characters that are not replaced, such as line ends in a text of several lines.
     """
+    if not text.isascii():
+        text = _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     if text.isprintable():
         return text
     return "".join(
         letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def all_visible(text: str) -> str:
+    """Return the text as `visible` does, with the lengths of long runs of spaces in place of the runs."""
+    return _LONG.sub(lambda found: f"⟨{len(found[0])} spaces⟩", visible(text))
 
 
 def say(text: str) -> None:

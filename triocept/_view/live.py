@@ -22,8 +22,8 @@ from typing import final
 import msgspec
 import trio
 
-from .._canonical.content import Json
-from .._rollout.decision import Decision, is_object
+from .._canonical.content import Json, ToolCall
+from .._rollout.decision import Decision, is_object, what_is_wrong
 from .._rollout.questions import Question, Questions
 from .._trace.rollout_events import (
     CallArrived,
@@ -261,7 +261,7 @@ class LiveView(Source):
                 f"the text still contains {MARK}: write what belongs there, or approve without a change"
             )
         name = f"page: {by[:BRIEF]}" if by else "page"
-        decision = _decision(kind, text, name, is_json=found.question.call.kind == "json")
+        decision = _decision(kind, text, name, found.question.call)
         if not found.question.decide(decision):
             raise Undecidable(_TOO_LATE, None)
         found.given = decided_json(
@@ -447,13 +447,14 @@ def _event(seq: int, name: str, data: Json) -> bytes:
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name.encode(), msgspec.json.encode(data))
 
 
-def _decision(kind: str, text: str, by: str, *, is_json: bool) -> Decision:
+def _decision(kind: str, text: str, by: str, call: ToolCall) -> Decision:
     match kind:
         case "approve":
             return Decision.approve(by=by)
         case "modify":
-            if is_json and not is_object(text):
-                raise ValueError("the arguments must be a JSON object")
+            is_changed = text != call.arguments or not is_object(text)
+            if call.kind == "json" and is_changed and (wrong := what_is_wrong(text)):
+                raise ValueError(wrong)
             return Decision.modify(text, by=by)
         case "reject":
             return Decision.reject(text or "a person rejected it", by=by)

@@ -8,12 +8,12 @@ from pathlib import Path
 import trio
 
 from .._canonical.content import ToolCall
-from .._rollout.decision import Decision, Policy, PolicyFunction, check_policy, decision_of, is_object
+from .._rollout.decision import Decision, Policy, PolicyFunction, check_policy, decision_of, what_is_wrong
 from .._rollout.exchange import Exchange, core_of
 from .._rollout.questions import ASKED
 from .._util.documents import Node
 from .._util.failures import keeping_each, raise_all
-from .._util.terminal import visible
+from .._util.terminal import all_visible, visible
 from .script.file import read_document
 
 _FORMS = (
@@ -89,7 +89,7 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
     Cancellation: the question is withdrawn. If standard input is not a terminal, its next line is dropped.
     """
     async with _turns:
-        _show(f"\n{visible(call.name)} {visible(call.arguments)}\n")
+        _show(f"\n{all_visible(call.name)} {all_visible(call.arguments)}\n")
         _drop_typed()
         try:
             return await _ask(call)
@@ -169,8 +169,8 @@ async def _ask(call: ToolCall) -> Decision:
                 return Decision.terminate(reason or "a person ended the run", by="terminal")
             case "e" | "edit":
                 text = await _read("arguments: ")
-                if call.kind == "json" and not is_object(text):
-                    _show("the arguments must be a JSON object\n")
+                if call.kind == "json" and (wrong := what_is_wrong(text)):
+                    _show(f"{visible(wrong)}\n")
                 else:
                     return Decision.modify(text, by="terminal")
 

@@ -35,24 +35,25 @@ function Fold({ name, title, badge, initial, children }) {
 
 const MOST_CHARACTERS = 20_000;
 
-/** A text. With `lines`, a longer one shows its beginning, until it is unfolded. */
-function LongText({ name, text, lines, mark = "" }) {
+/** A text. With `lines`, a longer one shows its beginning, until it is unfolded. If `isAsked`, all of it is shown. */
+function LongText({ name, text, lines, mark = "", isAsked }) {
   const [isOpen, toggle] = useFold(`text ${name}`);
   const [most, setMost] = useState(MOST_CHARACTERS);
   text = String(text ?? "");
   let short = text;
-  let hidden = 0;
-  if (lines) {
+  let more = 0;
+  if (lines && !isAsked) {
     short = text.split("\n", lines).join("\n").slice(0, lines * 160);
     if (text.length - short.length < 80) short = text;
-    hidden = text.length - short.length;
-    if (mark && hidden && !short.toLowerCase().includes(mark)) hidden = 0;
+    more = text.length - short.length;
+    if (mark && more && !short.toLowerCase().includes(mark)) more = 0;
   }
-  const isCut = hidden > 0 && !isOpen;
-  const shown = isCut ? short : text.slice(0, most);
-  return html`<pre class="text">${visible(shown, mark)}${!isCut && shown.length < text.length ? "…" : ""}</pre>
-    ${lines && hidden > 0 && html`<button type="button" class="more" aria-expanded=${isOpen} onClick=${toggle}>
-      ${isOpen ? "Show less" : `Show all ${plural(text.split("\n").length, "line")}`}
+  const isCut = more > 0 && !isOpen;
+  const shown = isCut ? short : isAsked ? text : text.slice(0, most);
+  const nodes = useMemo(() => visible(shown, mark, isAsked ? HIDDEN_OR_LONG : HIDDEN), [shown, mark, isAsked]);
+  return html`<pre class="text">${nodes}${shown.length < text.length ? "…" : ""}</pre>
+    ${more > 0 && html`<button type="button" class="more" aria-expanded=${isOpen} onClick=${toggle}>
+      ${isOpen ? "Show less" : `Show ${plural(more, "more character")}`}
     </button>`}
     ${!isCut && shown.length < text.length && html`<button type="button" class="more" onClick=${() => setMost(most * 10)}>
       Show more of ${count(text.length)} characters
@@ -60,18 +61,18 @@ function LongText({ name, text, lines, mark = "" }) {
 }
 
 /** The arguments of a tool call: members of a JSON object one below the other, other texts as they are. */
-function Arguments({ name, text, mark }) {
+function Arguments({ name, text, mark, isAsked }) {
   const [value, close] = useMemo(() => (text.length < 500_000 ? [parsed(text, true), parsed(text)] : []), [text]);
   if (value === undefined && close !== undefined)
     return html`<p class="bad">Read and written again, this text would change, because a name is there twice or a number is not kept: this is the exact text.</p>
-      <${LongText} name=${name} text=${text} mark=${mark} />`;
+      <${LongText} name=${name} text=${text} mark=${mark} isAsked=${isAsked} />`;
   const members = value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value) : null;
-  if (!members) return html`<${LongText} name=${name} text=${text} lines=${30} mark=${mark} />`;
+  if (!members) return html`<${LongText} name=${name} text=${text} lines=${30} mark=${mark} isAsked=${isAsked} />`;
   if (!members.length) return html`<p class="dim">no arguments</p>`;
   return html`<dl class="arguments">
     ${members.map(([key, each]) => html`<div>
-      <dt>${visible(key, mark)}</dt>
-      <dd><${LongText} name=${`${name} ${key}`} lines=${20} mark=${mark} text=${typeof each === "string" ? each : JSON.stringify(each, null, 2)} /></dd>
+      <dt>${visible(key, mark, isAsked ? HIDDEN_OR_LONG : HIDDEN)}</dt>
+      <dd><${LongText} name=${`${name} ${key}`} lines=${20} mark=${mark} isAsked=${isAsked} text=${typeof each === "string" ? each : JSON.stringify(each, null, 2)} /></dd>
     </div>`)}
   </dl>`;
 }

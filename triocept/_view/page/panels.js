@@ -658,13 +658,13 @@ class Waiting extends Component {
     const isOff = sending || !this.isSettled();
     const area = { modify: "Arguments", reject: "Reason", answer: "Result for the agent", terminate: "Reason" }[mode];
     return html`<section class="waiting" aria-label="Waiting for a decision">
-      <div class="line wrap"><h2><span aria-hidden="true">◆</span> ${visible(question.tool)} waits for a decision</h2>
+      <div class="line wrap"><h2><span aria-hidden="true">◆</span> ${visible(question.tool, "", HIDDEN_OR_LONG)} waits for a decision</h2>
         <span class="grow dim">${plain(row?.rollout ?? question.run)} · ${seconds(Math.max(0, now() - question.at))}</span>
         <button type="button" onClick=${() => select(question.run, question.call, { panel: null })}>Show the call</button>
         ${all.length > 1 && html`<span><button type="button" aria-label="Previous question" onClick=${() => go(-1)}>‹</button> ${at + 1} of ${all.length} <button type="button" aria-label="Next question" onClick=${() => go(1)}>›</button></span>`}</div>
       <div class="waiting-body" tabindex="0" aria-label="Arguments">
-        ${mode === "modify" ? null : html`<${Arguments} key=${question.id} name=${`question ${question.id}`} text=${question.arguments} />
-        <${Fold} name="exact arguments" title="The exact text">${() => html`<${LongText} name="exact" text=${question.arguments} />`}<//>`}
+        ${mode === "modify" && parsed(question.arguments) !== undefined ? null : html`<${Arguments} key=${question.id} name=${`question ${question.id}`} text=${question.arguments} isAsked />
+        <${Fold} name="exact arguments" title="The exact text">${() => html`<${LongText} name="exact" text=${question.arguments} isAsked />`}<//>`}
         ${mode === "modify" && question.arguments.includes(MARK) && html`<p class="bad">These arguments are redacted: ${MARK} stands where the agent gets a key. To leave the key as it is, go back and approve.</p>`}
         ${mode && html`<label class="area">${area}<textarea key=${`${question.id} ${mode}`} rows=${mode === "modify" ? 8 : 2} value=${text}
           onInput=${(event) => (this.state.text = event.target.value)} onKeyDown=${this.onKey}></textarea></label>`}
@@ -688,13 +688,16 @@ class Waiting extends Component {
     if (event.key === "Escape") this.setState({ mode: null, problem: "" });
   };
   open(mode) {
-    const value = parsed(this.question.arguments, true);
-    this.setState({ mode, problem: "", text: mode !== "modify" ? "" : value === undefined ? this.question.arguments : JSON.stringify(value, null, 2) });
+    const text = this.question.arguments;
+    const value = parsed(text, true);
+    const shown = value !== undefined ? JSON.stringify(value, null, 2) : text;
+    this.before = parsed(text) === undefined ? text : escaped(shown);
+    this.setState({ mode, problem: "", text: mode === "modify" ? this.before : "" });
   }
   send(event) {
     const { mode, text } = this.state;
     if (mode === "answer" && !text.trim()) return this.setState({ problem: "Write the result that the agent gets." });
-    this.decide(mode, event, mode === "modify" ? { arguments: text } : { reason: text });
+    this.decide(mode, event, mode === "modify" ? { arguments: text === this.before ? this.question.arguments : text } : { reason: text });
   }
   /** Start the time in which nothing is decided: the question has just come, or someone still acts on the one before. */
   settle() {

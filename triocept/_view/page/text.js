@@ -3,20 +3,33 @@
 
 const { h, html, render, Component, useState, useEffect, useMemo, useRef, useErrorBoundary } = htmPreact;
 
-// Characters that are invisible, or change the order of others. A zero-width joiner within an emoji stays.
+// Characters that are invisible, look like a space, or change the order of others. Those that form an emoji stay.
 const HIDDEN = new RegExp(
-  "[\\u0000-\\u0008\\u000b-\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e" +
-    "\\u200b\\u200c\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e01ef}]" +
-    "|(?<!\\p{Emoji}\\ufe0f?[\\u{1f3fb}-\\u{1f3ff}]?)\\u200d|\\r(?!\\n)|[\\ud800-\\udfff]",
+  "(?![ \\t\\n]|\\r\\n|(?<=\\p{Extended_Pictographic})\\ufe0f|(?<=[#*\\d])\\ufe0f\\u20e3" +
+    "|(?<=\\p{Extended_Pictographic}[\\ufe0f\\u{1f3fb}-\\u{1f3ff}]?)\\u200d\\p{Extended_Pictographic})" +
+    "[\\p{C}\\p{Z}\\p{Default_Ignorable_Code_Point}\\u2800\\ufffc\\u{1d159}]",
   "gu",
 );
-const nameOfHidden = (character) => `⟨${character.codePointAt(0).toString(16).padStart(4, "0")}⟩`;
+// And long runs of white space, behind which text is not seen: for what a person decides about.
+const HIDDEN_OR_LONG = new RegExp(`(?<=\\S)[ \\t]{9,}|[ \\t]{41,}|(?:[ \\t]*\\r?\\n){9,}|${HIDDEN.source}`, "gu");
+const BLANKS = { " ": "spaces", "\t": "tabs", "\n": "newlines" };
+const nameOfHidden = (found) =>
+  `⟨${found.length > 2 ? `${found.length} ${BLANKS[[...new Set(found)].join("")] ?? "blanks"}` : found.codePointAt(0).toString(16).padStart(4, "0")}⟩`;
 
 /** Return a text for an attribute or one line: hidden characters as ⟨202e⟩. */
-const plain = (text) => String(text ?? "").replace(HIDDEN, nameOfHidden);
+const plain = (text, hidden = HIDDEN) => String(text ?? "").replace(hidden, nameOfHidden);
 
-/** Return a text as nodes, with hidden characters marked, and the places of `mark` (lower case) highlighted. */
-function visible(text, mark = "") {
+/** Return a JSON text in which nothing is hidden: escapes in its strings, and no long runs of white space. */
+function escaped(text) {
+  const escape = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|\s+/g, (each) =>
+    each[0] !== '"'
+      ? each.length > 40 || each.includes("\r") ? " " : each
+      : each.replace(HIDDEN_OR_LONG, (found) => (found.length > 2 ? escape(" ") + found.slice(2) + escape(" ") : found.replace(/[^]/g, escape))));
+}
+
+/** Return a text as nodes, with what is `hidden` marked, and the places of `mark` (lower case) highlighted. */
+function visible(text, mark = "", hidden = HIDDEN) {
   text = String(text ?? "");
   const nodes = [];
   let end = 0;
@@ -30,13 +43,13 @@ function visible(text, mark = "") {
     }
     nodes.push(piece.slice(from));
   };
-  for (const match of text.matchAll(HIDDEN)) {
+  for (const match of text.matchAll(hidden)) {
     if (nodes.length > 5000) break;
     push(text.slice(end, match.index));
     nodes.push(html`<span class="hidden-char" title="an invisible or control character">${nameOfHidden(match[0])}</span>`);
     end = match.index + match[0].length;
   }
-  push(nodes.length > 5000 ? plain(text.slice(end)) : text.slice(end));
+  push(nodes.length > 5000 ? plain(text.slice(end), hidden) : text.slice(end));
   return nodes;
 }
 
