@@ -256,14 +256,17 @@ def test_a_reader_of_standard_output_that_has_gone_ends_it_without_a_word(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"], "nothing is left behind"
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, file: Path) -> None:
-    for out in ("none/out.jsonl", "t.jsonl/out.jsonl"):
-        for to in ("jsonl", "atif"):
+def test_a_place_that_cannot_be_written_is_named_and_missing_directories_are_created(
+    tmp_path: Path, file: Path
+) -> None:
+    for to in ("jsonl", "atif"):
+        for out in ("t.jsonl/out", "t.jsonl/none/out"):
             done = export("--to", to, file, "-o", out, cwd=tmp_path)
             assert done.returncode == 2
-            folder = str(Path(out).parent)
-            error = f"{out}: there is no directory {folder}; create it, or name another file\n"
+            error = f"{out}: there is no directory t.jsonl; create it, or name another file\n"
             assert done.stderr.endswith(error), done.stderr
+        assert export("--to", to, file, "-o", f"none/{to}/out", cwd=tmp_path).returncode == 0
+        assert (tmp_path / "none" / to / "out").exists()
 
 
 def test_a_disk_that_is_full_is_named_and_nothing_is_left(tmp_path: Path, file: Path) -> None:

@@ -106,7 +106,7 @@ class NewFile(click.Path):
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         folder = path.parent
         if self.parents:
-            folder = next(each for each in path.absolute().parents if os.path.lexists(each))
+            folder = next(each for each in path.parents if os.path.lexists(each))
         if not folder.is_dir():
             self.fail(f"{path}: there is no directory {folder}; create it, or name another file", param, ctx)
         if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
