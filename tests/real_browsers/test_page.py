@@ -536,9 +536,16 @@ async def test_a_question_hides_no_part_of_its_arguments_and_an_unchanged_edit_s
         "ls" + " " * 3200 + "; rm -rf /",
         "echo" + "\n" * 300 + "rm -rf /",
         "x" * 30_000 + "; rm -rf /",
+        "x y\u200b" * 50_000 + "; rm -rf /",  # laid out without a stall
         "a\u200db\ufe00 \u2800\uffa0\U000e0101\xa0 \u202erm -rf /\u202c",
     ]
-    marks = ["⟨3200 spaces⟩", "⟨300 newlines⟩", "xx; ", "a⟨200d⟩b⟨fe00⟩ ⟨2800⟩⟨ffa0⟩⟨e0101⟩⟨00a0⟩ ⟨202e⟩"]
+    marks = [
+        "⟨3200 spaces⟩",
+        "⟨300 newlines⟩",
+        "xx; ",
+        "y⟨200b⟩; ",
+        "a⟨200d⟩b⟨fe00⟩ ⟨2800⟩⟨ffa0⟩⟨e0101⟩⟨00a0⟩ ⟨202e⟩",
+    ]
     async with served() as (endpoint, client, nursery):
         calls = [ToolCall.of("Bash", command=each) for each in commands]
         model = approve(ScriptedModel([*calls, "end"]), {"Bash": ask_page})

@@ -34,6 +34,8 @@ function visible(text, mark = "", hidden = HIDDEN) {
   const nodes = [];
   let end = 0;
   const push = (piece) => {
+    if (!mark && piece.length > 20_000) // browsers lay out one long text in quadratic time
+      return void nodes.push(...piece.match(/[^]{1,1000}/gu).map((each) => html`<span>${each}</span>`));
     if (!mark || !piece) return void (piece && nodes.push(piece));
     const lower = piece.toLowerCase();
     let from = 0;
