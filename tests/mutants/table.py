@@ -45,8 +45,29 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout/agent.py": (*_AGENT, *_WRONG),
     "triocept/_rollout/budget.py": ("tests/rollout/test_budget.py", *_WRONG, *_ROLLOUT),
     "triocept/_rollout/children.py": (*_LIMITS, *_ROLLOUT),
+    "triocept/_rollout/decision.py": (
+        "tests/handlers/test_approve.py",
+        "tests/services/test_gate.py",
+        *_WRONG,
+    ),
+    "triocept/_rollout/gate.py": (
+        "tests/services/test_gate.py",
+        "tests/services/test_gate_calls.py",
+        "tests/handlers/test_approve.py",
+    ),
+    "triocept/_rollout/mistakes.py": (
+        "tests/rollout/test_log_of_mistakes.py",
+        "tests/handlers/test_approve.py",
+        *_WRONG,
+    ),
     "triocept/_rollout/rollout_state.py": (*_WRONG, *_RECORDS, *_LIMITS, *_ROLLOUT, *_CALLS),
-    "triocept/_rollout/record_writer.py": (*_RECORDS, *_WRONG, *_ROLLOUT, *_CALLS),
+    "triocept/_rollout/record_writer.py": (
+        "tests/rollout/test_events.py",
+        *_RECORDS,
+        *_WRONG,
+        *_ROLLOUT,
+        *_CALLS,
+    ),
     "triocept/_rollout/exchange_state.py": (
         "tests/rollout/test_given.py",
         *_RECORDS,
@@ -119,6 +140,13 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"triocept/_trace/{name}.py": _FILE
         for name in ("linefile", "runlines", "numbering", "chain", "proof", "check")
     },
+    "triocept/_trace/views": (
+        "tests/trace/test_drift.py",
+        "tests/trace/test_steps.py",
+        "tests/trace/test_token_branches.py",
+        *_TRACE,
+    ),
+    "triocept/_trace/increments.py": ("tests/handlers/test_replay.py", *_FILE, *_TRACE),
     "triocept/_trace/raw.py": ("tests/server/test_raw.py", "tests/handlers/test_faults_on_the_wire.py"),
     "triocept/_trace/redaction.py": ("tests/trace/test_redaction.py", "tests/trace/test_known_keys.py"),
     "triocept/_util/key_forms.py": ("tests/trace/test_known_keys.py", "tests/testing/test_cassette_miss.py"),
@@ -128,6 +156,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_trace/cost.py": (*_TRACE, "tests/rollout/test_budget.py"),
     "triocept/_trace/tokens.py": (*_TRACE, "tests/upstream/test_tokens.py"),
     "triocept/_canonical": (*_NOUNS, *_TRACE, "tests/dialects/test_streams.py", *_ROLLOUT),
+    "triocept/_canonical/frozen.py": ("tests/trace/test_frozen.py", "tests/test_resent.py"),
+    "triocept/_canonical/memory.py": ("tests/test_resent.py", *_NOUNS, *_TRACE),
+    "triocept/_canonical/resent.py": ("tests/test_resent.py", *_NOUNS),
     "triocept/_canonical/vectors.py": ("tests/beside/test_embeddings.py",),
     "triocept/_canonical/verdict.py": ("tests/beside/test_moderations.py",),
     "triocept/_canonical/price.py": ("tests/rollout/test_budget.py", *_TRACE),
