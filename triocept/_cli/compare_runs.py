@@ -30,7 +30,7 @@ _MARKS = {"same": ("=", ""), "changed": ("~", "yellow"), "only_a": ("-", "red"),
 
 
 def result_of(store: Path, task: str, sample: int) -> StoredResult:
-    """Return the result of a task's sample in a store. Raise NotThere if there is none, or if it has no rollout."""
+    """Return the result of a task's sample in a store. Raise NotThere if the sample or its rollout is missing."""
     results = [*read_results(store)]
     found = [each for each in results if str(each.key) == task]
     for result in found:

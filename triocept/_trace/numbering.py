@@ -119,7 +119,7 @@ class Numbering:
     def _take(self, items: list[Any]) -> Conversation:
         """Remove the conversation that `items` continue from the recent conversations, and return it.
 
-        If there is none, return the longest beginning that `items` and a recent conversation have in common.
+        If no such conversation exists, return the longest beginning that `items` has in common with a recent one.
         """
         most, best = 0, None
         for known in reversed(self._recent):

@@ -84,7 +84,7 @@ class RunLines:
     Args:
         opening: the start of the rollout.
         number: value of `LineFile.opening`, which identifies the file of these lines.
-        before: the rollout's lines in the previous file; None if there is none.
+        before: the rollout's lines in the previous file; None for the first file.
     """
 
     def __init__(self, opening: Opening, number: int = 0, before: RunLines | None = None) -> None:

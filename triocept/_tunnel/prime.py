@@ -166,7 +166,7 @@ class PrimeTunnel(Tunnel):
 
 @final
 class _Client:
-    """One open tunnel of the package `prime-tunnel`."""
+    """Open tunnel of the package `prime-tunnel`."""
 
     def __init__(self, loop: AsyncioThread, watcher: Watcher, body: trio.CancelScope) -> None:
         self.problem = ""

@@ -11,7 +11,8 @@ Rules:
    order.
 3. Reasoning that is dropped is counted, and the count is noted in the turn.
 4. Some agents do not send the ids of tool calls back (LangChain's and agno's Gemini clients). If several answers are
-   then alike, the one at the same position among the messages is used. If there is none, nothing is restored.
+   then alike, the one at the same position among the messages is used. If no answer is at this
+   position, nothing is restored.
 """
 
 from __future__ import annotations

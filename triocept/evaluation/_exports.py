@@ -60,7 +60,7 @@ def write_results(
 
 
 def _trace_of(sample: Sample) -> Trace:
-    """Return the trace of the sample's agent; an empty trace if there is none."""
+    """Return the trace of the sample's agent; an empty trace if the sample has no trace."""
     return next(iter(sample.traces), None) or Trace(sample.task)
 
 

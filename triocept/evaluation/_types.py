@@ -154,7 +154,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EvaluationPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What an evaluation runs."""
+    """Tasks, scorers and settings of an evaluation."""
 
     name: str
     """Name of the evaluation: of the file of its tasks, or as given."""
@@ -207,7 +207,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
         return tuple(sorted(names, key=self._scorer_of))
 
     def _scorer_of(self, score: str) -> int:
-        """Return the index of the scorer to which a score belongs; the number of scorers if there is none."""
+        """Return the index of the scorer to which a score belongs; the number of scorers if no scorer matches."""
         found = (at for at, name in enumerate(self.scorers) if score == name or score.startswith(f"{name}."))
         return next(found, len(self.scorers))
 

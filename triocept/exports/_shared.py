@@ -45,7 +45,7 @@ class Losses:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How often each kind of content was lost, by the kind's name in the plural: `{"custom tool calls": 1}`."""
+        """Number of losses of each kind of content, by the kind's name in the plural: `{"custom tool calls": 1}`."""
         return {loss.many: count for loss, count in self._counts.items()}
 
     def __bool__(self) -> bool:

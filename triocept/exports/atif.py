@@ -98,7 +98,7 @@ def file_name(rollout: str) -> str:
 
 
 class _Document:
-    """One ATIF trajectory, which is a document by itself or is embedded in another one."""
+    """ATIF trajectory: a document by itself, or a part of another ATIF trajectory."""
 
     def __init__(self, trace: Trace, segment: Segment, identity: str, chat: Chat) -> None:
         self.segment = segment

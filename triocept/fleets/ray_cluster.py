@@ -1,4 +1,4 @@
-"""The connection of this program to a Ray cluster, which is found or, if there is none, started.
+"""The connection of this program to a Ray cluster. If no cluster is found, a new one is started.
 
 Rules:
 
