@@ -68,13 +68,13 @@ def test_the_status_is_1_if_a_sample_has_no_score_and_the_next_start_names_it(fo
     assert found["errors"] == {"setup_failed": 1}
     assert found["scores"]["check"]["mean"] == 1.0
     assert "▸ b/0: setup failed: the setup script returned 1\n" in run.stderr
-    assert "▸ 1 of 2 samples have no score: the same command with --retry-errors" in run.stderr
+    assert "▸ 1 of 2 samples lack a score: the same command with --retry-errors" in run.stderr
     refused = evaluated()
     assert refused.returncode == 2
     assert "run holds the results of a run: continue that run with --resume" in refused.stderr
     again = evaluated("--resume")
     assert again.returncode == 1
-    assert "1 of 2 samples of earlier runs have no score (1 setup_failed): b/0" in again.stderr
+    assert "1 of 2 samples of earlier runs lack a score (1 setup_failed): b/0" in again.stderr
     assert "to run them again: --retry-errors" in again.stderr
     retried = evaluated("--retry-errors")
     assert retried.returncode == 1
@@ -118,14 +118,14 @@ def test_too_many_samples_without_a_score_end_the_run_and_those_of_earlier_runs_
     one = ("--engine", "in-process:1")
     first = evaluated(*one, "--fail-on-error", "2")
     assert first.returncode == 1
-    assert "▸ 2 samples have no score: the run ends here (--fail-on-error)" in first.stderr
+    assert "▸ 2 samples lack a score: the run ends here (--fail-on-error)" in first.stderr
     assert reasons() == ["setup_failed"] * 2
     second = evaluated(*one, "--resume", "--fail-on-error", "0.3")
     assert second.returncode == 1
-    assert "2 samples of earlier runs have no score: no further sample is run" in second.stderr
+    assert "2 samples of earlier runs lack a score: no further sample is run" in second.stderr
     assert reasons() == ["setup_failed"] * 2
     third = evaluated(*one, "--retry-errors", "--fail-on-error", "0.5")
-    assert "▸ 3 samples have no score: the run ends here (--fail-on-error)" in third.stderr
+    assert "▸ 3 samples lack a score: the run ends here (--fail-on-error)" in third.stderr
     assert [sample.attempts for sample in read_results("run").samples] == [2, 2, 1]
 
 

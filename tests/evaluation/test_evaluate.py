@@ -155,7 +155,65 @@ async def test_a_sample_whose_scorer_fails_has_no_score(scorer: Any, reason: str
     assert sample.reason == reason
     assert sample.explanation.startswith(text)
     assert sample.scores["exact"].value == 1.0, "the others have theirs"
+    assert [*sample.failures] == [scorer.__name__]
     assert (sample.turns, sample.output_tokens > 0) == (1, True), "what the agent used is known, too"
+
+
+def fails_for_b(trace: Any, task: Task, workdir: Path) -> float:
+    if task.id == "b":
+        raise LookupError("no such row")
+    return 0.5
+
+
+async def test_scores_stand_although_another_scorer_failed(tmp_path: Path) -> None:
+    results = await evaluate(
+        [TASK, TASK | {"id": "b"}],
+        ask,
+        model=says("hello"),
+        scorers=[fails_for_b, exact(), raises],
+        store=tmp_path,
+    )
+    assert results.values("exact") == {"a": [1.0], "b": [1.0]}
+    assert results.values("fails_for_b") == {"a": [0.5], "b": []}
+    assert [sample.reason for sample in results.samples] == ["scorer_failed"] * 2
+    rows = {line.split()[0]: line.split() for line in results.table().splitlines() if line}
+    assert rows["fails_for_b"][-3:] == ["1", "of", "2"]
+    assert rows["exact"][-3:] == ["2", "of", "2"]
+    assert rows["raises"][1:] == ["n/a", "n/a", "n/a", "0", "of", "2"]
+    assert "no score    2   2 scorer failed (raises), 1 scorer failed (fails_for_b)" in results.table()
+    document = results.document()
+    assert (document["scored"], document["errors"]) == (0, {"scorer_failed": 2})
+    assert {name: each["scored"] for name, each in document["scores"].items()} == {
+        "fails_for_b": 1, "exact": 2, "raises": 0,
+    }  # fmt: skip
+
+
+async def pause(rollout: triocept.Rollout, task: Task, workdir: Path) -> str:
+    await ask(rollout, task, workdir)
+    await trio.sleep(0.05)
+    raise KeyError("a bug in the agent")
+
+
+@pytest.mark.parametrize(("agent", "options"), [(pause, {}), (ask, {"scorers": raises})])
+async def test_the_seconds_of_a_sample_without_a_score_are_those_of_its_agent(
+    agent: Any, options: Any
+) -> None:
+    sample = await one(agent, **options)
+    assert not sample.scored
+    assert sample.seconds > (0.04 if agent is pause else 0)
+    assert (sample.turns, sample.output_tokens > 0) == (1, True)
+
+
+async def test_two_scores_with_the_same_name_are_an_error() -> None:
+    def a(trace: Any, task: Task, workdir: Path) -> Any:
+        return {"b": {"c": 1}, "b.c": 2}
+
+    sample = await one(scorers=a)
+    assert (
+        sample.explanation == "the scorer a returned two scores with the name a.b.c: give them different keys"
+    )
+    with pytest.raises(ValueError, match=r"the scorers 'a' and 'a\.b' may give scores with the same name"):
+        await one(scorers=[exact(name="a.b"), a])
 
 
 @pytest.mark.parametrize("value", [None, "C", float("nan"), float("inf"), {}, {"a": None}, [1.0]])
@@ -363,7 +421,7 @@ async def test_only_samples_without_a_score_run_again_and_only_if_asked(
         second = await run()
     assert ran == []
     assert second.values("exact") == first.values("exact") == {"a": [1.0, 1.0], "raises": [], "b": [1.0, 1.0]}
-    assert "2 of 6 samples of earlier runs have no score (2 agent_raised): raises/0, raises/1" in caplog.text
+    assert "2 of 6 samples of earlier runs lack a score (2 agent_raised): raises/0, raises/1" in caplog.text
     third = await run(retry_errors=True)
     assert ran == ["raises", "raises"]
     assert [sample.attempts for sample in third.samples] == [1, 1, 2, 2, 1, 1]

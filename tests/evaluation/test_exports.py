@@ -85,6 +85,32 @@ async def test_a_task_without_a_target_has_an_empty_target(tmp_path: Path) -> No
     assert log["results"]["scores"][0]["scored_samples"] == 2
 
 
+async def test_the_scores_of_a_sample_stand_in_each_format_although_another_scorer_failed(
+    tmp_path: Path,
+) -> None:
+    def fails(trace: Any, task: Any, workdir: Path) -> float:
+        raise LookupError("no such row")
+
+    task = {"id": "a", "prompt": "Say hello.", "target": "hello"}
+    found = await evaluate([task], behave, model=says("hello"), scorers=[fails, exact()])
+    for form in RESULT_FORMATS:
+        write_results(found, form, tmp_path / form)
+    log = json.loads((tmp_path / "inspect").read_text())
+    (sample,) = log["samples"]
+    assert ([*sample["scores"]], "error" in sample, log["results"]["completed_samples"]) == (
+        ["exact"],
+        False,
+        1,
+    )
+    assert sample["metadata"]["triocept"]["failures"]["fails"][0] == "scorer_failed"
+    episode = json.loads((tmp_path / "verifiers").read_text())
+    assert (episode["ok"], [*episode["traces"][0]["rewards"]]) == (False, ["exact"])
+    assert episode["traces"][0]["errors"][0]["type"] == "scorer_failed"
+    trial = json.loads((tmp_path / "harbor" / "a__1" / "result.json").read_text())
+    assert trial["verifier_result"] == {"rewards": {"exact": 1.0}}
+    assert trial["exception_info"]["exception_type"] == "scorer_failed"
+
+
 async def test_results_without_any_score_are_written_in_each_format(tmp_path: Path) -> None:
     found = results_of({"s": {"a": [None], "b": [None]}})
     for form in RESULT_FORMATS:

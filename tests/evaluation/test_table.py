@@ -64,6 +64,16 @@ def test_samples_without_a_score_are_counted_and_bound_the_mean() -> None:
     assert [line.split()[:3] for line in text.splitlines() if line.startswith("d ")] == [["d", "3", "?"]]
 
 
+def test_the_time_of_a_task_whose_agent_never_started_is_unknown() -> None:
+    never = Sample(task="a", number=0, reason="setup_failed")
+    (row,) = [
+        line
+        for line in results({"a": [None]}, samples=(never,)).table().splitlines()
+        if line.startswith("a ")
+    ]
+    assert row.split()[-1] == "-"
+
+
 def test_a_single_task_has_no_error_and_one_sample_has_no_pass_rate() -> None:
     lines = results({"a": [1.0]}).table().splitlines()
     assert lines[3].split() == ["check", "1.000", "n/a", "n/a", "1", "of", "1"]

@@ -70,7 +70,7 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 )
 @_in_tasks("--resume", is_flag=True, help="Continue the evaluation that the store holds.")
 @_in_tasks(
-    "--retry-errors", is_flag=True, help="Continue the evaluation, and run samples without a score again."
+    "--retry-errors", is_flag=True, help="Continue the evaluation, and run samples again that lack a score."
 )
 @_in_tasks(
     "--task-id",
@@ -81,7 +81,7 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 )
 @_in_tasks("--split", metavar="NAME", help="Split of a folder of datasets.")
 @_in_tasks("--name", metavar="NAME", help="Name of the evaluation. Default: the name of TASKS.")
-@fleet_options("samples have no score")
+@fleet_options("samples lack a score")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the results as one JSON object instead of the table."
 )
@@ -212,7 +212,7 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
         then = "--resume" if missing == unscored else "--retry-errors"
         changed = "" if results.scored or missing else "; a changed command needs another --store"
         evaluation.say(
-            f"{unscored:,} of {results.planned:,} samples have no score: the same command with {then}{changed}"
+            f"{unscored:,} of {results.planned:,} samples lack a score: the same command with {then}{changed}"
         )
     return 1 if unscored else 0
 

@@ -65,9 +65,9 @@ def show_scores(page: Page, results: EvaluationResults, by: Sequence[str]) -> No
     else:
         rows, left = [(*keys, *score_head(results.samples_per_task))], len(keys) + 1
         for labels, group in groups_of(results, keys).items():
-            names = (cut(label, _LABEL) for label in labels)
-            cells = (*names,)
-            rows += [(*cells, *score_row(summary_of(group, name))) for name in results.score_names]
+            cells = [cut(label, _LABEL) for label in labels]
+            names = *results.score_names, *results.silent_scorers
+            rows += [(*cells, *score_row(summary_of(group, name))) for name in names]
     if results.score_names:
         bold = tuple((cell, "bold") for cell in rows[0])
         page.table([bold, *rows[1:]], [at >= left for at in range(len(bold))])

@@ -38,7 +38,7 @@ from ..fleets import Engine, Fleet, InProcess, Store, open_fleet, open_store
 from ..fleets.functions import name_of
 from ..fleets.store.keys import key_of
 from ..fleets.store.layout import EVALUATION, write_document
-from ..fleets.store.store import check_unchanged
+from ..fleets.store.store import check_unchanged, run_again
 from ..handlers import ScriptedModel
 from ._progress import Counts
 from ._types import (
@@ -219,13 +219,18 @@ class EvaluationRun:
             before = read_results(store.directory)
             planned = {(task.id, number) for task in self.planned for number in range(self.samples)}
             done: set[tuple[str, int]] = set()
+            again: dict[tuple[str, int], bool] = {}
             for sample in before.samples:
                 place = sample.task, sample.number
-                again = sample.reason is not None and (retry_errors or sample.reason == "worker_lost")
-                if place in planned and not again:
+                if place not in planned:
+                    continue
+                if not sample.scored and (retry_errors or sample.reason == "worker_lost"):
+                    again[place] = False
+                else:
                     done.add(place)
                     counts.add(sample)
             self._report(before, retry_errors=retry_errors)
+            run_again(store, again)
             if planned - done:
                 await self._map(store, counts, done, progress=progress)
         return read_results(directory)
@@ -280,7 +285,7 @@ class EvaluationRun:
         again = retry_errors or [*kinds] == ["worker_lost"]
         then = "they are run again" if again else "to run them again: retry_errors"
         self.say(
-            f"{len(before.unscored)} of {len(before.samples)} samples of earlier runs have no score ({what}): "
+            f"{len(before.unscored)} of {len(before.samples)} samples of earlier runs lack a score ({what}): "
             f"{names}{more}; {then}"
         )
 
@@ -295,7 +300,7 @@ class EvaluationRun:
             most *= len(self.planned) * self.samples
         if counts.unscored >= most:
             self.say(
-                f"{counts.unscored:,} samples of earlier runs have no score: no further sample is run (--fail-on-error)"
+                f"{counts.unscored:,} samples of earlier runs lack a score: no further sample is run (--fail-on-error)"
             )
             return found
         opening = open_fleet(
@@ -319,7 +324,7 @@ class EvaluationRun:
                         found.append(sample)
                     if counts.unscored >= most:
                         self.say(
-                            f"{counts.unscored:,} samples have no score: the run ends here (--fail-on-error)"
+                            f"{counts.unscored:,} samples lack a score: the run ends here (--fail-on-error)"
                         )
                         break
         if progress:
@@ -329,7 +334,10 @@ class EvaluationRun:
 
 
 def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
-    """Return the scorers by their names; raise TypeError or ValueError if one is no scorer, or two share a name."""
+    """Return the scorers by their names.
+
+    Raise TypeError if one is no scorer, and ValueError if two of them may give scores with the same name.
+    """
     found: dict[str, Scorer] = {}
     for given in scorers:
         scorer = loaded(given)
@@ -341,6 +349,12 @@ def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
         if name in found:
             raise ValueError(f"two scorers have the name {name!r}: give one of them another name")
         found[name] = given
+    for name in found:
+        if longer := next((each for each in found if each.startswith(f"{name}.")), None):
+            raise ValueError(
+                f"the scorers {name!r} and {longer!r} may give scores with the same name, because the names of the "
+                f"scores in a dict that {name!r} returns start with '{name}.': give one of them another name"
+            )
     if not found:
         raise ValueError(
             "an evaluation needs at least one scorer: scorers=evaluation.check_command(), for example"

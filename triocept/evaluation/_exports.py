@@ -3,7 +3,8 @@
 Rules:
 
 1. A sample's id is its task's id, and its epoch is the sample's number, from 1. Its input is the task's prompt.
-2. A sample without a score has an error, and no score: the readers then leave it out of their means, as triocept does.
+2. A sample without any score has an error: the readers then leave it out of their means, as triocept does. If only
+   some scorers failed, the sample has the scores of the others.
 3. Formats without a place for a value leave it out. No figure is written as null or NaN.
 """
 
@@ -23,6 +24,7 @@ from ..exports import Losses, inspect_log, verifiers_episode
 from ..exports._formats import new_file, new_folder
 from ..exports._shared import ended_at, iso_time, without_none
 from ._statistics import summary_of, task_means, used_by
+from ._table import problems_of
 from ._types import EvaluationResults, Sample, Task
 
 _ANSWER = 500
@@ -62,6 +64,10 @@ def write_results(
 def _trace_of(sample: Sample) -> Trace:
     """Return the trace of the sample's agent; an empty trace if the sample has no trace."""
     return next(iter(sample.traces), None) or Trace(sample.task)
+
+
+def _has_scores(sample: Sample) -> bool:
+    return sample.scored or bool(sample.scores)
 
 
 def _times(results: EvaluationResults, sample: Sample, trace: Trace) -> tuple[float, float]:
@@ -107,7 +113,7 @@ def inspect_results(results: EvaluationResults, losses: Losses) -> dict[str, Jso
     }
     log["results"] = {
         "total_samples": results.planned,
-        "completed_samples": len(results.scored),
+        "completed_samples": sum(map(_has_scores, results.samples)),
         "scores": [_inspect_score(results, name) for name in names],
     }
     log["reductions"] = [
@@ -159,21 +165,21 @@ def _add_to_inspect(
         for name, score in sample.scores.items()
     }
     fields = ("ended", "stopped", "returncode", "reason", "attempts", "cost")
-    ours = {name: getattr(sample, name) for name in fields}
+    ours = {name: getattr(sample, name) for name in fields} | {"failures": sample.failures or None}
     document |= {
         "id": task.id,
         "epoch": sample.number + 1,
         "uuid": _uuid(results, sample.task, sample.number),
         "input": task.prompt,
         "target": task.target if isinstance(task.target, str) else list(task.target),
-        "scores": scores if sample.scored else {},
+        "scores": scores,
         "metadata": {**task.metadata, "triocept": without_none({**document["metadata"], **ours})},
         "started_at": iso_time(started),
         "completed_at": iso_time(ended),
         "total_time": ended - started,
         "working_time": ended - started,
     }
-    if not sample.scored:
+    if not _has_scores(sample):
         text = f"{sample.reason}: {sample.explanation}"
         document["error"] = {"message": text, "traceback": "", "traceback_ansi": ""}
     if sample.ended == "time_limit":
@@ -206,14 +212,17 @@ def verifiers_results(
         (found,) = episode["traces"]
         found |= {"id": identity, "task": about, "ok": sample.scored, "is_completed": True}
         found["info"] = {"rollout": trace.rollout, "sample": sample.number, "metadata": task.metadata}
-        values = {name: score.value for name, score in sample.scores.items()} if sample.scored else {}
+        values = {name: score.value for name, score in sample.scores.items()}
         found["metrics"] = {name: value for name, value in values.items() if name not in rewards}
         found["rewards"] = {
             name: {"score": values[name], "weight": 1 / len(rewards)} for name in rewards if name in values
         }
         found["stop_condition"] = sample.stopped or sample.reason
-        if sample.reason is not None:
-            found["errors"] = [{"type": sample.reason, "message": sample.explanation, "status_code": None}]
+        if not sample.scored:
+            found["errors"] = [
+                {"type": reason, "message": text, "status_code": None}
+                for _, reason, text in problems_of(sample)
+            ]
         yield {**episode, "id": identity, "env": {"id": results.name}, "task": about, "ok": sample.scored}
 
 
@@ -243,7 +252,7 @@ def _write_harbor(results: EvaluationResults, folder: Path) -> None:
     passes = summaries[0].pass_at if summaries and results.samples_per_task > 1 else ()
     errors = sum(map(len, exceptions.values()))
     stats = {
-        "n_trials": len(results.scored),
+        "n_trials": sum(map(_has_scores, results.samples)),
         "n_errors": errors,
         "metrics": [{each.name: each.estimate.mean for each in summaries if each.estimate is not None}],
         "pass_at_k": {each.k: each.value for each in passes if each.value is not None},
@@ -302,7 +311,7 @@ def _harbor_trial(results: EvaluationResults, sample: Sample, name: str) -> tupl
         },
         "agent_result": {**usage, "cost_usd": sample.cost, "metadata": {"turns": sample.turns}},
         "verifier_result": {"rewards": {name: score.value for name, score in sample.scores.items()}}
-        if sample.scored
+        if _has_scores(sample)
         else None,
         "exception_info": error if kind is not None else None,
         **times,

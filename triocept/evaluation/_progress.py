@@ -40,8 +40,8 @@ class Counts(Words):
         if sample.reason is not None:
             self._reasons[sample.reason] += 1
             self._failure = f"{sample.task}/{sample.number}: {explained(sample)}"
-            return
-        self._scored += 1
+        else:
+            self._scored += 1
         for name, score in sample.scores.items():
             self._sums[name] += score.value
             self._numbers[name] += 1

@@ -223,6 +223,11 @@ def summary_of(results: EvaluationResults, name: str) -> ScoreSummary:
     )
 
 
+def summaries_of(results: EvaluationResults) -> list[ScoreSummary]:
+    """Return the figures of each score, and of each scorer that gave no score at all."""
+    return [summary_of(results, name) for name in (*results.score_names, *results.silent_scorers)]
+
+
 def used_by(samples: Iterable[Sample]) -> Used:
     """Return the sums of turns, tokens, cost and seconds."""
     samples = list(samples)

@@ -11,7 +11,7 @@ from statistics import mean
 from .._canonical.content import Json
 from .._util.figures import clock, counted, short
 from .._util.terminal import visible
-from ._statistics import Estimate, ScoreSummary, Used, summary_of, used_by
+from ._statistics import Estimate, ScoreSummary, Used, summaries_of, used_by
 from ._types import EvaluationResults, Sample
 
 WIDTH = 78
@@ -39,8 +39,8 @@ def table_of(results: EvaluationResults) -> str:
 
 def _scores(results: EvaluationResults) -> list[str]:
     number = results.samples_per_task
-    summaries = [summary_of(results, name) for name in results.score_names]
-    if not summaries:
+    summaries = summaries_of(results)
+    if not results.score_names:
         return [f"no sample is scored: 0 of {results.planned}"]
     notes: list[str] = []
     for found in summaries:
@@ -91,13 +91,16 @@ def money(cost: float) -> str:
 def ends_of(results: EvaluationResults) -> list[str]:
     """Return the number of samples for each reason without a score, and for each end of an agent at a limit."""
     lines: list[str] = []
-    reasons = Counter(str(sample.reason).replace("_", " ") for sample in results.unscored)
+    problems = [problem for sample in results.unscored for problem in problems_of(sample)]
+    reasons = Counter(
+        reason.replace("_", " ") + (f" ({scorer})" if scorer else "") for scorer, reason, _ in problems
+    )
     if missing := results.planned - len(results.samples):
         reasons["not run"] = missing
     if reasons:
         what = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        lines.append(cut(f"no score {reasons.total():>4}   {what}"))
-    ends = Counter(sample.ended for sample in results.scored)
+        lines.append(cut(f"no score {missing + len(results.unscored):>4}   {what}"))
+    ends = Counter(sample.ended for sample in results.samples if sample.scores)
     for end, text in {
         "time_limit": "ended by the time limit",
         "limit": "ended by another limit",
@@ -105,20 +108,34 @@ def ends_of(results: EvaluationResults) -> list[str]:
     }.items():
         if count := ends[end]:  # type: ignore[index]
             lines.append(f"scored   {count:>4}   {text}")
-    if again := sum(sample.attempts > 1 for sample in results.scored):
+    if again := sum(sample.attempts > 1 for sample in results.samples if sample.scores):
         lines.append(f"scored   {again:>4}   in a later attempt, after one without a score")
     return lines
 
 
+def problems_of(sample: Sample) -> list[tuple[str, str, str]]:
+    """Return why a sample lacks scores: the failed scorer (empty if none failed), the reason and the text."""
+    failures = [(scorer, str(reason), text) for scorer, (reason, text) in sample.failures.items()]
+    return failures or [("", str(sample.reason), sample.explanation)]
+
+
 def explained(sample: Sample) -> str:
-    """Return the reason why a sample has no score, on one line: `setup failed: the setup script returned 1`."""
-    return " ".join(f"{str(sample.reason).replace('_', ' ')}: {sample.explanation}".split())
+    """Return why a sample lacks scores, on one line: `setup failed: the setup script returned 1`."""
+    return "; ".join(_line(reason, text) for _, reason, text in problems_of(sample))
+
+
+def _line(reason: str, text: str) -> str:
+    return " ".join(f"{reason.replace('_', ' ')}: {text}".split())
 
 
 def reasons_of(results: EvaluationResults) -> list[str]:
-    """Return one sample without a score for each reason, with its explanation."""
-    samples = {each.reason: each for each in results.unscored}.values()
-    return [f"{each.task}/{each.number}: {explained(each)}" for each in samples]
+    """Return the error of one sample for each reason why samples lack scores, and for each scorer."""
+    found = {
+        (scorer, reason): f"{each.task}/{each.number}: {_line(reason, text)}"
+        for each in results.unscored
+        for scorer, reason, text in problems_of(each)
+    }
+    return [*found.values()]
 
 
 def _tasks(results: EvaluationResults) -> list[str]:
@@ -138,8 +155,12 @@ def task_rows(
     rows = [("task", *(cut(visible(name), 16) for name in names), "turns", "tokens", "cost", "time")]
     values = {name: results.values(name) for name in names}
     for task, samples in islice(results.by_task().items(), most):
-        lost = results.samples_per_task - sum(sample.scored for sample in samples)
-        marks = (marks_of(found := values[name][task], len(found) + lost) or "-" for name in names)
+        missing = results.samples_per_task - len(samples)
+        lost = {
+            name: missing + sum(not (each.scored or name in each.scores) for each in samples)
+            for name in names
+        }
+        marks = (marks_of(found := values[name][task], len(found) + lost[name]) or "-" for name in names)
         rows.append((cut(visible(task), 28), *marks, *use_cells(used_by(samples))))
     return rows
 
@@ -150,7 +171,7 @@ def use_cells(used: Used) -> tuple[str, ...]:
         f"{used.turns:,}",
         f"{short(used.input_tokens + used.output_tokens)}{'~' if used.estimated else ''}",
         "-" if used.cost is None else money(used.cost),
-        clock(used.seconds),
+        clock(used.seconds) if used.seconds else "-",
     )
 
 
@@ -191,5 +212,5 @@ def document_of(results: EvaluationResults) -> dict[str, Json]:
         "scored": len(results.scored),
         "not_run": results.planned - len(results.samples),
         "errors": dict(errors),
-        "scores": {name: summary_of(results, name).document() for name in results.score_names},
+        "scores": {each.name: each.document() for each in summaries_of(results)},
     }

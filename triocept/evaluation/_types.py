@@ -3,8 +3,8 @@
 The store of an evaluation is the store of a fleet. It also contains the file `evaluation.json` (an `EvaluationFile`)
 with the planned tasks. Each sample has a line in `done.jsonl`:
 
-* A sample with scores has the outcome `value`; the value is a `Sample` without its task, number and traces.
-* A sample without a score has the outcome `error`; the error is a `NoScore`, or any other exception of a worker.
+* The outcome of a sample is `value`, also if it has no score; the value is a `Sample` without its task, number and
+  traces. The outcome is `error` only if an unexpected exception ended the sample.
 * A sample that ended its worker has a line in `lost.jsonl` only.
 """
 
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, final, get_args
+from typing import Any, Literal, TypeAlias, final
 
 import msgspec
 
@@ -43,7 +43,9 @@ Reason: TypeAlias = Literal[
 ]
 """Reason why a sample has no score; `error` stands for every other exception in the worker."""
 AgentEnd: TypeAlias = Literal["completed", "failed", "time_limit", "limit"]
-"""How the agent of a scored sample ended: with status 0, another status, by its time limit, or by another limit."""
+"""How an agent ended: with status 0, with another status, by its time limit, or by another limit."""
+Failure: TypeAlias = tuple[Reason, str]
+"""Reason why a scorer gave no score, and the text of the error."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -97,7 +99,7 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NoScore(TrioceptError):
-    """The end of a sample without a score. A scorer raises it if it cannot decide.
+    """The reason why a sample has no score. A scorer raises this error if it cannot decide.
 
     Attributes:
         reason: the reason; one of a scorer is `scorer_failed`.
@@ -119,14 +121,15 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     number: int = 0
     """Index among the samples of the task, from 0."""
     scores: dict[str, Score] = {}
-    """Scores by name: the scorer's name, or `scorer.key` for each key of a dict that a scorer returned. A sample
-    without a score may have scores of those scorers that did not fail; they are in no total."""
+    """Scores by name: the scorer's name, or `scorer.key` for each key of a dict that a scorer returned."""
+    failures: dict[str, Failure] = {}
+    """Reason and text of the error of each scorer that gave no score, by the scorer's name."""
     reason: Reason | None = None
-    """Reason why the sample has no score; None if it is scored."""
+    """Reason why the sample has no score, or why its first failed scorer gave none; None if the sample is scored."""
     explanation: str = ""
-    """Text of the error; empty if the sample is scored."""
+    """Text of the error that belongs to `reason`."""
     ended: AgentEnd | None = None
-    """How the agent ended; None if the sample has no score."""
+    """How the agent ended; None if its work cannot be scored."""
     stopped: str | None = None
     """The limit that stopped the agent, as in `Trace.stopped`."""
     returncode: int | None = None
@@ -150,6 +153,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def scored(self) -> bool:
+        """True if each scorer gave a score."""
         return self.reason is None
 
 
@@ -192,24 +196,29 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
 
     @property
     def scored(self) -> tuple[Sample, ...]:
-        """The samples that are scored."""
+        """The samples that each scorer scored."""
         return tuple(sample for sample in self.samples if sample.scored)
 
     @property
     def unscored(self) -> tuple[Sample, ...]:
-        """The ended samples without a score."""
+        """The ended samples that a scorer did not score."""
         return tuple(sample for sample in self.samples if not sample.scored)
 
     @cached_property
     def score_names(self) -> tuple[str, ...]:
         """Names of all scores, in the order of the scorers."""
-        names = dict.fromkeys(name for sample in self.scored for name in sample.scores)
-        return tuple(sorted(names, key=self._scorer_of))
+        names = dict.fromkeys(name for sample in self.samples for name in sample.scores)
+        return tuple(name for scorer in self.scorers for name in names if belongs(name, scorer))
 
-    def _scorer_of(self, score: str) -> int:
-        """Return the index of the scorer to which a score belongs; the number of scorers if no scorer matches."""
-        found = (at for at, name in enumerate(self.scorers) if score == name or score.startswith(f"{name}."))
-        return next(found, len(self.scorers))
+    @property
+    def silent_scorers(self) -> tuple[str, ...]:
+        """The scorers that failed in each sample that they should score."""
+        failed = {name for sample in self.samples for name in sample.failures}
+        return tuple(
+            scorer
+            for scorer in self.scorers
+            if scorer in failed and not any(belongs(name, scorer) for name in self.score_names)
+        )
 
     def table(self) -> str:
         """Return a table of the scores for a terminal with 80 columns."""
@@ -231,13 +240,16 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
         return found
 
     def values(self, score: str) -> dict[str, list[float]]:
-        """Return the values of a score by the task's id, without unscored samples; a list may be empty."""
+        """Return the values of a score by the task's id, of the samples that have this score; a list may be empty."""
         return {
-            task: [
-                sample.scores[score].value for sample in samples if sample.scored and score in sample.scores
-            ]
+            task: [sample.scores[score].value for sample in samples if score in sample.scores]
             for task, samples in self.by_task().items()
         }
+
+
+def belongs(score: str, scorer: str) -> bool:
+    """Return True if a score of this name is the scorer's score, or one in the dict that the scorer returned."""
+    return score == scorer or score.startswith(f"{scorer}.")
 
 
 def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
@@ -301,46 +313,12 @@ def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:
         case Outcome.Lost(reason=why):
             return Sample(task=task, number=number, reason="worker_lost", explanation=why, attempts=attempts)
         case Outcome.Error(error=error):
-            reason, text = _reason(error)
+            text = str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: {error}"
         case _:
-            reason, text = "error", "the sample was stopped"
+            text = "the sample was stopped"
     return Sample(
-        task=task,
-        number=number,
-        scores={name: Score(value) for name, value in result.scores.items()},
-        reason=reason,
-        explanation=text,
-        attempts=attempts,
-        traces=result.traces,
-        **_spent(result.traces),
+        task=task, number=number, reason="error", explanation=text, attempts=attempts, traces=result.traces
     )
-
-
-def _spent(traces: Sequence[Trace]) -> dict[str, Any]:
-    """Return the turns and tokens of the agent, whose rollout is the first trace; empty if there is no trace."""
-    try:
-        trace = traces[0] if traces else None
-    except (StoreError, OSError):  # its file was removed
-        trace = None
-    if trace is None:
-        return {}
-    judges = [child.usage for child in trace.children]
-    spent: dict[str, Any] = {"turns": len(trace), "estimated": trace.usage.estimated}
-    for name in ("input_tokens", "output_tokens"):
-        spent[name] = getattr(trace.usage, name) - sum(getattr(usage, name) for usage in judges)
-    return spent
-
-
-def _reason(error: BaseException) -> tuple[Reason, str]:
-    if isinstance(error, NoScore):
-        return error.reason, error.message
-    if not isinstance(error, RemoteError):
-        return "error", f"{type(error).__name__}: {error}"
-    text = str(error)
-    reason, colon, rest = text.removeprefix(f"{error.type}: ").partition(": ")
-    if colon and error.type.rpartition(".")[2] == NoScore.__name__ and reason in get_args(Reason):
-        return msgspec.convert(reason, Reason), rest
-    return "error", text
 
 
 class _Place(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ from .._util.checks import described
 from .._util.failures import text_of
 from ..errors import AgentFailed, ContextLengthError, UpstreamError, UpstreamTruncated
 from ..handlers import Policy, approve
-from ._types import AgentEnd, NoScore, Sample, Score, Task
+from ._types import AgentEnd, Failure, NoScore, Sample, Score, Task
 
 OUTPUT_LENGTH = 20_000
 """Characters to keep from the end of an agent's output, and of an explanation."""
@@ -96,26 +96,30 @@ def loaded(scorer: Any) -> Any:
 
 
 async def run_sample(bench: Bench, task: Task, *, attempt: int) -> Any:
-    """Run one sample of a task and return its `Sample` as JSON; raise NoScore if it has no score."""
+    """Run one sample of a task, and return its `Sample` as JSON."""
     folder = Path(tempfile.mkdtemp(prefix="triocept-"))
-    workdir = folder / "work"
+    found: dict[str, Any] = {}
     try:
-        try:
-            await trio.to_thread.run_sync(_prepare, workdir, bench.plan.workspace, task.files)
-        except (OSError, ValueError) as exc:
-            raise NoScore(f"the working directory cannot be prepared: {exc}", reason="setup_failed") from exc
-        return msgspec.to_builtins(await _run(bench, task, workdir))
+        await _run(bench, task, folder / "work", found)
     except NoScore as exc:
-        if (text := Redactor(bench.plan.redact).text(exc.message)) == exc.message:
-            raise
-        raise NoScore(text, reason=exc.reason) from None  # the cause may contain the same key
+        found |= {"reason": exc.reason, "explanation": _text_of(exc, Redactor(bench.plan.redact))}
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+    return msgspec.to_builtins(Sample(**found))
 
 
-async def _run(bench: Bench, task: Task, workdir: Path) -> Sample:
+def _text_of(error: NoScore, redactor: Redactor) -> str:
+    return redactor.text(error.message)[:OUTPUT_LENGTH]
+
+
+async def _run(bench: Bench, task: Task, workdir: Path, found: dict[str, Any]) -> None:
+    """Run one sample, and add the fields of its `Sample` to `found`; raise NoScore if its work cannot be scored."""
     plan = bench.plan
+    try:
+        await trio.to_thread.run_sync(_prepare, workdir, plan.workspace, task.files)
+    except (OSError, ValueError) as exc:
+        raise NoScore(f"the working directory cannot be prepared: {exc}", reason="setup_failed") from exc
     turns = [limit for limit in (plan.limits.turns, task.turn_limit) if limit is not None]
     limits = msgspec.structs.replace(plan.limits, seconds=None, turns=min(turns, default=None))
     try:
@@ -127,7 +131,7 @@ async def _run(bench: Bench, task: Task, workdir: Path) -> Sample:
             rollout = await stack.enter_async_context(opening)
             if task.setup is not None:
                 await _set_up(rollout, task.setup, task.scorer_timeout, workdir)
-            return await _run_agent(plan, rollout, task, workdir)
+            await _run_agent(plan, rollout, task, workdir, found)
     except NoScore:
         raise
     except Exception as exc:  # of the handler, or of the recorder
@@ -144,59 +148,59 @@ async def _set_up(rollout: Rollout, script: str, timeout: float, workdir: Path) 
     raise NoScore(text, reason="setup_failed")
 
 
-async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path) -> Sample:
+async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path, found: dict[str, Any]) -> None:
     seconds = task.time_limit if task.time_limit is not None else plan.limits.seconds
     given: Any = None
+    problem: NoScore | None = None
     started = trio.current_time()
     with trio.move_on_after(inf if seconds is None else seconds) as scope:
         try:
             given = await plan.agent(rollout, task, workdir)
         except AgentFailed as exc:
             given = exc
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - it is the reason why the sample has no score
             if rollout.trace.stopped is None:  # else the limit is the reason
-                raise NoScore(f"{type(exc).__name__}: {text_of(exc)}", reason="agent_raised") from exc
-    duration = trio.current_time() - started
+                problem = NoScore(f"{type(exc).__name__}: {text_of(exc)}", reason="agent_raised")
+    found["seconds"] = round(trio.current_time() - started, 3)
     if scope.cancelled_caught:
         await rollout.stop(f"the time limit of {seconds:g} s is reached")
-    trace, redactor = rollout.trace, Redactor(plan.redact)
-    ended, returncode = _agent_end(trace, given, timed_out=scope.cancelled_caught)
-    output = redactor.text(_output_of(given))[-OUTPUT_LENGTH:]
-    usage, turns = trace.usage, _turns(trace)  # without the judges'
+    trace = rollout.trace
+    usage = trace.usage  # without that of the judges
+    found |= {name: getattr(usage, name) for name in ("input_tokens", "output_tokens", "estimated")}
+    found |= {"turns": _turns(trace), "cost": trace.cost, "stopped": trace.stopped}
+    found["output"] = Redactor(plan.redact).text(_output_of(given))[-OUTPUT_LENGTH:]
+    if problem is not None:
+        raise problem
+    found["ended"], found["returncode"] = _agent_end(trace, given, timed_out=scope.cancelled_caught)
     answer = given if isinstance(given, str) else answer_of(trace)
-    try:
-        if task.check_files:
-            await trio.to_thread.run_sync(_copy_files, workdir, task.check_files)
-    except (OSError, ValueError) as exc:
-        raise NoScore(f"the check files cannot be copied: {exc}", reason="setup_failed") from exc
-    scores: dict[str, Score] = {}
-    problems: list[NoScore] = []
     token = sample_rollout.set(rollout)
     try:
-        for name, scorer in plan.scorers.items():
-            try:
-                scores |= await _apply(name, scorer, trace, task, workdir, answer)
-            except NoScore as exc:
-                problems.append(exc)
+        found |= await _score(plan, trace, task, workdir, answer)
     finally:
         sample_rollout.reset(token)
-    for name, score in scores.items():
+        found["cost"] = trace.cost
+    for name, score in found["scores"].items():
         await rollout.score(name, score.value)
-    if problems:
-        raise problems[0]
-    return Sample(
-        scores={name: _shortened(score, redactor) for name, score in scores.items()},
-        ended=ended,
-        stopped=trace.stopped,
-        returncode=returncode,
-        seconds=round(duration, 3),
-        turns=turns,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        estimated=usage.estimated,
-        cost=trace.cost,
-        output=output,
-    )
+
+
+async def _score(plan: Plan, trace: Trace, task: Task, workdir: Path, answer: str) -> dict[str, Any]:
+    """Let each scorer score a sample, and return the fields of its `Sample` for scores and failures."""
+    redactor = Redactor(plan.redact)
+    scores: dict[str, Score] = {}
+    failures: dict[str, Failure] = {}
+    try:
+        await trio.to_thread.run_sync(_copy_files, workdir, task.check_files)
+    except (OSError, ValueError) as exc:
+        error = NoScore(f"the check files cannot be copied: {exc}", reason="setup_failed")
+        failures = dict.fromkeys(plan.scorers, (error.reason, _text_of(error, redactor)))
+    for name, scorer in plan.scorers.items() if not failures else ():
+        try:
+            given = await _apply(name, scorer, trace, task, workdir, answer)
+            scores |= {key: _shortened(score, redactor) for key, score in given.items()}
+        except NoScore as exc:
+            failures[name] = exc.reason, _text_of(exc, redactor)
+    reason, explanation = next(iter(failures.values()), (None, ""))
+    return {"scores": scores, "failures": failures, "reason": reason, "explanation": explanation}
 
 
 def _agent_end(trace: Trace, given: object, *, timed_out: bool) -> tuple[AgentEnd, int | None]:
@@ -293,8 +297,13 @@ def _place(error: BaseException) -> str:
 def scores_of(name: str, given: object) -> dict[str, Score]:
     """Return what a scorer has returned as scores by name; raise NoScore if it is invalid."""
     if isinstance(given, Mapping) and given:
-        parts = (scores_of(f"{name}.{key}", value) for key, value in given.items())
-        return {key: value for part in parts for key, value in part.items()}
+        parts = [part for key, value in given.items() for part in scores_of(f"{name}.{key}", value).items()]
+        if len(scores := dict(parts)) < len(parts):
+            names = [key for key, _ in parts]
+            twice = next(key for key in names if names.count(key) > 1)
+            text = f"the scorer {name} returned two scores with the name {twice}: give them different keys"
+            raise NoScore(text, reason="invalid_score")
+        return scores
     score = given if isinstance(given, Score) else Score(given)  # type: ignore[arg-type]
     value: object = score.value
     # numpy's numbers support `__float__`, too, and a text does not.

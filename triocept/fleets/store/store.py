@@ -175,15 +175,26 @@ class TaskStore:
                 "or pass fleet.map(key=…) to compare keys only",
                 path=str(self._state.directory),
             )
-        return known is not None and not (known.is_error and self._state.retry_errors)
+        if (key.key, sample) in self._state.again:
+            return False
+        if known is None:
+            return self._state.runs_only_again
+        return not (known.is_error and self._state.retry_errors)
 
     def was_lost(self, size: int) -> bool:
         """Return True if one of the samples had the outcome `Outcome.Lost`, in an earlier run or in this run."""
         return any((self._key.key, sample) in self._state.lost.keys for sample in range(size))
 
     def stored(self, task: T, sample: int) -> Result[T, Any]:
-        """Return the stored result of a sample, with its value decoded from JSON, or its error as a `RemoteError`."""
-        result = result_of(self._state.directory, self._state.done.read(self._key.key, sample))
+        """Return the stored result of a sample, with its value decoded from JSON, or its error as a `RemoteError`.
+
+        Without a stored result, the outcome is `Outcome.Stopped` (see `run_again`).
+        """
+        key = self._key.key
+        if (key, sample) not in self._state.done.index:
+            stopped = Outcome.Stopped()
+            return Result(task=task, number=0, sample=sample, attempt=0, worker="", outcome=stopped, key=key)
+        result = result_of(self._state.directory, self._state.done.read(key, sample))
         return cast(Result[T, Any], msgspec.structs.replace(result, task=task))
 
     def record_to(self, sample: int, attempt: int, worker: str) -> RecordTo:
@@ -216,6 +227,10 @@ class TaskStore:
         kept = kept or Kept()
         if kept.problem is not None:
             raise StoreError(f"{result.worker} could not record {self._key.place}: {kept.problem}")
+        if self._state.again.pop((self._key.key, result.sample), False):
+            before = self._state.done.read(self._key.key, result.sample)
+            kept = msgspec.structs.replace(kept, traces=(*before.traces, *kept.traces))
+            result = msgspec.structs.replace(result, scores=before.scores | result.scores)
         self._state.done.append(_line(result, self._key, kept))
         traces = StoredTraces(self._state.directory / TRACES, kept.traces, self._key.key)
         return msgspec.structs.replace(result, key=self._key.key, traces=traces)
@@ -245,6 +260,24 @@ def check_unchanged(store: Store, key: Key, samples: int) -> None:
         task.is_done(sample)
 
 
+def run_again(
+    store: Store, samples: Mapping[tuple[str, int], bool], *, runs_others: bool = True
+) -> dict[tuple[str, int], int]:
+    """Let the next map run samples again that have an outcome; their new outcomes then count.
+
+    Args:
+        samples: the key of the task and the index of each sample. With True, the new outcome also has the traces of
+            the outcome that it replaces.
+        runs_others: False runs no other sample. The map yields samples without an outcome as `Outcome.Stopped`.
+
+    Returns:
+        the start of the line of each sample in `done.jsonl`, in bytes.
+    """
+    state = store._state
+    state.again, state.runs_only_again = dict(samples), not runs_others
+    return {place: state.done.index[place].offset for place in samples if place in state.done.index}
+
+
 class _State:
     def __init__(
         self, directory: Path, settings: dict[str, Json], *, retry_errors: bool, fsync: bool
@@ -254,6 +287,9 @@ class _State:
         self.retry_errors = retry_errors
         self.fsync = fsync
         self.has_map: bool = False
+        self.again: dict[tuple[str, int], bool] = {}
+        """Samples to run again; see `run_again`."""
+        self.runs_only_again = False
         make(directory)
         self._lock: Lock | None = Lock(directory)
         try:
