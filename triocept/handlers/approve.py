@@ -29,7 +29,7 @@ import msgspec
 import trio
 
 from .._canonical.agent_calls import call_in, calls_in, failed_result, with_arguments
-from .._canonical.content import Message, Opaque, Text, ToolCall, ToolResult
+from .._canonical.content import Message, Opaque, Part, Text, ToolCall, ToolResult
 from .._canonical.events import Event, PartDelta, PartStart, ResponseEnd, ResponseStart, begins_call
 from .._canonical.form import join_messages, message_key
 from .._canonical.request import Request
@@ -79,9 +79,9 @@ class _Rejections:
     def __init__(self) -> None:
         self._known: dict[tuple[int, bytes, bytes], tuple[Message, ...]] = {}
 
-    def add(self, request: Request, sent: Response, said: tuple[Message, ...]) -> None:
+    def add(self, request: Request, sent: tuple[ResponsePart, ...], said: tuple[Message, ...]) -> None:
         """Store `said`, the model's messages with results of rejected calls, under `sent`, which the agent got."""
-        self._known[_place(request.messages, Message("assistant", sent.content))] = said
+        self._known[_place(request.messages, Message("assistant", sent))] = said
 
     def restore(self, request: Request) -> Request:
         """Return the agent's request, with the model's original answers in place of those that the agent got."""
@@ -141,16 +141,12 @@ def _with_results(rejected: Message, results: Message, calls: Message) -> Messag
     Gemini and Messages require all results of an answer in one message.
     """
     order = {call.id: place for place, call in enumerate(calls.tool_calls)}
-    parts = (*rejected.content, *results.content)
-    last = len(order)
-    return msgspec.structs.replace(
-        results,
-        content=tuple(
-            sorted(
-                parts, key=lambda part: order.get(part.id, last) if isinstance(part, ToolResult) else last + 1
-            )
-        ),
-    )
+
+    def place(part: Part) -> int:
+        return order.get(part.id, len(order)) if isinstance(part, ToolResult) else len(order) + 1
+
+    content = tuple(sorted((*rejected.content, *results.content), key=place))
+    return msgspec.structs.replace(results, content=content)
 
 
 @final
@@ -176,6 +172,10 @@ class _Approved:
         rejections = self._rejections.setdefault(exchange.rollout, _Rejections())
         restored = rejections.restore(exchange.request)
         asked = None if restored is exchange.request else restored
+        gate: GateState | None = getattr(
+            core_of(exchange).rollout, "gate", None
+        )  # the rollout of a draft has none
+        gate = gate if gate is not None and gate.hook is not None else None
         said: list[Message] = []
         async with AsyncExitStack() as stack:
             answer = _Answer(exchange, stack)
@@ -192,53 +192,47 @@ class _Approved:
                         should_retry=False,
                     )
                 calls = calls_in(response.content)
-                decisions = await self._decide(calls, exchange)
-                if decisions is None:
+                decisions = await self._decide(calls, exchange, gate)
+                if core.settled:
                     return
-                if (last := next((one for one in decisions if one.kind == "terminate"), None)) is not None:
+                last = {decision.kind: decision for decision in reversed(decisions)}
+                if "terminate" in last:
                     draft.keep("approve", counted=count > 0)
-                    await exchange.rollout.stop(last.reason)
+                    await exchange.rollout.stop(last["terminate"].reason)
                     return
-                if (last := next((one for one in decisions if one.kind == "answer"), None)) is not None:
-                    await answer.end(draft, (Text(last.reason),))
+                if "answer" in last:
+                    await answer.end(draft, (Text(last["answer"].reason),))
                     return
-                decisions = self._leave_to_gate(calls, decisions, exchange)
+                for place, (call, decision) in enumerate(zip(calls, decisions, strict=True)):
+                    if gate is not None and gate.carries_out(call, decision):
+                        gate.fix(call, decision, exchange)
+                        decisions[place] = Decision.approve()
                 whole, kept, results = _carried_out(response, decisions)
-                if not results:
-                    changed = kept != list(response.content)
-                    await self._end(answer, draft, kept, said, rejections, changed=changed)
-                    return
                 full = Message("assistant", tuple(whole))
-                said += [full, Message("tool", results)]
-                if calls_in(kept):
-                    await self._end(answer, draft, kept, said, rejections, changed=True, whole=True)
+                if results:
+                    said += [full, Message("tool", results)]
+                elif said:
+                    said.append(full)
+                if not results or calls_in(kept):
+                    if said:
+                        sent = (*answer.flowed_so_far(), *kept[answer.flowed :])
+                        rejections.add(exchange.request, sent, tuple(said))
+                    changed = kept != list(response.content)
+                    await answer.end(draft, kept[answer.flowed :], changed=changed)
                     return
                 draft.adopt()
                 draft.keep("approve", counted=True)
-                answer.next_draft()
                 messages = (*(asked or exchange.request).messages, full, Message("tool", results))
                 asked = msgspec.structs.replace(asked or exchange.request, messages=messages)
             reason = f"the model proposed rejected tool calls {self._max_rejections} times"
             await exchange.rollout.stop(reason)
 
-    def _leave_to_gate(
-        self, calls: Sequence[ToolCall], decisions: list[Decision], exchange: Exchange
+    async def _decide(
+        self, calls: Sequence[ToolCall], exchange: Exchange, gate: GateState | None
     ) -> list[Decision]:
-        """Return the decisions to apply to the answer. A decision that the agent's hook applies becomes an approval."""
-        if (gate := _gate_of(exchange)) is None:
-            return decisions
-        here: list[Decision] = []
-        for call, decision in zip(calls, decisions, strict=True):
-            at_gate = gate.carries_out(call, decision)
-            if at_gate:
-                gate.fix(call, decision, exchange)
-            here.append(Decision.approve() if at_gate else decision)
-        return here
-
-    async def _decide(self, calls: Sequence[ToolCall], exchange: Exchange) -> list[Decision] | None:
-        """Run the policy for all calls at the same time; return its decisions, or None if the exchange was settled."""
+        """Run the policy for all calls at the same time, and return its decisions."""
         found: list[Decision] = [Decision.reject()] * len(calls)
-        core, errors, gate = core_of(exchange), list[BaseException](), _gate_of(exchange)
+        core, errors = core_of(exchange), list[BaseException]()
         before, records = core.decisions, dict[int, Decided]()
         equal = [place if gate is None else gate.first_equal(calls, place) for place in range(len(calls))]
 
@@ -263,26 +257,7 @@ class _Approved:
                     for place in sorted(set(equal)):
                         await nursery.start(partial(decide_one, place))
             raise_all(errors)
-        return None if exchange.settled else found
-
-    async def _end(
-        self,
-        answer: _Answer,
-        draft: OpenDraft,
-        kept: Sequence[ResponsePart],
-        said: list[Message],
-        rejections: _Rejections,
-        *,
-        changed: bool,
-        whole: bool = False,
-    ) -> None:
-        """End the agent's answer with the parts `kept` of the last draft, and store the model's original messages."""
-        if said:
-            if not whole:
-                said.append(Message("assistant", tuple(kept)))
-            sent = (*answer.flowed_so_far(), *kept[answer.flowed :])
-            rejections.add(answer.exchange.request, Response(sent), tuple(said))
-        await answer.end(draft, kept[answer.flowed :], changed=changed)
+        return found
 
 
 class _Answer:
@@ -296,12 +271,12 @@ class _Answer:
         """Number of parts that were sent before this draft."""
         self.flowed = 0
         """Number of parts of this draft that were sent before its first tool call."""
-        self._joins = False
-        """True if text of an earlier draft was sent, from which the next text must be separated."""
 
     async def flow(self, draft: OpenDraft) -> None:
         """Read a draft, and send its parts before the first tool call to the agent."""
         self._count, self.flowed, calls = self._count + self.flowed, 0, False
+        # text of an earlier draft was sent, from which the next text must be separated
+        joins = any(isinstance(part, Text) and part.text for part in self.flowed_so_far())
         async for event in draft:
             match event:
                 case ResponseStart():
@@ -315,9 +290,9 @@ class _Answer:
                         self.flowed = index + 1
                         await self._send(event)
                         if isinstance(part, Text):
-                            if self._joins:
+                            if joins:
                                 await self._send(PartDelta(index, "\n\n"))
-                            self._joins = False
+                            joins = False
                 case ResponseEnd():
                     pass
                 case _ if event.index < self.flowed:
@@ -332,10 +307,6 @@ class _Answer:
         """Return the parts of this answer that the agent has already got."""
         fold = core_of(self.exchange).fold
         return fold.response().content if fold is not None else ()
-
-    def next_draft(self) -> None:
-        """Prepare for the next draft: record if the agent has got text, from which the next text is separated."""
-        self._joins = any(isinstance(part, Text) and part.text for part in self.flowed_so_far())
 
     async def end(self, draft: OpenDraft, parts: Iterable[ResponsePart], *, changed: bool = True) -> None:
         """Send `parts`, the rest of the answer, and end the answer with the stop reason and the usage of the draft."""
@@ -355,12 +326,6 @@ class _Answer:
                 extra=response.extra,
             )
         )
-
-
-def _gate_of(exchange: Exchange) -> GateState | None:
-    """Return the gate to which the agent's hook sends questions. None without a hook, or if the answer is a draft."""
-    gate: GateState | None = getattr(core_of(exchange).rollout, "gate", None)
-    return gate if gate is not None and gate.hook is not None else None
 
 
 def _carried_out(
