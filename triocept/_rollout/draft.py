@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from itertools import takewhile
 from typing import Any, final
 
 import msgspec
@@ -35,14 +36,13 @@ from .._trace.conversation import Conversation
 from .._trace.tokens import Tokens
 from .._trace.turn import Draft, Turn
 from .._util.failures import split_cancelled
-from ..errors import LimitReached, Unanswered
+from ..errors import Unanswered
 from .answer import Condition, Entry, RawPiece, Relayed, Subscription
 from .asking import Asking
 from .exchange import Exchange, core_of
 from .exchange_state import ExchangeState
 from .handler import Handler, configured_model
 from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused
-from .rollout_state import RolloutState
 
 AHEAD = 16
 """Maximum events that an inner handler may send before the outer handler has read them. With 1, each event costs two
@@ -73,33 +73,15 @@ class _DraftHome:
 
     on_hangup = "cancel"
     record_increments = False
+    budget = gate = None
 
     def __init__(self, outer: ExchangeState) -> None:
         self.outer = outer
-        self._rollout = outer.rollout
-        self.id = outer.rollout.id
-        self.trace = outer.rollout.trace
-        self.estimator = outer.rollout.estimator
-        self.addresses = outer.rollout.addresses
         self.records = _Records(outer)
         self.turn: Turn | None = None
 
-    def finish(self, reached: LimitReached) -> None:
-        """Accept no more calls of the agent, because a limit is reached. Running calls are completed."""
-        self._rollout.finish(reached)
-
-    @property
-    def agents_own(self) -> RolloutState:
-        """The rollout whose agent waits for the answer, also if this draft is within another draft."""
-        return self._rollout.agents_own
-
-    @property
-    def upstream_failed(self) -> bool:
-        return self._rollout.upstream_failed
-
-    @upstream_failed.setter
-    def upstream_failed(self, failed: bool) -> None:
-        self._rollout.upstream_failed = failed
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.outer.rollout, name)
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         self.turn = turn
@@ -255,24 +237,8 @@ class OpenDraft:
     def record(self, why: str = "unused", *, counted: bool = True) -> Draft:
         """Return the replaced answer, as the `Draft` that its turn records. Its answer may be unfinished."""
         turn = self._home.turn or self._inner._turn(Abandoned(), 0)
-        clean = self._outer.rollout.records.redactor.turn(turn)
-        ours, theirs = self._outer.recorded_request(), clean.request
-        common = common_messages(ours, theirs)
-        same = msgspec.structs.replace(theirs, messages=ours.messages) == ours
-        return Draft(
-            why=why,
-            counted=counted,
-            common=common,
-            dropped=len(ours.messages) - common,
-            messages=theirs.messages[common:],
-            changed=not same,
-            response=clean.response,
-            error=clean.error,
-            notes=clean.notes,
-            tokens=clean.tokens,
-            started=turn.started_at - self._outer.started_at,
-            duration=turn.duration,
-        )
+        since = turn.started_at - self._outer.started_at
+        return _draft_of(self._outer, turn, why, counted=counted, since=since)
 
     def _take_inner(self) -> None:
         """Move drafts and decisions from the inner exchange to the agent's exchange."""
@@ -352,30 +318,31 @@ def keep_aborted(
         response, tokens: the part of the answer that the server has returned, if there is one.
     """
     turn = exchange._turn(Failed(error), len(exchange.rollout.trace))
-    turn = msgspec.structs.replace(turn, id="", response=response, tokens=tokens)
-    clean = exchange.rollout.records.redactor.turn(turn)
-    exchange.drafts += (
-        Draft(
-            why="abort",
-            counted=True,
-            common=len(turn.request.messages),
-            response=clean.response,
-            error=clean.error,
-            tokens=clean.tokens,
-            started=since,
-            duration=exchange.elapsed - since,
-        ),
+    turn = msgspec.structs.replace(
+        turn, id="", response=response, tokens=tokens, notes={}, duration=exchange.elapsed - since
     )
+    exchange.drafts += (_draft_of(exchange, turn, "abort", counted=True, since=since),)
 
 
-def common_messages(one: Request, other: Request) -> int:
-    """Return how many messages at the beginning of both requests are equal."""
-    count = 0
-    for mine, theirs in zip(one.messages, other.messages, strict=False):
-        if mine is not theirs and mine != theirs:
-            break
-        count += 1
-    return count
+def _draft_of(exchange: ExchangeState, turn: Turn, why: str, *, counted: bool, since: float) -> Draft:
+    clean = exchange.rollout.records.redactor.turn(turn)
+    ours, theirs = exchange.recorded_request(), clean.request
+    pairs = zip(ours.messages, theirs.messages, strict=False)
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1] or pair[0] == pair[1], pairs))
+    return Draft(
+        why=why,
+        counted=counted,
+        common=common,
+        dropped=len(ours.messages) - common,
+        messages=theirs.messages[common:],
+        changed=msgspec.structs.replace(theirs, messages=ours.messages) != ours,
+        response=clean.response,
+        error=clean.error,
+        notes=clean.notes,
+        tokens=clean.tokens,
+        started=since,
+        duration=turn.duration,
+    )
 
 
 @asynccontextmanager
@@ -408,8 +375,7 @@ async def open_draft(
         retry_key=None,
         query=outer.query,
     )
-    budget: Any = getattr(outer.rollout, "budget", None)
-    if counted and budget is not None:
+    if counted and (budget := outer.rollout.budget) is not None:
         refusal = budget.admit(inner, configured_model(handler))
         if refusal is not None:
             raise refusal

@@ -226,8 +226,9 @@ class Upstream:
         except UpstreamError as exc:
             # Once for a rollout: the agent receives each error, the program none. A prompt that is too long is no
             # failure: agents depend on that error.
-            if not core.rollout.upstream_failed and not isinstance(exc, ContextLengthError):
-                core.rollout.upstream_failed = True
+            rollout = core.rollout.agents_own
+            if not rollout.upstream_failed and not isinstance(exc, ContextLengthError):
+                rollout.upstream_failed = True
                 log.warning("%s (logged once for a rollout; the trace has the error of each turn)", exc)
             raise
 

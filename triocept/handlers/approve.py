@@ -172,9 +172,8 @@ class _Approved:
         rejections = self._rejections.setdefault(exchange.rollout, _Rejections())
         restored = rejections.restore(exchange.request)
         asked = None if restored is exchange.request else restored
-        gate: GateState | None = getattr(
-            core_of(exchange).rollout, "gate", None
-        )  # the rollout of a draft has none
+        core = core_of(exchange)
+        gate: GateState | None = getattr(core.rollout, "gate", None)  # None for a draft
         gate = gate if gate is not None and gate.hook is not None else None
         said: list[Message] = []
         async with AsyncExitStack() as stack:
