@@ -12,7 +12,7 @@ from cli_terminal import Terminal
 
 from tests.cli.cli_forks import triocept as forked
 
-pytestmark = pytest.mark.once
+once = pytest.mark.once
 
 AGENT = """
 import json, os, signal, sys, tty, urllib.request
@@ -67,6 +67,7 @@ def interactive(folder: Path, *arguments: str) -> Terminal:
     return Terminal("run", "--interactive", *arguments, *command, cwd=folder)
 
 
+@once
 def test_the_agent_has_the_terminal_and_what_triocept_prints_waits_for_its_end(folder: Path) -> None:
     with interactive(folder, "--handler", "mine.py:answer", "--cwd", "work") as terminal:
         before = terminal.modes
@@ -87,7 +88,14 @@ def test_the_agent_has_the_terminal_and_what_triocept_prints_waits_for_its_end(f
         assert terminal.modes == before
 
 
-@pytest.mark.parametrize("end", ["raw", "killed", "terminated"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param("raw", marks=once),
+        pytest.param("killed", marks=pytest.mark.slow),  # sessions of mutants leave out those marked `once`
+        pytest.param("terminated", marks=once),
+    ],
+)
 def test_the_modes_of_the_terminal_are_as_before_however_the_agent_ended(end: str, folder: Path) -> None:
     with interactive(folder) as terminal:
         before = terminal.modes
@@ -105,6 +113,7 @@ def test_the_modes_of_the_terminal_are_as_before_however_the_agent_ended(end: st
         assert terminal.modes == before
 
 
+@once
 def test_a_suspended_agent_continues_where_no_shell_could_continue_it(folder: Path) -> None:
     with interactive(folder) as terminal:
         terminal.expect("ready> ")
@@ -117,6 +126,7 @@ def test_a_suspended_agent_continues_where_no_shell_could_continue_it(folder: Pa
         assert terminal.process.wait(PATIENCE) == 7
 
 
+@once
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs a shell with job control")
 def test_ctrl_z_leads_to_the_shell_and_fg_back_to_the_agent(folder: Path) -> None:
     command = f"{sys.executable} -m triocept run --interactive -- {sys.executable} agent.py"
@@ -144,12 +154,14 @@ def test_ctrl_z_leads_to_the_shell_and_fg_back_to_the_agent(folder: Path) -> Non
         assert terminal.process.wait(PATIENCE) == 0
 
 
+@once
 def test_a_person_cannot_be_asked_while_the_agent_has_the_terminal(folder: Path) -> None:
     with interactive(folder, "--approve", "Bash") as terminal:
         terminal.expect("but this is not possible: with --interactive the agent has the terminal")
         assert terminal.process.wait(PATIENCE) == 2
 
 
+@once
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -170,6 +182,7 @@ def test_what_cannot_be_is_described_and_nothing_starts(
     assert (done.returncode, done.stdout) == (2, "")
 
 
+@once
 def test_a_command_with_a_slash_is_a_path_from_here_and_not_from_the_agents_directory(folder: Path) -> None:
     agent = folder / "agent.sh"
     agent.write_text("#!/bin/sh\npwd\n")

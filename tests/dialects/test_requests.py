@@ -18,7 +18,7 @@ from triocept._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from triocept._canonical.request import OutputFormat, ReasoningAsk, Sampling, Tool, ToolChoice
+from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept.dialects import DIALECTS
 from triocept.errors import DialectError
 
@@ -338,3 +338,9 @@ def test_a_system_prompt_is_a_message_and_goes_back_to_its_place(system: Json) -
 def test_an_empty_system_prompt_is_none(system: Json) -> None:
     request = DIALECTS[ANTHROPIC].parse_request(document_of(ANTHROPIC, system=system))
     assert "system" not in DIALECTS[ANTHROPIC].render_request(request)
+
+
+@pytest.mark.parametrize("dialect", [CHAT, ANTHROPIC, "openai_responses", "ollama"])
+def test_a_request_asks_for_a_whole_answer_if_its_program_does_not_say_otherwise(dialect: str) -> None:
+    request = Request(dialect=dialect, model="m", messages=(Message("user", (Text("hi"),)),))
+    assert not DIALECTS[dialect].render_request(request).get("stream")

@@ -63,7 +63,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_rollout/rollout_state.py": (*_WRONG, *_RECORDS, *_LIMITS, *_ROLLOUT, *_CALLS),
     "triocept/_rollout/record_writer.py": (
         "tests/rollout/test_events.py",
-        *_RECORDS,
+        *_FILE,
         *_WRONG,
         *_ROLLOUT,
         *_CALLS,
@@ -98,7 +98,11 @@ TESTS: dict[str, tuple[str, ...]] = {
         *_ROLLOUT,
     ),
     "triocept/_process/output.py": ("tests/agent/test_output.py", *_AGENT),
-    "triocept/_process/process.py": (*_AGENT, "tests/agent/test_output.py"),
+    "triocept/_process/process.py": (
+        *_AGENT,
+        "tests/agent/test_output.py",
+        "tests/cli/test_interactive.py",
+    ),
     "triocept/_rollout/raw_stream.py": (
         "tests/server/test_raw_on_the_way.py",
         "tests/testing/test_raw_in_threads.py",
@@ -125,6 +129,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/server/test_findings.py",
         "tests/server/test_strangers.py",
         "tests/server/test_documents.py",
+        "tests/server/test_other_dialects.py",
         *_ROLLOUT,
         *_CALLS,
     ),
@@ -156,6 +161,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_trace/cost.py": (*_TRACE, "tests/rollout/test_budget.py"),
     "triocept/_trace/tokens.py": (*_TRACE, "tests/upstream/test_tokens.py"),
     "triocept/_canonical": (*_NOUNS, *_TRACE, "tests/dialects/test_streams.py", *_ROLLOUT),
+    "triocept/_canonical/agent_calls.py": (
+        "tests/services/test_gate.py",
+        "tests/services/test_gate_calls.py",
+        "tests/handlers/test_approve.py",
+    ),
     "triocept/_canonical/frozen.py": ("tests/trace/test_frozen.py", "tests/test_resent.py"),
     "triocept/_canonical/memory.py": ("tests/test_resent.py", *_NOUNS, *_TRACE),
     "triocept/_canonical/resent.py": ("tests/test_resent.py", *_NOUNS),

@@ -5,7 +5,7 @@ import openai
 import pytest
 import trio
 
-from triocept import Exchange, ScriptedModel, ToolCall, serve_endpoint
+from triocept import Exchange, Refusal, ScriptedModel, ToolCall, serve_endpoint
 
 # The SDKs leave their async generators where a stream ends; trio warns, and closes them.
 pytestmark = [
@@ -74,6 +74,18 @@ async def test_an_answer_that_was_silent_at_first_can_be_gone_on_from(
             second = await client.responses.create(model="m", input="x", previous_response_id=first.id)
             assert second.output_text == "hello"
     assert [message.text for message in rollout.trace[1].request.messages] == ["hi", "hello", "x"]
+
+
+async def test_an_item_of_an_answer_is_found_by_its_id_behind_a_call_that_got_no_answer() -> None:
+    script = ScriptedModel(["first", Refusal(400, "no"), "third"])
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        async with rollout.client("openai_responses", max_retries=0) as client:
+            first = await client.responses.create(model="m", input="hi")
+            with pytest.raises(openai.BadRequestError, match="no"):
+                await client.responses.create(model="m", input="and now?")
+            item = {"type": "item_reference", "id": first.output[0].id}
+            assert (await client.responses.create(model="m", input=[item])).output_text == "third"
+    assert [message.text for message in rollout.trace[2].request.messages] == ["first"]
 
 
 async def test_completions_whole_and_streamed_and_what_they_cannot_say() -> None:
