@@ -288,3 +288,48 @@ def test_killed_twice_and_resumed_each_sample_is_scored_once(folder: Path) -> No
     assert {sample.attempts for sample in results.samples} == {1}
     lines = [json.loads(line) for line in done.read_text().splitlines()]
     assert len({(line["key"], line["sample"]) for line in lines}) == len(lines) == 60
+
+
+def test_a_failed_scorer_and_a_changed_one_score_the_recorded_samples_again_without_the_agent(
+    folder: Path,
+) -> None:
+    write_tasks(*({"id": name, "prompt": "say it", "target": "hello"} for name in ("a", "b")))
+    mine = folder / "mine.py"
+    mine.write_text(
+        "def length(trace, task, workdir, *, answer):\n    return len(answer) / (task.id == 'a')\n"
+    )
+    options = ("--scorer", "mine.py:length", "--scorer", "includes", "--engine", "processes:1")
+    first = evaluated(*options)
+    assert first.returncode == 1
+    assert "b/0: scorer failed: the scorer length raised ZeroDivisionError" in first.stderr
+    assert "1 of 2 samples lack a score: the same command with --retry-errors" in first.stderr
+    mine.write_text("def length(trace, task, workdir, *, answer):\n    return len(answer)\n")
+    retried = evaluated(*options, "--retry-errors")
+    assert retried.returncode == 0, retried.stderr
+    assert "they are run again, 1 of them without their agents, because only scorers failed" in retried.stderr
+    mine.write_text("def length(trace, task, workdir, *, answer):\n    return -len(answer)\n")
+    again = evaluated(*options[:2], "--engine", "processes:1", "--rescore")
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 samples are scored again; no agent runs" in again.stderr
+    results = read_results("run")
+    assert results.values("length") == {"a": [-5.0], "b": [-5.0]}
+    assert results.values("includes") == {"a": [1.0], "b": [1.0]}
+    assert {sample.attempts for sample in results.samples} == {1}
+    assert evaluated(*options, "--rescore", "--resume").returncode == 0
+    both = evaluated(*options, "--rescore", "--retry-errors")
+    assert (both.returncode, "exclude each other" in both.stderr) == (2, True)
+
+
+def test_a_check_whose_directory_was_not_kept_gives_no_score_again_but_one_that_was_kept_does(
+    folder: Path,
+) -> None:
+    write_tasks({"id": "a", "prompt": "say it"})
+    assert evaluated().returncode == 0
+    again = evaluated("--rescore")
+    assert again.returncode == 1
+    assert "a/0: not recorded: the scorer needs the working directory of the sample" in again.stderr
+    kept = evaluated("--retry-errors", "--keep-workdirs")
+    assert kept.returncode == 0, kept.stderr
+    again = evaluated("--rescore")
+    assert again.returncode == 0, again.stderr
+    assert read_results("run").values("check") == {"a": [1.0]}

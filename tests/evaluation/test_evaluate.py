@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,11 @@ from triocept.evaluation import (
     model_judge,
     read_results,
 )
+from triocept.evaluation._evaluate import EvaluationRun, GivenModel
+from triocept.evaluation._worker import Plan
+from triocept.evaluation.readers.reading import listed
 from triocept.fleets import InProcess, Processes, open_fleet, open_store
+from triocept.traces import Redaction
 
 TASK = {"id": "a", "prompt": "Say hello.", "target": "hello"}
 
@@ -280,7 +286,10 @@ async def test_the_error_of_a_scorer_that_contains_a_key_is_stored_without_it(
     (sample,) = results.samples
     assert sample.reason == "scorer_failed"
     assert f"raised ValueError: {MARK}" in sample.explanation
-    stored = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
+    files = [
+        path for path in (tmp_path / "run").rglob("*") if path.is_file() and "workdirs" not in path.parts
+    ]
+    stored = b"".join(path.read_bytes() for path in files)
     assert b"raised ValueError" in stored
     assert b"sk-triocept-" not in stored
 
@@ -537,3 +546,222 @@ async def test_wrong_arguments_are_refused_before_an_agent_starts(
     with pytest.raises(error, match=text):
         await evaluate(**usual | change)
     assert ran == []
+
+
+# Scoring without an agent
+
+
+def reads_file(trace: Any, task: Task, workdir: Path) -> float:
+    return float((workdir / "out.txt").read_text() == "hello")
+
+
+def hides_errors(trace: Any, task: Task, workdir: Path) -> float:
+    with suppress(Exception):
+        return float((workdir / "out.txt").exists())
+    return 0.0
+
+
+def length(trace: Any, task: Task, workdir: Path, *, answer: str) -> float:
+    return float(len(answer))
+
+
+class Broken:
+    """A scorer that fails until it is repaired."""
+
+    name = "mine"
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.is_broken = True
+
+    def __call__(self, trace: Any, task: Task, workdir: Path) -> float:
+        self.calls += 1
+        if self.is_broken and task.id == "b":
+            raise LookupError("no such row")
+        return reads_file(trace, task, workdir)
+
+
+async def test_a_failed_scorer_runs_again_in_the_kept_directory_without_the_agent(tmp_path: Path) -> None:
+    ran: list[str] = []
+    mine = Broken()
+    run = partial(
+        evaluate,
+        TASKS,
+        counting(ask, ran),
+        model=says("hello"),
+        scorers=[exact(), mine],
+        store=tmp_path / "s",
+    )
+    first = await run()
+    assert [sample.workdir is not None for sample in first.samples] == [False, False, True]
+    ran.clear()
+    mine.calls = 0
+    again = await run(retry_errors=True)
+    assert (ran, mine.calls, again.samples[2].failures["mine"][0]) == ([], 1, "scorer_failed")
+    mine.is_broken = False
+    repaired = await run(retry_errors=True)
+    assert (ran, mine.calls) == ([], 2)
+    assert repaired.values("mine") == repaired.values("exact") == {"a": [1.0], "raises": [1.0], "b": [1.0]}
+    assert [sample.attempts for sample in repaired.samples] == [1, 1, 1]
+    assert [len(sample.traces) for sample in repaired.samples] == [1, 1, 1]
+    assert repaired.samples[2].traces[0][0].response is not None
+    assert repaired.samples[2].seconds == first.samples[2].seconds
+
+
+async def test_a_directory_is_not_kept_unredacted_unless_it_is_asked_for(tmp_path: Path) -> None:
+    for keeps, number in ((False, 0), (True, 1)):
+        plan = Plan(
+            agent=ask, open_model=GivenModel(says("hello")), scorers={"raises": raises},
+            redact=Redaction(known_keys=True), keeps_workdirs=keeps,
+        )  # fmt: skip
+        run = EvaluationRun(
+            name="x", tasks=listed([TASK], "x"), plan=plan, agent="ask", model="says", samples=1, engine=InProcess(),
+            settings={},
+        )  # fmt: skip
+        await run.chosen(None, None).run(tmp_path / str(number))
+        assert (tmp_path / f"{number}/workdirs").exists() == keeps
+
+
+async def test_the_agent_runs_again_if_the_directory_that_the_failed_scorer_needs_is_gone(
+    tmp_path: Path,
+) -> None:
+    ran: list[str] = []
+    mine = Broken()
+    run = partial(
+        evaluate, [TASK | {"id": "b"}], counting(ask, ran), model=says("hello"), scorers=mine, store=tmp_path
+    )
+    await run()
+    shutil.rmtree(tmp_path / "workdirs")
+    mine.is_broken = False
+    assert (await run(retry_errors=True)).values("mine") == {"b": [1.0]}
+    assert ran == ["b", "b"]
+
+
+async def test_rescoring_scores_recorded_samples_with_other_scorers_and_runs_no_agent(tmp_path: Path) -> None:
+    ran: list[str] = []
+    run = partial(
+        evaluate, TASKS, counting(behave, ran), model=says("hello"), samples=2, store=tmp_path / "s"
+    )
+    before = await run(scorers=exact(), limit=2)
+    ran.clear()
+    after = await run(scorers=[length, reads_file, hides_errors], limit=2, rescore=True)
+    assert ran == []
+    assert after.values("exact") == before.values("exact") == {"a": [1.0, 1.0], "raises": []}
+    assert after.values("length") == {"a": [5.0, 5.0], "raises": []}
+    for name in ("reads_file", "hides_errors"):
+        assert after.values(name) == {"a": [], "raises": []}
+        reason, text = after.samples[0].failures[name]
+        assert reason == "not_recorded"
+        assert text.startswith(
+            "the scorer needs the working directory of the sample, which the store has not kept"
+        )
+    assert [sample.reason for sample in after.samples[2:]] == ["agent_raised"] * 2, "as before"
+    assert after.scorers == ("exact", "length", "reads_file", "hides_errors")
+    assert read_results(tmp_path / "s") == after
+    ran.clear()
+    whole = await run(scorers=[exact(), length, reads_file, hides_errors], retry_errors=True)
+    assert sorted(ran) == ["a", "a", "b", "b", "raises", "raises"], (
+        "only an agent can make the directories anew"
+    )
+    assert whole.values("reads_file") == {"a": [1.0, 1.0], "raises": [], "b": [1.0, 1.0]}
+
+
+async def test_rescoring_replaces_a_score_and_reads_the_kept_directory_as_often_as_wanted(
+    tmp_path: Path,
+) -> None:
+    run = partial(
+        evaluate, [TASK | {"check_files": {"new.txt": "x"}}], ask, model=says("hello"), store=tmp_path / "s",
+        keep_workdirs=True,
+    )  # fmt: skip
+
+    def mine(trace: Any, task: Task, workdir: Path) -> float:
+        (workdir / "out.txt").write_text("changed by the scorer") if (workdir / "new.txt").exists() else None
+        return 0.25
+
+    await run(scorers=mine)
+    for _ in range(2):
+        results = await run(scorers=[Broken()], rescore=True)
+        assert results.values("mine") == {"a": [0.0]}, "the scorer's change is in the directory that was kept"
+    kept = results.samples[0].workdir
+    assert kept is not None
+    (kept / "out.txt").write_text("hello")
+    assert (await run(scorers=[Broken()], rescore=True)).values("mine") == {"a": [1.0]}
+    lines = (tmp_path / "s/done.jsonl").read_text().splitlines()
+    assert len(lines) == 4, "the lines of earlier scores stay"
+
+
+async def test_a_rescoring_that_ended_early_is_resumed_with_the_samples_that_it_has_not_scored(
+    tmp_path: Path,
+) -> None:
+    tasks = [TASK | {"id": str(number)} for number in range(4)]
+    run = partial(evaluate, tasks, ask, model=says("hello"), store=tmp_path / "s", engine=InProcess(1))
+    await run(scorers=exact())
+    calls: list[str] = []
+    stops_at = 2
+    stopped = trio.Event()
+
+    async def mine(trace: Any, task: Task, workdir: Path) -> float:
+        calls.append(task.id)
+        if len(calls) > stops_at:
+            stopped.set()
+            await trio.sleep_forever()
+        return 1.0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(run, scorers=mine, rescore=True))
+        await stopped.wait()
+        nursery.cancel_scope.cancel()
+    assert read_results(tmp_path / "s").values("exact") == {task["id"]: [1.0] for task in tasks}
+    done, calls[:], stops_at = calls[:2], [], 100
+    results = await run(scorers=mine, rescore="resume")
+    assert sorted([*done, *calls]) == ["0", "1", "2", "3"], "each once"
+    assert results.values("mine") == {task["id"]: [1.0] for task in tasks}
+    await run(scorers=mine, rescore="resume")
+    assert len(calls) == 2, "nothing is left"
+    await run(scorers=mine, rescore=True)
+    assert len(calls) == 6
+
+
+async def test_the_judge_of_a_rescoring_is_recorded_beside_the_agent(tmp_path: Path) -> None:
+    run = partial(evaluate, [TASK], ask, model=says("hello"), store=tmp_path / "s")
+    await run(scorers=model_judge(says("Hard to tell.")))
+    results = await run(scorers=model_judge(says("GRADE: C")), retry_errors=True)
+    assert results.values("judge") == {"a": [1.0]}
+    agent, undecided, judge = results.samples[0].traces
+    assert agent.children[0].run == undecided.run
+    assert undecided[0].response.text == "Hard to tell."
+    assert judge[0].response.text == "GRADE: C"
+    assert results.samples[0].turns == 1
+
+
+async def test_a_rescoring_without_the_trace_gives_no_score(tmp_path: Path) -> None:
+    run = partial(evaluate, [TASK], ask, model=says("hello"), scorers=exact(), store=tmp_path / "s")
+    await run()
+    (trace,) = (tmp_path / "s/traces").iterdir()
+    trace.unlink()
+    (sample,) = (await run(rescore=True)).samples
+    assert sample.reason == "not_recorded"
+    assert "is missing" in sample.explanation
+
+
+@pytest.mark.parametrize(("change", "error", "text"), [
+    ({"store": None}, ValueError, "rescore needs store="),
+    ({"retry_errors": True}, ValueError, "rescore and retry_errors exclude each other"),
+    ({"rescore": "again"}, ValueError, 'rescore must be True, False or "resume"'),
+    ({"scorers": exact(name="exact.b")}, StoreError, "the scorers 'exact' and 'exact.b' may give scores with the same"),
+    ({"model": overloaded}, StoreError, "its setting model is"),
+])  # fmt: skip
+async def test_a_rescoring_that_is_impossible_is_refused(
+    tmp_path: Path, change: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    usual = {
+        "tasks": [TASK],
+        "agent": ask,
+        "model": says("hello"),
+        "scorers": exact(),
+        "store": tmp_path / "s",
+    }
+    before = await evaluate(**usual)
+    with pytest.raises(error, match=text):
+        await evaluate(**{**usual, "rescore": True, **change})
+    assert read_results(tmp_path / "s") == before

@@ -73,6 +73,17 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
     "--retry-errors", is_flag=True, help="Continue the evaluation, and run samples again that lack a score."
 )
 @_in_tasks(
+    "--rescore",
+    is_flag=True,
+    help="Score the samples in the store again, without running an agent. With --resume: continue a rescoring that was "
+    "interrupted.",
+)
+@_in_tasks(
+    "--keep-workdirs",
+    is_flag=True,
+    help="Keep the working directory of each sample in the store. Default: only if a scorer failed.",
+)
+@_in_tasks(
     "--task-id",
     "task_ids",
     multiple=True,
@@ -130,6 +141,7 @@ def evaluate(
                 scorers=chosen,
                 limits=plan.limits,
                 workspace=plan.workspace,
+                keeps_workdirs=options["keep_workdirs"],
                 policy=plan.policy,
                 redact=plan.redact,
             ),
@@ -148,8 +160,15 @@ def evaluate(
         raise click.UsageError(str(exc)) from exc
     store = store or Path("runs") / f"{_file_name(evaluation.name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     check_writable(store)
-    option = "--resume" if options["resume"] or not options["retry_errors"] else "--retry-errors"
-    check_resume(store, options["resume"] or options["retry_errors"], option)
+    if options["rescore"] and options["retry_errors"]:
+        raise click.UsageError(
+            "--rescore and --retry-errors exclude each other: run the command once for each of them"
+        )
+    options["rescore"] = "resume" if options["rescore"] and options["resume"] else options["rescore"]
+    continues = [
+        f"--{name.replace('_', '-')}" for name in ("resume", "retry_errors", "rescore") if options[name]
+    ]
+    check_resume(store, bool(continues), next(iter(continues), "--resume"))
     work = partial(_run, evaluation, plan, store, options)
     end_with(work, script=getattr(plan.handler, "path", None), notice=NOTICE)
 
@@ -177,7 +196,8 @@ def _check_contents(store: Path, files: Json) -> None:
 async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict[str, Any]) -> int:
     from ..evaluation._table import cut, reasons_of
 
-    await check_model(plan.handler, evaluation.say)
+    if not options["rescore"]:
+        await check_model(plan.handler, evaluation.say)
     prices = plan.limits.prices
     table = LiveTable(prices) if options["live"] and has_terminal() else None
     try:
@@ -189,13 +209,17 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
                 below=None if table is None else table.picture,
             )
             results = await watched.run(
-                store, retry_errors=options["retry_errors"], progress=not options["quiet"]
+                store,
+                retry_errors=options["retry_errors"],
+                rescore=options["rescore"],
+                progress=not options["quiet"],
             )
     except StoreError as exc:
         raise click.UsageError(str(exc)) from exc
     except BaseException:
         evaluation.say(f"store    {store}")
-        evaluation.say("to run the other samples: the same command with --resume")
+        also = "" if not options["rescore"] or options["resume"] else " as well"
+        evaluation.say(f"to run the other samples: the same command with --resume{also}")
         raise
     evaluation.say(f"store    {store}")
     if options["as_json"]:

@@ -4,7 +4,10 @@ Rules:
 
 1. Every error in the tasks, the scorers, the agent or the store is reported before an agent starts.
 2. However the evaluation ends, the store has every finished sample; a second call runs only the others.
-3. A sample without a score is run again only with `retry_errors`, and is named at each start.
+3. A sample that lacks a score is run again only with `retry_errors`, and is named at each start. If only scorers
+   failed, and the store has kept the working directory, only these scorers run again, and not the agent.
+4. With `rescore`, no agent runs. A sample's last score by each scorer counts; the lines of earlier scores stay in the
+   store.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 import trio
@@ -37,8 +40,8 @@ from ..errors import StoreError
 from ..fleets import Engine, Fleet, InProcess, Store, open_fleet, open_store
 from ..fleets.functions import name_of
 from ..fleets.store.keys import key_of
-from ..fleets.store.layout import EVALUATION, write_document
-from ..fleets.store.store import check_unchanged, run_again
+from ..fleets.store.layout import EVALUATION, read_run, write_document
+from ..fleets.store.store import change_setting, check_unchanged, run_again
 from ..handlers import ScriptedModel
 from ._progress import Counts
 from ._types import (
@@ -75,6 +78,8 @@ async def evaluate(
     limit: int | None = None,
     task_ids: Collection[str] | None = None,
     retry_errors: bool = False,
+    rescore: bool | Literal["resume"] = False,
+    keep_workdirs: bool = False,
     name: str | None = None,
     progress: bool = False,
 ) -> EvaluationResults:
@@ -89,10 +94,10 @@ async def evaluate(
         print(results.table())
 
     Each sample has its own working directory and its own rollout. A sample is scored if the agent called the model, and
-    each scorer returned a number: also if the agent ended with an error, or at a limit. Otherwise, it has no score:
+    each scorer returned a number: also if the agent ended with an error, or at a limit. Otherwise, it lacks a score:
     `Sample.reason` names the reason. With a store, the same call resumes an evaluation that has ended early. Of the
-    agent, model and scorers, only the names are compared with those of the store: if their code has changed, use
-    another store.
+    agent, model and scorers, only the names are compared with those of the store. If the code of a scorer has changed,
+    pass `rescore=True`; if the code of the agent or the model has changed, use another store.
 
     Args:
         tasks: tasks, or the path of a file or folder of tasks (see `read_tasks`).
@@ -111,7 +116,13 @@ async def evaluate(
         workspace: directory that is copied for each sample to work in. None means an empty directory.
         limit: maximum number of tasks to run, from the start of the list.
         task_ids: ids of the tasks to run; None means all.
-        retry_errors: True runs samples of the store again that have no score.
+        retry_errors: True runs samples of the store again that lack a score. If only scorers failed, only these scorers
+            run again, with the working directory that the store has kept.
+        rescore: True scores the recorded samples of the store again, without running an agent; the scorers may be
+            others than before, and the new scores replace those of the same scorers. "resume" continues a rescoring
+            that has ended early. A scorer that needs a working directory that was not kept gives no score.
+        keep_workdirs: True keeps the working directory of each sample in the store, so that scorers can read it again.
+            False keeps it only if a scorer failed.
         name: name of the evaluation. None means the name of the file of tasks.
         progress: True shows the progress on standard error.
 
@@ -125,6 +136,15 @@ async def evaluate(
     """
     check_count("samples", samples, least=1)
     check_bool("retry_errors", retry_errors)
+    check_bool("keep_workdirs", keep_workdirs)
+    if rescore not in (True, False, "resume"):
+        raise ValueError(f'rescore must be True, False or "resume", not {rescore!r}')
+    if store is None and (rescore or keep_workdirs):
+        raise ValueError(
+            f"{'rescore' if rescore else 'keep_workdirs'} needs store=, the directory of the samples"
+        )
+    if rescore and retry_errors:
+        raise ValueError("rescore and retry_errors exclude each other: call evaluate once for each of them")
     check_bool("progress", progress)
     found = read_tasks(tasks) if isinstance(tasks, str | os.PathLike) else listed(tasks, "evaluation")
     agent_name, function = _agent_of(agent)
@@ -139,6 +159,7 @@ async def evaluate(
             scorers=by_name(given),
             limits=limits or Limits(),
             workspace=None if workspace is None else Path.cwd() / workspace,
+            keeps_workdirs=keep_workdirs,
         ),
         agent=agent_name,
         model=model_name,
@@ -149,7 +170,8 @@ async def evaluate(
             "model": model_name,
         },
     ).chosen(limit, task_ids)
-    return await run.run(None if store is None else Path(store), retry_errors=retry_errors, progress=progress)
+    directory = None if store is None else Path(store)
+    return await run.run(directory, retry_errors=retry_errors, rescore=rescore, progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,9 +218,14 @@ class EvaluationRun:
         return replace(self, planned=tuple(tasks[:limit]))
 
     async def run(
-        self, directory: Path | None, *, retry_errors: bool = False, progress: bool = False
+        self,
+        directory: Path | None,
+        *,
+        retry_errors: bool = False,
+        rescore: bool | Literal["resume"] = False,
+        progress: bool = False,
     ) -> EvaluationResults:
-        """Run the samples that are not in the store, and return the results of all."""
+        """Run the samples that are not in the store, or score those in the store again; return the results of all."""
         about = EvaluationFile(
             name=self.name,
             agent=self.agent,
@@ -208,31 +235,56 @@ class EvaluationRun:
             started_at=time.time(),
             tasks=self.planned,
         )
+        planned = {(task.id, number) for task in self.planned for number in range(self.samples)}
         if directory is None:
-            samples = await self._map(None, Counts(self.name), (), progress=progress)
+            samples = await self._map(self.plan, None, Counts(self.name), planned, progress=progress)
             return results_of(about, {(each.task, each.number): each for each in samples})
-        settings = {**self.settings, "scorers": list(self.plan.scorers)}
+        names = [*self.plan.scorers]
+        stored = read_run(directory).settings.get("scorers", names) if rescore else names
+        settings = {**self.settings, "scorers": stored}
         async with open_store(directory, settings=settings, retry_errors=retry_errors) as store:
             about = self._check(store, about)
+            if rescore:
+                names = [*dict.fromkeys((*stored, *names))]
+                try:
+                    check_names(names)
+                except ValueError as exc:
+                    raise StoreError(str(exc), path=str(directory)) from None
+                change_setting(store, "scorers", names)
+                about = msgspec.structs.replace(
+                    about, scorers=tuple(names), rescorings=about.rescorings + (rescore is True)
+                )
             write_document(store.directory, EVALUATION, about)
             counts = Counts(self.name)
             before = read_results(store.directory)
-            planned = {(task.id, number) for task in self.planned for number in range(self.samples)}
-            done: set[tuple[str, int]] = set()
             again: dict[tuple[str, int], bool] = {}
+            """The samples that are in the store and run again; True if only their scorers run."""
+            done: set[tuple[str, int]] = set()
             for sample in before.samples:
-                place = sample.task, sample.number
-                if place not in planned:
-                    continue
-                if not sample.scored and (retry_errors or sample.reason == "worker_lost"):
-                    again[place] = False
+                if rescore and sample.ended is not None and sample.rescoring < about.rescorings:
+                    again[sample.task, sample.number] = True
+                elif not sample.scored and not rescore and (retry_errors or sample.reason == "worker_lost"):
+                    again[sample.task, sample.number] = bool(sample.failures) and sample.workdir is not None
                 else:
-                    done.add(place)
+                    done.add((sample.task, sample.number))
+            again = {place: alone for place, alone in again.items() if place in planned}
+            for sample in before.samples:
+                if (sample.task, sample.number) in planned & done:
                     counts.add(sample)
-            self._report(before, retry_errors=retry_errors)
-            run_again(store, again)
-            if planned - done:
-                await self._map(store, counts, done, progress=progress)
+            if rescore:
+                self.say(f"{len(again):,} of {len(planned):,} samples are scored again; no agent runs")
+            else:
+                self._report(before, [alone for alone in again.values() if alone], retry_errors=retry_errors)
+            offsets = run_again(store, again, runs_others=not rescore)
+            plan = replace(
+                self.plan,
+                store=store.directory,
+                scored_alone={place: offset for place, offset in offsets.items() if again[place]},
+                rescoring=about.rescorings,
+                only_failed=not rescore,
+            )
+            if wanted := {*again} if rescore else planned - done:
+                await self._map(plan, store, counts, wanted, progress=progress)
         return read_results(directory)
 
     def _check(self, store: Store, about: EvaluationFile) -> EvaluationFile:
@@ -272,10 +324,12 @@ class EvaluationRun:
                     "this id: give it a new id, or use another directory",
                     path=path,
                 ) from None
-        return msgspec.structs.replace(about, started_at=before.started_at, tasks=tuple(tasks))
+        return msgspec.structs.replace(
+            about, started_at=before.started_at, tasks=tuple(tasks), rescorings=before.rescorings
+        )
 
-    def _report(self, before: EvaluationResults, *, retry_errors: bool) -> None:
-        """Name the samples that ended without a score in an earlier run."""
+    def _report(self, before: EvaluationResults, alone: Sequence[object], *, retry_errors: bool) -> None:
+        """Name the samples of earlier runs that lack a score. `alone`: those that are scored without their agents."""
         if not before.unscored:
             return
         kinds = Counter(sample.reason for sample in before.unscored)
@@ -284,15 +338,23 @@ class EvaluationRun:
         more = ", …" if len(before.unscored) > 5 else ""
         again = retry_errors or [*kinds] == ["worker_lost"]
         then = "they are run again" if again else "to run them again: retry_errors"
+        if alone:
+            then += f", {len(alone):,} of them without their agents, because only scorers failed"
         self.say(
             f"{len(before.unscored)} of {len(before.samples)} samples of earlier runs lack a score ({what}): "
             f"{names}{more}; {then}"
         )
 
     async def _map(
-        self, store: Store | None, counts: Counts, done: Collection[tuple[str, int]], *, progress: bool
+        self,
+        plan: Plan,
+        store: Store | None,
+        counts: Counts,
+        wanted: Collection[tuple[str, int]],
+        *,
+        progress: bool,
     ) -> list[Sample]:
-        """Run the samples that are not done on a fleet. Without a store, return them."""
+        """Run the wanted samples on a fleet. Without a store, return them."""
         found: list[Sample] = []
         started = trio.current_time()
         most = inf if self.most_unscored is None else self.most_unscored
@@ -305,19 +367,19 @@ class EvaluationRun:
             return found
         opening = open_fleet(
             self.engine,
-            worker=partial(open_bench, self.plan),
+            worker=partial(open_bench, plan),
             retries=self.retries,
             progress=cast(bool, counts) if progress else False,
         )
         if self.below is not None:
             counts.below = self.below  # type: ignore[assignment]
         async with opening as fleet, self.watch(fleet):
-            mapping = fleet.map(run_sample, self.planned, group_size=self.samples, store=store)
+            mapping: Any = fleet.map(run_sample, self.planned, group_size=self.samples, store=store)
             async with mapping as results:
                 async for result in results:
                     key = result.task.id if result.key is None else result.key
                     sample = sample_of(msgspec.structs.replace(result, key=key))
-                    if (sample.task, sample.number) in done:
+                    if (sample.task, sample.number) not in wanted:
                         continue  # the map yields all samples of a task
                     counts.add(sample)
                     if store is None:
@@ -349,17 +411,22 @@ def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
         if name in found:
             raise ValueError(f"two scorers have the name {name!r}: give one of them another name")
         found[name] = given
-    for name in found:
-        if longer := next((each for each in found if each.startswith(f"{name}.")), None):
-            raise ValueError(
-                f"the scorers {name!r} and {longer!r} may give scores with the same name, because the names of the "
-                f"scores in a dict that {name!r} returns start with '{name}.': give one of them another name"
-            )
+    check_names(found)
     if not found:
         raise ValueError(
             "an evaluation needs at least one scorer: scorers=evaluation.check_command(), for example"
         )
     return found
+
+
+def check_names(scorers: Collection[str]) -> None:
+    """Raise ValueError if scorers with these names may give scores with the same name."""
+    for name in scorers:
+        if longer := next((each for each in scorers if each.startswith(f"{name}.")), None):
+            raise ValueError(
+                f"the scorers {name!r} and {longer!r} may give scores with the same name, because the names of the "
+                f"scores in a dict that {name!r} returns start with '{name}.': give one of them another name"
+            )
 
 
 # The agent

@@ -19,11 +19,10 @@ import trio
 
 from .._rollout.functions import awaited
 from .._rollout.handler import check_handler
-from .._rollout.rollout import open_unlimited_child
 from .._trace.trace import Trace
 from .._util.failures import text_of
 from ._types import NoScore, Score, Task
-from ._worker import Scorer, run_command, sample_rollout
+from ._worker import Scorer, run_command, scoring
 
 SHOWN = 500
 """Characters of an answer that a score keeps."""
@@ -94,7 +93,7 @@ async def _file(path: str, content: str | None, task: Task, workdir: Path, answe
 
 async def _check(task: Task, workdir: Path, answer: str) -> Score:
     argv = ("bash", "-c", task.check) if isinstance(task.check, str) else task.check or ()
-    code, output = await run_command(sample_rollout.get(), argv, workdir)
+    code, output = await run_command(scoring.get().watcher, argv, workdir)
     return Score(code == 0, explanation=f"exit status {code}\n{output}".strip())
 
 
@@ -133,7 +132,7 @@ async def _harbor(task: Task, workdir: Path, answer: str) -> Score | dict[str, f
         shutil.copytree(Path(source["folder"]) / "tests", tests)
         unshare = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
         argv = (*unshare, "bash", "-ec", _IN_HARBOR, "bash", *map(str, (root, tests, logs, workdir)))
-        code, output = await run_command(sample_rollout.get(), argv, workdir, source.get("env"))
+        code, output = await run_command(scoring.get().watcher, argv, workdir, source.get("env"))
         return _reward(logs / "verifier", f"test.sh ended with status {code}\n{output}".strip())
 
 
@@ -202,7 +201,7 @@ async def _judge(
             if isinstance(handler, AbstractAsyncContextManager):
                 handler = await stack.enter_async_context(handler)
             check_handler(handler)
-            judge = await stack.enter_async_context(open_unlimited_child(sample_rollout.get(), handler))
+            judge = await stack.enter_async_context(scoring.get().open_judge(handler))
             said = (await judge.ask(prompt)).text
     except Exception as exc:
         raise NoScore(f"the judge's model failed: {text_of(exc)}", reason="grader_failed") from exc

@@ -25,7 +25,12 @@ from ..errors import RemoteError, StoreError, TrioceptError
 from ..fleets import Outcome, Result
 from ..fleets import read_results as read_stored
 from ..fleets.store.layout import DONE, EVALUATION, LOST
-from ..fleets.store.lines import LostFile
+from ..fleets.store.lines import DoneLine, LostFile
+from ..fleets.store.places import StoredTraces
+from ..fleets.store.reading import result_of
+
+WORKDIRS = "workdirs"
+"""Directory of the store with the working directories that are kept, each under the `run` of its agent's trace."""
 
 Reason: TypeAlias = Literal[
     "setup_failed",
@@ -38,6 +43,7 @@ Reason: TypeAlias = Literal[
     "scorer_timeout",
     "invalid_score",
     "grader_failed",
+    "not_recorded",
     "worker_lost",
     "error",
 ]
@@ -148,13 +154,29 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Cost of the model calls, those of a judge included; None if there are no prices."""
     output: str = ""
     """End of the agent's output."""
+    returned: bool = False
+    """True if the agent is a function that returned `output` as its answer."""
+    scorings: int = 1
+    """Number of times that scorers have scored this run of the agent."""
+    rescoring: int = 0
+    """Number of the rescoring (`evaluate(rescore=True)`) that last scored the sample; 0 if there was none."""
     traces: Sequence[Trace] = ()
-    """Traces of the sample, read from the store on each access: the agent's rollout first. Judges are its children."""
+    """Traces of the sample, read from the store on each access: the agent's rollout first. Judges are its children, or
+    follow it if they belong to a later scoring."""
 
     @property
     def scored(self) -> bool:
         """True if each scorer gave a score."""
         return self.reason is None
+
+    @property
+    def workdir(self) -> Path | None:
+        """The working directory as the scorers left it, if the store has kept it; else None."""
+        if not isinstance(self.traces, StoredTraces) or not self.traces.places:
+            return None
+        folder = self.traces.store / WORKDIRS
+        found = folder / self.traces.places[0].run
+        return found if found.is_dir() and found.resolve().parent == folder.resolve() else None
 
 
 class EvaluationPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +200,8 @@ class EvaluationFile(EvaluationPlan, frozen=True, kw_only=True):
     """Content of `evaluation.json`."""
 
     format: int = 1
+    rescorings: int = 0
+    """Number of rescorings that were started: calls of `evaluate(rescore=True)`."""
 
 
 @final
@@ -321,16 +345,28 @@ def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:
     )
 
 
+def sample_at(directory: Path, offset: int) -> Sample:
+    """Return the sample whose line starts at this byte of `done.jsonl`."""
+    with (directory / DONE).open("rb") as file:
+        file.seek(offset)
+        return sample_of(result_of(directory, msgspec.json.decode(file.readline(), type=DoneLine)))
+
+
+class _Scorings(msgspec.Struct, frozen=True):
+    scorings: int = 1
+
+
 class _Place(msgspec.Struct, frozen=True):
     key: str
     sample: int = 0
+    value: _Scorings = _Scorings()
 
 
 def _attempts(path: Path) -> Counter[tuple[str, int]]:
-    """Return the number of complete lines of each sample in the file, which may not exist."""
+    """Return the number of times that each sample was run, by task and number. The file may not exist."""
     if not path.exists():
         return Counter()
     decode = msgspec.json.Decoder(_Place).decode
     with path.open("rb") as file:
         places = [decode(line) for line in file if line.endswith(b"\n")]
-    return Counter((place.key, place.sample) for place in places)
+    return Counter((place.key, place.sample) for place in places if place.value.scorings == 1)

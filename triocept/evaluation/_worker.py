@@ -1,11 +1,14 @@
 """One sample of a task, in a worker: it prepares a directory, runs the agent in a rollout, and scores its work.
 
 The rule that decides if a sample is scored is in `_agent_end` and `_apply`; the docs and the table repeat it.
+
+If a scorer fails, the store keeps the working directory, so that the sample can be scored again without its agent.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import shutil
 import tempfile
@@ -13,7 +16,7 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf, isfinite
 from pathlib import Path
@@ -27,18 +30,21 @@ from .._endpoint import Endpoint, serve_endpoint
 from .._process.environment import agent_environment
 from .._process.output import AgentResult
 from .._process.process import open_process
+from .._process.watcher import Watcher
 from .._rollout.budget import Limits
 from .._rollout.embedding import Embed
 from .._rollout.functions import awaited
 from .._rollout.handler import Handler
-from .._rollout.rollout import Rollout, core_of_rollout
+from .._rollout.rollout import Rollout, core_of_rollout, open_unlimited_child
 from .._trace.redaction import Redaction, Redactor
 from .._trace.trace import Trace
 from .._util.checks import described
 from .._util.failures import text_of
-from ..errors import AgentFailed, ContextLengthError, UpstreamError, UpstreamTruncated
+from ..errors import AgentFailed, ContextLengthError, StoreError, UpstreamError, UpstreamTruncated
 from ..handlers import Policy, approve
-from ._types import AgentEnd, Failure, NoScore, Sample, Score, Task
+from ._types import WORKDIRS, AgentEnd, Failure, NoScore, Sample, Score, Task, belongs, sample_at
+
+log: logging.Logger = logging.getLogger("triocept.evaluation")
 
 OUTPUT_LENGTH = 20_000
 """Characters to keep from the end of an agent's output, and of an explanation."""
@@ -56,8 +62,19 @@ Answering: TypeAlias = AbstractAsyncContextManager[tuple[Handler, Embed | None]]
 OpenModel: TypeAlias = Callable[[], AbstractAsyncContextManager[Callable[[], Answering]]]
 """Opens the model once for each worker. Its value opens the handler of each sample."""
 
-sample_rollout: ContextVar[Rollout] = ContextVar("triocept_sample_rollout")
-"""The rollout of the sample that is being scored."""
+
+@dataclass(frozen=True)
+class Scoring:
+    """Services for the scorers of one sample."""
+
+    watcher: Watcher
+    """Ends the commands of scorers if the program dies."""
+    open_judge: Callable[[Handler], AbstractAsyncContextManager[Rollout]]
+    """Opens a rollout in which a judge calls its model."""
+
+
+scoring: ContextVar[Scoring] = ContextVar("triocept_scoring")
+"""Services for the sample that is being scored."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,18 @@ class Plan:
     """Directory that is copied for each sample to work in; None means an empty directory."""
     policy: Policy | None = None
     redact: Redaction | None = None
+    store: Path | None = None
+    """The store; None if there is none."""
+    keeps_workdirs: bool = False
+    """True keeps the working directory of each sample in the store. False keeps it only if a scorer fails, and only
+    without redaction, because the files are stored as they are."""
+    scored_alone: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """Recorded samples that are scored without running the agent again: the start of each one's line in `done.jsonl`,
+    by task and number."""
+    rescoring: int = 0
+    """Number of the rescoring, see `EvaluationFile.rescorings`."""
+    only_failed: bool = True
+    """True lets only those scorers score a recorded sample that have failed before."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +124,16 @@ def loaded(scorer: Any) -> Any:
     return scorer.load_function() if hasattr(scorer, "load_function") else scorer
 
 
-async def run_sample(bench: Bench, task: Task, *, attempt: int) -> Any:
-    """Run one sample of a task, and return its `Sample` as JSON."""
+async def run_sample(bench: Bench, task: Task, *, attempt: int, sample: int) -> Any:
+    """Run one sample of a task, or only its scorers, and return its `Sample` as JSON."""
     folder = Path(tempfile.mkdtemp(prefix="triocept-"))
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"rescoring": bench.plan.rescoring}
+    offset = bench.plan.scored_alone.get((task.id, sample))
     try:
-        await _run(bench, task, folder / "work", found)
+        if offset is None:
+            await _run(bench, task, folder / "work", found)
+        else:
+            found = await _score_again(bench, task, folder / "work", offset)
     except NoScore as exc:
         found |= {"reason": exc.reason, "explanation": _text_of(exc, Redactor(bench.plan.redact))}
     finally:
@@ -130,7 +163,7 @@ async def _run(bench: Bench, task: Task, workdir: Path, found: dict[str, Any]) -
             opening = bench.endpoint.open_rollout(handler, limits=limits, embed=embed, metadata=metadata)
             rollout = await stack.enter_async_context(opening)
             if task.setup is not None:
-                await _set_up(rollout, task.setup, task.scorer_timeout, workdir)
+                await _set_up(bench.endpoint._watcher, task.setup, task.scorer_timeout, workdir)
             await _run_agent(plan, rollout, task, workdir, found)
     except NoScore:
         raise
@@ -138,10 +171,10 @@ async def _run(bench: Bench, task: Task, workdir: Path, found: dict[str, Any]) -
         raise NoScore(f"{type(exc).__name__}: {text_of(exc)}", reason="model_error") from exc
 
 
-async def _set_up(rollout: Rollout, script: str, timeout: float, workdir: Path) -> None:
+async def _set_up(watcher: Watcher, script: str, timeout: float, workdir: Path) -> None:
     text = f"the setup script took longer than {timeout:g} s"
     with trio.move_on_after(timeout):
-        code, output = await run_command(rollout, ("bash", "-c", script), workdir)
+        code, output = await run_command(watcher, ("bash", "-c", script), workdir)
         if not code:
             return
         text = f"the setup script returned {code}{': ' if output else ''}{output}"
@@ -172,35 +205,125 @@ async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path, fo
     if problem is not None:
         raise problem
     found["ended"], found["returncode"] = _agent_end(trace, given, timed_out=scope.cancelled_caught)
+    found["returned"] = isinstance(given, str)
     answer = given if isinstance(given, str) else answer_of(trace)
-    token = sample_rollout.set(rollout)
-    try:
-        found |= await _score(plan, trace, task, workdir, answer)
-    finally:
-        sample_rollout.reset(token)
-        found["cost"] = trace.cost
-    for name, score in found["scores"].items():
+    services = Scoring(core_of_rollout(rollout).watcher, partial(open_unlimited_child, rollout))
+    scores, failures = await _score(plan, plan.scorers, services, trace, task, workdir, answer)
+    found |= {"cost": trace.cost, **_outcome(scores, failures)}
+    for name, score in scores.items():
         await rollout.score(name, score.value)
+    if plan.store is not None and (plan.keeps_workdirs or (failures and plan.redact is None)):
+        await trio.to_thread.run_sync(_keep, workdir, plan.store / WORKDIRS / trace.run)
 
 
-async def _score(plan: Plan, trace: Trace, task: Task, workdir: Path, answer: str) -> dict[str, Any]:
-    """Let each scorer score a sample, and return the fields of its `Sample` for scores and failures."""
+async def _score_again(bench: Bench, task: Task, workdir: Path, offset: int) -> dict[str, Any]:
+    """Score a recorded sample again, and return the fields of its `Sample`."""
+    plan = bench.plan
+    assert plan.store is not None
+    before = await trio.to_thread.run_sync(sample_at, plan.store, offset)
+    scorers = {
+        name: each for name, each in plan.scorers.items() if name in before.failures or not plan.only_failed
+    }
+    costs: list[float | None] = [before.cost]
+    scores: dict[str, Score] = {}
+    failures: dict[str, Failure]
+
+    @asynccontextmanager
+    async def open_judge(handler: Handler) -> AsyncIterator[Rollout]:
+        limits = Limits(prices=plan.limits.prices)
+        async with bench.endpoint.open_rollout(handler, limits=limits) as judge:
+            yield judge
+            costs.append(judge.trace.cost)
+
+    try:
+        trace = await trio.to_thread.run_sync(lambda: before.traces[0])
+        kept = before.workdir
+        if kept is not None:
+            await trio.to_thread.run_sync(partial(shutil.copytree, kept, workdir, symlinks=True))
+    except (StoreError, OSError, IndexError) as exc:
+        problem = f"the record of the sample cannot be read: {exc}"
+        failures = {name: ("not_recorded", problem) for name in scorers}  # noqa: C420 - for mypy
+    else:
+        answer = before.output if before.returned else answer_of(trace)
+        services = Scoring(bench.endpoint._watcher, open_judge)
+        place = workdir if kept is not None else None
+        scores, failures = await _score(plan, scorers, services, trace, task, place, answer)
+    kept_scores = {
+        name: each
+        for name, each in before.scores.items()
+        if not any(belongs(name, scorer) for scorer in scorers)
+    }
+    kept_failures = {name: each for name, each in before.failures.items() if name not in scorers}
+    return {
+        **msgspec.structs.asdict(before),
+        **_outcome(kept_scores | scores, kept_failures | failures),
+        "cost": sum(known) if (known := [cost for cost in costs if cost is not None]) else None,
+        "scorings": before.scorings + 1,
+        "rescoring": before.rescoring if plan.only_failed else plan.rescoring,
+        "traces": (),
+    }
+
+
+def _outcome(scores: Mapping[str, Score], failures: Mapping[str, Failure]) -> dict[str, Any]:
+    """Return the fields of a `Sample` for its scores and failures."""
+    reason, explanation = next(iter(failures.values()), (None, ""))
+    return {"scores": scores, "failures": failures, "reason": reason, "explanation": explanation}
+
+
+async def _score(
+    plan: Plan,
+    scorers: Mapping[str, Scorer],
+    services: Scoring,
+    trace: Trace,
+    task: Task,
+    workdir: Path | None,
+    answer: str,
+) -> tuple[dict[str, Score], dict[str, Failure]]:
+    """Let each scorer score a sample, and return its scores and failures. `workdir`: None if it was not kept."""
     redactor = Redactor(plan.redact)
     scores: dict[str, Score] = {}
     failures: dict[str, Failure] = {}
     try:
-        await trio.to_thread.run_sync(_copy_files, workdir, task.check_files)
+        if workdir is not None:
+            await trio.to_thread.run_sync(_copy_files, workdir, task.check_files)
     except (OSError, ValueError) as exc:
         error = NoScore(f"the check files cannot be copied: {exc}", reason="setup_failed")
-        failures = dict.fromkeys(plan.scorers, (error.reason, _text_of(error, redactor)))
-    for name, scorer in plan.scorers.items() if not failures else ():
-        try:
-            given = await _apply(name, scorer, trace, task, workdir, answer)
-            scores |= {key: _shortened(score, redactor) for key, score in given.items()}
-        except NoScore as exc:
-            failures[name] = exc.reason, _text_of(exc, redactor)
-    reason, explanation = next(iter(failures.values()), (None, ""))
-    return {"scores": scores, "failures": failures, "reason": reason, "explanation": explanation}
+        return {}, dict.fromkeys(scorers, (error.reason, _text_of(error, redactor)))
+    token = scoring.set(services)
+    try:
+        for name, scorer in scorers.items():
+            missing = MissingDirectory()
+            place: Any = missing if workdir is None else workdir
+            try:
+                given = await _apply(name, scorer, trace, task, place, answer)
+                missing.check()
+                scores |= {key: _shortened(score, redactor) for key, score in given.items()}
+            except NoScore as exc:
+                failures[name] = exc.reason, _text_of(exc, redactor)
+    finally:
+        scoring.reset(token)
+    return scores, failures
+
+
+class MissingDirectory:
+    """Stands for a working directory that was not kept. Each use raises NoScore; a scorer that needs no file works."""
+
+    _used = False
+
+    def check(self) -> None:
+        """Raise NoScore if the scorer has used the directory, even if the scorer has handled the error."""
+        if self._used:
+            self._fail()
+
+    def _fail(self, *args: object) -> Any:
+        self._used = True
+        raise NoScore(
+            "the scorer needs the working directory of the sample, which the store has not kept (keep_workdirs): run "
+            "the agent again (retry_errors)",
+            reason="not_recorded",
+        )
+
+    __fspath__ = __str__ = __truediv__ = __rtruediv__ = __getattr__ = _fail
 
 
 def _agent_end(trace: Trace, given: object, *, timed_out: bool) -> tuple[AgentEnd, int | None]:
@@ -326,6 +449,18 @@ def _shortened(score: Score, redactor: Redactor) -> Score:
 # Files and commands
 
 
+def _keep(workdir: Path, target: Path) -> None:
+    """Move a working directory into the store, whole or not at all."""
+    part = target.with_suffix(".part")
+    try:
+        target.parent.mkdir(exist_ok=True)
+        shutil.copytree(workdir, part, symlinks=True)
+        part.rename(target)
+    except OSError as exc:
+        shutil.rmtree(part, ignore_errors=True)
+        log.warning("the working directory of a sample could not be kept in %s: %s", target, exc)
+
+
 def _prepare(workdir: Path, workspace: Path | None, files: Mapping[str, str]) -> None:
     if workspace is None:
         workdir.mkdir()
@@ -360,7 +495,7 @@ def is_path(source: str) -> bool:
 
 
 async def run_command(
-    rollout: Rollout,
+    watcher: Watcher,
     argv: tuple[str, ...],
     workdir: Path,
     env: Mapping[str, str] | None = None,
@@ -373,7 +508,6 @@ async def run_command(
         AgentFailed: the command cannot be started.
     """
     environment = agent_environment(os.environ, {"PWD": str(workdir)}, env)
-    watcher = core_of_rollout(rollout).watcher
     async with open_process(argv, env=environment, watcher=watcher, cwd=workdir) as process:
         await process.wait()
     result = process.result

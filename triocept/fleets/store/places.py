@@ -37,6 +37,11 @@ class StoredTraces(Sequence[Trace]):
         self.places: tuple[TracePlace, ...] = places
         """Places of the traces, in their order."""
 
+    @property
+    def store(self) -> Path:
+        """Directory of the store."""
+        return self._folder.parent
+
     def __repr__(self) -> str:
         return f"<StoredTraces: {len(self.places)} in {os.fspath(self._folder)}>"
 
