@@ -119,18 +119,18 @@ def file(tmp_path: Path) -> Path:
 def test_a_rollout_is_shown_by_conversation_a_line_for_each_turn(file: Path) -> None:
     lines = [" ".join(line.split()) for line in shown("show", file).splitlines()]
     assert lines == [
-        "r_1 sealed 7 turns, 3 conversations 198.1k~ in 21~ out 0.00s",
+        "r_1 sealed 7 turns, 3 conversations 198.1k~ in 33~ out 0.00s",
         "m n",
         "main",
         f'0 0.00s 12.1k~ 7~ tool_use "A helper." + Agent({{"prompt":"{COUNT}"}})',
         "2 0.00s - - failed 500 no",
         '3 0.00s 185.0k 7 end ↻ retry of 2 "Well."',
-        f'4 0.00s - - end ↰ from 0 summarises: "{SUMMARY}"',
-        '5 0.00s - - end ✂ compacted by 4 "done"',
+        f'4 0.00s 35~ 10~ end ↰ from 0 summarises: "{SUMMARY}"',
+        '5 0.00s 10~ 1~ end ✂ compacted by 4 "done"',
         "sub-agent 1 (from 0, call 1)",
         '1 0.00s 999 7 end "2 files."',
         "side calls",
-        '6 0.00s - - end at 5 "T"',
+        '6 0.00s 3~ 1~ end at 5 "T"',
     ]
 
 
@@ -190,7 +190,7 @@ def test_a_turn_says_what_it_stands_for_and_what_it_took(file: Path) -> None:
     assert "tokens       12,100~ in, 7~ out (an estimate)" in shown("show", file, "--turn", "0")
     assert "sub-agent a, from 0, call 1" in shown("show", file, "--turn", "1")
     assert "185,000 in, 7 out, 5,000 read from a cache" in shown("show", file, "--turn", "3")
-    assert "tokens       not reported" in shown("show", file, "--turn", "5")
+    assert "tokens       10~ in, 1~ out (an estimate)" in shown("show", file, "--turn", "5")
 
 
 def test_a_turn_that_is_not_there_is_told_with_those_that_are(file: Path) -> None:
@@ -373,14 +373,16 @@ def handled_run() -> Trace:
 
 def test_decisions_and_drafts_of_a_turn_are_shown(tmp_path: Path) -> None:
     file = kept(tmp_path / "t.jsonl", handled_run())
-    assert shown("show", file, "--turn", "0").splitlines()[8:12] == [
+    assert shown("show", file, "--turn", "0").splitlines()[6:12] == [
+        "  tokens       12,104~ in, 8~ out, with the drafts (an estimate)",
+        "  tools        1: t",
         "  decision     approve Bash, in the answer, by ask (c1, after 1.21 s)",
         "  decision     reject Write, at the gate: not allowed (c2, after 0.500 s)",
         "  draft 1      best_of, 12.1k in 7 out, in addition to the answer (took 2.50 s)",
         "  draft 2      best_of: 529 overloaded (took 1.00 s)",
     ]
     row = " ".join(shown("show", file, COLUMNS="80").splitlines()[-2].split())
-    assert row == '0 - 1 approve, 1 reject, 2 drafts "A"'
+    assert row == '0 12.1k~ 1 approve, 1 reject, 2 drafts "A"'
     turn = json.loads(shown("show", file, "--turn", "0", "--json"))
     assert [each["kind"] for each in turn["decisions"]] == ["approve", "reject"]
     assert [each["why"] for each in turn["drafts"]] == ["best_of", "best_of"]
@@ -403,12 +405,12 @@ def test_decisions_and_drafts_are_counted(tmp_path: Path) -> None:
     for columns in ("", "44", "80"):
         assert shown("stats", file, COLUMNS=columns).splitlines()[-2:] == [
             "decisions: 2 approve, 1 reject, 1 modify",
-            "3 drafts: 24.2k in 14 out, not in the table",
+            "3 drafts: 24.2k in 14 out, in the table",
         ]
     total = json.loads(shown("stats", file, "--json"))["total"]
     assert total["decisions"] == {"approve": 2, "reject": 1, "modify": 1}
     assert (total["drafts"], total["draft_input_tokens"], total["draft_output_tokens"]) == (3, 24_200, 14)
-    assert total["input_tokens"] is None, "the tokens of drafts are counted for themselves"
+    assert total["input_tokens"] == handled_run().usage.input_tokens == 24_208, "with the drafts"
 
 
 def test_calls_that_bypassed_the_gate_are_counted(tmp_path: Path) -> None:
@@ -435,11 +437,11 @@ def test_calls_are_counted_by_kind_and_model(file: Path) -> None:
     assert lines[0][:6] == ["1", "rollout,", "1", "sealed,", "7", "calls;"]
     assert " ".join(lines[1]) == "kind model calls err in cached out p50 p90 max first p50 first p90"
     assert [line[:7] for line in lines[2:-1]] == [
-        ["main", "m", "4", "1", "197.1k~", "5.0k~", "14~"],
-        ["main", "n", "1", "0", "-", "-", "-"],
-        ["side", "m", "1", "0", "-", "-", "-"],
+        ["main", "m", "4", "1", "197.1k~", "5.0k~", "24~"],
+        ["main", "n", "1", "0", "10~", "-", "1~"],
+        ["side", "m", "1", "0", "3~", "-", "1~"],
         ["sub-agent", "m", "1", "0", "999", "-", "7"],
-        ["all", "7", "1", "198.1k~", "5.0k~", "21~", "0.0000"],
+        ["all", "7", "1", "198.1k~", "5.0k~", "33~", "0.0000"],
     ]
     assert " ".join(lines[-1]) == "the tokens of 3 calls were not reported"
 
@@ -488,7 +490,7 @@ def test_figures_come_as_json_and_what_nobody_said_is_null(file: Path) -> None:
     assert (found["total"]["decisions"], found["total"]["drafts"]) == ({}, 0)
     assert found["total"]["draft_input_tokens"] is None
     answered, failed = found["groups"]
-    assert (answered["input_tokens"], answered["cached_tokens"]) == (396_198, 10_000)
+    assert (answered["input_tokens"], answered["cached_tokens"]) == (396_294, 10_000)
     assert (answered["estimated"], answered["uncounted_calls"]) == (True, 6)
     assert answered["latency"] == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
     assert (failed["input_tokens"], failed["latency"], failed["errors"]) == (None, None, 2)

@@ -89,6 +89,18 @@ async def test_runs_of_no_evaluation_have_no_tasks(tmp_path: Path) -> None:
     assert View([tmp_path / "traces.jsonl"], "", 0).read().evaluation is None
 
 
+async def test_a_damaged_line_of_the_results_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    await evaluate(
+        TASKS, behave, model=says("hello"), scorers=exact(), store=tmp_path / "a", engine=InProcess(1)
+    )
+    done = tmp_path / "a" / "done.jsonl"
+    lines = done.read_bytes().splitlines(keepends=True)
+    done.write_bytes(b"".join([lines[0], b"{damaged\n", *lines[2:]]))
+    source = View([tmp_path / "a"], "", 0).read()
+    assert len(source.runs) == len(TASKS) - 1
+    assert any(note.startswith("not read: ") and f"{done}:2" in note for note in source.notes)
+
+
 async def test_a_damaged_description_of_the_evaluation_hides_the_tasks_only(tmp_path: Path) -> None:
     await evaluate(
         TASKS[:1], behave, model=says("hello"), scorers=exact(), store=tmp_path / "a", engine=InProcess(1)

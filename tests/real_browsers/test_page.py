@@ -48,6 +48,9 @@ async def served() -> AsyncIterator[tuple[triocept.Endpoint, httpx2.AsyncClient,
                 nursery.cancel_scope.cancel()
 
 
+TO_END = "(box) => box.scrollTo(0, box.scrollHeight)"
+
+
 def turns(page: Page, number: int) -> None:
     """Choose a turn."""
     page.locator(".turns [role=option]").nth(number).click()
@@ -405,6 +408,80 @@ async def test_the_first_of_two_people_decides_and_the_other_is_told() -> None:
         assert [each.by for turn in rollout.trace for each in turn.decisions] == ["page: Ann"]
 
 
+async def test_a_long_call_is_approved_only_after_its_end_was_in_view() -> None:
+    async with served() as (endpoint, client, nursery):
+        call = ToolCall.of(
+            "Bash", command="\n".join(f"echo {number}" for number in range(400)) + "\nrm -rf /"
+        )
+        model = approve(ScriptedModel([call, call, "end"]), {"Bash": ask_page})
+
+        async def run(rollout: triocept.Rollout) -> None:
+            for _ in range(2):
+                await Agent(client, rollout).call("Go on.")
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            waiting = page.locator("section.waiting")
+            button = waiting.get_by_role("button", name="Approve")
+            press(page, "a")
+            expect(page.locator(".toasts")).to_contain_text("Read to the end of the call first")
+            expect(waiting.locator(".waiting-body")).to_be_focused()
+            expect(button).to_be_disabled()
+            expect(waiting.get_by_role("status")).to_have_text(re.compile(r"^3\d\d lines below"))
+            press(page, "e")
+            expect(waiting.get_by_role("button", name="Approve with")).to_be_disabled()
+            page.keyboard.press("Control+Enter")
+            waiting.get_by_role("button", name="Back").click()
+            while waiting.get_by_role("button", name="Read on").count():
+                waiting.get_by_role("button", name="Read on").click()
+            button.click()
+            expect(page.locator(".turns [role=option]")).to_have_count(2)
+            expect(button).to_be_disabled()
+            waiting.locator(".waiting-body").evaluate(TO_END)
+            press(page, "a")
+            expect(waiting).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(run, rollout)
+            await browse(look)
+        assert [each.kind for turn in rollout.trace for each in turn.decisions] == ["approve"] * 2
+
+
+async def test_a_call_that_waits_is_shown_in_its_turn_with_the_decisions_before_it() -> None:
+    async with served() as (endpoint, client, nursery):
+        calls = [ToolCall.of("Bash", command=command) for command in ("first", "second")]
+        model = approve(
+            ScriptedModel(["Hi.", ["Let me look.", calls[0]], calls[1], "end"]), {"Bash": ask_page}
+        )
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            page.locator(".turns [role=option]").first.click()
+            expect(page.locator(".detail h2")).to_have_text("Turn 0")
+            waiting, detail = page.locator("section.waiting"), page.locator(".detail")
+            waiting.get_by_role("button", name="Show the call").click()
+            expect(detail.locator("h2")).to_have_text("Call in flight")
+            expect(detail).to_contain_text("Let me look.")
+            asked = detail.locator(".asked")
+            expect(asked).to_contain_text(re.compile("waits for a decision, .*Bash.*first"))
+            expect(asked).to_be_in_viewport()
+            press(page, "r")
+            page.keyboard.type("no")
+            page.keyboard.press("Control+Enter")
+            expect(asked).to_contain_text("second")
+            expect(detail.locator(".decision")).to_contain_text("Bash was rejected by page")
+            press(page, "a")
+            expect(detail.locator("h2")).to_have_text("Turn 1")
+            expect(detail.locator(".detail-head")).to_contain_text("for a decision")
+
+        async with endpoint.open_rollout(model) as rollout:
+            await Agent(client, rollout).call("Hello.")
+            nursery.start_soon(Agent(client, rollout).call, "Go on.")
+            await browse(look)
+
+
 NEXT = """() => new Promise((done) => {
   const approve = () => document.querySelector("section.waiting button.primary");
   new MutationObserver((_, observer) => {
@@ -568,6 +645,7 @@ async def test_a_question_hides_no_part_of_its_arguments_and_an_unchanged_edit_s
                 shown = waiting.locator("textarea").input_value()
                 assert shown.replace("\n", "").isascii()
                 assert json.loads(shown) == {"command": command}
+                waiting.locator("textarea").evaluate(TO_END)
                 waiting.get_by_role("button", name="Approve with").click()
             expect(waiting).to_have_count(0)
 
@@ -721,12 +799,15 @@ async def test_a_cut_recording_is_shown_with_its_problem_to_a_second_tab_without
         source = View([path], "", 0).read()
 
         def look(tab: Tab, url: str) -> None:
-            tab.page.goto(url)
+            tab.page.goto(f"{url}&run=unknown")
+            expect(tab.page.locator(".turns")).to_contain_text("This rollout is not here")
+            tab.page.locator(".runs [role=option]").click()
             expect(tab.page.locator(".status")).to_have_text("recorded")
             expect(tab.page.locator(".notes")).to_contain_text("not sealed: turns of it may be missing")
             other = tab.open()
             other.goto(tab.page.url)
             expect(other.locator(".detail .message.assistant")).to_contain_text("hello")
+            assert tab.problems == []  # not even a request that the server refuses
 
         async with serve_source(source, host="127.0.0.1", port=0) as url:
             await browse(partial(look, url=url))

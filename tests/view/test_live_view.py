@@ -16,6 +16,8 @@ import triocept
 from tests.view.test_recorded import data_of
 from tests.view.watching import Agent, Viewer
 from triocept import Response, ScriptedModel, ToolCall
+from triocept._cli.show import headline
+from triocept._cli.stats import Group
 from triocept._view.app import ViewApp
 from triocept._view.source import Source
 from triocept.handlers import Decision, Stream, approve, ask_page, first_of
@@ -309,6 +311,69 @@ async def test_a_person_decides_on_the_page(body: dict[str, str], kind: str, age
         assert (await viewer.json("snapshot"))["waiting"] == []
 
 
+async def test_a_rejected_answer_counts_in_all_sums_alike_and_the_time_for_decisions_stands_apart() -> None:
+    prices = {"m": triocept.Price(input=1, output=1)}
+    async with viewed() as (endpoint, viewer, client), viewer.stream() as events:
+        model = approve(
+            ScriptedModel([ToolCall.of("bash", command="ls"), ToolCall.of("bash", command="pwd"), "done"]),
+            {"bash": ask_page},
+        )
+        limits = triocept.Limits(cost=9, prices=prices)
+        async with endpoint.open_rollout(model, limits=limits) as rollout, trio.open_nursery() as nursery:
+            nursery.start_soon(Agent(client, rollout).say, "go")
+            for count in (0, 1):
+                asked = await events.until("asked")
+                while not asked["here"]:
+                    asked = await events.until("asked")
+                [call] = (await viewer.json("snapshot"))["calls"]
+                assert [each["kind"] for each in call["decisions"]] == ["reject"] * count
+                await trio.sleep(0.05)
+                await viewer.decide(id=asked["id"], kind="reject", by=" Ann ")
+        row = next(row for row in (await viewer.json("snapshot"))["rows"])
+        [shown] = (await viewer.json(f"runs/{row['run']}/turns"))["turns"]
+    [turn] = rollout.trace
+    assert [each.by for each in turn.decisions] == ["page: Ann"] * 2
+    usage, counts = rollout.trace.usage, Group()
+    counts.add(turn)
+    assert len(turn.drafts) == 2
+    for name in ("input_tokens", "output_tokens"):
+        total = getattr(usage, name)
+        assert total > getattr(turn.response and turn.response.usage, name)
+        assert [row[name], shown["usage"][name], counts.document()[name]] == [total] * 3
+    head = "".join(each if isinstance(each, str) else each[0] for each in headline(rollout.trace))
+    assert f"{usage.input_tokens}~ in {usage.output_tokens}~ out" in head
+    assert row["cost"] == shown["cost"] == rollout.trace.cost
+    assert row["waited"] == shown["waited"] == sum(each.seconds for each in turn.decisions) >= 0.1
+    assert row["busy"] == pytest.approx(turn.duration - row["waited"])
+    assert counts.latency.max == row["busy"]
+
+
+async def test_a_rollout_is_titled_by_its_prompt_or_its_own_id_and_its_agent_keeps_its_name() -> None:
+    async with viewed() as (endpoint, viewer, client):
+
+        async def row() -> Any:
+            return next(row for row in (await viewer.json("snapshot"))["rows"] if row["run"] == run)
+
+        async with endpoint.open_rollout(ScriptedModel(["a", "b", "c"])) as rollout:
+            run, agent = rollout.trace.run, Agent(client, rollout)
+            assert (await row())["title"] == ""
+            agent.headers["user-agent"] = "first/1.0"
+            agent.messages = [{"role": "user", "content": "<reminder>Be good.</reminder>"}]
+            await agent.say("Fix\n the  bug.")
+            assert [(await row())[name] for name in ("title", "agent")] == ["Fix the bug.", "first/1.0"]
+            agent.headers["user-agent"] = "other/2.0"
+            await agent.say("And test it.")
+            assert [(await row())[name] for name in ("title", "agent")] == ["Fix the bug.", "first/1.0"]
+        for options, title in (
+            ({"id": "mine"}, "mine"),
+            ({"metadata": {"fleet": {"task": "t", "sample": 2}}}, "t/2"),
+        ):
+            async with endpoint.open_rollout(ScriptedModel(["a"]), **options) as rollout:
+                run = rollout.trace.run
+                await Agent(client, rollout).say("Fix the bug.")
+                assert (await row())["title"] == title
+
+
 async def test_the_first_of_two_people_wins_and_the_other_is_told() -> None:
     async with viewed() as (endpoint, viewer, client):
         model = approve(ScriptedModel([ToolCall.of("bash", command="ls")]), {"bash": ask_page})
@@ -581,7 +646,7 @@ async def test_without_the_key_the_application_itself_serves_only_the_page() -> 
     view = ViewApp(Source("runs"), set, "http")
     client = view._quart.test_client()  # a request that has not come through the endpoint's checks
     key = {"authorization": f"Bearer {view.key}"}
-    for path, with_key in (("snapshot", 200), ("runs/r/turns", 404), ("search?q=x", 200), ("stream", 404)):
+    for path, with_key in (("snapshot", 200), ("runs/r/turns", 404), ("search?q=x", 200), ("stream", 200)):
         for headers in ({}, {"authorization": "Bearer x"}):
             assert (await client.get(f"/view/api/{path}", headers=headers)).status_code == 401, path
         assert (await client.get(f"/view/api/{path}", headers=key)).status_code == with_key, path

@@ -67,7 +67,11 @@ async def test_the_served_page_and_the_file_have_the_same_rows_and_messages() ->
                     detail = await viewer.json(f"runs/{run}/turns/{each['id']}")
                     assert detail == {"turn": each} | stored["details"][each["id"]]
                     assert all(stop <= last + 1 for _, stop in each["messages"])
-            assert (await viewer.get("stream")).status_code == 404
+            async with viewer.stream() as events:
+                streamed = [(name, each) async for _, name, each in events]
+            assert [(name, each | {"now": 0}) for name, each in streamed] == [
+                ("snapshot", snapshot | {"now": 0})
+            ]
             assert (await viewer.decide(id="q_1", kind="approve")).status_code == 409
             assert (await client.get(f"{viewer.base}api/snapshot")).status_code == 401
 
@@ -135,6 +139,14 @@ async def test_a_file_that_was_cut_is_shown_with_a_note(tmp_path: Path) -> None:
     assert any("not sealed" in note and str(path) in note for note in snapshot["notes"])
     path.write_bytes(b"".join([*lines[:3], b"{damaged\n", *lines[4:]]))
     assert any("not read" in note for note in View([path], "", 0).read().notes)
+
+
+async def test_rollouts_of_several_files_name_their_file(tmp_path: Path) -> None:
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    await recorded(files[0])
+    files[1].write_bytes(files[0].read_bytes())
+    assert [row["file"] for row in View(files, "", 0).read().snapshot()["rows"]] == [*map(str, files)]
+    assert [row["file"] for row in View(files[:1], "", 0).read().snapshot()["rows"]] == [""]
 
 
 def run_of(path: Path) -> str:

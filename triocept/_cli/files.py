@@ -12,7 +12,7 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .._tracefiles.follow import iter_traces
 from .._util.terminal import say
-from ..errors import DialectError, TrioceptError
+from ..errors import DialectError, StoreError, TrioceptError
 from ..fleets.store.layout import is_store
 from ..fleets.store.reading import named_runs, trace_files
 from .words import a_directory, counted
@@ -53,7 +53,7 @@ class File:
         """Number of results in a store that lack a trace file."""
 
     def __iter__(self) -> Iterator[Trace]:
-        def on_damage(damage: DialectError) -> None:
+        def on_damage(damage: DialectError | StoreError) -> None:
             self.damages += 1
             if self.damages <= _SHOWN:
                 say(f"not read: {damage}")
@@ -139,7 +139,7 @@ class File:
 
 def traces_of(
     path: Path,
-    on_damage: Callable[[DialectError], object],
+    on_damage: Callable[[DialectError | StoreError], object],
     on_missing: Callable[[int, int], object],
     leave_out: Callable[[Trace], bool] = lambda trace: True,
     wanted: Collection[str] = (),
@@ -154,7 +154,7 @@ def traces_of(
     if not is_store(path):
         yield from iter_traces(path, on_damage=on_damage)
         return
-    named, results, missing = named_runs(path, wanted)
+    named, results, missing = named_runs(path, wanted, on_damage)
     if missing:
         on_missing(missing, results)
     for file in trace_files(path, on_skip):

@@ -26,6 +26,7 @@ from .._endpoint import Endpoint
 from .._process.output import AgentResult
 from .._rollout.mistakes import not_used
 from .._rollout.rollout import Rollout, core_of_rollout, refusals
+from .._trace.cost import usage_of
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._util.terminal import Screen, visible
@@ -91,7 +92,7 @@ class Live:
         if not self._turns:
             return
         response, error = turn.response, turn.error
-        usage = response.usage if response is not None else None
+        usage = usage_of(turn)
         mark = "~" if usage is not None and usage.estimated else ""
         line = RichText.assemble(
             (f"{turn.number:>3} ", "bold"),

@@ -27,7 +27,7 @@ from rich.text import Text
 
 from .._canonical.price import Price
 from .._trace.cost import cost_of, usage_of
-from .._trace.entries import Opening
+from .._trace.texts import task_name
 from .._trace.turn import Turn
 from .._util.figures import clock, counted, short
 from .._util.terminal import Screen, visible
@@ -143,7 +143,8 @@ class LiveTable:
         if (row := self._rows.get(event.run)) is None:
             if not isinstance(event, RolloutOpened):
                 return
-            row = self._rows[event.run] = _Row(_name_of(event.opening), event.at)
+            name = task_name(event.opening.metadata) or event.opening.rollout
+            row = self._rows[event.run] = _Row(name, event.at)
             self._count += 1
         row.changed_at, self._has_changed = event.at, True
         match event:
@@ -237,14 +238,6 @@ class LiveTable:
                 self._has_changed = False
                 live.update(self.picture(console.width, console.height), refresh=True)
             await trio.sleep(_REFRESH)
-
-
-def _name_of(opening: Opening) -> str:
-    """Return the id of a rollout; in a fleet, its task and sample."""
-    match opening.metadata.get("fleet"):
-        case {"task": str() as task, "sample": int() as sample}:
-            return f"{task}/{sample}" if sample else task
-    return opening.rollout
 
 
 def has_terminal() -> bool:

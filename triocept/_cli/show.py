@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .._trace.conversation import names_of
-from .._trace.cost import usage_of_all
+from .._trace.cost import usage_of, usage_of_all
 from .._trace.texts import agent_name
 from .._trace.trace import Trace
 from .._trace.turn import Turn
@@ -87,7 +87,7 @@ class Overview:
         return sorted(found.values(), key=lambda group: order.index(group.kind))
 
     def _row(self, turn: Turn, before: str | None, width: int | None) -> Iterable[Piece]:
-        usage = turn.response.usage if turn.response is not None else None
+        usage = usage_of(turn)
         read = tokens(usage.input_tokens if usage is not None else None, usage)
         written = tokens(usage.output_tokens if usage is not None else None, usage)
         yield (f"{turn.number:>{self._digits + 3}} ", "bold")
@@ -120,7 +120,7 @@ def begun_at(trace: Trace) -> float:
 
 def headline(trace: Trace) -> list[Piece]:
     """Return a line that summarizes a rollout."""
-    usages = [turn.response.usage for turn in trace if turn.response is not None and turn.response.usage]
+    usages = [usage for turn in trace if (usage := usage_of(turn)) is not None]
     usage = usage_of_all(usages) if usages else None
     talks = len({(each.id, each.kind) for each in trace.conversations.values()})
     end = max((turn.started_at + turn.duration for turn in trace), default=begun_at(trace))

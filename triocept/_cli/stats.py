@@ -9,10 +9,11 @@ from math import exp, log
 from .._canonical.content import Json
 from .._canonical.response import Usage
 from .._trace.conversation import Conversation
-from .._trace.cost import models_of, usage_of_all
+from .._trace.cost import models_of, usage_of, usage_of_all
 from .._trace.texts import agent_name
 from .._trace.trace import Trace
 from .._trace.turn import Turn
+from .._trace.waits import waited
 from .words import bypasses_in
 
 KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
@@ -69,17 +70,17 @@ class Group:
         self.calls = 0
         self.outcomes: Counter[str] = Counter()
         self.usage: Usage | None = None
-        """Sum of the reported token counts; None if no call reported any."""
+        """Sum of the token counts, with those of counted drafts; None if no call has any."""
         self.uncounted = 0
-        """Number of answered calls without token counts."""
+        """Number of answered calls whose token counts were not reported, and are estimated."""
         self.decisions: Counter[str] = Counter()
         """Number of decisions about tool calls, by kind."""
         self.drafts = 0
         """Number of answers that handlers have read, and that the agent did not get unchanged."""
         self.draft_usage: Usage | None = None
-        """Sum of the reported token counts of drafts, where they are additional to the answer's."""
+        """Sum of the reported token counts of counted drafts, which `usage` includes."""
         self.latency = Quantiles()
-        """Durations of answered calls."""
+        """Durations of answered calls, without the time in which they waited for decisions."""
         self.first_token = Quantiles()
         """Times to the first event, of streamed calls."""
 
@@ -92,8 +93,7 @@ class Group:
         """Count the call that a turn records."""
         self.calls += 1
         self.outcomes[turn.outcome] += 1
-        usage = turn.response.usage if turn.response is not None else None
-        if usage is not None:
+        if (usage := usage_of(turn)) is not None:
             self.usage = usage_of_all([usage] if self.usage is None else [self.usage, usage])
         self.decisions.update(each.kind for each in turn.decisions)
         self.drafts += len(turn.drafts)
@@ -101,8 +101,8 @@ class Group:
         if more := [each for each in (self.draft_usage, *used) if each is not None]:
             self.draft_usage = usage_of_all(more)
         if turn.outcome == "answered":
-            self.uncounted += usage is None
-            self.latency.add(turn.duration)
+            self.uncounted += turn.response is None or turn.response.usage is None
+            self.latency.add(turn.duration - waited(turn))
             if turn.first_event is not None:
                 self.first_token.add(turn.first_event)
 

@@ -66,7 +66,7 @@ def show_stats(page: Page, stats: Stats) -> None:
         more = ""
         if usage is not None:
             read, written = tokens(usage.input_tokens, usage), tokens(usage.output_tokens, usage)
-            more = f": {read} in {written} out, not in the table"
+            more = f": {read} in {written} out, in the table"
         page.line(f"{counted(drafts, 'draft', 'drafts')}{more}")
 
 

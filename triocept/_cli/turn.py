@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from .._canonical.content import Json, Message, Part, Reasoning, ToolCall, ToolResult
+from .._trace.cost import usage_of
 from .._trace.diff import tool_name
 from .._trace.texts import texts_of
 from .._trace.trace import Trace
 from .._trace.turn import Turn
+from .._trace.waits import waited
 from .page import Page
 from .show import begun_at
 from .words import STYLES, clock, decision_words, draft_words, reason, relation_words, seconds
@@ -105,23 +107,24 @@ def _facts(trace: Trace, turn: Turn) -> Iterator[tuple[str, str]]:
     yield "model", f"{turn.request.model}{named} ({how})"
     first = f", first token after {seconds(turn.first_event)} s" if turn.first_event is not None else ""
     at = clock(turn.started_at - begun_at(trace))
-    yield "time", f"{at} after the beginning, took {seconds(turn.duration)} s{first}"
+    wait = f", of them {seconds(waited(turn))} s for decisions" if waited(turn) else ""
+    yield "time", f"{at} after the beginning, took {seconds(turn.duration)} s{wait}{first}"
     if turn.attempt > 1:
         yield "attempt", str(turn.attempt)
     if turn.response is not None:
         yield "stopped", turn.response.stopped
-        parts, mark = [], ""
-        if (usage := turn.response.usage) is not None:
-            mark = "~" if usage.estimated else ""
-            counts = {
-                f"{mark} in": usage.input_tokens,
-                f"{mark} out": usage.output_tokens,
-                " read from a cache": usage.cached_tokens,
-                " written to a cache": usage.cache_write_tokens,
-                " of reasoning": usage.reasoning_tokens,
-            }
-            parts = [f"{value:,}{name}" for name, value in counts.items() if value is not None]
-        yield "tokens", (", ".join(parts) or "not reported") + (" (an estimate)" if mark else "")
+    if (usage := usage_of(turn)) is not None:
+        mark = "~" if usage.estimated else ""
+        counts = {
+            f"{mark} in": usage.input_tokens,
+            f"{mark} out": usage.output_tokens,
+            " read from a cache": usage.cached_tokens,
+            " written to a cache": usage.cache_write_tokens,
+            " of reasoning": usage.reasoning_tokens,
+        }
+        parts = [f"{value:,}{name}" for name, value in counts.items() if value is not None]
+        more = ", with the drafts" if any(draft.counted for draft in turn.drafts) else ""
+        yield "tokens", ", ".join(parts) + more + (" (an estimate)" if mark else "")
     request = turn.request
     settings: dict[str, Json] = msgspec.to_builtins(request.sampling)
     if request.tool_choice is not None:

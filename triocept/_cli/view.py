@@ -76,7 +76,7 @@ class View:
             if file.is_dir() and not is_store(file):
                 raise NotAFile(a_directory(file))
 
-            def on_damage(damage: DialectError) -> None:
+            def on_damage(damage: DialectError | StoreError) -> None:
                 notes.append(f"not read: {damage}")
 
             def on_missing(missing: int, results: int, file: Path = file) -> None:
@@ -86,7 +86,7 @@ class View:
                 notes.append(f"not read: {part} {reason}")
 
             for trace in traces_of(file, on_damage, on_missing, on_skip=on_skip):
-                run = source.add(trace)
+                run = source.add(trace, str(file) if len(self.files) > 1 else "")
                 run.update()
                 match trace.metadata.get("fleet"):
                     case {"task": str() as task, "sample": int() as sample} if trace.branch is None:

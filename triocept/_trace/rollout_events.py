@@ -21,6 +21,7 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .conversation import Conversation
+from .cost import usage_of
 from .entries import AgentStart, Ending, Opening, Score
 from .turn import Decided, ServiceCall, Turn
 
@@ -194,7 +195,7 @@ class TurnSettled(_Event, frozen=True, kw_only=True):
     def _more(self) -> dict[str, Json]:
         turn = self.turn
         response, error = turn.response, turn.error
-        usage = response.usage if response is not None else None
+        usage = usage_of(turn)
         return {
             "exchange": turn.id,
             "turn": turn.number,

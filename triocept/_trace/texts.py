@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -55,6 +55,14 @@ def agent_name(user_agent: str | None) -> str:
     """
     found = _NAME.match(user_agent or "")
     return found[0] if found is not None else ""
+
+
+def task_name(metadata: Mapping[str, Json]) -> str:
+    """Return the task of a fleet's rollout, with the sample if it is not 0: `dates/1`; empty for other rollouts."""
+    match metadata.get("fleet"):
+        case {"task": str() as task, "sample": int() as sample}:
+            return f"{task}/{sample}" if sample else task
+    return ""
 
 
 def texts_in(value: Json) -> Iterator[str]:

@@ -205,8 +205,6 @@ def _make_app(source: Source, has_key: Callable[[str], bool]) -> QuartTrio:
 
     @app.get(f"{api}/stream")
     async def stream() -> Response:
-        if not isinstance(source, LiveView):
-            return _error(404, "these runs are recorded: there is no stream")
         last = request.headers.get("Last-Event-ID", "")
         known = int(last) if re.fullmatch(r"\d{1,15}", last) else None
         headers = {**_HEADERS, "content-type": "text/event-stream", "x-accel-buffering": "no"}

@@ -40,7 +40,7 @@ from .._trace.trace import Trace
 from .._trace.turn import Decided
 from .._util.secrets import MARK, without_keys
 from .runs import BRIEF, Row, Run, decided_json, service_row
-from .source import Source
+from .source import Source, event_of
 
 log = logging.getLogger("triocept.view")
 
@@ -260,7 +260,7 @@ class LiveView(Source):
             raise ValueError(
                 f"the text still contains {MARK}: write what belongs there, or approve without a change"
             )
-        name = f"page: {by[:BRIEF]}" if by else "page"
+        name = f"page: {by.strip()[:BRIEF]}".removesuffix(": ")
         decision = _decision(kind, text, name, found.question.call)
         if not found.question.decide(decision):
             raise Undecidable(_TOO_LATE, None)
@@ -317,7 +317,10 @@ class LiveView(Source):
     def _has_decided(self, asked: tuple[str, int], decision: Decided) -> None:
         for id_, each in self._waiting.items():
             if each.asked == asked:
-                self._decided[id_] = decided_json(decision)
+                row = self._decided[id_] = decided_json(decision)
+                run = self.runs[each.row["run"]]
+                if (call := run.calls.get(each.row["call"])) is not None:
+                    call["decisions"] += [row]
                 if len(self._decided) > _MOST_DECIDED:
                     del self._decided[next(iter(self._decided))]
                 self._withdraw(id_)
@@ -366,7 +369,7 @@ class LiveView(Source):
         pieces = []
         for name, frame in frames:
             self.seq += 1
-            pieces.append(_event(self.seq, name, frame))
+            pieces.append(event_of(self.seq, name, frame))
         data = b"".join(pieces)
         self._log.append((before, self.seq, data))
         self._log_size += len(data)
@@ -393,7 +396,7 @@ class LiveView(Source):
                 chunks = None if position is None else self._after(position)
                 if chunks is None:
                     self._flush()
-                    chunks = [_event(self.seq, "snapshot", self.snapshot())]
+                    chunks = [event_of(self.seq, "snapshot", self.snapshot())]
                 position = self.seq
                 if chunks:
                     yield b"".join(chunks)
@@ -403,7 +406,7 @@ class LiveView(Source):
                     self._flush()
                     if position != self.seq:
                         continue
-                    yield _event(self.seq + 1, "bye", {})
+                    yield event_of(self.seq + 1, "bye", {})
                     return
                 news, beat = self._news, True
                 with trio.move_on_after(_BEAT):
@@ -441,10 +444,6 @@ class LiveView(Source):
             self._send("row", self.gone[run.id])
         while len(self.gone) > _MOST_ROWS:
             del self.gone[next(iter(self.gone))]
-
-
-def _event(seq: int, name: str, data: Json) -> bytes:
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name.encode(), msgspec.json.encode(data))
 
 
 def _decision(kind: str, text: str, by: str, call: ToolCall) -> Decision:

@@ -6,7 +6,7 @@ Routes. All paths begin with `/view`; the endpoint's other routes do not change.
 `GET /view`                                    308 to `/view/`
 `GET /view/`                                   the page, `page/index.html`; without a key
 `GET /view/assets/NAME`                        a file of `page/` or `page/vendor/`, from a fixed list; without a key
-`GET /view/api/stream`                         the live stream of events: snapshot first, then frames
+`GET /view/api/stream`                         the stream of events: snapshot first, then frames
 `GET /view/api/snapshot`                       the snapshot alone, as JSON
 `GET /view/api/runs/RUN/turns`                 the rows of all turns and service calls of a run
 `GET /view/api/runs/RUN/turns/CALL`            one turn, or one call in flight, without its messages
@@ -28,7 +28,8 @@ request with a wrong key, or none, gets 401; with a `Host` that is not this endp
 The page must not repeat a request after 401, but ask for the key. `POST` needs `content-type: application/json`. Errors
 are JSON: `{"error": {"message": TEXT}}`. No response has an `Access-Control-Allow-Origin` header.
 
-Stream. The stream is `text/event-stream`, read with `fetch`, because EventSource cannot send a header. Each event has
+Stream. The stream is `text/event-stream`, read with `fetch`, because EventSource cannot send a header. The stream of
+recorded runs is one event, the snapshot. Each event has
 `id` (a number that grows, with gaps), `event` (one of the names below) and `data` (JSON on one line). Comment lines
 (`: `) come every 15 s. The server sends the frames of 50 ms together.
 
@@ -66,6 +67,9 @@ unknown or does not apply. Members may be added later: ignore unknown ones, and 
 `row` is a Row: a run began, or something in its row changed (replace the row with the same `run`)::
 
     {"run": "…", "rollout": "r_1",
+     "title": "Fix the bug",    # its task, its own id, or the first words of its prompt; "": no call yet
+     "number": 1,               # in the order of arrival, from 1
+     "file": "",                # the recorded file, if there are several
      "parent": null,            # `run` of the parent, if this is a child rollout
      "opened_at": 1700000000.0, "ended_at": null,
      "state": "running",        # "waiting": for a decision; "running": a call is in flight; "idle": open, no call;
@@ -73,7 +77,7 @@ unknown or does not apply. Members may be added later: ignore unknown ones, and 
                                 # "stopped": a limit or the program stopped it; "cut": a file without its end
      "stopped": null,           # reason of the stop
      "ended": null,             # "body", "cancelled", "raised"
-     "agent": "claude-code 2.1",        # name for a reader; "" if unknown
+     "agent": "claude-code 2.1",        # of the first agent or call; "" if unknown
      "model": "claude-sonnet-4-5",      # of the latest call; ""
      "turns": 3, "failed": 0,           # settled calls, and those that were not answered
      "in_flight": 1, "waiting": 0,
@@ -81,7 +85,8 @@ unknown or does not apply. Members may be added later: ignore unknown ones, and 
      "cached_tokens": null, "cache_write_tokens": null, "reasoning_tokens": null,
      "estimated": false,        # true: some counts are estimates, show "~"
      "cost": null,              # only with prices (`Limits(prices=…)`)
-     "busy": 12.5,              # seconds in which a settled call was in progress, summed
+     "busy": 12.5,              # seconds in which a settled call was in progress, without `waited`, summed
+     "waited": 40.0,            # seconds in which settled calls waited for decisions about tool calls, summed
      "text": "last words",      # at most 200 characters of the latest text of the model
      "error": "",               # of the latest call, if it failed
      "scores": {"reward": 1.0}, "metadata": {},
@@ -97,7 +102,8 @@ unknown or does not apply. Members may be added later: ignore unknown ones, and 
      "text": "the newest message's end",        # at most 200 characters
      "first": null,             # seconds until the first increment
      "parts": [Part, …],        # the answer so far; only in a snapshot, otherwise []
-     "sent": 0}                 # number of characters and pieces so far: grows with each increment
+     "sent": 0,                 # number of characters and pieces so far: grows with each increment
+     "decisions": [Decided, …]} # about tool calls of this call; each `decided` frame adds one
 
 Part: `{"part": 0, "kind": "text", "text": "…", "call": "", "tool": "", "skipped": 0}`. `kind` is `text`, `reasoning`,
 `refusal`, `tool_call` (`text` is the arguments so far), `other` or `raw`. Only the last 20,000 characters of a text are
@@ -119,6 +125,7 @@ in a snapshot; `skipped` is the number before them.
 
     {"run": "…", "id": "x_1", "number": 2, "at": …,
      "first": 0.8, "duration": 2.5,     # seconds; `first` null: the answer was given whole
+     "waited": 0.0,             # seconds of `duration` in which the call waited for decisions
      "outcome": "answered",             # "refused", "failed", "abandoned"
      "dialect": "…", "model": "…", "agent": "…", "attempt": 1,
      "conversation": {"id": "…", "kind": "main", "parent": null, "name": "main"},   # kinds: main, sub_agent, side, tool

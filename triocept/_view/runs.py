@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import takewhile
@@ -16,20 +17,21 @@ from typing import TypeAlias, final
 
 import msgspec
 
-from .._canonical.content import Json, Message, Reasoning
+from .._canonical.content import Json, Message, Reasoning, Text
 from .._canonical.form import message_key
 from .._canonical.request import Request, Tool
 from .._canonical.response import Usage
-from .._trace.conversation import Conversation, names_of
+from .._trace.conversation import Conversation, is_side_call, names_of
 from .._trace.cost import cost_of, usage_of, usage_of_all
 from .._trace.diff import diff_of
 from .._trace.entries import Intent
 from .._trace.graph import Recent
 from .._trace.relations import Relation
 from .._trace.rollout_events import CallArrived
-from .._trace.texts import agent_name, text_of
+from .._trace.texts import agent_name, task_name, text_of
 from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import ServiceCall, Turn
+from .._trace.waits import waited
 from ..dialects import dialect
 from ..dialects.kit import encode_json
 from ..errors import DialectError
@@ -39,6 +41,10 @@ Ranges: TypeAlias = list[list[int]]
 
 BRIEF = 200
 """Maximum characters of a text in a row."""
+_RANDOM = re.compile("r_[0-9a-f]{16}")
+"""The id of a rollout for which the program has chosen none."""
+_ADDED = ("<", "# AGENTS.md")
+"""Beginnings of texts that agents add to a prompt: reminders, instructions of the project."""
 _COMPARED = ("continues", "compaction", "rewrite", "retry", "repeat")
 """Relations whose earlier turn is the one that a turn is compared with."""
 _NO_EDIT: Row = {"removed": "", "added": ""}
@@ -94,8 +100,10 @@ def _weighed(message: Message) -> Iterator[str]:
 class Run:
     """One run: a live rollout, or a trace that was read from a file."""
 
-    def __init__(self, trace: Trace, parent: str | None = None) -> None:
+    def __init__(self, trace: Trace, parent: str | None = None, file: str = "", number: int = 1) -> None:
         self.trace = trace
+        self.file = file
+        self.number = number
         self._writer = TraceWriter(trace)
         self.id = trace.run or trace.rollout
         self.parent = parent
@@ -117,10 +125,10 @@ class Run:
         self._tools_by_id: dict[int, tuple[tuple[Tool, ...], int]] = {}
         self._usage = Usage(input_tokens=0, output_tokens=0)
         self._failed = 0
-        self._last_failed = False
-        self._busy = 0.0
+        self._last_failed = self._has_prompt = False
+        self._busy = self._waited = 0.0
         self._cost: float | None = 0.0
-        self._text = self._model = self._error = self._agent = ""
+        self._text = self._model = self._error = self._agent = self._prompt = ""
         self._ended_at: float | None = None
 
     def row(self) -> Row:
@@ -128,11 +136,14 @@ class Run:
         self.update()
         trace = self.trace
         usage, latest = self._usage, next(reversed(self.calls.values()), None)
-        if trace.agents:
-            self._agent = self._agent or trace.agents[-1].name
+        self._agent = self._agent or (trace.agents[0].name if trace.agents else "")
+        own = "" if _RANDOM.fullmatch(trace.rollout) else trace.rollout
         return {
             "run": self.id,
             "rollout": trace.rollout,
+            "title": task_name(trace.metadata) or own or self._prompt,
+            "number": self.number,
+            "file": self.file,
             "parent": self.parent,
             "opened_at": trace.started_at or self._began_at(),
             "ended_at": self.ended_at(),
@@ -148,6 +159,7 @@ class Run:
             **_counts(usage),
             "cost": self._cost if self._writer.prices else None,
             "busy": self._busy,
+            "waited": self._waited,
             "text": self._text,
             "error": self._error,
             "scores": dict(trace.scores),
@@ -195,12 +207,24 @@ class Run:
                 self._cost = None if cost is None else self._cost + cost
             self._last_failed = turn.outcome == "failed"
             self._failed += turn.outcome != "answered"
-            self._busy += turn.duration
+            self._busy += turn.duration - waited(turn)
+            self._waited += waited(turn)
             self._model, error = turn.request.model, turn.error
+            self._name(turn.request, turn.agent)
             self._error = f"{error.type}: {error.message}"[:BRIEF] if error is not None else ""
-            self._agent = agent_name(turn.agent)[:BRIEF] or self._agent
             if turn.response is not None and turn.response.text:
                 self._text = turn.response.text[-BRIEF:]
+
+    def _name(self, request: Request, agent: str | None) -> None:
+        """Take the names of the run from a call, unless they are known: the agent's name, and the prompt's first words.
+
+        The prompt of a side call counts only until another call comes.
+        """
+        started = self.trace.agents[0].name if self.trace.agents else ""
+        self._agent = self._agent or started or agent_name(agent)[:BRIEF]
+        is_side = is_side_call(request)
+        if not self._has_prompt and (prompt := _prompt_of(request)) and not (is_side and self._prompt):
+            self._prompt, self._has_prompt = prompt, not is_side
 
     def ranges(self, turn: Turn) -> Ranges:
         """Return the numbers of a turn's messages, as ranges."""
@@ -245,6 +269,7 @@ class Run:
         numbers = self.messages.numbers(request.messages, id_)
         found, parent = self._writer.conversation_of(turn), self._writer.parent_of(turn)
         last = request.messages[-1] if request.messages else None
+        self._name(request, event.agent)
         self.calls[id_] = {
             "run": self.id,
             "id": id_,
@@ -261,6 +286,7 @@ class Run:
             "first": None,
             "parts": [],
             "sent": 0,
+            "decisions": [],
         }
         return self.calls[id_]
 
@@ -304,6 +330,7 @@ class Run:
             "at": turn.started_at,
             "first": turn.first_event,
             "duration": turn.duration,
+            "waited": waited(turn),
             "outcome": turn.outcome,
             "dialect": turn.dialect,
             "model": turn.request.model,
@@ -469,6 +496,13 @@ def service_row(run: str, call: ServiceCall) -> Row:
 def decided_json(decided: Json) -> Row:
     """Return a decision with all its members."""
     return {name: getattr(decided, name) for name in decided.__struct_fields__}
+
+
+def _prompt_of(request: Request) -> str:
+    """Return the first words of the user; empty if there are none."""
+    parts = (part for message in request.messages if message.role == "user" for part in message.content)
+    texts = (" ".join(part.text[: 2 * BRIEF].split()) for part in parts if isinstance(part, Text))
+    return next((text[:BRIEF] for text in texts if text and not text.startswith(_ADDED)), "")
 
 
 def ranges_of(numbers: Iterable[int]) -> Ranges:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import trio
@@ -48,14 +48,17 @@ class Source:
         """The tasks of evaluations; None if the runs are of none."""
         self.gone: dict[str, Row] = {}
         """Rows of old runs, of which nothing else is kept."""
+        self._count = 0
+        """Number of runs that were added."""
         self.seq = 0
         """Number of the last event."""
 
-    def add(self, trace: Trace) -> Run:
-        """Add a run."""
+    def add(self, trace: Trace, file: str = "") -> Run:
+        """Add a run. `file` is the name of its file, if there are several."""
         branch = trace.branch
         parent = branch.run or branch.rollout if branch is not None else None
-        run = Run(trace, parent)
+        self._count += 1
+        run = Run(trace, parent, file, self._count)
         while run.id in self.runs:  # a file of two endpoints with equal ids, without ids of runs
             run.id += "'"
         self.runs[run.id] = run
@@ -77,6 +80,10 @@ class Source:
             "notes": self.notes,
             "evaluation": self.evaluation,
         }
+
+    async def stream(self, last: int | None) -> AsyncIterator[bytes]:
+        """Yield the snapshot. Recorded runs do not change, so nothing follows."""
+        yield event_of(self.seq, "snapshot", self.snapshot())
 
     def whole_call(self, call: Row) -> Row:
         """Return a call in flight with its text so far."""
@@ -190,6 +197,11 @@ class Source:
                     }
                 )
         return {"q": text, "hits": hits, "more": False}
+
+
+def event_of(seq: int, name: str, data: Json) -> bytes:
+    """Return an event of the stream."""
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name.encode(), msgspec.json.encode(data))
 
 
 def _file_of(trace: Trace, is_live: bool) -> bytes:

@@ -12,7 +12,7 @@ const view = {
   runFilter: "",
   turnFilter: "",
   conversation: null,
-  found: null, // number of a message that a search found
+  found: null, // number of a message that a search found, or id of a question to show
   mark: "",
   question: null, // id of the question in front
   help: false,
@@ -173,7 +173,7 @@ function runItems() {
   const items = [];
   const add = (parent, depth) => {
     for (const row of children.get(parent) ?? []) {
-      const text = () => `${row.rollout} ${row.run} ${row.state} ${row.agent} ${row.model} ${row.text} ${row.error} ` +
+      const text = () => `${titleOf(row)} ${row.file} ${row.rollout} ${row.run} ${row.state} ${row.agent} ${row.model} ${row.text} ${row.error} ` +
         `${JSON.stringify(row.metadata)} ${JSON.stringify(row.scores)}`.toLowerCase();
       const lower = words.length ? text().toLowerCase() : "";
       if (words.every((word) => lower.includes(word))) items.push({ id: row.run, row, depth: Math.min(depth, 6) });
@@ -199,11 +199,11 @@ const scoresOf = (row) => Object.entries(row.scores ?? {}).map(([name, value]) =
 function RunRow({ row, depth }) {
   const about = row.estimated ? "~" : "";
   return html`<div class="run-row" style=${{ paddingLeft: `${depth * 14}px` }}>
-    <div class="line"><strong class="grow cut">${depth ? "↳ " : ""}${plain(row.rollout)}</strong><${State} row=${row} /></div>
-    <div class="line small dim"><span class="grow cut">${[row.metadata?.fleet?.task, row.agent, row.model].map((text) => oneLine(String(text ?? ""))).filter(Boolean).join(" · ") || "no call yet"}</span>
+    <div class="line"><strong class="grow cut">${depth ? "↳ " : ""}${titleOf(row)}</strong><${State} row=${row} /></div>
+    <div class="line small dim"><span class="grow cut">${[row.agent, row.model].map(oneLine).filter(Boolean).join(" · ") || "no call yet"}</span>
       <span>${plural(row.turns, "turn")}${row.failed ? html`<span class="bad-text">, ${row.failed} failed</span>` : ""}</span></div>
-    <div class="line small dim"><span class="grow">${about}${count(row.input_tokens)} in · ${about}${count(row.output_tokens)} out${row.cost != null ? ` · ${money(row.cost)}` : ""}</span>
-      <span class="cut">${scoresOf(row)}</span></div>
+    <div class="line small dim"><span>${about}${count(row.input_tokens)} in · ${about}${count(row.output_tokens)} out${row.cost != null ? ` · ${money(row.cost)}` : ""}</span>
+      <span class="cut grow">${scoresOf(row)}</span>${idOf(row)}</div>
     <div class=${`line small cut ${row.error ? "bad-text" : ""}`}><span class="cut">${lastWords(row)}</span></div>
   </div>`;
 }
@@ -343,7 +343,7 @@ function TimeBar({ item, axis }) {
   const width = Math.max(1, axis(end) - left);
   const first = item.first != null && end > item.at ? (100 * (axis(item.at + item.first) - left)) / width : null;
   const kind = item.isService ? "service" : item.isLive ? "live" : item.outcome === "answered" ? "" : "bad";
-  const title = `${seconds(end - item.at)}${item.first != null ? `, first token after ${seconds(item.first)}` : ""}`;
+  const title = `${seconds(end - item.at)}${item.waited ? `, of them ${seconds(item.waited)} for decisions` : ""}${item.first != null ? `, first token after ${seconds(item.first)}` : ""}`;
   const style = { left: `${left}%`, width: `${width}%`, "--first": `${Math.max(0, Math.min(100, first ?? 0))}%` };
   return html`<span class="track" title=${title}><span class=${`time ${kind}`} style=${style}></span></span>`;
 }
@@ -368,7 +368,7 @@ function TurnRow({ item, axis, depth }) {
       <span class=${`grow cut ${item.error ? "bad-text" : ""}`}>${text || (item.calls?.length ? "" : html`<span class="dim">no text</span>`)}
         ${(item.calls ?? []).slice(0, 4).map((name) => html` <span class="tool">${oneLine(name)}</span>`)}</span></div>
     <div class="line small dim"><span class="grow cut">${tags.map((tag) => html`<span class="tag">${plain(tag)}</span> `)}${item.usage ? `${item.usage.estimated ? "~" : ""}${count(item.usage.input_tokens)} → ${count(item.usage.output_tokens)}` : ""}${item.cost != null ? ` · ${money(item.cost)}` : ""}</span>
-      <span>${seconds(item.isLive ? Math.max(0, now() - item.at) : item.duration)}</span><${TimeBar} item=${item} axis=${axis} /></div>
+      <span>${seconds(item.isLive ? Math.max(0, now() - item.at) : item.duration - item.waited)}</span><${TimeBar} item=${item} axis=${axis} /></div>
   </div>`;
 }
 
@@ -402,10 +402,11 @@ function Turns() {
 function RunHead({ row, list }) {
   const children = [...state.rows.values()].filter((each) => each.parent === row.run);
   const others = [...state.rows.values()].filter((each) => each.run !== row.run);
-  const facts = [row.busy ? `${seconds(row.busy)} in calls` : "", clock(row.opened_at) && `began ${clock(row.opened_at)}`,
+  const facts = [row.busy ? `${seconds(row.busy)} in calls` : "", row.waited ? `${seconds(row.waited)} for decisions` : "", clock(row.opened_at) && `began ${clock(row.opened_at)}`,
     row.ended_at ? `ended ${clock(row.ended_at)}` : "", row.stopped ? `stopped: ${oneLine(row.stopped)}` : "", row.ended ? oneLine(row.ended) : ""].filter(Boolean);
   return html`<div class="run-head small">
-    <div class="line"><strong class="cut">${plain(row.rollout)}</strong><${State} row=${row} /><span class="grow"></span><span>${tokens(row)}${row.cost != null ? ` · ${money(row.cost)}` : ""}</span></div>
+    <div class="line"><strong class="cut">${titleOf(row)}</strong><${State} row=${row} /><span class="grow"></span>${idOf(row)}</div>
+    <div class="line"><span>${tokens(row)}${row.cost != null ? ` · ${money(row.cost)}` : ""}</span></div>
     ${row.error && html`<p class="bad-text">${oneLine(row.error)}</p>`}
     ${!row.kept && html`<p class="dim">Only this row of an old rollout is kept.</p>`}
     <${Fold} name="run head" title="About this rollout">${() => html`
@@ -414,9 +415,9 @@ function RunHead({ row, list }) {
       ${list.agents.map((agent) => html`<p class="code">${visible(agent.argv.join(" "))}${agent.cwd ? html` <span class="dim">in ${visible(agent.cwd)}</span>` : ""}</p>`)}
       ${Object.keys(row.metadata ?? {}).length > 0 && html`<${LongText} name="metadata" text=${JSON.stringify(row.metadata, null, 2)} lines=${10} />`}
       ${state.rows.has(row.parent) && html`<p><button type="button" onClick=${() => select(row.parent)}>Parent rollout</button></p>`}
-      ${children.slice(0, 50).map((each) => html`<p key=${each.run}><button type="button" onClick=${() => select(each.run)}>Child rollout ${plain(each.rollout)}</button></p>`)}
+      ${children.slice(0, 50).map((each) => html`<p key=${each.run}><button type="button" onClick=${() => select(each.run)}>Child rollout ${titleOf(each)}</button></p>`)}
       ${others.length > 0 && html`<p><label>Compare with <select value="" onChange=${(event) => { view.other = event.target.value; view.panel = "compare"; writeAddress(); changed(); }}>
-        <option value="">choose a rollout</option>${others.slice(0, 500).map((each) => html`<option value=${each.run}>${plain(each.rollout)} ${oneLine(each.model)}</option>`)}</select></label></p>`}
+        <option value="">choose a rollout</option>${others.slice(0, 500).map((each) => html`<option value=${each.run}>${titleOf(each)} · ${oneLine(each.model)} · ${plain(each.file || each.rollout)}</option>`)}</select></label></p>`}
       ${source instanceof Embedded || !row.kept ? null : html`<p><button type="button" onClick=${() => exportRun(row)}>Save as one HTML file</button></p>`}
     `}<//>
   </div>`;
@@ -503,11 +504,12 @@ function TurnDetail({ item, back }) {
     <${TurnHead} item=${item} back=${back} />
     <div class="detail-body">
     ${item.error && html`<p class="bad">${visible(item.error.type)}${item.error.status ? ` (status ${item.error.status})` : ""}: ${visible(item.error.message)}</p>`}
-    ${(item.decisions ?? []).map((each) => html`<p class="decision"><strong>${visible(each.tool)}</strong> was ${VERBS[each.kind] ?? plain(each.kind)} by ${visible(each.by || "the program")} after ${seconds(each.seconds)}${each.reason ? html`: ${visible(each.reason)}` : ""}${each.arguments != null ? html`<br /><span class="code">${visible(each.arguments)}</span>` : ""}</p>`)}
+    ${(item.decisions ?? []).map((each) => html`<div class="decision"><strong>${visible(each.tool)}</strong> was ${VERBS[each.kind] ?? plain(each.kind)} by ${visible(each.by || "the program")} after ${seconds(each.seconds)}${each.reason ? html`: ${visible(each.reason)}` : ""}${each.arguments != null ? html`<${LongText} name=${`decided ${item.id} ${each.call}`} lines=${6} text=${each.arguments} />` : ""}</div>`)}
     <h3>${item.isLive ? "The answer, as it is written" : "The answer"}</h3>
     ${item.isLive
-      ? html`<article class="message assistant live"><header>model</header>${item.parts.length ? html`<${LiveParts} parts=${item.parts} />` : html`<p class="dim">${asksFor(item) ? "Waits for a decision" : "Waits for the first token"}, ${seconds(Math.max(0, now() - item.at))} …</p>`}</article>`
+      ? html`<article class="message assistant live"><header>model</header>${item.parts.length ? html`<${LiveParts} parts=${item.parts} />` : html`<p class="dim">${asksFor(item) ? "The model has proposed a tool call:" : `Waits for the first token, ${seconds(Math.max(0, now() - item.at))} …`}</p>`}</article>`
       : html`<${Answer} item=${item} list=${list} mark=${mark} found=${found} />`}
+    ${[...state.waiting.values()].filter((each) => each.call === item.id && each.run === run).map((each) => html`<${Asked} key=${each.id} question=${each} isFound=${found === each.id} />`)}
     ${begun.map((turn) => html`<p key=${turn.id}><button type="button" onClick=${() => { view.conversation = conversationOf(turn); select(run, turn.id); }}>Sub-agent: ${nameOf(turn.conversation)}</button> <span class="dim">began here</span></p>`)}
     <h3>${base ? `New since turn ${base.number}` : "The request"} <span class="dim">${plural(fresh.length, "message")}</span>
       ${list.list().length > 1 && html`<label class="base">compared with turn <input type="number" min="0" value=${base?.number ?? ""} onChange=${(event) => { view.base = event.target.value === "" ? null : Number(event.target.value); changed(); }} /></label>`}</h3>
@@ -526,12 +528,21 @@ function TurnDetail({ item, back }) {
     </div>`;
 }
 
+/** A tool call that waits for a decision, in the turn that proposed it: the agent does not have it yet. */
+function Asked({ question, isFound }) {
+  const place = useRef();
+  useEffect(() => void (isFound && place.current.scrollIntoView({ block: "center" })), [isFound]);
+  return html`<div ref=${place} class=${`call asked ${isFound ? "found" : ""}`}><div class="call-head"><span class="badge">waits for a decision, ${seconds(Math.max(0, now() - question.at))}</span> <strong>${visible(question.tool)}</strong></div>
+    <${Arguments} name=${`asked ${question.id}`} text=${question.arguments} /></div>`;
+}
+
 const sameNumbers = (a, b) => a.length === b.length && a.every((number, i) => number === b[i]);
 
 function TurnHead({ item, back }) {
   const outcome = item.isLive ? "in flight" : item.outcome;
-  const facts = [outcome, item.isLive ? seconds(Math.max(0, now() - item.at)) : seconds(item.duration), item.first != null && `first token ${seconds(item.first)}`,
-    item.usage?.output_tokens && item.first != null && item.duration - item.first > 0.05 && `${(item.usage.output_tokens / (item.duration - item.first)).toFixed(0)} tokens/s`,
+  const busy = item.duration - item.waited;
+  const facts = [outcome, seconds(item.isLive ? Math.max(0, now() - item.at) : busy), item.waited && `waited ${seconds(item.waited)} for a decision`, item.first != null && `first token ${seconds(item.first)}`,
+    item.usage?.output_tokens && item.first != null && !item.drafts && busy - item.first > 0.05 && `${(item.usage.output_tokens / (busy - item.first)).toFixed(0)} tokens/s`,
     item.stop && `stop: ${oneLine(item.stop)}`, item.attempt > 1 && `attempt ${item.attempt}`, clock(item.at)].filter(Boolean);
   const copyLink = () => copy(`${location.href.split("#")[0]}#${new URLSearchParams({ run: item.run, turn: item.id })}`, "The link");
   return html`<div class="detail-head">
@@ -648,6 +659,7 @@ class Waiting extends Component {
       this.shown = question.id;
       this.settle();
       Object.assign(this.state, { mode: null, problem: "", text: "", sending: false });
+      this.isRead = false;
       view.question = question.id;
     }
     this.question = question;
@@ -656,33 +668,51 @@ class Waiting extends Component {
     const { mode, problem, text, sending } = this.state;
     const can = question.here && state.canDecide;
     const isOff = sending || !this.isSettled();
+    const isUnread = !this.isRead && [null, "modify"].includes(mode);
+    const more = can && isUnread && this.below > 0 && html`<button type="button" onClick=${() => this.box().scrollBy(0, this.box().clientHeight - 40)}>Read on ↓</button>
+      <span class="small" role="status">${plural(Math.ceil(this.below / 20), "line")} below: approve when you have seen the end</span>`;
+    const name = html`<span class="grow"></span><label class="small">Your name <input class="name" value=${localStorage.getItem(BY) ?? ""} onInput=${(event) => localStorage.setItem(BY, event.target.value)} /></label>`;
     const area = { modify: "Arguments", reject: "Reason", answer: "Result for the agent", terminate: "Reason" }[mode];
     return html`<section class="waiting" aria-label="Waiting for a decision">
       <div class="line wrap"><h2><span aria-hidden="true">◆</span> ${visible(question.tool, "", HIDDEN_OR_LONG)} waits for a decision</h2>
-        <span class="grow dim">${plain(row?.rollout ?? question.run)} · ${seconds(Math.max(0, now() - question.at))}</span>
-        <button type="button" onClick=${() => select(question.run, question.call, { panel: null })}>Show the call</button>
+        <span class="grow dim cut">${row && titleOf(row)} · ${seconds(Math.max(0, now() - question.at))}</span>
+        <button type="button" onClick=${() => select(question.run, question.call, { panel: null, found: question.id })}>Show the call</button>
         ${all.length > 1 && html`<span><button type="button" aria-label="Previous question" onClick=${() => go(-1)}>‹</button> ${at + 1} of ${all.length} <button type="button" aria-label="Next question" onClick=${() => go(1)}>›</button></span>`}</div>
-      <div class="waiting-body" tabindex="0" aria-label="Arguments">
+      <div class="waiting-body" tabindex="0" role="group" aria-label="Arguments" onScroll=${this.look}>
         ${mode === "modify" && parsed(question.arguments) !== undefined ? null : html`<${Arguments} key=${question.id} name=${`question ${question.id}`} text=${question.arguments} isAsked />
         <${Fold} name="exact arguments" title="The exact text">${() => html`<${LongText} name="exact" text=${question.arguments} isAsked />`}<//>`}
         ${mode === "modify" && question.arguments.includes(MARK) && html`<p class="bad">These arguments are redacted: ${MARK} stands where the agent gets a key. To leave the key as it is, go back and approve.</p>`}
         ${mode && html`<label class="area">${area}<textarea key=${`${question.id} ${mode}`} rows=${mode === "modify" ? 8 : 2} value=${text}
-          onInput=${(event) => (this.state.text = event.target.value)} onKeyDown=${this.onKey}></textarea></label>`}
+          onInput=${(event) => ((this.state.text = event.target.value), this.look())} onScroll=${this.look} onKeyDown=${this.onKey}></textarea></label>`}
         ${problem && html`<p class="bad" role="alert">${plain(problem)}</p>`}</div>
       ${!can
         ? html`<p class="dim">${state.canDecide ? "This page cannot decide: another policy does, such as the terminal." : "Recorded runs take no decisions."}</p>`
         : mode
-          ? html`<div class="line wrap" key=${`${question.id} ${mode}`}><button type="button" class="primary" disabled=${isOff} onClick=${(event) => this.send(event)}>${{ modify: "Approve with these arguments", reject: "Reject", answer: "Answer instead", terminate: "End the run" }[mode]}</button>
-              <button type="button" onClick=${() => this.setState({ mode: null, problem: "" })}>Back</button><span class="dim small">Ctrl+Enter sends</span></div>`
-          : html`<div class="line wrap" key=${question.id}><button type="button" class="primary" disabled=${isOff} onClick=${(event) => this.decide("approve", event)}>Approve <kbd>a</kbd></button>
+          ? html`<div class="line wrap" key=${`${question.id} ${mode}`}><button type="button" class="primary" disabled=${isOff || (mode === "modify" && isUnread)} onClick=${(event) => this.send(event)}>${{ modify: "Approve with these arguments", reject: "Reject", answer: "Answer instead", terminate: "End the run" }[mode]}</button>
+              <button type="button" onClick=${() => this.setState({ mode: null, problem: "" })}>Back</button><span class="dim small">Ctrl+Enter sends</span>${more}${name}</div>`
+          : html`<div class="line wrap" key=${question.id}><button type="button" class="primary" disabled=${isOff || isUnread} onClick=${(event) => this.decide("approve", event)}>Approve <kbd>a</kbd></button>
               <button type="button" disabled=${isOff} onClick=${() => this.open("reject")}>Reject … <kbd>r</kbd></button><button type="button" disabled=${isOff} onClick=${() => this.open("modify")}>Edit arguments … <kbd>e</kbd></button>
-              <button type="button" disabled=${isOff} onClick=${() => this.open("answer")}>Answer instead … <kbd>i</kbd></button><button type="button" disabled=${isOff} onClick=${() => this.open("terminate")}>End the run …</button>
-              <span class="grow"></span><label class="small">Your name <input class="name" value=${localStorage.getItem(BY) ?? ""} onInput=${(event) => localStorage.setItem(BY, event.target.value)} /></label></div>`}
+              <button type="button" disabled=${isOff} onClick=${() => this.open("answer")}>Answer instead … <kbd>i</kbd></button><button type="button" disabled=${isOff} onClick=${() => this.open("terminate")}>End the run …</button>${more}${name}</div>`}
     </section>`;
   }
   componentDidUpdate(_, before) {
-    if (this.state.mode && this.state.mode !== before.mode) this.base.querySelector("textarea").focus();
+    if (this.state.mode && this.state.mode !== before.mode) {
+      const area = this.base.querySelector("textarea");
+      area.setSelectionRange(0, 0); // the focus would scroll to its end
+      area.focus();
+    }
+    this.look();
   }
+  box = () => this.base.querySelector(this.state.mode === "modify" ? "textarea" : ".waiting-body");
+  /** See how much of the call is below what is in view. It can be approved once its end was in view. */
+  look = () => {
+    if (!this.shown || this.isRead) return;
+    const { scrollHeight, scrollTop, clientHeight } = this.box();
+    const before = this.below;
+    this.below = Math.max(0, scrollHeight - scrollTop - clientHeight);
+    this.isRead = this.below < 20;
+    if (this.isRead || this.below !== before) changed();
+  };
   onKey = (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.send(event);
     if (event.key === "Escape") this.setState({ mode: null, problem: "" });
@@ -692,6 +722,7 @@ class Waiting extends Component {
     const value = parsed(text, true);
     const shown = value !== undefined ? JSON.stringify(value, null, 2) : text;
     this.before = parsed(text) === undefined ? text : escaped(shown);
+    if (mode === "modify") this.isRead = false; // the text has its own end
     this.setState({ mode, problem: "", text: mode === "modify" ? this.before : "" });
   }
   send(event) {
@@ -720,6 +751,7 @@ class Waiting extends Component {
   }
   async decide(kind, event, more = {}) {
     if (!this.isMeant(event)) return;
+    if (!this.isRead && ["approve", "modify"].includes(kind)) return this.box().focus(), toast("Read to the end of the call first: it goes on below (Space, Page Down).");
     const { id, tool } = this.question;
     if (this.state.sending) return;
     this.setState({ sending: true, problem: "" });
@@ -762,7 +794,7 @@ function Search() {
     ${problem ? html`<p class="bad pad">${plain(problem)}</p>` : !value ? html`<p class="dim pad">Searching …</p>` : !value.hits.length ? html`<p class="dim pad">Nothing was found in messages and answers.</p>` : null}
     <div class="hits">${value?.hits.map((hit) => html`<button type="button" class="hit" key=${`${hit.run} ${hit.message}`}
         onClick=${() => select(hit.run, hit.call, { panel: null, found: hit.message, mark: view.query.toLowerCase() })}>
-      <span class="dim small">${plain(state.rows.get(hit.run)?.rollout ?? hit.run)} · ${ROLES[hit.role] ?? plain(hit.role)}</span>
+      <span class="dim small">${state.rows.has(hit.run) && titleOf(state.rows.get(hit.run))} · ${ROLES[hit.role] ?? plain(hit.role)}</span>
       <span>${visible(hit.excerpt.slice(0, hit.start))}<mark>${visible(hit.excerpt.slice(hit.start, hit.end))}</mark>${visible(hit.excerpt.slice(hit.end))}</span></button>`)}</div></section>`;
 }
 
@@ -787,7 +819,7 @@ function Compare() {
     const turn = id && turnsOf(run).byId.get(id);
     return html`<td>${id && html`<button type="button" class="hit" onClick=${() => select(run, id, { panel: null })}>${turn ? html`<span class="dim">${turn.number}</span> ${oneLine(turn.text || turn.error?.message || (turn.calls.length ? "" : turn.outcome))} ${turn.calls.map((name, i) => html`<span class="tool">${oneLine(name)}</span> ${calls.get(`${run} ${id}`)?.[i]} `)}` : "…"}</button>`}</td>`;
   };
-  const totals = (row) => row && html`${plain(row.rollout)} <${State} row=${row} /><br /><span class="dim small">${plural(row.turns, "turn")} · ${tokens(row)} ${money(row.cost)} ${scoresOf(row)}</span>`;
+  const totals = (row) => row && html`${titleOf(row)} ${idOf(row)} <${State} row=${row} /><br /><span class="dim small">${plural(row.turns, "turn")} · ${tokens(row)} ${money(row.cost)} ${scoresOf(row)}</span>`;
   return html`<section class="detail" aria-label="Comparison" tabindex="0"><div class="detail-head line"><h2 class="grow">Two runs side by side</h2><button type="button" onClick=${close}>Close</button></div>
     ${problem ? html`<p class="bad pad">${plain(problem)}</p>` : !value ? html`<p class="dim pad">loading …</p>`
       : html`<table class="compare"><thead><tr><th scope="col">${totals(rows[0])}</th><th scope="col"><span class="hidden">alike</span></th><th scope="col">${totals(rows[1])}</th></tr></thead>

@@ -82,7 +82,7 @@ function forgetRun(run) {
 async function loadTurns(list) {
   const before = new Set(list.byId.keys());
   try {
-    const found = await source.turns(list.run);
+    const found = state.rows.get(list.run)?.kept ? await source.turns(list.run) : { turns: [], services: [] };
     const newer = [...list.byId.values()].filter((turn) => !before.has(turn.id)); // came while it was loading
     list.byId = new Map([...newer, ...found.turns].map((turn) => [turn.id, turn]));
     list.services = new Map(found.services.map((call) => [call.id, call]));
@@ -156,6 +156,7 @@ const FRAMES = {
     state.waiting.set(data.id, data);
   },
   decided(data) {
+    if (data.decision) state.calls.get(data.call)?.decisions.push(data.decision);
     onDecided(state.waiting.get(data.id), data.decision, data.id);
     state.waiting.delete(data.id);
   },
@@ -212,20 +213,12 @@ function applyAll(frames) {
 
 // Sources: each has turns, detail, raw, messages, tools, search, compare; each returns a promise.
 
-class ServerError extends Error {
-  constructor(status, body) {
-    super(body?.error?.message ?? `the server answered with status ${status}`);
-    this.status = status;
-    this.decision = body?.decision;
-  }
-}
-
 class Server {
   constructor(key) {
     this.key = key;
   }
   headers = (more = {}) => ({ authorization: `Bearer ${this.key}`, ...more });
-  async request(path, options = {}) {
+  async request(path, options = {}, isFile = false) {
     let response;
     try {
       response = await fetch(`api/${path}`, { cache: "no-store", headers: this.headers(), ...options });
@@ -233,9 +226,11 @@ class Server {
       throw new Error(state.status === "ended" ? "the endpoint has ended: only what was loaded is left" : "the endpoint does not answer");
     }
     if (response.status === 401) refused();
+    if (isFile && response.ok) return response.blob();
     const body = parsed(await response.text());
-    if (!response.ok) throw new ServerError(response.status, body);
-    return body;
+    if (response.ok) return body;
+    const { status } = response;
+    throw Object.assign(new Error(body?.error?.message ?? `the server answered with status ${status}`), { status, decision: body?.decision });
   }
   of = (run) => `runs/${encodeURIComponent(run)}`;
   snapshot = () => this.request("snapshot");
@@ -256,11 +251,7 @@ class Server {
   }
   search = (text, run) => this.request(`search?q=${encodeURIComponent(text)}${run ? `&run=${encodeURIComponent(run)}` : ""}`);
   compare = (a, b) => this.request(`compare?a=${encodeURIComponent(a)}&b=${encodeURIComponent(b)}`);
-  async file(run) {
-    const response = await fetch(`api/${this.of(run)}/file`, { cache: "no-store", headers: this.headers() });
-    if (!response.ok) throw new ServerError(response.status, parsed(await response.text()));
-    return response.blob();
-  }
+  file = (run) => this.request(`${this.of(run)}/file`, {}, true);
   decide(decision) {
     const headers = this.headers({ "content-type": "application/json" });
     return this.request("decide", { method: "POST", headers, body: JSON.stringify(decision) });
@@ -331,30 +322,21 @@ class Embedded {
   }
   async compare(a, b) {
     const [one, other] = [this.run(a), this.run(b)];
+    const withoutIds = (name, value) => (name === "id" ? undefined : value); // each call has another
     const texts = (found) =>
       found.turns.map((turn) => (turn.answer == null ? turn.outcome : JSON.stringify(found.messages[turn.answer].content, withoutIds)));
-    const withoutIds = (name, value) => (name === "id" ? undefined : value); // each call has another
     const pairs = [];
-    const [left, right] = [texts(one).map(oneLine), texts(other).map(oneLine)];
-    let [i, j] = [0, 0];
-    let run = [];
-    const flush = (kinds) => {
-      const [gone, come] = [kinds.filter((k) => k === "-").length, kinds.filter((k) => k === "+").length];
-      for (let k = 0; k < Math.max(gone, come); k++) {
-        const [x, y] = [k < gone ? one.turns[i++].id : null, k < come ? other.turns[j++].id : null];
-        pairs.push({ a: x, b: y, kind: x && y ? "changed" : x ? "only_a" : "only_b" });
-      }
-    };
-    for (const [sign] of lineDiff(left.join("\n"), right.join("\n"))) {
-      if (sign !== " ") {
-        run.push(sign);
-        continue;
-      }
-      flush(run);
-      run = [];
-      pairs.push({ a: one.turns[i++]?.id ?? null, b: other.turns[j++]?.id ?? null, kind: "same" });
+    let [i, j, gone, come] = [0, 0, 0, 0];
+    for (const [sign] of [...lineDiff(texts(one), texts(other)), [""]]) {
+      if (sign === "-") gone++;
+      else if (sign === "+") come++;
+      else
+        for (; gone || come; gone &&= gone - 1, come &&= come - 1) {
+          const kind = gone && come ? "changed" : gone ? "only_a" : "only_b";
+          pairs.push({ a: gone ? one.turns[i++].id : null, b: come ? other.turns[j++].id : null, kind });
+        }
+      if (sign === " ") pairs.push({ a: one.turns[i++].id, b: other.turns[j++].id, kind: "same" });
     }
-    flush(run);
     const rows = this.data.snapshot.rows;
     return { a: rows.find((row) => row.run === a), b: rows.find((row) => row.run === b), pairs };
   }
@@ -396,7 +378,6 @@ async function readStream() {
       const known = state.seq ? { "Last-Event-ID": String(state.seq) } : {};
       const response = await fetch("api/stream", { cache: "no-store", headers: source.headers(known) });
       if (response.status === 401) return refused();
-      if (response.status === 404) return recorded();
       if (!response.ok) throw new Error(`status ${response.status}`);
       state.status = "live";
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -415,6 +396,10 @@ async function readStream() {
         channel?.postMessage({ frames });
         if (state.status === "ended" || state.status === "failed") return;
       }
+      if (!state.live) {
+        state.status = "recorded";
+        return changed();
+      }
     } catch (error) {
       state.problem = error.message;
     }
@@ -422,12 +407,6 @@ async function readStream() {
     changed();
     await new Promise((resolve) => setTimeout(resolve, pause * 1000));
   }
-}
-
-async function recorded() {
-  applySnapshot(await source.snapshot());
-  if (state.status !== "failed") state.status = "recorded";
-  changed();
 }
 
 async function connect(key) {
@@ -444,7 +423,7 @@ async function connect(key) {
   channel.onmessage = ({ data }) => {
     if (early) early.push(...data.frames);
     else applyAll(data.frames);
-    if (state.status !== "failed" && state.status !== "ended") state.status = "live";
+    if (state.status !== "failed" && state.status !== "ended") state.status = state.live ? "live" : "recorded";
   };
   let isLeader = false;
   navigator.locks.request(name, async () => {

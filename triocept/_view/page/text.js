@@ -92,6 +92,11 @@ function tokens(usage) {
   return `${about}${count(usage.input_tokens)} in${inner} · ${about}${count(usage.output_tokens)} out${thought}`;
 }
 
+/** Return the title of a run: its task, its own id or the first words of its prompt; else its agent and its number. */
+const titleOf = (row) => oneLine(row.title) || `${oneLine(row.agent) || "rollout"} ${row.number}`;
+/** Return the id of a run and the end of its file's path, as a small text beside the title. */
+const idOf = (row) => html`<span class="id cut" title=${plain(`${row.file} ${row.rollout}`.trim())}>${plain([row.file?.split("/").slice(-2).join("/"), row.title === row.rollout ? "" : row.rollout].filter(Boolean).join(" · "))}</span>`;
+
 const MARK = "[redacted]"; // what the server writes in place of a key
 
 /** Return the value of a JSON text, or undefined. With `isExact`, also undefined if a name is there twice or a number is not kept. */
@@ -107,10 +112,8 @@ function parsed(text, isExact = false) {
 
 const MOST_LINES = 1500;
 
-/** Return the differences of two texts by line, as [sign, line] with sign " ", "-" or "+". Bounded in time. */
-function lineDiff(before, after) {
-  const a = before.split("\n");
-  const b = after.split("\n");
+/** Return the differences of two lists of lines, as [sign, line] with sign " ", "-" or "+". Bounded in time. */
+function lineDiff(a, b) {
   let start = 0;
   while (start < a.length && start < b.length && a[start] === b[start]) start++;
   let end = 0;
@@ -142,9 +145,9 @@ function lineDiff(before, after) {
   return [...same(a.slice(0, start)), ...middle, ...same(end ? a.slice(-end) : [])];
 }
 
-/** Return the differences with at most three equal lines around each; longer stretches become ["…", count]. */
+/** Return the differences of two texts with at most three equal lines around each; longer stretches become ["…", count]. */
 function shortDiff(before, after) {
-  const lines = lineDiff(before, after);
+  const lines = lineDiff(before.split("\n"), after.split("\n"));
   const near = new Uint8Array(lines.length);
   lines.forEach(([sign], i) => {
     if (sign !== " ") for (let k = Math.max(0, i - 3); k <= Math.min(lines.length - 1, i + 3); k++) near[k] = 1;

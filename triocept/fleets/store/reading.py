@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ..._canonical.content import Json
-from ...errors import RemoteError
+from ...errors import RemoteError, StoreError
 from ..outcomes import AnyOutcome, Outcome, Result
 from .layout import DONE, TRACES, read_run, unsafe
 from .lines import DoneLine, index_of, lines_of
@@ -57,15 +57,27 @@ def trace_files(
     return found
 
 
-def named_runs(directory: Path, wanted: Collection[str] = ()) -> tuple[set[str], int, int]:
+def named_runs(
+    directory: Path, wanted: Collection[str] = (), on_damage: Callable[[StoreError], object] | None = None
+) -> tuple[set[str], int, int]:
     """Return `Trace.run` of all results' traces, the number of results, and the number that lack a trace file.
 
     A result lacks a file if one of the files that should contain its traces does not exist. If `wanted` contains ids
     or runs of rollouts, only missing files with these rollouts count. All other traces in the store belong to
-    attempts without a result.
+    attempts without a result. Call `on_damage` with the error of each damaged line of `done.jsonl`; if it is None,
+    raise the first error.
     """
     read_run(directory)
-    index, end = index_of(directory / DONE)
+
+    def report(number: int, why: str) -> None:
+        if on_damage is not None:
+            on_damage(
+                StoreError(
+                    f"this line does not belong to a store: {why}", path=f"{directory / DONE}:{number}"
+                )
+            )
+
+    index, end = index_of(directory / DONE, None if on_damage is None else report)
     runs: set[str] = set()
     files: Counter[frozenset[str]] = Counter()
     for line in lines_of(directory / DONE, index, end):

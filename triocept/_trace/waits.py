@@ -1,0 +1,26 @@
+"""The time in which a call waited for decisions about its tool calls."""
+
+from __future__ import annotations
+
+from .._canonical.agent_calls import calls_in
+from .turn import Turn
+
+
+def waited(turn: Turn) -> float:
+    """Return the seconds of a turn's duration in which policies, or people, decided about tool calls.
+
+    The calls of one answer are decided at the same time, so the longest of their decisions counts. Decisions about
+    calls of earlier turns (`open_rollout(gate=…)`) were made before the turn, and do not count.
+    """
+    if not turn.decisions:
+        return 0.0
+    left, seconds = [*turn.decisions], 0.0
+    for response in (*(draft.response for draft in turn.drafts), turn.response):
+        longest = 0.0
+        for call in calls_in(response.content) if response is not None else ():
+            decided = next((each for each in left if each.call == call.id), None)
+            if decided is not None:  # a model may use an id again in its next answer
+                left.remove(decided)
+                longest = max(longest, decided.seconds)
+        seconds += longest
+    return min(seconds, turn.duration)
