@@ -18,7 +18,7 @@ import click
 
 from .._trace.trace import Trace
 from .._util.terminal import say
-from ..errors import DialectError
+from ..errors import DialectError, StoreError
 from ..exports import FORMATS, Losses, write_export
 from ..exports._formats import RESULT_FORMATS
 from ..fleets.store.layout import is_store
@@ -52,7 +52,7 @@ class Export:
     replace: bool = False
     reward: str | None = None
     """Name of the score that becomes the reward; only for the format verifiers."""
-    _damages: list[DialectError] = field(default_factory=list)
+    _damages: list[DialectError | StoreError] = field(default_factory=list)
     _seen: dict[str, int] = field(default_factory=dict)
     """Number of turns of each exported rollout."""
     _missing: list[str] = field(default_factory=list)
