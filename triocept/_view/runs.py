@@ -43,7 +43,7 @@ BRIEF = 200
 """Maximum characters of a text in a row."""
 _RANDOM = re.compile("r_[0-9a-f]{16}")
 """The id of a rollout for which the program has chosen none."""
-_ADDED = ("<", "# AGENTS.md")
+_ADDED = ("<", "# AGENTS")
 """Beginnings of texts that agents add to a prompt: reminders, instructions of the project."""
 _COMPARED = ("continues", "compaction", "rewrite", "retry", "repeat")
 """Relations whose earlier turn is the one that a turn is compared with."""
