@@ -2,10 +2,10 @@
 
 Rules (see `protocol` for the routes):
 
-1. `Host` must be an address, `localhost`, or a name that the endpoint has been given. Otherwise a page of any web site
-   could read the view, after its name was pointed here (DNS rebinding).
-2. `Origin`, if there is one, must be the page's own. The key is sent in a header, never in a cookie, so that no form
-   of another site has it.
+1. `Host` must be an address, `localhost`, or a name that the endpoint has been given. Otherwise any web site could read
+   the view, if the site's name resolves to this machine (DNS rebinding).
+2. `Origin`, if there is one, must be the page's own. The key is sent in a header, never in a cookie, so that a form of
+   another site cannot send it.
 3. Without the view's key, only the files of the page are served. Keys of rollouts do not open the view, and the view's
    key opens no rollout. The key is checked by `refusal`, and again before each function that serves more than the page.
 4. Nothing is read from the disk for a request: the files of the page are read once.
@@ -39,7 +39,7 @@ PATH = "/view"
 MOST_BODY = 16 * 1024 * 1024
 """Maximum bytes of a decision: a tool call with long arguments, which a person has changed."""
 _LAST = 0.1
-"""Seconds at the end for viewers that do not read."""
+"""Seconds after the endpoint's end in which viewers can read the last events."""
 _NO_KEY = "the key of the view is missing or wrong: open the view_url of the endpoint"
 _PUBLIC = ("page", "asset")
 """Names of the functions that serve requests without a key."""
@@ -83,7 +83,7 @@ class ViewApp:
         self.source = source
         self.key: str = f"{OWN_TEXT}view-{token_urlsafe(32)}"
         self.on_end: set[Callable[[], object]] = set()
-        """Called at the end: connections with the view's key expire, as with a rollout's."""
+        """Functions to call when the view ends, so that connections with the view's key expire."""
         self.ended = trio.Event()
         self._hosts = hosts
         self._scheme = scheme
@@ -111,12 +111,16 @@ class ViewApp:
             )
         origin = head.headers.get("origin")
         if origin not in (None, f"{self._scheme}://{host}", f"https://{host}"):
-            return _refused(403, "the view answers only its own page")
+            return _refused(
+                403, "only the page of this view may send this request: open the view_url of the endpoint"
+            )
         if (
             head.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
             and head.path != f"{PATH}/"
         ):
-            return _refused(403, "the view answers only its own page")
+            return _refused(
+                403, "only the page of this view may send this request: open the view_url of the endpoint"
+            )
         if head.path.startswith(f"{PATH}/api/") and not self.admits(head):
             return _refused(401, _NO_KEY)
         if head.method == "POST" and not head.headers.get("content-type", "").startswith("application/json"):
@@ -144,7 +148,7 @@ class ViewApp:
                 self._requests.discard(request_scope)
 
     def end(self) -> None:
-        """End all streams, with what has happened so far. Viewers that do not read are left after a moment."""
+        """End all streams after their last events. After `_LAST` seconds, cancel those whose viewers do not read."""
         if isinstance(self.source, LiveView):
             self.source.close()
         self.ended.set()
@@ -249,7 +253,7 @@ def _make_app(source: Source, has_key: Callable[[str], bool]) -> QuartTrio:
     async def search() -> Response:
         text = request.args.get("q", "")
         if not text:
-            return _error(400, "q must be the text to search for")
+            return _error(400, "q is missing or empty: it must be the text to search for")
         try:
             return _json(await source.search(text, request.args.get("run")))
         except ValueError as exc:

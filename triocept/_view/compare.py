@@ -1,8 +1,8 @@
 """Two runs side by side: their turns, aligned by their answers.
 
-Equal answers of one run are numbered, and the first of them is aligned only with the first of the other run. So the
-longest alignment takes n log n steps, whatever the answers are. Only turns between the equal beginnings and ends of
-the runs are numbered.
+If one run has several equal answers, they are numbered. Each is aligned only with the answer that has the same number
+in the other run, so that the longest alignment takes n log n steps. Equal turns at the beginning and at the end of both
+runs are aligned without numbers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _key(turn: Turn) -> bytes:
 
 
 def _aligned(one: Sequence[bytes], other: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield the places of keys that are aligned, in order."""
+    """Yield the indexes of equal keys that are aligned, as pairs, in order."""
     shorter = min(len(one), len(other))
     start = next((i for i in range(shorter) if one[i] != other[i]), shorter)
     rest = shorter - start
@@ -63,13 +63,13 @@ def _numbered(keys: Sequence[bytes]) -> Iterator[Hashable]:
 
 
 def _longest(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the longest part of the pairs whose second numbers grow, as their first ones do."""
+    """Return the longest subsequence of the pairs in which the second numbers grow. The first numbers grow already."""
     ends: list[int] = []
-    """The lowest last number of a part of each length."""
+    """For each length, the lowest number with which a subsequence of this length can end."""
     last: list[int] = []
-    """For each length, the index of that part's last pair."""
+    """For each length, the index of the last pair of that subsequence."""
     before: list[int] = []
-    """For each pair, the index of the pair before it in its part."""
+    """For each pair, the index of the pair before it in its subsequence."""
     for index, (_, j) in enumerate(pairs):
         length = bisect_left(ends, j)
         before.append(last[length - 1] if length else -1)

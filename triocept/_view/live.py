@@ -2,13 +2,13 @@
 
 Rules:
 
-1. The view gets each event in the task that caused it. It never raises into an exchange, and never waits.
+1. The view gets each event in the task that caused it. It raises no exception there, and never waits.
 2. Frames are made only while there is a viewer. All frames of a tick are encoded once, in one chunk of bytes, which all
    viewers share.
 3. The log of chunks has at most `_MOST_LOG` bytes. A viewer that is further behind gets a snapshot instead. So a slow
-   viewer takes no memory, and delays nothing.
+   viewer takes no memory, and delays neither agents nor other viewers.
 4. Of runs that have ended, the newest `_MOST_ENDED` are kept, and at most `_MOST_KEPT` characters of messages in all.
-   Of older ones, only the row is kept, and of the oldest rows nothing.
+   Of an older run, only its row is kept. Of these rows, the newest `_MOST_ROWS` are kept.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ from .source import Source, event_of
 log = logging.getLogger("triocept.view")
 
 _TICK = 0.05
-"""Seconds for which frames are collected before they are sent: more often is not seen, and costs several times more."""
+"""Seconds for which frames are collected before they are sent. A person sees no shorter pause, and sending more often
+costs several times more."""
 _BEAT = 15.0
 """Maximum seconds without a byte on a stream."""
 _MOST_LOG = 4 * 1024 * 1024
@@ -72,10 +73,10 @@ class _Waiting(msgspec.Struct):
 
     row: Row
     asked: tuple[str, int]
-    """The decision, as in `ASKED`."""
+    """Run of the rollout and number of the question, as in `ASKED`."""
     question: Question | None = None
     given: Row | None = None
-    """The decision of a person, until the policy has made it its own."""
+    """The decision that a person has made, until the policy returns it."""
 
 
 class _Text(msgspec.Struct):
@@ -115,7 +116,7 @@ class LiveView(Source):
         self._changed: dict[str, None] = {}
         """Ids of the runs whose row has changed."""
         self._log: deque[tuple[int, int, bytes]] = deque()
-        """Chunks: number of the last event before it, number of its last event, bytes."""
+        """Chunks: the number of the last event before the chunk, the number of its last event, and its bytes."""
         self._log_size = 0
         self._news = trio.Event()
         self._has_failed = False
@@ -127,7 +128,7 @@ class LiveView(Source):
         self._change(run)
 
     def take(self, event: RolloutEvent) -> None:
-        """Take an event. An error in the view is logged once, and affects no exchange."""
+        """Update the view with an event. An error in the view is logged once, and affects no exchange."""
         try:
             run = self.runs.get(event.run)
             if run is not None:
@@ -136,7 +137,9 @@ class LiveView(Source):
             if not self._has_failed:
                 self._has_failed = True
                 log.warning(
-                    "the live view failed for a %s; it may be incomplete", type(event).__name__, exc_info=exc
+                    "the live view cannot show a %s; the page may now be incomplete",
+                    type(event).__name__,
+                    exc_info=exc,
                 )
 
     def _take(self, run: Run, event: RolloutEvent) -> None:
@@ -254,7 +257,7 @@ class LiveView(Source):
         if found is None or found.given is not None:
             raise Undecidable(_TOO_LATE, self._decided.get(id_) if found is None else found.given)
         if found.question is None:
-            raise Undecidable("another policy decides about this tool call", None)
+            raise Undecidable("another policy decides about this tool call, not this page", None)
         # shown without keys: a key must not be replaced by the mark
         if kind == "modify" and MARK in text and found.row["arguments"] != found.question.call.arguments:
             raise ValueError(
@@ -302,7 +305,7 @@ class LiveView(Source):
                 return
 
     def _on_question_closed(self, question: Question) -> None:
-        """Take the question from the page. Another policy may still decide while the call is in flight."""
+        """Remove a closed question from the page. While the call is in flight, another policy may still decide."""
         for id_, each in self._waiting.items():
             if each.question is question:
                 each.question = None
@@ -350,7 +353,7 @@ class LiveView(Source):
             self._count_pending(len(data))
 
     def _count_pending(self, size: int) -> None:
-        """Flush if much is pending: every viewer is slow, and does not flush."""
+        """Flush if many frames are pending: all viewers are slow, so that no viewer has flushed them."""
         self._pending_size += size
         if self._pending_size > _MOST_LOG or len(self._pending) > _MOST_PENDING:
             self._flush()
@@ -377,7 +380,7 @@ class LiveView(Source):
             self._log_size -= len(self._log.popleft()[2])
 
     def _after(self, position: int) -> list[bytes] | None:
-        """Return the chunks after an event; None if they are not in the log any more."""
+        """Return the chunks after an event; None if the log does not have all of them."""
         if position == self.seq:
             return []
         found = [data for before, _, data in self._log if before >= position]
@@ -385,7 +388,7 @@ class LiveView(Source):
         return found if position in starts else None
 
     async def stream(self, last: int | None) -> AsyncIterator[bytes]:
-        """Yield the bytes of a viewer's stream, until the endpoint ends. `last` is the last event that it has."""
+        """Yield the bytes of a viewer's stream until the endpoint ends. `last` is the last event that it has."""
         self.viewers += 1
         try:
             position = last
@@ -421,7 +424,7 @@ class LiveView(Source):
                     self._flush()
         finally:
             self.viewers -= 1
-            if not self.viewers:  # frames are not made any more, so nobody can go on from the log
+            if not self.viewers:  # without a viewer no frames are made, so no viewer can go on from the log
                 self._pending, self._joins, self._pending_size = [], {}, 0
                 self._changed.clear()
                 self._log.clear()
@@ -429,7 +432,7 @@ class LiveView(Source):
                 self.seq += 1
 
     def close(self) -> None:
-        """End the streams of all viewers, after what has happened so far."""
+        """End the streams of all viewers after the events that have happened so far."""
         self.closing.set()
         self._news.set()
 
@@ -461,4 +464,4 @@ def _decision(kind: str, text: str, by: str, call: ToolCall) -> Decision:
             return Decision.answer(text, by=by)
         case "terminate":
             return Decision.terminate(text or "a person ended the run", by=by)
-    raise ValueError(f"there is no decision {kind!r}: approve, modify, reject, answer, terminate")
+    raise ValueError(f"kind must be approve, modify, reject, answer or terminate, not {kind!r}")

@@ -45,7 +45,7 @@ recorded runs is one event, the snapshot. Each event has
    share one between tabs (Web Locks and BroadcastChannel).
 
 Frames. Times (`at`, `opened_at`, …) are seconds since the epoch; durations are seconds. A member that is `null` is
-unknown or does not apply. Members may be added later: ignore unknown ones, and unknown events.
+unknown or does not apply. Later versions may add members and events: ignore those that are unknown.
 
 `snapshot`::
 

@@ -1,4 +1,4 @@
-"""A server for the page alone: of recorded runs, or of a fleet."""
+"""A server that serves only the page: for recorded runs, or for a fleet."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 Rules:
 
 1. A message has one number per run. Messages are equal as in the graph (`message_key`), except that reasoning counts.
-2. The cost of a turn depends only on its new messages, except a comparison of object identities.
-3. A trace belongs to its rollout. It is only read here, and may grow meanwhile.
+2. The time to add a turn depends on its new messages. Messages of earlier turns are only compared by identity.
+3. This module only reads the trace. The rollout may add turns to it meanwhile.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .._trace.relations import Relation
 from .._trace.rollout_events import CallArrived
 from .._trace.texts import agent_name, task_name, text_of
 from .._trace.trace import Trace, TraceWriter
-from .._trace.turn import ServiceCall, Turn
+from .._trace.turn import Decided, ServiceCall, Turn
 from .._trace.waits import waited
 from ..dialects import dialect
 from ..dialects.kit import encode_json
@@ -48,6 +48,17 @@ _ADDED = ("<", "# AGENTS")
 _COMPARED = ("continues", "compaction", "rewrite", "retry", "repeat")
 """Relations whose earlier turn is the one that a turn is compared with."""
 _NO_EDIT: Row = {"removed": "", "added": ""}
+_USAGE = (
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "estimated",
+)
+_DRAFT = ("why", "counted", "response", "error", "duration")
+_ERROR = ("type", "message", "status")
+_WIRE = ("method", "url", "headers", "status", "answer_headers")
 
 
 @final
@@ -66,7 +77,7 @@ class Messages:
         self._recent: Recent[int] = Recent()
 
     def numbers(self, messages: tuple[Message, ...], call: str) -> list[int]:
-        """Return the numbers of the messages of a call. The list must not be changed."""
+        """Return the numbers of the messages of a call. The caller must not change the list."""
         known = self._recent.go_on(messages).known
         for message in messages[len(known) :]:
             known.append(self.number(message, call))
@@ -115,7 +126,7 @@ class Run:
         self.waiting = 0
         """Number of tool calls that wait for a decision."""
         self.is_live = False
-        """True if events of the run still come."""
+        """True while the rollout is open, so that further events come."""
         self._added = 0
         """Number of turns in the row."""
         self._numbers: dict[str, list[list[int]]] = {}
@@ -156,7 +167,7 @@ class Run:
             "failed": self._failed,
             "in_flight": len(self.calls),
             "waiting": self.waiting,
-            **_counts(usage),
+            **members(usage, _USAGE),
             "cost": self._cost if self._writer.prices else None,
             "busy": self._busy,
             "waited": self._waited,
@@ -317,7 +328,9 @@ class Run:
                 shared = self._shared_with(base.id, turn.request.messages)
             else:
                 old, new = listed(self.ranges(base)), listed(messages)
-                shared = _common(old, new)
+                shared = sum(
+                    1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False))
+                )
                 kept = {*new}
                 gone = ranges_of([number for number in old[shared:] if number not in kept])
             tools_changed = self.tools_of(base.request) != self.tools_of(turn.request)
@@ -349,22 +362,20 @@ class Run:
             "text": response.text[:BRIEF] if response is not None else "",
             "calls": [call.name for call in response.tool_calls] if response is not None else [],
             "stop": response.stopped if response is not None and turn.outcome == "answered" else "",
-            "usage": _counts(usage) if usage is not None else None,
+            "usage": members(usage, _USAGE) if usage is not None else None,
             "cost": cost_of((turn,), self._writer.prices) if self._writer.prices else None,
-            "error": {"type": error.type, "message": error.message, "status": error.status}
-            if error
-            else None,
+            "error": members(error, _ERROR) if error is not None else None,
             "decisions": [decided_json(each) for each in turn.decisions],
             "drafts": len(turn.drafts),
         }
 
     def _system(self, turn: Turn) -> list[int]:
-        """Return the numbers of the messages before the first message that is not the system's."""
+        """Return the numbers of a turn's first messages with the roles `system` and `developer`."""
         heads = takewhile(lambda each: each.role in ("system", "developer"), turn.request.messages)
         return listed(self.ranges(turn))[: sum(1 for _ in heads)]
 
     def _shared_with(self, parent: str, messages: Sequence[Message]) -> int:
-        """Return the number of messages that a call has in common with the turn that it continues, and its answer."""
+        """Return how many of a call's first messages are those of the turn `parent`, or that turn's answer."""
         base = self.turn(parent)
         shared = min(len(base.request.messages), len(messages)) if base is not None else 0
         while shared < len(messages) and messages[shared].role == "assistant":
@@ -399,9 +410,7 @@ class Run:
             del whole["wire"]
         sent: Row | None = None
         if wire is not None:
-            fields = ("method", "url", "headers", "status", "answer_headers")
-            sent = {name: getattr(wire, name) for name in fields}
-            sent |= {
+            sent = members(wire, _WIRE) | {
                 "body": wire.body.decode(errors="replace"),
                 "answer": wire.answer.decode(errors="replace"),
             }
@@ -461,16 +470,7 @@ def details_of(turn: Turn) -> Row:
     return {
         "request": _bare(turn.request),
         "response": msgspec.to_builtins(msgspec.structs.replace(response, content=())) if response else None,
-        "drafts": [
-            {
-                "why": each.why,
-                "counted": each.counted,
-                "response": msgspec.to_builtins(each.response),
-                "error": msgspec.to_builtins(each.error),
-                "duration": each.duration,
-            }
-            for each in turn.drafts
-        ],
+        "drafts": [msgspec.to_builtins(members(each, _DRAFT)) for each in turn.drafts],
         "notes": turn.notes,
         "has_wire": turn.wire is not None,
     }
@@ -478,24 +478,19 @@ def details_of(turn: Turn) -> Row:
 
 def service_row(run: str, call: ServiceCall) -> Row:
     """Return the ServiceRow of a call to a host service."""
-    error = call.error
-    return {
-        "run": run,
-        "id": call.id,
-        "number": call.number,
-        "kind": call.kind,
-        "name": call.name,
-        "outcome": call.outcome,
-        "at": call.started_at,
-        "duration": call.duration,
-        "turns": call.turns,
-        "error": {"type": error.type, "message": error.message, "status": error.status} if error else None,
-    }
+    error = members(call.error, _ERROR) if call.error is not None else None
+    names = ("id", "number", "kind", "name", "outcome", "duration", "turns")
+    return {"run": run, "at": call.started_at, "error": error} | members(call, names)
 
 
-def decided_json(decided: Json) -> Row:
+def decided_json(decided: Decided) -> Row:
     """Return a decision with all its members."""
-    return {name: getattr(decided, name) for name in decided.__struct_fields__}
+    return members(decided, decided.__struct_fields__)
+
+
+def members(value: object, names: Iterable[str]) -> Row:
+    """Return the attributes of an object with these names."""
+    return {name: getattr(value, name) for name in names}
 
 
 def _prompt_of(request: Request) -> str:
@@ -538,24 +533,3 @@ def _curl(call: Turn | Intent) -> Row | None:
 
 def _conversation(found: Conversation, name: str) -> Row:
     return {"id": found.id, "kind": found.kind, "parent": found.parent, "name": name}
-
-
-def _counts(usage: Usage) -> Row:
-    names = (
-        "input_tokens",
-        "output_tokens",
-        "cached_tokens",
-        "cache_write_tokens",
-        "reasoning_tokens",
-        "estimated",
-    )
-    return {name: getattr(usage, name) for name in names}
-
-
-def _common(old: Sequence[int], new: Sequence[int]) -> int:
-    count = 0
-    for one, other in zip(old, new, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count

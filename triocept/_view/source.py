@@ -1,6 +1,6 @@
-"""What the page shows: runs, and the answers to its requests. `LiveView` adds a stream and decisions.
+"""The runs that the page shows, and the answers to the page's requests. `LiveView` adds live events and decisions.
 
-The search runs in the event loop, and lets other tasks run after each 5 ms, also within a long message.
+The search runs in the event loop. Every 3 ms it lets other tasks run, even within one long message.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from .._trace.trace import Trace, snapshot
 from .compare import compared
 from .files import html_of
 from .protocol import VERSION
-from .runs import Row, Run
+from .runs import BRIEF, Row, Run, members
 
 _MOST_HITS = 200
 _MOST_MESSAGES = 500
 _AROUND = 80
 """Characters of an excerpt before and after the text that was found."""
-_SLICE = 0.005
+_SLICE = 0.003
 """Seconds that a search may take before other tasks run."""
 MOST_QUERY = 500
-"""Maximum characters to search for."""
-_STEPS = 400_000
-"""Comparisons of characters in one call of the search, in the worst case: some milliseconds."""
+"""Maximum characters of the text to search for."""
+_STEPS = 100_000
+"""Maximum comparisons of characters between two looks at the clock. They take about 1 ms."""
+_TOOL = ("name", "description", "parameters", "kind")
 _NUMBERS = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 
 class Source:
-    """Recorded runs. `title` is shown at the top of the page; `notes` are problems of the files."""
+    """Recorded runs. `title` is shown at the top of the page; `notes` describe problems of the files."""
 
     can_decide = False
     live = False
@@ -45,7 +46,7 @@ class Source:
         self.runs: dict[str, Run] = {}
         """The runs by their id, in the order of their beginning."""
         self.evaluation: Row | None = None
-        """The tasks of evaluations; None if the runs are of none."""
+        """The tasks of the evaluations, as in a snapshot; None if the runs belong to no evaluation."""
         self.gone: dict[str, Row] = {}
         """Rows of old runs, of which nothing else is kept."""
         self._count = 0
@@ -59,13 +60,15 @@ class Source:
         parent = branch.run or branch.rollout if branch is not None else None
         self._count += 1
         run = Run(trace, parent, file, self._count)
-        while run.id in self.runs:  # a file of two endpoints with equal ids, without ids of runs
+        while (
+            run.id in self.runs
+        ):  # an old file: two rollouts have equal ids, and the file has no ids of runs
             run.id += "'"
         self.runs[run.id] = run
         return run
 
     def snapshot(self) -> Row:
-        """Return the whole state without the turns."""
+        """Return what a page needs first: the rows of all runs, the calls in flight and the questions."""
         rows = [*self.gone.values(), *(run.row() for run in self.runs.values())]
         return {
             "seq": self.seq,
@@ -94,13 +97,13 @@ class Source:
         return []
 
     def document(self) -> bytes:
-        """Return everything as JSON, for a page without a server."""
+        """Return all runs with their turns and messages as JSON, for a page without a server."""
         snapshot = self.snapshot() | {"live": False, "can_decide": False, "calls": [], "waiting": []}
         runs = {run.id: run.document() for run in self.runs.values()}
         return msgspec.json.encode({"version": VERSION, "snapshot": snapshot, "runs": runs})
 
     async def file(self, run: str) -> bytes | None:
-        """Return the page of one run as an HTML file, which is made in a thread; None if there is no such run."""
+        """Return one run as an HTML file, which a thread makes; None if there is no such run."""
         found = self.runs.get(run)
         if found is None:
             return None
@@ -122,33 +125,23 @@ class Source:
         wanted: list[int] = []
         for each in numbers.split(","):
             if (match := _NUMBERS.fullmatch(each.strip())) is None:
-                raise ValueError("numbers must be a list such as 0-3,7")
+                raise ValueError(f"numbers must be a list such as 0-3,7, not {numbers[:BRIEF]!r}")
             first, last = int(match[1]), int(match[2] or match[1])
             if last - first + len(wanted) >= _MOST_MESSAGES:
-                raise ValueError(f"at most {_MOST_MESSAGES} messages at once")
+                raise ValueError(f"numbers lists over {_MOST_MESSAGES} messages: request fewer at once")
             wanted += range(first, last + 1)
         known = found.messages.all
         return {"messages": {str(number): known[number] for number in wanted if number < len(known)}}
 
     def tools(self, run: str, number: int) -> Row | None:
-        """Return a list of tools."""
+        """Return a list of tools by its number; None if there is no such run or list."""
         found = self.runs.get(run)
         if found is None or number >= len(found.tools):
             return None
-        return {
-            "tools": [
-                {
-                    "name": each.name,
-                    "description": each.description,
-                    "parameters": each.parameters,
-                    "kind": each.kind,
-                }
-                for each in found.tools[number]
-            ]
-        }
+        return {"tools": [members(each, _TOOL) for each in found.tools[number]]}
 
     async def compare(self, one: str, other: str) -> Row | None:
-        """Return the turns of two runs side by side. They are compared in a thread."""
+        """Return the turns of two runs side by side, compared in a thread; None if one run does not exist."""
         a, b = self.runs.get(one), self.runs.get(other)
         if a is None or b is None:
             return None
@@ -157,7 +150,7 @@ class Source:
         return rows | {"pairs": await trio.to_thread.run_sync(compared, *turns, abandon_on_cancel=True)}
 
     async def search(self, text: str, run: str | None = None) -> Row:
-        """Return the messages that contain a text, upper and lower case alike. Raise ValueError if it is too long."""
+        """Return the messages that contain a text in upper or lower case. Raise ValueError if the text is too long."""
         if len(text) > MOST_QUERY:
             raise ValueError(f"q must be a text of at most {MOST_QUERY} characters, not {len(text):,}")
         step = max(len(text), _STEPS // len(text))

@@ -202,9 +202,9 @@ function RunRow({ row, depth }) {
     <div class="line"><strong class="grow cut">${depth ? "↳ " : ""}${titleOf(row)}</strong><${State} row=${row} /></div>
     <div class="line small dim"><span class="grow cut">${[row.agent, row.model].map(oneLine).filter(Boolean).join(" · ") || "no call yet"}</span>
       <span>${plural(row.turns, "turn")}${row.failed ? html`<span class="bad-text">, ${row.failed} failed</span>` : ""}</span></div>
-    <div class="line small dim"><span>${about}${count(row.input_tokens)} in · ${about}${count(row.output_tokens)} out${row.cost != null ? ` · ${money(row.cost)}` : ""}</span>
-      <span class="cut grow">${scoresOf(row)}</span>${idOf(row)}</div>
-    <div class=${`line small cut ${row.error ? "bad-text" : ""}`}><span class="cut">${lastWords(row)}</span></div>
+    <div class="line small dim"><span class="figures">${about}${count(row.input_tokens)} in · ${about}${count(row.output_tokens)} out${row.cost != null ? ` · ${money(row.cost)}` : ""}</span>
+      <span class="cut grow">${scoresOf(row)}</span></div>
+    <div class="line small"><span class=${`cut grow ${row.error ? "bad-text" : ""}`}>${lastWords(row)}</span>${idOf(row)}</div>
   </div>`;
 }
 
@@ -454,7 +454,8 @@ function Detail() {
 function ServiceDetail({ call }) {
   return html`<div class="pad"><h2>${plain(call.kind)} ${visible(call.name)}</h2>
     <p>A call to a service of the program: ${plain(call.outcome)} after ${seconds(call.duration)}${call.turns != null ? `, after ${plural(call.turns, "turn")}` : ""}.</p>
-    ${call.error && html`<p class="bad">${visible(call.error.type)}: ${visible(call.error.message)}</p>`}</div>`;
+    ${call.error && html`<p class="bad">${visible(call.error.type)}: ${visible(call.error.message)}</p>`}
+    ${["arguments", "result"].map((name) => call[name] != null && html`<h4>${name}</h4><${LongText} name=${`${call.id} ${name}`} text=${JSON.stringify(call[name], null, 2)} lines=${40} />`)}</div>`;
 }
 
 /** Return the leading numbers of messages with instructions, of those that are loaded. */
@@ -531,7 +532,7 @@ function TurnDetail({ item, back }) {
 /** A tool call that waits for a decision, in the turn that proposed it: the agent does not have it yet. */
 function Asked({ question, isFound }) {
   const place = useRef();
-  useEffect(() => void (isFound && place.current.scrollIntoView({ block: "center" })), [isFound]);
+  useEffect(() => void (isFound && place.current.scrollIntoView({ block: "start" })), [isFound]);
   return html`<div ref=${place} class=${`call asked ${isFound ? "found" : ""}`}><div class="call-head"><span class="badge">waits for a decision, ${seconds(Math.max(0, now() - question.at))}</span> <strong>${visible(question.tool)}</strong></div>
     <${Arguments} name=${`asked ${question.id}`} text=${question.arguments} /></div>`;
 }
@@ -541,7 +542,8 @@ const sameNumbers = (a, b) => a.length === b.length && a.every((number, i) => nu
 function TurnHead({ item, back }) {
   const outcome = item.isLive ? "in flight" : item.outcome;
   const busy = item.duration - item.waited;
-  const facts = [outcome, seconds(item.isLive ? Math.max(0, now() - item.at) : busy), item.waited && `waited ${seconds(item.waited)} for a decision`, item.first != null && `first token ${seconds(item.first)}`,
+  const asked = asksFor(item);
+  const facts = [outcome, asked && `waits ${seconds(Math.max(0, now() - asked.at))} for a decision`, seconds(item.isLive ? Math.max(0, now() - item.at) : busy), item.waited && `waited ${seconds(item.waited)} for a decision`, item.first != null && `first token ${seconds(item.first)}`,
     item.usage?.output_tokens && item.first != null && !item.drafts && busy - item.first > 0.05 && `${(item.usage.output_tokens / (busy - item.first)).toFixed(0)} tokens/s`,
     item.stop && `stop: ${oneLine(item.stop)}`, item.attempt > 1 && `attempt ${item.attempt}`, clock(item.at)].filter(Boolean);
   const copyLink = () => copy(`${location.href.split("#")[0]}#${new URLSearchParams({ run: item.run, turn: item.id })}`, "The link");
@@ -675,7 +677,7 @@ class Waiting extends Component {
     const area = { modify: "Arguments", reject: "Reason", answer: "Result for the agent", terminate: "Reason" }[mode];
     return html`<section class="waiting" aria-label="Waiting for a decision">
       <div class="line wrap"><h2><span aria-hidden="true">◆</span> ${visible(question.tool, "", HIDDEN_OR_LONG)} waits for a decision</h2>
-        <span class="grow dim cut">${row && titleOf(row)} · ${seconds(Math.max(0, now() - question.at))}</span>
+        <span class="grow dim cut">${seconds(Math.max(0, now() - question.at))} · ${row && titleOf(row)}</span>
         <button type="button" onClick=${() => select(question.run, question.call, { panel: null, found: question.id })}>Show the call</button>
         ${all.length > 1 && html`<span><button type="button" aria-label="Previous question" onClick=${() => go(-1)}>‹</button> ${at + 1} of ${all.length} <button type="button" aria-label="Next question" onClick=${() => go(1)}>›</button></span>`}</div>
       <div class="waiting-body" tabindex="0" role="group" aria-label="Arguments" onScroll=${this.look}>
