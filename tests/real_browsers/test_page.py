@@ -682,7 +682,7 @@ async def test_the_page_and_the_terminal_mark_the_same_characters() -> None:
 
 
 async def test_an_edit_with_a_name_twice_or_a_number_too_large_is_refused_with_the_reason() -> None:
-    wrong = {'{"a":1,"a":2}': "'a' is there twice", '{"a":1e999}': "1e999 is not a number", "[1]": "not"}
+    wrong = {'{"a":1,"a":2}': "'a' is defined twice", '{"a":1e999}': "values that JSON permits", "[1]": "not"}
     async with served() as (endpoint, client, nursery):
         model = approve(ScriptedModel([ToolCall.of("Bash", a=0), "end"]), {"Bash": ask_page})
 

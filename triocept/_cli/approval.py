@@ -69,7 +69,7 @@ def policy_of(
 
     Raise click.UsageError if the file is not a policy, or if a person must be asked and there is no terminal.
     """
-    if not no_terminal and not all(map(_is_terminal, (0, 2))):
+    if not no_terminal and not all(map(os.isatty, (0, 2))):
         no_terminal = "standard input and standard error are not both a terminal"
     ask: PolicyFunction = ask_terminal
     if view:
@@ -133,10 +133,3 @@ def _decided(
                 break
             if decision.kind != "escalate":
                 yield tool, (pattern, decision.kind)
-
-
-def _is_terminal(number: int) -> bool:
-    try:
-        return os.isatty(number)
-    except OSError:
-        return False

@@ -14,11 +14,8 @@ Rules:
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from math import isfinite
 from os import PathLike
 from typing import TYPE_CHECKING, ForwardRef, TypeAlias, Union, get_args
 
@@ -31,6 +28,7 @@ from .._canonical.given import fit_json
 from .._trace.turn import Decided, DecisionKind
 from .._util.checks import check_choice, described, named, takes
 from .._util.unicode import mended_text
+from ..errors import DialectError
 from .exchange import Exchange, core_of
 from .functions import awaited
 from .mistakes import is_pattern
@@ -253,22 +251,12 @@ def is_object(text: str) -> bool:
 
 def what_is_wrong(text: str) -> str:
     """Return what is wrong with arguments that a person wrote; an empty text if they are a JSON object."""
-
-    def once(pairs: list[tuple[str, Json]]) -> Json:
-        names = Counter(name for name, _ in pairs)
-        if twice := [name for name, number in names.items() if number > 1]:
-            raise ValueError(f"the name {twice[0]!r} is there twice")
-        return dict(pairs)
-
-    def finite(number: str) -> float:
-        if not isfinite(value := float(number)):
-            raise ValueError(f"{number} is not a number of JSON, or too large")
-        return value
+    from .._util.documents import read_json
 
     try:
-        value = json.loads(text, object_pairs_hook=once, parse_float=finite, parse_constant=finite)
-    except (ValueError, RecursionError) as exc:
-        return f"the arguments must be a JSON object: {exc}"
+        value = read_json(text, "").json
+    except DialectError as exc:
+        return f"the arguments must be a JSON object: {exc.problem}"
     if not isinstance(value, dict):
         return f"the arguments must be a JSON object, not {described(value)}"
     return (

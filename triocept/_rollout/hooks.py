@@ -17,6 +17,7 @@ are those of the versions that `agents` lists.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -119,19 +120,13 @@ class _Event(msgspec.Struct):
     send this field."""
     tool_response: Json = None
 
-    def question(self, identity: str | None) -> Question:
-        after = self.hook_event_name in ("PostToolUse", "AfterTool")
-        return Question(self.tool_name, self.tool_input, identity or "", after, self.tool_response)
 
-
-def _read_event(document: Json) -> Question:
+def _read_event(document: Json, identity: str = "tool_use_id") -> Question:
     event = msgspec.convert(document, _Event)
-    return event.question(event.tool_use_id)
-
-
-def _read_qwen(document: Json) -> Question:
-    event = msgspec.convert(document, _Event)
-    return event.question(event.tool_call_id)
+    after = event.hook_event_name in ("PostToolUse", "AfterTool")
+    return Question(
+        event.tool_name, event.tool_input, getattr(event, identity) or "", after, event.tool_response
+    )
 
 
 def _render_claude(question: Question, answer: Answer) -> Json:
@@ -252,7 +247,7 @@ OPENCODE = Hook(agent="opencode", read=_read_neutral, render=_render_neutral)
 GEMINI_CLI = Hook(agent="gemini-cli", read=_read_event, render=_render_gemini, ids=False)
 QWEN_CODE = Hook(
     agent="qwen-code",
-    read=_read_qwen,
+    read=partial(_read_event, identity="tool_call_id"),
     render=_render_claude,
     ids=False,
     modifies=lambda call, arguments: False,

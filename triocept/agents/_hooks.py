@@ -39,6 +39,14 @@ sys.stdout.buffer.write(answer)
 """Hook for agents whose hooks are commands. It sends the agent's question to the gate, and prints the gate's answer."""
 
 
+_EVENTS = {"gemini_cli": ("BeforeTool", "AfterTool"), "copilot": ("preToolUse", "postToolUse")}
+
+
+def _events(rollout: Rollout, agent: str) -> tuple[str, ...]:
+    """Return the agent's names of the events on which its hook must run; empty if the rollout needs no gate."""
+    return _EVENTS.get(agent, ("PreToolUse", "PostToolUse"))[: len(take_hook(rollout, HOOKS[agent]))]
+
+
 def _command(rollout: Rollout, directory: Directory, agent: str) -> str:
     """Write `gate.py`, and return the shell command that runs it as a hook."""
     script = write_text(made(directory) / "gate.py", _SCRIPT)
@@ -51,7 +59,7 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
     An http hook needs no program. `onFailure` (since 2.1.295) blocks a tool whose hook fails. Older versions run the
     tool, and the gate then ends the rollout.
     """
-    if not (events := take_hook(rollout, HOOKS["claude_code"])):
+    if not (events := _events(rollout, "claude_code")):
         return ()
     hook = {
         "type": "http",
@@ -61,8 +69,7 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
         "timeout": SECONDS,
         "onFailure": "block",
     }
-    names = {"before": "PreToolUse", "after": "PostToolUse"}
-    hooks = {names[event]: [{"matcher": "*", "hooks": [hook]}] for event in events}
+    hooks = {event: [{"matcher": "*", "hooks": [hook]}] for event in events}
     return ("--settings", str(write_json(made(directory) / "gate.json", {"hooks": hooks})))
 
 
@@ -72,18 +79,16 @@ def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
     Codex silently skips a hook that the user has not trusted. The text therefore contains the mark of trust: a hash of
     the hook, under the resolved path of the file.
     """
-    if not (events := take_hook(rollout, HOOKS["codex"])):
+    if not (events := _events(rollout, "codex")):
         return ""
     hook = {"type": "command", "command": _command(rollout, directory, "codex"), "timeout": SECONDS}
     text = ""
     for event in events:
-        name, key = {"before": ("PreToolUse", "pre_tool_use"), "after": ("PostToolUse", "post_tool_use")}[
-            event
-        ]
+        key = event.replace("ToolUse", "_tool_use").lower()
         trusted = {"event_name": key, "hooks": [{**hook, "async": False}]}
         digest = sha256(json.dumps(trusted, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
         fields = "".join(f"{name} = {json.dumps(value)}\n" for name, value in hook.items())
-        text += f"\n[[hooks.{name}]]\n[[hooks.{name}.hooks]]\n{fields}"
+        text += f"\n[[hooks.{event}]]\n[[hooks.{event}.hooks]]\n{fields}"
         text += (
             f'[hooks.state.{json.dumps(f"{config.resolve()}:{key}:0:0")}]\ntrusted_hash = "sha256:{digest}"\n'
         )
@@ -92,14 +97,11 @@ def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
 
 def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cli") -> dict[str, Any]:
     """Return the hooks as settings for gemini-cli, or for qwen-code, which was derived from it."""
-    if not (events := take_hook(rollout, HOOKS[agent])):
+    if not (events := _events(rollout, agent)):
         return {}
     command = _command(rollout, directory, agent)
     hook = {"type": "command", "name": "triocept", "command": command, "timeout": SECONDS * 1000}
-    names = {"before": "BeforeTool", "after": "AfterTool"}
-    if agent == "qwen_code":
-        names = {"before": "PreToolUse", "after": "PostToolUse"}
-    return {"hooks": {names[event]: [{"matcher": "*", "hooks": [hook]}] for event in events}}
+    return {"hooks": {event: [{"matcher": "*", "hooks": [hook]}] for event in events}}
 
 
 def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
@@ -117,14 +119,11 @@ def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
 
 def copilot_hooks(rollout: Rollout, directory: Directory, home: Path) -> None:
     """Write the hooks to `hooks/triocept.json` in `home`, Copilot's configuration directory."""
-    if not (events := take_hook(rollout, HOOKS["copilot"])):
+    if not (events := _events(rollout, "copilot")):
         return
-    names = {"before": "preToolUse", "after": "postToolUse"}
     hook = {"type": "command", "bash": _command(rollout, directory, "copilot"), "timeoutSec": SECONDS}
-    write_json(
-        home / "hooks" / "triocept.json",
-        {"version": 1, "hooks": {names[event]: [hook] for event in events}},
-    )
+    document = {"version": 1, "hooks": {event: [hook] for event in events}}
+    write_json(home / "hooks" / "triocept.json", document)
 
 
 _PLUGIN = """const ask = async (question) => {
