@@ -36,11 +36,10 @@ from .._trace.rollout_events import (
     RolloutEvent,
     RolloutOpened,
     Scored,
-    ServiceCalled,
     TurnLost,
     TurnSettled,
 )
-from .._trace.turn import Decided, ServiceCall, Turn
+from .._trace.turn import Decided, Turn
 from .._util.checks import named
 from .._util.secrets import without_keys
 from .functions import check_function
@@ -214,15 +213,6 @@ class EventSender:
             send = partial(self.send, IncrementSent, exchange=exchange)
             found = self._increments[exchange] = IncrementSender(send, self._rollout.redaction)
         return found
-
-    def service(self, call: ServiceCall) -> None:
-        """Send the event that a service call has ended."""
-        self.send(ServiceCalled, call=call)
-
-    def end(self) -> None:
-        """Send the event that the rollout has ended."""
-        trace = self._rollout.trace
-        self.send(RolloutEnded, ended=trace.ended, stopped=trace.stopped, turns=len(trace))
 
     def _end_call(self, exchange: str, *, answered: bool) -> None:
         self._arrived.discard(exchange)

@@ -25,6 +25,7 @@ from .._trace.entries import Entry, Opening
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder, check_recorder
 from .._trace.redaction import Redaction, Redactor
+from .._trace.rollout_events import RolloutEnded, ServiceCalled
 from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import ServiceCall, Turn, TurnError
 from .._util.contexts import call_user, protected_methods
@@ -189,7 +190,7 @@ class RecordWriter:
                     await self._pass_on(recorder.record_service, call)
                 self.writer.add(call)
                 if self.events is not None:
-                    self.events.service(call)
+                    self.events.send(ServiceCalled, call=call)
             finally:
                 self._lock.release()
 
@@ -206,7 +207,8 @@ class RecordWriter:
                 await self._pass_on(self.recorder.seal, self._trace)
         finally:
             if first and self.events is not None:
-                self.events.end()
+                ended, stopped, turns = self._trace.ended, self._trace.stopped, len(self._trace)
+                self.events.send(RolloutEnded, ended=ended, stopped=stopped, turns=turns)
 
     async def _pass_on(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
         """Call a method of the recorder. If its error equals an earlier error, raise the earlier exception object."""

@@ -20,10 +20,10 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, final
 
 import msgspec
 import trio
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .transport import ProviderClient
 
 log = logging.getLogger("triocept.upstream")
+T = TypeVar("T")
 
 MAX_ABORTED = 8
 """Maximum times that a call is sent again because its server aborted it for another program."""
@@ -369,6 +370,27 @@ class Pauses:
         except UpstreamError:
             return None
 
+    async def repeat(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        may_repeat: Callable[[UpstreamError], bool] = lambda error: True,
+    ) -> T:
+        """Send a call by `attempt`, and return its result. Send it again if its server has aborted it.
+
+        `may_repeat` is called with the error of each aborted call, and returns False to raise the error.
+        """
+        aborts, others = self.aborts, 0
+        while True:
+            try:
+                return await attempt()
+            except UpstreamError as exc:
+                is_own, aborts = aborts != self.aborts, self.aborts
+                others += exc.code == ABORTED and not is_own
+                if exc.code != ABORTED or others > MAX_ABORTED or not may_repeat(exc):
+                    raise
+            seconds = 0.0 if is_own or others < 2 else FIRST_PAUSE * 2.0 ** (others - 2)
+            await trio.sleep(min(seconds, LONGEST_PAUSE))
+
     async def send(self, method: str, path: str, document: Json, seconds: float | None) -> Json:
         """Call one of the server's routes. Return the response's JSON body, or None if the body is not JSON."""
         call = self._requests.of_provider(ProviderCall(path=path, document=document, at_root=True))
@@ -386,33 +408,6 @@ class Pauses:
                 except DialectError as exc:
                     raise self._reader.unreadable(exc, body, reply.headers) from exc
         raise UpstreamError(f"{method} {path}: no answer within {seconds:g} s", status=504)
-
-
-@final
-class Repeats:
-    """Decides whether one call may be sent again after its server has aborted it, and counts these repeats."""
-
-    def __init__(self, pauses: Pauses) -> None:
-        self._pauses = pauses
-        self._own = pauses.aborts
-        self._others = 0
-        """Number of aborts for other programs."""
-
-    async def allow(self, error: UpstreamError) -> bool:
-        """If `error` means that the call was aborted and may be sent again, wait briefly and return True."""
-        if error.code != ABORTED:
-            return False
-        own, self._own = self._own, self._pauses.aborts
-        if own != self._own:
-            await trio.lowlevel.checkpoint()
-            return True
-        self._others += 1
-        if self._others > MAX_ABORTED:
-            return False
-        await trio.sleep(
-            min(FIRST_PAUSE * 2.0 ** (self._others - 2), LONGEST_PAUSE) if self._others > 1 else 0
-        )
-        return True
 
 
 def partial_answer(dialect: Dialect, body: bytes) -> Response | None:

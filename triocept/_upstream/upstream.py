@@ -65,7 +65,7 @@ from .given import (
 from .headers import passed_down, secrets_in
 from .limiter import Limiter
 from .patience import Patience, retry_pause
-from .pausing import Pause, PauseMode, Pauses, Repeats, partial_answer
+from .pausing import InFlight, Pause, PauseMode, Pauses, partial_answer
 from .relay import Pieces, Relay
 from .request import MAX_DOCUMENT, Overrides, ProviderRequest, Requests
 from .sessions import Sessions, open_sessions
@@ -256,18 +256,15 @@ class Upstream:
         """
         request, core = _given("fetch", request), None if exchange is None else core_of(exchange)
         rollout = "" if core is None else core.rollout.id
-        call = self._requests.of_request(request, stream=False, rollout=rollout)
-        repeats = Repeats(self._pauses)
-        while True:
-            try:
-                with self._named():
-                    async with self._open(call) as reply:
-                        response, _ = await self._read_whole(reply, call)
-                break
-            except UpstreamError as exc:
-                if not await repeats.allow(exc):
-                    raise
-                call = self._requests.of_request(request, stream=False, rollout=rollout)
+
+        async def attempt() -> tuple[ProviderRequest, ProviderReply, Response]:
+            call = self._requests.of_request(request, stream=False, rollout=rollout)
+            with self._named():
+                async with self._open(call) as reply:
+                    response, _ = await self._read_whole(reply, call)
+            return call, reply, response
+
+        call, reply, response = await self._pauses.repeat(attempt)
         if core is not None:
             core.sampled = lambda: response
             core.policy = partial(self._policy, reply, sampled=response)
@@ -311,23 +308,21 @@ class Upstream:
         self, request: Request, exchange: Exchange | None
     ) -> AsyncIterator[AsyncIterator[Event]]:
         request, core = _given("open_response", request), None if exchange is None else core_of(exchange)
-        begun = False
+        rollout, begun = "" if core is None else core.rollout.id, False
         with self._named():
             async with AsyncExitStack() as stack:
-                repeats = Repeats(self._pauses)
-                while True:
-                    call = self._requests.of_request(
-                        request, stream=True, rollout="" if core is None else core.rollout.id
-                    )
+
+                async def attempt() -> tuple[ProviderRequest, ProviderReply, Pieces | _Whole, Relayed | None]:
+                    call = self._requests.of_request(request, stream=True, rollout=rollout)
                     try:
                         reply = await stack.enter_async_context(self._open(call, begun=lambda: begun))
                         pieces = await self._pieces(reply, call)
-                        first = await pieces.next()
-                        break
-                    except UpstreamError as exc:
+                        return call, reply, pieces, await pieces.next()
+                    except UpstreamError:
                         await stack.aclose()
-                        if not await repeats.allow(exc):
-                            raise
+                        raise
+
+                call, reply, pieces, first = await self._pauses.repeat(attempt)
                 begun = True
                 reply.patience.pause(True)
                 sampled = None
@@ -455,28 +450,33 @@ class Upstream:
         def begun() -> bool:
             return exchange.answer.began_at is not None or exchange.settled
 
-        repeats = Repeats(self._pauses)
-        while True:
-            reply, since = None, exchange.elapsed
-            try:
-                async with self._open(call, exchange, begun) as reply:
-                    exchange.answer.headers = passed_down(reply.headers)
-                    exchange.annotate(**{UPSTREAM: self._note(call, reply)})
-                    exchange.policy = partial(self._policy, reply)
-                    if not call.stream or reply.media_type == "application/json":
-                        await self._answer_whole(exchange, reply, call)
-                    else:
-                        await self._answer_stream(exchange, reply, call)
-                return
-            except UpstreamError as exc:
-                if begun() or not await repeats.allow(exc):
-                    raise
-                kept = None if reply is None else reply.in_flight
-                keep_aborted(
-                    exchange, exc, since=since, response=kept and kept.partial, tokens=kept and kept.tokens
-                )
-                exchange.fold = exchange.tokens = exchange.policy = None
-                call = self._requests.of_exchange(exchange)
+        sent: InFlight | None = None
+        since = 0.0
+
+        async def attempt() -> None:
+            nonlocal sent, since
+            sent, since = None, exchange.elapsed
+            async with self._open(call, exchange, begun) as reply:
+                sent = reply.in_flight
+                exchange.answer.headers = passed_down(reply.headers)
+                exchange.annotate(**{UPSTREAM: self._note(call, reply)})
+                exchange.policy = partial(self._policy, reply)
+                if not call.stream or reply.media_type == "application/json":
+                    await self._answer_whole(exchange, reply, call)
+                else:
+                    await self._answer_stream(exchange, reply, call)
+
+        def may_repeat(error: UpstreamError) -> bool:
+            nonlocal call
+            if begun():
+                return False
+            response, tokens = (sent.partial, sent.tokens) if sent is not None else (None, None)
+            keep_aborted(exchange, error, since=since, response=response, tokens=tokens)
+            exchange.fold = exchange.tokens = exchange.policy = None
+            call = self._requests.of_exchange(exchange)
+            return True
+
+        await self._pauses.repeat(attempt, may_repeat)
 
     def _policy(
         self, reply: ProviderReply, response: Response | None, sampled: Response | None = None
