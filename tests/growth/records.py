@@ -20,7 +20,7 @@ from triocept._rollout.answer import Answer, Subscription
 from triocept._rollout.asking import Asking
 from triocept._rollout.calls import retry_key
 from triocept._rollout.outcome import Answered
-from triocept._rollout.retries import same_request
+from triocept._rollout.retries import meaning
 from triocept._trace.check import check
 from triocept._trace.conversations import Conversations
 from triocept._trace.diff import diff_of
@@ -90,7 +90,7 @@ def again(shape: str, n: int) -> Work:
     """A conversation that comes again, all of it made anew."""
     table, requests = MessageTable(), [request_of(ALIKE[shape](n)) for _ in range(2)]
     table.intern(requests[0].messages)
-    return lambda: (table.intern(requests[1].messages), same_request(*requests))
+    return lambda: (table.intern(requests[1].messages), [meaning(request) for request in requests])
 
 
 def many(n: int, messages: Callable[[int], list[Message]]) -> Trace:

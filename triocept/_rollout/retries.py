@@ -31,11 +31,6 @@ _OF_CALL = frozenset({"cache_control", "client_metadata", "metadata", "stream_op
 """Fields of a request's JSON body that do not reach the model. In a tool's schema, these are ordinary names."""
 
 
-def same_request(request: Request, other: Request) -> bool:
-    """Return True if a model gets the same content from both requests."""
-    return meaning(request) == meaning(other)
-
-
 def meaning(request: Request) -> bytes:
     """Return a digest of the content that the model gets. A call and its retries have equal digests.
 

@@ -90,7 +90,10 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
     """
     async with _turns:
         _show(f"\n{all_visible(call.name)} {all_visible(call.arguments)}\n")
-        _drop_typed()
+        if sys.stdin.isatty():
+            import termios  # Windows has none
+
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
         try:
             return await _ask(call)
         except trio.Cancelled:
@@ -175,18 +178,9 @@ async def _ask(call: ToolCall) -> Decision:
                     return Decision.modify(text, by="terminal")
 
 
-def _drop_typed() -> None:
-    if sys.stdin.isatty():
-        import termios  # Windows has none
-
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)
-
-
 async def _read(question: str) -> str:
     _show(question)
-    if (
-        sys.stdin.isatty()
-    ):  # no thread waits for a person: it could not be ended, and would take the next line
+    if sys.stdin.isatty():  # a thread that waits could not be ended, and would take the next line
         await trio.lowlevel.wait_readable(sys.stdin.fileno())
     line: str = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     if not line:
