@@ -1,8 +1,8 @@
 """What handlers around a handler cost, and a watcher: `python -m bench.powers [--rounds N]`.
 
 An endpoint and its only client share a thread, so that a call is all that runs. The figures are instructions, which
-valgrind counts (callgrind), or times: then the kinds of handler take turns in many short rounds, and of each kind the
-fastest round counts, which no other program has disturbed.
+valgrind counts (callgrind), or processor times: then the kinds of handler take turns in many short rounds, and of each
+kind the fastest round counts.
 """
 
 from __future__ import annotations
