@@ -36,7 +36,7 @@ class Question:
         self.call = call
         self.asked = asked
         """Identifies the decision to which the question belongs, as `ASKED` does."""
-        self._task: trio.lowlevel.Task | None = None
+        self._news = trio.Event()
         self._decision: Decision | None = None
 
     @property
@@ -46,22 +46,15 @@ class Question:
 
     def decide(self, decision: Decision) -> bool:
         """Store the decision, and return True. If the question does not wait any more, return False."""
-        task, self._task = self._task, None
-        if task is None:
+        if not self._news.statistics().tasks_waiting:
             return False
         self._decision = decision
-        trio.lowlevel.reschedule(task)
+        self._news.set()
         return True
 
     async def wait(self) -> Decision:
         """Wait for the decision and return it. Cancellation: withdraws the question."""
-
-        def withdraw(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            self._task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(withdraw)
+        await self._news.wait()
         assert self._decision is not None
         return self._decision
 
