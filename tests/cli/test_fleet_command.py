@@ -435,6 +435,20 @@ def test_a_relative_file_in_the_command_of_agents_that_failed_is_named(folder: P
     assert "absolute path" not in run.stderr
 
 
+def test_a_resume_with_another_content_of_the_script_is_refused(folder: Path) -> None:
+    write_tasks({"prompt": "a"})
+    script = folder / "script.yaml"
+    was = "- hello\n"
+    script.write_text(was)
+    assert fleet("--script", "script.yaml").returncode == 0
+    script.write_text(f"{was}- more\n")
+    run = fleet("--script", "script.yaml", "--resume")
+    assert run.returncode == 2
+    assert f"run: the content of {script} has changed since this run started" in " ".join(run.stderr.split())
+    script.write_text(was)
+    assert fleet("--script", "script.yaml", "--resume").returncode == 0
+
+
 def test_who_resumes_with_another_model_is_refused(folder: Path) -> None:
     write_tasks({"prompt": "a"})
     first = fleet()

@@ -197,7 +197,7 @@ def test_a_store_is_refused_if_the_content_of_the_script_or_of_the_rules_has_cha
         (folder / name).write_text(now)
         again = evaluated("--policy", "rules.yaml", "--resume", "--samples", "2")
         assert again.returncode == 2
-        assert f"the content of {folder / name} has changed since this evaluation started" in again.stderr
+        assert f"the content of {folder / name} has changed since this run started" in again.stderr
         assert "choose another --store, or restore the file" in again.stderr
         (folder / name).write_text(was)
     assert len(read_results("run").samples) == 1

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
+from base64 import b64decode
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import trio.testing
+
 from tests.evaluation.agents import behave, says
+from tests.evaluation.test_comparison import triocept
+from triocept._cli.fleet_live import followed_store
 from triocept._cli.view import View
+from triocept._view.live import LiveView
 from triocept._view.source import Source
-from triocept.evaluation import evaluate, exact, includes
+from triocept.evaluation import evaluate, exact, includes, model_judge
+from triocept.evaluation._evaluate import EvaluationRun, GivenModel
+from triocept.evaluation._worker import Plan
+from triocept.evaluation.readers.reading import listed
 from triocept.fleets import InProcess
 
 TASKS = [
@@ -79,6 +92,76 @@ async def test_the_first_scorer_decides_if_a_sample_passes_as_in_the_table(tmp_p
     found: Any = View([tmp_path / "a"], "", 0).read().evaluation
     ((sample,),) = found["tasks"][0]["samples"]
     assert (sample["state"], sample["text"]) == ("passed", "z 1 · a 0")
+
+
+def embedded(page: bytes) -> Any:
+    """The content of a page that is one HTML file."""
+    match = re.search(rb'id="triocept-data">([^<]*)<', page)
+    assert match is not None
+    return json.loads(gzip.decompress(b64decode(match[1])))
+
+
+async def test_the_html_export_of_stores_has_their_tasks_and_the_runs_of_the_samples(tmp_path: Path) -> None:
+    source = await two_stores(tmp_path)
+    done = triocept(
+        "export", "--to", "html", tmp_path / "hello", tmp_path / "bye", "-o", tmp_path / "page.html"
+    )
+    assert done.returncode == 0, done.stderr
+    document = embedded((tmp_path / "page.html").read_bytes())
+    assert document["snapshot"]["evaluation"]["tasks"] == source.evaluation["tasks"]  # type: ignore[index]
+    run = document["snapshot"]["evaluation"]["tasks"][0]["samples"][0][0]["run"]
+    assert run in document["runs"]
+
+
+async def test_a_sample_that_one_scorer_did_not_score_is_unscored_and_has_the_other_score(
+    tmp_path: Path,
+) -> None:
+    def fails(trace: Any, task: Any, workdir: Path) -> float:
+        raise LookupError("no such row")
+
+    await evaluate(TASKS[:1], behave, model=says("hello"), scorers=[exact(), fails], store=tmp_path / "a")
+    found: Any = View([tmp_path / "a"], "", 0).read().evaluation
+    ((sample,),) = found["tasks"][0]["samples"]
+    assert sample["state"] == "unscored"
+    assert sample["text"].startswith(
+        "exact 1 · scorer failed: the scorer fails raised LookupError: no such row"
+    )
+
+
+async def test_a_rescored_sample_links_to_its_agents_run_and_not_to_the_judges(tmp_path: Path) -> None:
+    run = partial(evaluate, TASKS[:1], behave, model=says("hello"), store=tmp_path / "a", engine=InProcess(1))
+    await run(scorers=exact())
+    await run(scorers=model_judge(says("GRADE: C")), rescore=True)
+    source = View([tmp_path / "a"], "", 0).read()
+    ((sample,),) = source.evaluation["tasks"][0]["samples"]  # type: ignore[index]
+    assert sample["text"] == "exact 1 · judge 1"
+    assert source.runs[sample["run"]].row()["text"] == "hello"
+    assert len(source.runs) == 2
+
+
+async def test_the_page_shows_the_tasks_of_an_evaluation_that_is_running(tmp_path: Path) -> None:
+    view, frames = LiveView("run"), list[Any]()
+    show = view.show_tasks
+    view.show_tasks = lambda row: (frames.append(row), show(row))  # type: ignore[method-assign]
+    shown = trio.Event()
+
+    async def agent(rollout: Any, task: Any, workdir: Path) -> str | None:
+        if task.id == "hard":
+            while not frames or frames[-1]["tasks"][0]["samples"][0][0]["state"] != "passed":
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            shown.set()
+        return await behave(rollout, task, workdir)
+
+    run = EvaluationRun(
+        name="x", tasks=listed(TASKS, "x"), agent="ask", model="says", samples=1, engine=InProcess(1), settings={},
+        plan=Plan(agent=agent, open_model=GivenModel(says("hello")), scorers={"exact": exact()}),
+        watch=lambda fleet: followed_store(fleet, tmp_path / "a", None, None, view),
+    )  # fmt: skip
+    await run.chosen(None, None).run(tmp_path / "a")
+    assert shown.is_set()
+    assert [task["samples"][0][0]["state"] for task in frames[-1]["tasks"]] == ["passed", "below", "unscored"]
+    assert view.snapshot()["evaluation"] == frames[-1]
+    assert frames[-1]["tasks"][0]["samples"][0][0]["run"] in view.runs
 
 
 async def test_runs_of_no_evaluation_have_no_tasks(tmp_path: Path) -> None:

@@ -8,17 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from .._canonical.content import Json
 from .._util.terminal import say
 from ..errors import StoreError
-from ..fleets.store.layout import is_store, read_run
 from .ending import end_with
 from .fleet import REASON_LENGTH, check_model, relative_file_in
 from .fleet_command import NOTICE, check_resume, check_writable, fleet_options, plan_of, settings_of
@@ -149,7 +146,7 @@ def evaluate(
             model=_model_name(plan.handler),
             samples=samples or found.samples or 1,
             engine=runs,
-            settings=settings_of(plan, policy) | _contents(plan, policy),
+            settings=settings_of(plan, policy),
             most_unscored=options["fail_on_error"],
             retries=options["rollout_retries"],
             say=_say,
@@ -168,29 +165,9 @@ def evaluate(
     continues = [
         f"--{name.replace('_', '-')}" for name in ("resume", "retry_errors", "rescore") if options[name]
     ]
-    check_resume(store, bool(continues), next(iter(continues), "--resume"))
+    check_resume(store, bool(continues), evaluation.settings, next(iter(continues), "--resume"))
     work = partial(_run, evaluation, plan, store, options)
     end_with(work, script=getattr(plan.handler, "path", None), notice=NOTICE)
-
-
-def _contents(plan: Plan, policy: Path | None) -> dict[str, Json]:
-    """Return the SHA-256 of the file that answers as the model, and of the file of rules, as a setting of the run."""
-    model = plan.handler.path if isinstance(plan.handler, Script | HandlerFile) else None
-    files = [file.absolute() for file in (model, policy) if file is not None and file.is_file()]
-    return {"sha256": {str(file): sha256(file.read_bytes()).hexdigest() for file in files}} if files else {}
-
-
-def _check_contents(store: Path, files: Json) -> None:
-    """Raise StoreError if one of these files has another content than when the store was created."""
-    if not files or not is_store(store):
-        return
-    before = read_run(store).settings.get("sha256") or {}
-    if changed := [file for file, digest in files.items() if before.get(file, digest) != digest]:
-        raise StoreError(
-            f"the content of {changed[0]} has changed since this evaluation started: choose another --store, or "
-            "restore the file",
-            path=str(store),
-        )
 
 
 async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict[str, Any]) -> int:
@@ -201,7 +178,6 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
     prices = plan.limits.prices
     table = LiveTable(prices) if options["live"] and has_terminal() else None
     try:
-        _check_contents(store, evaluation.settings.get("sha256"))
         async with serve_view(options["view"], str(store)) as view:
             watched = replace(
                 evaluation,

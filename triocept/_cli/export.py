@@ -18,13 +18,15 @@ import click
 
 from .._trace.trace import Trace
 from .._util.terminal import say
+from .._view.files import html_of
 from ..errors import DialectError, StoreError
 from ..exports import FORMATS, Losses, write_export
-from ..exports._formats import RESULT_FORMATS
+from ..exports._formats import RESULT_FORMATS, new_file
+from ..exports.html import source_of
 from ..fleets.store.layout import is_store
 from .ending import in_options
 from .files import UNREAD, missing_files, traces_of
-from .scores import evaluation_of
+from .scores import add_tasks, evaluation_of
 from .words import a_directory, counted, flaw
 
 if TYPE_CHECKING:
@@ -108,9 +110,9 @@ class Export:
         try:
             if self.out == STANDARD_OUTPUT:
                 is_folder = FORMATS[self.to].write is None
-                return self._print(partial(write_export, self._chosen()), is_folder=is_folder)
+                return self._print(self._write_to, is_folder=is_folder)
             self.out.parent.mkdir(parents=True, exist_ok=True)
-            return write_export(self._chosen(), self.to, self.out, replace=self.replace, reward=self.reward)
+            return self._write_to(self.to, self.out, replace=self.replace, reward=self.reward)
         except ValueError as exc:
             if self.reward is None:
                 raise
@@ -121,6 +123,16 @@ class Export:
             can_replace = FORMATS[self.to].write is not None and not self.replace and self.out.is_file()
             hint = "name another file, or replace it with --force" if can_replace else "name another file"
             raise WrongPath(f"{exc.filename} exists already: {hint}") from exc
+
+    def _write_to(self, to: str, path: Path, *, replace: bool = False, reward: str | None = None) -> Losses:
+        if to != "html" or reward is not None:
+            return write_export(self._chosen(), to, path, replace=replace, reward=reward)
+        losses = Losses()
+        source = source_of(self._chosen(), losses)
+        source.notes += add_tasks(source, self.files)
+        with new_file(path, replace=replace) as file:
+            file.write(html_of(source.document(), source.title))
+        return losses
 
     def _print(self, write: Callable[..., Losses], *, is_folder: bool) -> Losses:
         """Write to standard output, but only when the export is complete. If its reader has ended, end silently."""

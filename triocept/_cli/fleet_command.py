@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import click
 import msgspec
 
 from .._canonical.content import Json
+from ..errors import StoreError
 from ..fleets import Engine, RayEngine
-from ..fleets.store.layout import DONE, is_store
+from ..fleets.store.layout import DONE, is_store, read_run
 from .agent_plan import PROMPT, agent_options, plan_fleet
 from .approval import policy_of, policy_option
 from .ending import end_with
@@ -168,7 +170,8 @@ def fleet(
     plan = plan_of(command, options, engine=runs, policy=policy)
     found = read_tasks(tasks)
     check_writable(store)
-    check_resume(store, resume)
+    settings = settings_of(plan, policy)
+    check_resume(store, resume, settings)
     if options["retry_errors"] and not resume:
         raise click.UsageError(
             "--retry-errors needs --resume, because it repeats the failed tasks of an earlier run"
@@ -178,7 +181,7 @@ def fleet(
         plan=plan,
         engine=runs,
         store=store,
-        settings=settings_of(plan, policy),
+        settings=settings,
         most_failures=fail_on_error,
         **options,
     )
@@ -212,8 +215,12 @@ def plan_of(
     )
 
 
-def check_resume(store: Path, resume: bool, option: str = "--resume") -> None:
-    """Raise click.UsageError if `resume` is True but the store has no run, or is False and it has one."""
+def check_resume(store: Path, resume: bool, settings: Mapping[str, Json], option: str = "--resume") -> None:
+    """Raise click.UsageError if the run in the store cannot be resumed.
+
+    `resume` is True but the store has no run, or is False and it has one; or the content of a file in `settings` has
+    changed since the run started.
+    """
     done = store / DONE
     if resume and not is_store(store):
         raise click.UsageError(
@@ -223,6 +230,17 @@ def check_resume(store: Path, resume: bool, option: str = "--resume") -> None:
         raise click.UsageError(
             f"{store} holds the results of a run: continue that run with --resume, or name another directory"
         )
+    if resume:
+        try:
+            before = read_run(store).settings.get("sha256") or {}
+        except StoreError as exc:
+            raise click.UsageError(str(exc)) from exc
+        now = settings.get("sha256") or {}
+        if changed := [file for file, digest in now.items() if before.get(file, digest) != digest]:
+            raise click.UsageError(
+                f"{store}: the content of {changed[0]} has changed since this run started: choose another --store, or "
+                "restore the file"
+            )
 
 
 def check_writable(store: Path) -> None:
@@ -255,4 +273,8 @@ def settings_of(plan: Plan, policy: Path | None) -> dict[str, Json]:
         for name in ("sampling", "max_output_tokens"):
             if (value := handler.options.get(name)) is not None:
                 settings[name] = msgspec.to_builtins(value)
+    model = handler.path if isinstance(handler, Script | HandlerFile) else None
+    files = [file.absolute() for file in (model, policy) if file is not None and file.is_file()]
+    if files:
+        settings["sha256"] = {str(file): sha256(file.read_bytes()).hexdigest() for file in files}
     return settings

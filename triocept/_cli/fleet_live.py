@@ -13,11 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import trio
 
+from .._canonical.content import Json
 from .._canonical.price import Price
 from .._trace.entries import AgentStart, Opening
 from .._trace.lines import AgentLine, IntentLine, Line, OtherLine, ScoreLine, SealLine, ServiceLine, TurnLine
@@ -26,6 +28,7 @@ from .._trace.trace import Trace, TraceWriter
 from .._tracefiles.follow import GrowingTraces
 from .._util.terminal import say
 from .._view.live import LiveView
+from ..errors import StoreError
 from ..fleets import Fleet, WorkerDied
 from ..fleets.progress import Words
 from ..fleets.store.reading import trace_files
@@ -43,12 +46,15 @@ from ..traces import (
 )
 from .ending import describe_error
 from .live_table import LiveTable
+from .scores import evaluation_of, runs_of, tasks_document
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 EVERY = 0.25
 """Seconds between two reads of the trace files."""
+TASKS_EVERY = 1.0
+"""Minimum seconds between two reads of an evaluation's results."""
 _SLICE = 0.005
 """Seconds of work after which other tasks run."""
 
@@ -96,11 +102,14 @@ async def followed_store(
     until_over = trio.CancelScope()
 
     async def follow() -> None:
+        due = -inf
         while not over.is_set():
             await follower.look()
+            due = await _show_tasks(view, store, due)
             with trio.move_on_after(EVERY):
                 await over.wait()
         await follower.look()  # the last lines
+        await _show_tasks(view, store, -inf)
 
     async def end_dead() -> None:
         with until_over, fleet.events() as events:
@@ -117,6 +126,26 @@ async def followed_store(
             until_over.cancel()
     finally:
         follower.close()
+
+
+async def _show_tasks(view: LiveView | None, store: Path, due: float) -> float:
+    """Show the tasks of an evaluation on the page, if it is time; return the time of the next call that does so.
+
+    Most of the time is for other work: the whole store is read.
+    """
+    began = trio.current_time()
+    if view is None or began < due:
+        return due
+    runs = runs_of(view)
+
+    def read() -> dict[str, Json] | None:
+        results = evaluation_of(store)
+        return None if results is None else tasks_document({store: results}, runs)
+
+    with suppress(StoreError, OSError):  # it is read again
+        if (document := await trio.to_thread.run_sync(read)) is not None:
+            view.show_tasks(document)
+    return trio.current_time() + max(TASKS_EVERY, 20 * (trio.current_time() - began))
 
 
 @final

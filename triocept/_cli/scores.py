@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._canonical.content import Json
-from ..errors import TrioceptError
+from ..errors import StoreError, TrioceptError
 from ..fleets.store.layout import EVALUATION
 from .options import Choice
 from .page import Page
@@ -18,6 +18,7 @@ from .stats import KEYS
 from .words import cut
 
 if TYPE_CHECKING:
+    from .._view.source import Source
     from ..evaluation import EvaluationResults
 
 SCORE_KEYS = ("task", "scorer")
@@ -102,15 +103,34 @@ def scores_document(path: Path, results: EvaluationResults, by: Sequence[str]) -
     }
 
 
-def tasks_document(
-    stores: Mapping[Path, EvaluationResults], runs: Mapping[tuple[Path, str, int], str]
-) -> dict[str, Json]:
-    """Return the tasks of evaluations with their samples, for the page. `runs`: ids of the runs, by store and sample.
+def add_tasks(source: Source, files: Iterable[Path]) -> list[str]:
+    """Add the tasks of all evaluations in these files to a page, and return the problems of their stores."""
+    stores: dict[Path, EvaluationResults] = {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            if (results := evaluation_of(file)) is not None:
+                stores[file] = results
+        except StoreError as exc:
+            problems.append(f"the tasks are not shown: {exc}")
+    if stores:
+        source.evaluation = tasks_document(stores, runs_of(source))
+    return problems
+
+
+def runs_of(source: Source) -> dict[str, str]:
+    """Return the id on the page of each run, by `Trace.run`."""
+    return {run.trace.run: run.id for run in source.runs.values()}
+
+
+def tasks_document(stores: Mapping[Path, EvaluationResults], runs: Mapping[str, str]) -> dict[str, Json]:
+    """Return the tasks of evaluations with their samples, for the page. `runs`: ids on the page, by `Trace.run`.
 
     A task is flipped if there are two stores, and it passes in only one of them.
     """
     from ..evaluation import compare_results
     from ..evaluation._table import explained
+    from ..evaluation._types import run_of
 
     flipped: set[str] = set()
     if len(stores) == 2:
@@ -122,16 +142,16 @@ def tasks_document(
     def sample(path: Path, task: str, number: int) -> dict[str, Json]:
         one = samples[path].get((task, number))
         if one is None:
-            state, text = "missing", "not run"
-        elif one.reason is not None:
-            state, text = "unscored", explained(one)
+            return {"run": None, "state": "missing", "text": "not run"}
+        values = {name: one.scores[name].value for name in stores[path].score_names if name in one.scores}
+        texts = [f"{name} {value:.3g}" for name, value in values.items()]
+        if not one.scored:
+            state, texts = "unscored", [*texts, explained(one)]
         else:
-            values = {name: one.scores[name].value for name in stores[path].score_names if name in one.scores}
             state = (
                 "passed" if next(iter(values.values())) >= 1 else "below"
             )  # the first scorer, as in the table
-            text = " · ".join(f"{name} {value:.3g}" for name, value in values.items())
-        return {"run": runs.get((path, task, number)), "state": state, "text": text[:_EXPLANATION]}
+        return {"run": runs.get(run_of(one) or ""), "state": state, "text": " · ".join(texts)[:_EXPLANATION]}
 
     planned = {path: {task.id for task in of.tasks} for path, of in stores.items()}
     tasks = dict.fromkeys(task.id for of in stores.values() for task in of.tasks)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import trio
@@ -16,11 +15,8 @@ from ..errors import DialectError, StoreError, TrioceptError
 from ..fleets.store.layout import is_store
 from .ending import describe_error
 from .files import UNREAD, NotAFile, NotThere, missing_files, traces_of
-from .scores import evaluation_of, tasks_document
+from .scores import add_tasks
 from .words import a_directory, counted, flaw
-
-if TYPE_CHECKING:
-    from ..evaluation import EvaluationResults
 
 MOST_NOTES = 20
 """Maximum problems of files to show on the page."""
@@ -71,7 +67,6 @@ class View:
         """
         source = Source(", ".join(file.name for file in self.files))
         notes: list[str] = []
-        samples: dict[tuple[Path, str, int], str] = {}
         for file in self.files:
             if file.is_dir() and not is_store(file):
                 raise NotAFile(a_directory(file))
@@ -88,23 +83,12 @@ class View:
             for trace in traces_of(file, on_damage, on_missing, on_skip=on_skip):
                 run = source.add(trace, str(file) if len(self.files) > 1 else "")
                 run.update()
-                match trace.metadata.get("fleet"):
-                    case {"task": str() as task, "sample": int() as sample} if trace.branch is None:
-                        samples[file, task, sample] = run.id
                 if what := flaw(trace):
                     notes.append(f"{file}: rollout {trace.rollout} is {what}")
         if not source.runs:
             names = ", ".join(map(str, self.files))
             raise NotThere(f"{names}: no rollout can be read{f'; {notes[0]}' if notes else ''}")
-        stores: dict[Path, EvaluationResults] = {}
-        for file in self.files:
-            try:
-                if (results := evaluation_of(file)) is not None:
-                    stores[file] = results
-            except StoreError as exc:
-                notes.append(f"the tasks are not shown: {exc}")
-        if stores:
-            source.evaluation = tasks_document(stores, samples)
+        notes += add_tasks(source, self.files)
         for note in notes[:MOST_NOTES]:
             say(f"▸ {note}")
         source.notes = notes[:MOST_NOTES]

@@ -142,6 +142,12 @@ class LiveView(Source):
                     exc_info=exc,
                 )
 
+    def show_tasks(self, evaluation: Row) -> None:
+        """Show the tasks of an evaluation, in place of those shown before."""
+        if evaluation != self.evaluation:
+            self.evaluation = evaluation
+            self._send("evaluation", evaluation)
+
     def _take(self, run: Run, event: RolloutEvent) -> None:
         match event:
             case IncrementSent():

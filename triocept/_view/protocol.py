@@ -150,6 +150,8 @@ in a snapshot; `skipped` is the number before them.
 
     {"run", "id", "number", "kind": "tool", "name", "outcome", "at", "duration", "turns": 2, "error": null}
 
+`evaluation`: the tasks of the evaluation that is running have changed; `data` replaces the snapshot's `evaluation`.
+
 Details. `GET …/turns` returns `{"turns": [TurnRow, …], "services": [ServiceRow, …], "agents": [{"argv": […], "cwd",
 "at"}]}`. The services also have `arguments` and `result` (JSON). Rows in it are better than earlier frames: a later
 call can show that an earlier one was a side call.

@@ -172,11 +172,19 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def workdir(self) -> Path | None:
         """The working directory as the scorers left it, if the store has kept it; else None."""
-        if not isinstance(self.traces, StoredTraces) or not self.traces.places:
+        run = run_of(self)
+        if run is None:
             return None
+        assert isinstance(self.traces, StoredTraces)
         folder = self.traces.store / WORKDIRS
-        found = folder / self.traces.places[0].run
+        found = folder / run
         return found if found.is_dir() and found.resolve().parent == folder.resolve() else None
+
+
+def run_of(sample: Sample) -> str | None:
+    """Return `Trace.run` of the agent's trace, without reading the trace; None if no store has the trace."""
+    traces = sample.traces
+    return traces.places[0].run if isinstance(traces, StoredTraces) and traces.places else None
 
 
 class EvaluationPlan(msgspec.Struct, frozen=True, kw_only=True):

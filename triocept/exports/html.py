@@ -24,7 +24,12 @@ def html_page(traces: Iterable[Trace], losses: Losses | None = None, *, title: s
         losses: counter of content that is not in the page; None means that this is not counted.
         title: the title of the page; None means the rollout, or the number of rollouts.
     """
-    losses = losses if losses is not None else Losses()
+    source = source_of(traces, losses if losses is not None else Losses(), title)
+    return html_of(source.document(), source.title)
+
+
+def source_of(traces: Iterable[Trace], losses: Losses, title: str | None = None) -> Source:
+    """Return the content of the page."""
     source = Source("")
     for trace in traces:
         source.add(trace)
@@ -33,7 +38,7 @@ def html_page(traces: Iterable[Trace], losses: Losses | None = None, *, title: s
     only = names[0] if len(names) == 1 else counted(len(names), "rollout", "rollouts")
     source.title = only if title is None else title
     source.notes = [each for run in source.runs.values() for each in map(str, run.trace.gaps)]
-    return html_of(source.document(), source.title)
+    return source
 
 
 def write_html(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:

@@ -166,6 +166,7 @@ const FRAMES = {
     const list = turnLists.get(data.run);
     if (list) list.services.set(data.id, data), list.version++;
   },
+  evaluation: (data) => (state.evaluation = data),
   bye: () => (state.status = "ended"),
 };
 
