@@ -3,6 +3,8 @@
 import msgspec
 import pytest
 
+from triocept._trace.runlines import RunLines
+
 
 def write_as_later(monkeypatch: pytest.MonkeyPatch, known: bytes, later: bytes) -> None:
     """Let recorders write `later` for `known` in messages, tools and requests; digests and chains are over that."""
@@ -15,7 +17,5 @@ def write_as_later(monkeypatch: pytest.MonkeyPatch, known: bytes, later: bytes) 
 
 def write_lines_as_later(monkeypatch: pytest.MonkeyPatch, known: bytes, later: bytes) -> None:
     """Let recorders write `later` for `known` in whole lines; chains are over that."""
-    encode = msgspec.json.Encoder().encode
-    monkeypatch.setattr(
-        "triocept._trace.runlines.line_bytes", lambda line: encode(line).replace(known, later)
-    )
+    add = RunLines._add_data
+    monkeypatch.setattr(RunLines, "_add_data", lambda run, data: add(run, data.replace(known, later)))

@@ -39,6 +39,7 @@ from triocept import (
     serve_endpoint,
 )
 from triocept._trace import chain
+from triocept._trace.lines import Line, line_bytes
 from triocept._trace.proof import NAMES
 from triocept._trace.runlines import AT_INTENT
 from triocept._trace.trace import TraceWriter
@@ -198,6 +199,22 @@ def test_each_turn_has_its_intent_before_it_and_each_value_stands_once(whole: Pa
     assert len(values) == len(set(values)) == 5
     assert [line["kind"] for line in lines if line["type"] == "blob"].count("tools") == 1
     assert [line["seq"] for line in lines] == list(range(len(lines)))
+
+
+@pytest.mark.parametrize("name", ["r", "%d %b%", 'a "quoted" \\ id', "ключ\u2028\n", ""])
+def test_each_line_is_the_encoding_of_its_type_whatever_its_names_are(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "t.jsonl"
+    entries: list[Entry | Turn | ServiceCall | Trace] = [
+        msgspec.structs.replace(each, id=f"{name}{each.number}", agent=name or None)
+        if isinstance(each, Intent | Turn)
+        else each
+        for each in played(name, name)
+    ]
+    write(file, entries)
+    decode = msgspec.json.Decoder(Line).decode
+    lines = file.read_bytes().splitlines()
+    assert [line_bytes(decode(line)) for line in lines] == lines
+    assert check(file).complete
 
 
 def test_the_digest_is_what_sha256_says_by_hand(whole: Path) -> None:

@@ -85,7 +85,7 @@ class JSONLRecorder:
         self._file.look()
 
     async def record_entry(self, entry: Entry) -> None:
-        run = self._run_of(entry, entry if isinstance(entry, Opening) else None)
+        run = self._run_of(entry)
         match entry:
             case Intent():  # one for each call
                 run.intent(entry)
@@ -119,19 +119,20 @@ class JSONLRecorder:
     async def aclose(self) -> None:
         self._file.close()
 
-    def _run_of(self, entry: Entry | Turn | ServiceCall | Trace, opening: Opening | None = None) -> RunLines:
+    def _run_of(self, entry: Entry | Turn | ServiceCall | Trace) -> RunLines:
         """Begin a block of lines for the rollout of `entry`, and return the state of the rollout's lines.
 
         If the recorder writes to another file than before, the state is new.
         """
         number = self._file.look()
-        run = self._known(key := (entry.rollout, entry.run))
+        key = (entry.rollout, entry.run)
+        run = self._open.get(key) or self._known(key)
         if run is None and isinstance(entry, Score):
             raise ValueError(
                 f"this recorder did not record rollout {entry.rollout}: give the score to the recorder that did"
             )
         if run is None or run.number != number:
-            opening = opening or (run.opening if run is not None else _opening_of(entry))
+            opening = run.opening if run and not isinstance(entry, Opening) else _opening_of(entry)
             run = RunLines(opening, number, before=run)
             if run.sealed:
                 self._sealed[key] = (run, self._sealed[key][1])

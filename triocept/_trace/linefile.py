@@ -79,7 +79,7 @@ class LineFile:
         """Offset and first bytes of the block that this object wrote last. A file that was truncated and has grown
         again has other bytes at this offset."""
         self.whole_lines = 0
-        """Number of complete lines that the last `append` wrote."""
+        """Number of complete lines that an `append` wrote before it raised an OSError."""
         self.extent = (0, 0)
         """Start and end of the lines of the last `append`, in bytes. Lines of other programs may be between them."""
         self._end: int | None = None
@@ -142,26 +142,24 @@ class LineFile:
             OSError: not all lines could be written; `whole_lines` is the number of written lines. A part of the next
                 line may stay in the file, as an unreadable line.
         """
-        self.whole_lines = 0
-        fd, begin = self.open(), None
+        self.whole_lines, self.extent = 0, (self._least, self._least)
+        fd, done = self.open(), 0
         try:
-            # The second try raises the reason of the short write, or puts the rest on a line of its own.
-            for _ in range(2):
-                done = self._write(fd, lines)
-                begin = self._last[0] if begin is None else begin
-                self.whole_lines += lines.count(b"\n", 0, done)
-                if done == len(lines):
-                    break
-                lines = lines[done:]
-            else:
-                raise OSError(errno.EIO, "a line could be written only in part")
+            done = self._write(fd, lines)
+            begin = self._last[0]
+            self.extent = (begin, self._least)
+            if done < len(lines):
+                # The second try raises the reason of the short write, or puts the rest on a line of its own.
+                done += self._write(fd, lines[done:])
+                self.extent = (begin, self._least)
+                if done < len(lines):
+                    raise OSError(errno.EIO, "a line could be written only in part")
             if self.fsync:
                 os.fsync(fd)
         except OSError as exc:
+            self.whole_lines = lines.count(b"\n", 0, done)
             exc.filename = str(self.path)
             raise
-        finally:
-            self.extent = (self._least if begin is None else begin, self._least)
 
     def close(self) -> None:
         """Close the file. A method that needs the file opens it again."""
