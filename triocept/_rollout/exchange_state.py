@@ -556,7 +556,7 @@ class ExchangeState:
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
         rollout = self.rollout
-        response = outcome.response if isinstance(outcome, Answered | Raw) else None
+        response = outcome.response if isinstance(outcome, (Answered, Raw)) else None
         if response is None and self.fold is not None:
             response = self.fold.response()
         raw: RawResponse | None = None

@@ -192,13 +192,13 @@ class Redactor:
     def turn(self, turn: Turn) -> Turn:
         """Return the redacted turn. The caller must have redacted the turn's request before."""
         response = None if turn.response is None else self.response(turn.response)
-        if response is turn.response and not (
-            turn.error or turn.notes or turn.agent or turn.tokens or turn.wire or turn.raw or turn.decisions
+        agent = turn.agent and self._text(turn.agent)
+        if (response is turn.response and agent == turn.agent) and not (
+            turn.error or turn.notes or turn.tokens or turn.wire or turn.raw or turn.decisions
         ):
             return turn  # nearly all turns
         error = turn.error and self._clean(turn.error)
         notes = self.json(turn.notes) if turn.notes else turn.notes
-        agent = turn.agent and self._text(turn.agent)
         decisions = tuple([self._clean(each) for each in turn.decisions])
         tokens = turn.tokens
         if tokens is not None:
@@ -391,9 +391,9 @@ class Redactor:
         return self._clean(response)
 
     def _text(self, text: str, *, base64: bool = False) -> str:
-        text = self._keyless(text, base64=base64)
         if self._redaction is None:
-            return text
+            return without_keys(text, self._keys)
+        text = self._keyless(text, base64=base64)
         if self._failed:
             return MARK
         self._failed = True  # it stays True if the next line raises

@@ -150,7 +150,9 @@ def protected_methods(kind: type[T]) -> type[T]:
 
 def call_user(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
     """Call a user's function with KeyboardInterrupt enabled, except for methods that `protected_methods` protected."""
-    if getattr(function, _PROTECTED, None) is True:
+    # A bound method formats an error for each attribute that it lacks, even if `getattr` has a default.
+    plain = getattr(function, "__func__", function)
+    if getattr(plain, _PROTECTED, None) is True:
         return function(*args, **kwargs)
     return _interruptible(function, *args, **kwargs)
 

@@ -189,6 +189,8 @@ def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = Fal
         more: further keys to remove.
         known_forms: True if texts that have a known form of a key are removed, too.
     """
+    if not (more or known_forms or LIVE_KEYS.may_be_in(text)):
+        return text  # nearly all texts
     clean = _without_written(text, more, known_forms)
     if r"\u00" in clean and _HIDES(clean):  # nearly all numbered letters are beyond ASCII
         meant = _NUMBERED.sub(lambda found: chr(int(found[1], 16)), clean)

@@ -92,7 +92,7 @@ def render_response(response: Response, request: Request) -> Json:
     if calls:
         message["tool_calls"] = calls
     for part in texts if same_dialect else ():
-        message = merged(message, part.extra or {})
+        message = merged(message, part.extra) if part.extra else message
     finish = render_finish(response.stop_reason, calls=bool(calls), refusal=bool(refusals))
     choice: dict[str, Json] = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     return render_answer(response, request, choice, "chat.completion", "chatcmpl-", same_dialect=same_dialect)
