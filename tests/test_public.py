@@ -267,7 +267,7 @@ async def test_a_keyword_that_there_is_none_of_is_named_with_what_was_meant() ->
             ):
                 rollout.open_child(on_hang="finish")  # type: ignore[call-arg]
             with pytest.raises(
-                TypeError, match=r"run_agent.*unexpected keyword argument 'zzz'; it takes env, cwd"
+                TypeError, match=r"run_agent.*unexpected keyword argument 'zzz'; it accepts env, cwd"
             ):
                 await rollout.run_agent(["true"], zzz=1)  # type: ignore[call-arg]
             with pytest.raises(

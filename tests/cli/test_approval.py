@@ -84,10 +84,10 @@ def test_a_mistyped_tool_is_reported_and_every_call_is_asked_about(folder: Path)
     arguments = ("run", "--script", "s.json", "--record", "t.jsonl", "--approve", "Write_file")
     with Terminal(*arguments, *AGENT, cwd=folder) as terminal:
         shown = terminal.expect("[t]erminate: ")
-        assert "--approve Write_file: the agent offers no such tool" in shown
+        assert "--approve Write_file: the agent offers no tool of this name" in shown
         assert "did you mean write_file?" in shown
         terminal.type("y\n")
-        assert "offers no such tool" not in terminal.expect("[t]erminate: ")
+        assert "offers no tool of this name" not in terminal.expect("[t]erminate: ")
         terminal.type("y\n")
         terminal.expect("the model says: done")
         assert terminal.process.wait(PATIENCE) == 0
@@ -142,13 +142,13 @@ def test_a_question_that_is_not_answered_ends_with_the_run(end: str, folder: Pat
 @pytest.mark.parametrize(
     ("policy", "arguments", "text"),
     [
-        (None, ("--approve", "Bash"), "--approve Bash asks a person in the terminal, but this is not possible: "),
+        (None, ("--approve", "Bash"), "--approve Bash asks a person in the terminal, which is not possible, because "),
         (None, ("--approve", "a,,b"), "the name of a tool is empty"),
         (None, ("--policy", "none.yaml"), "File 'none.yaml' does not exist"),
         ("a: ask", ("--policy", "policy.yaml"), "--policy policy.yaml asks a person"),
         ("a: approv", ("--policy", "policy.yaml"), "unknown decision 'approv'"),
         ("- a", ("--policy", "policy.yaml"), "a policy must be a mapping from tools to decisions"),
-        ("a: approve", ("--policy", "policy.yaml", "--approve", "a"), "decides these calls first (a: approve)"),
+        ("a: approve", ("--policy", "policy.yaml", "--approve", "a"), "decides on these calls first (a: approve)"),
         ("a: escalate\n'*': reject", ("--policy", "policy.yaml", "--approve", "a"), "(*: reject)"),
         ("'b*': approve", ("--policy", "policy.yaml", "--approve", "bc"), "write b*: escalate in the file"),
     ],

@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 def test_a_whole_file_is_one_line_and_status_0(file: Path) -> None:
     done = triocept("check", file)
     lines = len(file.read_bytes().splitlines())
-    assert (done.returncode, done.stdout) == (0, f"{file}: whole: 1 rollout, 3 turns, {lines} lines\n")
+    assert (done.returncode, done.stdout) == (0, f"{file}: complete: 1 rollout, 3 turns, {lines} lines\n")
 
 
 def test_each_gap_is_a_line_with_its_place_and_the_status_is_1(file: Path) -> None:
@@ -33,9 +33,9 @@ def test_each_gap_is_a_line_with_its_place_and_the_status_is_1(file: Path) -> No
     done = triocept("check", file)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        f"{file}:4: no_seal of rollout r: no seal follows it",
-        f"{file}:5: unreadable_line: it was cut off",
-        f"{file}: 2 gaps; what can be read: 1 rollout, 0 turns, 4 lines",
+        f"{file}:4: no_seal of rollout r: the file contains no seal of this rollout",
+        f"{file}:5: unreadable_line: the line was cut off",
+        f"{file}: 2 gaps; the readable part: 1 rollout, 0 turns, 4 lines",
     ]
     assert (triocept("check", "--quiet", file).stdout, triocept("check", "--quiet", file).returncode) == (
         "",
@@ -66,13 +66,16 @@ def test_what_is_no_trace_file_is_told_in_words_and_the_others_are_looked_at(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines() == [
-        f"{tmp_path}: it is a directory; name the files in it, as {tmp_path}/*.jsonl",
+        f"{tmp_path} is a directory: name the files in it, as in {tmp_path}/*.jsonl",
         f"{tmp_path / 'none'}: No such file or directory",
     ]
     said = done.stdout.splitlines()
-    assert said[-1].startswith(f"{file}: whole")
-    assert said[-2] == f"{empty}: empty"
-    assert f"{tmp_path}/other\\x1b[2J.csv: not a trace file: it does not begin as one of ours" in said
+    assert said[-1].startswith(f"{file}: complete: ")
+    assert said[-2] == f"{empty}: the file is empty"
+    assert (
+        f"{tmp_path}/other\\x1b[2J.csv is not a trace file: the line does not begin like a line of a trace"
+        in said
+    )
     assert "\x1b" not in done.stdout
 
 
@@ -80,11 +83,11 @@ def test_what_is_no_trace_file_is_said_in_one_line(tmp_path: Path) -> None:
     other = tmp_path / "x"
     other.write_bytes(b"a,b\n" * 99)
     said = triocept("check", other).stdout.splitlines()
-    assert said == [f"{other}: not a trace file: it does not begin as one of ours"]
+    assert said == [f"{other} is not a trace file: the line does not begin like a line of a trace"]
     other.write_bytes(b'{"type":"turn","version":99}\n')
     said = triocept("check", other).stdout.splitlines()
-    assert said[0] == f"{other}:1: newer_version: written by a newer triocept (version 99)"
-    assert said[1:] == [f"{other}: 1 gap; what can be read: 0 rollouts, 0 turns, 0 lines"]
+    assert said[0] == f"{other}:1: newer_version: the line was written by a newer triocept (format 99)"
+    assert said[1:] == [f"{other}: 1 gap; the readable part: 0 rollouts, 0 turns, 0 lines"]
 
 
 @pytest.mark.parametrize("command", [
@@ -102,7 +105,7 @@ def test_a_file_of_format_1_names_the_version_that_reads_it(tmp_path: Path, comm
     done = triocept(name, path, *options) if name != "run" else triocept(*command, path, "--", "true")
     assert done.returncode == 1
     assert f"{path}:1: " in done.stdout + done.stderr
-    assert "written in format 1: triocept 0.2.0 reads it" in done.stdout + done.stderr
+    assert "the line has format 1, which triocept 0.2.0 can read" in done.stdout + done.stderr
 
 
 def test_a_pipe_that_is_closed_early_leaves_no_traceback(file: Path) -> None:

@@ -116,10 +116,10 @@ async def test_two_samples_of_one_store_can_be_compared(tmp_path: Path) -> None:
 async def test_a_task_or_sample_that_is_not_there_is_an_error_that_names_what_is(tmp_path: Path) -> None:
     a, b = await two_stores(tmp_path)
     for options, status, text in (
-        (("--task", "u"), 1, f"{b} has no result of a task 'u'; tasks: t"),
-        (("--task", "x"), 1, f"{a} has no result of a task 'x'; tasks: t, u"),
-        (("--task", "t", "--sample", "3"), 1, "has no sample 3; samples in this store: 0"),
-        (("--task", "t", "--format", "csv"), 2, "--format csv is for two evaluations"),
+        (("--task", "u"), 1, f"{b} contains no result of a task 'u'; its tasks are: t"),
+        (("--task", "x"), 1, f"{a} contains no result of a task 'x'; its tasks are: t, u"),
+        (("--task", "t", "--sample", "3"), 1, "has no sample 3; this store contains the samples 0"),
+        (("--task", "t", "--format", "csv"), 2, "--format csv cannot be used with --task"),
         (("--task", "t", *["--sample", "0"] * 3), 2, "given 3 times"),
         (("--sample", "0"), 2, "--sample needs --task"),
     ):

@@ -157,7 +157,7 @@ def test_a_run_that_cannot_succeed_ends_after_so_many_failures(folder: Path) -> 
     write_tasks(*({"prompt": f"a bad one, {number}"} for number in range(30)))
     run = fleet("--fail-on-error", "0.1")
     assert run.returncode == 1
-    assert "3 failed: the run ends here (--fail-on-error)" in run.stderr
+    assert "the run ends, because 3 failed (--fail-on-error)" in run.stderr
     assert 3 <= len(results()) <= 3 + 5
     assert "the same command with --resume" in run.stderr
 
@@ -168,13 +168,16 @@ def test_failures_of_earlier_runs_of_a_store_count_for_the_limit(folder: Path) -
     write_tasks(*({"prompt": "a bad one", "id": number} for number in range(9)))
     run = fleet("--resume", "--fail-on-error", "2")
     assert run.returncode == 1
-    assert "2 failed before: no further task is run (--fail-on-error)" in run.stderr
+    assert (
+        "2 rollouts had failed before this command, so it runs no further task (--fail-on-error)"
+        in run.stderr
+    )
     assert len(results()) == 2
     run = fleet("--resume", "--fail-on-error", "3", "--engine", "in-process:1")
-    assert "3 failed: the run ends here (--fail-on-error)" in run.stderr
+    assert "the run ends, because 3 failed (--fail-on-error)" in run.stderr
     assert 3 <= len(results()) <= 4
     run = fleet("--resume", "--retry-errors", "--fail-on-error", "1", "--engine", "in-process:1")
-    assert "1 failed: the run ends here (--fail-on-error)" in run.stderr, (
+    assert "the run ends, because 1 failed (--fail-on-error)" in run.stderr, (
         "what is run again has not failed yet"
     )
 
@@ -256,7 +259,7 @@ def test_a_known_agent_is_started_as_its_launch_says(folder: Path) -> None:
     write_tasks({"prompt": "the prompt", "id": "x"})
     run = fleet("--agent", "claude-code", "--executable", str(folder / "llm"), command=())
     assert run.returncode == 1
-    assert "▸ store    run: 1 of 1 done, without any model call" in run.stderr
+    assert "▸ store    run: 1 of 1 done, but no agent called the model" in run.stderr
     assert (
         "the prompt" in results()["x", 0].value["output"]
         or "--dangerously" in results()["x", 0].value["output"]
@@ -303,14 +306,14 @@ def test_a_file_without_a_task_is_told(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "command", "told"),
     [
-        ((), (), "there is no agent to run"),
-        ((), ("--", "true"), "COMMAND has no place for the prompt"),
+        ((), (), "no agent is named: give --agent NAME"),
+        ((), ("--", "true"), "COMMAND does not contain {prompt}"),
         ((), ("--", "no-such-program", "{prompt}"), "there is no program 'no-such-program' on the PATH"),
         (("--agent", "kimi-code"), (), "install it, or give its path with --executable"),
         (("--agent", "codex"), AGENT_COMMAND, "exclude each other"),
         (("--executable", "x"), AGENT_COMMAND, "needs --agent NAME"),
         (("--engine", "threads"), AGENT_COMMAND, "unknown engine; the engines are in-process"),
-        (("--engine", "processes:0"), AGENT_COMMAND, "the number of workers must be 1 or more, not '0'"),
+        (("--engine", "processes:0"), AGENT_COMMAND, "the number after the colon must be 1 or more, not '0'"),
         (("--engine", "processes:2", "--workers", "3"), AGENT_COMMAND, "give different numbers"),
         (("--engine", "in-process:2", "--slots-per-worker", "3"), AGENT_COMMAND, "give different numbers"),
         (("--engine", "in-process", "--workers", "3"), AGENT_COMMAND, "has one worker"),
@@ -415,7 +418,7 @@ def test_an_agent_that_never_calls_the_model_needs_another_store(folder: Path) -
         run = fleet(*more, command=("--", sys.executable, "-S", "-c", "pass", "{prompt}"))
         assert run.returncode == 1
         assert (
-            "1 of 1 done, without any model call\n▸ these tasks count as done: correct the cause, then run"
+            "1 of 1 done, but no agent called the model\n▸ these tasks count as done; to run them again, correct"
             in (run.stderr)
         )
 
@@ -453,7 +456,7 @@ def test_who_resumes_with_another_model_is_refused(folder: Path) -> None:
     write_tasks({"prompt": "a"})
     first = fleet()
     assert first.returncode == 0
-    assert "no --script, --handler or --upstream: one fixed greeting answers every call" in first.stderr
+    assert "because no --script, --handler or --upstream is given" in first.stderr
     run = fleet("--resume", "--script", "script.yaml")
     assert run.returncode == 1
     assert "greeting" not in run.stderr
@@ -507,7 +510,7 @@ def test_ctrl_c_ends_all_says_how_to_go_on_and_nothing_is_lost(engine: str, fold
     assert busy.returncode == 1
     assert "another driver has locked the store" in busy.stderr
     assert "▸ store    run: 1 of 3 done" in said
-    assert "▸ to run the other 2: the same command with --resume" in said
+    assert "▸ to run the other 2, use the same command with --resume" in said
     assert "Traceback" not in said
     write_tasks({"prompt": "a", "id": "a"}, {"prompt": "more", "id": "m"})
     resumed = fleet("--resume")

@@ -193,7 +193,7 @@ async def test_an_error_of_the_display_ends_no_rollout(
             async with followed_store(fleet, tmp_path / "run", None, LiveTable(), None):
                 async with fleet.map(one_call, [{"id": "a", "file": str(file)}], store=store) as results:
                     assert [type(result.outcome).__name__ async for result in results] == ["Value"]
-    assert "is not shown any more: " in (said := capfd.readouterr().err)
+    assert "are not shown any more: " in (said := capfd.readouterr().err)
     assert "a strange event" in said
 
 

@@ -84,7 +84,7 @@ def test_a_handler_of_a_file_answers(name: str, output: str, folder: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--handler", "mine.py"), "'mine.py' names no handler: write mine.py:NAME"),
+        (("--handler", "mine.py"), "the name of the handler is missing in 'mine.py': write mine.py:NAME"),
         (("--handler", "none.py:answer"), "File 'none.py' does not exist"),
         (("--handler", "script.yaml:answer"), "'script.yaml' is not a Python file (*.py)"),
         (("--handler", "mine.py:a-b"), "'a-b' is not a Python name"),

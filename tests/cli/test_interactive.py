@@ -83,7 +83,7 @@ def test_the_agent_has_the_terminal_and_what_triocept_prints_waits_for_its_end(f
         terminal.type("\x04")
         shown = terminal.expect("1 turn\r\n")
         assert "printed by the handler" in shown
-        assert "agent ended with 7" in shown
+        assert "agent ended with exit status 7" in shown
         assert terminal.process.wait(PATIENCE) == 7
         assert terminal.modes == before
 
@@ -157,7 +157,7 @@ def test_ctrl_z_leads_to_the_shell_and_fg_back_to_the_agent(folder: Path) -> Non
 @once
 def test_a_person_cannot_be_asked_while_the_agent_has_the_terminal(folder: Path) -> None:
     with interactive(folder, "--approve", "Bash") as terminal:
-        terminal.expect("but this is not possible: with --interactive the agent has the terminal")
+        terminal.expect("which is not possible, because with --interactive the agent has the terminal")
         assert terminal.process.wait(PATIENCE) == 2
 
 

@@ -91,7 +91,7 @@ def test_a_reader_that_takes_nothing_delays_no_agent(reader: str) -> None:
             os.close(ours)
         try:
             assert process.stderr is not None
-            assert any("agent ended with 0" in line for line in process.stderr)
+            assert any("agent ended with exit status 0" in line for line in process.stderr)
             if reader == "slow":
                 process.send_signal(signal.SIGINT)
             process.stderr.read()

@@ -145,7 +145,7 @@ def test_each_rollout_of_a_file_is_shown_and_one_can_be_chosen(tmp_path: Path) -
     assert "run_c" in shown("show", file, "--rollout", "run_c", "--turn", "0")
     done = looked("show", file, "--turn", "0")
     assert done.returncode == 1
-    assert done.stderr == f"Error: {file} holds several rollouts: choose one with --rollout: a, b, a\n"
+    assert done.stderr == f"Error: {file} holds several rollouts (a, b, a): choose one with --rollout ID\n"
     assert "--rollout: run_a, run_c" in looked("show", file, "--turn", "0", "--rollout", "a").stderr
     assert (
         f"{file} contains no rollout c; it contains a, b, a" in looked("show", file, "--rollout", "c").stderr
@@ -166,7 +166,7 @@ def test_a_parent_names_its_children_and_a_child_its_parent(tmp_path: Path) -> N
     trio.run(play)
     text = shown("show", tmp_path / "t.jsonl")
     assert "  children: one (1 turn)  two (1 turn)\n" in text
-    assert text.count("  child of parent, which had 0 turns then\n") == 2
+    assert text.count("  child of parent, which had 0 turns at that time\n") == 2
 
 
 def test_one_turn_is_shown_whole(file: Path) -> None:
@@ -427,8 +427,10 @@ def test_calls_that_bypassed_the_gate_are_counted(tmp_path: Path) -> None:
     for number, tool in enumerate(["Bash", "Bash", "Write"]):
         trace._services.append(ServiceCall(id=f"s{number}", number=number, name=tool, **call))  # type: ignore[arg-type]
     file = kept(tmp_path / "t.jsonl", trace)
-    assert "  3 calls bypassed the gate: Bash, Write" in shown("show", file).splitlines()
-    assert "3 calls bypassed the gate" in shown("stats", file).splitlines()
+    assert (
+        "  3 tool calls ran without a decision of the gate: Bash, Write" in shown("show", file).splitlines()
+    )
+    assert "3 tool calls ran without a decision of the gate" in shown("stats", file).splitlines()
     assert json.loads(shown("stats", file, "--json"))["bypasses"] == 3
 
 
@@ -579,9 +581,9 @@ def test_a_file_whose_end_is_there_is_not_said_to_have_none(file: Path, tmp_path
     head, *lines = shown("show", file).splitlines()
     assert head.startswith("r_1  sealed, with gaps  7 turns")
     (gaps,) = (line.strip() for line in lines if "gaps" in line)
-    assert gaps == "gaps: line_changed (triocept check shows each)"
+    assert gaps == "gaps (missing or changed parts): line_changed; `triocept check` shows each"
     assert shown("stats", file).startswith(
-        "1 rollout, 0 sealed, 1 sealed with gaps (see triocept check), 7 calls; "
+        "1 rollout, 0 sealed, 1 sealed with gaps (`triocept check` shows each), 7 calls; "
     )
     assert json.loads(shown("stats", "--json", file))["sealed_with_gaps"] == 1
     exported = looked("export", "--to", "jsonl", file, "-o", tmp_path / "out")
@@ -595,10 +597,10 @@ def test_a_rollout_without_a_call_has_no_tokens_and_no_time(tmp_path: Path) -> N
 
 
 OTHERS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "holds no rollout: it is empty"),
-    "a log": (b"INFO hello\n" * 100, "no line of it can be read"),
-    "a picture": (bytes(range(256)) * 50, "no line of it can be read"),
-    "JSON of somebody": (b'{"a": 1}\n[1]\nnull\n', "no line of it can be read"),
+    "empty": (b"", "holds no rollout: the file is empty"),
+    "a log": (b"INFO hello\n" * 100, "no line of the file can be read"),
+    "a picture": (bytes(range(256)) * 50, "no line of the file can be read"),
+    "JSON of somebody": (b'{"a": 1}\n[1]\nnull\n', "no line of the file can be read"),
 }
 
 
@@ -618,7 +620,7 @@ def test_a_file_that_is_none_of_ours_is_said_to_be_so(
 
 
 def test_what_is_no_file_is_said_to_be_so(tmp_path: Path) -> None:
-    directory = f"it is a directory; name the files in it, as {tmp_path}/*.jsonl"
+    directory = f"is a directory: name the files in it, as in {tmp_path}/*.jsonl"
     for path, words in ((tmp_path, directory), (tmp_path / "x", "No such file or directory")):
         for command in (("show",), ("stats",), ("show", "--turn", "0")):
             done = looked(*command, path)

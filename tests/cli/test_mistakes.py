@@ -124,7 +124,7 @@ def test_how_the_agent_ended_is_said_though_the_script_has_failed(tmp_path: Path
     done = triocept("run", "--script", script, "--", sys.executable, "-c", agent, "0", "a", "b")
     assert done.returncode == 1
     ended, _, told = done.stderr.partition("Error: the script")
-    assert "▸ agent ended with 3 after " in ended
+    assert "▸ the agent ended with exit status 3 after " in ended
     assert "ZeroDivisionError" in told
     assert re.search(r" m \d+~ in \d+~ out ", ended)  # an estimate has one mark everywhere
 
@@ -193,20 +193,26 @@ def test_a_script_imports_what_lies_beside_it_wherever_it_is_started(tmp_path: P
 def test_a_key_that_is_missing_is_said_before_the_first_call() -> None:
     shell = 'unset OPENAI_API_KEY; exec "$@"'
     done = triocept("run", "--upstream", "https://model.invalid/v1", "--", "true", shell=shell)
-    assert "OPENAI_API_KEY is not set: calls go to https://model.invalid/v1 without a key" in done.stderr
+    assert (
+        "OPENAI_API_KEY is not set, so calls are sent to https://model.invalid/v1 without a key"
+        in done.stderr
+    )
     done = triocept("run", "--upstream", "http://127.0.0.1:9/v1", "--", "true", shell=shell)
     assert "is not set" not in done.stderr
 
 
 def test_what_is_piped_in_is_said_not_to_reach_the_agent() -> None:
     done = triocept("run", "--", "cat", shell='echo words | exec "$@"')
-    assert "the agent does not get this standard input" in done.stderr
-    assert "the agent does not get" not in triocept("run", "--", "cat", shell='exec "$@" </dev/null').stderr
+    assert "triocept does not pass its standard input to the agent" in done.stderr
+    assert (
+        "does not pass its standard input"
+        not in triocept("run", "--", "cat", shell='exec "$@" </dev/null').stderr
+    )
 
 
 def test_a_model_without_a_price_is_named_at_the_end(tmp_path: Path) -> None:
     done = triocept("run", "--price", "other=1,2", *ASK, "a")
-    assert "cost     unknown: not every requested model has a price (m)" in done.stderr
+    assert "cost     unknown, because at least one of the requested models has no price (m)" in done.stderr
 
 
 def test_prices_that_are_none_name_the_model(tmp_path: Path) -> None:
@@ -225,11 +231,11 @@ def test_a_python_script_of_another_name_says_what_is_wrong(tmp_path: Path) -> N
 def test_an_agent_that_made_no_call_is_told_with_what_to_do() -> None:
     done = triocept("run", "--", "true")
     assert done.returncode == 0
-    assert "no model call came here" in done.stderr
+    assert "triocept received no model call" in done.stderr
     assert "OPENAI_BASE_URL" in done.stderr
     assert "--agent" in done.stderr
     done = triocept("run", *ASK, "a")
-    assert "no model call came here" not in done.stderr
+    assert "triocept received no model call" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -248,9 +254,9 @@ for _ in range(2):
 """
     done = triocept("run", "--", sys.executable, "-c", agent)
     assert done.returncode == 0
-    assert "no model call was accepted: 2 requests were refused, the last: POST " in done.stderr
+    assert "no model call was accepted: 2 requests were refused; the last refusal is POST " in done.stderr
     assert "401 this API key does not open " in done.stderr
-    assert "no model call came here" not in done.stderr
+    assert "triocept received no model call" not in done.stderr
 
 
 def test_the_screen_counts_as_the_trace_does() -> None:

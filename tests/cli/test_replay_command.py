@@ -46,7 +46,10 @@ def test_a_record_that_is_cut_is_said_to_be_so(recorded: Path) -> None:
     lines = recorded.read_bytes().splitlines(keepends=True)
     recorded.write_bytes(b"".join(lines[:-1]))  # the seal
     done = run("--replay", recorded)
-    assert f"▸ replay   {recorded}; it is not sealed: turns of it may be missing\n" in done.stderr
+    assert (
+        f"▸ replay   {recorded}; the recorded run is not sealed: some of its turns may be missing\n"
+        in done.stderr
+    )
 
 
 def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) -> None:
@@ -58,10 +61,10 @@ def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) ->
         "in a few words where it happens, and whole at the end"
     )
     assert (
-        "--match nearest uses the turn with the longest common beginning, and --script or --upstream lets"
+        "--match nearest uses the recorded turn with the longest common beginning, and --script or --upstream lets"
         in done.stderr
     )
-    assert done.stderr.count("+   - user: c") == done.stderr.count("record it again") == 1
+    assert done.stderr.count("+   - user: c") == done.stderr.count("record the run again") == 1
 
 
 def test_a_run_is_not_recorded_into_the_record_that_it_replays(recorded: Path, tmp_path: Path) -> None:
@@ -97,7 +100,7 @@ def test_a_conversation_and_a_number_name_a_turn(recorded: Path, tmp_path: Path)
     until = f"{trace.conversations[trace[1].id].id}:0"
     done = run("--replay", recorded, "--until", until, "--script", script(tmp_path, "three"))
     assert done.stdout == "said: one\nsaid: three\n", done.stderr
-    assert f"▸ replay   {recorded}, until turn {until}\n" in done.stderr
+    assert f"▸ replay   {recorded}, the turns before {until}\n" in done.stderr
 
 
 def test_main_is_the_name_of_the_main_conversation(recorded: Path, tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_of_several_runs_one_has_to_be_named(recorded: Path, tmp_path: Path) -> 
     first, second = read_traces(recorded)
     unnamed = run("--replay", recorded)
     assert unnamed.returncode == 1
-    assert f"choose one with --rollout: {first.rollout}, {second.rollout}" in unnamed.stderr
+    assert f"({first.rollout}, {second.rollout}): choose one with --rollout ID" in unnamed.stderr
     named = run("--replay", recorded, "--rollout", second.rollout)
     assert named.stdout == "said: uno\nsaid: due\n", named.stderr
     assert "contains no rollout 'r_0'" in run("--replay", recorded, "--rollout", "r_0").stderr

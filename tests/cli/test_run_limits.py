@@ -91,7 +91,7 @@ def test_limits_that_make_no_sense_are_told(tmp_path: Path) -> None:
     broken = tmp_path / "p.json"
     broken.write_text('{"m": {"input": "much"}}')
     for arguments, text in (
-        (("--max-cost", "1"), "--max-cost needs prices: --price MODEL=INPUT,OUTPUT"),
+        (("--max-cost", "1"), "--max-cost needs prices: add --price MODEL=INPUT,OUTPUT"),
         (("--price", "m=1"), "MODEL=INPUT,OUTPUT"),
         (("--price", "m=1,x"), "MODEL=INPUT,OUTPUT"),
         (("--price", "m=-1,2"), "'-1' is not a number of 0 or more"),

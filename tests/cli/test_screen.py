@@ -68,8 +68,8 @@ def test_a_call_of_a_tool_that_the_agent_has_not_is_said_with_those_that_it_has(
     """Codex has no Bash: it does nothing, and ends with 0."""
     replies = script(tmp_path, {"tool": "Bash"}, {"tool": "tool_3"}, "done")
     done = ran("--script", replies, agent=TOOL_AGENT, words=())
-    (told,) = [line for line in done.stderr.splitlines() if "not among the tools" in line]
-    assert "Bash: not among the tools that the agent offers: tool_0, tool_1, tool_2" in told
+    (told,) = [line for line in done.stderr.splitlines() if "but the agent offers only" in line]
+    assert "the answer calls Bash, but the agent offers only tool_0, tool_1, tool_2" in told
     assert told.endswith("tool_9, and 2 more")
 
 
@@ -106,7 +106,7 @@ def test_outcomes_are_counted_apart_and_replies_left_over_are_said(tmp_path: Pat
 def test_a_run_that_was_stopped_is_not_said_to_have_asked_somebody_else() -> None:
     done = ran("--max-seconds", "0", agent="pass")
     assert "stopped: " in done.stderr
-    assert "no model call came here" not in done.stderr
+    assert "triocept received no model call" not in done.stderr
 
 
 def test_an_error_ends_a_run_with_what_was_recorded(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_an_agent_that_takes_its_time_to_end_is_said_with_the_way_to_kill_it() -
             process.send_signal(signal.SIGINT)
             assert process.stderr is not None
             assert [
-                line for line in process.stderr if "again to kill it" in line and not process.send_signal(2)
+                line for line in process.stderr if "to kill the agent" in line and not process.send_signal(2)
             ]
             process.wait(PATIENCE)
         finally:
@@ -173,7 +173,7 @@ def test_lines_that_a_screen_did_not_take_are_counted_and_told_of_when_it_takes_
         assert shown.read(filled) == b"x" * filled
         screen.write("four\n")
         stderr.close()
-        assert shown.read() == b"(3 lines were not shown: nobody took them)\nfour\n"
+        assert shown.read() == b"(3 lines were not shown, because standard error did not accept them)\nfour\n"
 
 
 def test_a_narrow_terminal_shows_what_the_tools_gave_and_the_answer_in_lines_of_their_own(

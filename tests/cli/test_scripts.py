@@ -74,14 +74,14 @@ def test_an_error_in_a_script_is_a_line_with_its_place(text: str, words: str, tm
 
 def test_replies_that_nobody_asked_for_are_named(tmp_path: Path) -> None:
     done = run(written(tmp_path, "- a\n- when: {text: z}\n  replies: [b, c]\n"), "x")
-    assert "2 of 3 replies of the script were not used: the agent ended before" in done.stderr
+    assert "2 of 3 replies of the script were not used, because the agent ended before" in done.stderr
     assert re.search(r"replies\[1\], when\(text='z'\) \(.*s.yaml:2\), reply 1: 'c'", done.stderr), done.stderr
 
 
 def test_watching_needs_a_script() -> None:
     done = triocept("serve", "--watch")
     assert done.returncode == 2
-    assert "--watch needs a script" in done.stderr
+    assert "--watch needs a script that it can reload" in done.stderr
 
 
 class Served:
@@ -140,16 +140,16 @@ def test_a_script_is_read_anew_when_it_changes_and_an_error_leaves_it_as_it_was(
         assert served.ask("c") == "said: before\n"
         other = written(tmp_path, "- when: {text: d}\n  reply: after\n", "other.yaml")
         other.replace(script)  # as editors do it
-        assert "1 of 1 replies left" in served.wait_for("was read anew")
+        assert "1 of 1 replies left" in served.wait_for("was reloaded")
         assert served.ask("d") == "said: after\n"
         assert "404" in served.ask("d")
         served.wait_for("the script has no reply for this request")
         script.unlink()
-        served.wait_for("s.yaml is gone")
+        served.wait_for("s.yaml does not exist any more")
         served.wait_for("the previous version of the script continues to answer")
         assert "404" in served.ask("d")
         script.write_text("- otherwise: again")
-        assert "one answers any number of times" in served.wait_for("was read anew")
+        assert "one answers any number of times" in served.wait_for("was reloaded")
         assert served.ask("e") == "said: again\n"
         script.unlink()
         script.mkdir()
@@ -169,7 +169,7 @@ def test_a_watched_script_begins_anew_when_it_is_reset_with_the_key(tmp_path: Pa
                 reset(served, key="wrong")
             assert "404" in served.ask("a")
             reset(served)
-            served.wait_for("was read anew")
+            served.wait_for("was reloaded")
 
 
 @pytest.mark.once
@@ -178,7 +178,7 @@ def test_the_last_good_script_begins_anew_when_a_reset_finds_no_file(tmp_path: P
     with watching(script) as served:
         assert served.ask("a") == "said: one\n"
         script.unlink()
-        served.wait_for("is gone")
+        served.wait_for("does not exist any more")
         reset(served)
         assert served.ask("a") == "said: one\n"
 
@@ -214,10 +214,10 @@ def test_embeddings_of_fixtures_are_given_and_read_anew(tmp_path: Path) -> None:
         assert embed(served, "a text 1") == [0.0, 1.0]
         assert len(embed(served, "another")) == 2
         script.write_text(fixtures([0.5, 0.5, 0.0]))
-        served.wait_for("was read anew")
+        served.wait_for("was reloaded")
         assert embed(served, "text 0") == [0.5, 0.5, 0.0]
         script.write_text(fixtures())
-        served.wait_for("was read anew")
+        served.wait_for("was reloaded")
         assert len(embed(served, "text 0")) == 1536
 
 
@@ -238,7 +238,9 @@ async def test_embeddings_that_come_later_are_told(
     assert watched.embed is None
     script.write_text(fixtures([1.0]))
     await looked_at(watched)
-    assert said[1:] == [f"{script} has embeddings now: they are served after a restart of the command"]
+    assert said[1:] == [
+        f"{script} now contains embeddings, which are served only after you restart the command"
+    ]
 
 
 async def test_a_file_that_could_not_be_read_is_read_when_its_rights_are_mended(
@@ -263,7 +265,7 @@ async def test_a_file_that_could_not_be_read_is_read_when_its_rights_are_mended(
     assert len(said) == 2
     script.chmod(0o600)
     await looked_at(watched)
-    assert "was read anew: <ScriptedModel: 1 of 1 replies left>" in said[-1]
+    assert "was reloaded: <ScriptedModel: 1 of 1 replies left>" in said[-1]
     script.chmod(0o644)  # of a good one that makes no difference: it does not begin anew
     await looked_at(watched)
     assert len(said) == 3

@@ -170,7 +170,9 @@ def test_the_headers_of_a_key_are_looked_at_too(given: Any) -> None:
 
 @pytest.mark.parametrize("behind", ["-v1", "x", "0", "_"])
 def test_a_key_that_would_be_read_with_the_text_behind_it_is_an_error(behind: str) -> None:
-    with pytest.raises(ValueError, match=r"`key_headers` of .* no letter, digit, `-` or `_` directly behind"):
+    with pytest.raises(
+        ValueError, match=r"`key_headers` of .* not put a letter, digit, `-` or `_` directly after"
+    ):
         dataclasses.replace(TOY, key_headers=lambda key: {"x-toy-key": f"{key}{behind}"})
 
 

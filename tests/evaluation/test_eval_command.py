@@ -68,7 +68,10 @@ def test_the_status_is_1_if_a_sample_has_no_score_and_the_next_start_names_it(fo
     assert found["errors"] == {"setup_failed": 1}
     assert found["scores"]["check"]["mean"] == 1.0
     assert "▸ b/0: setup failed: the setup script returned 1\n" in run.stderr
-    assert "▸ 1 of 2 samples lack a score: the same command with --retry-errors" in run.stderr
+    assert (
+        "▸ 1 of 2 samples lack a score; to run them again, use the same command with --retry-errors"
+        in run.stderr
+    )
     refused = evaluated()
     assert refused.returncode == 2
     assert "run holds the results of a run: continue that run with --resume" in refused.stderr
@@ -180,7 +183,7 @@ def test_a_relative_path_in_the_agents_command_is_explained(folder: Path) -> Non
     run = triocept("eval", "tasks.jsonl", *USUAL, "--", sys.executable, "agent.py", "{prompt}", timeout=90)
     assert run.returncode == 1
     assert "each agent works in its own directory, but agent.py is a file of this directory" in run.stderr
-    assert "with --retry-errors; a changed command needs another --store" in run.stderr
+    assert "with --retry-errors; for a changed command, name another --store" in run.stderr
     shown = triocept("stats", "run", "--by", "task", timeout=90).stdout
     assert "no score    1   1 no model call" in shown
     assert "a/0: no model call: the agent never called the model" in shown
@@ -228,15 +231,15 @@ def refused(*arguments: str) -> str:
 @pytest.mark.parametrize(("arguments", "text"), [
     (["none.jsonl"], "none.jsonl: No such file"),
     (["tasks.jsonl", "--scorer", "Includes"], "there is no such scorer; did you mean includes?"),
-    (["tasks.jsonl", "--scorer", "file"], "name the file in the working directory: file:PATH"),
-    (["tasks.jsonl", "--scorer", "no.py:x"], "there is no file no.py"),
+    (["tasks.jsonl", "--scorer", "file"], "--scorer file needs the path of a file in the agent's"),
+    (["tasks.jsonl", "--scorer", "no.py:x"], "the file no.py does not exist"),
     (["tasks.jsonl", "--scorer", "mine.py:x"], "--scorer"),
     (["tasks.jsonl", "--scorer", "regex:("], "--scorer regex:(: "),
     (["tasks.jsonl", "--task-id", "z"], "there is no task with the id 'z'"),
     (["tasks.jsonl", "--resume"], "--resume: there is no run in run to continue"),
     (["tasks.jsonl", "--retry-errors"], "--retry-errors: there is no run in run to continue"),
     (["bad.jsonl"], "bad.jsonl:2: bad.jsonl:1 has the same id, 'a': ids must differ"),
-    (["plain.jsonl"], "--scorer is missing, because not every task has a check command"),
+    (["plain.jsonl"], "--scorer is missing, and not every task has a check command"),
     (["plain.jsonl", "--scorer", "exact"], "plain.jsonl:1: task '1': it has no target"),
 ])  # fmt: skip
 def test_what_is_wrong_is_reported_before_an_agent_starts(

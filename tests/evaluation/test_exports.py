@@ -191,6 +191,6 @@ async def test_harbor_needs_the_store_of_an_evaluation(tmp_path: Path) -> None:
     done = triocept("export", "--to", "harbor", tmp_path / "fleet", "-o", tmp_path / "job")
     assert (done.returncode, done.stderr) == (
         1,
-        "Error: --to harbor needs one store of an evaluation\n",
+        "Error: --to harbor needs the store of an evaluation as its only FILE\n",
     )
     assert not (tmp_path / "job").exists()

@@ -105,7 +105,7 @@ def test_the_score_that_is_the_reward_can_be_named_and_several_without_a_name_ar
     done = export(*ask, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (
-        "▸ the scores right, tokens are all metrics: name the score that is the reward (--reward)"
+        "▸ the scores right, tokens all become metrics: name the score that is the reward (--reward)"
         in done.stderr
     )
     done = export(*ask, "--reward", "right", cwd=tmp_path)
@@ -128,7 +128,7 @@ def test_one_of_several_rollouts_can_be_chosen(tmp_path: Path) -> None:
     assert row["rollout"] == "other"
     done = export("--to", "jsonl", file, "-o", "none.jsonl", "--rollout", "third", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"Error: {file}: it contains no rollout 'third'; it contains other, r\n"
+    assert done.stderr == f"Error: no rollout 'third' in {file}; the rollouts are other, r\n"
     assert not (tmp_path / "none.jsonl").exists()
 
 
@@ -137,7 +137,7 @@ def test_a_rollout_that_is_not_sealed_is_told_and_written(tmp_path: Path) -> Non
     file.write_bytes(file.read_bytes() + b'{"type":"turn","vers')
     done = export("--to", "jsonl", file, "-o", "out.jsonl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "▸ rollout r is not sealed: turns of it may be missing" in done.stderr
+    assert "▸ rollout r is not sealed: some of its turns may be missing" in done.stderr
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 8
 
 
@@ -157,10 +157,10 @@ def test_what_is_no_trace_is_said_in_a_line_and_nothing_is_written(tmp_path: Pat
     (tmp_path / "bytes").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "folder").mkdir()
     said = {
-        "empty": "empty: it contains no rollout",
+        "empty": "no rollout in empty",
         "text": "text:1: this line does not belong to a triocept trace",
         "bytes": "bytes:1: this line does not belong to a triocept trace",
-        "folder": "folder: it is a directory",
+        "folder": "folder is a directory",
         "missing": "missing: No such file or directory",
     }
     for name, text in said.items():
@@ -206,12 +206,12 @@ def test_several_files_are_one_export(tmp_path: Path, file: Path) -> None:
     done = export("--to", "jsonl", file, other, "-o", "out", cwd=tmp_path)
     assert len((tmp_path / "out").read_text().splitlines()) == 9, done.stderr
     done = export("--to", "jsonl", file, other, "--rollout", "no", "-o", "no", cwd=tmp_path)
-    assert f"{file}, {other}: it contains no rollout 'no'" in done.stderr
+    assert f"no rollout 'no' in {file}, {other}; " in done.stderr
 
 
 def test_a_directory_is_told_what_to_give_instead(tmp_path: Path) -> None:
     done = export("--to", "jsonl", tmp_path, "-o", "out", cwd=tmp_path)
-    hint = f"it is a directory; name the files in it, as {tmp_path}/*.jsonl"
+    hint = f"is a directory: name the files in it, as in {tmp_path}/*.jsonl"
     assert (done.returncode, done.stderr) == (2, f"Error: {tmp_path}: {hint}\n")
 
 

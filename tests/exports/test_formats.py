@@ -181,7 +181,7 @@ def test_arguments_that_are_no_object_keep_the_models_words_and_are_not_trained(
     _, answer, _, last = line["messages"]
     assert answer["tool_calls"][0]["function"]["arguments"] == arguments
     assert (answer["weight"], last.get("weight", 1)) == (0, 1)
-    assert "with weight 0: 1 answer whose call's arguments are no object" in str(losses)
+    assert "with weight 0: 1 answer with a call whose arguments are not an object" in str(losses)
     assert check_fine_tuning([json.dumps(line)]) == []
     assert check_fine_tuning([json.dumps(line).replace('"weight": 0', '"weight": 1')]) != []
     assert list(fine_tuning_lines(trace_of(turns[0]))) == []
@@ -256,7 +256,7 @@ def rewards_of(trace: Trace, **more: str) -> tuple[dict[str, float], dict[str, f
 def test_one_score_is_the_reward_and_all_others_are_metrics() -> None:
     """verifiers adds rewards up: a count of tokens would be one."""
     assert rewards_of(scored(right=0.75)) == ({"right": {"score": 0.75}}, {})
-    with pytest.warns(UserWarning, match="right, tokens are all metrics"):
+    with pytest.warns(UserWarning, match="right, tokens all become metrics"):
         assert rewards_of(scored(right=0.75, tokens=5000)) == ({}, {"right": 0.75, "tokens": 5000})
     both = scored(right=0.75, tokens=5000)
     assert rewards_of(both, reward="right") == ({"right": {"score": 0.75}}, {"tokens": 5000})
@@ -276,7 +276,7 @@ def test_which_score_is_the_reward_is_decided_once_for_all_rollouts_of_a_file(tm
     path = tmp_path / "out"
     both, one, other = scored(right=1, tokens=2), scored(right=0.5), scored(tokens=3)
     for traces in ((one, both), (both, one), (one, other), (one, scored(), other)):
-        with pytest.warns(UserWarning, match="right, tokens are all metrics") as warned:
+        with pytest.warns(UserWarning, match="right, tokens all become metrics") as warned:
             found = rewards_written(path, *traces)
         assert found == [({}, dict(trace.scores)) for trace in traces]
         assert len(warned) == 1
@@ -340,13 +340,13 @@ def broken(*path: str | int, value: object) -> str:
 @pytest.mark.parametrize(("line", "problem"), [
     ("{", "not valid JSON"),
     ("[]", "messages: must be a list of objects"),
-    (broken("messages", 3, value=...), "messages: the last one must be the model's"),
-    (broken("messages", 2, "tool_call_id", value="x"), "messages[2].tool_call_id: follows no call"),
+    (broken("messages", 3, value=...), "messages: the last message must be the model's"),
+    (broken("messages", 2, "tool_call_id", value="x"), "messages[2].tool_call_id: no earlier message contains a call"),
     (broken("messages", 0, "content", value=None), "messages[0].content: must be a text"),
     (broken("messages", 0, "role", value="narrator"), "messages[0].role: must be system, user, "),
     (broken("messages", 3, "content", value=""), "messages[3].content: must not be empty"),
     (broken("messages", 3, "weight", value=2), "messages[3].weight: must be 0 or 1"),
-    (broken("messages", 0, "weight", value=1), "messages[0].weight: only the model's"),
+    (broken("messages", 0, "weight", value=1), "messages[0].weight: only messages of the model"),
     (broken("messages", 1, "tool_calls", 0, "function", "arguments", value="{"),
      "messages[1].tool_calls[0].function.arguments: must be a JSON object"),
     (broken("tools", 0, "function", "name", value=5), "tools[0].function.name: must be a text"),
@@ -629,7 +629,7 @@ def test_an_archive_has_every_field_that_har_wants_known_or_not() -> None:
         check_har(request, "method", "url", "queryString", "postData", *both)
         check_har(response, "status", "statusText", "content", "redirectURL", *both)
         check_har(response["content"], "size", "mimeType", "text")
-        assert "no header, URL or byte is as it went over the wire" in entry["comment"]
+        assert "headers, URL and bytes differ from those on the wire" in entry["comment"]
 
 
 def test_an_entry_has_what_the_dialect_would_write() -> None:
@@ -670,7 +670,7 @@ def test_an_entry_of_a_call_that_was_kept_is_as_it_went() -> None:
     assert {"name": "x-api-key", "value": "[redacted]"} in request["headers"]
     assert response["content"]["text"] == "//4="
     assert response["content"]["encoding"] == "base64"
-    assert response["content"]["comment"] == "not whole: cut after 8 MiB, or left out by the recorder"
+    assert response["content"]["comment"] == "incomplete: cut after 8 MiB, or omitted by the recorder"
     assert "as it went over the wire" in entry["comment"]
     assert losses.counts == {"conversations' names": 1, "turns' notes": 1}
 
@@ -685,7 +685,7 @@ def test_a_dialect_that_is_not_known_here_is_said() -> None:
     losses = Losses()
     one = msgspec.structs.replace(turn(0, (TASK,), Response.of("ok")), dialect="shout")
     (entry,) = har_log([trace_of(one)], losses)["log"]["entries"]
-    assert "shout is not known here" in entry["request"]["postData"]["comment"]
+    assert "this program does not know the dialect shout" in entry["request"]["postData"]["comment"]
     assert losses.counts["bodies that their dialects cannot write"] == 2
 
 

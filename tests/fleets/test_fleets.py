@@ -179,7 +179,7 @@ async def test_an_error_whose_text_cannot_be_had_is_its_tasks_alone(make: Make, 
     assert [type(result.outcome) for result in results] == [Outcome.Error, Outcome.Error]
     for result in kept:
         assert isinstance(result.outcome, Outcome.Error)
-        assert "its text cannot be had: ValueError" in str(result.outcome.error)
+        assert "its text is not available, because __str__ raised ValueError" in str(result.outcome.error)
 
 
 @every_engine

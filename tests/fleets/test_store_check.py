@@ -132,7 +132,7 @@ async def test_the_command_tells_results_from_attempts(store: Path) -> None:
     done = triocept("check", store)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        f"{store}: whole: 3 results, 3 rollouts, 1 rollout of attempts that ended in no result, 8 turns, "
+        f"{store}: complete: 3 results, 3 rollouts, 1 rollout without a result, 8 turns, "
     )
     said = json.loads(triocept("check", "--json", store).stdout)
     assert (said["complete"], said["results"], said["attempts"]) == (True, 3, 1)
@@ -141,7 +141,7 @@ async def test_the_command_tells_results_from_attempts(store: Path) -> None:
 async def test_attempts_without_a_result_are_not_counted_and_not_shown_unless_one_asks_for_them(
     store: Path,
 ) -> None:
-    left_out = "left out: 1 rollout of attempts that ended in no result"
+    left_out = "left out: 1 rollout without a result"
     stats = triocept("stats", store)
     assert (stats.returncode, stats.stderr) == (0, "")
     assert stats.stdout.startswith("3 rollouts, 3 sealed, 6 calls")
@@ -172,17 +172,20 @@ async def test_a_store_without_a_result_says_so(tmp_path: Path) -> None:
         pass
     assert (
         triocept("check", tmp_path / "s").stdout
-        == f"{tmp_path}/s: whole: 0 results, 0 rollouts, 0 turns, 0 lines\n"
+        == f"{tmp_path}/s: complete: 0 results, 0 rollouts, 0 turns, 0 lines\n"
     )
     shown = triocept("show", tmp_path / "s")
-    assert (shown.returncode, shown.stderr) == (1, f"Error: {tmp_path}/s holds no rollout: it is empty\n")
+    assert (shown.returncode, shown.stderr) == (
+        1,
+        f"Error: {tmp_path}/s holds no rollout: the file is empty\n",
+    )
 
 
 @pytest.mark.parametrize("command", ["check", "show", "stats"])
 async def test_a_directory_that_is_no_store_or_a_newer_one_is_told(command: str, tmp_path: Path) -> None:
     done = triocept(command, tmp_path)
     assert done.returncode == 2
-    assert "it is a directory; name the files in it" in done.stderr
+    assert "is a directory: name the files in it" in done.stderr
     async with open_store(tmp_path / "s"):
         pass
     run = tmp_path / "s" / "run.json"
@@ -213,7 +216,7 @@ async def test_results_whose_trace_file_is_missing_are_reported_by_each_command(
     away = json.loads(kept[0])
     away["traces"][0]["file"] = "gone.jsonl"
     (store / "done.jsonl").write_bytes(json.dumps(away).encode() + b"\n" + b"".join(kept[1:]))
-    text = f"{store}: 1 of 3 results: their trace file is missing; see triocept check\n"
+    text = f"{store}: 1 of 3 results have no trace file; `triocept check` names them\n"
     out = tmp_path / "log.json"
     for command in (("stats", store), ("show", store), ("export", "--to", "jsonl", "-o", out, store)):
         done = triocept(*command)

@@ -146,7 +146,7 @@ async def test_a_miss_says_where_the_call_parts_from_the_record_and_what_to_do()
     assert "-   - user: Do it. You are in /recorded." in error.difference
     assert "+   - user: Do that." in error.difference
     assert "- tools: [look]\n+ tools: []" in error.difference
-    for part in (trace.rollout, trace[0].id, error.difference, "record it again", "match='nearest'"):
+    for part in (trace.rollout, trace[0].id, error.difference, "record the run again", "match='nearest'"):
         assert part in str(error)
     assert statuses == [] or statuses[0][0] == 500
 
@@ -166,7 +166,7 @@ async def test_a_miss_is_an_error_in_the_agents_dialect() -> None:
 
 
 async def test_an_empty_record_has_nothing() -> None:
-    with pytest.raises(ReplayMiss, match="holds no call") as caught:
+    with pytest.raises(ReplayMiss, match="contains no calls") as caught:
         await play(Replay(Trace("r_0")), ask)
     assert caught.value.closest is None
 

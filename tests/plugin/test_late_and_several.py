@@ -155,11 +155,11 @@ def test_it(triocept_model):
     assert "refused 200" not in section
     lines = [line.strip() for line in section.splitlines() if "→" in line]
     assert lines[0].startswith("→ 'The quick', as raw bytes: ")
-    assert lines[0].endswith("of a body, then closed (HTTP status 200)")
+    assert lines[0].endswith("of a body, then the connection was closed (HTTP status 200)")
     assert lines[1].startswith("→ raw bytes: ")
-    assert lines[1].endswith("of a body, then closed (HTTP status 200)")
-    assert lines[2].endswith("of a body, ended as HTTP has it (HTTP status 502)")
-    assert lines[3] == "→ raw bytes without a head: 0 of a body, then closed"
+    assert lines[1].endswith("of a body, then the connection was closed (HTTP status 200)")
+    assert lines[2].endswith("of a body, then the regular end of the body (HTTP status 502)")
+    assert lines[3] == "→ raw bytes without a head: 0 bytes of a body, then the connection was closed"
 
 
 EXPECTED = """

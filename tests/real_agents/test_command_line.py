@@ -34,7 +34,7 @@ def test_a_known_agent_is_run_from_the_command_line(
     assert any(PROMPT in message.text for message in run.trace[0].request.messages)
     assert run.trace.sealed
     assert run.stderr.count(" answered ") == len(case.replies)
-    assert "agent ended with 0 after" in run.stderr
+    assert "agent ended with exit status 0 after" in run.stderr
     if isinstance(case.replies[-1], str):
         assert case.replies[-1].splitlines()[-1].strip("`") in run.stdout
 
@@ -78,7 +78,7 @@ def test_the_commands_of_the_readme_do_what_they_say(
     run = stage.run(script, command[dashes + 1 :], *options, PATH=path)
     assert run.returncode == 0, run.stderr
     assert (run.work / "proof.txt").read_text() == "hello\n"
-    assert "not among the tools" not in run.stderr
+    assert "but the agent offers only" not in run.stderr
 
 
 @pytest.mark.ci

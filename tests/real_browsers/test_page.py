@@ -803,7 +803,7 @@ async def test_a_cut_recording_is_shown_with_its_problem_to_a_second_tab_without
             expect(tab.page.locator(".turns")).to_contain_text("This rollout is not here")
             tab.page.locator(".runs [role=option]").click()
             expect(tab.page.locator(".status")).to_have_text("recorded")
-            expect(tab.page.locator(".notes")).to_contain_text("not sealed: turns of it may be missing")
+            expect(tab.page.locator(".notes")).to_contain_text("not sealed: some of its turns may be missing")
             other = tab.open()
             other.goto(tab.page.url)
             expect(other.locator(".detail .message.assistant")).to_contain_text("hello")

@@ -153,10 +153,10 @@ def test_what_follows_a_turn_is_the_rest_of_its_conversation_and_the_sub_agents_
 
 
 @pytest.mark.parametrize(("name", "problem"), [
-    ("x9", "has no turn 'x9'; turns in the trace: x0, x2, x4, "),
-    (3, "the main conversation of rollout r has no turn 3; turns in the conversation: 0 to 2"),
-    (-4, "no turn -4; turns in the conversation: 0 to 2"),
-    (("c", 0), "rollout r has no conversation 'c'; conversations in the rollout: main, sub-agent 1, sub-agent 2"),
+    ("x9", "has no turn 'x9'; its turns are: x0, x2, x4, "),
+    (3, "the main conversation of rollout r has no turn 3; its turns are: 0 to 2"),
+    (-4, "no turn -4; its turns are: 0 to 2"),
+    (("c", 0), "rollout r has no conversation 'c'; its conversations are: main, sub-agent 1, sub-agent 2"),
 ])  # fmt: skip
 def test_a_turn_that_is_not_there_is_told_with_what_is(name: TurnName, problem: str) -> None:
     with pytest.raises(LookupError, match=problem):

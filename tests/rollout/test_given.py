@@ -66,7 +66,7 @@ NO_ANSWERS: dict[str, tuple[Any, str]] = {
     "no reasoning": (Reasoning(None), "Reasoning.text must be a str, not None"),
     "arguments that are a dict": (
         ToolCall("bash", {"command": "ls"}),  # type: ignore[arg-type]
-        "ToolCall.arguments must be a str, not dict: {'command': 'ls'}; it must be JSON text, which ToolCall.of(",
+        "ToolCall.arguments must be a str, not dict: {'command': 'ls'}; it must be JSON as text: ToolCall.of(",
     ),
     "a call without a name": (ToolCall(None), "ToolCall.name must be a str"),
     "such a call in a response": (Response.of("x", ToolCall("t", {})), "ToolCall.arguments must be a str"),

@@ -119,7 +119,7 @@ async def test_a_function_that_blocks_the_event_loop_is_logged_once_with_its_lin
     (line,) = lines(caplog, "triocept.endpoint")
     where = f"sleeps ({__file__}:{sleeps.__code__.co_firstlineno + 1})"
     assert line.startswith(
-        f"{where} has blocked the event loop for 0.1 s, and no agent gets an answer in that time: "
+        f"{where} has blocked the event loop for 0.1 s, and no agent gets an answer meanwhile: "
     )
     assert "triocept-watch" not in {thread.name for thread in threading.enumerate()}
 

@@ -239,8 +239,8 @@ SSHTunnel(3) -> TypeError: SSHTunnel: a destination must be user@host, a str, no
 SSHTunnel("host", port="22") -> TypeError: SSHTunnel: a port must be a whole number, not str
 ToolCall.of("bash", {"command": "ls"}) -> TypeError: .*: write ToolCall.of\('bash', \*\*\{…\}\)
 ToolCall.of("b", command=object()) -> TypeError: ToolCall.of: `command` .* not JSON: .*object
-ToolCall.of("b", cut="\ud83d", x=object()) -> TypeError: ToolCall.of: `x` is not JSON: .*object
-ToolCall.of("b", inner=_endless()) -> TypeError: ToolCall.of: `inner` is not JSON: list:
+ToolCall.of("b", cut="\ud83d", x=object()) -> TypeError: ToolCall.of: `x` cannot be written as JSON: .*object
+ToolCall.of("b", inner=_endless()) -> TypeError: ToolCall.of: `inner` cannot be written as JSON: list:
 ToolCall.of(5) -> TypeError: ToolCall.of: the name must be a str, not int: 5
 """
 
@@ -348,7 +348,7 @@ retries="2" -> TypeError: retries must be a whole number, not str: '2'
 concurrency="2" -> TypeError: concurrency must be a whole number, not str: '2'
 read_timeout="2" -> TypeError: read_timeout must be a number, not str: '2'
 read_timeout=nan -> ValueError: read_timeout must be 0 or more, not nan
-connect_timeout=inf -> ValueError: connect_timeout must be finite, not float: inf; None waits without a limit
+connect_timeout=inf -> ValueError: connect_timeout must be finite, not float: inf; pass None to wait without a limit
 sampling=Sampling(temperature=inf) -> ValueError: Sampling.temperature must be finite, not float: inf
 sampling=Sampling(presence_penalty=nan) -> ValueError: Sampling.presence_penalty must be .*, not nan
 extra_headers=["a"] -> TypeError: extra_headers must be a mapping, not list
@@ -357,7 +357,7 @@ extra_headers={1: "a"} -> TypeError: extra_headers: a name must be a str, not in
 extra_headers={"a b": "c"} -> ValueError: extra_headers: 'a b' is not a header name
 extra_headers={"a": "secret\n"} -> ValueError: extra_headers\['a'\] must be a single line of Latin-1 text$
 extra_headers={"a": "ключ"} -> ValueError: extra_headers\['a'\] must be a single line of Latin-1 text
-extra_body={"x": object()} -> TypeError: extra_body: `x` is not JSON: object: <object
+extra_body={"x": object()} -> TypeError: extra_body: `x` cannot be written as JSON: object: <object
 extra_body={1: 2} -> TypeError: extra_body: a name must be a str, not int: 1
 retries=None -> TypeError: retries must be a whole number, not None
 retries=-1 -> ValueError: retries must be 0 or more, not -1
@@ -540,7 +540,7 @@ async def test_a_context_that_was_not_entered_is_no_handler() -> None:
 
 async def test_notes_say_which_of_them_is_not_json() -> None:
     async def noting(exchange: Exchange) -> None:
-        with pytest.raises(TypeError, match=r"^annotate: `x` is not JSON: .*object"):
+        with pytest.raises(TypeError, match=r"^annotate: `x` cannot be written as JSON: .*object"):
             exchange.annotate(fine=1, cut="\ud83d", x=ANY or object())
         await exchange.respond("ok")
 
@@ -638,12 +638,12 @@ HostTool.of(by_kind) -> TypeError: tool 'by_kind': the parameter 'kind' is of ty
 HostTool.of(by_kind, description=5) -> TypeError: description must be a str, not int: 5
 RecorderGroup(JSONLRecorder("x")) -> TypeError: RecorderGroup takes a list of recorders, not JSONLRecorder
 ScriptedModel([ToolCall]) -> NotAReply: replies\[0\] is the class ToolCall, not an instance
-Price(1, 2) -> TypeError: Price takes input, output, cached_input, cache_write by name: Extra
-Limits(max_turns=5) -> TypeError: Limits takes turns, .*, prices by name: Unexpected .*'max_turns'
+Price(1, 2) -> TypeError: Price accepts only keyword arguments \(input, output, cached_input, cache_write\): Extra
+Limits(max_turns=5) -> TypeError: Limits accepts only keyword arguments \(turns, .*, prices\): Unexpected .*'max_turns'
 EndpointLimits(5) -> TypeError: EndpointLimits takes connections,
 TunnelHealth(5) -> TypeError: TunnelHealth takes
-Usage(1, 2) -> TypeError: Usage takes input_tokens, output_tokens, .* by name: Extra
-Tool(*["x"]) -> TypeError: Tool takes name, description, .* by name: Extra
+Usage(1, 2) -> TypeError: Usage accepts only keyword arguments \(input_tokens, output_tokens, .*\): Extra
+Tool(*["x"]) -> TypeError: Tool accepts only keyword arguments \(name, description, .*\): Extra
 Sampling(temprature=1) -> TypeError: Sampling takes max_output_tokens, temperature, .*: Unexpected .*'temprature'
 """
 

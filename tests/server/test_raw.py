@@ -408,9 +408,9 @@ def test_a_trace_with_raw_bytes_is_shown_and_goes_into_an_archive(tmp_path: Path
         return done.stdout
 
     file = str(tmp_path / "t.jsonl")
-    assert "whole: 1 rollout, 1 turn" in cli("check", file)
+    assert "complete: 1 rollout, 1 turn" in cli("check", file)
     shown = cli("show", file, "--turn", "0")
-    assert "raw bytes: 8 of a body, then closed" in shown
+    assert "raw bytes: 8 bytes of a body, then the connection was closed" in shown
     assert "content-length: 9" in shown
     assert "<half" in shown
     (trace,) = read_traces(file)

@@ -432,7 +432,7 @@ async def test_a_program_of_its_own_that_asks_gets_what_they_say_or_a_refusal() 
             assert (await rollout.ask("hi")).text == "hello"
         async with endpoint.open_rollout(raw(200, {}, Maker(b"{").asynchronous())) as rollout:
             with pytest.raises(
-                Refusal, match="bytes, which cannot be returned as a Response: raw bytes: 1 of a body"
+                Refusal, match="bytes, which cannot be returned as a Response: raw bytes: 1 byte of a body"
             ):
                 await rollout.ask("hi")
 

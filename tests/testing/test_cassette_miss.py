@@ -55,7 +55,7 @@ async def test_a_miss_shows_the_closest_where_they_part_and_what_to_do(path: Pat
     text = str(error).replace(error.args[0].split()[8], "ROLLOUT")
     assert text.startswith(
         f"no recorded call matches a call of rollout ROLLOUT (openai_chat, model 'm'), in {path}. "
-        f"The closest of its 2 calls is call 2 ({path}:20); - is recorded, + is received:\n"
+        f"The closest of its 2 calls is call 2 ({path}:20) (- recorded, + received):\n"
         "@@ -3,5 +3,5 @@\n"
         "    - system: |-\n"
         "        You are a guide.\n"

@@ -112,7 +112,7 @@ async def test_of_calls_that_ask_the_same_each_gets_the_next_answer(tmp_path: Pa
             await asking(cassette, asks("a"), asks("a"), asks("b"))
     async with open_cassette(path) as cassette:
         assert texts(await asking(cassette, asks("a"), asks("b"), asks("a"))) == ["one", "other", "two"]
-        with pytest.raises(ReplayMiss, match=rf"has it twice, the last time as call 2 \({path}:14\)"):
+        with pytest.raises(ReplayMiss, match=rf"contains it twice, the last time as call 2 \({path}:14\)"):
             await asking(cassette, asks("a"))
     async with open_cassette(path, repeats=True) as cassette:
         assert texts(await asking(cassette, *[asks("a")] * 4)) == ["one", "two", "two", "two"]
@@ -145,7 +145,7 @@ async def test_none_records_nothing_and_once_records_only_where_there_is_no_file
     async with open_cassette(path, record="once", upstream=echo) as cassette:
         await asking(cassette, asks("a"))
     before = path.read_bytes()
-    with pytest.raises(ReplayMiss, match="record='once' records nothing where there is a file"):
+    with pytest.raises(ReplayMiss, match="record='once' records nothing if the file exists"):
         async with open_cassette(path, record="once", upstream=never) as cassette:
             assert texts(await asking(cassette, asks("a"))) == ["you said a"]
             await asking(cassette, asks("b"))

@@ -380,7 +380,7 @@ def test_a_field_of_the_sampling_by_its_providers_name_is_told_what_was_meant() 
     sampling: Any = model.calls[0].sampling
     for name in ("max_tokens", "max_completion_tokens", "maxOutputTokens"):
         with pytest.raises(
-            AttributeError, match=rf"^Sampling has no '{name}'; did you mean max_output_tokens\?$"
+            AttributeError, match=rf"^Sampling has no field '{name}'; did you mean max_output_tokens\?$"
         ):
             getattr(sampling, name)
     assert not hasattr(sampling, "colour")

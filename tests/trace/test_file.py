@@ -235,7 +235,7 @@ def test_whatever_bit_of_a_line_is_flipped_the_other_lines_are_read(tmp_path: Pa
         try:
             traces, _ = damages(file)
         except DialectError as exc:
-            assert "written by a newer triocept" in str(exc)
+            assert "the line was written by a newer triocept" in str(exc)
         else:
             assert other in traces
         line[place] ^= 1 << bit
@@ -294,7 +294,9 @@ def test_a_file_of_a_newer_version_is_an_error(tmp_path: Path) -> None:
     record(file, turn(0, "a"))
     with file.open("ab") as out:
         out.write(b'{"type":"intent","version":3,"rollout":"r","seq":1}\n')
-    with pytest.raises(DialectError, match=r"t\.jsonl:6: written by a newer triocept \(version 3\)"):
+    with pytest.raises(
+        DialectError, match=r"t\.jsonl:6: the line was written by a newer triocept \(format 3\)"
+    ):
         read_traces(file)
 
 
@@ -438,7 +440,9 @@ def test_a_file_of_format_1_is_an_error_that_names_the_version_that_reads_it(
     file.write_bytes(OF_FORMAT_1)
     with (
         warnings.catch_warnings(),
-        pytest.raises(DialectError, match=r"t\.jsonl:1: written in format 1: triocept 0\.2\.0 reads it"),
+        pytest.raises(
+            DialectError, match=r"t\.jsonl:1: the line has format 1, which triocept 0\.2\.0 can read"
+        ),
     ):
         warnings.simplefilter("ignore")
         read(file)

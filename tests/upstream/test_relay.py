@@ -741,6 +741,6 @@ def test_frames_end_behind_every_empty_line() -> None:
 def test_a_frame_has_an_end_within_its_bytes(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "MAX_EVENT", 5_000)
     frames = Frames()
-    with pytest.raises(DialectError, match="a frame of the stream is larger than 5000 bytes"):
+    with pytest.raises(DialectError, match="a frame of the stream is larger than the maximum of 5000 bytes"):
         for _ in range(10_000):
             assert frames.feed(b"data: " + b"x" * size + b"\n") == []

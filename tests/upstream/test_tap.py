@@ -225,7 +225,7 @@ async def test_a_proxy_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> N
             monkeypatch.setenv("https_proxy", proxy.url)
             async with open_upstream("https://provider.invalid/v1", dialect=CHAT) as upstream:
                 with pytest.raises(
-                    UpstreamError, match=r"the proxy makes no connection to the provider: 502 .*HTTPS_"
+                    UpstreamError, match=r"the proxy did not connect to the provider: 502 .*HTTPS_"
                 ):
                     await upstream.fetch(request)
 

@@ -114,7 +114,7 @@ class ToolCall(_Part, frozen=True, gc=False):
         try:
             return msgspec.json.decode(self.arguments or "{}")
         except (msgspec.DecodeError, RecursionError) as exc:  # RecursionError: the JSON is nested too deeply
-            raise DialectError(f"the arguments of tool call {self.name!r} are not JSON: {exc}") from exc
+            raise DialectError(f"the arguments of tool call {self.name!r} are not valid JSON: {exc}") from exc
 
 
 class RefusalText(_Part, frozen=True, gc=False):

@@ -146,7 +146,7 @@ class Fold(msgspec.Struct):
                     self._parts[index]
                 case PartStart(index=index, part=part):
                     if index in self._parts:
-                        raise DialectError(f"part {index} was started twice")
+                        raise DialectError(f"part {index} of the answer was started twice")
                     self._parts[index] = _OpenPart(part)
                 case ResponseStart():
                     self._start = event

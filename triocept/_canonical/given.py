@@ -282,5 +282,5 @@ def _blobs(part: object) -> tuple[Blob, ...]:
 def _not_text(part: object, name: str, value: object) -> str:
     what = f"{type(part).__name__}.{name} must be a str, not {_described(value)}"
     if isinstance(part, ToolCall) and name == "arguments":
-        what += "; it must be JSON text, which ToolCall.of(name, …) makes from keyword arguments"
+        what += "; it must be JSON as text: ToolCall.of(name, …) converts keyword arguments to such a text"
     return what

@@ -60,7 +60,7 @@ class Sampling(
             """Raise an AttributeError that suggests the intended field: providers have other names for some fields."""
             near = get_close_matches(name, self.__struct_fields__, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise AttributeError(f"Sampling has no {name!r}{hint}", name=name, obj=self)
+            raise AttributeError(f"Sampling has no field {name!r}{hint}", name=name, obj=self)
 
 
 class ReasoningAsk(

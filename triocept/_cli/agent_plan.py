@@ -120,7 +120,7 @@ def agent_options(what: str) -> Callable[[F], F]:
         _in_agent(
             "--executable",
             metavar="FILE",
-            help="Program to start for the agent that --agent names. Default: that agent's usual command, for example "
+            help="Program that starts the agent of --agent. Default: the agent's usual command, for example "
             "claude for claude-code.",
         ),
         _in_agent(
@@ -129,8 +129,8 @@ def agent_options(what: str) -> Callable[[F], F]:
             callback=variables_of,
             metavar="NAME[=VALUE]",
             help="Pass this variable to the agent. Without =VALUE, the agent gets the value from your environment. "
-            "Variables with keys and endpoints of model providers are passed only if named here. May be given several "
-            "times.",
+            "triocept removes variables with keys or URLs of model providers, unless you name them here. May be given "
+            "several times.",
         ),
     )
 
@@ -151,8 +151,8 @@ run_options: Callable[[F], F] = add_options(
     _in_agent(
         "--keep-home",
         is_flag=True,
-        help="Of Claude Code and Codex: use your own configuration (settings, hooks, MCP servers), unless it may name "
-        "another provider.",
+        help="Let Claude Code or Codex use your own configuration (settings, hooks, MCP servers). If your "
+        "configuration may name another provider, the command ends with an error.",
     ),
 )
 
@@ -181,7 +181,9 @@ def plan_run(
     if cwd is not None and command and os.sep in command[0]:  # a path from here, not from there
         command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:
-        raise click.UsageError("--executable needs --agent NAME, because it names the program of that agent")
+        raise click.UsageError(
+            "--executable needs --agent NAME, because --executable names the program of that agent"
+        )
     plan = AgentPlan(command, env=env, keep_home=keep_home)
     if agent is not None:
         end = command.index("--") if "--" in command else len(command)
@@ -237,18 +239,21 @@ def plan_fleet(
         command = ()
     if agent is not None and command:
         raise click.UsageError(
-            f"--agent {agent} and COMMAND exclude each other: give one of them. Options of the agent begin with -, as "
-            f"in: --agent {agent} -- --max-turns 5"
+            f"--agent {agent} and COMMAND exclude each other: give only one of them. Options of the agent begin with "
+            f"-, as in: --agent {agent} -- --max-turns 5"
         )
     if executable is not None and agent is None:
-        raise click.UsageError("--executable needs --agent NAME, because it names the program of that agent")
+        raise click.UsageError(
+            "--executable needs --agent NAME, because --executable names the program of that agent"
+        )
     if agent is None and not command:
         raise click.UsageError(
-            f"there is no agent to run: give --agent NAME, or -- COMMAND with {PROMPT} in it"
+            f"no agent is named: give --agent NAME, or a command that contains {PROMPT}, as in: -- claude -p '{PROMPT}'"
         )
     if agent is None and not any(PROMPT in word for word in command):
         raise click.UsageError(
-            f"COMMAND has no place for the prompt: write {PROMPT} there, as in: -- claude -p '{PROMPT}'"
+            f"COMMAND does not contain {PROMPT}, which stands for the task's prompt: add it, as in: -- claude -p "
+            f"'{PROMPT}'"
         )
     if command and os.sep in command[0] and PROMPT not in command[0]:  # each agent works in its own directory
         command = (os.path.abspath(command[0]), *command[1:])

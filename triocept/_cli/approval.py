@@ -45,8 +45,8 @@ def _patterns(context: click.Context, option: click.Parameter, given: tuple[str,
 policy_option: Callable[[F], F] = existing_file(
     "--policy",
     "Approval",
-    "Decide on tool calls with this YAML or JSON file. It maps names of tools to decisions: approve, reject, "
-    "ask or another decision. Calls that the file does not decide are rejected.",
+    "Decide on tool calls with this YAML or JSON file. The file maps names of tools to decisions, such as approve, "
+    "reject or ask. Calls on which the file makes no decision are rejected.",
 )
 approve_option: Callable[[F], F] = partial(click.option, cls=Option, group="Approval")(
     "--approve",
@@ -70,7 +70,7 @@ def policy_of(
     Raise click.UsageError if the file is not a policy, or if a person must be asked and there is no terminal.
     """
     if not no_terminal and not all(map(os.isatty, (0, 2))):
-        no_terminal = "standard input and standard error are not both a terminal"
+        no_terminal = "standard input or standard error is not a terminal"
     ask: PolicyFunction = ask_terminal
     if view:
         ask = ask_page if no_terminal else first_of(ask_terminal, ask_page)
@@ -83,15 +83,15 @@ def policy_of(
             raise click.UsageError(f"--policy: {exc}") from exc
         for tool, (pattern, kind) in _decided(read, approve):
             raise click.UsageError(
-                f"--approve {tool}: {file} decides these calls first ({pattern}: {kind}), so no person is asked; write "
-                f"{pattern}: escalate in the file, or leave out --approve {tool}"
+                f"--approve {tool} has no effect, because {file} decides on these calls first ({pattern}: {kind}); to "
+                f"be asked, write {pattern}: escalate in the file; otherwise omit --approve {tool}"
             )
     asks = [f"--policy {file}"] if ask_terminal in read.values() else []
     asks += [f"--approve {','.join(approve)}"] if approve else []
     if asks and no_terminal and not view:
         raise click.UsageError(
-            f"{asks[0]} asks a person in the terminal, but this is not possible: {no_terminal}; with --view, people "
-            "can decide in a browser"
+            f"{asks[0]} asks a person in the terminal, which is not possible, because {no_terminal}; with --view, "
+            "`triocept run` and `triocept serve` ask in a browser"
         )
     read = {pattern: ask if value is ask_terminal else value for pattern, value in read.items()}
     if file is None:
@@ -116,7 +116,7 @@ class Others:
             names = ", ".join(self._missing)
             hint = did_you_mean(self._missing[0], offered)
             say(
-                f"▸ --approve {names}: the agent offers no such tool, so you are asked about every call{hint}"
+                f"▸ --approve {names}: the agent offers no tool of this name, so you are asked about every call{hint}"
             )
             self._reported = True
         return await decision_of(self._ask, call, exchange)

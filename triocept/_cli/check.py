@@ -59,23 +59,23 @@ def lines_of(report: Report | StoreReport) -> Iterator[str]:
         and {gap.name for gap in report.gaps} == {"unreadable_line"}
     ):
         # no line of it is triocept's, of any version: the gaps of single lines do not help
-        yield f"{report.path}: not a trace file: {report.gaps[0].message}"
+        yield f"{report.path} is not a trace file: {report.gaps[0].message}"
         return
     shown = report.gaps if report.lines or isinstance(report, StoreReport) else report.gaps[:_SHOWN]
     yield from map(str, shown)
     if more := len(report.gaps) - len(shown) + report.more:
-        yield f"{report.path}: and {counted(more, 'gap', 'gaps')} more"
+        yield f"{report.path}: {counted(more, 'more gap', 'more gaps')}"
     counts = [counted(report.rollouts, "rollout", "rollouts")]
     if isinstance(report, StoreReport):
         counts.insert(0, counted(report.results, "result", "results"))
         if report.attempts:
             attempts = counted(report.attempts, "rollout", "rollouts")
-            counts.append(f"{attempts} of attempts that ended in no result")
+            counts.append(f"{attempts} without a result")
     counts += [counted(report.turns, "turn", "turns"), counted(report.lines, "line", "lines")]
     if report.complete:
-        yield f"{report.path}: whole: {', '.join(counts)}"
+        yield f"{report.path}: complete: {', '.join(counts)}"
     elif isinstance(report, Report) and all(gap.name == "empty" for gap in report.gaps):
-        yield f"{report.path}: empty"
+        yield f"{report.path}: the file is empty"
     else:  # the content is described separately from the gaps, which do not count it
         gaps = counted(len(report.gaps) + report.more, "gap", "gaps")
-        yield f"{report.path}: {gaps}; what can be read: {', '.join(counts)}"
+        yield f"{report.path}: {gaps}; the readable part: {', '.join(counts)}"

@@ -47,7 +47,7 @@ from .script import Answers, Model, Script
 from .serve import Serve
 from .view import View
 
-_NOTICE = "the agent is being ended; send the signal (Ctrl-C) again to kill it"
+_NOTICE = "triocept has asked the agent to end; to kill the agent, press Ctrl-C (or send the signal) again"
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,7 +55,7 @@ _NOTICE = "the agent is being ended; send the signal (Ctrl-C) again to kill it"
 def main() -> None:
     """Act as the LLM behind an agent that you did not write.
 
-    `triocept COMMAND --help` describes a command; `triocept demo` shows it at work.
+    `triocept COMMAND --help` describes a command; `triocept demo` runs an example.
     """
 
 
@@ -122,7 +122,7 @@ def run(
     elif replay is not None:
         if replay.until is not None and model is None:
             raise click.UsageError(
-                "--until needs a model that answers from that turn on: --script FILE, --handler FILE:NAME or "
+                "--until needs a model that answers from that turn on: add --script FILE, --handler FILE:NAME or "
                 "--upstream URL"
             )
         chosen = replace(replay, then=model)
@@ -150,18 +150,19 @@ def run(
 @view_option
 @live_option
 @json_option
-@click.option("--quiet", is_flag=True, help="Print no line for each model call.")
+@click.option("--quiet", is_flag=True, help="Do not print a line for each model call.")
 def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **options: Any) -> None:
     """Serve an endpoint with one rollout until Ctrl-C, for agents that are started elsewhere.
 
-    Prints the base URLs, the key, and `export` lines for a shell. An agent that this shell starts uses the endpoint.
+    Prints the base URLs, the key, and `export` lines for a shell. Agents that are started
+    from a shell with these variables use the endpoint.
 
     \b
     triocept serve --upstream https://api.openai.com/v1 --record traces.jsonl
     triocept serve --script replies.yaml --watch
     """
     if watch and script is None:
-        raise click.UsageError("--watch needs a script: --script FILE")
+        raise click.UsageError("--watch needs a script that it can reload: add --script FILE")
     forward = forward_of(options)
     limits = limits_of(options, forward)
     policy = policy_of(
@@ -190,8 +191,8 @@ def demo(record: Path | None) -> None:
     type=Choice(dict.fromkeys((*FORMATS, *RESULT_FORMATS))),
     required=True,
     metavar="NAME",
-    help=f"Format. {'; '.join(f'{each.name}: {each.what}' for each in FORMATS.values())}; harbor: results of an "
-    "evaluation as a job of Harbor, a folder.",
+    help=f"Format. {'; '.join(f'{each.name}: {each.what}' for each in FORMATS.values())}; harbor: the results of "
+    "an evaluation, as the folder of a Harbor job.",
 )
 @click.option(
     "-o",
@@ -200,8 +201,8 @@ def demo(record: Path | None) -> None:
     type=NewFile(dir_okay=True, parents=True),
     required=True,
     metavar="FILE",
-    help="File to write; for atif, a directory. - means standard output. The file appears only when it is complete; "
-    "directories above it are created.",
+    help="File to write; for atif and harbor, a directory. - means standard output. The file appears only when it is "
+    "complete. Missing parent directories are created.",
 )
 @click.option(
     "--rollout",
@@ -213,8 +214,8 @@ def demo(record: Path | None) -> None:
 @click.option(
     "--reward",
     metavar="NAME",
-    help="Only with --to verifiers: use this score as the reward, and all other scores as metrics. If all "
-    "rollouts have only one score, of the same name, NAME may be left out.",
+    help="Only with --to verifiers: use this score as the reward, and all other scores as metrics. The "
+    "option may be omitted if each rollout has only one score, and all these scores have the same name.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @files_argument
@@ -229,8 +230,8 @@ def export(
     """Write the traces of all FILES in another format.
 
     If a FILE is the directory of a fleet's store, the traces of its results are written. If the only FILE is the store
-    of an evaluation, inspect and verifiers get its samples, with the ids of their tasks and their scores. The last line
-    of output names the parts of the traces that the format cannot hold.
+    of an evaluation, the formats inspect and verifiers contain its samples, with the ids of their tasks and their
+    scores. The last line of output names the parts of the traces that the format cannot hold.
 
     \b
     triocept export --to inspect traces.jsonl -o log.json
@@ -274,7 +275,7 @@ def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
     """Check that trace files are complete: each call has a turn, and no line is changed, lost, doubled, moved or cut.
 
     Prints one line for each gap (a missing or changed part): the file and its line, the name of the gap, the rollout
-    and the call. In a fleet's store, each result must have its rollouts. The exit status is 1 if there
+    and the call. In a fleet's store, the rollouts of each result must be present, too. The exit status is 1 if there
     is a gap, 2 if a file cannot be read.
 
     \b

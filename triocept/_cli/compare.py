@@ -30,7 +30,8 @@ FORMATS = ("text", "json", "markdown", "csv")
     type=WholeNumber(0),
     multiple=True,
     metavar="N",
-    help="With --task: the sample, from 0. Given twice, the first is of A, the second of B. Default: 0.",
+    help="With --task: number of the sample to show, from 0. If given twice, the first number is for A and the second "
+    "for B. Default: 0.",
 )
 @click.option(
     "--difference",
@@ -49,7 +50,7 @@ FORMATS = ("text", "json", "markdown", "csv")
     metavar="NAME",
     help=f"Format of the output: {', '.join(FORMATS)}.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As --format json.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def compare(
     a: Path, b: Path, task: str | None, samples: tuple[int, ...], difference: float, form: str, as_json: bool
 ) -> None:
@@ -69,11 +70,11 @@ def compare(
     if task is not None:
         _compare_runs((a, b), task, samples or (0,), form)
     if samples:
-        raise click.UsageError("--sample needs --task ID, the task of the sample")
+        raise click.UsageError("--sample needs --task ID: add the task of the sample")
     from ..evaluation import compare_results, read_results
 
     if not isfinite(difference):
-        raise click.UsageError(f"--difference {difference:g}: it must be a number above 0")
+        raise click.UsageError(f"--difference must be a finite number above 0, not {difference:g}")
 
     def look(page: Page) -> int:
         compared = compare_results(read_results(a), read_results(b), difference=difference)
@@ -96,7 +97,7 @@ def _compare_runs(stores: tuple[Path, Path], task: str, samples: tuple[int, ...]
 
     if form not in ("text", "json"):
         raise click.UsageError(
-            f"--format {form} is for two evaluations; with --task, use --format text or json"
+            f"--format {form} cannot be used with --task: use --format text or --format json"
         )
     if len(samples) > 2:
         raise click.UsageError(

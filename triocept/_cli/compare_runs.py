@@ -36,15 +36,17 @@ def result_of(store: Path, task: str, sample: int) -> StoredResult:
     for result in found:
         if result.sample == sample:
             if not len(result.traces):
-                raise NotThere(f"{store}: sample {sample} of the task {task!r} made no rollout")
+                raise NotThere(f"{store}: sample {sample} of the task {task!r} has no rollout to show")
             return result
     if found:
         there = ", ".join(str(each.sample) for each in sorted(found, key=lambda each: each.sample))
-        raise NotThere(f"{store}: the task {task!r} has no sample {sample}; samples in this store: {there}")
+        raise NotThere(
+            f"{store}: the task {task!r} has no sample {sample}; this store contains the samples {there}"
+        )
     keys = sorted({str(each.key) for each in results})
     more = f", … ({len(keys) - _MOST} more)" if len(keys) > _MOST else ""
     raise NotThere(
-        f"{store} has no result of a task {task!r}; tasks: {', '.join(keys[:_MOST]) or 'none'}{more}"
+        f"{store} contains no result of a task {task!r}; its tasks are: {', '.join(keys[:_MOST]) or 'none'}{more}"
     )
 
 

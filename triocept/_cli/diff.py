@@ -49,7 +49,7 @@ def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
             named = f"{counted(len(names), 'tool', 'tools')} {change}: {', '.join(names)}"
             page.line((f"{mark} ", style), named)
     if diff.tools.reordered:
-        page.line(("~ ", "yellow"), "the tools stand in another order")
+        page.line(("~ ", "yellow"), "the tools are in another order")
     for path, pair in diff.settings.items():
         for name, old, new in _fields(path, *pair):
             if page.width is not None and isinstance(old, str) and isinstance(new, str):
@@ -78,7 +78,7 @@ def _changed(each: MessageDiff) -> Iterator[Piece]:
         edit, old, new = each.edit, text_of(each.old), text_of(message)
         yield f"{len(new):>8,}  "
         if edit.at == "elsewhere":
-            yield "edited, not in its text"
+            yield "edited, but not in its text"
             return
         places = {"start": "at its start", "end": "at its end", "middle": f"at character {edit.place:,}"}
         yield f"edited, {edit.growth:+,} {places[edit.at]}: "

@@ -48,26 +48,29 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
     "scorers",
     multiple=True,
     metavar="NAME",
-    help="How a sample is scored: check (the task's check command), exact, includes, regex[:PATTERN] (the agent's "
-    "answer and the task's target), file:PATH (its content and the target), reward (a task of Harbor), or "
-    "FILE.py:NAME, a function (trace, task, workdir). May be given several times. Default: check or reward, if every "
-    "task has it.",
+    help="How to score a sample. check: run the task's check command; exact, includes, regex[:PATTERN]: compare the "
+    "agent's answer with the task's target or with PATTERN; file:PATH: compare the content of this file with the "
+    "target; reward: use the reward of a Harbor task; FILE.py:NAME: call this function (trace, task, workdir). May be "
+    "given several times. Default: check or reward, if every task has a check command or is a Harbor task.",
 )
 @_in_tasks(
     "--samples",
     type=WholeNumber(1),
     metavar="N",
-    help="Samples of each task. Default: the epochs of an Inspect task, else 1.",
+    help="Number of samples of each task. Default: the number of epochs of an Inspect task, otherwise 1.",
 )
 @_in_tasks(
     "--store",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Directory for traces and scores; created, if it does not exist. Default: runs/NAME-DATE-TIME.",
+    help="Directory for traces and scores. If the directory does not exist, it is created. Default: "
+    "runs/NAME-DATE-TIME.",
 )
 @_in_tasks("--resume", is_flag=True, help="Continue the evaluation that the store holds.")
 @_in_tasks(
-    "--retry-errors", is_flag=True, help="Continue the evaluation, and run samples again that lack a score."
+    "--retry-errors",
+    is_flag=True,
+    help="Continue the evaluation that the store holds, and run samples again that lack a score.",
 )
 @_in_tasks(
     "--rescore",
@@ -87,7 +90,11 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
     metavar="ID",
     help="Run only this task. May be given several times.",
 )
-@_in_tasks("--split", metavar="NAME", help="Split of a folder of datasets.")
+@_in_tasks(
+    "--split",
+    metavar="NAME",
+    help="If TASKS is a folder that the package datasets has saved: name of the split to use.",
+)
 @_in_tasks("--name", metavar="NAME", help="Name of the evaluation. Default: the name of TASKS.")
 @fleet_options("samples lack a score")
 @click.option(
@@ -110,10 +117,10 @@ def evaluate(
     """Run an agent on TASKS, score its work, and print a table of the scores.
 
     TASKS is a file of tasks (.jsonl, .csv; .yaml of promptfoo; .py of Inspect, also FILE.py:NAME), a folder that
-    datasets has saved, or a folder of tasks in Harbor's format.
+    the package datasets has saved, or a folder of tasks in Harbor's format.
 
-    A sample has a score, whatever it is, also if the agent failed or reached a limit. It has no score if the provider
-    failed, the agent never called the model or could not be started, or a scorer failed. The exit status is 1 if any
+    A sample has a score even if its agent failed or reached a limit. A sample has no score if the provider failed, if
+    the agent never called the model or could not be started, or if a scorer failed. The exit status is 1 if any
     sample has no score, 0 if all have one, and 2 if the command line, the tasks or the store cannot be used.
 
     \b
@@ -195,7 +202,7 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
     except BaseException:
         evaluation.say(f"store    {store}")
         also = "" if not options["rescore"] or options["resume"] else " as well"
-        evaluation.say(f"to run the other samples: the same command with --resume{also}")
+        evaluation.say(f"to run the other samples, use the same command with --resume{also}")
         raise
     evaluation.say(f"store    {store}")
     if options["as_json"]:
@@ -210,9 +217,10 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
     if unscored:
         missing = results.planned - len(results.samples)
         then = "--resume" if missing == unscored else "--retry-errors"
-        changed = "" if results.scored or missing else "; a changed command needs another --store"
+        changed = "" if results.scored or missing else "; for a changed command, name another --store"
         evaluation.say(
-            f"{unscored:,} of {results.planned:,} samples lack a score: the same command with {then}{changed}"
+            f"{unscored:,} of {results.planned:,} samples lack a score; to run them again, use the same command "
+            f"with {then}{changed}"
         )
     return 1 if unscored else 0
 
@@ -255,7 +263,7 @@ def _scorer(text: str) -> Any:
     file, _, name = text.rpartition(":")
     if file.endswith(".py"):
         if not Path(file).is_file():
-            raise click.UsageError(f"--scorer {text}: there is no file {file}")
+            raise click.UsageError(f"--scorer {text}: the file {file} does not exist")
         return HandlerFile(Path(file).absolute(), name, option="--scorer")
     name, colon, argument = text.partition(":")
     with_argument: dict[str, Any] = {"regex": evaluation.regex, "file": evaluation.file_content}
@@ -268,10 +276,12 @@ def _scorer(text: str) -> Any:
     if name not in (with_argument if colon else factories):
         hint = did_you_mean(name, factories)
         raise click.UsageError(
-            f"--scorer {text}: there is no such scorer{hint}; there are {', '.join(factories)}, and FILE.py:NAME"
+            f"--scorer {text}: there is no such scorer{hint}; the scorers are {', '.join(factories)} and FILE.py:NAME"
         )
     if name == "file" and not argument:
-        raise click.UsageError("--scorer file: name the file in the working directory: file:PATH")
+        raise click.UsageError(
+            "--scorer file needs the path of a file in the agent's working directory: write file:PATH"
+        )
     try:
         return factories[name](*([argument] if colon else []))
     except re.error as exc:
@@ -286,6 +296,6 @@ def _default_scorers(tasks: list[Task]) -> list[Scorer]:
     if all("harbor" in task.metadata for task in tasks):
         return [evaluation.harbor_reward()]
     raise click.UsageError(
-        "--scorer is missing, because not every task has a check command: --scorer includes, for example, compares the "
-        "agent's answer with the task's target"
+        "--scorer is missing, and not every task has a check command: add a --scorer; for example, --scorer includes "
+        "compares the agent's answer with the task's target"
     )

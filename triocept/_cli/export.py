@@ -70,7 +70,7 @@ class Export:
             if results is not None:
                 return self._write_results(results)
         if self.to not in FORMATS:
-            raise click.ClickException(f"--to {self.to} needs one store of an evaluation")
+            raise click.ClickException(f"--to {self.to} needs the store of an evaluation as its only FILE")
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             losses = self._write()
@@ -170,10 +170,10 @@ class Export:
         if not known and self._damages:
             raise self._damages[0]
         if not known:
-            raise click.ClickException(f"{where}: it contains no rollout")
+            raise click.ClickException(f"no rollout in {where}")
         if missing := next((each for each in self.rollouts if each not in known), None):
             there = ", ".join(_some(sorted(known), "others"))
-            raise click.ClickException(f"{where}: it contains no rollout {missing!r}; it contains {there}")
+            raise click.ClickException(f"no rollout {missing!r} in {where}; the rollouts are {there}")
 
     def _traces_of(self, file: Path) -> Iterator[Trace]:
         def on_missing(missing: int, results: int) -> None:

@@ -79,19 +79,18 @@ class File:
             elif len(others) <= _SHOWN:
                 others.append(trace.rollout)
         if self.damages > _SHOWN:
-            say(f"{self._path}: and {counted(self.damages - _SHOWN, 'line', 'lines')} more")
+            more = counted(self.damages - _SHOWN, "more line", "more lines")
+            say(f"{self._path}: {more} cannot be read")
         if others and not found:
             raise NoSuchRollout(
                 f"{self._path} contains no rollout {self._rollout}; it contains {_listed(others)}"
             )
         if self.attempts and not found:
             attempts = counted(self.attempts, "rollout", "rollouts")
-            raise NotThere(
-                f"{self._path} contains no result yet, only {attempts} of attempts that have produced no result"
-            )
+            raise NotThere(f"{self._path} contains no result yet, only {attempts} without a result")
         if not found:
-            why = "no line of it can be read" if self.damages else "it is empty"
-            why = "the trace files of its results are missing" if self.missing else why
+            why = "no line of the file can be read" if self.damages else "the file is empty"
+            why = "the trace files of the results are missing" if self.missing else why
             raise NotThere(f"{self._path} holds no rollout: {why}")
 
     def one(self) -> Trace:
@@ -106,8 +105,8 @@ class File:
         assert found is not None
         if more:
             raise NotThere(
-                f"{self._path} holds several rollouts: choose one with --rollout: "
-                f"{_listed([self._name(found), *more])}"
+                f"{self._path} holds several rollouts ({_listed([self._name(found), *more])}): choose one with "
+                "--rollout ID"
             )
         return found
 
@@ -165,7 +164,7 @@ def traces_of(
 
 def missing_files(path: Path, missing: int, results: int) -> str:
     of = counted(results, "result", "results")
-    return f"{path}: {missing:,} of {of}: their trace file is missing; see triocept check"
+    return f"{path}: {missing:,} of {of} have no trace file; `triocept check` names them"
 
 
 def _listed(names: list[str]) -> str:

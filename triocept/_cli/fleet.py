@@ -76,19 +76,19 @@ class FleetRun:
                 stored = Stored.of(store, self.tasks.values())
                 words = [f"{stored.done:,} of {self._total:,} done"]
                 words += [f"{stored.failed:,} failed"] if stored.failed else []
-                words += ["without any model call"] if stored.without_calls else []
+                words += ["but no agent called the model"] if stored.without_calls else []
                 self._say(f"store    {self.store}: {', '.join(words)}")
                 if (missing := self._total - stored.done - stored.failed) > 0:
-                    self._say(f"to run the other {missing:,}: the same command with --resume")
+                    self._say(f"to run the other {missing:,}, use the same command with --resume")
                 if stored.without_calls:
                     self._say(
-                        "these tasks count as done: correct the cause, then run them with another --store"
+                        "these tasks count as done; to run them again, correct the cause and name another --store"
                     )
                 if stored.last_failure:
                     self._say(f"the last failure: {stored.last_failure}")
                     if not stored.done and (hint := relative_file_in(self.plan)):
                         self._say(hint)
-                    self._say("to run failed tasks again: the same command with --resume --retry-errors")
+                    self._say("to run failed tasks again, use the same command with --resume --retry-errors")
         return 1 if stored.failed or lost or stored.without_calls else 0
 
     async def _map(self, store: Store) -> int:
@@ -102,7 +102,9 @@ class FleetRun:
             and not self.retry_errors
             and (failed := Stored.of(store, self.tasks.values()).failed) >= most
         ):
-            self._say(f"{failed:,} failed before: no further task is run (--fail-on-error)")
+            self._say(
+                f"{failed:,} rollouts had failed before this command, so it runs no further task (--fail-on-error)"
+            )
             return 0
         prices = self.plan.limits.prices
         table = LiveTable(prices) if self.live and has_terminal() else None
@@ -123,7 +125,7 @@ class FleetRun:
                     lost += isinstance(result.outcome, Outcome.Lost)
                     failed += isinstance(result.outcome, (Outcome.Error, Outcome.Lost))
                     if failed >= most:
-                        self._say(f"{failed:,} failed: the run ends here (--fail-on-error)")
+                        self._say(f"the run ends, because {failed:,} failed (--fail-on-error)")
                         break
         return lost
 
@@ -184,7 +186,9 @@ def relative_file_in(plan: Plan) -> str | None:
 async def check_model(handler: Model | None, say: Callable[[str], None]) -> None:
     """Open the model once, so that its errors are reported before an agent starts."""
     if handler is None:
-        say("no --script, --handler or --upstream: one fixed greeting answers every call")
+        say(
+            "every call gets the same greeting as its answer, because no --script, --handler or --upstream is given"
+        )
         return
     async with handler.open(say):
         if isinstance(handler, Forward):

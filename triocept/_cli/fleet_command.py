@@ -29,7 +29,7 @@ from .limits import limit_options, limits_of
 from .options import Command, F, Option, WholeNumber, add_options, existing_file, redact_option, script_option
 from .script import Script
 
-NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 5 s"
+NOTICE = "triocept has asked the agents to end; an agent that ignores this (SIGTERM) is killed after 5 s"
 
 
 _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
@@ -44,7 +44,7 @@ def fleet_options(failures: str) -> Callable[[F], F]:
             "--fail-on-error",
             type=click.FloatRange(0, min_open=True),
             metavar="LIMIT",
-            help=f"End the run when LIMIT {failures}. A LIMIT below 1 is a share of all: 0.1 means one in ten.",
+            help=f"End the run when LIMIT {failures}. A LIMIT below 1 is a fraction: 0.1 means one in ten.",
         ),
         agent_options(
             f"Without --agent, COMMAND starts the agent, and {PROMPT} in COMMAND stands for the task's prompt."
@@ -70,19 +70,19 @@ def fleet_options(failures: str) -> Callable[[F], F]:
             metavar="ENGINE",
             show_default="processes, one for each core",
             help=f"Where the workers run: {ENGINES}. SLOTS is the number of agents that run at the same time, N the "
-            "number of processes.",
+            "number of processes, and ADDRESS the address of a Ray cluster.",
         ),
         _in_workers(
             "--workers",
             type=WholeNumber(1),
             metavar="N",
-            help="Number of workers. The same as N in --engine processes:N.",
+            help="Number of workers, which is the same as N in --engine processes:N.",
         ),
         _in_workers(
             "--slots-per-worker",
             type=WholeNumber(1),
             metavar="N",
-            help=f"Maximum agents that a worker runs at the same time. Default: {SLOTS}.",
+            help=f"Maximum number of agents that a worker runs at the same time. Default: {SLOTS}.",
         ),
         _in_workers(
             "--rollout-retries",
@@ -95,8 +95,8 @@ def fleet_options(failures: str) -> Callable[[F], F]:
         click.option(
             "--view",
             is_flag=True,
-            help="Serve a page on which you watch the rollouts of all workers in a browser. Its address, with its key, "
-            "is printed on standard error.",
+            help="Serve a page on which you watch the rollouts of all workers in a browser. The page's address, "
+            "which contains its key, is printed on standard error.",
         ),
         click.option(
             "--live",
@@ -124,7 +124,7 @@ def fleet_options(failures: str) -> Callable[[F], F]:
     required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Directory for traces and results; created, with its parents, if it does not exist.",
+    help="Directory for traces and results. If the directory does not exist, it is created.",
 )
 @_in_tasks(
     "--resume", is_flag=True, help="Continue the run that the store holds. Finished tasks are not run again."
@@ -174,7 +174,7 @@ def fleet(
     check_resume(store, resume, settings)
     if options["retry_errors"] and not resume:
         raise click.UsageError(
-            "--retry-errors needs --resume, because it repeats the failed tasks of an earlier run"
+            "--retry-errors needs --resume, because --retry-errors repeats the failed tasks of an earlier run"
         )
     what = FleetRun(
         tasks=dict(list(found.items())[:limit]),
@@ -193,7 +193,9 @@ def plan_of(
 ) -> Plan:
     """Take the settings that all tasks share out of `options`. Raise click.UsageError if an option is invalid."""
     if options["live"] and options["quiet"]:
-        raise click.UsageError("--live and --quiet exclude each other: the table is shown below the progress")
+        raise click.UsageError(
+            "--live and --quiet exclude each other, because --live shows a table below the progress"
+        )
     forward = forward_of(options)
     limits = limits_of(options, forward)
     script: Path | None = options.pop("script")
@@ -224,7 +226,7 @@ def check_resume(store: Path, resume: bool, settings: Mapping[str, Json], option
     done = store / DONE
     if resume and not is_store(store):
         raise click.UsageError(
-            f"{option}: there is no run in {store} to continue; omit {option} to start one"
+            f"{option}: there is no run in {store} to continue; omit {option} to start a run"
         )
     if not resume and is_store(store) and done.exists() and done.stat().st_size:
         raise click.UsageError(
@@ -249,7 +251,9 @@ def check_writable(store: Path) -> None:
     if not folder.is_dir():
         raise click.UsageError(f"--store {store}: {folder} is a file; name another directory")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise click.UsageError(f"--store {store}: no permission to write in {folder}; name another directory")
+        raise click.UsageError(
+            f"--store {store}: you have no permission to write in {folder}; name another directory"
+        )
 
 
 def settings_of(plan: Plan, policy: Path | None) -> dict[str, Json]:

@@ -69,7 +69,7 @@ def _task(document: object, number: int, lines: dict[str, int]) -> dict[str, Any
     except msgspec.ValidationError as exc:
         raise ValueError(f"{in_words(exc, document)}; {_FORM}") from None
     if not line.prompt.strip():
-        raise ValueError("the prompt is empty")
+        raise ValueError("the prompt is empty: give the task a prompt")
     task: dict[str, Any] = msgspec.to_builtins(line)
     first = lines.setdefault(key_of(task, "it").key, number)
     if first != number and line.id is not None:
@@ -89,13 +89,13 @@ def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
     """
     kind, _, rest = text.partition(":")
     if kind != "ray" and rest and not (rest.isdecimal() and int(rest)):
-        raise click.UsageError(f"--engine {text}: the number of workers must be 1 or more, not {rest!r}")
+        raise click.UsageError(f"--engine {text}: the number after the colon must be 1 or more, not {rest!r}")
     number = int(rest) if kind != "ray" and rest else None
     match kind:
         case "in-process":
             if workers not in (None, 1):
                 raise click.UsageError(
-                    "--engine in-process has one worker: leave --workers out, or use processes:N"
+                    "--engine in-process has one worker: omit --workers, or use --engine processes:N"
                 )
             return InProcess(_one_of(number, slots, "--slots-per-worker", text) or SLOTS)
         case "processes":

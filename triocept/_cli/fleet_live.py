@@ -186,7 +186,8 @@ class _Follower:
                         raise lines
                     await self._take_lines(name, lines)
                 except Exception as exc:  # noqa: BLE001 - an error of the display must not end the fleet
-                    say(f"▸ {name} is not shown any more: {describe_error(exc).removeprefix('Error: ')}")
+                    why = describe_error(exc).removeprefix("Error: ")
+                    say(f"▸ the rollouts in {name} are not shown any more: {why}")
                     self._forget(name)
         for name in dead & self._files.keys():
             self._forget(name)
@@ -195,7 +196,7 @@ class _Follower:
         """Stop reading a file, and end its rollouts."""
         self._files.pop(name).close()
         for trace in self._open.pop(name).values():
-            self._end(trace, "its worker has ended")
+            self._end(trace, "the rollout's worker has ended")
 
     def close(self) -> None:
         for file in self._files.values():

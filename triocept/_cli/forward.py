@@ -78,7 +78,7 @@ class Forward:
             UpstreamError: the upstream does not return the token ids that `--tokens` requests.
         """
         if self.api_key is None and not is_near(urlsplit(self.url).hostname or ""):
-            say(f"{self.variables[0]} is not set: calls go to {self.url} without a key")
+            say(f"{self.variables[0]} is not set, so calls are sent to {self.url} without a key")
         opened = open_upstream(
             self.url, dialect=self.dialect, model=self.model, api_key=self.api_key, **self.options
         )
@@ -114,7 +114,7 @@ def _parse_sampling(
             values[name] = msgspec.convert(value, _FIELDS[name], strict=False)
         except msgspec.ValidationError as exc:
             raise click.BadParameter(
-                f"{value!r} is not a value of {name}; write a number, as in {name}=1"
+                f"{value!r} is not a valid value of {name}; write a number, as in {name}=1"
             ) from exc
     return Sampling(**values) if values else None
 
@@ -134,8 +134,8 @@ _OPTIONS: dict[str, Callable[[F], F]] = {
         "dialect",
         type=_DIALECT_NAMES,
         metavar="NAME",
-        help="Wire format of the real model. Default: the format of the URL's host, if triocept knows the host, else "
-        f"openai-chat. Names: {_DIALECT_NAMES}.",
+        help="Wire format of the real model. Default: the format of the URL's host, if triocept knows the host; "
+        f"otherwise openai-chat. Names: {_DIALECT_NAMES}.",
     ),
     "model": _in_upstream(
         "--model",
@@ -188,7 +188,7 @@ def forward_of(options: dict[str, Any]) -> Forward | None:
     url = given.pop("upstream", None)
     if url is None and given:
         names = ["--upstream-dialect" if n == "dialect" else f"--{n.replace('_', '-')}" for n in given]
-        raise click.UsageError(f"{', '.join(names)}: such an option has an effect only with --upstream URL")
+        raise click.UsageError(f"--upstream URL is missing: only forwarded calls use {' and '.join(names)}")
     if "tokens" in given:
         given["tokens"] = given["tokens"].replace("-", "_")
     return None if url is None else Forward.of(url, **given)

@@ -92,7 +92,7 @@ def _parse(context: click.Context, option: click.Parameter, text: str | None) ->
         return None
     file, colon, name = text.rpartition(":")
     if not colon:
-        raise click.BadParameter(f"{text!r} names no handler: write {text}:NAME")
+        raise click.BadParameter(f"the name of the handler is missing in {text!r}: write {text}:NAME")
     click.Path(exists=True, dir_okay=False).convert(file, option, context)
     if not file.endswith(".py"):
         raise click.BadParameter(f"{file!r} is not a Python file (*.py); for a script, use --script")
@@ -118,5 +118,5 @@ def one_model(script: Script | None, handler: HandlerFile | None, forward: Forwa
     given = {"--script": script, "--handler": handler, "--upstream": forward}
     names = [name for name, model in given.items() if model is not None]
     if len(names) > 1:
-        raise click.UsageError(f"{' and '.join(names)} exclude each other: give one of them")
+        raise click.UsageError(f"{' and '.join(names)} exclude each other: give only one of them")
     return script or handler or forward

@@ -29,7 +29,7 @@ json_option = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print what happens (a start, a call, an end) on standard output, one JSON object on each line. All other "
+    help="Print each event (a start, a call, an end) on standard output, as one JSON object on one line. All other "
     "output goes to standard error.",
 )
 

@@ -63,8 +63,8 @@ limit_options: Callable[[F], F] = add_options(
     existing_file(
         "--prices",
         "Limits of a run",
-        'JSON file with prices of a million tokens: {"MODEL": {"input": …, "output": …, "cached_input": …, '
-        '"cache_write": …}}.',
+        'JSON file with the prices of models for a million tokens: {"MODEL": {"input": …, "output": …, '
+        '"cached_input": …, "cache_write": …}}.',
     ),
 )
 
@@ -83,7 +83,7 @@ def limits_of(options: dict[str, Any], forward: Forward | None) -> Limits:
         prices["*"] = price
     cost = options.pop("max_cost")
     if cost is not None and not prices:
-        raise click.UsageError("--max-cost needs prices: --price MODEL=INPUT,OUTPUT or --prices FILE")
+        raise click.UsageError("--max-cost needs prices: add --price MODEL=INPUT,OUTPUT or --prices FILE")
     return Limits(
         turns=options.pop("max_turns"),
         total_tokens=options.pop("max_tokens"),
@@ -98,7 +98,7 @@ def _parse_price(option: str) -> tuple[str, Price]:
     try:
         amounts = [_amount(number) for number in numbers.split(",")]
         if not model or not 2 <= len(amounts) <= 3:
-            raise click.BadParameter("an option needs a model and two or three prices.")
+            raise click.BadParameter("the value must contain a model and two or three prices.")
     except click.BadParameter as exc:
         raise click.UsageError(
             f"--price {option}: {exc.message} Write MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED, each the price "
@@ -120,5 +120,7 @@ def _read_prices(file: Path) -> dict[str, Price]:
         try:
             prices[model] = msgspec.convert(price, Price)
         except (msgspec.ValidationError, ValueError) as exc:
-            raise click.UsageError(f"--prices {file}: the price of {model!r}: {exc}; write {form}") from exc
+            raise click.UsageError(
+                f"--prices {file}: the price of {model!r} is invalid: {exc}; write {form}"
+            ) from exc
     return prices

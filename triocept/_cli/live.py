@@ -71,7 +71,9 @@ class Live:
         except (AttributeError, OSError, ValueError):  # there is no standard input, or it was closed
             is_fed = False
         if is_fed:
-            self.say("the agent does not get this standard input; the agent's standard input is empty")
+            self.say(
+                "triocept does not pass its standard input to the agent: the agent's standard input is empty"
+            )
 
     def say(self, warning: str) -> None:
         self._print("▸", "yellow", warning)
@@ -128,19 +130,24 @@ class Live:
             self._print("▸", "cyan", f"cost     {trace.cost:,.6g}")
         elif trace._prices:
             asked = ", ".join(sorted({turn.request.model for turn in trace}))
-            self._print("▸", "yellow", f"cost     unknown: not every requested model has a price ({asked})")
+            self._print(
+                "▸",
+                "yellow",
+                f"cost     unknown, because at least one of the requested models has no price ({asked})",
+            )
 
     async def aclose(self) -> None:
         pass
 
     def ended(self, result: AgentResult, why: str | None) -> None:
         """Print that the agent has ended. `why` is the reason if triocept ended the agent; otherwise None."""
-        what = f"agent ended with {result.returncode} after {result.duration:.1f} s"
+        what = f"the agent ended with exit status {result.returncode} after {result.duration:.1f} s"
         if why is not None and result.returncode < 0:
             name = signal.Signals(-result.returncode).name
             what = f"triocept ended the agent ({name}) after {result.duration:.1f} s: {why}"
         if result.returncode == 127:  # as from a shell and from `env`
-            what += ": usually, a program that it needs is not installed (node, for example); see its output"
+            what += ": a program that the agent needs (node, for example) is probably not installed; see "
+            what += "the agent's output"
         self._print("▸", "green" if result.returncode == 0 else "red", what)
 
     def end(self, rollout: Rollout, handler: object, agent: str | None) -> None:
@@ -148,7 +155,7 @@ class Live:
         if not len(rollout.trace) and rollout.trace.stopped is None:
             self.say(_without_calls(rollout, agent))
         if isinstance(handler, ScriptedModel) and (left := handler.remaining):
-            self.say(f"{not_used(handler, left, ' of the script')}: the agent ended before")
+            self.say(f"{not_used(handler, left, ' of the script')}, because the agent ended before")
             for what in handler.unused[:MOST_UNUSED]:
                 self._print("    └", "yellow", what)
 
@@ -190,11 +197,11 @@ def _missing_tools(turn: Turn) -> str:
     missing = sorted({call.name for call in turn.response.tool_calls} - set(there))
     if not missing:
         return ""
-    what = f"{', '.join(missing)}: not among the tools that the agent offers"
+    what = f"the answer calls {', '.join(missing)}, but the agent offers"
     if not there:
-        return f"{what}; it offers none"
+        return f"{what} no tools"
     more = f", and {len(there) - MOST_TOOLS} more" if len(there) > MOST_TOOLS else ""
-    return f"{what}: {', '.join(there[:MOST_TOOLS])}{more}"
+    return f"{what} only {', '.join(there[:MOST_TOOLS])}{more}"
 
 
 def _without_calls(rollout: Rollout, agent: str | None) -> str:
@@ -202,9 +209,9 @@ def _without_calls(rollout: Rollout, agent: str | None) -> str:
     refused = refusals(rollout)
     if count := refused.count:
         many = "1 request was refused" if count == 1 else f"{count:,} requests were refused"
-        return f"no model call was accepted: {many}, the last: {refused.newest()[-1]}"
-    what = "no model call came here: the agent made none, or it ignores"
+        return f"no model call was accepted: {many}; the last refusal is {refused.newest()[-1]}"
+    what = "triocept received no model call: the agent made none, or the agent ignores"
     if agent is not None:
-        return f"{what} the configuration that triocept writes for {agent}; its own output may say more"
+        return f"{what} the configuration that triocept writes for {agent}; the agent's output may tell why"
     given = next(name for name in rollout.environ() if name.endswith("_BASE_URL"))
-    return f"{what} {given} and related variables. If it reads its model from a file, see --agent"
+    return f"{what} {given} and related variables. If the agent reads its model from a file, start it with --agent"

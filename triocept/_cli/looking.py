@@ -48,7 +48,7 @@ _rollout_option = click.option(
 @files_argument
 @_rollout_option
 @click.option(
-    "--turn", "which", metavar="N", help="Show one turn of one FILE completely. N is its number or its id."
+    "--turn", "which", metavar="N", help="Show one turn of one FILE completely. N is the turn's number or id."
 )
 @click.option("--new", is_flag=True, help="With --turn: leave out messages that are not new in this turn.")
 @click.option("--json", "as_json", is_flag=True, help="With --turn: print the turn as JSON.")
@@ -135,8 +135,8 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
 def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_json: bool) -> None:
     """Count the calls in all FILES, their tokens, their seconds and the calls that failed.
 
-    A FILE may also be the directory of a fleet's store. Its rollouts without a result are not counted. If it is the
-    store of an evaluation, its scores are printed, too.
+    A FILE may also be the directory of a fleet's store. The store's rollouts without a result are not
+    counted. For the store of an evaluation, the scores are printed, too.
 
     \b
     triocept stats traces.jsonl
@@ -150,7 +150,9 @@ def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_
         evaluations = [] if rollout is not None else [(file, evaluation_of(file)) for file in files]
         found = [(file, results) for file, results in evaluations if results is not None]
         if of_scores and not found:
-            raise NoSuchRollout(f"--by {of_scores[0]}: no FILE is the store of an evaluation")
+            raise NoSuchRollout(
+                f"--by {of_scores[0]} needs the store of an evaluation: no FILE is the store of an evaluation"
+            )
         if not as_json:
             for _, results in found:
                 show_scores(page, results, of_scores)
@@ -175,7 +177,7 @@ def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_
 
 
 def _left_out(attempts: int) -> str:
-    return f"left out: {counted(attempts, 'rollout', 'rollouts')} of attempts that ended in no result"
+    return f"left out: {counted(attempts, 'rollout', 'rollouts')} without a result"
 
 
 @dataclass

@@ -110,7 +110,9 @@ class NewFile(click.Path):
         if not folder.is_dir():
             self.fail(f"{path}: there is no directory {folder}; create it, or name another file", param, ctx)
         if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
-            self.fail(f"{path}: no file can be created in {folder}: no permission", param, ctx)
+            self.fail(
+                f"{path}: you have no permission to create a file in {folder}; name another file", param, ctx
+            )
         return path
 
 
@@ -173,8 +175,8 @@ script_option = existing_file(
     "--script",
     "Model",
     "Answer from this script: a Python file that defines the variable 'replies', a YAML or JSON file that contains a "
-    "list of replies, or a file of aimock's fixtures. Each rollout starts the script from its beginning. Default, if "
-    "no option names a model: one fixed greeting answers every call.",
+    "list of replies, or a file of aimock's fixtures. Each rollout starts the script from its beginning. "
+    "Without --script, --handler and --upstream, every call gets the same greeting as its answer.",
 )
 
 files_argument: Callable[[F], F] = click.argument(
@@ -219,7 +221,7 @@ view_option: Callable[[F], F] = _in_endpoint(
     "--view",
     is_flag=True,
     help="Serve a page on which you watch the run in a browser, and decide about the tool calls that wait for "
-    "approval. Its address, with its key, is printed on standard error.",
+    "approval. The page's address, which contains its key, is printed on standard error.",
 )
 live_option: Callable[[F], F] = _in_endpoint(
     "--live",

@@ -41,8 +41,8 @@ class ReplayFile:
     def what(self) -> str:
         """Description of the file, and of the part of it that is replayed."""
         turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
-        until = "" if turn is None else f", until turn {turn}"
-        missing = f"; it is {what}" if (what := flaw(self._trace)) else ""
+        until = "" if turn is None else f", the turns before {turn}"
+        missing = f"; the recorded run is {what}" if (what := flaw(self._trace)) else ""
         return f"{self.path}{until}{missing}"
 
     @asynccontextmanager
@@ -60,7 +60,7 @@ class ReplayFile:
                 answers = await stack.enter_async_context(self.then.open(say))
                 then = answers.model
                 if isinstance(self.then, Script) and answers.embeddings is not None:
-                    say(f"{self.then.path} has embeddings: they are not served with --replay")
+                    say(f"{self.then.path} contains embeddings, which are not served with --replay")
             try:
                 replay = Replay(self._trace, match=self.match, until=self.until, then=then)
             except LookupError as exc:
@@ -83,7 +83,7 @@ class ReplayFile:
         if len(traces) > 1:
             names = ", ".join(trace.rollout if self.rollout is None else trace.run for trace in traces)
             raise click.ClickException(
-                f"{self.path} holds {len(traces)} rollouts: choose one with --rollout: {names}"
+                f"{self.path} holds {len(traces)} rollouts ({names}): choose one with --rollout ID"
             )
         return traces[0]
 
@@ -112,8 +112,8 @@ replay_options: Callable[[F], F] = add_options(
         "--match",
         type=Choice(get_args(Match)),
         metavar="NAME",
-        help="What a call gets for which there is no recorded turn: an error (strict, the default), or the answer of "
-        "the recorded turn whose request has the longest beginning in common (nearest).",
+        help="How to answer a call that has no recorded turn. strict (the default): with an error. nearest: with the "
+        "answer of the recorded turn whose request has the longest common beginning with the call's request.",
     ),
     _in_replay(
         "--record-once",

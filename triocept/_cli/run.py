@@ -74,8 +74,8 @@ class Run:
                 returncode = await self._run_in(Path(folder), live, table)
             if self.keep_as is not None and returncode:
                 live.say(
-                    f"the record is not kept as {self.keep_as}, because the agent ended with {returncode}: "
-                    "the same command records the run again"
+                    f"the recording was not saved as {self.keep_as}, because the agent ended with exit status "
+                    f"{returncode}; use the same command to record the run again"
                 )
             elif self.keep_as is not None and self.record is not None and self.record.exists():
                 live.file = self.record.replace(self.keep_as)
@@ -113,12 +113,14 @@ class Run:
                 env = {"ANTHROPIC_API_KEY": None, "ANTHROPIC_AUTH_TOKEN": rollout.api_key, **env}
             passed = agent_environment(os.environ, rollout.environ(), env)
             if left_out := sorted(os.environ.keys() - passed.keys()):
-                live.note(f"environ  without {', '.join(left_out)}; --env NAME passes one")
+                live.note(f"environ  without {', '.join(left_out)}; to pass one of them, use --env NAME")
             mine = passed.keys() - rollout.environ().keys() - env.keys()
             if kept := sorted(name for name in mine if opens_an_account(name)):
-                live.note(f"environ  the agent can use {', '.join(kept)}; --env NAME= empties one")
+                live.note(
+                    f"environ  the agent can use {', '.join(kept)}; to hide one of them, use --env NAME="
+                )
             process: Agent | None = None
-            why: str | None = "the run was ended early"
+            why: str | None = "the run ended early"
             try:
                 with ExitStack() as stack:
                     output: OutputMode = "terminal" if self.interactive else "inherit"

@@ -79,7 +79,7 @@ class Serve:
 
 def described(endpoint: Endpoint, rollout: Rollout) -> str:
     """Return lines for a shell. After them, agents that the shell starts call the rollout."""
-    lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; ends with Ctrl-C or SIGTERM"]
+    lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; to end it, press Ctrl-C or send SIGTERM"]
     lines += [f"# base URL for {name}: {rollout.base_url(name)}" for name in known_dialects()]
     lines += [f"# key: {rollout.api_key}"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in rollout.environ().items()]

@@ -152,7 +152,7 @@ def _facts(trace: Trace) -> Iterable[str]:
     if agents or models:
         yield "  ".join([*agents, *models])
     if trace.branch is not None:
-        yield f"child of {trace.branch.rollout}, which had {counted(trace.branch.turns, 'turn', 'turns')} then"
+        yield f"child of {trace.branch.rollout}, which had {counted(trace.branch.turns, 'turn', 'turns')} at that time"
     if trace.children:
         named = (f"{each.rollout} ({counted(len(each), 'turn', 'turns')})" for each in trace.children)
         yield f"{'child' if len(trace.children) == 1 else 'children'}: {'  '.join(named)}"
@@ -170,15 +170,16 @@ def _facts(trace: Trace) -> Iterable[str]:
         yield counted(len(trace.services), "call of a host service", "calls of host services")
     if bypasses := bypasses_in(trace):
         tools = ", ".join(dict.fromkeys(bypasses))
-        yield f"{counted(len(bypasses), 'call', 'calls')} bypassed the gate: {tools}"
+        yield f"{counted(len(bypasses), 'tool call', 'tool calls')} ran without a decision of the gate: {tools}"
     if trace.stopped is not None:
         yield f"stopped: {trace.stopped}"
     if trace.ended == "raised":
         yield (
-            "the program's block `async with open_rollout(…)` raised an exception; in an evaluation: the sample has no "
-            "score"
+            "the program's block `async with open_rollout(…)` raised an exception; in an evaluation, the sample "
+            "has no score"
         )
     if trace.gaps:
-        yield f"gaps: {gap_names(trace)} (triocept check shows each)"
+        yield f"gaps (missing or changed parts): {gap_names(trace)}; `triocept check` shows each"
     if trace.pending:
-        yield f"{counted(len(trace.pending), 'call has', 'calls have')} no turn: lost, or still at work"
+        calls = counted(len(trace.pending), "call has", "calls have")
+        yield f"{calls} no turn, because the turn was lost or the call has not ended"

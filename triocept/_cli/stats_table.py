@@ -36,7 +36,7 @@ LONG, SHORTEST = 24, 5
 def show_stats(page: Page, stats: Stats) -> None:
     """Print the number of calls, and below it the table."""
     gaps = (
-        f", {stats.sealed_with_gaps:,} sealed with gaps (see triocept check)"
+        f", {stats.sealed_with_gaps:,} sealed with gaps (`triocept check` shows each)"
         if stats.sealed_with_gaps
         else ""
     )
@@ -60,7 +60,12 @@ def show_stats(page: Page, stats: Stats) -> None:
     if decisions := stats.total.decisions:
         page.line(f"decisions: {', '.join(f'{count:,} {kind}' for kind, count in decisions.items())}")
     if stats.bypasses:
-        page.line((f"{counted(stats.bypasses, 'call', 'calls')} bypassed the gate", "yellow"))
+        page.line(
+            (
+                f"{counted(stats.bypasses, 'tool call', 'tool calls')} ran without a decision of the gate",
+                "yellow",
+            )
+        )
     if drafts := stats.total.drafts:
         usage = stats.total.draft_usage
         more = ""

@@ -46,7 +46,7 @@ def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -
             page.text(f"{name}: {value}")
         for pause, data in raw.pieces:
             if pause:
-                page.text(f"({seconds(pause)} s of nothing)", "dim")
+                page.text(f"({seconds(pause)} s without data)", "dim")
             page.text(data.decode("utf-8", "replace"))
 
 
@@ -98,7 +98,7 @@ def _facts(trace: Trace, turn: Turn) -> Iterator[tuple[str, str]]:
         words = f"continues {numbers[relation.turn]}"
     yield "id", turn.id
     kind = conversation.kind.replace("_", "-")
-    yield "conversation", f"{kind} {conversation.id}{f', {words}' if words else ', begins it'}"
+    yield "conversation", f"{kind} {conversation.id}{f', {words}' if words else ', which begins here'}"
     if turn.agent:
         yield "agent", turn.agent
     answered = turn.response.model if turn.response is not None else ""

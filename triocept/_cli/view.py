@@ -51,7 +51,7 @@ class View:
         async with serve_source(source, host=self.host, port=self.port) as url:
             runs = counted(len(source.runs), "rollout", "rollouts")
             say(f"▸ view     {url}")
-            say(f"▸ {runs}; ends with Ctrl-C")
+            say(f"▸ {runs}; to end the command, press Ctrl-C")
             await trio.sleep_forever()
         raise AssertionError
 
@@ -87,11 +87,11 @@ class View:
                     notes.append(f"{file}: rollout {trace.rollout} is {what}")
         if not source.runs:
             names = ", ".join(map(str, self.files))
-            raise NotThere(f"{names}: no rollout can be read{f'; {notes[0]}' if notes else ''}")
+            raise NotThere(f"no rollout can be read in {names}{f'; {notes[0]}' if notes else ''}")
         notes += add_tasks(source, self.files)
         for note in notes[:MOST_NOTES]:
             say(f"▸ {note}")
         source.notes = notes[:MOST_NOTES]
         if len(notes) > MOST_NOTES:
-            source.notes.append(f"and {len(notes) - MOST_NOTES} more: see triocept check")
+            source.notes.append(f"and {len(notes) - MOST_NOTES} more, which `triocept check` shows")
         return source

@@ -92,7 +92,7 @@ class WatchedScript:
             self._stamp = seen
             if seen is None:
                 self._is_good = False
-                self._say(f"{self._path} is gone")
+                self._say(f"the script {self._path} does not exist any more")
                 self._say(_AS_BEFORE)
             else:
                 self._read()
@@ -106,9 +106,11 @@ class WatchedScript:
             self._say(_AS_BEFORE)
         else:
             self._is_good = True
-            self._note(f"script   {self._path} was read anew: {self._answers.model!r}")
+            self._note(f"script   {self._path} was reloaded: {self._answers.model!r}")
             if self._answers.embeddings is not None and not self._embeds:
-                self._say(f"{self._path} has embeddings now: they are served after a restart of the command")
+                self._say(
+                    f"{self._path} now contains embeddings, which are served only after you restart the command"
+                )
 
     def _tell(self, error: BaseException) -> None:
         for line in describe_error(error, self._path).splitlines():

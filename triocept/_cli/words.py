@@ -45,7 +45,7 @@ _TEXT, _ARGUMENTS = 60, 55
 
 def a_directory(path: Path) -> str:
     """Return the text of the error for a path that is a directory instead of a file."""
-    return f"{path}: it is a directory; name the files in it, as {path / '*.jsonl'}"
+    return f"{path} is a directory: name the files in it, as in {path / '*.jsonl'}"
 
 
 def command_line(agent: AgentStart) -> str:
@@ -58,7 +58,7 @@ def flaw(trace: Trace) -> str:
     if trace.sealed:
         return ""
     if trace.digest is None:
-        return "not sealed: turns of it may be missing"
+        return "not sealed: some of its turns may be missing"
     return f"sealed, with gaps: {gap_names(trace)}"  # its end exists, and an earlier part has changed
 
 

@@ -55,11 +55,11 @@ def not_recorded(
         closest: the recorded call that is closest to the live call.
     """
     if closest is None:
-        return ReplayMiss(f"no recorded call matches {call}: {recording} holds no call.\n{advice}")
+        return ReplayMiss(f"no recorded call matches {call}: {recording} contains no calls.\n{advice}")
     shown = difference(closest.form, form)
     which = "Its only call" if count == 1 else f"The closest of its {count} calls"
     return ReplayMiss(
-        f"no recorded call matches {call}, in {recording}. {which} is {closest.place}; - is recorded, + is received:\n"
+        f"no recorded call matches {call}, in {recording}. {which} is {closest.place} (- recorded, + received):\n"
         f"{shown}\n{advice}",
         closest=closest.id,
         difference=shown,

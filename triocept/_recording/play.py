@@ -209,7 +209,7 @@ def pace_of(timing: Timing) -> float:
         TypeError, ValueError: `timing` is neither a number nor one of the two words.
     """
     if isinstance(timing, str):
-        check_choice("timing, unless it is a number,", timing, Literal["none", "recorded"])
+        check_choice("timing must be a number; a text for timing", timing, Literal["none", "recorded"])
         return 1.0 if timing == "recorded" else 0.0
     check_number("timing", timing)
     return float(timing)

@@ -79,7 +79,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         if description is not None:
             check_str("description", description)
         if timeout is not None:
-            check_number("timeout", timeout, hint="None waits without a limit")
+            check_number("timeout", timeout, hint="pass None to wait without a limit")
         name = name or str(getattr(function, "__name__", ""))
         if not NAME.fullmatch(name):
             text = f"a tool's name must be 1 to 64 letters, digits, _ and -, not {name!r}: pass a valid one as name="

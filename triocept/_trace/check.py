@@ -88,7 +88,7 @@ class _Check:
                     self._is_old = True
                     self._add_gap("old_format", number, other_version(version))
             case Unreadable(cut=cut, why=why):
-                self._add_gap("unreadable_line", number, "it was cut off" if cut else why)
+                self._add_gap("unreadable_line", number, "the line was cut off" if cut else why)
             case Found(line=line, data=data):
                 self._lines += not isinstance(line, OtherLine)
                 key = (line.rollout, line.run)
@@ -103,7 +103,7 @@ class _Check:
         for proof in self._proofs.values():
             proof.end()
         if not self._lines and not self._gaps:
-            self._add_gap("empty", None, "it holds no line")
+            self._add_gap("empty", None, "the file contains no line")
         self._gaps.sort(key=lambda gap: gap.line or 0)
         return Report(
             path=self._path,

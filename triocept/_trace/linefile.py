@@ -99,7 +99,7 @@ class LineFile:
                 self._fd, self._pid = os.open(self.path, _FLAGS, 0o644), _process
                 found = os.fstat(self._fd)
                 if not stat.S_ISREG(found.st_mode):
-                    kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+                    kind = _KINDS.get(stat.S_IFMT(found.st_mode), "another kind of file")
                     raise OSError(errno.EINVAL, f"recording needs a regular file, not {kind}")
                 if not (self.opening and self._is_ours(found, self._fd)):
                     self._begin(found, self._fd)
@@ -153,7 +153,7 @@ class LineFile:
                 done += self._write(fd, lines[done:])
                 self.extent = (begin, self._least)
                 if done < len(lines):
-                    raise OSError(errno.EIO, "a line could be written only in part")
+                    raise OSError(errno.EIO, "only a part of a line could be written")
             if self.fsync:
                 os.fsync(fd)
         except OSError as exc:

@@ -290,7 +290,9 @@ def _decoded(data: memoryview) -> Line | OtherLine:
             raise exc from None
     except (UnicodeDecodeError, RecursionError) as exc:
         raise msgspec.DecodeError(str(exc)) from exc
-    raise msgspec.DecodeError(f"of version {version}" if version else "it does not begin as one of ours")
+    raise msgspec.DecodeError(
+        f"the line has format {version}" if version else "the line does not begin like a line of a trace"
+    )
 
 
 def _version_of(data: memoryview) -> int:
@@ -306,5 +308,5 @@ def _version_of(data: memoryview) -> int:
 def other_version(version: int) -> str:
     """Return the error text for a line of a format version that this triocept does not read."""
     if version < VERSION:
-        return f"written in format {version}: triocept 0.2.0 reads it, and later versions do not"
-    return f"written by a newer triocept (version {version})"
+        return f"the line has format {version}, which triocept 0.2.0 can read, and later versions cannot"
+    return f"the line was written by a newer triocept (format {version})"

@@ -229,9 +229,9 @@ class Proof:
     def end(self) -> None:
         """Report what is still missing at the end of the file: the seal, or turns of calls."""
         if self.digest is None:
-            self._gap("no_seal", self._last, "no seal follows it")
+            self._gap("no_seal", self._last, "the file contains no seal of this rollout")
         for call, number in self.waiting.items():
-            text = "the call was running when its program ended, or its turn is missing"
+            text = "the call was running when the program ended, or the call's turn is missing"
             self._gap("no_turn", number, text, call)
 
     def _gap(self, name: str, number: int | None, message: str, call: str | None = None) -> None:
@@ -249,10 +249,10 @@ class Proof:
             if missing:
                 self._missed.append((self._seq, line.seq))
             if missing and self._seq == 0:
-                self._gap("no_open", number, "the lines before it are missing")
+                self._gap("no_open", number, "the rollout's earlier lines are missing")
             elif missing:
                 what = "a line is" if missing == 1 else f"{missing} lines are"
-                self._gap("lines_missing", number, f"{what} missing before it")
+                self._gap("lines_missing", number, f"{what} missing before this line")
             else:
                 self._gap("line_changed", self._last or number, "the line was changed after it was written")
             self._seq, self._chain = line.seq, b""
@@ -272,7 +272,7 @@ class Proof:
         for at, (start, stop) in enumerate(self._missed):
             if start <= line.seq < stop:
                 self._missed[at : at + 1] = [(start, line.seq), (line.seq + 1, stop)]
-                text = f"line {line.seq} of the rollout is behind line {self._seq - 1}"
+                text = f"line {line.seq} of the rollout comes after its line {self._seq - 1}"
                 self._gap("line_moved", number, text)
                 return True
         self._gap("line_again", number, f"line {line.seq} of the rollout is in the file twice")
@@ -286,7 +286,7 @@ class Proof:
         if not seen or any(self._counts[what] < count for what, count in counts.items()):
             self._counts = {what: max(count, self._counts[what]) for what, count in counts.items()}
             what = f"{before.intents} calls, {before.turns} turns and {before.services} service calls"
-            self._gap("begun_elsewhere", number, f"{what} of it are in another file")
+            self._gap("begun_elsewhere", number, f"{what} of the rollout are in another file")
 
     def _blob(self, line: BlobLine, number: int) -> None:
         values = self._messages if line.kind == "message" else self._tools
@@ -325,10 +325,12 @@ class Proof:
             tools = self._tools[line.tools] if line.tools is not None else b""
         except KeyError:
             self._unreadable.add(line.call)
-            self._gap("value_missing", number, "a part of its request is missing, or unreadable", line.call)
+            self._gap(
+                "value_missing", number, "a part of the call's request is missing or unreadable", line.call
+            )
             return
         if chain.digest_of(b"".join([*messages, tools, bytes(line.request)])).hex() != line.digest:
-            self._gap("request_changed", number, "its request does not match its digest", line.call)
+            self._gap("request_changed", number, "the call's request does not match its digest", line.call)
 
     def _link(self, before: list[bytes], number: int) -> bytes:
         """Return the hash of a conversation up to message `number`.
@@ -340,7 +342,7 @@ class Proof:
     def _turn(self, line: TurnLine, number: int) -> None:
         self._counts["turns"] += 1
         if self.waiting.pop(line.call, None) is None:
-            self._gap("no_intent", number, "no intent precedes it", line.call)
+            self._gap("no_intent", number, "the turn's `intent` line is missing", line.call)
         elif line.call not in self._unreadable:
             self.turns += 1
         self._unreadable.discard(line.call)
@@ -351,11 +353,15 @@ class Proof:
     def _seal(self, line: SealLine, number: int) -> None:
         self.digest = line.digest if isinstance(line.digest, str) else ""
         if self.digest != self._chain.hex():
-            self._gap("seal_changed", number, "its digest does not match the lines before it")
+            self._gap("seal_changed", number, "the seal's digest does not match the lines before the seal")
         counts = {"intents": line.intents, "turns": line.turns, "services": line.services}
         for what, count in counts.items():
             if count > self._counts[what]:
-                self._gap("count_wrong", number, f"{count} {what}, and the file has {self._counts[what]}")
+                self._gap(
+                    "count_wrong",
+                    number,
+                    f"the seal counts {count} {what}, but the file contains {self._counts[what]}",
+                )
 
     def _other(self, line: OtherLine, number: int) -> None:
         call = line.call if isinstance(line.call, str) else None

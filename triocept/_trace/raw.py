@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from .._util.checks import check_choice, check_count, check_mapping, check_number, described
+from .._util.figures import counted
 
 RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
 """End of a raw answer: as HTTP requires (`whole`), by a close or a reset of the connection, or by sending nothing more
@@ -64,14 +65,14 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
 
     def __str__(self) -> str:
         head = "raw bytes without a head" if self.status is None else "raw bytes"
-        return f"{head}: {self.size} of a body, {_ENDS[self.end]}"
+        return f"{head}: {counted(self.size, 'byte', 'bytes')} of a body, then {_ENDS[self.end]}"
 
 
 _ENDS = {
-    "whole": "ended as HTTP has it",
-    "close": "then closed",
-    "reset": "then reset",
-    "stall": "then nothing more",
+    "whole": "the regular end of the body",
+    "close": "the connection was closed",
+    "reset": "the connection was reset",
+    "stall": "the connection stayed open without data",
 }
 
 

@@ -83,7 +83,7 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
         else:
             on_damage(damage)
     if damages.more:
-        warnings.warn(f"{path}: and {damages.more:,} lines more that cannot be read", stacklevel=2)
+        warnings.warn(f"{path}: {damages.more:,} more lines cannot be read", stacklevel=2)
     return traces
 
 
@@ -149,7 +149,7 @@ def iter_file(
     if on_damage is None:
         damages.raise_if_all(count + len(rest))
     if damages.more and on_damage is None:
-        warn(f"{path}: and {damages.more:,} lines more that cannot be read")
+        warn(f"{path}: {damages.more:,} more lines cannot be read")
     yield from rest
 
 

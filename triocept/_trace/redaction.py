@@ -112,7 +112,7 @@ class Redaction:
         given: object = function
         if given is not None and (not callable(given) or iscoroutinefunction(given)):
             raise TypeError(
-                f"function must be `(text) -> text`, and must not be async; it is {described(given)}"
+                f"function must be a function `(text) -> text` that is not async, not {described(given)}"
             )
         self._function = function
         check_bool("known_keys", known_keys)

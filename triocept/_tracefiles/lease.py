@@ -107,7 +107,9 @@ class TraceLease:
         """
         for trace in traces:
             if self._claims.get(id(trace), (None,))[0] is not trace:
-                raise ValueError(f"{trace!r} is not leased by this object, or was already acknowledged")
+                raise ValueError(
+                    f"{self!r} does not lease {trace!r}: it was already acknowledged, or came from another lease"
+                )
         for trace in traces:
             self._claims[id(trace)][1].acknowledge()
             del self._claims[id(trace)]
@@ -130,7 +132,7 @@ class TraceLease:
         if trace is not None and all(each.sealed for each in traces):
             self._claims[id(trace)] = (trace, claim)
             return trace
-        gap = next((gap for each in traces for gap in each.gaps), "it contains no line of a rollout")
+        gap = next((gap for each in traces for gap in each.gaps), "the file contains no line of a rollout")
         try:
             log.warning(
                 "the trace file %s is incomplete, and was moved to %s: %s", path, claim.put_aside(), gap

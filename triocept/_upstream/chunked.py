@@ -68,7 +68,7 @@ class ChunkedDecoder:
         if self._close or self._trailers:
             end = data.find(b"\r\n", at)
             if self._close and (end if end >= 0 else len(data.rstrip(b"\r"))) > at:
-                self.fault = "a chunk is longer than its size line"
+                self.fault = "a chunk is longer than its size line states"
                 return None
             if end > at and _TRAILER.match(data, at) is None:
                 self.fault = "the line after the last chunk is not a header"

@@ -63,7 +63,11 @@ class Reader:
         passed = passed_down(headers)
         if status < 400:
             where = headers.get("location")
-            what = f"redirects to {where}: pass the final address as base_url" if where else "is no answer"
+            what = (
+                f"redirects to {where}: pass the final address as base_url"
+                if where
+                else "is not the status of an answer"
+            )
             what = self._redaction.text(f"the provider answered {status}, which {what}")
             error = UpstreamError(what, headers=passed)
         elif (document := _decoded(body)) is None:
@@ -109,7 +113,7 @@ class Reader:
             f"the provider's answer cannot be read as {self._dialect.name}: {self._redaction.text(str(exc))}"
         )
         if body:
-            what = f"{what}; it is: {self._shown(body)}"
+            what = f"{what}; the answer is {self._shown(body)}"
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
     def _shown(self, body: bytes) -> str:
@@ -120,7 +124,7 @@ class Reader:
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())
         if not words:
-            return "nothing"
+            return "blank"
         return repr(words[:_SHOWN] + ("…" if len(words) > _SHOWN else ""))
 
 

@@ -31,7 +31,9 @@ def check_timeouts(**timeouts: float | None) -> None:
     """Raise an error if a timeout is not a number in its range. None is valid, and means no limit."""
     for name, number in timeouts.items():
         if number is not None:
-            check_number(name, number, infinite=name != "connect_timeout", hint="None waits without a limit")
+            check_number(
+                name, number, infinite=name != "connect_timeout", hint="pass None to wait without a limit"
+            )
 
 
 def check_overrides(model: str | None, sampling: Sampling | None) -> None:

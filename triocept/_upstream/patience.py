@@ -114,11 +114,13 @@ class Patience:
     def error(self) -> UpstreamError:
         """The error for a call that has exceeded one of its time limits."""
         if trio.current_time() >= self._end:
-            return UpstreamError(f"the provider's answer took over {self._total:g} s", status=504)
+            return UpstreamError(
+                f"the provider's answer took longer than the limit of {self._total:g} s", status=504
+            )
         return self._silence()
 
     def _silence(self) -> UpstreamError:
-        return UpstreamError(f"the provider sent nothing of its answer for {self._idle:g} s", status=504)
+        return UpstreamError(f"the provider sent no part of its answer for {self._idle:g} s", status=504)
 
 
 def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:

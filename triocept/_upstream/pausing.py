@@ -202,7 +202,7 @@ class Pauses:
             del self._calls[call]
             call.over.set()
         if call.scope.cancelled_caught:
-            raise UpstreamError("the call was aborted for a pause of its upstream", code=ABORTED)
+            raise UpstreamError("the call was aborted, because its upstream was paused", code=ABORTED)
 
     def versions(self, call: InFlight, reported: tuple[str, ...]) -> tuple[str | None, str | None]:
         """Return the versions of the weights at the start and at the end of an answer.
@@ -327,8 +327,8 @@ class Pauses:
                         await trio.sleep(RESUME_PAUSE)
             if scope.cancelled_caught:
                 raise UpstreamError(
-                    f"the server was not resumed within {RESUME_SECONDS:g} s: {error or 'no answer'}; resume it "
-                    "yourself, or restart it",
+                    f"the server was not resumed within {RESUME_SECONDS:g} s ({error or 'no answer'}): resume the "
+                    "server yourself, or restart it",
                     status=504,
                 )
         finally:

@@ -65,7 +65,7 @@ class Frames:
         elif start < len(data):
             self._rest += data[start:]
         if len(self._rest) > MAX_EVENT:
-            raise DialectError(f"a frame of the stream is larger than {MAX_EVENT} bytes")
+            raise DialectError(f"a frame of the stream is larger than the maximum of {MAX_EVENT} bytes")
         return frames
 
     @property
@@ -183,8 +183,8 @@ class Relay:
             self._held_size += len(frame)
             if self._held_size > self._most_held:
                 raise UpstreamError(
-                    f"hold_calls: more than {self._most_held} bytes of the provider's answer would be held until its "
-                    "end"
+                    f"with hold_calls, at most {self._most_held} bytes of the provider's answer can be held until its "
+                    "end, but the answer is longer"
                 )
         else:
             self._ready.data.append(frame)

@@ -84,7 +84,7 @@ class ProviderReply:
                     self.patience.reset()
                 body += piece
                 if len(body) > limit:
-                    raise UpstreamError(f"the provider's answer is larger than {limit} bytes")
+                    raise UpstreamError(f"the provider's answer is larger than the maximum of {limit} bytes")
         except UpstreamTruncated:
             try:  # a JSON object marks its own end
                 is_whole = isinstance(msgspec.json.decode(bytes(body)), dict)
@@ -203,20 +203,22 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
     match exc:
         case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():
             return UpstreamError(
-                f"no connection to the provider within the time limit: {address}", status=504
+                f"no connection to the provider within the time limit, at {address}", status=504
             )
         case httpx2.ConnectError() | httpcore2.ConnectError():
-            return UpstreamError(f"no connection to the provider: {_reason(exc)}: {address}")
+            return UpstreamError(f"no connection to the provider at {address}: {_reason(exc)}")
         case httpx2.ProxyError() | httpcore2.ProxyError():
-            return UpstreamError(f"the proxy makes no connection to the provider: {_reason(exc)}: {address}")
+            return UpstreamError(
+                f"the proxy did not connect to the provider: {_reason(exc)}; the address is {address}"
+            )
         case httpx2.DecodingError():
             return UpstreamError(f"the provider's answer does not match its content-encoding: {_reason(exc)}")
         case httpx2.InvalidURL():
-            return UpstreamError(f"no request can be sent there: {_reason(exc)}")
+            return UpstreamError(f"no request can be sent to the provider's URL: {_reason(exc)}")
         case _ if begun:
-            return UpstreamTruncated(f"the provider's answer was cut: {_reason(exc)}")
+            return UpstreamTruncated(f"the provider's answer ended too early: {_reason(exc)}")
         case _:
-            return UpstreamError(f"the provider's connection failed: {_reason(exc)}")
+            return UpstreamError(f"the connection to the provider failed: {_reason(exc)}")
 
 
 def _reason(exc: Exception) -> str:

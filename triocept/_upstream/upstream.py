@@ -229,7 +229,9 @@ class Upstream:
             rollout = core.rollout.agents_own
             if not rollout.upstream_failed and not isinstance(exc, ContextLengthError):
                 rollout.upstream_failed = True
-                log.warning("%s (logged once for a rollout; the trace has the error of each turn)", exc)
+                log.warning(
+                    "%s (logged only once for a rollout; the trace contains the error of each turn)", exc
+                )
             raise
 
     @property

@@ -69,7 +69,7 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
     """Raise TypeError if `given` contains a keyword that is not in `known`. The text names the most similar keyword."""
     for name in given.keys() - known:
         gone = _REMOVED.get(name)
-        hint = f"; it was removed, because {gone}" if gone is not None else meant(name, known, "it takes")
+        hint = f"; it was removed, because {gone}" if gone is not None else meant(name, known, "it accepts")
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 
@@ -148,7 +148,7 @@ def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], objec
         except UnicodeEncodeError:
             continue
         except (TypeError, ValueError, RecursionError, OverflowError) as exc:
-            return TypeError(f"{place}: `{name}` is not JSON: {described(value)} ({exc})")
+            return TypeError(f"{place}: `{name}` cannot be written as JSON: {described(value)} ({exc})")
     return None
 
 
@@ -184,7 +184,7 @@ class NamesItself(msgspec.StructMeta):
                 if not str(exc).startswith(_NOT_THESE):
                     raise
                 names = ", ".join(self.__struct_fields__)
-                raise TypeError(f"{self.__name__} takes {names} by name: {exc}") from None
+                raise TypeError(f"{self.__name__} accepts only keyword arguments ({names}): {exc}") from None
 
 
 _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")

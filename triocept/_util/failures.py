@@ -31,7 +31,7 @@ def text_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as exc:  # a fault of other code: only the error itself matters
-        return f"(its text cannot be had: {type(exc).__name__})"
+        return f"(its text is not available, because __str__ raised {type(exc).__name__})"
 
 
 @contextmanager

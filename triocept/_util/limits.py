@@ -106,7 +106,9 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
             if value is None and name in _OPTIONAL:
                 continue
             if name.endswith("_seconds"):
-                check_number(place, value, hint="None waits without a limit" if name in _OPTIONAL else "")
+                check_number(
+                    place, value, hint="pass None to wait without a limit" if name in _OPTIONAL else ""
+                )
             else:
                 check_count(place, value)
 

@@ -148,7 +148,7 @@ class _LoggingWatch(LoopWatch):
         if place not in self._places and len(self._places) < MOST_PLACES:
             self._places.add(place)
             log.warning(
-                "%s (%s:%d) has blocked the event loop for %g s, and no agent gets an answer in that time: await an "
+                "%s (%s:%d) has blocked the event loop for %g s, and no agent gets an answer meanwhile: await an "
                 "async function, or run the blocking code in a thread (`await trio.to_thread.run_sync(…)`)",
                 place.function,
                 place.file,

@@ -92,7 +92,9 @@ class SSEDecoder:
         for line in data.splitlines(keepends=True):
             self._size += len(line)
             if self._size > self._max_event:
-                raise DialectError(f"a server-sent event is larger than {self._max_event} bytes")
+                raise DialectError(
+                    f"a server-sent event is larger than the maximum of {self._max_event} bytes"
+                )
             if not line.endswith((b"\n", b"\r")):
                 self._partial.append(line)
                 continue

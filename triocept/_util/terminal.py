@@ -46,7 +46,9 @@ class Screen(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        if self._missed and self._put(f"({self._missed} lines were not shown: nobody took them)\n"):
+        if self._missed and self._put(
+            f"({self._missed} lines were not shown, because standard error did not accept them)\n"
+        ):
             self._missed = 0
         if not self._put(text):
             self._missed += max(1, text.count("\n"))

@@ -32,7 +32,7 @@ try:
     with build_opener(ProxyHandler({})).open(request) as response:
         answer = response.read()
 except BaseException as exc:  # 2 is the only status that keeps every agent from running the tool
-    print("the gate gave no decision:", exc, file=sys.stderr)
+    print("triocept made no decision about this tool call:", exc, file=sys.stderr)
     sys.exit(2)
 sys.stdout.buffer.write(answer)
 """
@@ -130,7 +130,7 @@ _PLUGIN = """const ask = async (question) => {
   const headers = {authorization: `Bearer ${process.env.TRIOCEPT_API_KEY}`, "content-type": "application/json"}
   const body = JSON.stringify(question)
   const response = await fetch(URL, {method: "POST", headers, body, timeout: false})
-  if (!response.ok) throw new Error(`the gate gave no decision: ${response.status}`)
+  if (!response.ok) throw new Error(`triocept made no decision about this tool call: HTTP status ${response.status}`)
   return response.json()
 }
 

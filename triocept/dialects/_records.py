@@ -158,9 +158,8 @@ def check_record(record: Any) -> None:
     if record.read_path is None:
         for name, bases in (("route", ("", "/v1")), ("base_path", (record.base_path,))):
             if any(is_endpoint_path(f"{base}{record.route}") for base in bases):
-                problem = (
-                    f"must not make a path of the endpoint's own ({', '.join(ENDPOINT_PATHS)}, /rollout/…, …)"
-                )
+                own = ", ".join(ENDPOINT_PATHS)
+                problem = f"must not form a path that the endpoint itself uses ({own}, /rollout/…, …)"
                 raise _wrong(ValueError, record, name, problem, getattr(record, name))
     for functions in (_FUNCTIONS, _PERHAPS):
         for name, arguments in functions.items():
@@ -184,7 +183,7 @@ def check_headers(record: Any) -> Mapping[str, str]:
     headers: Mapping[str, str] = record.key_headers(key)
     _check(record, "key_headers", headers, _HEADERS, "must return")
     if not {key}.issuperset(own_keys_in("\n".join(headers.values()))):
-        problem = "must put no letter, digit, `-` or `_` directly behind the key"
+        problem = "must not put a letter, digit, `-` or `_` directly after the key"
         raise _wrong(ValueError, record, "key_headers", problem, headers)
     return headers
 

@@ -80,8 +80,8 @@ def _installed() -> _Installed:
         except Exception as exc:  # one broken package must not block all others
             package = point.dist.name if point.dist is not None else "an installed package"
             broken[point.name] = (
-                f"the entry point `{point.name} = {point.value}` of {package}, of the group {GROUP}, "
-                f"brings none: {type(exc).__name__}: {exc}"
+                f"the entry point `{point.name} = {point.value}` of {package}, in the group {GROUP}, "
+                f"could not be loaded: {type(exc).__name__}: {exc}"
             )
             log.warning("a dialect of an installed package was not loaded: %s", broken[point.name])
     return _Installed(found, broken)
@@ -101,6 +101,6 @@ def _add(found: dict[str, Dialect], each: Dialect) -> None:
         owner = next((other for other in found.values() if other.match(path, "") is not None), None)
         if owner is not None and each.match(path, "") is not None:  # the first dialect would get all calls
             raise ValueError(
-                f"the dialect {each.name!r} cannot have {path}: the dialect {owner.name!r} has that path"
+                f"the dialect {each.name!r} cannot have the path {path}: the dialect {owner.name!r} has that path"
             )
     found[each.name] = each

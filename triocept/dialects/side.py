@@ -116,8 +116,8 @@ def path_problem(path: str) -> str | None:
     """
     names = _NAME.findall(path)
     if re.search(r"[<>\s]", _NAME.sub("", path)) or len(set(names)) < len(names):
-        return "is no path of steps and of `<name>`s, each another"
-    return "is the endpoint's own" if is_endpoint_path(path) else None
+        return "must consist of fixed steps and of placeholders `<name>` with different names"
+    return "is a path that the endpoint itself serves" if is_endpoint_path(path) else None
 
 
 @final

@@ -214,7 +214,9 @@ class LineDecoder:
             self._partial.append(piece)
             self._size += len(piece)
             if self._size > self._max_line:
-                raise DialectError(f"a line of the stream is larger than {self._max_line} bytes")
+                raise DialectError(
+                    f"a line of the stream is larger than the maximum of {self._max_line} bytes"
+                )
             if piece.endswith((b"\n", b"\r")):
                 lines += self.close()
         return lines

@@ -189,7 +189,9 @@ def _check_place(path: Path, *, replace: bool) -> None:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if path.exists() and not path.is_file():
-            raise FileExistsError(errno.EEXIST, "it is not a file, and is not replaced", str(path))
+            raise FileExistsError(
+                errno.EEXIST, "it is not a regular file, so triocept does not replace it", str(path)
+            )
 
 
 @contextmanager

@@ -79,17 +79,19 @@ class Lost:
     DRAFTS = Loss("answer that the agent did not get", "answers that the agent did not get")
     FAILED_CALLS = Loss("call that was not answered", "calls that were not answered")
     FREE_ARGUMENTS = Loss(
-        "call's arguments that are no object", "calls' arguments that are no object", "wrapped in one"
+        "call's arguments that are not an object",
+        "calls' arguments that are not an object",
+        "wrapped in an object",
     )
     INCREMENTS = Loss("answer's pieces and their times", "answers' pieces and their times")
     LATE_RESULTS = Loss("result without its call", "results without their calls", "as a message")
     MARKS_OF_ERRORS = Loss("mark of a tool's error", "marks of tools' errors")
     MEDIA = Loss("image, sound or file", "images, sounds and files")
     METADATA = Loss("rollout's metadata", "rollouts' metadata")
-    METRICS = Loss("score beside others", "scores beside others", "as metrics, for no reward is named")
+    METRICS = Loss("score beside others", "scores beside others", "as metrics, because no reward is named")
     NO_OBJECTS = Loss(
-        "answer whose call's arguments are no object",
-        "answers whose calls' arguments are no objects",
+        "answer with a call whose arguments are not an object",
+        "answers with a call whose arguments are not an object",
         "with weight 0",
     )
     NOTES = Loss("turn's notes", "turns' notes")
@@ -207,5 +209,5 @@ def optional(module: str, what: str, extra: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as exc:
         package = module.partition(".")[0]
-        text = f"{what} need the package {package}: pip install 'triocept[{extra}]'"
+        text = f"{what} need the package {package}: run pip install 'triocept[{extra}]'"
         raise ModuleNotFoundError(text, name=exc.name) from exc

@@ -147,7 +147,7 @@ def _problems(line: Json) -> Iterator[str]:
     for number, message in enumerate(messages):
         yield from (f"messages[{number}]{problem}" for problem in _of_message(message, called))
     if not messages or messages[-1].get("role") != "assistant":
-        yield "messages: the last one must be the model's"
+        yield "messages: the last message must be the model's"
     elif not any(_is_trained(message) for message in messages):
         yield "messages: every message of the model has weight 0"
     for number, tool in enumerate(line.get("tools") or ()):
@@ -177,9 +177,9 @@ def _of_message(message: Mapping[str, Json], called: set[Json]) -> Iterator[str]
     elif not isinstance(content, str | list):
         yield ".content: must be a text, or a list of parts"
     if role == "tool" and message.get("tool_call_id") not in called:
-        yield ".tool_call_id: follows no call with this id"
+        yield ".tool_call_id: no earlier message contains a call with this id"
     if role != "assistant" and "weight" in message:
-        yield ".weight: only the model's messages have one"
+        yield ".weight: only messages of the model may have a weight"
 
 
 def _is_trained(message: Mapping[str, Json]) -> bool:

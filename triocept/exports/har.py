@@ -27,11 +27,11 @@ from ..errors import DialectError
 from ._shared import Loss, Losses, Lost, count_lost, ended_at, iso_time
 
 RENDERED = (
-    "written anew by the dialect from the recorded turn: no header, URL or byte is as it went over the wire"
+    "rendered by the dialect from the recorded turn: headers, URL and bytes differ from those on the wire"
 )
-AS_IT_WENT = "as it went over the wire, but for its keys"
+AS_IT_WENT = "recorded as it went over the wire, but without keys"
 NOT_RECEIVED = "no client was connected to receive the answer"
-CUT = "not whole: cut after 8 MiB, or left out by the recorder"
+CUT = "incomplete: cut after 8 MiB, or omitted by the recorder"
 UNSAID = "the dialect cannot write this from the recorded turn"
 NOWHERE = "http://triocept.invalid"
 """URL of a call whose URL was not recorded. RFC 6761 reserves this name, so it never resolves."""
@@ -125,7 +125,7 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
 def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
     """Return the HAR request of a turn, written by the turn's dialect."""
     path = spoken.base_path + spoken.path(turn.request) if spoken is not None else f"/{turn.dialect}"
-    text, comment = "", f"{UNSAID}: {turn.dialect} is not known here"
+    text, comment = "", f"{UNSAID}: this program does not know the dialect {turn.dialect}"
     try:
         if spoken is not None:
             text, comment = encode_json(spoken.render_request(turn.request)).decode(), ""
@@ -205,7 +205,7 @@ def _as_text(data: bytes) -> tuple[str, bool]:
 def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, str]:
     """Return the content type and the text of an answer that the dialect writes, and a comment if it cannot."""
     if spoken is None:
-        return "", "", f"{UNSAID}: {turn.dialect} is not known here"
+        return "", "", f"{UNSAID}: this program does not know the dialect {turn.dialect}"
     try:
         if turn.response is not None and turn.request.stream:
             return spoken.stream_type(turn.request), _streamed(turn, turn.response, spoken), ""

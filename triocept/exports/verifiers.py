@@ -106,9 +106,7 @@ def _scored(scores: Mapping[str, float], reward: str | None) -> dict[str, Json]:
 
 def _warn(names: Iterable[str], count: int, losses: Losses, stacklevel: int) -> None:
     losses.add(Lost.METRICS, count)
-    text = (
-        f"the scores {', '.join(sorted(names))} are all metrics: name the score that is the reward (reward=)"
-    )
+    text = f"the scores {', '.join(sorted(names))} all become metrics: name the score that is the reward (reward=)"
     warnings.warn(text, stacklevel=stacklevel)
 
 

@@ -202,8 +202,8 @@ class Cassette:
         if same := [call for call in self._old if self._key(call) == key]:
             times = {1: "once", 2: "twice"}.get(len(same), f"{len(same)} times")
             return ReplayMiss(
-                f"{words} was sent more often than it is recorded: {self.path} has it {times}, the last time as "
-                f"{self._place(same[-1])}. To repeat the last answer: repeats=True\n{advice}",
+                f"{words} was sent more often than it was recorded: {self.path} contains it {times}, the last time as "
+                f"{self._place(same[-1])}. To repeat the last answer, pass repeats=True.\n{advice}",
                 closest=str(same[-1].number),
             )
         if not self._was_there and not self._old:
@@ -336,21 +336,21 @@ class Cassette:
     def _advice(self) -> str:
         said = [_CHANGED if self._was_there else _NOT_RECORDED]
         if self.mode == "once" and self._was_there:
-            said.append("record='once' records nothing where there is a file.")
+            said.append("record='once' records nothing if the file exists.")
         if self.mode != "none" and self._upstream is None:
-            said.append("There is no `upstream=` to record from.")
+            said.append("Without `upstream=`, no call can be recorded.")
         return " ".join(said)
 
 
 _CHANGED = (
     "If the application has changed, record the call: --triocept-record=new keeps the recorded calls and adds new "
-    "ones; --triocept-record=rewrite records all calls anew (without the pytest plugin: `record=` of the cassette, and "
-    "its `upstream=`). Parts that differ from run to run, such as dates, ids and temporary directories, are removed by "
+    "ones; --triocept-record=rewrite records all calls anew. (Without the pytest plugin, set `record=` and `upstream=` "
+    "of the cassette.) Parts that differ from run to run, such as dates, ids and temporary directories, are removed by "
     "`normalise_text=normalize(tmp_path)` or a function of your own."
 )
 _NOT_RECORDED = (
-    "Record it, with --triocept-record=once (without the pytest plugin: record='once' of the cassette, and its "
-    "`upstream=`)."
+    "Record the call with --triocept-record=once. (Without the pytest plugin, set record='once' and `upstream=` of the "
+    "cassette.)"
 )
 
 

@@ -240,7 +240,7 @@ def numbered(calls: Sequence[Recorded]) -> list[Recorded]:
 
 
 _HEAD = """\
-# Calls of a model, recorded by triocept, and answered from here since. A call that asks the same gets its answer.
+# triocept recorded these model calls and their answers. A later call with the same content gets the recorded answer.
 """
 _END = "..."
 """The line that marks the end of a document in YAML."""

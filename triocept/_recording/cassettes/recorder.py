@@ -50,9 +50,9 @@ def unrecordable(
     """
     if isinstance(outcome, Raw):
         return RecordingFailed(
-            f"{call} was answered with raw bytes, by a Fault or respond_raw: a cassette cannot keep them, and nothing "
-            "was recorded. Put faults of the wire around the cassette: chaos(cassette, …), or a handler that gives "
-            "some calls to a Fault and all others to the cassette"
+            f"{call} was answered with raw bytes, by a Fault or respond_raw: a cassette cannot store raw "
+            "bytes, so nothing was recorded. Put faults of the wire around the cassette: use "
+            "chaos(cassette, …), or a handler that gives some calls to a Fault and all others to the cassette"
         )
     if not isinstance(outcome, Refused):
         return None
@@ -62,8 +62,8 @@ def unrecordable(
     if is_of_a_key and not auth_errors:
         return RecordingFailed(
             f"the {'handler' if cause is None else 'provider'} refused the key ({status}: {message}); nothing was "
-            f"recorded. It was {call}. Check that the key is set and is the right one; to record this answer: "
-            "record_auth_errors=True"
+            f"recorded. The call was {call}. Check that the key is set and is the right one; to record this answer, "
+            "pass record_auth_errors=True"
         )
     if cause is None or cause.__cause__ is None:
         return None
@@ -76,8 +76,8 @@ def unrecordable(
     )
     if isinstance(cause.__cause__, unreached):
         return RecordingFailed(
-            f"the provider was not reached ({message}); nothing was recorded. It was {call}. Check the base URL and "
-            "the network"
+            f"the provider was not reached ({message}); nothing was recorded. The call was {call}. Check the base URL "
+            "and the network"
         )
     return None
 

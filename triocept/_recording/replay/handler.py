@@ -217,9 +217,10 @@ class ReplayRun:
 
 
 _ADVICE = (
-    "If the agent, its prompt or its configuration has changed, record it again; match='nearest' uses the turn with "
-    "the longest common beginning, and then=handler (on the command line --script or --upstream) lets another handler "
-    "answer new calls."
+    "If the agent, its prompt or its configuration has changed, record the run again. "
+    "Otherwise, match='nearest' uses the recorded turn with the longest common beginning, and then=handler (on the "
+    "command line --script or --upstream) lets "
+    "another handler answer new calls."
 )
 _KINDS = {
     "main": "main conversation",

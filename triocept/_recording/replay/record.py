@@ -378,7 +378,7 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
         if name in names:
             return find_turn(record, (name, 0))
         raise LookupError(
-            f"the trace of rollout {record.trace.rollout} has no turn {name!r}; turns in the trace: "
+            f"the trace of rollout {record.trace.rollout} has no turn {name!r}; its turns are: "
             f"{', '.join(each.turn.id for each in record.turns[:_MOST_NAMES]) or 'none'}"
             f"{', …' if len(record.turns) > _MOST_NAMES else ''}"
         )
@@ -397,13 +397,11 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
     called = "main conversation" if conversation is None else f"conversation {conversation!r}"
     if not turns and conversation is not None:
         there = ", ".join(names) or "none"
-        raise LookupError(
-            f"rollout {record.trace.rollout} has no {called}; conversations in the rollout: {there}"
-        )
+        raise LookupError(f"rollout {record.trace.rollout} has no {called}; its conversations are: {there}")
     if not -len(turns) <= number < len(turns):
         there = f"0 to {len(turns) - 1}" if len(turns) > 1 else "0" if turns else "none"
         raise LookupError(
-            f"the {called} of rollout {record.trace.rollout} has no turn {number}; turns in the conversation: {there}"
+            f"the {called} of rollout {record.trace.rollout} has no turn {number}; its turns are: {there}"
         )
     return turns[number]
 

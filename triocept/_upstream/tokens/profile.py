@@ -115,6 +115,6 @@ def check_probe(tokens: Tokens) -> None:
     """Raise UpstreamError if the tokens of a test call are not complete. The error names the remedy."""
     if tokens.gaps:
         raise UpstreamError(
-            f"the server does not send its tokens as {tokens.engine} does (gaps: {', '.join(tokens.gaps)}); "
+            f"the server does not return token ids as {tokens.engine} does ({', '.join(tokens.gaps)}): "
             f"{PROFILES[tokens.engine].hint}"
         )

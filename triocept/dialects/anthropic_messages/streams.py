@@ -225,7 +225,9 @@ class Blocks:
         number = fields.need_integer("index")
         block = self._open.get(number)
         if block is None:
-            raise DialectError(f"block {number} is not open", path="index")
+            raise DialectError(
+                f"the content block {number} is not open at this point of the stream", path="index"
+            )
         delta = fields.need_object("delta")
         kind = delta.need_text("type")
         if isinstance(block.start, Opaque):

@@ -167,7 +167,9 @@ class _Objects:
             self._pieces.append(data[start:])
             self._size += len(data) - start
             if self._size > self._max_size:
-                raise DialectError(f"one response of the array is larger than {self._max_size} bytes")
+                raise DialectError(
+                    f"one response of the array is larger than the maximum of {self._max_size} bytes"
+                )
         return found
 
     def _ends(self, mark: bytes) -> bool:

@@ -290,7 +290,9 @@ class _Calls:
         if call.index is None:
             if not name:
                 if text:
-                    raise DialectError("arguments came before the name of the tool", path=call.path)
+                    raise DialectError(
+                        "the arguments of a tool call came before the name of the tool", path=call.path
+                    )
                 return
             call.index, self.any = self._new_index(), True
             extra = dict(fields.rest() or {})
