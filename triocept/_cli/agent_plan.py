@@ -120,7 +120,7 @@ def agent_options(what: str) -> Callable[[F], F]:
         _in_agent(
             "--executable",
             metavar="FILE",
-            help="Program that starts the agent of --agent. Default: the agent's usual command, for example "
+            help="Program to start for --agent. Default: the usual command of this agent, for example "
             "claude for claude-code.",
         ),
         _in_agent(

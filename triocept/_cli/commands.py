@@ -90,8 +90,8 @@ def run(
     """Run COMMAND as an agent with triocept as its model, and print each model call.
 
     The agent gets the endpoint and a key in the usual environment variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, …).
-    The exit status is that of the agent. It is 1 after an error in the script or in triocept, and 2 for a wrong command
-    line.
+    The command exits with the agent's status, or with 1 after an error in the script or in triocept, or with 2 if the
+    command line is wrong.
 
     \b
     triocept run --script replies.py -- claude -p "fix the bug"
@@ -191,7 +191,7 @@ def demo(record: Path | None) -> None:
     type=Choice(dict.fromkeys((*FORMATS, *RESULT_FORMATS))),
     required=True,
     metavar="NAME",
-    help=f"Format. {'; '.join(f'{each.name}: {each.what}' for each in FORMATS.values())}; harbor: the results of "
+    help=f"Name of the format. {'; '.join(f'{each.name}: {each.what}' for each in FORMATS.values())}; harbor: the results of "
     "an evaluation, as the folder of a Harbor job.",
 )
 @click.option(
@@ -258,7 +258,7 @@ def view(files: tuple[Path, ...], host: str, port: int) -> None:
     """Serve a page that shows the rollouts of all FILES in a browser, until Ctrl-C.
 
     A FILE may also be the directory of a fleet's store. For stores of evaluations, the page shows their tasks, too. The
-    address of the page, with its key, is printed on standard error. `triocept export --to html` writes the same page
+    address of the page, which contains its key, is printed on standard error. `triocept export --to html` writes the same page
     as one file.
 
     \b

@@ -22,7 +22,7 @@ FORMATS = ("text", "json", "markdown", "csv")
 @click.option(
     "--task",
     metavar="ID",
-    help="Show the two runs of this task side by side, with their turns aligned by their answers.",
+    help="Show the two runs of this task side by side, with turns that have the same answer on one line.",
 )
 @click.option(
     "--sample",
@@ -39,7 +39,7 @@ FORMATS = ("text", "json", "markdown", "csv")
     default=0.1,
     show_default=True,
     metavar="D",
-    help="Estimate how many tasks would show a difference of this size.",
+    help="Estimate how many tasks an evaluation needs to show a difference of D, with a probability of 0.8.",
 )
 @click.option(
     "--format",

@@ -116,7 +116,7 @@ def evaluate(
 ) -> None:
     """Run an agent on TASKS, score its work, and print a table of the scores.
 
-    TASKS is a file of tasks (.jsonl, .csv; .yaml of promptfoo; .py of Inspect, also FILE.py:NAME), a folder that
+    TASKS is a file of tasks (.jsonl or .csv; for promptfoo, .yaml; for Inspect, .py or FILE.py:NAME), a folder that
     the package datasets has saved, or a folder of tasks in Harbor's format.
 
     A sample has a score even if its agent failed or reached a limit. A sample has no score if the provider failed, if

@@ -104,7 +104,7 @@ def fleet_options(failures: str) -> Callable[[F], F]:
             help="Show the rollouts of all workers in a table below the progress while they run. Without a terminal, "
             "only the progress is printed.",
         ),
-        click.option("--quiet", is_flag=True, help="Print no progress."),
+        click.option("--quiet", is_flag=True, help="Do not print the progress."),
     )
 
 
@@ -139,7 +139,7 @@ def fleet_options(failures: str) -> Callable[[F], F]:
     "timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Cancel a rollout after SECONDS, and count it as failed. SECONDS include the time to copy the workspace.",
+    help="Cancel a rollout after SECONDS, and count it as failed. This time includes the copying of the workspace.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def fleet(

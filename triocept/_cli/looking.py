@@ -133,7 +133,7 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
 @_rollout_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all figures.")
 def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_json: bool) -> None:
-    """Count the calls in all FILES, their tokens, their seconds and the calls that failed.
+    """Count the calls in all FILES, and their tokens, seconds and failures.
 
     A FILE may also be the directory of a fleet's store. The store's rollouts without a result are not
     counted. For the store of an evaluation, the scores are printed, too.

@@ -227,5 +227,5 @@ live_option: Callable[[F], F] = _in_endpoint(
     "--live",
     is_flag=True,
     help="Show the calls in a table on the terminal while they run, in place of a line for each call. The agent's own "
-    "output is printed when it has ended. Without a terminal, the lines are printed.",
+    "output is printed when it has ended. Without a terminal, a line for each call is printed.",
 )

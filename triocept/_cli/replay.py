@@ -93,7 +93,7 @@ replay_options: Callable[[F], F] = add_options(
     existing_file(
         "--replay",
         "Recorded run",
-        "Answer each call as this recorded run did. A model (--script, --handler or --upstream) answers the calls that "
+        "Answer each call with the recorded answer in this file. A model (--script, --handler or --upstream) answers the calls that "
         "have no recorded turn.",
     ),
     _in_replay(
