@@ -191,8 +191,8 @@ def demo(record: Path | None) -> None:
     type=Choice(dict.fromkeys((*FORMATS, *RESULT_FORMATS))),
     required=True,
     metavar="NAME",
-    help=f"Name of the format. {'; '.join(f'{each.name}: {each.what}' for each in FORMATS.values())}; harbor: the results of "
-    "an evaluation, as the folder of a Harbor job.",
+    help=f"Name of the format. {'; '.join(f'{each.name}: {each.what}' for each in FORMATS.values())}; harbor: the "
+    "results of an evaluation, as the folder of a Harbor job.",
 )
 @click.option(
     "-o",
@@ -258,8 +258,8 @@ def view(files: tuple[Path, ...], host: str, port: int) -> None:
     """Serve a page that shows the rollouts of all FILES in a browser, until Ctrl-C.
 
     A FILE may also be the directory of a fleet's store. For stores of evaluations, the page shows their tasks, too. The
-    address of the page, which contains its key, is printed on standard error. `triocept export --to html` writes the same page
-    as one file.
+    address of the page, which contains its key, is printed on standard error. `triocept export --to html` writes the
+    same page as one file.
 
     \b
     triocept view traces.jsonl

@@ -93,8 +93,8 @@ replay_options: Callable[[F], F] = add_options(
     existing_file(
         "--replay",
         "Recorded run",
-        "Answer each call with the recorded answer in this file. A model (--script, --handler or --upstream) answers the calls that "
-        "have no recorded turn.",
+        "Answer each call with the recorded answer in this file. A model (--script, --handler or --upstream) answers "
+        "the calls that have no recorded turn.",
     ),
     _in_replay(
         "--rollout",
