@@ -238,7 +238,7 @@ CommandTunnel(3) -> TypeError: argv must be a list, \["cloudflared", "tunnel", â
 SSHTunnel(3) -> TypeError: SSHTunnel: a destination must be user@host, a str, not int: 3
 SSHTunnel("host", port="22") -> TypeError: SSHTunnel: a port must be a whole number, not str
 ToolCall.of("bash", {"command": "ls"}) -> TypeError: .*: write ToolCall.of\('bash', \*\*\{â€¦\}\)
-ToolCall.of("b", command=object()) -> TypeError: ToolCall.of: `command` .* not JSON: .*object
+ToolCall.of("b", command=object()) -> TypeError: ToolCall.of: `command` cannot be written as JSON: .*object
 ToolCall.of("b", cut="\ud83d", x=object()) -> TypeError: ToolCall.of: `x` cannot be written as JSON: .*object
 ToolCall.of("b", inner=_endless()) -> TypeError: ToolCall.of: `inner` cannot be written as JSON: list:
 ToolCall.of(5) -> TypeError: ToolCall.of: the name must be a str, not int: 5
@@ -640,11 +640,11 @@ RecorderGroup(JSONLRecorder("x")) -> TypeError: RecorderGroup takes a list of re
 ScriptedModel([ToolCall]) -> NotAReply: replies\[0\] is the class ToolCall, not an instance
 Price(1, 2) -> TypeError: Price accepts only keyword arguments \(input, output, cached_input, cache_write\): Extra
 Limits(max_turns=5) -> TypeError: Limits accepts only keyword arguments \(turns, .*, prices\): Unexpected .*'max_turns'
-EndpointLimits(5) -> TypeError: EndpointLimits takes connections,
-TunnelHealth(5) -> TypeError: TunnelHealth takes
+EndpointLimits(5) -> TypeError: EndpointLimits accepts only keyword arguments \(connections,
+TunnelHealth(5) -> TypeError: TunnelHealth accepts only keyword arguments
 Usage(1, 2) -> TypeError: Usage accepts only keyword arguments \(input_tokens, output_tokens, .*\): Extra
 Tool(*["x"]) -> TypeError: Tool accepts only keyword arguments \(name, description, .*\): Extra
-Sampling(temprature=1) -> TypeError: Sampling takes max_output_tokens, temperature, .*: Unexpected .*'temprature'
+Sampling(temprature=1) -> TypeError: Sampling accepts only keyword arguments \(max_output_tokens, temperature, .*: Unexpected .*'temprature'
 """
 
 
