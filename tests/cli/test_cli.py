@@ -139,7 +139,7 @@ def test_run_shows_each_exchange_and_ends_with_the_agents_exit_code(tmp_path: Pa
     assert done.stdout == "said: one\nsaid: two\n"
     assert done.stderr.count("answered") == 2
     assert "openai_chat" in done.stderr
-    assert "ended with 7" in done.stderr
+    assert "ended with exit status 7" in done.stderr
     (trace,) = read_traces(record)
     assert trace.sealed
     assert [turn.response.text for turn in trace if turn.response] == ["one", "two"]

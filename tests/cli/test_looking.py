@@ -146,7 +146,7 @@ def test_each_rollout_of_a_file_is_shown_and_one_can_be_chosen(tmp_path: Path) -
     done = looked("show", file, "--turn", "0")
     assert done.returncode == 1
     assert done.stderr == f"Error: {file} holds several rollouts (a, b, a): choose one with --rollout ID\n"
-    assert "--rollout: run_a, run_c" in looked("show", file, "--turn", "0", "--rollout", "a").stderr
+    assert "(run_a, run_c): choose one with --rollout ID" in looked("show", file, "--turn", "0", "--rollout", "a").stderr
     assert (
         f"{file} contains no rollout c; it contains a, b, a" in looked("show", file, "--rollout", "c").stderr
     )
@@ -620,11 +620,11 @@ def test_a_file_that_is_none_of_ours_is_said_to_be_so(
 
 
 def test_what_is_no_file_is_said_to_be_so(tmp_path: Path) -> None:
-    directory = f"is a directory: name the files in it, as in {tmp_path}/*.jsonl"
-    for path, words in ((tmp_path, directory), (tmp_path / "x", "No such file or directory")):
+    directory = f" is a directory: name the files in it, as in {tmp_path}/*.jsonl"
+    for path, words in ((tmp_path, directory), (tmp_path / "x", ": No such file or directory")):
         for command in (("show",), ("stats",), ("show", "--turn", "0")):
             done = looked(*command, path)
-            assert (done.returncode, done.stdout, done.stderr) == (2, "", f"Error: {path}: {words}\n")
+            assert (done.returncode, done.stdout, done.stderr) == (2, "", f"Error: {path}{words}\n")
 
 
 def test_of_several_files_those_that_can_be_read_are_counted(file: Path, tmp_path: Path) -> None:

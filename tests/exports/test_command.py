@@ -212,7 +212,7 @@ def test_several_files_are_one_export(tmp_path: Path, file: Path) -> None:
 def test_a_directory_is_told_what_to_give_instead(tmp_path: Path) -> None:
     done = export("--to", "jsonl", tmp_path, "-o", "out", cwd=tmp_path)
     hint = f"is a directory: name the files in it, as in {tmp_path}/*.jsonl"
-    assert (done.returncode, done.stderr) == (2, f"Error: {tmp_path}: {hint}\n")
+    assert (done.returncode, done.stderr) == (2, f"Error: {tmp_path} {hint}\n")
 
 
 def test_what_is_no_file_is_never_replaced(tmp_path: Path, file: Path) -> None:

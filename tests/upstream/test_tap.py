@@ -90,7 +90,7 @@ async def test_a_body_that_is_none_is_a_visible_break(body: bytes) -> None:
     async with staged(says(head() + body + END), CHAT) as stage:
         data, complete = await ask_roughly(stage, CHAT)
     assert not complete or b'"error"' in data
-    assert "cut" in stage.rollout.trace[0].error.message
+    assert "ended too early" in stage.rollout.trace[0].error.message
 
 
 @pytest.mark.parametrize("more", ["content-encoding: gzip\r\n", "connection: close\r\n"])
