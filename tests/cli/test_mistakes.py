@@ -219,7 +219,7 @@ def test_prices_that_are_none_name_the_model(tmp_path: Path) -> None:
     prices = written(tmp_path, '{"good": {"input": 1, "output": 2}, "bad": {"input": 1}}', "prices.json")
     done = triocept("run", "--prices", prices, "--", "true")
     assert done.returncode == 2
-    assert "the price of 'bad': Object missing required field `output`" in done.stderr
+    assert "the price of 'bad' is invalid: Object missing required field `output`" in done.stderr
 
 
 def test_a_python_script_of_another_name_says_what_is_wrong(tmp_path: Path) -> None:

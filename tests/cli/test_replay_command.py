@@ -141,7 +141,7 @@ def test_a_run_that_failed_is_not_kept_and_is_recorded_again(tmp_path: Path) -> 
     kept = tmp_path / "kept.jsonl"
     failed = run("--record-once", kept, "--script", script(tmp_path, "one", "two"), status=3)
     assert failed.returncode == 3
-    assert "not kept" in failed.stderr
+    assert "the recording was not saved" in failed.stderr
     assert not kept.exists()
     again = run("--record-once", kept, "--script", script(tmp_path, "uno", "due"))
     assert again.stdout == "said: uno\nsaid: due\n", again.stderr
