@@ -146,7 +146,10 @@ def test_each_rollout_of_a_file_is_shown_and_one_can_be_chosen(tmp_path: Path) -
     done = looked("show", file, "--turn", "0")
     assert done.returncode == 1
     assert done.stderr == f"Error: {file} holds several rollouts (a, b, a): choose one with --rollout ID\n"
-    assert "(run_a, run_c): choose one with --rollout ID" in looked("show", file, "--turn", "0", "--rollout", "a").stderr
+    assert (
+        "(run_a, run_c): choose one with --rollout ID"
+        in looked("show", file, "--turn", "0", "--rollout", "a").stderr
+    )
     assert (
         f"{file} contains no rollout c; it contains a, b, a" in looked("show", file, "--rollout", "c").stderr
     )

@@ -305,7 +305,10 @@ def test_a_failed_scorer_and_a_changed_one_score_the_recorded_samples_again_with
     first = evaluated(*options)
     assert first.returncode == 1
     assert "b/0: scorer failed: the scorer length raised ZeroDivisionError" in first.stderr
-    assert "1 of 2 samples lack a score: the same command with --retry-errors" in first.stderr
+    assert (
+        "1 of 2 samples lack a score; to run them again, use the same command with --retry-errors"
+        in first.stderr
+    )
     mine.write_text("def length(trace, task, workdir, *, answer):\n    return len(answer)\n")
     retried = evaluated(*options, "--retry-errors")
     assert retried.returncode == 0, retried.stderr

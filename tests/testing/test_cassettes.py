@@ -138,7 +138,9 @@ async def test_calls_at_once_get_their_own(tmp_path: Path) -> None:
 
 async def test_none_records_nothing_and_once_records_only_where_there_is_no_file(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    with pytest.raises(ReplayMiss, match=r"not recorded: there is no file .*run\.yaml\.\nRecord the call with.*=once"):
+    with pytest.raises(
+        ReplayMiss, match=r"not recorded: there is no file .*run\.yaml\.\nRecord the call with.*=once"
+    ):
         async with open_cassette(path, upstream=never) as cassette:
             await asking(cassette, asks())
     assert not path.exists()
