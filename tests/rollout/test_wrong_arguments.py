@@ -644,7 +644,7 @@ EndpointLimits(5) -> TypeError: EndpointLimits accepts only keyword arguments \(
 TunnelHealth(5) -> TypeError: TunnelHealth accepts only keyword arguments
 Usage(1, 2) -> TypeError: Usage accepts only keyword arguments \(input_tokens, output_tokens, .*\): Extra
 Tool(*["x"]) -> TypeError: Tool accepts only keyword arguments \(name, description, .*\): Extra
-Sampling(temprature=1) -> TypeError: Sampling accepts only keyword arguments \(max_output_tokens, .*: Unexpected .*'temprature'
+Sampling(temprature=1) -> TypeError: Sampling accepts only keyword arguments .*: Unexpected .*'temprature'
 """
 
 
