@@ -392,7 +392,7 @@ async def open_draft(
                 None  # raised outside of the nursery, which would wrap it in a group
             )
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(subscription.follow, reader)
+                nursery.start_soon(_follow, subscription, reader)
                 nursery.start_soon(_answer, handler, Exchange(inner, exchange.rollout), draft)
                 try:
                     yield draft
@@ -405,9 +405,15 @@ async def open_draft(
             if failed is not None:
                 raise failed
     finally:
-        subscription.close()
         for each in inner.budgets:
             each.end(inner, home.turn)
+
+
+async def _follow(subscription: Subscription, reader: _Reader) -> None:
+    try:
+        await subscription.follow(reader)
+    finally:
+        subscription.close()
 
 
 async def _answer(
