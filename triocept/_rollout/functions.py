@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from .._util.checks import check_callable, named, takes
+from .._util.contexts import Context
 
 
 def check_function(name: str, function: object, form: str) -> None:
@@ -18,5 +19,8 @@ def check_function(name: str, function: object, form: str) -> None:
 
 
 async def awaited(given: Any) -> Any:
-    """If `given` is awaitable, await it and return the result. Otherwise return `given`."""
-    return await given if inspect.isawaitable(given) else given
+    """If `given` is awaitable, await it and return the result. Otherwise return `given`.
+
+    A context of triocept, such as `open_upstream(…)`, is returned: it has `__await__` only for its error text.
+    """
+    return await given if inspect.isawaitable(given) and not isinstance(given, Context) else given
