@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -386,6 +387,29 @@ async def test_a_sample_that_ends_its_worker_has_no_score_and_runs_again_at_the_
     (tmp_path / "harmless").touch()
     again = await run(end_worker)
     assert [sample.reason for sample in again.samples] == [None, None]
+
+
+def local_model() -> ScriptedModel:
+    return ScriptedModel(["hello"])
+
+
+@pytest.mark.parametrize(("options", "name"), [
+    ({"model": lambda: ScriptedModel(["hello"])}, r"lambda \(test_evaluate\.py:\d+\)"),
+    ({"model": local_model}, "local_model"),
+    ({"model": partial(local_model)}, "local_model"),
+    ({"model": partial(triocept.open_upstream, "http://127.0.0.1:9/v1", dialect="ollama")}, r"127\.0\.0\.1:9"),
+    ({"model": partial(triocept.open_upstream, "http://127.0.0.1:9/v1", dialect="ollama", model="qwen")}, "qwen"),
+    ({"model": local_model, "model_name": "scripted"}, "scripted"),
+])  # fmt: skip
+async def test_a_model_has_a_name_for_readers(options: dict[str, Any], name: str) -> None:
+    async def my_agent(rollout: triocept.Rollout, task: Task, workdir: Path) -> str:
+        await trio.lowlevel.checkpoint()
+        return ""
+
+    results = await evaluate([TASK], my_agent, scorers=exact(), **options)
+    assert re.fullmatch(name, results.model)
+    assert results.agent == "my_agent"
+    assert results.table().startswith(f"evaluation · my_agent · {results.model} · ")
 
 
 # The store

@@ -23,6 +23,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -81,6 +82,7 @@ async def evaluate(
     rescore: bool | Literal["resume"] = False,
     keep_workdirs: bool = False,
     name: str | None = None,
+    model_name: str | None = None,
     progress: bool = False,
 ) -> EvaluationResults:
     """Run an agent on a list of tasks, score its work, and return the results.
@@ -124,6 +126,8 @@ async def evaluate(
         keep_workdirs: True keeps the working directory of each sample in the store, so that scorers can read it again.
             False keeps it only if a scorer failed.
         name: name of the evaluation. None means the name of the file of tasks.
+        model_name: name of the model in tables and comparisons. None means the model or the address of an upstream, or
+            the name of the function that makes the handler; for a lambda, the place of its code.
         progress: True shows the progress on standard error.
 
     Raises:
@@ -148,7 +152,7 @@ async def evaluate(
     check_bool("progress", progress)
     found = read_tasks(tasks) if isinstance(tasks, str | os.PathLike) else listed(tasks, "evaluation")
     agent_name, function = _agent_of(agent)
-    model_name, opening = _model_of(model)
+    found_name, opening = _model_of(model)
     given: list[Scorer] = list(scorers) if isinstance(scorers, Sequence) else [scorers]
     run = EvaluationRun(
         name=name or found.name,
@@ -161,13 +165,13 @@ async def evaluate(
             workspace=None if workspace is None else Path.cwd() / workspace,
             keeps_workdirs=keep_workdirs,
         ),
-        agent=agent_name,
-        model=model_name,
+        agent=_shown(agent, agent_name),
+        model=model_name or _shown(model, found_name),
         samples=samples,
         engine=engine or InProcess(),
         settings={
             "agent": agent_name if isinstance(agent, str) or callable(agent) else [*agent],
-            "model": model_name,
+            "model": model_name or found_name,
         },
     ).chosen(limit, task_ids)
     directory = None if store is None else Path(store)
@@ -465,6 +469,14 @@ def _agent_of(agent: object) -> tuple[str, AgentFunction]:
     return name_of(agent), agent  # type: ignore[return-value]
 
 
+def _shown(function: object, name: str) -> str:
+    """Return a function's name for a reader: the last part of the name, and for a lambda the place of its code."""
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_name == "<lambda>":
+        return f"lambda ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"
+    return name.rpartition("<locals>.")[2]
+
+
 # The model
 
 
@@ -500,8 +512,11 @@ def _model_of(model: object) -> tuple[str, GivenModel]:
     """Return the model's name and how a worker opens it; raise TypeError if it is no model."""
     given = GivenModel(model)
     if given.is_factory:
-        options = getattr(model, "keywords", {})
-        return options.get("model") or name_of(model), given
+        first = next(iter(getattr(model, "args", ())), "")
+        address = (
+            urlsplit(first).netloc.rpartition("@")[2] if isinstance(first, str) else ""
+        )  # without a password
+        return getattr(model, "keywords", {}).get("model") or address or name_of(model), given
     if isinstance(model, ScriptedModel):
         raise TypeError(
             "a script answers one rollout: pass a function that makes it for each sample, as in "
