@@ -471,7 +471,7 @@ async def test_a_call_that_waits_is_shown_in_its_turn_with_the_decisions_before_
             page.keyboard.type("no")
             page.keyboard.press("Control+Enter")
             expect(asked).to_contain_text("second")
-            expect(detail.locator(".decision")).to_contain_text("Bash was rejected by page")
+            expect(detail.locator(".decision")).to_contain_text("Bash: rejected by page")
             press(page, "a")
             expect(detail.locator("h2")).to_have_text("Turn 1")
             expect(detail.locator(".detail-head")).to_contain_text("for a decision")

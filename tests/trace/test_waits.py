@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from tests.trace.telling import said, tell
 from triocept import Response, ToolCall, Trace
+from triocept._cli.live import Live
 from triocept._trace.waits import waited
 from triocept.traces import Decided, Draft
 
@@ -25,3 +27,11 @@ def test_the_longest_decision_of_each_answer_counts_and_none_about_calls_of_earl
     assert waited(msgspec.structs.replace(turn, duration=60)) == 5 + 7
     assert waited(msgspec.structs.replace(turn, duration=10)) == 10, "never more than the turn itself"
     assert waited(msgspec.structs.replace(turn, duration=60, decisions=())) == 0
+
+
+async def test_the_line_of_a_turn_leaves_out_the_time_for_decisions(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    turn = tell(Trace("r"), said("user: x"), answer("a"), decisions=(decided("a", 40),))
+    await Live().record(msgspec.structs.replace(turn, duration=42))
+    assert " 2000 ms" in capfd.readouterr().err

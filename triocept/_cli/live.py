@@ -29,6 +29,7 @@ from .._rollout.rollout import Rollout, core_of_rollout, refusals
 from .._trace.cost import usage_of
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
+from .._trace.waits import waited
 from .._util.terminal import Screen, visible
 from ..handlers import ScriptedModel
 from .words import STYLES, counted, cut, reason
@@ -107,7 +108,7 @@ class Live:
                 else "- tokens ",
                 "dim",
             ),
-            (f"{turn.duration * 1000:.0f} ms", "dim"),
+            (f"{(turn.duration - waited(turn)) * 1000:.0f} ms", "dim"),
         )
         results = [" ".join(result.text[: 4 * RESULT_LENGTH].split()) for result in turn.request.tool_results]
         texts = [" ".join(f"← {cut(text, RESULT_LENGTH)!r}" for text in results)]

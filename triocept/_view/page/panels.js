@@ -343,7 +343,7 @@ function TimeBar({ item, axis }) {
   const width = Math.max(1, axis(end) - left);
   const first = item.first != null && end > item.at ? (100 * (axis(item.at + item.first) - left)) / width : null;
   const kind = item.isService ? "service" : item.isLive ? "live" : item.outcome === "answered" ? "" : "bad";
-  const title = `${seconds(end - item.at)}${item.waited ? `, of them ${seconds(item.waited)} for decisions` : ""}${item.first != null ? `, first token after ${seconds(item.first)}` : ""}`;
+  const title = `${seconds(end - item.at)}${item.waited >= 0.05 ? `, of them ${seconds(item.waited)} for decisions` : ""}${item.first != null ? `, first token after ${seconds(item.first)}` : ""}`;
   const style = { left: `${left}%`, width: `${width}%`, "--first": `${Math.max(0, Math.min(100, first ?? 0))}%` };
   return html`<span class="track" title=${title}><span class=${`time ${kind}`} style=${style}></span></span>`;
 }
@@ -402,7 +402,7 @@ function Turns() {
 function RunHead({ row, list }) {
   const children = [...state.rows.values()].filter((each) => each.parent === row.run);
   const others = [...state.rows.values()].filter((each) => each.run !== row.run);
-  const facts = [row.busy ? `${seconds(row.busy)} in calls` : "", row.waited ? `${seconds(row.waited)} for decisions` : "", clock(row.opened_at) && `began ${clock(row.opened_at)}`,
+  const facts = [row.busy ? `${seconds(row.busy)} in calls` : "", row.waited >= 0.05 ? `${seconds(row.waited)} for decisions` : "", clock(row.opened_at) && `began ${clock(row.opened_at)}`,
     row.ended_at ? `ended ${clock(row.ended_at)}` : "", row.stopped ? `stopped: ${oneLine(row.stopped)}` : "", row.ended ? oneLine(row.ended) : ""].filter(Boolean);
   return html`<div class="run-head small">
     <div class="line"><strong class="cut">${titleOf(row)}</strong><${State} row=${row} /><span class="grow"></span>${idOf(row)}</div>
@@ -448,12 +448,11 @@ function Detail() {
     const isLost = view.turn != null && turnsOf(view.run).status === "loaded";
     return html`<section class="detail empty" aria-label="Turn" tabindex="0">${back}<p class="dim pad">${isLost ? "This turn is not here: its call ended without a turn, or the link is of another run." : view.run ? "No turn is chosen." : ""}</p></section>`;
   }
-  return html`<section class="detail" aria-label="Turn" tabindex="0" ref=${place}>${item.isService ? html`<div class="detail-head">${back}</div><${ServiceDetail} call=${item} />` : html`<${TurnDetail} key=${item.id} item=${item} back=${back} />`}</section>`;
+  return html`<section class="detail" aria-label="Turn" tabindex="0" ref=${place}>${item.isService ? html`<div class="detail-head line">${back}<h2>${plain(item.kind)} ${visible(item.name)}</h2></div><${ServiceDetail} call=${item} />` : html`<${TurnDetail} key=${item.id} item=${item} back=${back} />`}</section>`;
 }
 
 function ServiceDetail({ call }) {
-  return html`<div class="pad"><h2>${plain(call.kind)} ${visible(call.name)}</h2>
-    <p>A call to a service of the program: ${plain(call.outcome)} after ${seconds(call.duration)}${call.turns != null ? `, after ${plural(call.turns, "turn")}` : ""}.</p>
+  return html`<div class="pad"><p>A call to a service of the program: ${plain(call.outcome)} after ${seconds(call.duration)}.${call.turns != null ? ` It came after ${plural(call.turns, "turn")}.` : ""}</p>
     ${call.error && html`<p class="bad">${visible(call.error.type)}: ${visible(call.error.message)}</p>`}
     ${["arguments", "result"].map((name) => call[name] != null && html`<h4>${name}</h4><${LongText} name=${`${call.id} ${name}`} text=${JSON.stringify(call[name], null, 2)} lines=${40} />`)}</div>`;
 }
@@ -505,7 +504,7 @@ function TurnDetail({ item, back }) {
     <${TurnHead} item=${item} back=${back} />
     <div class="detail-body">
     ${item.error && html`<p class="bad">${visible(item.error.type)}${item.error.status ? ` (status ${item.error.status})` : ""}: ${visible(item.error.message)}</p>`}
-    ${(item.decisions ?? []).map((each) => html`<div class="decision"><strong>${visible(each.tool)}</strong> was ${VERBS[each.kind] ?? plain(each.kind)} by ${visible(each.by || "the program")} after ${seconds(each.seconds)}${each.reason ? html`: ${visible(each.reason)}` : ""}${each.arguments != null ? html`<${LongText} name=${`decided ${item.id} ${each.call}`} lines=${6} text=${each.arguments} />` : ""}</div>`)}
+    ${(item.decisions ?? []).map((each) => html`<div class="decision"><strong>${visible(each.tool)}</strong>: ${VERBS[each.kind] ?? plain(each.kind)} by ${visible(each.by || "the program")} after ${seconds(each.seconds)}${each.reason ? html`: ${visible(each.reason)}` : ""}${each.arguments != null ? html`<${LongText} name=${`decided ${item.id} ${each.call}`} lines=${6} text=${each.arguments} />` : ""}</div>`)}
     <h3>${item.isLive ? "The answer, as it is written" : "The answer"}</h3>
     ${item.isLive
       ? html`<article class="message assistant live"><header>model</header>${item.parts.length ? html`<${LiveParts} parts=${item.parts} />` : html`<p class="dim">${asksFor(item) ? "The model has proposed a tool call:" : `Waits for the first token, ${seconds(Math.max(0, now() - item.at))} …`}</p>`}</article>`
@@ -540,10 +539,9 @@ function Asked({ question, isFound }) {
 const sameNumbers = (a, b) => a.length === b.length && a.every((number, i) => number === b[i]);
 
 function TurnHead({ item, back }) {
-  const outcome = item.isLive ? "in flight" : item.outcome;
   const busy = item.duration - item.waited;
   const asked = asksFor(item);
-  const facts = [outcome, asked && `waits ${seconds(Math.max(0, now() - asked.at))} for a decision`, seconds(item.isLive ? Math.max(0, now() - item.at) : busy), item.waited && `waited ${seconds(item.waited)} for a decision`, item.first != null && `first token ${seconds(item.first)}`,
+  const facts = [item.isLive ? `in flight for ${seconds(Math.max(0, now() - item.at))}` : `${item.outcome} after ${seconds(busy)}`, asked && `waits ${seconds(Math.max(0, now() - asked.at))} for a decision`, item.waited >= 0.05 && `waited ${seconds(item.waited)} for a decision`, item.first != null && `first token ${seconds(item.first)}`,
     item.usage?.output_tokens && item.first != null && !item.drafts && busy - item.first > 0.05 && `${(item.usage.output_tokens / (busy - item.first)).toFixed(0)} tokens/s`,
     item.stop && `stop: ${oneLine(item.stop)}`, item.attempt > 1 && `attempt ${item.attempt}`, clock(item.at)].filter(Boolean);
   const copyLink = () => copy(`${location.href.split("#")[0]}#${new URLSearchParams({ run: item.run, turn: item.id })}`, "The link");
@@ -661,7 +659,7 @@ class Waiting extends Component {
       this.shown = question.id;
       this.settle();
       Object.assign(this.state, { mode: null, problem: "", text: "", sending: false });
-      this.isRead = false;
+      Object.assign(this, { isRead: false, below: 0 });
       view.question = question.id;
     }
     this.question = question;
