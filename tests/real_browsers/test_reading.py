@@ -150,7 +150,7 @@ async def test_two_runs_stand_side_by_side_with_the_calls_that_differ(way: str, 
         page.goto(url)
         page.locator(".runs [role=option]", has_text="one").first.click()
         page.get_by_role("button", name="About this rollout").click()
-        page.get_by_label("Compare with").select_option(label="two claude-sonnet-4-5")
+        page.get_by_label("Compare with").select_option(label="two · claude-sonnet-4-5")
         rows = page.locator(".compare tbody tr")
         expect(rows).to_have_count(4)
         expect(page.locator(".compare tbody tr.same")).to_have_count(2)

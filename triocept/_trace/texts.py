@@ -60,8 +60,8 @@ def agent_name(user_agent: str | None) -> str:
 def task_name(metadata: Mapping[str, Json]) -> str:
     """Return the task of a fleet's rollout, with the sample if it is not 0: `dates/1`; empty for other rollouts."""
     match metadata.get("fleet"):
-        case {"task": str() as task, "sample": int() as sample}:
-            return f"{task}/{sample}" if sample else task
+        case {"task": str() as task, **more}:
+            return f"{task}/{more['sample']}" if more.get("sample") else task
     return ""
 
 

@@ -417,7 +417,7 @@ function RunHead({ row, list }) {
       ${state.rows.has(row.parent) && html`<p><button type="button" onClick=${() => select(row.parent)}>Parent rollout</button></p>`}
       ${children.slice(0, 50).map((each) => html`<p key=${each.run}><button type="button" onClick=${() => select(each.run)}>Child rollout ${titleOf(each)}</button></p>`)}
       ${others.length > 0 && html`<p><label>Compare with <select value="" onChange=${(event) => { view.other = event.target.value; view.panel = "compare"; writeAddress(); changed(); }}>
-        <option value="">choose a rollout</option>${others.slice(0, 500).map((each) => html`<option value=${each.run}>${titleOf(each)} · ${oneLine(each.model)} · ${plain(each.file || each.rollout)}</option>`)}</select></label></p>`}
+        <option value="">choose a rollout</option>${others.slice(0, 500).map((each) => html`<option value=${each.run}>${[titleOf(each), oneLine(each.model), plain(each.file), each.title === each.rollout ? "" : plain(each.rollout)].filter(Boolean).join(" · ")}</option>`)}</select></label></p>`}
       ${source instanceof Embedded || !row.kept ? null : html`<p><button type="button" onClick=${() => exportRun(row)}>Save as one HTML file</button></p>`}
     `}<//>
   </div>`;
