@@ -216,7 +216,7 @@ async def test_results_whose_trace_file_is_missing_are_reported_by_each_command(
     away = json.loads(kept[0])
     away["traces"][0]["file"] = "gone.jsonl"
     (store / "done.jsonl").write_bytes(json.dumps(away).encode() + b"\n" + b"".join(kept[1:]))
-    text = f"{store}: 1 of 3 results have no trace file; `triocept check` names them\n"
+    text = f"{store}: the trace files of 1 of 3 results are missing; `triocept check` names them\n"
     out = tmp_path / "log.json"
     for command in (("stats", store), ("show", store), ("export", "--to", "jsonl", "-o", out, store)):
         done = triocept(*command)

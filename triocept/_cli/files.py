@@ -164,7 +164,7 @@ def traces_of(
 
 def missing_files(path: Path, missing: int, results: int) -> str:
     of = counted(results, "result", "results")
-    return f"{path}: {missing:,} of {of} have no trace file; `triocept check` names them"
+    return f"{path}: the trace files of {missing:,} of {of} are missing; `triocept check` names them"
 
 
 def _listed(names: list[str]) -> str:
