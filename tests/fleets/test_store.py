@@ -557,7 +557,7 @@ async def test_a_store_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"it holds results of 'double', not 'ignore'"):
         await run(tmp_path, store_work.ignore, [1], settings={"model": "a", "tries": [1, 2]})
     assert await run(tmp_path, work.double, [1], settings={"tries": [1, 2], "model": "a"}) == []
-    with pytest.raises(TypeError, match=r"settings: `model` is not JSON"):
+    with pytest.raises(TypeError, match=r"settings: `model` cannot be written as JSON"):
         await run(tmp_path, work.double, [1], settings={"model": threading.Lock()})
 
 

@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[Request, str]] = {
     "a blob in it": (with_message("user", (Blob("a", "b", "c"),)), "content[0] must be one of Text, "),
     "bytes": (with_message("user", (Text(ANY or b"x"),)),
      "messages[0].content[0].text: expected `str`, got `bytes`"),
-    "an object": (with_message("user", (Text(ANY or object()),)), "`messages` is not JSON"),
+    "an object": (with_message("user", (Text(ANY or object()),)), "`messages` cannot be written as JSON"),
     "no message": (replace(REQUEST, messages=("x",)), "messages[0] must be a Message, not str: 'x'"),
     "a str": (replace(REQUEST, messages="x"), "Request.messages must be a tuple of Messages, not str: 'x'"),
     "no messages": (replace(REQUEST, messages=None), "Request.messages must be a tuple of Messages, not None"),
