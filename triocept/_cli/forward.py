@@ -56,7 +56,7 @@ class Forward:
         name = dialect.replace("-", "_") if dialect else by_host
         if api_key_env is not None and not os.environ.get(api_key_env):
             raise click.UsageError(
-                f"--api-key-env: the variable {api_key_env} is not set, or is empty: set it with export "
+                f"--api-key-env: the variable {api_key_env} is not set, or is empty; to set the variable, run export "
                 f"{api_key_env}=..."
             )
         if options.get("tokens") and model is None:
