@@ -9,6 +9,7 @@ import trio
 
 from tests.asking import ask, document, echo
 from triocept import serve_endpoint
+from triocept._canonical import resent
 from triocept._canonical.memory import Memory
 from triocept._server import documents, intake
 from triocept.dialects import DIALECTS
@@ -23,6 +24,7 @@ MANY = [{"role": "user", "content": f"{number}"} for number in range(50)]
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "LARGE", -1)
     monkeypatch.setattr(documents, "_MANY", 7)
+    monkeypatch.setattr(resent, "MOST_ITEMS", 7)  # as in triocept, where both are the same
 
 
 async def test_others_are_answered_while_a_request_of_many_items_is_read(

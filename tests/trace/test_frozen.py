@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import yaml
 
 from tests.asking import ask
 from triocept import Exchange, Message, Request, Text, Tool, serve_endpoint
@@ -64,6 +65,19 @@ def test_a_shallow_copy_can_be_changed() -> None:
     made = frozen({"a": 1})
     assert {type(copy(made)), type({**made}), type(made.copy()), type(made | {})} == {dict}
     assert {type(copy(frozen([1]))), type(frozen([1])[:]), type([*frozen([1])])} == {list}
+
+
+@pytest.mark.parametrize(
+    "dumper", [yaml.SafeDumper, yaml.Dumper, getattr(yaml, "CSafeDumper", yaml.SafeDumper)]
+)
+def test_yaml_writes_read_only_json_as_plain_json(dumper: Any) -> None:
+    class Own(dumper):  # type: ignore[misc]
+        """A dumper of a program's own."""
+
+    Own.add_representer(complex, lambda self, data: self.represent_str(str(data)))
+    wanted = yaml.dump(PLAIN, Dumper=yaml.SafeDumper)
+    assert yaml.dump(frozen(PLAIN), Dumper=dumper) == wanted
+    assert yaml.dump({"extra": frozen(PLAIN)}, Dumper=Own) == yaml.dump({"extra": PLAIN}, Dumper=Own)
 
 
 def test_a_value_without_json_stays_the_same_object() -> None:

@@ -3,14 +3,14 @@
 A message that an agent sends again is parsed once, so the requests of several calls contain the same objects. The
 structs in a request cannot be changed, but the dicts and lists in them could (`extra`, `parameters`, `raw`, …).
 Therefore they are `FrozenDict` and `FrozenList`, which are a dict and a list in every other respect. Their copies
-(`{**extra}`, `copy.deepcopy(request)`) are plain dicts and lists.
+(`{**extra}`, `copy.deepcopy(request)`) are plain dicts and lists, and so is what `json` and PyYAML write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import is_
-from sys import maxsize
+from sys import maxsize, modules
 from typing import Any, NoReturn, TypeVar, cast, final
 
 import msgspec
@@ -54,6 +54,22 @@ for _kind, _changes in (
 ):
     for _change in (*_CHANGES, *_changes):
         setattr(_kind, _change, _refuse)
+
+_known_to_yaml = False
+"""True after PyYAML was told to write read-only JSON as plain JSON. It writes subclasses of dict only if told."""
+
+
+def _tell_yaml() -> None:
+    """Let all of PyYAML's dumpers write read-only JSON. Do nothing if the program has not imported PyYAML."""
+    global _known_to_yaml
+    dumpers = [*filter(None, [getattr(modules.get("yaml.representer"), "SafeRepresenter", None)])]
+    for dumper in dumpers:
+        dumpers += dumper.__subclasses__()
+        if "yaml_representers" in vars(dumper):  # otherwise it has those of its base
+            dumper.add_representer(FrozenDict, dumper.represent_dict)
+            dumper.add_representer(FrozenList, dumper.represent_list)
+    _known_to_yaml = bool(dumpers)
+
 
 _FROZEN: dict[type, type] = {dict: FrozenDict, list: FrozenList}
 _CONSTANT = frozenset((str, type(None), bool, int, float, FrozenDict, FrozenList))
@@ -107,6 +123,8 @@ def frozen_within(value: Json, most: int) -> tuple[Json, int] | None:
     """
     if type(value) not in _FROZEN:
         return value, 0
+    if not _known_to_yaml and "yaml.representer" in modules:
+        _tell_yaml()
     whole = _FROZEN[type(value)](value)
     left, size = [whole], 0
     for node in left:
