@@ -556,7 +556,7 @@ async def test_a_cancelled_evaluation_keeps_what_has_ended(tmp_path: Path) -> No
     ({"agent": ["claude", "-p"]}, ValueError, "needs a place for the prompt"),
     ({"agent": "clod"}, ValueError, "known agent.*aider"),
     ({"agent": lambda rollout: 1}, TypeError, "agent must take"),
-    ({"model": ScriptedModel(["x"])}, TypeError, "pass a function that makes it for each sample"),
+    ({"model": ScriptedModel(["x"])}, TypeError, "pass a function that returns a new one for each"),
     ({"model": triocept.open_upstream("http://127.0.0.1:1/v1", dialect="openai_chat")}, TypeError, "opened once only"),
     ({"model": ["x"]}, TypeError, "a handler must be"),
     ({"task_ids": ["z"]}, BadTasks, "there is no task with the id 'z'"),

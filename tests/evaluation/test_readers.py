@@ -100,13 +100,13 @@ def test_ids_must_differ_and_the_first_errors_are_listed(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("name", "content", "text"), [
     ("t.jsonl", "", "it contains no task"),
-    ("t.json", "{}", "a .json file holds one list of tasks"),
-    ("t.txt", "", "the suffix names no format"),
+    ("t.json", "{}", "a .json file must contain one list of tasks"),
+    ("t.txt", "", "the suffix is not that of a known format"),
     ("t.csv", "prompt,time_limit\nx,soon\n", "t.csv:2: time_limit must be a number, not 'soon'"),
     ("t.csv", "prompt\nx,y\n", "t.csv:2: the row has more fields than the header: ['y']"),
     ("t.yaml", "a: 1", "it is not a configuration of promptfoo"),
     ("t.yaml", "a: [", "t.yaml:1: this is not YAML"),
-    ("t.yaml", "prompts: ['{{w}}']\ntests: [{vars: {x: 1}}]", "t.yaml:2, test 1: its vars lack 'w'"),
+    ("t.yaml", "prompts: ['{{w}}']\ntests: [{vars: {x: 1}}]", "t.yaml:2, test 1: its vars do not contain 'w'"),
 ])  # fmt: skip
 def test_a_file_that_holds_no_tasks_is_an_error(tmp_path: Path, name: str, content: str, text: str) -> None:
     (tmp_path / name).write_text(content)

@@ -119,9 +119,10 @@ def evaluate(
     TASKS is a file of tasks (.jsonl or .csv; for promptfoo, .yaml; for Inspect, .py or FILE.py:NAME), a folder that
     the package datasets has saved, or a folder of tasks in Harbor's format.
 
-    A sample has a score even if its agent failed or reached a limit. A sample has no score if the provider failed, if
+    A sample is scored even if its agent failed or reached a limit. A sample lacks a score if the provider failed, if
     the agent never called the model or could not be started, or if a scorer failed. The exit status is 1 if any
-    sample has no score, 0 if all have one, and 2 if the command line, the tasks or the store cannot be used.
+    sample lacks a score, 0 if each sample has all its scores, and 2 if the command line, the tasks or the store cannot
+    be used.
 
     \b
     triocept eval tasks.jsonl --agent claude-code --scorer check \\

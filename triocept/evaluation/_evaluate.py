@@ -3,11 +3,11 @@
 Rules:
 
 1. Every error in the tasks, the scorers, the agent or the store is reported before an agent starts.
-2. However the evaluation ends, the store has every finished sample; a second call runs only the others.
+2. However the evaluation ends, the store contains every finished sample. A second call runs only the other samples.
 3. A sample that lacks a score is run again only with `retry_errors`, and is named at each start. If only scorers
    failed, and the store has kept the working directory, only these scorers run again, and not the agent.
-4. With `rescore`, no agent runs. A sample's last score by each scorer counts; the lines of earlier scores stay in the
-   store.
+4. With `rescore`, no agent runs. Of the scores that a scorer gave a sample, the last one counts. The lines with the
+   earlier scores stay in `done.jsonl`.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ async def evaluate(
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRun:
-    """An evaluation whose arguments are checked."""
+    """An evaluation whose arguments have been checked."""
 
     name: str
     tasks: TaskList
@@ -194,7 +194,8 @@ class EvaluationRun:
     planned: tuple[Task, ...] = ()
     """The tasks to run."""
     most_unscored: float | None = None
-    """Number of samples without a score that ends the run. A number below 1 is a share of all; None means no limit."""
+    """Number of samples that lack a score at which the run ends. A number below 1 is a share of all samples; None means
+    no limit."""
     retries: int = 2
     watch: Callable[[Fleet], AbstractAsyncContextManager[object]] = nullcontext
     """Opens a context for the time in which the fleet runs."""
@@ -292,7 +293,7 @@ class EvaluationRun:
         return read_results(directory)
 
     def _check(self, store: Store, about: EvaluationFile) -> EvaluationFile:
-        """Return the evaluation's description in the store, or else `about`.
+        """Return `about` with the tasks, the start and the rescorings of earlier runs in the store.
 
         Raise StoreError if the store belongs to another list of tasks.
         """
@@ -402,7 +403,7 @@ class EvaluationRun:
 def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
     """Return the scorers by their names.
 
-    Raise TypeError if one is no scorer, and ValueError if two of them may give scores with the same name.
+    Raise TypeError if a value is not a scorer, and ValueError if two scorers may give scores with the same name.
     """
     found: dict[str, Scorer] = {}
     for given in scorers:
@@ -418,7 +419,7 @@ def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
     check_names(found)
     if not found:
         raise ValueError(
-            "an evaluation needs at least one scorer: scorers=evaluation.check_command(), for example"
+            "an evaluation needs at least one scorer: pass, for example, scorers=evaluation.check_command()"
         )
     return found
 
@@ -452,7 +453,7 @@ def short_command(words: Sequence[str]) -> str:
 
 
 def _agent_of(agent: object) -> tuple[str, AgentFunction]:
-    """Return the agent's name and function; raise TypeError or ValueError if it is no agent."""
+    """Return the agent's name and function; raise TypeError or ValueError if `agent` is not an agent."""
     if isinstance(agent, str):
         find_agent(agent)
         return agent, partial(_run_known, agent)
@@ -460,7 +461,7 @@ def _agent_of(agent: object) -> tuple[str, AgentFunction]:
         words = tuple(map(str, agent))
         if not any(PROMPT in word for word in words):
             raise ValueError(
-                f'the agent\'s command needs a place for the prompt: write "{PROMPT}", as a word of it'
+                f'the agent\'s command needs a place for the prompt: add the word "{PROMPT}" to the command'
             )
         return short_command(words), partial(_run_command, words)
     check_callable("agent", agent, "a name, a command, or an async function (rollout, task, workdir)")
@@ -509,7 +510,10 @@ async def _answering(model: Callable[[], Any]) -> AsyncIterator[tuple[Handler, N
 
 
 def _model_of(model: object) -> tuple[str, GivenModel]:
-    """Return the model's name and how a worker opens it; raise TypeError if it is no model."""
+    """Return the model's name, and an object that opens the model in a worker.
+
+    Raise TypeError if `model` is not a model.
+    """
     given = GivenModel(model)
     if given.is_factory:
         first = next(iter(getattr(model, "args", ())), "")
@@ -519,7 +523,7 @@ def _model_of(model: object) -> tuple[str, GivenModel]:
         return getattr(model, "keywords", {}).get("model") or address or name_of(model), given
     if isinstance(model, ScriptedModel):
         raise TypeError(
-            "a script answers one rollout: pass a function that makes it for each sample, as in "
+            "a ScriptedModel answers one rollout only: pass a function that returns a new one for each sample, as in "
             "model=lambda: ScriptedModel(replies)"
         )
     if isinstance(model, AbstractAsyncContextManager):

@@ -1,4 +1,4 @@
-"""The built-in scorers. Each can be sent to a worker, and checks every task before an agent starts."""
+"""The built-in scorers. Each scorer can be sent to a worker, and checks every task before an agent starts."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _no_harbor(name: str, task: Task) -> str | None:
     return (
         None
         if "harbor" in task.metadata
-        else f"it is no folder in Harbor's format, which the scorer {name} needs"
+        else f"it was not read from a folder in Harbor's format, which the scorer {name} needs"
     )
 
 
@@ -159,9 +159,7 @@ def _reward(folder: Path, output: str) -> Score | dict[str, float]:
             f"the reward of the tests cannot be read: {exc}; {output}", reason="invalid_score"
         ) from None
     if not rewards or not all(map(isfinite, rewards.values())):
-        raise NoScore(
-            f"the reward of the tests is {rewards}, which is no finite number", reason="invalid_score"
-        )
+        raise NoScore(f"the reward of the tests is {rewards}, not a finite number", reason="invalid_score")
     return Score(rewards["reward"], explanation=output) if [*rewards] == ["reward"] else rewards
 
 
@@ -216,19 +214,27 @@ def _cased(text: str, ignore_case: bool) -> str:
 
 
 def exact(*, ignore_case: bool = False, name: str = "exact") -> Scorer:
-    """Return a scorer: 1 if the agent's answer is one of the task's targets, without white space around it."""
+    """Return a scorer that gives 1 if the agent's answer is equal to one of the task's targets, else 0.
+
+    White space at the start and at the end of both texts is ignored.
+    """
     return BuiltIn(name, partial(_exact, ignore_case), partial(_no_target, name))
 
 
 def includes(*, ignore_case: bool = True, name: str = "includes") -> Scorer:
-    """Return a scorer: 1 if the agent's answer contains one of the task's targets."""
+    """Return a scorer that gives 1 if the agent's answer contains one of the task's targets, else 0."""
     return BuiltIn(name, partial(_includes, ignore_case), partial(_no_target, name))
 
 
 def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = "regex") -> Scorer:
-    """Return a scorer: 1 if the regular expression matches in the agent's answer. None means the task's targets.
+    """Return a scorer that gives 1 if the regular expression matches a part of the agent's answer, else 0.
 
-    `^` and `$` match at each line.
+    `^` and `$` match at the start and the end of each line.
+
+    Args:
+        pattern: the regular expression; None means that each target of the task is one.
+        ignore_case: True treats upper and lower case as equal.
+        name: name of the score.
 
     Raises:
         re.error: the pattern is not a regular expression.
@@ -240,11 +246,13 @@ def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = 
 
 
 def file_content(path: str, content: str | None = None, *, name: str = "file") -> Scorer:
-    """Return a scorer: 1 if a file of the working directory has this content, without white space around it.
+    """Return a scorer that gives 1 if a file of the working directory has the expected content, else 0.
+
+    White space at the start and at the end of the file is ignored.
 
     Args:
-        path: path of the file in the working directory. The score is 0 if there is no such file.
-        content: the content; None means one of the task's targets.
+        path: path of the file in the working directory. If there is no such file, the score is 0.
+        content: the expected content; None means that of one of the task's targets.
         name: name of the score.
     """
     problem = _no_problem if content is not None else partial(_no_target, name)
@@ -252,7 +260,7 @@ def file_content(path: str, content: str | None = None, *, name: str = "file") -
 
 
 def check_command(*, name: str = "check") -> Scorer:
-    """Return a scorer: 1 if the task's check command ends with status 0, else 0.
+    """Return a scorer that gives 1 if the task's check command ends with status 0, else 0.
 
     The command runs in the agent's working directory. Its output is the score's explanation.
     """
@@ -260,7 +268,7 @@ def check_command(*, name: str = "check") -> Scorer:
 
 
 def harbor_reward(*, name: str = "reward") -> Scorer:
-    """Return a scorer of tasks in Harbor's format: it runs `tests/test.sh`, and reads `reward.json` or `reward.txt`.
+    """Return a scorer for tasks in Harbor's format. It runs `tests/test.sh`, and reads `reward.json` or `reward.txt`.
 
     The tests run on this machine. They see the task's `/tests`, empty `/logs/verifier`, and the agent's working
     directory as `/app`; this needs Linux and its command `unshare`.
@@ -275,10 +283,11 @@ def model_judge(
     template: str = JUDGE,
     name: str = "judge",
 ) -> Scorer:
-    """Return a scorer that lets a model grade the agent's answer: correct 1, partly correct 0.5, incorrect 0.
+    """Return a scorer that prompts a model, the judge, to grade the agent's answer.
 
-    The judge is a child of the sample's rollout: its prompt, answer and cost are in the trace. If the model fails or
-    gives no grade, the sample has no score.
+    The score is 1 for a correct answer, 0.5 for a partly correct answer, and 0 for an incorrect answer. The judge is a
+    child of the sample's rollout, so its prompt, its answer and its cost are in the trace. If the judge fails or gives
+    no grade, the sample has no score of this scorer.
 
     Args:
         model: a function without arguments that returns a handler, or a context of one, for example

@@ -94,7 +94,7 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over samples, those without a score included."""
+    """Sums over samples, including samples without a score."""
 
     samples: int
     turns: int
@@ -159,8 +159,9 @@ def task_means(values: Values) -> dict[str, float]:
 
 
 def tasks_needed(stderr: float, tasks: int, difference: float, power: float = 0.8) -> int:
-    """Return how many tasks show a difference of this size at the 5 % level, with this probability.
+    """Return the number of tasks that is needed to find a difference of this size.
 
+    With so many tasks, a test at the 5 % level finds the difference with the probability `power`.
     `stderr` is the standard error of a paired difference over `tasks` tasks.
     """
     normal = NormalDist()

@@ -49,7 +49,8 @@ Reason: TypeAlias = Literal[
 ]
 """Reason why a sample has no score; `error` stands for every other exception in the worker."""
 AgentEnd: TypeAlias = Literal["completed", "failed", "time_limit", "limit"]
-"""How an agent ended: with status 0, with another status, by its time limit, or by another limit."""
+"""How an agent ended: with status 0 ("completed"), with another status ("failed"), at its time limit, or at another
+limit."""
 Failure: TypeAlias = tuple[Reason, str]
 """Reason why a scorer gave no score, and the text of the error."""
 
@@ -60,23 +61,23 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     id: str
     """Identifier, unique among the tasks of the evaluation."""
     prompt: str
-    """Text that the agent gets."""
+    """Text with which the agent is started."""
     target: str | tuple[str, ...] = ""
     """The right answer, or several right answers; empty if the scorers need none."""
     files: dict[str, str] = {}
-    """Files and directories of the agent's working directory: the path in it, and the path of a file or directory to
-    copy from, a data URL, or the content itself."""
+    """Files and directories of the agent's working directory. Each key is a path in this directory. Its value is the
+    path of a file or directory to copy, a data URL, or the content itself."""
     setup: str | None = None
     """Shell script that runs in the working directory before the agent starts."""
     check: str | tuple[str, ...] | None = None
     """Command of the scorer `check_command`: a line for the shell, or the words of a command. It runs in the working
     directory after the agent has ended."""
     check_files: dict[str, str] = {}
-    """Files that the agent must not see, such as tests, in the form of `files`. They are copied into the working
-    directory after the agent has ended, and replace files of the agent."""
+    """Files that the agent must not see, such as tests, with keys and values as in `files`. They are copied into the
+    working directory after the agent has ended, and replace files of the agent with the same path."""
     scorer_timeout: float = 600.0
-    """Maximum seconds of the setup script, and of each scorer, such as the check command. When exceeded: the sample has
-    no score."""
+    """Maximum seconds of the setup script, and of each scorer, such as the check command. When a scorer exceeds it, the
+    sample has no score of this scorer. When the setup script exceeds it, the sample has no score at all."""
     time_limit: float | None = None
     """Maximum seconds of the agent. When exceeded: the agent is ended, and its work is scored as it is."""
     turn_limit: int | None = None
@@ -219,7 +220,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
     samples: tuple[Sample, ...]
     """The ended samples, in the order of the tasks and of their numbers."""
     directory: Path | None = None
-    """The store; None if there is none."""
+    """Directory of the store; None if the results are only in memory."""
 
     @property
     def planned(self) -> int:
@@ -325,7 +326,10 @@ def results_of(
 
 
 def read_evaluation(directory: Path) -> EvaluationFile | None:
-    """Return the description of the evaluation in a store; None if there is none. Raise StoreError if it is damaged."""
+    """Return the content of `evaluation.json` in a store; None if there is no such file.
+
+    Raise StoreError if the file is damaged.
+    """
     try:
         return msgspec.json.decode((directory / EVALUATION).read_bytes(), type=EvaluationFile)
     except FileNotFoundError:

@@ -49,7 +49,7 @@ log: logging.Logger = logging.getLogger("triocept.evaluation")
 OUTPUT_LENGTH = 20_000
 """Characters to keep from the end of an agent's output, and of an explanation."""
 _OVERLOADED = 429
-"""HTTP status of a provider that refuses calls for some time. From 500 on, the provider itself has failed."""
+"""HTTP status with which a provider refuses calls for some time. With a status of 500 or more, it has failed itself."""
 _PROVIDER_ERRORS = (UpstreamError.__name__, UpstreamTruncated.__name__)
 
 AgentFunction: TypeAlias = Callable[[Rollout, Task, Path], Awaitable[str | AgentResult | None]]
@@ -60,7 +60,7 @@ Scorer: TypeAlias = Callable[..., Any]
 gets the agent's answer."""
 Answering: TypeAlias = AbstractAsyncContextManager[tuple[Handler, Embed | None]]
 OpenModel: TypeAlias = Callable[[], AbstractAsyncContextManager[Callable[[], Answering]]]
-"""Opens the model once for each worker. Its value opens the handler of each sample."""
+"""Opens the model once for each worker. The context yields a function that opens the handler of one sample."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
 
 
 def loaded(scorer: Any) -> Any:
-    """Return the scorer itself; load one of a file, which is loaded in each worker (`triocept eval`)."""
+    """Return the scorer. If `scorer` names a file (`--scorer FILE.py:NAME`), load the file, as each worker does."""
     return scorer.load_function() if hasattr(scorer, "load_function") else scorer
 
 
@@ -363,7 +363,7 @@ def _output_of(given: object) -> str:
 def answer_of(trace: Trace) -> str:
     """Return the agent's answer: the last text of the model, in the agent's main conversation if there is one.
 
-    Empty if the model gave no text.
+    If the model gave no text, the answer is empty.
     """
     conversations = trace.conversations
     texts = [
@@ -378,7 +378,10 @@ def answer_of(trace: Trace) -> str:
 async def _apply(
     name: str, scorer: Scorer, trace: Trace, task: Task, workdir: Path, answer: str
 ) -> dict[str, Score]:
-    """Return the scores of a scorer, by name; raise NoScore if it raises, hangs or returns anything else."""
+    """Return the scores that a scorer gives, by name.
+
+    Raise NoScore if the scorer raises an exception, exceeds its time, or returns something that is not a score.
+    """
     function = partial(scorer, answer=answer) if takes_answer(scorer) else scorer
     with trio.move_on_after(task.scorer_timeout) as scope:
         try:
@@ -418,7 +421,7 @@ def _place(error: BaseException) -> str:
 
 
 def scores_of(name: str, given: object) -> dict[str, Score]:
-    """Return what a scorer has returned as scores by name; raise NoScore if it is invalid."""
+    """Convert the value that a scorer has returned to scores by name; raise NoScore if the value is invalid."""
     if isinstance(given, Mapping) and given:
         parts = [part for key, value in given.items() for part in scores_of(f"{name}.{key}", value).items()]
         if len(scores := dict(parts)) < len(parts):
@@ -487,7 +490,7 @@ def _copy_files(workdir: Path, files: Mapping[str, str]) -> None:
 
 
 def is_path(source: str) -> bool:
-    """Return True if the source of a file is the path of an existing file or directory; else it is the content."""
+    """Return True if `source` is the path of an existing file or directory, and not the content of a file."""
     try:
         return bool(source) and "\n" not in source and Path(source).exists()
     except OSError:  # too long for a name

@@ -1,6 +1,7 @@
 """Readers of tasks: one module for each format. A reader imports the package of its format when it is used.
 
-Its function `read` yields the place and the document of each task. The document is an exception if it cannot be read.
+The function `read` of each module yields the place and the document of each task. If a document cannot be read, the
+function yields an exception in its place.
 
 * `reading`: the list of tasks that a reader returns, and the check of a document that describes a task.
 * `json_lines`, `csv_file`: files with a task in each line. `datasets_folder`: a folder that `datasets` has saved.
@@ -30,7 +31,7 @@ _BY_SUFFIX = {
 
 
 def read_tasks(path: str | os.PathLike[str], *, split: str | None = None) -> TaskList:
-    """Return the tasks of a file or folder; its suffix or its content decides about the format.
+    """Return the tasks of a file or folder. The format is found from the suffix, and for a folder from its content.
 
     Args:
         path: a file `.jsonl`, `.json`, `.csv`, `.yaml` (promptfoo) or `.py` (Inspect; `FILE.py:NAME` names a task or
@@ -51,7 +52,7 @@ def read_tasks(path: str | os.PathLike[str], *, split: str | None = None) -> Tas
         folder, reader = place, "datasets_folder" if saved else "harbor_folder"
     elif not reader:
         known = ", ".join(_BY_SUFFIX)
-        raise BadTasks(f"{place}: the suffix names no format of tasks; there are {known}, and folders")
+        raise BadTasks(f"{place}: the suffix is not that of a known format: use one of {known}, or a folder")
     if split is not None:
         if reader != "datasets_folder":
             raise BadTasks(f"{place}: only a folder of datasets has splits: omit the split")

@@ -35,9 +35,9 @@ def read(path: Path, found: TaskList, name: str | None = None) -> Iterator[tuple
         name = there[0]
     if name not in there:
         what = (
-            f"it has {', '.join(there)}: name one, as {path}:{there[0]}"
+            f"it contains {', '.join(there)}: name one of them, as in {path}:{there[0]}"
             if there
-            else "it has no @task function"
+            else "it contains no @task function"
         )
         raise BadTasks(f"{path}: {what}" if name is None else f"{path}: there is no task {name!r}; {what}")
     value = names[name]

@@ -19,7 +19,7 @@ def read(path: Path) -> Iterator[tuple[str, object]]:
     try:
         documents = msgspec.json.decode(path.read_bytes().removeprefix(_BOM), type=list[object])
     except _ERRORS as exc:
-        hint = "a .json file holds one list of tasks, a .jsonl file a task per line"
+        hint = "a .json file must contain one list of tasks; a .jsonl file must contain one task in each line"
         yield str(path), ValueError(f"{exc}; {hint}")
     else:
         yield from ((f"{path}, task {number}", document) for number, document in enumerate(documents, 1))
@@ -28,7 +28,10 @@ def read(path: Path) -> Iterator[tuple[str, object]]:
 def decoded_lines(
     path: Path, form: str = 'a line has the form {"id": …, "prompt": …}'
 ) -> Iterator[tuple[int, object]]:
-    """Yield the number and the document of each line: None if it is blank, an exception if it is no JSON value."""
+    """Yield the number and the document of each line.
+
+    The document of a blank line is None. The document of a line that is not a JSON value is an exception.
+    """
     for number, line in enumerate(path.read_bytes().removeprefix(_BOM).split(b"\n"), 1):
         document: object = None
         if line.strip():

@@ -43,7 +43,7 @@ def read(path: Path) -> Iterator[tuple[str, object]]:
             name = f"{number}.{at}" if several else str(number)
             missing = sorted({each for each in _VARIABLE.findall(prompt) if each not in variables})
             if missing:
-                yield place, ValueError(f"its vars lack {missing[0]!r}")
+                yield place, ValueError(f"its vars do not contain {missing[0]!r}, which the prompt uses")
             elif "{%" in prompt:
                 yield place, ValueError("statements of Nunjucks ({% … %}) are not supported")
             else:
@@ -77,7 +77,7 @@ def _prompt(prompt: object, folder: Path) -> str:
 
 
 def _read(value: object, folder: Path) -> str:
-    """Return a value as a text; `file://NAME` is the content of the file."""
+    """Return a value as a text. For `file://NAME`, return the content of the file."""
     text = str(value)
     return (folder / text.removeprefix("file://")).read_text() if text.startswith("file://") else text
 

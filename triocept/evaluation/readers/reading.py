@@ -20,7 +20,7 @@ MOST_ERRORS = 10
 
 
 class BadTasks(ValueError):
-    """Tasks that cannot be used. The text has a line for each error, with the place and the task."""
+    """The tasks cannot be used. The text has a line for each error, with the place and the task."""
 
 
 @final
@@ -91,7 +91,7 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
     if unknown:
         known = ", ".join(Task.__struct_fields__)
         raise ValueError(
-            f"{whose}unknown field {unknown[0]!r}: put your own data into metadata; fields: {known}"
+            f"{whose}unknown field {unknown[0]!r}: put your own data into metadata; the fields of a task are {known}"
         )
     try:
         task = msgspec.convert(fields, Task)
@@ -114,14 +114,17 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
 
 
 def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document of a task from named values: those that are no fields of a task become metadata."""
+    """Return the document of a task from named values. Values that do not have the name of a field become metadata."""
     others = {name: value for name, value in fields.items() if name not in ("input", *Task.__struct_fields__)}
     metadata = {**others, **(fields.get("metadata") or {})}
     return {**{name: value for name, value in fields.items() if name not in others}, "metadata": metadata}
 
 
 def _text(prompt: object, whose: str) -> str:
-    """Return the prompt as one text, for which messages of the user are joined. Raise ValueError if it is none."""
+    """Return the prompt as one text, into which messages of the user are joined.
+
+    Raise ValueError if the prompt is neither a text nor a list of such messages.
+    """
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
         raise ValueError(f"{whose}it has no prompt (prompt or input)")
     if isinstance(prompt, str):
@@ -150,7 +153,7 @@ def _text(prompt: object, whose: str) -> str:
 
 
 def _resolved(source: str, folder: Path) -> str:
-    """Return the absolute path of a source that is a path relative to the folder; else the source itself."""
+    """Return the absolute path of `source` if a file or directory has this path in the folder; else `source` itself."""
     if source.startswith("data:") or "\n" in source or not is_path(str(folder / source)):
         return source
     return str((folder / source).absolute())
@@ -186,7 +189,7 @@ def first_of(errors: Sequence[str]) -> str:
 
 
 def listed(tasks: Iterable[object], name: str) -> TaskList:
-    """Return a list of tasks that a program has passed; raise BadTasks if one is invalid."""
+    """Return the list of the tasks that a program has passed; raise BadTasks if a task is invalid."""
     found = TaskList(name)
     for number, task in enumerate(tasks, 1):
         found.add(task, f"task {number}", number=number)
