@@ -18,7 +18,8 @@ browser), `nox -s suites` (the same tests in triocept and in
 four other tools, side by side), `nox -s soak` (what machines find: a random walk, 100,000 exchanges, a million inputs
 for the wire), `nox -s fleet` (fleets on Ray, whose actors and nodes are killed), `nox -s mutants` (whether the tests
 see it when the program is changed in one place), `nox -s interrupts` (programs that are cancelled, or interrupted, at
-each of their steps) and `nox -s bench` (speed and memory, side by side with others).
+each of their steps), `nox -s bench` (speed and memory, side by side with others) and `nox -s bench_agents` (what the
+calls of real agents cost each server).
 
 Plain nox installs the same packages on any day: those of Python are pinned in `constraints/3.x.txt`, those of npm in
 `constraints/npm.txt`, also in the environments that tests make. `nox -s lock` writes these files anew. `nox -s newest`
@@ -591,3 +592,19 @@ def bench(session: nox.Session) -> None:
         return
     install(session, "bench")
     session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def bench_agents(session: nox.Session) -> None:
+    """What the calls of Claude Code, opencode and Codex cost each server: recorded here, replayed to all in turn.
+
+    The agents come from npm, the servers from the Python and npm registries, each into an environment of its own in
+    `.nox/bench-cache` (`TRIOCEPT_BENCH_DIR` says otherwise). With `-- --instructions`, valgrind counts instructions in
+    place of time, which other programs on the machine do not change. `python -m bench.page` takes the figures into the
+    documentation.
+    """
+    if shutil.which("npm") is None:
+        session.skip("the agents come from npm, and this machine has none: nothing was recorded")
+    install(session, "test")
+    session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "opencode")
+    session.run("python", "-m", "bench.replay", *session.posargs)

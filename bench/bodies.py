@@ -57,6 +57,12 @@ def make_body(size: int, *, stream: bool = False, mark: str = "") -> bytes:
     return _encode(document)
 
 
+def make_file(number: int) -> str:
+    """A source file of 20 KB, unlike that of any other number."""
+    functions = (_RESULT.replace("wait_for", f"wait_for_{number}_{place}") for place in range(60))
+    return f"# part_{number}.py\n{''.join(functions)}"
+
+
 def make_turn(number: int, functions: int = 5) -> list[dict[str, Any]]:
     """A call of the assistant, and its result."""
     call = {

@@ -10,14 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import trio
@@ -27,6 +22,7 @@ from triocept.handlers import Decision, approve, limits, rewrite, stop_when, wit
 from triocept.types import Event
 
 from .bodies import make_body
+from .callgrind import count, mark
 from .servers._shape import ANSWER, CHUNKS
 from .wire import ResponseReader, make_request
 
@@ -76,27 +72,8 @@ def powers(rounds: int = 300) -> dict[str, float]:
 
 def instructions() -> dict[str, float]:
     """The same in thousands of instructions, which valgrind counts: no other program changes them."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "part"
-        command = [
-            "valgrind",
-            "-q",
-            "--tool=callgrind",
-            "--dump-before=getpgid",
-            f"--callgrind-out-file={out}",
-        ]
-        command += [sys.executable, "-m", "bench.powers", "--marked"]
-        done = subprocess.run(
-            command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"}
-        )
-        names: list[str] = json.loads(done.stdout)
-        parts = [
-            Path(f"{out}.{number}").read_text(encoding="utf-8") for number in range(2, 2 * len(names) + 1, 2)
-        ]
-    counts = [int(part.rpartition("totals: ")[2].split()[0]) for part in parts]
-    return _ratios(
-        {name: count / 1000 / CALLS for name, count in zip(names, counts, strict=True)}, "k instructions"
-    )
+    counts = count("bench.powers", "--marked")
+    return _ratios({name: number / 1000 / CALLS for name, number in counts.items()}, "k instructions")
 
 
 def _ratios(costs: dict[str, float], unit: str) -> dict[str, float]:
@@ -145,7 +122,7 @@ def main() -> None:
     parser.add_argument("--marked", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.marked:
-        print(json.dumps(list(trio.run(_measure, lambda: os.getpgid(0)))))
+        print(json.dumps(list(trio.run(_measure, mark))))
         return
     for figure, value in (powers(arguments.rounds) if arguments.rounds else instructions()).items():
         print(f"{figure:45} {value:.2f}")

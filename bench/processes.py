@@ -8,7 +8,7 @@ import resource
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Any
 
 from .load import Job, Yield
 
-_START = 60.0
+_START = 300.0
 """Seconds that a server has to start: some peers import a great deal."""
 _REPLY = 120.0
 """Seconds that it has for a command, a load for its job."""
@@ -43,10 +43,14 @@ def raise_file_limit() -> None:
 class ServerProcess:
     """A server in a process of its own. Made by `open_servers` only."""
 
-    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[str], dumps: Path | None = None) -> None:
         self.name = name
         self._process = process
-        hello = self._read(_START)
+        self._dumps = dumps
+        """Where callgrind writes; None: instructions are not counted."""
+        self._dumped = 0
+        self._instructions = 0
+        hello = self._read(_START if dumps is None else 5 * _START)
         self.port: int = hello["port"]
         self._pid: int = hello["pid"]
         self.abilities: frozenset[str] = frozenset(hello["abilities"])
@@ -68,8 +72,29 @@ class ServerProcess:
         return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")
 
     def cpu(self) -> float:
-        """Seconds that its main thread has run, from Linux's /proc: what noise on the machine changes least."""
-        return int(Path(f"/proc/{self._pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+        """Seconds that its threads have run, from Linux's /proc: what noise on the machine changes least."""
+        threads = Path(f"/proc/{self._pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text(encoding="ascii").split()[0]) for thread in threads) / 1e9
+
+    def count(self) -> None:
+        """Begin to count instructions, if it was started for that."""
+        if self._dumps is not None:
+            self._control("-i", "on")
+            self._control("-z")
+
+    def cost(self) -> float:
+        """What it has done so far: microseconds of CPU, or thousands of instructions if they are counted."""
+        if self._dumps is None:
+            return 1e6 * self.cpu()
+        self._control("-d")
+        self._dumped += 1
+        text = self._dumps.with_name(f"{self._dumps.name}.{self._dumped}").read_text(encoding="utf-8")
+        self._instructions += int(text.rpartition("totals: ")[2].split()[0])
+        return self._instructions / 1000
+
+    def _control(self, *words: str) -> None:
+        command = ["callgrind_control", *words, str(self._pid)]
+        subprocess.run(command, check=True, capture_output=True, timeout=_REPLY)
 
     def _read(self, patience: float) -> dict[str, Any]:
         line = _read_line(self._process, patience)
@@ -80,10 +105,32 @@ class ServerProcess:
 
 
 @contextmanager
-def open_server_process(name: str, *, log: Path, core: int = -1) -> Iterator[ServerProcess]:
-    """Start a server on the first core (0) or the last (-1); it ends when the body does."""
-    with log.open("a") as stderr, _open_python(f"bench.servers.{name}", core_at(core), stderr) as process:
-        yield ServerProcess(name, process)
+def open_server_process(
+    name: str,
+    *,
+    log: Path,
+    core: int = -1,
+    python: Path | str = sys.executable,
+    variables: Mapping[str, str] | None = None,
+    dumps: Path | None = None,
+) -> Iterator[ServerProcess]:
+    """Start a server on the first core (0) or the last (-1); it ends when the body does.
+
+    Args:
+        name: of its module.
+        log: where its errors go.
+        core: its core.
+        python: the interpreter of its environment.
+        variables: environment variables beside ours.
+        dumps: file to which callgrind writes; None: instructions are not counted.
+    """
+    command = [str(python), "-m", f"bench.servers.{name}"]
+    if dumps is not None:
+        tool = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={dumps}"]
+        command = ["valgrind", "-q", *tool, *command]
+        variables = {"PYTHONHASHSEED": "0", **(variables or {})}
+    with log.open("a") as stderr, _open_program(command, core_at(core), stderr, variables) as process:
+        yield ServerProcess(name, process, dumps)
 
 
 @contextmanager
@@ -129,16 +176,19 @@ class LoadProcess:
 @contextmanager
 def open_load(job: Job, *, core: int = 0) -> Iterator[LoadProcess]:
     """Start a load on the first core or the last; it ends with its job, or when the body does."""
-    with _open_python("bench.load", core_at(core), subprocess.PIPE) as process:
+    with _open_program([sys.executable, "-m", "bench.load"], core_at(core), subprocess.PIPE) as process:
         assert process.stdin is not None
         print(json.dumps(asdict(job)), file=process.stdin, flush=True)
         yield LoadProcess(process, job.warmup + job.seconds + _REPLY)
 
 
 @contextmanager
-def _open_python(module: str, core: int | None, stderr: Any) -> Iterator[subprocess.Popen[str]]:
+def _open_program(
+    command: list[str], core: int | None, stderr: Any, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", module],
+        command,
+        env={**os.environ, **(variables or {})},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -154,7 +204,7 @@ def _open_python(module: str, core: int | None, stderr: Any) -> Iterator[subproc
             assert process.stdin is not None
             try:
                 process.stdin.close()
-                process.wait(10)
+                process.wait(60)
             except (BrokenPipeError, subprocess.TimeoutExpired):
                 process.kill()
 

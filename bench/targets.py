@@ -10,7 +10,24 @@ from dataclasses import dataclass
 
 from .dialects import NAMES
 
-OURS = "triocept"
+OURS, LEGACY = "triocept", "vf_legacy"
+PEER_TITLES = {
+    LEGACY: "verifiers' legacy server",
+    "vf_newest": "its v1 server",
+    "aimock": "aimock",
+    "mitmproxy": "mitmproxy",
+    "litellm": "the litellm proxy",
+}
+"""The peers of `bench.replay`."""
+CHAT_TURNS = "chat"
+AGENT_TITLES = {
+    "claude_code": "Claude Code",
+    "opencode": "opencode",
+    "codex": "Codex",
+    CHAT_TURNS: "turns 480 to 500 of a chat",
+}
+AGENT_TARGETS = {"claude_code": 0.40, "opencode": 0.50, "codex": 0.60, CHAT_TURNS: 0.20}
+"""Most that the ratio of the CPU of a recorded call to the legacy server's may be."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,11 @@ class BadResponse(Exception):
     """Anything but a whole response with status 200."""
 
 
-def make_request(path: str, key: str, body: bytes, *, hold: bool = False) -> bytes:
-    """The bytes of a POST with a bearer key; with `hold` the server answers it when it is told to, not before."""
+def make_request(path: str, key: str, body: bytes, *, hold: bool = False, short: bool = False) -> bytes:
+    """The bytes of a POST with a bearer key; with `hold` the server answers it when it is told to, not before.
+
+    With `short`, a stream has one increment.
+    """
     lines = [
         f"POST {path} HTTP/1.1",
         "host: 127.0.0.1",
@@ -28,7 +31,7 @@ def make_request(path: str, key: str, body: bytes, *, hold: bool = False) -> byt
         "content-type: application/json",
         "x-stainless-retry-count: 0",
         f"content-length: {len(body)}",
-        *(["x-bench: hold"] if hold else []),
+        *(["x-bench: hold"] if hold else ["x-bench: short"] if short else []),
     ]
     return "\r\n".join([*lines, "", ""]).encode() + body
 

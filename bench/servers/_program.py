@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ._shape import Route
 
-_START = 50.0
+_START = 280.0
 """Seconds that it has to start."""
 
 

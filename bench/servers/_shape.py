@@ -1,13 +1,15 @@
 """What a measured server is, and what all of them do alike.
 
 The work is the same in each: answer "hello" at once; or a stream of `CHUNKS` increments, as fast as they are taken;
-or, where the request has the header `x-bench: hold`, hold it until the command `release`.
+or, where the request has the header `x-bench: hold`, hold it until the command `release`. With `x-bench: short`, a
+stream has one increment.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -17,6 +19,7 @@ Ability: TypeAlias = str
 (all of them, not chat completions only); and of ours `growth` (and powers) and `cores`, which are about itself."""
 
 HEADER = "x-bench"
+HOLD, SHORT = "hold", "short"
 ANSWER = "hello"
 CHUNKS = 100
 """Increments of text in a stream."""
@@ -30,6 +33,19 @@ COMPLETION: dict[str, Any] = {
     "usage": {"prompt_tokens": 1000, "completion_tokens": 1, "total_tokens": 1001},
 }
 """The whole answer, for peers whose program writes the wire's own document."""
+
+
+_BODY = json.dumps(COMPLETION, separators=(",", ":")).encode()
+REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(_BODY),
+    _BODY,
+)
+"""The whole answer with its head."""
+
+
+def increments(headers: Mapping[str, str]) -> int:
+    """Return the number of increments of a stream, for a request with these headers."""
+    return 1 if headers.get(HEADER) == SHORT else CHUNKS
 
 
 def chunk(text: str | None) -> dict[str, Any]:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import httptools
 import trio
 
-from ._fixed import BODY, make_open_server
+from ._fixed import make_open_server
 from ._on_trio import run
-
-_REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-    len(BODY),
-    BODY,
-)
+from ._shape import REPLY
 
 
 class _Requests:
@@ -30,7 +26,7 @@ async def _talk(stream: trio.SocketStream) -> None:
     async for data in stream:
         parser.feed_data(data)
         if requests.whole:
-            await stream.send_all(_REPLY * requests.whole)
+            await stream.send_all(REPLY * requests.whole)
             requests.whole = 0
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import triocept
 
 from ._on_trio import run
-from ._shape import ANSWER, CHUNKS, HEADER, Gate, Route
+from ._shape import ANSWER, HEADER, HOLD, Gate, Route, increments
 
 
 class TrioceptServer:
@@ -31,13 +31,13 @@ class TrioceptServer:
         return Route(f"{path}/chat/completions", rollout.api_key)
 
     async def _answer(self, exchange: triocept.Exchange) -> None:
-        if HEADER in exchange.headers:
+        if exchange.headers.get(HEADER) == HOLD:
             await self._gate.wait()
         if not exchange.request.stream:
             await exchange.respond(ANSWER)
             return
         async with exchange.open_stream() as stream:
-            for _ in range(CHUNKS):
+            for _ in range(increments(exchange.headers)):
                 await stream.send(ANSWER)
 
 

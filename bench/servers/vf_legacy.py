@@ -15,7 +15,7 @@ from typing import Any
 from verifiers.legacy.utils.interception_utils import InterceptionServer, deliver_response
 
 from ._on_asyncio import run
-from ._shape import ANSWER, CHUNKS, COMPLETION, HEADER, Gate, Route, chunk
+from ._shape import ANSWER, COMPLETION, HEADER, HOLD, Gate, Route, chunk, increments
 
 
 class LegacyServer:
@@ -50,7 +50,7 @@ class LegacyServer:
     async def _answer_all(self, queue: asyncio.Queue[str]) -> None:
         while True:
             intercept = self._server.intercepts[await queue.get()]
-            if HEADER in intercept["headers"]:
+            if intercept["headers"].get(HEADER) == HOLD:
                 task = asyncio.create_task(self._answer_later(intercept))
                 self._held.add(task)
                 task.add_done_callback(self._held.discard)
@@ -63,7 +63,7 @@ class LegacyServer:
 
     def _answer(self, intercept: dict[str, Any]) -> None:
         if (chunks := intercept["chunk_queue"]) is not None:
-            for _ in range(CHUNKS):
+            for _ in range(increments(intercept["headers"])):
                 chunks.put_nowait(chunk(ANSWER))
             chunks.put_nowait(chunk(None))
             chunks.put_nowait(None)

@@ -20,7 +20,76 @@ from verifiers.v1.trace import AgentInfo, Trace, TraceTask, WireAgentConfig, Wir
 from verifiers.v1.types import Response
 
 from ._on_asyncio import run
-from ._shape import ANSWER, CHUNKS, COMPLETION, HEADER, Gate, Route, chunk
+from ._shape import ANSWER, COMPLETION, HEADER, HOLD, Gate, Route, chunk, increments
+
+_TEXT = {"type": "output_text", "text": ANSWER, "annotations": []}
+_ITEM = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [_TEXT]}
+_RESPONSE: dict[str, Any] = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1_700_000_000,
+    "model": "bench",
+    "output": [],
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [],
+    "status": "in_progress",
+}
+_USAGE: dict[str, Any] = {
+    "input_tokens": 1000,
+    "output_tokens": 1,
+    "total_tokens": 1001,
+    "input_tokens_details": {"cached_tokens": 0},
+    "output_tokens_details": {"reasoning_tokens": 0},
+}
+_MESSAGE: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "bench",
+    "content": [],
+    "stop_reason": None,
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1000, "output_tokens": 1},
+}
+_STREAMS: dict[str, list[dict[str, Any]]] = {
+    "/v1/messages": [
+        {"type": "message_start", "message": _MESSAGE},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ANSWER}},
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 1},
+        },
+        {"type": "message_stop"},
+    ],
+    "/v1/responses": [
+        {"type": "response.created", "sequence_number": 0, "response": _RESPONSE},
+        {
+            "type": "response.output_item.added",
+            "sequence_number": 1,
+            "output_index": 0,
+            "item": {**_ITEM, "content": []},
+        },
+        {
+            "type": "response.output_text.delta",
+            "sequence_number": 2,
+            "item_id": "msg_1",
+            "output_index": 0,
+            "content_index": 0,
+            "delta": ANSWER,
+        },
+        {"type": "response.output_item.done", "sequence_number": 3, "output_index": 0, "item": _ITEM},
+        {
+            "type": "response.completed",
+            "sequence_number": 4,
+            "response": {**_RESPONSE, "status": "completed", "output": [_ITEM], "usage": _USAGE},
+        },
+    ],
+}
+"""What a provider streams in the dialects other than chat completions, by route: one increment of text."""
 
 
 class ProgramClient(Client):
@@ -37,20 +106,33 @@ class ProgramClient(Client):
         headers: Mapping[str, str] | None = None,
         **_: Any,
     ) -> Response:
-        if headers is not None and HEADER in headers:
+        if headers is not None and headers.get(HEADER) == HOLD:
             await self._gate.wait()
         response: Response = dialect.parse_response(dialect.validate_response(COMPLETION))
         response.raw = COMPLETION
         return response
 
-    async def relay(self, *_: Any, **__: Any) -> RelayReply:
-        return RelayReply("text/event-stream", _chunks(), _nothing)
+    async def relay(
+        self,
+        dialect: Any,
+        body: dict[str, Any],
+        session_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> RelayReply:
+        short = _STREAMS.get(dialect.routes[0])
+        return RelayReply("text/event-stream", _events(short) if short else _chunks(headers or {}), _nothing)
 
 
-async def _chunks() -> AsyncIterator[bytes]:
-    for text in [*[ANSWER] * CHUNKS, None]:
+async def _chunks(headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+    for text in [*[ANSWER] * increments(headers), None]:
         yield f"data: {json.dumps(chunk(text))}\n\n".encode()
     yield b"data: [DONE]\n\n"
+
+
+async def _events(documents: list[dict[str, Any]]) -> AsyncIterator[bytes]:
+    for document in documents:
+        yield f"event: {document['type']}\ndata: {json.dumps(document)}\n\n".encode()
 
 
 async def _nothing() -> None:
