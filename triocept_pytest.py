@@ -72,20 +72,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--triocept-record",
         choices=("none", "once", "new", "rewrite"),
-        help="whether cassettes are recorded: never (none, the default: a call that the cassette has not fails the "
-        "test); where there is no file (once); what the file has not (new); anew (rewrite)",
+        help="when to record cassettes. none (the default): never, so a call that the cassette does not contain fails "
+        "the test; once: if there is no file; new: calls that the file does not contain; rewrite: all calls again",
     )
-    parser.addini("triocept_record", "as --triocept-record", default="none")
+    parser.addini("triocept_record", "default of --triocept-record", default="none")
     parser.addini(
-        "triocept_cassettes", "the folder of the cassettes, beside the test's file", default="cassettes"
+        "triocept_cassettes", "the folder of the cassettes, next to the test's file", default="cassettes"
     )
     parser.addini(
-        "triocept_upstream", "the base URL of the real model that cassettes are recorded from", default=""
+        "triocept_upstream", "the base URL of the real model from which cassettes are recorded", default=""
     )
-    parser.addini("triocept_dialect", "what that speaks: openai_chat, anthropic_messages, …", default="")
-    parser.addini("triocept_api_key_env", "the variable that holds its key", default="")
-    parser.addini("triocept_environ", "whether the environment points at a test's model", "bool", True)
-    parser.addini("triocept_must_be_used", "whether a reply that is left over fails its test", "bool", True)
+    parser.addini(
+        "triocept_dialect", "the dialect of triocept_upstream: openai_chat, anthropic_messages, …", default=""
+    )
+    parser.addini(
+        "triocept_api_key_env", "the environment variable with the API key of triocept_upstream", default=""
+    )
+    parser.addini(
+        "triocept_environ", "true if environment variables lead clients to the test's model", "bool", True
+    )
+    parser.addini("triocept_must_be_used", "true if an unused reply of a model fails the test", "bool", True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -99,8 +105,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "triocept(cassette=…, environ=…, must_be_used=…, …): what the models of a test are like; all options are "
-        "in the documentation of triocept, in the reference of its testing",
+        "triocept(cassette=…, environ=…, must_be_used=…, …): options of the models of a test; the reference of "
+        "triocept.testing in the documentation describes all of them",
     )
 
 

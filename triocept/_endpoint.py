@@ -130,7 +130,8 @@ class Endpoint:
         if self._supervisor is not None:
             if self._supervisor.url is None:
                 raise TunnelError(
-                    f"the tunnel is down, and triocept is opening it again (last error: {self._supervisor.error})"
+                    "the endpoint has no public URL while its tunnel is down. triocept is opening the tunnel again: "
+                    f"wait for it with endpoint.wait_reachable(). The last error was: {self._supervisor.error}"
                 )
             return self._supervisor.url
         name = self._advertise
@@ -140,8 +141,8 @@ class Endpoint:
                 name = self._dialable
         if name is None:
             raise TunnelError(
-                f"{self.url} can be reached only from this machine: give serve_endpoint advertise= (a name or address "
-                "under which other machines reach this one) or tunnel="
+                f"{self.url} can be reached only from this machine. For agents on other machines, pass serve_endpoint "
+                "tunnel=, or advertise= (the name or address under which they reach this machine)"
             )
         return self._url(name)
 
@@ -156,7 +157,9 @@ class Endpoint:
             RuntimeError: the endpoint has no page, because `serve_endpoint` was called without `view=True`.
         """
         if self._view is None:
-            raise RuntimeError("this endpoint has no page: open it with serve_endpoint(view=True)")
+            raise RuntimeError(
+                "this endpoint does not serve the page of the live view: pass view=True to serve_endpoint"
+            )
         return f"{self.url}/view/#key={self._view.key}"
 
     def _names(self) -> set[str]:
@@ -377,7 +380,8 @@ async def serve_endpoint(
     check_count("port", port)
     check_count("max_body", max_body)
     check_number("grace", grace)
-    hint = "pass Limits to open_rollout" if isinstance(limits, Limits) else "EndpointLimits(connections=…)"
+    is_of_rollout = isinstance(limits, Limits)
+    hint = "pass Limits to open_rollout" if is_of_rollout else "write limits=EndpointLimits(connections=…)"
     check_type("limits", limits, EndpointLimits, "an EndpointLimits", hint)
     if embed is not None:
         check_embed(embed)
@@ -394,7 +398,7 @@ async def serve_endpoint(
     }
     for name, value in switches.items():
         check_bool(name, value)
-    check_type("dialects", dialects, Iterable, "several triocept.dialects.Dialect: a list of them, say")
+    check_type("dialects", dialects, Iterable, "a list of triocept.dialects.Dialect")
     ssl_context = _ssl_context(tls)
     spoken = known_dialects(dialects)
     live: LiveView | None = None
@@ -414,7 +418,8 @@ async def serve_endpoint(
         on_event=EventReceiver(on_event, live) if on_event is not None or live is not None else None,
     )
     registry: Registry[RolloutState] = Registry()
-    errors: list[BaseException] = []  # raised after all contexts have closed: nothing wraps or hides them
+    # Raised after all contexts have closed, so that none of these wraps or hides an error.
+    errors: list[BaseException] = []
     server: Server | None = None
     with keeping(errors):
         async with AsyncExitStack() as stack:
@@ -446,7 +451,10 @@ async def serve_endpoint(
                 live.title = endpoint.url
                 endpoint._view = ViewApp(live, endpoint._names, endpoint._scheme)
                 if tunnel is not None or not ip_address(endpoint.host.partition("%")[0]).is_loopback:
-                    text = "the page of this endpoint can be opened from other machines, by everyone who has its key"
+                    text = (
+                        "the page of the live view can be opened from other machines: everyone with the page's URL, "
+                        "which contains a key, can watch the rollouts and decide about tool calls"
+                    )
                     logging.getLogger("triocept.view").warning(text)
             server = Server(
                 listener,
@@ -475,14 +483,14 @@ async def serve_endpoint(
                         await server.stop()  # before the tunnel, which carries the last answers
                     except BaseException as exc:  # a second Ctrl-C
                         errors[:] = [exc]
-                    registry.closing = True  # a crash has not set it
+                    registry.closing = True  # `stop` does not set it after a crash
                     if endpoint._supervisor is not None:
                         endpoint._supervisor.stop()
     if server is not None:
         if server.body.fatal is not None:
             errors.insert(0, server.body.fatal)
         elif (cause := server.body.crash) is not None:
-            crash = EndpointCrashed(f"the server died: {cause!r}")
+            crash = EndpointCrashed(f"the endpoint has ended, because its server failed: {cause!r}")
             crash.__cause__ = cause
             errors[:] = [crash, *without(cause, errors)]  # the body raised these because of the crash
     raise_all(errors)
@@ -614,14 +622,16 @@ def _check_reach(
 ) -> None:
     if advertise is not None:
         if tunnel is not None:
-            raise ValueError("tunnel= and advertise= both define the public URL: pass one of them")
+            raise ValueError("tunnel= and advertise= both define the public URL: pass only one of them")
         check_host(advertise, whose="advertise")
     if tunnel is not None and not isinstance(tunnel, Tunnel):
         raise TypeError(
             f"tunnel must be a Tunnel, such as FixedURL or SSHTunnel, not {type(tunnel).__name__}"
         )
     if tunnel_health is not None:
-        check_type("tunnel_health", tunnel_health, TunnelHealth, "a TunnelHealth", "TunnelHealth(interval=…)")
+        check_type(
+            "tunnel_health", tunnel_health, TunnelHealth, "a TunnelHealth", "write TunnelHealth(interval=…)"
+        )
     if on_lost_url not in ("raise", "move"):
         raise ValueError(f"on_lost_url must be 'raise' or 'move', not {on_lost_url!r}")
 
@@ -631,7 +641,9 @@ def _ssl_context(tls: TLS | None) -> ssl.SSLContext | None:
         return tls
     pair: object = tls
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise TypeError(f"tls must be an ssl.SSLContext or (certificate, key), not {described(tls)}")
+        raise TypeError(
+            f"tls must be an ssl.SSLContext or two paths, (certificate, key), not {described(tls)}"
+        )
     for path in tls:
         Path(path).open("rb").close()  # the error of `open` names the path
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -45,7 +45,7 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         "triocept.events": "triocept.types",
         "triocept.options": "triocept.types",
         "triocept.services": "triocept.types",
-        "triocept.agents.kimi_cli": "triocept.agents.kimi_code (kimi-cli's newest version does nothing)",
+        "triocept.agents.kimi_cli": "triocept.agents.kimi_code (the newest version of kimi-cli does nothing)",
         **{
             f"triocept.fleets.{name}": f"triocept.fleets.Outcome.{name}"
             for name in ("Error", "Lost", "Stopped", "Value")

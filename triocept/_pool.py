@@ -269,7 +269,10 @@ class Pool:
                     if not self._moves:
                         where = member.endpoint.url
                         assignment.fail(
-                            EndpointCrashed(f"the endpoint at {where}, a member of a pool, has failed")
+                            EndpointCrashed(
+                                f"the rollout was cancelled, because its endpoint in the pool, {where}, has failed; "
+                                "with on_lost_endpoint='move' the rollout would continue on another endpoint"
+                            )
                         )
                     elif target := self._least_loaded(self._per_endpoint) or self._least_loaded(math.inf):
                         assignment.move(target)
@@ -424,7 +427,7 @@ async def serve_pool(
     check_choice("on_lost_endpoint", on_lost_endpoint, OnLostEndpoint)
     check_number("shrink_after", shrink_after, infinite=True)
     if not openers:
-        raise ValueError("a pool needs at least one endpoint")
+        raise ValueError("open_endpoint is an empty list, but a pool needs at least one endpoint")
     if limit != math.inf:
         check_count("per_endpoint", limit, least=1)
     if max_endpoints is not None:

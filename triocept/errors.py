@@ -46,6 +46,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._util.checks import check_bool, check_count, check_number, check_str, check_type
+from ._util.figures import counted
 from ._util.unicode import mended_text
 
 __all__ = [
@@ -162,7 +163,10 @@ def can_be_sent(name: str, value: object) -> bool:
 def _checked(name: str, value: str) -> tuple[str, str]:
     check_str("the name of a refusal's header", name)
     if not can_be_sent(name, value):
-        raise ValueError(f"a refusal cannot have the header {name!r} with the value {value!r}")
+        raise ValueError(
+            f"a refusal cannot have the header {name!r} with the value {value!r}: a value may contain only visible "
+            "ASCII characters, spaces and tabs, and the server itself sets the connection and content headers"
+        )
     return name.lower(), value
 
 
@@ -321,7 +325,9 @@ class FleetLost(TrioceptError):
 
     def __init__(self, message: str, *, unfinished: tuple[Any, ...]) -> None:
         shown = ", ".join(f"{task!r:.60}" for task in unfinished[:5]) + (", …" if len(unfinished) > 5 else "")
-        super().__init__(f"{message}; unfinished: {len(unfinished)} ({shown})")
+        super().__init__(
+            f"{message}; {counted(len(unfinished), 'task has', 'tasks have')} no outcome ({shown})"
+        )
         self.unfinished = unfinished
 
 

@@ -286,7 +286,7 @@ trio.run(main)
 """
     done = run_python(program)
     assert done.returncode == 0, done.stderr
-    assert "its watcher ends them" in done.stderr
+    assert "the watcher process ends them" in done.stderr
     assert running(tag) == []
 
 

@@ -38,7 +38,7 @@ async def test_it_is_501_and_says_what_there_is(method: str, path: str) -> None:
     error = answer.json()["error"]
     assert isinstance(error, str) == ((method, path) in OLLAMA)
     message = error if isinstance(error, str) else error["message"]
-    assert f"there is no {path} here: this endpoint answers model calls" in message
+    assert f"this endpoint has no path {path}: it answers only model calls" in message
     assert WORDS in message
     if (method, path) in GEMINI:
         assert error["code"] == 501

@@ -508,7 +508,7 @@ def test_ctrl_c_ends_all_says_how_to_go_on_and_nothing_is_lost(engine: str, fold
         _, said = process.communicate()
     assert process.returncode == -signal.SIGINT
     assert busy.returncode == 1
-    assert "another driver has locked the store" in busy.stderr
+    assert "another program uses the store" in busy.stderr
     assert "▸ store    run: 1 of 3 done" in said
     assert "▸ to run the other 2, use the same command with --resume" in said
     assert "Traceback" not in said

@@ -255,7 +255,7 @@ for _ in range(2):
     done = triocept("run", "--", sys.executable, "-c", agent)
     assert done.returncode == 0
     assert "no model call was accepted: 2 requests were refused; the last refusal is POST " in done.stderr
-    assert "401 this API key does not open " in done.stderr
+    assert "401 this API key is not valid for " in done.stderr
     assert "triocept received no model call" not in done.stderr
 
 

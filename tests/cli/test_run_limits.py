@@ -45,7 +45,7 @@ def test_a_run_ends_at_its_cost_and_prices_come_from_options_and_a_file(tmp_path
     for price in (("--prices", prices), ("--price", "*=0,100000"), ("--price", "*=0,100000,0")):
         done = run("--max-cost", "2", *price, *AGENT_COMMAND)
         assert done.stdout.count("said: Hello") == 2, done.stderr
-        assert "stopped: the limit of 2 cost is reached" in done.stderr
+        assert "stopped: the limit of 2 for the cost is reached" in done.stderr
         assert "cost     3." in done.stderr
     done = run("--price", "*=0,100000", *AGENT_COMMAND)
     assert done.stdout.count("said: Hello") == 4
@@ -67,7 +67,7 @@ def test_a_model_without_a_price_is_told_in_words() -> None:
     done = run("--max-cost", "2", "--price", "other=1,2", *AGENT_COMMAND)
     assert done.returncode == 1
     assert (
-        "\nError: the cost is limited, but the model 'm' has no price; models with a price: other"
+        "\nError: the cost is limited, but the model 'm' has no price; Limits.prices contains only other"
         in done.stderr
     )
 

@@ -55,14 +55,14 @@ def test_run_answers_by_fixtures_and_says_what_may_not_be_meant(tmp_path: Path) 
     text = '{"fixtures": [{"match": {}, "response": {"content": "hi", "created": 3}}]}'
     done = run(written(tmp_path, text, "f.json"), "a", "b")
     assert done.stdout == "said: hi\nsaid: hi\n", done.stderr
-    assert "f.json: not supported, and ignored: created" in done.stderr
+    assert "f.json: these fields of answers are not supported, and were ignored: created" in done.stderr
     assert "ScriptWarning" not in done.stderr
 
 
 @pytest.mark.parametrize(("text", "words"), [
     ("- when: {txet: a}\n  reply: b",
      r"^Error: .*s.yaml:1: \[0\].when.txet: there is no key 'txet' here; did you mean text\?$"),
-    ("- otherwise: a\n- b", r"^Error: .*s.yaml: replies\[1\], given to every request, is never reached: "),
+    ("- otherwise: a\n- b", r"^Error: .*s.yaml: a rule \(replies\[1\], given to every request\) is never used, "),
     ("- a\n- 'b", r"^Error: .*s.yaml:2: this is not YAML"),
 ])  # fmt: skip
 def test_an_error_in_a_script_is_a_line_with_its_place(text: str, words: str, tmp_path: Path) -> None:

@@ -200,7 +200,8 @@ async def test_a_value_that_cannot_be_made_again_here_is_its_tasks_error(make: M
     (bad, good) = results
     assert isinstance(bad.outcome, Outcome.Error)
     assert str(bad.outcome.error) == (
-        "the answer of the function cannot be unpickled here: LookupError: there is no such thing here"
+        "the result of the function cannot be unpickled in the program that called the map: "
+        "LookupError: there is no such thing here"
     )
     assert "_made_in_workers_only" in bad.outcome.traceback
     assert good.outcome == Outcome.Value(0)
@@ -484,7 +485,7 @@ async def test_a_task_that_kills_each_of_its_workers_is_lost_and_others_are_not(
         (result,) = await results_of(fleet, work.die, ["a"])
         (fine,) = await results_of(fleet, work.double, [4])
     assert isinstance(result.outcome, Outcome.Lost)
-    assert result.outcome.reason.endswith(", while no other task ran in it")
+    assert result.outcome.reason.endswith(", while no other task ran in this worker")
     assert (result.attempt, fine.value) == (2, 8)
     with pytest.raises(triocept.fleets.WorkerLost, match=r"worker 0 .*(SIGKILL|exit)"):
         result.value  # noqa: B018
@@ -497,7 +498,7 @@ async def test_where_no_worker_can_be_started_the_map_says_which_tasks_have_no_o
     monkeypatch.setattr("triocept.fleets.fleet.PAUSES", (0.0, 0.0))
     opens_once = partial(work.open_once, str(tmp_path / "opened"))
     async with open_fleet(make(1, 1), worker=opens_once, retries=10) as fleet:
-        with pytest.raises(FleetLost, match="unfinished: 1") as caught:
+        with pytest.raises(FleetLost, match="1 task has no outcome") as caught:
             await results_of(fleet, work.die, ["a", "b"])
         assert caught.value.unfinished == ("a",)
         with pytest.raises(FleetLost):

@@ -109,7 +109,7 @@ async def test_where_no_worker_can_be_started_any_more_the_map_says_why(
         async with fleet.map(_wait, [5.0, 6.0]) as results:
             await wait_all_tasks_blocked()
             await engine.living[0].kill()
-            with pytest.raises(FleetLost, match="unfinished: 2") as caught:
+            with pytest.raises(FleetLost, match="2 tasks have no outcome") as caught:
                 await anext(results)
         assert isinstance(caught.value.__cause__, OSError)
         engine.fails_to_start = []

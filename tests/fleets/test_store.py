@@ -241,7 +241,7 @@ async def test_a_resume_begins_with_what_was_never_lost(
             msgspec.json.decode(line) for line in (store / "lost.jsonl").read_bytes().splitlines() if line
         ]
         assert [(line["attempt"], line["reason"]) for line in lines] == [
-            (3, "killed, while no other task ran in it")
+            (3, "killed, while no other task ran in this worker")
         ] * 2
 
 
@@ -404,7 +404,7 @@ BAD_TASKS: list[tuple[list[Any], Any, str]] = [
     ([{"id": "a"}, {"id": "b"}, {"id": "a"}], StoreError, r"task 2 has the same key as task 0: 'a'"),
     (["a", "b", "a"], StoreError, r"task 2 has the same key as task 0: 'sha256:"),
     (["a", threading.Lock()], TypeError, r"task 1 is not JSON: .*lock.*task 1 has no key for a resumed run"),
-    (["a", float("nan")], TypeError, r"task 1 is not JSON: .*it is not a finite number"),
+    (["a", float("nan")], TypeError, r"task 1 is not JSON: .*this value is not a finite number"),
     ([{"id": ["x"]}], TypeError, r"task 0: a key must be a text or a whole number, but its id is list"),
     ([{"id": True}], TypeError, r"task 0: a key must be a text or a whole number, but its id is bool"),
 ]
@@ -476,7 +476,7 @@ async def test_what_is_no_json_is_an_error_of_its_task(
 
 async def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     async with open_store(tmp_path):
-        with pytest.raises(StoreError, match=rf"another driver has locked the store \(pid {os.getpid()} on "):
+        with pytest.raises(StoreError, match=rf"another program uses the store \(pid {os.getpid()} on "):
             async with open_store(tmp_path):
                 raise AssertionError
     async with open_store(tmp_path):
@@ -554,7 +554,7 @@ async def test_a_store_of_another_run_is_refused(tmp_path: Path) -> None:
         StoreError, match=r"this store belongs to another run: its setting model is 'a', not unset"
     ):
         await run(tmp_path, work.double, [1])
-    with pytest.raises(StoreError, match=r"it holds results of 'double', not 'ignore'"):
+    with pytest.raises(StoreError, match=r"it contains results of the function 'double', not of 'ignore'"):
         await run(tmp_path, store_work.ignore, [1], settings={"model": "a", "tries": [1, 2]})
     assert await run(tmp_path, work.double, [1], settings={"tries": [1, 2], "model": "a"}) == []
     with pytest.raises(TypeError, match=r"settings: `model` cannot be written as JSON"):

@@ -52,7 +52,7 @@ async def test_a_task_that_ends_its_worker_is_lost_and_no_other_one(
     assert lost(results) == {100}
     outcome = results[100].outcome
     assert isinstance(outcome, Outcome.Lost)
-    assert outcome.reason == "killed, while no other task ran in it"
+    assert outcome.reason == "killed, while no other task ran in this worker"
     assert len(outcome.beside) == 31
     assert 100 not in outcome.beside
     assert {result.task for result in results if result.attempt > 1} - {100} <= set(outcome.beside)

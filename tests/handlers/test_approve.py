@@ -262,7 +262,7 @@ async def test_terminate_ends_the_rollout_with_the_reason() -> None:
 async def test_a_model_that_only_proposes_rejected_calls_is_stopped_after_eight() -> None:
     model = Model(*(Response.of(call(command=f"{number}")) for number in range(20)))
     async with open_memory_agent(approve(model, POLICY)) as memory:
-        with pytest.raises(UpstreamError, match="8 times"):
+        with pytest.raises(UpstreamError, match="8 answers of the model in a row"):
             await Agent(memory).ask("go", stream=False)
         (turn,) = memory.rollout.trace
     assert len(model.requests) == 8
@@ -352,7 +352,7 @@ async def test_a_mistyped_tool_beside_a_pattern_is_logged_once(
     async with open_memory_agent(approve(model, policy)) as memory:
         await Agent(memory).ask("go", stream=False)
     logged = [record.getMessage() for record in caplog.records]
-    expected = "the policy: no request offers 'reads'; did you mean read?"
+    expected = "the policy names tools that the agent's requests do not offer: 'reads'; did you mean read?"
     assert logged == ([expected] if "reads" in policy else [])
 
 
@@ -439,7 +439,7 @@ async def test_raw_bytes_are_refused_because_they_could_hold_a_call() -> None:
         ({}, "the policy must not be empty"),
         ([], "the policy must not be an empty list"),
         ({"run": "yes"}, r"the policy\['run'\] must be a function policy\(call, exchange\).*not str"),
-        ({1: Decision.approve()}, "a pattern must be the name of a tool, not int"),
+        ({1: Decision.approve()}, "a key must be the name of a tool or a pattern, not int"),
         (lambda only: None, "the policy must be a function policy"),
     ],
 )

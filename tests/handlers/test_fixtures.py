@@ -110,8 +110,8 @@ def test_a_turn_that_is_not_its_own_is_warned_of_once(tmp_path: Path) -> None:
         for texts in (["a"], ["a", "b", "c"], ["a", "b", "c"]):
             assert source.take(asking(*texts)) is not None
     assert [str(each.message).rpartition("/")[2] for each in told] == [
-        "f.json:3: served after 1 answers, though its turnIndex is 0: "
-        "that forbids nothing, it chooses among fixtures that match"
+        "f.json:3 was used after 1 answers, although its turnIndex is 0: "
+        "turnIndex only chooses among the fixtures that match a request"
     ]
 
 
@@ -205,8 +205,8 @@ async def test_a_request_that_no_fixture_is_for_is_told_why(tmp_path: Path) -> N
         async with serve_endpoint() as endpoint, endpoint.open_rollout(ScriptedModel([fixtures])) as rollout:
             await ask(rollout, "weather")
     _, first, second, *_ = str(caught.value).splitlines()
-    assert first.endswith("f.json:12: userMessage is 'time'")
-    assert second.endswith("f.json:3: userMessage is 'joke'; model is 'o'")
+    assert first.endswith("f.json:12: userMessage 'time' does not match")
+    assert second.endswith("f.json:3: userMessage 'joke' does not match; model 'o' does not match")
 
 
 async def test_fixtures_may_stand_in_a_script_beside_other_things(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (fixture({"image": {"url": "x"}}), r"f.json:6: .*response.image: 'image' belongs to an endpoint that"),
     (fixture({"transcription": {"text": "x"}}), "'transcription' belongs to an endpoint"),
     (fixture({"json": {}}), "'json' belongs to an endpoint"),
-    (fixture("x", endpoint="image"), r"f.json:5: .*match.endpoint: the endpoint 'image' is not served here"),
+    (fixture("x", endpoint="image"), r"f.json:5: .*match.endpoint: .*no fixtures for the endpoint 'image'"),
     (fixture("x", inputText="a"), "'inputText' belongs to embeddings"),
     (fixture("x", context="a"), "'context' is not supported: each rollout"),
     ({**fixture("x"), "chaos": {"dropRate": 1}}, r"f.json:8: fixtures\[0\].chaos: 'chaos' is not supported here"),
@@ -256,7 +256,9 @@ def test_what_is_wrong_in_a_fixture_is_told_with_its_place(
 def test_a_configuration_is_told_from_fixtures(tmp_path: Path) -> None:
     file = tmp_path / "aimock.json"
     file.write_text('{"llm": {"fixtures": "f.json"}}')
-    with pytest.raises(DialectError, match=r"a configuration of aimock \('llm'\): .*llm.fixtures"):
+    with pytest.raises(
+        DialectError, match=r"a configuration of aimock, because it has the key 'llm': .*llm.fixtures"
+    ):
         read_script(file)
     file.write_text('{"fixtures": [], "port": 3}')
     with pytest.raises(DialectError, match="there is no key 'port' here"):
@@ -266,11 +268,11 @@ def test_a_configuration_is_told_from_fixtures(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fixtures", "words"), [
     ([fixture("a", userMessage="x"), fixture("b", userMessage="xy")],
-     r"f.json:11 is never reached: .*f.json:3"),
-    ([fixture("a"), fixture("b", userMessage="xy")], "is never reached"),
-    ([fixture("a", model="m"), fixture("b", userMessage="xy", model="m")], "is never reached"),
-    ([fixture({"content": "a", "created": 3, "role": "x"})], "not supported, and ignored: created, role"),
-    ([fixture({"embedding": [1.0]}, inputText="a")], "1 fixture is of embeddings"),
+     r"f.json:11 is never used, .*f.json:3"),
+    ([fixture("a"), fixture("b", userMessage="xy")], "is never used"),
+    ([fixture("a", model="m"), fixture("b", userMessage="xy", model="m")], "is never used"),
+    ([fixture({"content": "a", "created": 3, "role": "x"})], "not supported, and were ignored: created, role"),
+    ([fixture({"embedding": [1.0]}, inputText="a")], "1 fixture is for embeddings"),
 ])  # fmt: skip
 def test_what_may_not_be_meant_is_warned_of(
     fixtures: list[dict[str, Any]], words: str, tmp_path: Path
@@ -304,7 +306,7 @@ def test_embeddings_are_read_apart(tmp_path: Path) -> None:
     assert len(list(other)) == 2
     assert list(other) == list(embed(["else"])[0])
     for document, words in [
-        ({"fixtures": [fixture("x")]}, "this file has no fixture of an embedding"),
+        ({"fixtures": [fixture("x")]}, "this file contains no fixture for embeddings"),
         ({"fixtures": [vectors[0], fixture({"embedding": [1]})]}, r"but their sizes are \[1, 2\]"),
         (["a"], "a file of embeddings must hold aimock fixtures"),
     ]:

@@ -260,7 +260,7 @@ async def test_an_answer_that_failed_is_left_out_of_the_best() -> None:
 
 @pytest.mark.parametrize("place", [3, -1, "0", True, None])
 async def test_a_judge_that_returns_no_index_is_a_clear_fault(place: object) -> None:
-    with pytest.raises(TypeError, match="it must return an index from 0 to 1"):
+    with pytest.raises(TypeError, match="must return an index from 0 to 1, not"):
         async with open_memory_agent(best_of(2, streams, lambda answers: place)) as agent:  # type: ignore[arg-type, return-value]
             with pytest.raises(UpstreamError):
                 await agent.ask("hi")
@@ -356,7 +356,7 @@ async def test_a_mistyped_tool_of_withhold_is_logged_once(caplog: pytest.LogCapt
         for _ in range(2):
             await agent.ask(asked())
     assert [record.getMessage() for record in caplog.records] == [
-        "withhold(tools=…): no request offers 'seee'; did you mean see?"
+        "withhold(tools=…) names tools that the agent's requests do not offer: 'seee'; did you mean see?"
     ]
 
 
@@ -369,7 +369,7 @@ async def test_a_request_with_nothing_to_withhold_is_passed_on_unchanged() -> No
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "there is nothing to withhold"),
+        ({}, "withhold has nothing to remove"),
         ({"tools": "Bash"}, r"tools=\['Bash'\]"),
         ({"tools": [1]}, "a list of names"),
         ({"media": ["video"]}, "image, audio, file, not 'video'"),

@@ -144,14 +144,14 @@ async def test_a_request_that_no_rule_is_for_is_shown_with_the_closest_rules() -
     with pytest.raises(ScriptExhausted) as caught:
         await said(ScriptedModel(rules), "what is the weather")
     first, *closest, _, asked, _ = str(caught.value).splitlines()
-    assert first == "the script has no reply for this request; the closest ones:"
+    assert first == "the script has no reply for this request; its closest entries are:"
     assert closest == [
         "  replies[1], when(text='weather', offered_tool='search'): no tool is offered",
         "  replies[2], when(text='time'): the user says 'what is the weather'",
         "  replies[3], when(model=/claude/): the model is 'm'",
     ]
     assert "… and 1 more" in str(caught.value)
-    assert asked == "The request was openai_chat, model 'm', 1 messages; the last ones:"
+    assert asked == "The request was openai_chat, model 'm', 1 message; the last messages:"
 
 
 async def test_a_rule_that_has_said_all_is_told_to_have_said_it() -> None:
@@ -175,7 +175,7 @@ async def test_a_hang_up_during_the_pause_of_a_rule_gives_the_reply_back() -> No
 SHADOWED: list[tuple[list[Any], str]] = [
     (
         [when(text="a").repeat("x"), when(text="bab").reply("y")],
-        r"replies\[1\], when\(text='bab'\), is never.*\[0\]",
+        r"replies\[1\], when\(text='bab'\)\) is never.*\[0\]",
     ),
     ([when(text="a").repeat("x"), when(text="a", model="m").repeat("y")], r"replies\[1\]"),
     ([otherwise("x"), when(text="a").reply("y")], r"replies\[1\].*replies\[0\], otherwise"),
@@ -218,8 +218,8 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: when(), TypeError, r"otherwise\(…\) \(used each time\)"),
     (lambda: when(text=3), TypeError, "when: text must be a str or a compiled pattern, not int: 3"),
     (lambda: when(text=re.compile(b"a")), TypeError, "not of bytes"),
-    (lambda: when(text=""), ValueError, "would match everything"),
-    (lambda: when(result_of=""), ValueError, "no tool has that name"),
+    (lambda: when(text=""), ValueError, "an empty text would match every request"),
+    (lambda: when(result_of=""), ValueError, "no tool has an empty name"),
     (lambda: when(offered_tool=True), TypeError, "offered_tool must be a str"),
     (lambda: when(output="json"), ValueError, "'text', 'json_object' or 'json_schema', not 'json'"),
     (lambda: when(predicate="a"), TypeError, "predicate must be a function"),
@@ -232,12 +232,12 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: ScriptedModel([42]),
         NotAReply,
-        r'replies\[0\] is a pause of 42 s and no reply .*for the text write "42"',
+        r'replies\[0\] is a pause of 42 s, but no reply .*write "42" if it is a text',
     ),
     (
         lambda: ScriptedModel(["a", 0.5, 2]),
         NotAReply,
-        r"replies\[2\] is a pause of 2 s and no reply follows it",
+        r"replies\[2\] is a pause of 2 s, but no reply follows it",
     ),
     (lambda: otherwise(), NotAReply, "otherwise must end with a reply"),
     (

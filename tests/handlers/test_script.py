@@ -117,7 +117,7 @@ async def test_a_script_that_has_run_out_shows_each_message_in_a_line_and_counts
 async def test_a_list_in_a_list_is_one_response_and_who_runs_out_is_told_so() -> None:
     async with serve_endpoint() as endpoint:
         with pytest.raises(
-            ScriptExhausted, match=r"a list: one response of 2 parts. .* brackets, .* 2 replies"
+            ScriptExhausted, match=r"a list, which is one response with 2 parts. For 2 replies, .* brackets"
         ):
             async with endpoint.open_rollout(ScriptedModel([["one", "two"]])) as rollout:
                 await ask(rollout)

@@ -25,7 +25,9 @@ def test_it(triocept_model):
     )
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
-    assert "1 of 1 reply was not used (only POST /embeddings came; it takes no reply):" in text
+    assert (
+        "1 of 1 reply was not used (no model call came, only POST /embeddings, which takes no reply):" in text
+    )
     assert "no call came at all" not in text
     assert "embeddings  small: {'model': 'small', 'input': 'of a note'}" in text
     assert "→ answered" in text

@@ -217,4 +217,4 @@ def test_fails_as_expected(triocept_model):
         "--xfail-tb",
     )
     result.assert_outcomes(xfailed=2)
-    result.stdout.fnmatch_lines(["*triocept: the handler of its model failed: KeyError: 'city'*"])
+    result.stdout.fnmatch_lines(["*triocept: the handler of the test's model failed: KeyError: 'city'*"])

@@ -42,7 +42,7 @@ def test_it(triocept_model):
 """)
     result.assert_outcomes(failed=1)
     chain = [
-        "E *RuntimeError: *the program that answers failed (LookupError)*",
+        "E *RuntimeError: *the program that answers this call failed (LookupError)*",
         "E *ValueError: the application failed",
     ]
     chain += [
@@ -82,7 +82,7 @@ def test_it(triocept_model):
     result.stdout.fnmatch_lines(
         [
             "E *AssertionError: assert 'sorry' == 'hello'",
-            "E *triocept: the handler of its model failed: KeyError: 'city'",
+            "E *triocept: the handler of the test's model failed: KeyError: 'city'",
             "*- triocept -*",
             '*raise KeyError("city")',
             "FAILED *::test_it - AssertionError: assert 'sorry' == 'hello'*",
@@ -122,7 +122,7 @@ def test_it(triocept_model):
     ("triocept_model('one', 'two'); greet()", "1 of 2 replies was not used (1 call came):"),
     ("triocept_model('one')", "no call came at all: was the client built before the model"),
     ("triocept_model('one'); greet(); greet()", "call 2 came, but the script has 1 reply"),
-    ("triocept_model(handler=lambda exchange: None); greet()", "is there an `await exchange.respond(…)`"),
+    ("triocept_model(handler=lambda exchange: None); greet()", "call `await exchange.respond(…)`, for example"),
     ("triocept_model(); import contextlib\n    with contextlib.suppress(OSError): ask('hi', timeout=0.5)",
      "these calls were not answered:"),
 ], ids=["left over", "no call", "one too many", "no outcome", "not answered"])  # fmt: skip
@@ -141,8 +141,8 @@ def test_next(triocept_model):
 
 
 @pytest.mark.parametrize(("test", "words"), [
-    ("os.environ['OPENAI_API_KEY'] = 'wrong'", "POST */chat/completions: 401 this API key does not open*"),
-    ("os.environ['OPENAI_BASE_URL'] += '/v1'", "POST /v1/v1/chat/completions: 404 *once too often*"),
+    ("os.environ['OPENAI_API_KEY'] = 'wrong'", "POST */chat/completions: 401 this API key is not valid*"),
+    ("os.environ['OPENAI_BASE_URL'] += '/v1'", "POST /v1/v1/chat/completions: 404 *this client adds /v1*"),
     ("application.BODY = []", "POST */chat/completions: 400 *"),
 ])  # fmt: skip
 def test_calls_that_were_refused_are_no_calls_that_never_came(run: Run, test: str, words: str) -> None:
@@ -162,10 +162,10 @@ def test_it(triocept_model):
     (
         "triocept_model('one'); triocept_model('two'); os.environ['OPENAI_API_KEY'] = 'wrong'; "
         "os.environ['OPENAI_BASE_URL'] = triocept_model.endpoint.url + '/v1'",
-        "POST /v1/chat/completions: 401 this API key does not open any rollout here*",
+        "POST /v1/chat/completions: 401 this API key is not valid for any rollout of this endpoint*",
     ),
     ("triocept_model('one'); os.environ.update(EARLIER)",
-     "POST /rollout/*/v1/chat/completions: 401 this API key does not open rollout *"),
+     "POST /rollout/*/v1/chat/completions: 401 this API key is not valid for rollout *"),
 ], ids=["no rollout in the path", "the model of an earlier test"])  # fmt: skip
 def test_calls_with_the_key_of_no_model_are_named_with_the_reason(run: Run, test: str, words: str) -> None:
     result = run(f"""
@@ -184,8 +184,8 @@ def test_it(triocept_model):
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(
         [
-            "E *no call came with the key of this model: was the client built before the model, *With the key of no "
-            f"open model, the endpoint refused 2 requests: {words} (2 times)):"
+            "E *no call came with the key of this model: was the client built before the model, *Because of a key of "
+            f"no open model, the endpoint refused 2 requests: {words} (2 times)):"
         ]
     )
 
@@ -435,7 +435,9 @@ def test_it(triocept_model):
     )
     result = pytester.runpytest_subprocess(*PLUGIN, *OTHERS, timeout=60)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["!!* KeyboardInterrupt", "triocept: beside that, KeyError('city') *!!"])
+    result.stdout.fnmatch_lines(
+        ["!!* KeyboardInterrupt", "triocept: a handler also failed: KeyError('city') *!!"]
+    )
     assert (result.stdout.str() + result.stderr.str()).count("city") == 1
 
 
@@ -528,7 +530,7 @@ def test_it(triocept_model):
     result = run(test, "-W", "default")
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(
-        ["*test_it.py:*: ScriptWarning: rollout *calls 'serach', which*it offers no tools"]
+        ["*test_it.py:*: ScriptWarning: rollout *calls 'serach', which*the request offers no tools"]
     )
     result = run(test, "-W", "error::triocept.handlers.ScriptWarning")
     result.assert_outcomes(failed=1)
@@ -546,4 +548,6 @@ def test_it(triocept_model):
     urllib.request.urlopen(request, timeout=20).close()
 """)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E *1 of 1 reply was not used (only GET /models came; it takes no reply):*"])
+    result.stdout.fnmatch_lines(
+        ["E *1 of 1 reply was not used (no model call came, only GET /models, which takes no reply):*"]
+    )

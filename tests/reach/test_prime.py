@@ -187,7 +187,7 @@ async def test_an_endpoint_with_a_certificate_is_refused_in_words(service: Servi
     import ssl
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    with trio.fail_after(30), pytest.raises(TunnelError, match="serve it without tls="):
+    with trio.fail_after(30), pytest.raises(TunnelError, match="open the endpoint without tls="):
         async with serve_endpoint(tunnel=PrimeTunnel(), tls=context):
             raise AssertionError
     assert service.starts == []

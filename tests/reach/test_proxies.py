@@ -311,7 +311,7 @@ async def test_a_proxy_that_leads_to_nobody_is_an_error_with_its_own_words(name:
         with trio.fail_after(60):
             await proxy.start()
             health = TunnelHealth(start_timeout=1)
-            with pytest.raises(TunnelError, match="/health answers 502"):
+            with pytest.raises(TunnelError, match="/health answers with the status 502"):
                 async with serve_endpoint(tunnel=FixedURL(proxy.url), tunnel_health=health):
                     raise AssertionError
     finally:

@@ -231,7 +231,7 @@ async def test_without_ssh_the_error_says_so(
         text = await refused(tunnel_to(sshd))
     assert text == (
         f"SSHTunnel({sshd.destination!r}): 'ssh' cannot be started: "
-        "there is no such command on its PATH; install it, or give its full path"
+        "there is no such command on the PATH in its environment: install the command, or pass its full path"
     )
 
 

@@ -82,14 +82,14 @@ def silent() -> Iterator[str]:
 async def test_a_cluster_that_is_not_there_is_an_error_within_seconds(nobody: str) -> None:
     said = await refused(nobody)
     assert said["type"] == "ConnectionError"
-    assert f"no Ray cluster at {nobody}" in said["text"]
+    assert f"no Ray cluster answers at {nobody}" in said["text"]
     assert said["seconds"] < 20
 
 
 async def test_that_of_the_environment_says_where_it_comes_from(nobody: str) -> None:
     said = await refused(None, RAY_ADDRESS=nobody)
     assert said["type"] == "ConnectionError"
-    assert f"no Ray cluster at {nobody} (see RAY_ADDRESS)" in said["text"]
+    assert f"no Ray cluster answers at {nobody} (see RAY_ADDRESS)" in said["text"]
 
 
 async def test_what_never_answers_is_no_cluster(silent: str) -> None:
@@ -115,7 +115,8 @@ async def test_rays_client_is_not_enough() -> None:
 async def test_this_program_has_one_cluster_and_says_so_of_another(nobody: str) -> None:
     address = the_cluster().address
     with pytest.raises(
-        RuntimeError, match=f"connected to the Ray cluster at {address}: it cannot use {nobody}"
+        RuntimeError,
+        match=f"connected to the Ray cluster at {address}, so it cannot use the cluster at {nobody}",
     ):
         async with open_fleet(RayEngine(nobody, workers=1)):
             raise AssertionError
@@ -168,7 +169,7 @@ async def test_where_there_is_no_room_it_is_said(monkeypatch: pytest.MonkeyPatch
     the_cluster()
     monkeypatch.setattr("triocept.fleets.ray_worker.START_TIMEOUT", 1.0)
     with pytest.raises(
-        WorkerLost, match=r"not ready within 1 s: of the 8 CPUs of its cluster [\d.]+ are free"
+        WorkerLost, match=r"not ready within 1 s: [\d.]+ of the 8 CPUs of the cluster are free"
     ):
         async with open_fleet(RayEngine(workers=1, num_cpus=100)):
             raise AssertionError

@@ -33,7 +33,7 @@ class Reply(NamedTuple):
     message: str
 
 
-REFUSED = Reply(500, "false", "the program that answers failed (KeyError)")
+REFUSED = Reply(500, "false", "the program that answers this call failed (KeyError)")
 
 
 def reply_of(response: httpx2.Response) -> Reply:
@@ -384,7 +384,7 @@ async def test_a_stream_of_another_handler_breaks_with_its_dialects_error(dialec
                     assert (await ask(rollout, "fail")).status_code == 500
                     data = await read_to_end(stream)
     assert b"half" in data
-    assert b"the program that answers failed (KeyError)" in data
+    assert b"the program that answers this call failed (KeyError)" in data
     assert not any(end in data for end in (b"[DONE]", b"message_stop", b"response.completed"))
     assert [turn.outcome for turn in rollout.trace] == ["failed", "refused"]
 

@@ -109,7 +109,7 @@ async def test_ten_calls_at_once_at_a_limit_of_three_turns_are_three_answers_and
     assert [answer.status_code for answer in answers] == [404] * 7 + [200] * 3
     assert {answer.headers["x-should-retry"] for answer in answers[:7]} == {"false"}
     assert "limit of 3 turns" in answers[0].json()["error"]["message"]
-    assert rollout.stopped == "the limit of 3 turns is reached (3 are being answered)"
+    assert rollout.stopped == "the limit of 3 turns is reached (3 of them still in progress)"
     assert [turn.outcome for turn in rollout.trace].count("answered") == 3
     refused = [turn for turn in rollout.trace if turn.outcome != "answered"]
     assert [turn.error and turn.error.type for turn in refused] == [
@@ -239,7 +239,7 @@ async def test_stop_cuts_what_a_limit_lets_finish() -> None:
             await rollout.stop("that is all")
         assert statuses == ["404"]
         held.go.set()
-    assert rollout.stopped == "the limit of 1 turn is reached (1 is being answered)"
+    assert rollout.stopped == "the limit of 1 turn is reached (1 of them still in progress)"
 
 
 # Tokens and cost
@@ -266,7 +266,7 @@ async def test_the_call_that_would_cross_a_line_is_refused(limits: Limits, answe
 
 async def test_a_prompt_that_alone_exceeds_the_limit_is_refused_before_anybody_reads_it() -> None:
     async with opened(counted(1, 1), Limits(input_tokens=100)) as rollout:
-        with pytest.raises(Refusal, match="this call would take 250 or more"):
+        with pytest.raises(Refusal, match="this call would need 250 or more"):
             await rollout.ask("x" * 1000)
 
 
@@ -276,7 +276,7 @@ async def test_the_input_of_calls_on_their_way_is_reserved() -> None:
         for letter in "abc":
             nursery.start_soon(rollout.ask, letter * 1200)  # 300 tokens each
         await held.wait_for(3)
-        with pytest.raises(Refusal, match="900 or more on the way"):
+        with pytest.raises(Refusal, match="calls in progress need 900 or more"):
             await rollout.ask("d" * 1200)
         held.go.set()
 
@@ -341,7 +341,7 @@ async def test_a_model_without_a_price_fails_the_rollout_before_it_is_answered()
         asked.append(exchange)
 
     status = 0
-    with pytest.raises(MissingPrice, match="'m' has no price; models with a price: dear"):
+    with pytest.raises(MissingPrice, match=r"'m' has no price; Limits.prices contains only dear"):
         async with serve_endpoint() as endpoint:
             limits = Limits(cost=1, prices={"dear": PRICES["dear"]})
             async with endpoint.open_rollout(handler, limits=limits) as rollout:
@@ -424,7 +424,7 @@ def test_prices_that_change_change_no_limits() -> None:
     "fields", [{"turns": -1}, {"seconds": float("nan")}, {"cost": 1.0}, {"cost": -1.0, "prices": PRICES}]
 )
 def test_a_limit_that_makes_no_sense_is_told_at_once(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"Limits.* must be 0 or more|there are no prices"):
+    with pytest.raises(ValueError, match=r"Limits.* must be 0 or more|no prices are set"):
         Limits(**fields)
     with pytest.raises(ValueError, match=r"Price.input must be 0 or more"):
         Price(input=-1, output=0)

@@ -343,10 +343,10 @@ async def generator(event: object) -> AsyncIterator[None]:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (asynchronous, "`asynchronous` is async: to do async work"),
-        (Asynchronous(), "is async: to do async work"),
-        (partial(asynchronous), "is async: to do async work"),
-        (generator, "`generator` is async: to do async work"),
+        (asynchronous, "`asynchronous` is async: for async work"),
+        (Asynchronous(), "is async: for async work"),
+        (partial(asynchronous), "is async: for async work"),
+        (generator, "`generator` is async: for async work"),
         (Asynchronous, "Asynchronous is a class: pass an instance of it"),
         (lambda: None, "does not take one argument"),
         ("print", "not str: 'print'"),

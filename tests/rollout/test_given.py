@@ -271,7 +271,7 @@ async def test_whatever_gives_something_to_await_is_a_handler(
 
 @pytest.mark.parametrize(
     ("returned", "words"),
-    [("hello", "the handler returned 'hello'"), (None, "is there an `await exchange.respond(…)`?")],
+    [("hello", "the handler returned 'hello'"), (None, "call `await exchange.respond(…)`, for example")],
 )
 async def test_a_handler_that_returns_its_answer_is_told_how_to_give_it(returned: Any, words: str) -> None:
     async def handler(exchange: Exchange) -> Any:

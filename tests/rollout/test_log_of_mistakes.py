@@ -33,7 +33,8 @@ async def test_a_call_of_an_unknown_tool_is_logged_once_with_the_tools_of_its_re
             for _ in range(4):
                 assert (await ask(rollout, tools=[TOOL])).status_code == 200
     assert lines(caplog) == [
-        f"rollout {rollout.id}: turn 0 calls 'Bash', which its request does not offer; it offers 'bash'"
+        f"rollout {rollout.id}: turn 0 calls 'Bash', which the agent's request does not offer; "
+        "the request offers 'bash'"
     ]
 
 
@@ -53,7 +54,9 @@ async def test_of_an_unknown_tool_and_of_many_offered_ones_the_line_is_short_and
     assert first.isprintable()
     assert len(first) < 500
     assert first.endswith("'tool_8', 'tool_9', and 2 more")
-    assert second.endswith("turn 1 calls 'y', which its request does not offer; it offers no tools")
+    assert second.endswith(
+        "turn 1 calls 'y', which the agent's request does not offer; the request offers no tools"
+    )
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "wrapped"])

@@ -594,7 +594,10 @@ async def test_a_program_that_asks_its_own_model_hears_of_what_kind_its_fault_is
                 nursery.start_soon(ask_it, rollout)
                 await trio.sleep_forever()
     (refusal,) = refusals
-    assert (refusal.status, refusal.message) == (500, "the program that answers failed (ValueError)")
+    assert (refusal.status, refusal.message) == (
+        500,
+        "the program that answers this call failed (ValueError)",
+    )
     assert refusal.should_retry is False
 
 

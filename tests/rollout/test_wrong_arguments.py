@@ -110,7 +110,7 @@ on_retry="no" -> ValueError: on_retry must be 'join' or 'new', not 'no'
 on_fault="no" -> ValueError: on_fault must be 'cancel' or 'stay', not 'no'
 model=5 -> TypeError: model must be a str, not int: 5
 id=5 -> TypeError: id must be a str, not int: 5
-limits=5 -> TypeError: limits must be a Limits, not int: 5; Limits\(turns=5\)
+limits=5 -> TypeError: limits must be a Limits, not int: 5; write Limits\(turns=5\)
 limits={"turns": 5} -> TypeError: limits must be a Limits, not dict
 limits=EndpointLimits() -> TypeError: limits must be a Limits, not EndpointLimits.*serve_endpoint
 recorder="x.jsonl" -> TypeError: recorder .* not str.*JSONLRecorder\('x.jsonl'\)
@@ -143,7 +143,7 @@ async def test_what_a_rollout_is_given_is_looked_at_when_it_is_opened(
 
 OF_ENDPOINT = r"""
 advertise=5 -> TypeError: advertise must be a str, not int: 5
-tunnel_health=5 -> TypeError: tunnel_health must be a TunnelHealth, not int: 5; TunnelHealth\(interval=
+tunnel_health=5 -> TypeError: tunnel_health must be a TunnelHealth, not int: 5; write TunnelHealth\(interval=
 limits=Limits(turns=3) -> TypeError: limits must be an EndpointLimits, not Limits.*open_rollout
 limits=5 -> TypeError: limits must be an EndpointLimits, not int: 5
 max_body="1MB" -> TypeError: max_body must be a whole number, not str: '1MB'
@@ -160,7 +160,7 @@ http2=True -> TypeError: serve_endpoint\(\) got .* 'http2'; it was removed, beca
 fast=True -> TypeError: serve_endpoint\(\) got an unexpected keyword argument 'fast'; it was removed, because
 host="" -> ValueError: host must not be empty: use '127.0.0.1', or '0.0.0.0' for every interface
 recorder="x.jsonl" -> TypeError: recorder .*JSONLRecorder\('x.jsonl'\)
-tls="a.pem" -> TypeError: tls must be an ssl.SSLContext or \(certificate, key\), not str: 'a.pem'
+tls="a.pem" -> TypeError: tls must be an ssl.SSLContext or two paths, \(certificate, key\), not str: 'a.pem'
 tls=("/no/a.pem", "/no/b.pem") -> FileNotFoundError: .*'/no/a.pem'
 tls=(__file__, __file__) -> ValueError: tls: .*test_wrong_arguments.py
 """
@@ -187,7 +187,7 @@ on_lost_endpoint="wait" -> ValueError: on_lost_endpoint must be 'raise' or 'move
 shrink_after="5" -> TypeError: shrink_after must be a number, not str: '5'
 per_endpoint=0 -> ValueError: per_endpoint must be 1 or more, not 0
 max_endpoints=0 -> ValueError: max_endpoints must be 1 or more, not 0
-open_endpoint=[] -> ValueError: a pool needs at least one endpoint
+open_endpoint=[] -> ValueError: open_endpoint is an empty list, but a pool needs at least one endpoint
 per_endpiont=2 -> TypeError: serve_pool\(\) got an unexpected .*'per_endpiont'; did you mean per_endpoint\?
 open_endpoint=[serve_endpoint], max_endpoints=2 -> ValueError: max_endpoints needs a pool that grows
 """
@@ -209,7 +209,7 @@ Limits(turns=-1) -> ValueError: Limits.turns must be 0 or more, not -1
 Limits(seconds="5") -> TypeError: Limits.seconds must be a number, not str: '5'
 Limits(seconds=True) -> TypeError: Limits.seconds must be a number, not bool: True
 Limits(cost=float("nan"), prices={"*": PRICE}) -> ValueError: Limits.cost must be 0 or more, not nan
-Limits(cost=1, prices={"*": (1, 2)}) -> TypeError: .* must be a Price, not tuple: \(1, 2\); Price\(input=…, output=…\)
+Limits(cost=1, prices={"*": (1, 2)}) -> TypeError: .* must be a Price, not tuple: .*; write Price\(input=…, output=…\)
 Limits(cost=1, prices={"*": 1.5}) -> TypeError: Limits.prices\['\*'\] must be a Price, not float
 Limits(cost=1, prices=PRICE) -> TypeError: Limits.prices must be a mapping of models to prices
 limits(echo, prices={"*": 1.5}) -> TypeError: Limits.prices\['\*'\]
@@ -232,7 +232,7 @@ Refusal(429, "no", should_retry="no") -> TypeError: a refusal's should_retry mus
 Refusal(200, "no") -> ValueError: the status of a refusal must be 400 to 599, not 200
 fallback(echo) -> TypeError: fallback takes a list of handlers, not function: .*\[echo\]
 route([echo]) -> TypeError: route takes a mapping of models to handlers, such as \{\"\*\": handler\}, or a function
-route({}) -> ValueError: route needs at least one handler
+route({}) -> ValueError: route got an empty mapping, but needs at least one handler
 FixedURL(3) -> TypeError: FixedURL must be a str, not int: 3
 CommandTunnel(3) -> TypeError: argv must be a list, \["cloudflared", "tunnel", …\], not int: 3
 SSHTunnel(3) -> TypeError: SSHTunnel: a destination must be user@host, a str, not int: 3
@@ -724,7 +724,7 @@ async def test_a_handler_that_returns_a_refusal_is_told_to_raise_it() -> None:
     async def returning(exchange: Exchange) -> Any:
         return Refusal(404, "no")
 
-    with pytest.raises(Unanswered, match="`raise` it, `return` gives no answer"):
+    with pytest.raises(Unanswered, match="write `raise`, because `return` gives no answer"):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(returning) as rollout:
             await ask(rollout)
 
@@ -760,7 +760,7 @@ async def test_a_rollout_without_a_state_says_so() -> None:
         async with httpx2.AsyncClient(verify=False) as client:
             told = await client.get(url, headers=key)
     assert told.status_code == 404
-    assert "rollout r has no state: give open_rollout its initial value, state=" in told.text
+    assert "rollout r has no state: pass the initial state to open_rollout as state=" in told.text
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(nan, "a number, not nan"), (-inf, "finite, not .*inf.*")])

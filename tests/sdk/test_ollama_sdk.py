@@ -111,7 +111,7 @@ async def test_embeddings_in_both_of_its_ways() -> None:
         one = await client.embed("nomic-embed-text", "hello")
         several = await client.embed("nomic-embed-text", ["hello", "there"], dimensions=16)
         old = await client.embeddings("nomic-embed-text", "hello")
-        with pytest.raises(ollama.ResponseError, match="there is no /api/generate here") as raised:
+        with pytest.raises(ollama.ResponseError, match="this endpoint has no path /api/generate") as raised:
             await client.generate("m", "hello")
     assert [len(vector) for vector in several.embeddings] == [16, 16]
     assert list(one.embeddings[0]) == list(old.embedding)

@@ -35,7 +35,7 @@ PLACES: dict[str, Callable[[pytest.MonkeyPatch, str], None]] = {
     "rendering": lambda patch, name: patch.setitem(vars(DIALECTS[name]), "render_response", fail),
     "rendering a stream": lambda patch, name: patch.setitem(vars(DIALECTS[name]), "stream_renderer", fail),
 }
-SAID = "the program that answers failed (Fault)"
+SAID = "the program that answers this call failed (Fault)"
 
 
 async def both(

@@ -46,7 +46,7 @@ async def test_two_keys_in_headers_of_one_name_are_refused(request_of: str, name
                     await stream.send_all((REQUESTS[request_of] % given).encode())
                     answer = await read_answer(stream)
                     assert answer.startswith(b"HTTP/1.1 400")
-                    assert b"send one key" in answer
+                    assert b"send only one key" in answer
     assert len(a.trace) == len(b.trace) == 0
 
 
@@ -107,13 +107,13 @@ REFUSED = {
     ),
     "only a key in the subprotocols of a browser": (
         "Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.{a.api_key}\r\n",
-        "401 the header 'sec-websocket-protocol' contains a key in a form that is not read: send it as "
-        "'authorization: Bearer …'",
+        "401 the header 'sec-websocket-protocol' contains a key, but not in a form that the endpoint reads: "
+        "send the key as 'authorization: Bearer …'",
     ),
     "only a key that is all of the subprotocols": (
         "Sec-WebSocket-Protocol: {a.api_key}\r\n",
-        "401 the header 'sec-websocket-protocol' contains a key in a form that is not read: send it as "
-        "'authorization: Bearer …'",
+        "401 the header 'sec-websocket-protocol' contains a key, but not in a form that the endpoint reads: "
+        "send the key as 'authorization: Bearer …'",
     ),
     "another scheme, then a key of it": (
         DIGEST + "Authorization: Bearer {b.api_key}\r\nX-Api-Key: {a.api_key}\r\n",
@@ -145,12 +145,13 @@ REFUSED = {
     ),
     "only a key in another form": (
         "Authorization: Token {a.api_key}\r\n",
-        "401 the header 'authorization' contains a key in a form that is not read: send it as "
-        "'authorization: Bearer …'",
+        "401 the header 'authorization' contains a key, but not in a form that the endpoint reads: "
+        "send the key as 'authorization: Bearer …'",
     ),
     "only a key in another form of a dialect's header": (
         "X-Toy-Key: Token {a.api_key}\r\nAuthorization: Bearer sk-of-a-provider\r\n",
-        "401 the header 'x-toy-key' contains a key in a form that is not read: send it as 'x-toy-key: Key …'",
+        "401 the header 'x-toy-key' contains a key, but not in a form that the endpoint reads: "
+        "send the key as 'x-toy-key: Key …'",
     ),
 }
 
@@ -236,7 +237,7 @@ async def test_a_key_in_the_query_of_another_rollout_is_refused_and_alone_it_is_
             for given, key, words in (
                 (bearer, a.api_key, ""),
                 (bearer, b.api_key, "the header 'authorization' and the query contain keys of two rollouts"),
-                ("", a.api_key, "the query contains a key in a form that is not read"),
+                ("", a.api_key, "the query contains a key, but not in a form that the endpoint reads"),
             ):
                 query = key.replace("-", encoded)
                 request = REQUESTS[request_of].replace(" HTTP/1.1", f"?key={query} HTTP/1.1")
@@ -261,7 +262,11 @@ async def test_a_key_in_an_absolute_url_of_another_rollout_is_refused_and_alone_
                 (bearer, "of-a-provider", ""),
                 (bearer, a.api_key, ""),
                 (bearer, b.api_key, "'authorization' and the host of the URL contain keys of two rollouts"),
-                ("", a.api_key, "the host of the URL contains a key in a form that is not read"),
+                (
+                    "",
+                    a.api_key,
+                    "the host of the URL contains a key, but not in a form that the endpoint reads",
+                ),
             ):
                 request = REQUESTS[request_of].replace(
                     " /", f" {authority.format(text.replace('-', encoded))}/", 1

@@ -67,7 +67,7 @@ async def test_of_lines_of_one_kind_one_a_minute_is_logged_and_the_others_are_co
     assert [record.getMessage() for record in caplog.records] == [
         "no room for a",
         "closed",
-        "no room for b (and 2 like it before)",
+        "no room for b (2 similar lines before this line were not logged)",
         "no room for c",
     ]
 

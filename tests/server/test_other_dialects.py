@@ -40,7 +40,7 @@ async def test_responses_go_on_from_an_earlier_one_and_are_told_again() -> None:
             assert again.output_text == "first"
             items = await client.responses.input_items.list(first.id)
             assert items.data
-            with pytest.raises(openai.BadRequestError, match="no response 'resp_none'"):
+            with pytest.raises(openai.BadRequestError, match="no response with the id 'resp_none'"):
                 await client.responses.create(model="m", input="x", previous_response_id="resp_none")
             with pytest.raises(openai.NotFoundError):
                 await client.responses.retrieve("resp_none")

@@ -216,9 +216,9 @@ async def test_steering_is_told_that_it_failed_and_the_socket_goes_on() -> None:
 
 
 @pytest.mark.parametrize(("path", "words"), [
-    ("/v1/v1/chat/completions", "no /v1/v1/chat/completions here: its base URL ends in /v1 once too often"),
-    (f"/v1{MESSAGES}", "its base URL ends in /v1 once too often"),
-    ("/v1/v1", "its base URL ends in /v1 once too often"),
+    ("/v1/v1/chat/completions", "no path /v1/v1/chat/completions: this client adds /v1 to its base URL itself"),
+    (f"/v1{MESSAGES}", "this client adds /v1 to its base URL itself"),
+    ("/v1/v1", "this client adds /v1 to its base URL itself"),
 ])  # fmt: skip
 async def test_a_path_that_is_not_here_says_why_where_that_is_known(path: str, words: str) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
@@ -245,10 +245,10 @@ async def test_a_key_is_found_wherever_clients_put_it() -> None:
 
 @pytest.mark.parametrize(("headers", "words"), [
     ({"x": "y"}, "no API key: send the key of rollout"),
-    ({"authorization": "Basic secret"}, "(an 'Authorization' was sent, with a scheme other than Bearer)"),
-    ({"authorization": "Bearer"}, "('Authorization: Bearer' was sent without a key)"),
-    ({"authorization": "secret"}, "this API key does not open"),
-    ({"api-key": "secret"}, "this API key does not open"),
+    ({"authorization": "Basic secret"}, "(the header 'Authorization' was sent, but its scheme is not Bearer)"),
+    ({"authorization": "Bearer"}, "('Authorization: Bearer' was sent without a key after it)"),
+    ({"authorization": "secret"}, "this API key is not valid for"),
+    ({"api-key": "secret"}, "this API key is not valid for"),
 ])  # fmt: skip
 async def test_what_stands_in_the_place_of_a_key_is_named_and_never_shown(
     headers: dict[str, str], words: str, caplog: pytest.LogCaptureFixture

@@ -159,7 +159,7 @@ async def test_a_warm_up_is_forgotten_with_its_socket_but_a_turn_is_not() -> Non
 BAD_FRAMES: dict[str, tuple[str | bytes, int, str]] = {
     "invalid JSON": ("{", 400, "not valid JSON"),
     "binary": (b"{}", 400, "not binary"),
-    "no object": ("[]", 400, "must be an object"),
+    "no object": ("[]", 400, "must be a JSON object"),
     "no model": ('{"type":"response.create","input":"x"}', 400, "model"),
     "a bad item": ('{"type":"response.create","model":"m","input":[{"type":3}]}', 400, "input[0].type"),
     "a lane with a long name": (json.dumps(create(stream_id="a" * 257)), 400, "at most 256 characters"),
@@ -445,7 +445,7 @@ async def test_after_a_handlers_fault_every_further_call_of_the_socket_is_told_a
                         errors.append((await one.ask("later"))[-1])
                         errors.append((await other.ask("and later"))[-1])
     told = [(frame["type"], frame["status"], frame["error"]["message"]) for frame in errors]
-    assert told == [("error", 500, "the program that answers failed (KeyError)")] * 4
+    assert told == [("error", 500, "the program that answers this call failed (KeyError)")] * 4
     assert [turn.outcome for turn in rollout.trace] == ["failed", *["refused"] * 3]
 
 

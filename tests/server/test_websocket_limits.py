@@ -257,7 +257,7 @@ async def test_a_reader_that_takes_nothing_is_broken_off_after_its_time(
             while not len(rollout.trace):
                 await trio.testing.wait_all_tasks_blocked(0.01)
     assert rollout.trace[0].outcome == "abandoned"
-    assert len([record for record in caplog.records if "not a byte" in record.message]) == 1
+    assert len([record for record in caplog.records if "has read no byte" in record.message]) == 1
 
 
 async def test_a_client_that_does_not_close_in_its_turn_is_not_waited_for(

@@ -429,7 +429,7 @@ async def test_a_question_of_another_form_is_refused_and_disturbs_nothing(hook: 
             url = f"{agent._gate}/{hook}" if hook else agent._gate
             response = await agent._client.post(url, json=document)
             assert response.status_code == 400
-            assert "this is no question of the hook of" in response.text
+            assert "the body is not a question of the hook of" in response.text
             assert "KeyError" not in response.text
         agent.add(await agent.run(call))
         assert await agent.ask_model() == []

@@ -155,7 +155,7 @@ async def test_a_tool_is_called_and_its_result_is_json() -> None:
     ("fail_in_a_nursery", b"{}", 500, "ExceptionGroup: Exceptions from Trio nursery (1 sub-exception)"),
     ("refuse", b"{}", 429, "not so fast"),
     ("give_an_object", b"{}", 500, "the result of the tool give_an_object is not JSON"),
-    ("hang_a_moment", b"{}", 504, "the tool hang_a_moment took longer than 0.05 s"),
+    ("hang_a_moment", b"{}", 504, "the tool hang_a_moment took longer than its timeout of 0.05 s"),
 ])  # fmt: skip
 async def test_a_bad_call_is_answered_and_disturbs_nothing_else(
     path: str, body: bytes, status: int, text: str
@@ -338,7 +338,7 @@ async def test_a_service_that_fails_is_named_once_in_the_log(caplog: pytest.LogC
 
     async with opened(user=user) as (_, client):
         await client.post("/user", json={"messages": []})
-    assert "user of rollout r failed" in caplog.messages
+    assert "a call of the user of rollout r failed" in caplog.messages
 
 
 async def test_a_user_that_says_no_messages_or_raises_is_answered_with_500() -> None:
@@ -715,7 +715,7 @@ async def test_a_child_ends_with_its_parent_wherever_its_body_runs() -> None:
             assert response.status_code == 401
         with pytest.raises(RolloutClosed):
             parent.open_child()
-    assert ended == ["rollout child has ended with its parent, parent"]
+    assert ended == ["rollout child has ended, because its parent rollout parent has ended"]
 
 
 async def test_a_child_in_a_tool_is_cancelled_with_the_tool() -> None:

@@ -127,7 +127,7 @@ async def test_the_official_client_lists_and_calls_every_tool(mode: str) -> None
             assert text.startswith("the result of the tool return_what_is_not_json is not JSON")
             assert await said(client, "hang_a_moment") == (
                 True,
-                "the tool hang_a_moment took longer than 0.05 s",
+                "the tool hang_a_moment took longer than its timeout of 0.05 s",
             )
             is_error, text = await said(client, "add", a="1")
             assert is_error

@@ -65,7 +65,7 @@ def test_a_tool_call_that_was_not_is_told_what_was(model: SyncRollout) -> None:
 
 
 def test_a_tool_that_the_application_does_not_offer_is_told_what_was_meant(model: SyncRollout) -> None:
-    with pytest.raises(AssertionError, match="the application offers search; is it 'search'\\?"):
+    with pytest.raises(AssertionError, match="the application offers search; did you mean 'search'\\?"):
         model.assert_called_with_tool("serch", q="tea")
 
 

@@ -154,7 +154,7 @@ def test_what_ends_a_test_is_not_hidden_by_a_handler_that_failed() -> None:
         with pytest.raises(openai.InternalServerError):
             asked()
         pytest.skip("not now")
-    assert skipped.value.__notes__ == ["triocept: beside that, KeyError('boom')"]
+    assert skipped.value.__notes__ == ["triocept: a handler also failed: KeyError('boom')"]
 
 
 def test_what_check_has_raised_is_not_raised_again() -> None:
@@ -218,7 +218,7 @@ def test_a_loop_ends_when_the_rollout_is_stopped() -> None:
 def test_a_wait_that_is_over_loses_no_call() -> None:
     with fake_model() as model:
         with pytest.raises(
-            TimeoutError, match=r"^for 0.01 s no call came. The reason may be: no call came at all"
+            TimeoutError, match=r"^no call came within 0.01 s. The reason may be: no call came at all"
         ):
             model.next(timeout=0.01)
         with ThreadPoolExecutor() as pool:

@@ -175,7 +175,7 @@ def test_a_ctrl_c_during_the_end_of_a_block_shows_the_error_of_each_handler_once
         """
     )
     assert done.returncode == -signal.SIGINT, done.stderr
-    note = r"triocept: beside that, (KeyError\('second'\)|ExceptionGroup\('both', .*)"
+    note = r"triocept: a handler also failed: (KeyError\('second'\)|ExceptionGroup\('both', .*)"
     assert re.search(rf"{earlier}KeyboardInterrupt\n{note}\n{note}$", done.stderr.rstrip(), re.DOTALL), (
         done.stderr
     )

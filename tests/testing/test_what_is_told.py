@@ -448,7 +448,8 @@ def test_a_keyword_that_nobody_has_is_told_by_the_function_that_was_called() -> 
 def test_a_model_that_is_not_entered_says_how_it_is() -> None:
     model: Any = fake_model("a")
     with pytest.raises(
-        AttributeError, match=r"the context is not entered yet: `with fake_model\(…\) as model`; .* 'calls'"
+        AttributeError,
+        match=r"the context was not entered: write `with fake_model\(…\) as model`; .* 'calls'",
     ):
         _ = model.calls
     with pytest.raises(TypeError, match=r"`with fake_model\(…\) as model`"):
@@ -467,7 +468,7 @@ def test_a_model_that_is_not_entered_says_how_it_is() -> None:
             pass
 
     with pytest.raises(
-        TypeError, match=r"it is not an async context manager: `with fake_model\(…\) as model`"
+        TypeError, match=r"this context manager is not async: write `with fake_model\(…\) as model`"
     ):
         asyncio.run(main())
 

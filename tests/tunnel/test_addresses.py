@@ -43,7 +43,7 @@ async def test_an_advertised_ipv6_address_stands_in_brackets() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
 async def test_an_endpoint_that_nobody_elsewhere_can_name_says_what_to_do(host: str) -> None:
     async with serve_endpoint(host=host) as endpoint, endpoint.open_rollout() as rollout:
-        with pytest.raises(TunnelError, match=r"advertise= .* tunnel="):
+        with pytest.raises(TunnelError, match="pass serve_endpoint tunnel=, or advertise="):
             _ = endpoint.public_url
         with pytest.raises(TunnelError, match="advertise="):
             rollout.environ(reach="public")
@@ -88,7 +88,7 @@ def test_what_is_no_ssh_destination_is_refused(destination: str) -> None:
 
 
 async def test_a_tunnel_and_an_advertised_name_exclude_each_other() -> None:
-    with pytest.raises(ValueError, match="pass one of them"):
+    with pytest.raises(ValueError, match="pass only one of them"):
         async with serve_endpoint(advertise="a.example", tunnel=Relay()):
             raise AssertionError
 

@@ -67,7 +67,7 @@ async def test_a_url_that_accepts_and_says_nothing_is_an_error_in_time() -> None
 async def test_an_error_page_of_a_proxy_is_shown_and_is_no_answer() -> None:
     relay = Relay()
     relay.broken = True
-    with pytest.raises(TunnelError, match="answers 502: <html>no"):
+    with pytest.raises(TunnelError, match="answers with the status 502: <html>no"):
         async with serve_endpoint(tunnel=relay, tunnel_health=QUICK):
             raise AssertionError
 
@@ -220,7 +220,7 @@ async def test_after_its_patience_those_who_hold_the_url_of_a_dead_tunnel_are_to
                 await trio.sleep_forever()
         assert trio.current_time() - start >= 0.1
         assert not endpoint.reachable
-        with pytest.raises(TunnelError, match=r"opening it again \(last error: the relay refuses"):
+        with pytest.raises(TunnelError, match=r"The last error was: the relay refuses"):
             _ = endpoint.public_url
         relay.refuses = 0
         await endpoint.wait_reachable()
@@ -232,7 +232,7 @@ async def test_a_url_that_stops_to_answer_is_dead_though_its_tunnel_is_open() ->
         relay.broken = True
         while endpoint.reachable:
             await trio.sleep(0.005)
-        with pytest.raises(TunnelError, match="answers 502"):
+        with pytest.raises(TunnelError, match="answers with the status 502"):
             _ = endpoint.public_url
         relay.broken = False
         assert await endpoint.wait_reachable() == relay.opened[-1]

@@ -158,7 +158,7 @@ def _recorders_have_it(account: Account) -> None:
 
 
 def _is_unrecorded(turn: Turn) -> bool:
-    return turn.error is not None and turn.error.message.startswith("not recorded: ")
+    return turn.error is not None and turn.error.message.startswith("the turn could not be recorded: ")
 
 
 def _numbers(account: Account) -> None:

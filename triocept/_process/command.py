@@ -54,7 +54,7 @@ def check_argv(
             )
         command.append(text)
     if not command or not command[0]:
-        raise ValueError("argv is empty: its first entry names the program to run")
+        raise ValueError("argv is empty: its first entry must name the program to run")
     return tuple(command)
 
 
@@ -220,17 +220,17 @@ def _can_be_passed(text: str) -> bool:
 
 def _what_to_do(name: str, cwd: str | os.PathLike[str] | None, error: OSError) -> str:
     if cwd is not None and error.filename == cwd:
-        return f"its working directory {os.fspath(cwd)!r}: {error.strerror}; give one that exists, as cwd"
+        return f"its working directory {os.fspath(cwd)!r} is unusable ({error.strerror}): pass another one as cwd"
     if error.errno == errno.ENOENT and "/" in name:
-        return "there is no such file (or no such interpreter, named in its first line); check the path"
+        return "this file, or the interpreter that its first line names, does not exist: check the path"
     if error.errno == errno.ENOENT:
-        return "there is no such command on its PATH; install it, or give its full path"
+        return "there is no such command on the PATH in its environment: install the command, or pass its full path"
     if error.errno == errno.EACCES and os.path.isdir(name):
-        return "it is a directory; name the program in it"
+        return "this is a directory: pass the path of the program in it"
     if error.errno == errno.EACCES:
-        return f"it may not be executed; `chmod +x {name}`, or start it with its interpreter"
+        return f"this file is not executable: run `chmod +x {name}`, or start the file with its interpreter"
     if error.errno == errno.ENOEXEC:
-        return "it is not a program for this machine; a script needs `#!` and its interpreter as first line"
+        return "this is not a program for this machine: a script must begin with `#!` and its interpreter"
     if error.errno == errno.E2BIG:
-        return "its arguments and environment are too long for the system; pass the prompt as input"
+        return "its arguments and environment are too long for the system: pass the prompt as input"
     return error.strerror or str(error)

@@ -159,7 +159,9 @@ async def open_process(
         failures: list[BaseException] = [agent._failure] if agent._failure is not None else []
         for name, stream in (("stdout", agent._stdout), ("stderr", agent._stderr)):
             if stream.error is not None:
-                text = f"the {name} of agent {agent.argv[0]!r} cannot be written: {stream.error}"
+                text = (
+                    f"the {name} of agent {agent.argv[0]!r} cannot be written to {name}_file: {stream.error}"
+                )
                 failures.append(AgentFailed(text, argv=agent.argv, returncode=agent.returncode))
                 failures[-1].__cause__ = stream.error
         errors += failures[:1]
@@ -396,7 +398,8 @@ class AgentProcess:
         """Unregister the agent if none of its processes lives. Otherwise let the watcher's process end them."""
         if self._blind:
             log.warning(
-                "no descriptor is left to list the processes that agent %r started: its watcher ends them",
+                "this program has no file descriptor left to list the processes that agent %r started; the watcher "
+                "process ends them",
                 self.argv[0],
             )
         if self._is_over:

@@ -159,9 +159,9 @@ async def open_agent(
 ) -> AsyncIterator[Agent]:
     """See `Rollout.open_agent`."""
     if core.ending is not None:
-        raise RolloutClosed(f"rollout {core.id} has ended: no agent can be run in it")
+        raise RolloutClosed(f"rollout {core.id} has ended, so no agent can be started in it")
     cwd = os.path.abspath(options.get("cwd") or os.curdir)  # noqa: ASYNC240 - no I/O
-    # PWD as a shell sets it: opencode trusts it, not its real directory.
+    # A shell sets PWD, too. opencode uses this variable in place of its real working directory.
     here = core.public.environ() | {"PWD": os.fspath(cwd)}
     environment = agent_environment(os.environ, here, options.get("env"))
     start = AgentStart(

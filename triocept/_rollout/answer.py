@@ -91,7 +91,7 @@ def weight_of(entry: Entry) -> int:
             return _EVENT * len(entry.events) + len(data) if data else sum(map(weight_of, entry.events))
         case PartEnd():
             return _EVENT
-        case _:  # events of a part or of an answer; an opaque part is contained in its start
+        case _:  # starts and ends of parts and answers; the start of an opaque part contains the whole part
             return _EVENT + len(_encode(entry))
 
 

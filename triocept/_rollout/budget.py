@@ -73,12 +73,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
                 else:
                     check_count(f"Limits.{name}", value)
         what = "a mapping of models to prices"
-        check_type("Limits.prices", self.prices, Mapping, what, "{model: Price(input=…, output=…)}")
+        check_type("Limits.prices", self.prices, Mapping, what, "write {model: Price(input=…, output=…)}")
         for model, price in self.prices.items():
-            hint = "Price(input=…, output=…), for a million tokens"
+            hint = "write Price(input=…, output=…), the prices of a million tokens"
             check_type(f"Limits.prices[{model!r}]", price, Price, "a Price", hint)
         if self.cost is not None and not self.prices:
-            text = "the cost is limited, but there are no prices: Limits(cost=…, prices={model: Price(…)})"
+            text = (
+                "the cost is limited, but no prices are set: write Limits(cost=…, prices={model: Price(…)})"
+            )
             raise ValueError(text)
         msgspec.structs.force_setattr(self, "prices", dict(self.prices))  # a copy: the value is immutable
 
@@ -142,7 +144,7 @@ class Budget:
         levels = tuple(self._levels())
         tokens = call.estimate_input() if any(level._estimates for level in levels) else 0
         asked_for = call.request.model
-        # As `models_of` after the answer.
+        # After the answer, `models_of` returns the names in the same order.
         models = (asked_for,) if configured in (None, asked_for) else (configured, asked_for)
         asked = [(level, level._needs(models, tokens)) for level in levels]
         for level, needs in reversed(asked):
@@ -175,7 +177,7 @@ class Budget:
 
     def hold(self, draft: ExchangeState, turn: Turn) -> None:
         """Reserve the usage of a draft (an inner handler's answer) until the turn with the draft is counted."""
-        turns = int(self._give_back(draft))  # the turn of the first one is that of the agent's exchange
+        turns = int(self._give_back(draft))  # the first draft has reserved the turn of the agent's exchange
         used, cost = usage_of(turn), 0.0 if self.limits.cost is None else cost_of([turn], self.limits.prices)
         held = _Sum(turns, used.input_tokens, used.output_tokens, cost or 0.0) if used else _Sum(turns)
         self._calls[draft] = held
@@ -211,7 +213,7 @@ class Budget:
             return _Sum(1, tokens)
         price = price_of(self.limits.prices, models)
         if price is None:
-            known = f"models with a price: {', '.join(self.limits.prices)} ('*' stands for any model)"
+            known = f"Limits.prices contains only {', '.join(self.limits.prices)} ('*' stands for any model)"
             if len(models) == 1:
                 raise MissingPrice(f"the cost is limited, but the model {models[0]!r} has no price; {known}")
             configured, asked = models
@@ -228,10 +230,10 @@ class Budget:
         """
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
-            waits = f" ({counted(held.turns, 'is', 'are')} being answered)" if held.turns else ""
+            waits = f" ({held.turns:,} of them still in progress)" if held.turns else ""
             return f"the limit of {counted(limits.turns, 'turn', 'turns')} is reached{waits}"
         if (most := limits.output_tokens) is not None and spent.output + held.output >= most:
-            return f"the limit of {most:,} output tokens is reached: {spent.output + held.output:,} are spent"
+            return f"the limit of {most:,} output tokens is reached: {spent.output + held.output:,} are used"
         return (
             _crossed("input tokens", limits.input_tokens, spent.input, held.input, needs.input)
             or _crossed(
@@ -241,7 +243,7 @@ class Budget:
                 held.input + held.output,
                 needs.input,
             )
-            or _crossed("cost", limits.cost, spent.cost, held.cost, needs.cost)
+            or _crossed("for the cost", limits.cost, spent.cost, held.cost, needs.cost)
         )
 
 
@@ -249,10 +251,10 @@ def _crossed(what: str, limit: float | None, spent: float, held: float, needed: 
     """Return an error text if a limit is used up, or if `needed` would exceed it. Otherwise return None."""
     if limit is None or (spent < limit and spent + held + needed <= limit):
         return None
-    text = f"the limit of {_number(limit)} {what} is reached: {_number(spent)} spent"
+    text = f"the limit of {_number(limit)} {what} is reached: {_number(spent)} used"
     if held:
-        text += f", {_number(held)} or more on the way"
-    return text if spent >= limit else f"{text}, and this call would take {_number(needed)} or more"
+        text += f", calls in progress need {_number(held)} or more"
+    return text if spent >= limit else f"{text}, and this call would need {_number(needed)} or more"
 
 
 def _number(value: float) -> str:

@@ -388,7 +388,7 @@ class Arrivals:
             self._failing.add(service)
         if self.failed is None or self._services or self._closed:
             return ()
-        # Also if another service has failed: for example, two in one nursery, where a failure cancels this one.
+        # Also if the failed service was another one: of two services in a nursery, a failure of one cancels the other.
         self.fault = self.failed
         return tuple(self._waiting)
 

@@ -68,12 +68,16 @@ class Children:
                 self._opening.pop(child, None)
                 self._children.pop(child, None)
         if scope.cancelled_caught:
-            raise RolloutClosed(f"rollout {child.id} has ended with its parent, {parent.id}")
+            raise RolloutClosed(
+                f"rollout {child.id} has ended, because its parent rollout {parent.id} has ended"
+            )
 
     def check_open(self) -> None:
         """Raise RolloutClosed if the rollout has ended, so that no child can be opened."""
         if self._rollout.ending is not None or self._rollout.closing.is_set():
-            raise RolloutClosed(f"rollout {self._rollout.id} has ended: no child can be opened in it")
+            raise RolloutClosed(
+                f"rollout {self._rollout.id} has ended, so no child rollout can be opened in it"
+            )
 
     def __iter__(self) -> Iterator[RolloutState]:
         return iter((*self._opening, *self._children))

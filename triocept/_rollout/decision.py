@@ -87,7 +87,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
             )
         except (TypeError, ValueError) as exc:
             raise TypeError(
-                f"Decision.modify needs JSON arguments, not {described(arguments)}: {exc}"
+                f"the arguments of Decision.modify must be JSON, not {described(arguments)} ({exc})"
             ) from None
         return cls(kind="modify", arguments=text, by=by)
 
@@ -144,7 +144,9 @@ def check_policy(policy: object, place: str = "the policy") -> None:
             )
         for pattern, value in policy.items():
             if not isinstance(pattern, str) or not pattern:
-                raise TypeError(f"{place}: a pattern must be the name of a tool, not {described(pattern)}")
+                raise TypeError(
+                    f"{place}: a key must be the name of a tool or a pattern, not {described(pattern)}"
+                )
             if not isinstance(value, Decision):
                 check_policy(value, f"{place}[{pattern!r}]")
     elif isinstance(policy, Sequence) and not isinstance(policy, str):
@@ -259,9 +261,10 @@ def what_is_wrong(text: str) -> str:
         return f"the arguments must be a JSON object: {exc.problem}"
     if not isinstance(value, dict):
         return f"the arguments must be a JSON object, not {described(value)}"
-    return (
-        "" if is_object(text) else "the arguments must be a JSON object of text and values that JSON permits"
+    rule = (
+        "the arguments must be a JSON object of text and values that JSON permits, and not nested too deeply"
     )
+    return "" if is_object(text) else rule
 
 
 async def decision_of(

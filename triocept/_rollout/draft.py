@@ -424,7 +424,7 @@ async def _answer(
     try:
         await handler(exchange)
         if not inner.settled:
-            raise Unanswered(f"the handler returned, but {inner!r} has no outcome")
+            raise Unanswered(f"the handler returned, but it has not answered {inner!r}")
     except BaseException as exc:
         cancelled, error = split_cancelled(exc)
         if error is not None:

@@ -17,7 +17,7 @@ from .functions import awaited, check_function
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]] | Iterable[Iterable[float]]]
 """A function `(texts) -> vectors`, async or not, that returns one vector for each text."""
 
-_FORM = "a function of (texts), async or not, that returns a vector for each text"
+_FORM = "a function of the texts, async or not, that returns a vector for each text"
 _LONG = 50_000
 """Maximum characters whose vectors are computed in trio's thread, in about 25 ms. For more, a thread is started."""
 
@@ -71,10 +71,11 @@ def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]
         )
     if len(sizes) > 1 or 0 in sizes:
         raise ValueError(
-            f"embed must return vectors that all have the same size, not 0; it returned the sizes {sorted(sizes)}"
+            "embed must return vectors that are not empty and all have the same size; it returned vectors of the sizes "
+            f"{sorted(sizes)}"
         )
     if dimensions is not None and sizes - {dimensions}:
-        text = f"embed returned vectors of {sizes.pop()} numbers, but the agent requested {dimensions}"
+        text = f"embed returned vectors of {sizes.pop()} numbers, but the agent requested vectors of {dimensions}"
         raise ValueError(text)
     if not all(isfinite(number) for vector in vectors for number in vector):
         raise ValueError("embed must return finite numbers that a 4-byte float can hold")

@@ -63,9 +63,7 @@ def check_on_event(function: object) -> None:
     called = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself
     for each in (function, called):
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
-            hint = (
-                "to do async work, put the event into a memory channel (`send_nowait`), and read it in a task"
-            )
+            hint = "for async work, put the event into a memory channel (`send_nowait`) that a task reads"
             raise TypeError(f"on_event must be {form}; {named(function)} is async: {hint}")
 
 
@@ -108,7 +106,8 @@ class EventReceiver:
             if type(exc) not in self._logged:
                 self._logged.add(type(exc))
                 text = (
-                    "on_event failed for a %s of rollout %s; further %s exceptions of on_event are not logged"
+                    "the function on_event failed for a %s of rollout %s; its further exceptions of the type %s are "
+                    "not logged"
                 )
                 log.warning(text, type(event).__name__, event.rollout, type(exc).__name__, exc_info=exc)
         except BaseException as exc:

@@ -305,9 +305,11 @@ class ExchangeState:
 
     def check_open(self) -> None:
         if isinstance(self.outcome, Abandoned):
-            raise ExchangeAbandoned(f"{self!r}: the agent hung up")
+            raise ExchangeAbandoned(f"{self!r} cannot be answered, because the agent has disconnected")
         if self.outcome is not None:
-            raise AlreadySettled(f"{self!r} already has an outcome")
+            raise AlreadySettled(
+                f"{self!r} already has an outcome, so it cannot be answered or refused again"
+            )
 
     def _check_awaited(self) -> None:
         """Raise an error if no connection waits for more pieces of this stream."""
@@ -349,7 +351,7 @@ class ExchangeState:
         self.rollout.records.check_free()
 
     def _is_streamed(self) -> AlreadySettled:
-        return AlreadySettled(f"{self!r} is being answered by a stream")
+        return AlreadySettled(f"{self!r} is being answered by a stream, so it cannot get another answer")
 
     @trio.lowlevel.enable_ki_protection
     async def hang_up(self) -> None:
@@ -409,7 +411,11 @@ class ExchangeState:
         assert fold is not None
         self._weight += weight_of(event)
         if self._weight > (most := self.rollout.addresses.limits.answer_bytes):
-            raise Refusal(502, f"the answer is larger than {most} bytes", should_retry=False)
+            raise Refusal(
+                502,
+                f"the answer is larger than {most} bytes, which is the limit of this endpoint",
+                should_retry=False,
+            )
         if isinstance(event, Relayed):
             await self._pass_on(event, fold)
             return

@@ -186,7 +186,7 @@ class GateState:
             return ()
         if self._gate.after is not None and not hook.replaces:
             raise ValueError(
-                f"{hook.agent} cannot replace results in its hook: open the rollout without Gate(after=…)"
+                f"the hook of {hook.agent} cannot replace results of tools: open the rollout without Gate(after=…)"
             )
         self.hook, self.active = hook, True
         return ("before",) if self._gate.after is None else ("before", "after")
@@ -255,7 +255,8 @@ class GateState:
             Refusal: as in `ServiceCalls.run`. The agent must not run the tool then.
         """
         if not self.active:
-            raise Refusal(404, f"rollout {self._rollout.id} has no gate", should_retry=False)
+            text = f"rollout {self._rollout.id} has no gate: pass gate= to open_rollout"
+            raise Refusal(404, text, should_retry=False)
         alike = self._alike(question)
         known = next((each for each in alike if not (each.shown if question.after else each.asked)), None)
         known = known or (alike[0] if alike else self._unknown(question))
@@ -335,7 +336,7 @@ class GateState:
             known.call, arguments_value(decision.arguments or "")
         )
         if decision.kind == "answer" or cannot:
-            text = f"Decision.{decision.kind} cannot be carried out at the gate of {hook.agent}"
+            text = f"the hook of {hook.agent} cannot carry out Decision.{decision.kind} at the gate"
             raise TypeError(f"{text}: use approve(handler, policy)")
         if decision.kind == "terminate":
             await self._rollout.public.stop(decision.reason)
@@ -347,9 +348,8 @@ class GateState:
         result: Json = None
         if known is not None and self._gate.after is not None:
             exchange = Exchange(known.exchange, self._rollout.public)
-            result = json_of(
-                await awaited(self._gate.after(known.call, question.result, exchange)), "the result"
-            )
+            made = await awaited(self._gate.after(known.call, question.result, exchange))
+            result = json_of(made, "the result of Gate(after)")
         return {"result": result}, Answer(True, result=result)
 
     def _alike(self, question: Question) -> list[_Call]:
@@ -406,8 +406,10 @@ class GateState:
             if known.decided is not None and known.asked is not None:
                 exchange.decisions = (known.decided, *exchange.decisions)
             if problem is not None:
-                text = f"rollout {self._rollout.id}: {known.call.name} ({known.call.id}) {problem}"
-                yield known.call, GateBypassed(f"{text}; check the hooks in the agent's configuration")
+                text = (
+                    f"rollout {self._rollout.id}: the tool call {known.call.name} ({known.call.id}) {problem}"
+                )
+                yield known.call, GateBypassed(f"{text}: check the hooks in the agent's configuration")
 
     def _call_of(
         self, result: ToolResult, call: ToolCall | None, *, latest: bool, ids: Collection[str]
@@ -452,14 +454,19 @@ class GateState:
         if decision is None or known.asked is None:
             if self._is_own(known, result):
                 return None
-            return f"has a result, and its question at the gate was {'not answered' if known.asked else 'never asked'}"
+            answered = (
+                "has not answered the hook's question"
+                if known.asked
+                else "was never asked by the agent's hook"
+            )
+            return f"has a result, but the gate {answered} about this call"
         if decision.kind in ("reject", "terminate"):
             text, lines = _letters(result.text), decision.denial.split("\n", 2)[:2]
             if all(_letters(line)[:_REASON] in text for line in lines):
                 return None
-            return "was rejected at the gate, and its result does not contain the reason"
+            return "was rejected at the gate, but its result does not contain the reason of the rejection"
         if self._gate.after is not None and not (known.shown or result.is_error):
-            return "has a result that the gate did not get"
+            return "has a result that the agent's hook has not sent to the gate"
         return None
 
     def _is_own(self, known: _Call, result: ToolResult) -> bool:

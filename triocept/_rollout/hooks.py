@@ -83,7 +83,7 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return self.read(document)
         except msgspec.ValidationError as exc:
-            raise DialectError(f"this is no question of the hook of {self.agent}: {exc}") from exc
+            raise DialectError(f"the body is not a question of the hook of {self.agent}: {exc}") from exc
 
 
 class _Neutral(msgspec.Struct):
@@ -153,11 +153,14 @@ def _in_shape(result: Json, shape: Json) -> Json:
     if isinstance(result, str) and isinstance(shape, dict):
         if "stdout" not in shape:
             raise TypeError(
-                f"a result of this tool must be an object with {', '.join(shape)}: return one, not a text"
+                f"Gate(after) must return an object with the fields {', '.join(shape)} for this tool, not a text"
             )
         return {**shape, "stdout": result, "stderr": ""}
     if type(result) is not type(shape):
-        raise TypeError(f"a result of this tool must be {type(shape).__name__}, not {type(result).__name__}")
+        text = (
+            f"Gate(after) must return a {type(shape).__name__} for this tool, not a {type(result).__name__}"
+        )
+        raise TypeError(text)
     return result
 
 

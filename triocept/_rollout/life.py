@@ -54,7 +54,7 @@ async def open_rollout(
         if rollout.outlives(error):
             return
         body.cancel()
-        if handler is None and rollout.fail is not None:  # the body answers
+        if handler is None and rollout.fail is not None:  # without a handler, the body answers
             settle(rollout.fail_open(error))
 
     def settle(steps: Sequence[Step]) -> None:

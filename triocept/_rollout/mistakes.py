@@ -37,8 +37,8 @@ def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[Too
     if unknown:
         rollout.unknown_tools |= unknown
         rollout.on_unknown_tools(
-            f"rollout {rollout.id}: turn {turn.number} calls {_listed(sorted(unknown))}, which its request does not "
-            f"offer; it offers {_listed(offered) if offered else 'no tools'}"
+            f"rollout {rollout.id}: turn {turn.number} calls {_listed(sorted(unknown))}, which the agent's request "
+            f"does not offer; the request offers {_listed(offered) if offered else 'no tools'}"
         )
 
 
@@ -68,7 +68,8 @@ class UnofferedTools:
         if self._left and warns:
             near = get_close_matches(min(self._left), offered, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            log.warning("%s: no request offers %s%s", self._place, _listed(sorted(self._left)), hint)
+            text = "%s names tools that the agent's requests do not offer: %s%s"
+            log.warning(text, self._place, _listed(sorted(self._left)), hint)
             self._left.clear()
 
 

@@ -19,7 +19,7 @@ category, where the text is flagged from 0.5. False and None mean that it is not
 Moderate: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Found]] | Iterable[Found]]
 """A function `(texts) -> findings`, async or not, that returns the findings for each text."""
 
-_FORM = "a function of (texts), async or not, that returns the findings for each text"
+_FORM = "a function of the texts, async or not, that returns the findings for each text"
 
 
 def check_moderate(function: object) -> None:
@@ -57,7 +57,7 @@ def _verdict(found: Any) -> Verdict:
     if isinstance(found, str):
         found = (found,)
     if not isinstance(found, Iterable):
-        text = f"moderate must return True, categories, or scores by category, not {described(found)}"
+        text = f"for each text, moderate must return a bool, categories, or scores by category, not {described(found)}"
         raise TypeError(text)
     scores = dict(found) if isinstance(found, Mapping) else dict.fromkeys(found, 1.0)
     for category, score in scores.items():

@@ -125,7 +125,7 @@ class Abandoned(msgspec.Struct, frozen=True):
     """Outcome of an exchange: the agent has disconnected."""
 
     kind: ClassVar[OutcomeKind] = "abandoned"
-    why: ClassVar[TurnError] = TurnError(type="ExchangeAbandoned", message="the agent hung up")
+    why: ClassVar[TurnError] = TurnError(type="ExchangeAbandoned", message="the agent has disconnected")
 
 
 Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
@@ -138,7 +138,7 @@ def words_of_fault(error: BaseException) -> str:
     """
     if isinstance(error, ScriptExhausted):
         return "triocept: no reply is left for this call"
-    return f"the program that answers failed ({type(error).__name__})"
+    return f"the program that answers this call failed ({type(error).__name__})"
 
 
 def refused_after(fault: BaseException) -> Refused:

@@ -125,7 +125,9 @@ class RecordWriter:
                 try:
                     await self._pass_on(self.recorder.record, turn)
                 except BaseException as exc:
-                    error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
+                    error = TurnError(
+                        type=type(exc).__name__, message=f"the turn could not be recorded: {exc}", status=500
+                    )
                     self._add_turn(msgspec.structs.replace(turn, outcome="failed", error=error))
                     raise
                 self._add_turn(turn)

@@ -92,7 +92,9 @@ class Registry(Generic[R]):
                 "this endpoint has ended: open rollouts within the block of its `serve_endpoint`"
             )
         if rollout.id in self._by_id:
-            raise ValueError(f"a rollout with the id {rollout.id!r} is open already on this endpoint")
+            raise ValueError(
+                f"a rollout with the id {rollout.id!r} is open already on this endpoint: use another id"
+            )
         self._by_id[rollout.id] = rollout
         self._by_digest[_digest(rollout.api_key)] = rollout
         if rollout.state_key is not None:

@@ -491,7 +491,7 @@ def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"],
 def refuse_gate(rollout: Rollout, agent: str) -> None:
     """Raise ValueError if the rollout has a gate, because `agent` has no hooks that could send questions to a gate."""
     if rollout._core.gate.given:
-        text = f"{agent} has no hooks that could ask the gate of rollout {rollout.id}"
+        text = f"{agent} has no hooks, so it cannot ask the gate of rollout {rollout.id} about tool calls"
         raise ValueError(f"{text}: open the rollout without gate=, and use approve(handler, policy)")
 
 

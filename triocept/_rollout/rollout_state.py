@@ -124,7 +124,7 @@ class RolloutState:
         check_choice("on_fault", on_fault, OnFault)
         redact = _given(options.get("redact"), parent.redaction if parent is not None else redaction)
         if redact is not None:
-            check_type("redact", redact, Redaction, "a Redaction", 'Redaction([r"\\d{16}"])')
+            check_type("redact", redact, Redaction, "a Redaction", 'write Redaction([r"\\d{16}"])')
         self.redaction: Redaction | None = redact
         above_collector = parent.collector if parent is not None else None
         self.collector: Collector | None = above_collector or collector()
@@ -135,7 +135,7 @@ class RolloutState:
         check_bool("record_increments", keeps)
         check_bool("record_wire", keeps_wire)
         if limits is not None:
-            hint = f"Limits(turns={limits})" if isinstance(limits, int) else "Limits(turns=…)"
+            hint = f"write Limits(turns={limits if isinstance(limits, int) else '…'})"
             if isinstance(limits, EndpointLimits):
                 hint = "pass EndpointLimits to serve_endpoint"
             check_type("limits", limits, Limits, "a Limits", hint)
@@ -147,8 +147,8 @@ class RolloutState:
             check_str("id", id)
         if id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", id):
             raise ValueError(
-                "id must have 1 to 128 characters, because it is part of URLs: letters, digits and . _ ~ -, the first "
-                f"a letter or a digit, not {id!r}"
+                "id must consist of 1 to 128 letters, digits and the characters . _ ~ -, and begin with a letter or a "
+                f"digit, because the id is part of URLs; it is {id!r}"
             )
         self.id: str = id if id is not None else f"r_{token_hex(8)}"
         self.api_key: str = f"sk-triocept-{token_urlsafe(32)}"
@@ -265,7 +265,7 @@ class RolloutState:
             self.arrivals.discard(exchange)
         if turn is not None and (response := turn.response) is not None:
             for part in response.content:
-                if type(part) is ToolCall:  # nearly all answers of a chat have none
+                if type(part) is ToolCall:  # nearly all answers of a chat have no tool call
                     warn_of_unknown_tools(self, turn, response.tool_calls)
                     break
 
@@ -422,7 +422,7 @@ class RolloutState:
 
         There is no checkpoint if the recorder does not record calls on arrival.
         """
-        if (fault := self.arrivals.fault) is not None:  # it counts for no limit, and is handed to no handler
+        if (fault := self.arrivals.fault) is not None:  # the call counts for no limit, and gets no handler
             await self._refuse_untaken(exchange, fault)
             return
         if self.gate.active and not await self._check_gate(exchange):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .rollout_state import RolloutState
 
 log = logging.getLogger("triocept.rollout")
-_CANCELLED = TurnError(type="Cancelled", message="its caller hung up, or the rollout ended")
+_CANCELLED = TurnError(type="Cancelled", message="the caller disconnected, or the rollout ended")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -168,7 +168,9 @@ class ServiceCalls:
                 )
             )
         except Exception as exc:  # an error of the recorder: a call that is not recorded is not released
-            call.refusal = Refusal(500, f"not recorded: {type(exc).__name__}", should_retry=False)
+            call.refusal = Refusal(
+                500, f"the call could not be recorded: {type(exc).__name__}", should_retry=False
+            )
             self._on_fatal(exc)
         finally:
             self._calls.discard(call)
@@ -204,7 +206,7 @@ class ServiceCalls:
             log.warning("%s", error)
         else:
             what = call.kind if call.name == call.kind else f"{call.kind} {call.name}"
-            log.warning("%s of rollout %s failed", what, rollout.id, exc_info=error)
+            log.warning("a call of the %s of rollout %s failed", what, rollout.id, exc_info=error)
 
 
 def _over(rollout: RolloutState) -> Refusal:

@@ -120,7 +120,8 @@ class Services:
         """
         user = self.user
         if user is None:
-            raise Refusal(404, f"rollout {rollout.id} has no user", should_retry=False)
+            text = f"rollout {rollout.id} has no simulated user: pass user= to open_rollout"
+            raise Refusal(404, text, should_retry=False)
 
         async def run() -> tuple[Message, ...]:
             return _messages_of(await _awaited("user", user, user(messages, rollout.public)))

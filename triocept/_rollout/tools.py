@@ -82,7 +82,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
             check_number("timeout", timeout, hint="pass None to wait without a limit")
         name = name or str(getattr(function, "__name__", ""))
         if not NAME.fullmatch(name):
-            text = f"a tool's name must be 1 to 64 letters, digits, _ and -, not {name!r}: pass a valid one as name="
+            text = f"a tool's name must be 1 to 64 letters, digits, _ and -, not {name!r}: pass a valid name as name="
             raise ValueError(text)
         types = _parameter_types(function, name)
         given = (p for p, kind in types.items() if isinstance(kind, type) and issubclass(kind, Given))
@@ -141,7 +141,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
                 result = await result
             return json_of(result, f"the result of the tool {self.tool.name}")
         assert scope.cancelled_caught
-        text = f"the tool {self.tool.name} took longer than {self.timeout:g} s"
+        text = f"the tool {self.tool.name} took longer than its timeout of {self.timeout:g} s"
         raise Refusal(504, text, should_retry=False)
 
 
@@ -169,7 +169,7 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
         plain = function if inspect.isroutine(function) else type(function).__call__
         hints = get_type_hints(plain, include_extras=True)
     except NameError as exc:
-        text = f"tool {name!r}: a type in its signature cannot be found where it was defined: {exc}"
+        text = f"tool {name!r}: a type in its signature cannot be found in the module of the function: {exc}"
         raise TypeError(text) from exc
     types: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():

@@ -170,7 +170,7 @@ class _Workers:
                         try:
                             await trio.lowlevel.checkpoint_if_cancelled()
                         except trio.Cancelled:
-                            # Its handler has not seen the waiting exchanges, and another may.
+                            # The handler has not received the waiting exchanges, so another service may answer them.
                             while self._waiting:
                                 exchange = self._waiting.popleft()
                                 self._taken.discard(exchange)
@@ -277,9 +277,9 @@ def _note(fault: BaseException, exchange: ExchangeState) -> None:
 def _why_unanswered(exchange: ExchangeState, returned: object) -> str:
     what = "" if returned is None else f" {short(returned)}"
     if returned is None:
-        hint = "is there an `await exchange.respond(…)`?"
+        hint = "call `await exchange.respond(…)`, for example"
     elif isinstance(returned, BaseException):
-        hint = "`raise` it, `return` gives no answer"
+        hint = "write `raise`, because `return` gives no answer"
     else:
         hint = "a handler's return value is not an answer: send one with `await exchange.respond(…)`"
-    return f"the handler returned{what}, and {exchange!r} has no outcome: {hint}"
+    return f"the handler returned{what}, but it has not answered {exchange!r}: {hint}"

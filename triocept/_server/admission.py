@@ -180,7 +180,9 @@ class Admission:
             self._held.pop(guest, None)
         while self._bytes_held > MOST_HELD:
             self.notices.warn(
-                "held", "unauthenticated connections hold over %d bytes: the oldest is closed", MOST_HELD
+                "held",
+                "over %d bytes are kept for connections without a valid key; the oldest of these connections is closed",
+                MOST_HELD,
             )
             self._cut(next(iter(self._held)), late=True)
 
@@ -189,7 +191,9 @@ class Admission:
         guest = next(iter(self._keyless), None)
         if guest is None:
             return False
-        self.notices.warn("shed", "too many connections are open: the oldest unauthenticated one is closed")
+        self.notices.warn(
+            "shed", "too many connections are open, so the oldest connection without a valid key is closed"
+        )
         self._cut(guest)
         return True
 
@@ -212,11 +216,11 @@ class Admission:
             await wait_turns(MOMENT_TURNS)
             silent = {guest for guest, each in overdue.items() if each.is_silent()}
             for since, seconds, what in (
-                (self._heads, self.limits.head_seconds, "a head, or a TLS handshake, was incomplete after"),
-                (self._keyless, self.limits.keyless_seconds, "a client has sent no key for"),
+                (self._heads, self.limits.head_seconds, "its request head or TLS handshake was not complete"),
+                (self._keyless, self.limits.keyless_seconds, "its client sent no valid key"),
             ):
                 for guest in silent.intersection(self._late(since, seconds, now)):
-                    self.notices.warn(what, f"{what} %g s: its connection is closed", seconds)
+                    self.notices.warn(what, f"a connection is closed, because {what} within %g s", seconds)
                     self._cut(guest, late=True)
             overdue = {guest: each for guest, each in overdue.items() if guest not in silent}
 
@@ -225,7 +229,8 @@ class Admission:
         return takewhile(lambda guest: since[guest] + seconds <= now, since)
 
     def _be_awake_at(self, time: float) -> None:
-        if time < self._timer.deadline:  # otherwise it wakes too early and sleeps again, which is cheaper
+        # A later deadline is not set: to wake early and sleep again is cheaper.
+        if time < self._timer.deadline:
             self._timer.deadline = time
 
     def _cut(self, guest: Guest, *, late: bool = False) -> None:
@@ -440,9 +445,13 @@ class Share(msgspec.Struct):
         self.release()
         if rollout.ended.is_set() and (ending := getattr(rollout, "ending", None)) is not None:
             raise ending.with_traceback(None)
-        raise Refusal(408, f"the body is incomplete, and no byte of it has arrived for {seconds:g} s")
+        raise Refusal(408, f"the body is incomplete, and no more bytes have arrived for {seconds:g} s")
 
 
 def over_capacity() -> Refusal:
     """Return the refusal (503) of a request for which too many received bytes already wait to be parsed."""
-    return Refusal(503, "the requests that wait here already hold too many bytes", retry_after=1)
+    return Refusal(
+        503,
+        "the requests that wait to be read already hold too many bytes in memory: send this request again later",
+        retry_after=1,
+    )

@@ -178,7 +178,8 @@ class BaseConnection(ABC):
     def note_slow_reader(self) -> None:
         """Log that the connection is closed because its client has read none of its answer in time."""
         seconds = self.limits.reader_seconds
-        self.note("reader", "a client read nothing of its answer for %g s: its connection is closed", seconds)
+        text = "a connection is closed, because its client has read no byte of its answer for %g s"
+        self.note("reader", text, seconds)
 
     async def abort(self) -> None:
         """Close the connection immediately. Bytes that are not sent yet are discarded."""
@@ -266,7 +267,8 @@ class Wire:
         """
         if self.socket is None:
             data = await self.receive(most)
-            with trio.CancelScope(shield=True):  # for a moment: no task owns the data yet
+            # This cannot block for long. Without the shield, a cancellation would lose the data.
+            with trio.CancelScope(shield=True):
                 await turns.begin(connection, begins=begins)
                 connection.note_piece(len(data))
                 connection.hold(held + len(data))
@@ -329,10 +331,10 @@ class Outbox:
         """
         sent = 0
         if self._plain is not None and not self._on_its_way and not self._rest:
-            number = self._plain.fileno()  # below 0: it was closed
+            number = self._plain.fileno()  # negative if the socket was closed
             try:
                 sent = os.write(number, data) if number >= 0 else 0
-            except OSError:  # it takes nothing now, or has broken
+            except OSError:  # the socket accepts no bytes now, or the connection has broken
                 sent = 0
             if sent == len(data):
                 return True

@@ -63,13 +63,14 @@ def _last_words(status: int, text: str) -> bytes:
     return head.encode() + b"connection: close\r\n\r\n" + body
 
 
-_TOO_LATE = _last_words(408, "the head of the request took too long")
-_SPEAK_TLS = _last_words(400, "this port speaks HTTPS: use an https:// URL")
+_TOO_LATE = _last_words(408, "the head of the request was not complete in time")
+_SPEAK_TLS = _last_words(400, "this port accepts only HTTPS: use a URL that begins with https://")
 _NO_HTTP2 = _last_words(
     505,
-    "HTTP/2 is not spoken here: use HTTP/1.1; a reverse proxy in front of the endpoint can offer HTTP/2 to its clients",
+    "the endpoint does not support HTTP/2: use HTTP/1.1; a reverse proxy in front of the endpoint can offer HTTP/2 to "
+    "clients",
 )
-TOO_MANY = _last_words(503, "too many connections are open").replace(
+TOO_MANY = _last_words(503, "too many connections are open: connect again later").replace(
     b"\r\n\r\n", b"\r\nretry-after: 1\r\n\r\n", 1
 )
 """The response to a connection above the limit of open connections."""
@@ -108,10 +109,10 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         secure = isinstance(self.stream, trio.SSLStream)
         try:
             if secure:
-                self.begin_head()  # a handshake has the same time limit
+                self.begin_head()  # the TLS handshake has the same time limit as a request head
                 with self._work:
                     await trio.lowlevel.wait_readable(self._socket)
-                    await self.wait_turn()  # a handshake takes a millisecond
+                    await self.wait_turn()  # because a handshake takes a millisecond of processor time
                     await self.stream.do_handshake()
                 if self._work.cancelled_caught:
                     return
@@ -120,7 +121,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             cause = exc.__cause__
             if isinstance(cause, ssl.SSLError) and cause.reason == "HTTP_REQUEST" and BareSocket.usable:
-                with suppress(OSError):  # it has left
+                with suppress(OSError):  # the client has disconnected
                     os.write(self._socket.fileno(), _SPEAK_TLS)
             return
         try:
@@ -171,7 +172,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             client,
             server,
             self.protocol_send,
-            "http/1.1",  # whatever ALPN selected: `HTTP1` refuses a client that then speaks HTTP/2
+            "http/1.1",  # also if ALPN selected HTTP/2: `HTTP1` refuses a client that then uses HTTP/2
         )
         assert isinstance(wrapper.protocol, H11Protocol)
         wrapper.protocol = HTTP1(wrapper.protocol, self)
@@ -181,8 +182,8 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         """Send 505 to a client whose first bytes are those of HTTP/2."""
         self.note(
             "http/2",
-            "a client that speaks HTTP/2 was refused with 505: the endpoint speaks HTTP/1.1; "
-            "let the client use that, or put a reverse proxy in front that does",
+            "a client that used HTTP/2 was refused with the status 505, because the endpoint supports only HTTP/1.1: "
+            "configure the client to use HTTP/1.1, or put a reverse proxy that accepts HTTP/2 in front of the endpoint",
         )
         await self._send(_NO_HTTP2)
 

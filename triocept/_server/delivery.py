@@ -80,7 +80,7 @@ async def deliver(
         ClientGone: the client has hung up before the end.
     """
     delivery = (_Streamed if request.stream else _Whole)(subscription, request, dialect, transport)
-    # Otherwise all is written at once, and a client that has closed its half can still read it.
+    # If there is an outcome, the answer is written at once: a client that has only closed its sending side can read it.
     if subscription.answer.outcome is None:
         transport.on_gone(subscription.hang_up)
     try:
@@ -191,7 +191,8 @@ class _HTTPDelivery(ABC):
             if self._raw_begins:
                 transport.start(status, raw.headers)
             for pause, data in pieces:
-                if pause:  # otherwise the wire log has it before another task runs
+                # No checkpoint without a pause: the wire log then has the piece before another task runs.
+                if pause:
                     await trio.sleep(pause)
                 transport.write(data)
                 await transport.flush()
@@ -264,7 +265,8 @@ class _HTTPDelivery(ABC):
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc
             return failure_of_fault(exc)
-        log.error("the dialect %s cannot express an answer: %s", self._dialect.name, shown(str(exc)))
+        text = "the agent gets the status 500, because the dialect %s cannot express the answer: %s"
+        log.error(text, self._dialect.name, shown(str(exc)))
         return Failure(status=500, message=str(exc), should_retry=False)
 
     def _head(self) -> dict[str, str]:
@@ -352,7 +354,7 @@ class _Streamed(_HTTPDelivery):
             return self._transport.respond(self._whole_reply(outcome))
         if not isinstance(outcome, Answered):
             return self._fail(failure_of_outcome(outcome))
-        # only no-ops so far: the answer was given whole
+        # The handler has answered with a whole response, so that only no-op events were sent before.
         prepared = self._prepared
         data = prepared.popleft() if prepared else _streamed(outcome, self._dialect, self._renderer)
         return self._send(data, last=True)
@@ -397,7 +399,7 @@ class _Streamed(_HTTPDelivery):
         if entry.data is None or not self._as_it_came:
             return b"".join([renderer.render(event) for event in entry.events])
         if entry.start is not None:
-            renderer.render(entry.start)  # state for the no-ops and the error that it may have to write
+            renderer.render(entry.start)  # later no-op events and errors need this state of the renderer
         return entry.data
 
 

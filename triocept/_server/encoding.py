@@ -69,7 +69,10 @@ async def decoded(body: bytes, encoding: str, cap: int) -> bytes:
             frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj
             return await _decode(body, cap, frame, frame, zstandard.ZstdError)
         case other:
-            text = f"the endpoint cannot read a body with Content-Encoding {other!r}"
+            text = (
+                f"the endpoint cannot decode a body with Content-Encoding {other!r}: send the body as gzip, deflate or "
+                "zstd, or without an encoding"
+            )
             raise Refusal(415, text, should_retry=False)
 
 
@@ -102,7 +105,7 @@ async def _decode(
             since = 0
             await trio.lowlevel.checkpoint()
     if not decoder.eof:
-        raise _not_so("the body ends before the encoded data does")
+        raise _not_so("the encoded data is cut off at the end of the body")
     return b"".join(pieces)
 
 

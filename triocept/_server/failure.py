@@ -44,7 +44,10 @@ def failure_reply(
         if take_fault is not None:
             take_fault(exc)
         else:
-            log.exception("a dialect could not render an error")
+            log.exception(
+                "the dialect %s could not render an error, so the agent gets it without a dialect",
+                dialect.name,
+            )
         body = _encode({"error": {"message": failure.message}})
     headers = {**failure.headers, "content-type": "application/json"}
     if failure.retry_after is not None:
@@ -73,7 +76,11 @@ def failure_of(exc: Exception, max_body: int) -> Failure:
         case DialectError():
             return Failure(status=400, message=str(exc), param=exc.path or None, should_retry=False)
         case _:
-            return Failure(status=413, message=f"the body is over {max_body} bytes", should_retry=False)
+            return Failure(
+                status=413,
+                message=f"the body is larger than {max_body} bytes, which is the limit of this endpoint",
+                should_retry=False,
+            )
 
 
 def failure_of_outcome(outcome: Outcome) -> Failure:

@@ -261,7 +261,7 @@ class Front:
             failure = failure_of(exc, self._max_body)
             if failure.status == 501:  # an agent continues without its tools, and logs nothing
                 self._admission.notices.warn(
-                    "mcp", "the tools of rollout %s are not offered: %s", rollout.id, failure.message
+                    "mcp", "the agent of rollout %s gets no tools by MCP: %s", rollout.id, failure.message
                 )
             else:
                 said = (shown(head.path), failure.status, shown(failure.message))
@@ -371,7 +371,7 @@ class HTTPCycle:
         length = dict(self._headers).get(b"content-length", b"")
         if length.isdigit() and int(length) > cap:
             raise BodyTooLarge
-        body = bytearray()  # not a list: a piece may be one byte, which takes 34 as an object
+        body = bytearray()  # not a list of pieces: a piece of one byte would take 34 bytes as an object
         while not self._read.is_set():
             message = await share.next(self._next, self._connection)
             if message["type"] == "http.disconnect":

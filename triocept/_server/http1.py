@@ -98,7 +98,7 @@ class HTTP1(H11Protocol):
             limits = self._connection.limits
             self._connection.note(
                 "refused 431",
-                "a head was over %d bytes or %d lines: it was refused with 431",
+                "a request was refused with the status 431, because its head has more than %d bytes or %d lines",
                 limits.head_bytes,
                 limits.head_lines,
             )

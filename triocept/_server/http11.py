@@ -146,7 +146,7 @@ class HTTP11:
                     while not inbox.gone:
                         inbox.data.clear()
                         await inbox.arrival()
-            except ClientGone:  # while an error was sent
+            except ClientGone:  # the client disconnected while an error was sent
                 pass
             finally:
                 inbox.on_gone, inbox.due, inbox.at_due = None, inf, None
@@ -260,7 +260,8 @@ class HTTP11:
     def wait(self, news: Condition, until: float) -> Coroutine[Any, Any, None]:
         inbox = self._inbox
         inbox.due, inbox.at_due = until, news.notify_all
-        if until < inbox.timer.deadline:  # otherwise it wakes too early and waits again, which is cheaper
+        # A later deadline is not set: to wake early and wait again is cheaper.
+        if until < inbox.timer.deadline:
             inbox.timer.deadline = until
         return news.wait()  # not awaited here: that would add a frame to each wake-up
 
@@ -341,7 +342,7 @@ class Inbox:
             self.data += await self._connection.receive(0)
             bare = self._connection.wire.socket
             if bare is not None and len(self.data) < KEYLESS_PIECE and not BLANK_LINE.search(self.data):
-                piece = bare.take(KEYLESS_PIECE)  # often its end: the head was not whole
+                piece = bare.take(KEYLESS_PIECE)  # often the end of the head, which was incomplete
                 self.gone = piece == b""
                 self.data += piece or b""
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -410,8 +411,9 @@ class Inbox:
                 lines, counted = lines + data.count(b"\n", counted), len(data)
                 if lines > limits.head_lines:
                     return 0
-                # An incomplete head that is hypercorn's may be completed here, which costs a tenth: if its client has
-                # sent no key, and the head is neither longer than hypercorn allows nor begins as it would refuse.
+                # hypercorn will answer this request. If its head is incomplete, wait for the rest here, which takes a
+                # tenth of hypercorn's time. This is done only if the client has sent no key, and hypercorn would refuse
+                # neither the length nor the first byte of the head.
                 most = min(limits.head_bytes, _READ_AHEAD)
                 if not ours and (
                     blank is not None or not connection.keyless or len(data) > most or data[0] <= _CONTROLS

@@ -145,7 +145,7 @@ async def intake(
     wire: WireLog | None = None
     try:
         if head.method != "POST":
-            raise Refusal(405, f"{head.path} takes POST, not {head.method}", should_retry=False)
+            raise Refusal(405, f"{head.path} accepts only POST, not {head.method}", should_retry=False)
         rollout = keys.rollout(head, route.rollout_id)
         if rollout.record_wire:
             shown_headers = keys.redacted(head.headers, rollout)
@@ -179,7 +179,7 @@ async def intake(
         return
     except Exception as exc:
         if rollout is None:
-            log.exception("%s %s failed", head.method, shown(head.path))
+            log.exception("the endpoint failed to read the request %s %s", head.method, shown(head.path))
         else:
             rollout.take_fault(exc)
         await write_failure(failure_of_fault(exc), route.dialect, transport, _take_fault_of(rollout))
@@ -296,7 +296,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> 
     if turn is None or turn.response is None:
         raise Refusal(
             dialect.lost_status,
-            f"there is no response {request.previous_response!r} in this rollout",
+            f"this rollout has no response with the id {request.previous_response!r}",
             should_retry=False,
             code="previous_response_not_found",
         )

@@ -103,7 +103,7 @@ class Keys:
         for key in keys:
             asking = self.registry.authenticate(key, rollout_id)
             if asking is not None and asking.state_key is None:
-                text = f"rollout {asking.id} has no state: give open_rollout its initial value, state=…"
+                text = f"rollout {asking.id} has no state: pass the initial state to open_rollout as state=…"
                 raise Refusal(404, text, should_retry=False)
         text = "this API key is not a state key of this endpoint: send the rollout's state_key"
         raise Refusal(401, text, should_retry=False)
@@ -164,7 +164,9 @@ class Keys:
                 continue
             shown, keys = _own_keys(value), self._read(name, value)
             if len(shown) > 1 or ("\n" in value and name in self._forms):
-                raise Refusal(400, f"{_place(name)} contains several keys: send one key", should_retry=False)
+                raise Refusal(
+                    400, f"{_place(name)} contains several keys: send only one key", should_retry=False
+                )
             read += keys
             for key in shown.union(keys):
                 if (owner := self._opened(key)) is not None or key in shown:
@@ -174,13 +176,17 @@ class Keys:
             if None in owners and self.registry.closing:
                 raise _endpoint_stops()
             places = " and ".join([_place(name) for name in owners.values()][:2])
-            raise Refusal(401, f"{places} contain keys of two rollouts: send one key", should_retry=False)
+            raise Refusal(
+                401,
+                f"{places} contain keys of two rollouts: send only the key of one rollout",
+                should_retry=False,
+            )
         if owners and None not in owners and not is_read:
             (name,) = owners.values()
             form = name if name in self._forms else "authorization"
             message = (
-                f"{_place(name)} contains a key in a form that is not read: "
-                f"send it as '{form}: {self._forms[form]}'"
+                f"{_place(name)} contains a key, but not in a form that the endpoint reads: "
+                f"send the key as '{form}: {self._forms[form]}'"
             )
             raise Refusal(401, message, should_retry=False)
         return read
@@ -201,19 +207,19 @@ class Keys:
     def _wrong_key(self, head: Head, keys: Sequence[str], rollout_id: str | None) -> Refusal:
         where = f"rollout {rollout_id!r}" if rollout_id is not None else "any rollout"
         if keys:
-            message = f"this API key does not open {where} here: it is wrong, or its rollout has ended"
+            message = f"this API key is not valid for {where} of this endpoint: it is wrong, or its rollout has ended"
             return Refusal(401, message, should_retry=False)
         given = head.headers.get("authorization", "").strip()
         note = ""  # without the value, which may be a key
         if given.lower() == "bearer":
-            note = " ('Authorization: Bearer' was sent without a key)"
+            note = " ('Authorization: Bearer' was sent without a key after it)"
         elif given:
-            note = " (an 'Authorization' was sent, with a scheme other than Bearer)"
+            note = " (the header 'Authorization' was sent, but its scheme is not Bearer)"
         own = [name for name in self._forms if name != "authorization" and name not in _NAMES]
         names = [f"'{name}'" for name in (*own, *_NAMES)]
         message = (
-            f"no API key{note}: send the key of {where} of this endpoint as 'Authorization: Bearer …', "
-            f"{', '.join(names[:-1])} or {names[-1]}"
+            f"the request contains no API key{note}: send the key of {where} of this endpoint as "
+            f"'Authorization: Bearer …', or in the header {', '.join(names[:-1])} or {names[-1]}"
         )
         return Refusal(401, message, should_retry=False)
 

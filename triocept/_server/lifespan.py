@@ -36,7 +36,9 @@ async def run_lifespan(
     async def send(message: dict[str, Any]) -> None:
         _, stage, verdict = message["type"].split(".")
         if verdict != "complete":
-            raise LifespanFailed(f"{stage}: {message.get('message', '')}")
+            raise LifespanFailed(
+                f"the application reported that its {stage} failed: {message.get('message', '')}"
+            )
         reports[stage].set()
         if stage == "startup":
             task_status.started()

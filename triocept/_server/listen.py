@@ -53,19 +53,19 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
             host, port, type=trio.socket.SOCK_STREAM, family=AddressFamily.AF_UNSPEC, flags=AI_PASSIVE
         )
     except gaierror as exc:
-        raise gaierror(exc.errno, f"host {host!r}: {exc.strerror}") from exc
+        raise gaierror(exc.errno, f"host {host!r} cannot be found: {exc.strerror}") from exc
     except UnicodeError as exc:
-        raise gaierror(-2, f"host {host!r}: not a host name: {exc}") from exc
+        raise gaierror(-2, f"host {host!r} is not a valid host name: {exc}") from exc
     family, kind, proto, _, address = found[0]
     sock = trio.socket.socket(family, kind, proto)
     try:
-        if sys.platform != "win32":  # on Windows any process could then take the port
+        if sys.platform != "win32":  # on Windows this option would let any process take the port
             sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit both. A client may vanish without closing.
+        # Accepted sockets inherit both options. Keep-alive detects clients that have vanished without closing.
         sock.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
         if family == trio.socket.AF_INET6:
-            only_v6 = host != "::"  # `::` means every interface, as `0.0.0.0` does: of both protocols
+            only_v6 = host != "::"  # `::` means every interface, for IPv6 and for IPv4
             sock.setsockopt(trio.socket.IPPROTO_IPV6, trio.socket.IPV6_V6ONLY, only_v6)
         try:
             await sock.bind(address)
@@ -98,7 +98,7 @@ def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.So
                 accepted = bare.accept()[0]
             except BlockingIOError:  # no connection waits
                 return
-            except OSError:  # with no descriptor left, even if no connection waits
+            except OSError:  # no file descriptor is left; this is raised even if no connection waits
                 if number:
                     return
                 raise

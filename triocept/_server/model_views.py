@@ -76,7 +76,7 @@ def _side_view(
         def earlier(response_id: str) -> Earlier:
             turn = rollout.trace.answer(response_id)
             if turn is None or turn.response is None:
-                message = f"there is no response {response_id!r} in this rollout"
+                message = f"this rollout has no response with the id {response_id!r}"
                 raise Refusal(404, message, should_retry=False)
             turn = rollout.records.as_given(turn)
             assert turn.response is not None

@@ -40,7 +40,7 @@ class Notices:
             return
         seen.logged += 1
         if left_out:
-            text, args = f"{text} (and %d like it before)", (*args, left_out)
+            text, args = f"{text} (%d similar lines before this line were not logged)", (*args, left_out)
         log.warning(text, *args)
 
 

@@ -118,11 +118,11 @@ class Replies:
             return self.refused(head, unserved)
         why = ""
         if path.startswith("/v1/v1/") or path == "/v1/v1":
-            why = ": its base URL ends in /v1 once too often; give this client one without it"
+            why = ": this client adds /v1 to its base URL itself, so give it a base URL that does not end in /v1"
         words = {
-            404: f"there is no {path} here{why}",
-            405: f"{path} does not take {head.method}",
-            413: f"the body is over {self._max_body} bytes",
+            404: f"this endpoint has no path {path}{why}",
+            405: f"{path} does not accept {head.method}",
+            413: f"the body is larger than {self._max_body} bytes, which is the limit of this endpoint",
         }
         status = exc.code or 500
         message = words.get(status, exc.description or "error")
@@ -201,9 +201,7 @@ def url_map(dialects: tuple[Dialect, ...]) -> Any:
     return routes
 
 
-_WHAT_THERE_IS = (
-    "this endpoint answers model calls, embeddings, moderations, token counts, and the list of models"
-)
+_WHAT_THERE_IS = "it answers only model calls, embeddings, moderations, token counts, and the list of models"
 _NAME = re.compile(r"<(?:(any\([^()]*\)|path|[^<>:]+):)?\w+>")
 
 
@@ -220,7 +218,7 @@ def refusal_of_unserved(path: str, dialects: Iterable[Dialect]) -> Refusal | Non
     )
     if _pattern(tuple(paths)).fullmatch(path) is None:
         return None
-    return Refusal(501, f"there is no {path} here: {_WHAT_THERE_IS}", should_retry=False)
+    return Refusal(501, f"this endpoint has no path {path}: {_WHAT_THERE_IS}", should_retry=False)
 
 
 @lru_cache(maxsize=8)

@@ -183,7 +183,8 @@ class Connections:
                 gone, fault = group.split(_GONE)
                 if fault is not None:
                     log.warning(
-                        "a connection failed, and was closed", exc_info=fault if group is error else error
+                        "a connection was closed because of an error",
+                        exc_info=fault if group is error else error,
                     )
                 elif gone is not None:
                     log.debug("a connection failed: %r", error)
@@ -291,9 +292,7 @@ class Server:
                 raise cancelled from None
         finally:
             if started and cancelled is None and not self._shutdown.is_set():
-                self.body.on_crash(
-                    self.body.crash or RuntimeError("the server ended, although nothing has stopped it")
-                )
+                self.body.on_crash(self.body.crash or RuntimeError("the server ended before it was stopped"))
             with trio.CancelScope(shield=True):  # a start or a crash may have left it open
                 await trio.aclose_forcefully(self._listener)
             self.stopped.set()
@@ -339,7 +338,9 @@ class Server:
                         if exc.errno not in _AT_CAPACITY:
                             raise
                         self._admission.notices.warn(
-                            "accept", "a connection cannot be accepted: %s", exc.strerror
+                            "accept",
+                            "the endpoint cannot accept a new connection now, and tries again: %s",
+                            exc.strerror,
                         )
                         await wait_turns(MOMENT_TURNS)  # until the key of the last connection is read
                         if not self._admission.shed():  # no descriptor was freed
@@ -357,7 +358,8 @@ class Server:
 
         If the connection were closed immediately, it would be reset, and the client would not receive the 503.
         """
-        self._admission.notices.warn("full", "too many connections are open: a new one was refused with 503")
+        text = "a new connection was refused with the status 503, because too many connections are open"
+        self._admission.notices.warn("full", text)
         self._refusing += 1
         try:
             with trio.move_on_after(_BREATH), suppress(trio.BrokenResourceError):

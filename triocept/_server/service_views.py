@@ -82,7 +82,7 @@ def add_service_views(
     async def ask_gate(hook: str = "") -> Response:
         rollout, form = rollout_of(), HOOKS.get(hook) if hook else NEUTRAL
         if form is None:
-            text = f"unknown form of hooks {hook!r}; the forms are {', '.join(HOOKS)}"
+            text = f"the path /gate/{hook} names an unknown agent {hook!r}; the agents are {', '.join(HOOKS)}"
             raise Refusal(404, text, should_retry=False)
         return json_response(await rollout.gate.ask(form, form.question(await _document())))
 

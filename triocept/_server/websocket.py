@@ -219,7 +219,7 @@ class _Socket:
                 # raises with the fault, or repairs it: a lone surrogate is read as U+FFFD
                 return msgspec.convert(_read_frame(message.data), _Envelope)
         except msgspec.ValidationError as exc:
-            raise DialectError("the frame must be an object, the document of a `response.create`") from exc
+            raise DialectError("the frame must be a JSON object, such as a `response.create`") from exc
 
     def _check_capacity(self, lane: str | None) -> None:
         if lane is None and lane in self._lanes:
@@ -228,9 +228,8 @@ class _Socket:
             )
             raise Refusal(400, text, should_retry=False, code="response_in_progress")
         if sum(map(len, self._lanes.values())) >= MAX_WAITING:
-            raise Refusal(
-                429, f"{MAX_WAITING} calls already wait on this websocket: wait for an answer", retry_after=1
-            )
+            text = f"{MAX_WAITING} calls already wait on this websocket: wait for one of their answers"
+            raise Refusal(429, text, retry_after=1)
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, lane: str | None, waiting: deque[_Frame]) -> None:
@@ -264,7 +263,7 @@ class _Socket:
             return
         finally:
             frame.share.release()
-        # not counted as tries of the calls on the socket: OpenAI's SDKs count the tries of the upgrade
+        # The header with the number of retries is removed below: OpenAI's SDKs count there the retries of the upgrade.
         headers = self._keys.redacted(self._head.headers, self._rollout)
         wire: WireLog | None = None
         if self._rollout.record_wire:  # the upgrade of the socket, this frame, and the frames of its answer
@@ -342,7 +341,7 @@ class _Socket:
 
 def in_lane(document: bytes, lane: str | None) -> bytes:
     """Return a document with `lane` added as its `stream_id`. Without a lane, return the document unchanged."""
-    if lane is None or not document.endswith(b"}"):  # the second case is no document of triocept
+    if lane is None or not document.endswith(b"}"):  # triocept's own documents end with a brace
         return document
     return document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
 
@@ -437,17 +436,21 @@ class _Response:
 
     def check_raw(self, raw: RawResponse) -> None:
         if raw.status is None and raw.size:
-            raise ValueError("a websocket sends no bytes outside a frame: use the status 200, or no body")
+            raise ValueError(
+                "the raw answer has a body and no status, but a websocket sends no bytes outside a frame: use the "
+                "status 200, or no body"
+            )
         if raw.status not in (None, 200):
             raise ValueError(
-                f"a websocket answer has no HTTP status, so it cannot have {raw.status} (an answer to POST can)"
+                f"an answer on a websocket has no HTTP status, so it cannot have the status {raw.status}; an answer to "
+                "a POST request can have this status"
             )
         for name in ("content-length", "content-encoding"):
             if name in raw.headers:
-                raise ValueError(f"a websocket answer cannot have the header {name}")
+                raise ValueError(f"an answer on a websocket cannot have the header {name}: omit this header")
 
     def end(self, outcome: Outcome) -> bool:
-        self._prepared.clear()  # prepared for an outcome that could not be recorded
+        self._prepared.clear()  # left over from an outcome that could not be recorded
         if self._frames is not None:
             if isinstance(outcome, Raw):
                 self._unsent += self._frames.end()
@@ -465,7 +468,8 @@ class _Response:
     def _items_at_end(self, outcome: Outcome, begun: bool) -> Sequence[Event | bytes]:
         if not isinstance(outcome, Answered):
             return [self._socket.failed(failure_of_outcome(outcome))]
-        return [] if begun else list(events_of(outcome.response))  # the answer was given whole
+        # If nothing has begun, the handler has answered with a whole response.
+        return [] if begun else list(events_of(outcome.response))
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
         if self._prepared_for is not None:  # the next events are numbered already

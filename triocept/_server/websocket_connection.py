@@ -109,11 +109,11 @@ class WebSocket:
         """Description of the error in the client's handshake. None if the handshake is valid."""
         headers = self._head.headers
         if "content-length" in headers or "transfer-encoding" in headers:
-            return "an upgrade to a websocket has no body"
+            return "a request for a websocket must not have a body"
         if headers.get("sec-websocket-version") != "13":
-            return "the websocket version must be 13"
+            return "the header Sec-WebSocket-Version must be 13"
         if not headers.get("sec-websocket-key"):
-            return "an upgrade to a websocket needs a Sec-WebSocket-Key"
+            return "a request for a websocket must have the header Sec-WebSocket-Key"
         return None
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
@@ -152,7 +152,7 @@ class WebSocket:
                     if (received := self._gather(event, share)) is not None:
                         return received
                     if self._length > 2 * self._max_message:
-                        await self._fail(TOO_BIG, f"the message is over {self._max_message} bytes")
+                        await self._fail(TOO_BIG, f"the message is larger than {self._max_message} bytes")
                         return None
                 elif isinstance(event, Ping):
                     self._pong = event
@@ -237,7 +237,8 @@ class WebSocket:
             raise ClientGone from exc
         except trio.TooSlowError as exc:
             path, seconds = shown(self._head.path), self._connection.limits.reader_seconds
-            said = ("websocket %s: not a byte was taken for %g s", path, seconds)
+            text = "websocket %s: the connection is closed, because its client has read no byte for %g s"
+            said = (text, path, seconds)
             self._connection.note("websocket reader", *said)
             await self._connection.abort()
             raise ClientGone from exc
@@ -255,7 +256,12 @@ class WebSocket:
         await end_raw(self._connection, end)
 
     async def _fail(self, code: int, reason: str) -> None:
-        said = ("websocket %s: closed with %d: %s", shown(self._head.path), code, reason)
+        said = (
+            "websocket %s: the endpoint closed the connection with the code %d: %s",
+            shown(self._head.path),
+            code,
+            reason,
+        )
         self._connection.note(f"websocket {code}", *said)
         await self.close(code, reason)
 

@@ -93,7 +93,7 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
         raise TunnelError(f"{url}/health does not answer: {_reason(exc)}") from exc
     shown = bytes(body[:BODY_SHOWN]).decode(errors="replace")
     if answer.status_code != 200:
-        raise TunnelError(f"{url}/health answers {answer.status_code}: {shown}")
+        raise TunnelError(f"{url}/health answers with the status {answer.status_code}: {shown}")
     try:
         said = msgspec.json.decode(bytes(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -254,7 +254,9 @@ class Supervisor:
                 failures = 0
             except TunnelError as exc:
                 failures += 1
-                log.warning("the tunnel at %s: %s (%s in a row)", url, exc, failures)
+                log.warning(
+                    "a check of the tunnel at %s failed: %s (failures in a row: %s)", url, exc, failures
+                )
                 if failures < self._health.failures:
                     continue
                 try:
@@ -262,7 +264,7 @@ class Supervisor:
                         await self._probe(client, url)
                 except TunnelError as error:
                     revived = False
-                    log.warning("the tunnel at %s could not be revived: %s", url, error)
+                    log.warning("the tunnel at %s could not be restarted: %s", url, error)
                 if not revived:
                     raise lost(url, exc) from exc
                 failures = 0
@@ -273,10 +275,10 @@ class Supervisor:
     def _down(self, error: TunnelError) -> None:
         now = trio.current_time()
         if self.url is not None:
-            log.warning("the tunnel at %s is down: %s", self.url, error)
+            log.warning("the tunnel at %s is down, and triocept opens it again: %s", self.url, error)
             self.url, self._down_since = None, now
             if now - self._up_since > self._health.max_back_off:
-                self._delay = 0.0  # otherwise it comes and goes: wait longer each time
+                self._delay = 0.0  # the delay grows only for a tunnel that dies soon after each opening
             self._change()
         self.error = error
         if self._last is not None and now - self._down_since >= self._health.patience:

@@ -104,8 +104,8 @@ class PrimeTunnel(Tunnel):
         """Register a tunnel, connect it, and yield the service's https URL. See `Tunnel.open`."""
         if scheme != "http":
             raise TunnelError(
-                f"{self!r}: the service sends plain HTTP to the endpoint (only the service's own URL is https): serve "
-                "it without tls="
+                f"{self!r}: the service sends plain HTTP to the endpoint, because only the service's own URL is https: "
+                "open the endpoint without tls="
             )
         body = trio.CancelScope()
         errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
@@ -240,7 +240,9 @@ class _Client:
 
                 # The package waits for the end of a dead frpc's output.
                 lines = await self._loop.call(recent_output)
-                self.problem = "\n".join(["the service has ended it; output of frpc:", *lines])
+                self.problem = "\n".join(
+                    ["the service has ended the tunnel; the last output of frpc:", *lines]
+                )
                 return False
             try:
                 await self._loop.call(self._tunnel.restart)
@@ -263,7 +265,7 @@ class _Client:
                         self._register_frpc()
                         await self._loop.call(self._tunnel.stop)
             if scope.cancelled_caught:
-                log.warning("the service did not delete the tunnel in time; it expires by itself")
+                log.warning("the service did not delete the tunnel in time; the tunnel expires by itself")
             # A clean-up that was cut short has left its configuration file, and the keys in it.
             if getattr(self._tunnel, "_config_file", None) is not None:
                 with trio.move_on_after(CLOSE_TIMEOUT):

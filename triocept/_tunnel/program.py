@@ -94,7 +94,7 @@ async def open_program(
                         error = exc  # re-raised below, outside the nursery: stays bare
                     watch.cancel()
                 if body.cancelled_caught:
-                    problem = f"it {_ending(process)}"
+                    problem = f"the program {_ending(process)}"
     except AgentFailed as exc:
         what = str(exc).removeprefix(f"agent {argv[0]!r} ")
         raise TunnelError(f"{name}: {argv[0]!r} {what}") from exc
@@ -121,8 +121,8 @@ async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> 
     if output.found:
         return ""
     if process.returncode is not None:
-        return f"it {_ending(process)} before it printed its public URL"
-    return f"it did not print its public URL within {timeout:g} s"
+        return f"the program {_ending(process)} before it printed its public URL"
+    return f"the program did not print its public URL within {timeout:g} s"
 
 
 def _ending(process: AgentProcess) -> str:
@@ -164,7 +164,7 @@ class Output:
         for stream in self._streams:
             stream.end()
         if not self._lines:
-            return "; it printed nothing"
+            return "; the program printed nothing"
         return "; its last output:\n" + redact("\n".join(self._lines), secrets)
 
 

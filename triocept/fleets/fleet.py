@@ -518,7 +518,9 @@ class _Position:
                     why = await self._run_worker(task_status)
                     early = 0 if why is None else early + 1
                     if early >= len(PAUSES):
-                        log.error("%s is no longer replaced: %s", self.name, why)
+                        log.error(
+                            "%s is no longer replaced, because it died too early again: %s", self.name, why
+                        )
                         self.observers.send(
                             WorkerGivenUp(worker=self.name, reason=str(why) or type(why).__name__)
                         )

@@ -99,8 +99,8 @@ def takes_sample(function: object) -> bool:
                 "functools.partial"
             ) from None
         raise TypeError(
-            f"{name} must accept attempt=, because a map calls `await {name}(worker, task, attempt=1)`, with sample=0 "
-            f"if it accepts that ({exc})"
+            f"{name} must accept attempt=, because a map calls `await {name}(worker, task, attempt=1)`; if {name} has "
+            f"a parameter `sample`, the map passes it, too ({exc})"
         ) from None
     return False
 

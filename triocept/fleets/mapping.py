@@ -272,7 +272,7 @@ class Mapping(Generic[Task, T]):
                         call.ended_alone += len(slot.lost_with) == 1
                         if call.ended_alone > self.retries:
                             others = {number for owner, number in call.lost_with if owner is self}
-                            reason = f"{lost.reason}, while no other task ran in it"
+                            reason = f"{lost.reason}, while no other task ran in this worker"
                             return Outcome.Lost(reason, tuple(sorted(others - {call.number}))), Answer()
                         self.events.requeued(call, lost.reason)
                         await self.slots.retake(slot)
@@ -333,7 +333,8 @@ class Mapping(Generic[Task, T]):
         """Wait until another result exists or the map has ended; return True if one exists."""
         await trio.lowlevel.checkpoint()
         while True:
-            if self.over and self.unfinished:  # behind a task without an outcome, order is given up
+            # Results after a task without an outcome are returned out of order.
+            if self.over and self.unfinished:
                 self.ordered = False
             if self.read in self.results if self.ordered else self.results:
                 return True

@@ -94,7 +94,7 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
             case Outcome.Error(error=error, traceback=traceback):
                 raise chained(error, traceback)
             case Outcome.Lost(reason=reason):
-                from .engine import WorkerLost  # which is above
+                from .engine import WorkerLost  # imported here, because `engine` is in a higher layer
 
                 raise WorkerLost(self.worker, reason)
             case Outcome.Stopped():

@@ -141,7 +141,8 @@ def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
     try:
         answer: Answer = packing.unpack(data)
     except (Exception, SystemExit) as exc:  # any code may run while parts of the answer are unpickled
-        text = f"the answer of the function cannot be unpickled here: {type(exc).__name__}: {text_of(exc)}"
+        what = f"{type(exc).__name__}: {text_of(exc)}"
+        text = f"the result of the function cannot be unpickled in the program that called the map: {what}"
         failure = Failure(TypeError(text), "".join(traceback.format_exception(exc)))
         return Answer(failure=failure, kept=Kept() if has_store else None)
     return answer
@@ -172,7 +173,7 @@ def failure_of(error: BaseException, packing: Packing) -> Failure:
     if isinstance(packing, Pickled):
         try:
             again = packing.unpack(packing.pack(error, "the error"))
-        except (Exception, SystemExit):  # it cannot be pickled, or not be unpickled
+        except (Exception, SystemExit):  # the error cannot be pickled or unpickled
             again = None
         if (kind := type(error)) is not type(again):
             error = RemoteError(without_keys(text_of(error)), type=f"{kind.__module__}.{kind.__qualname__}")
@@ -188,7 +189,7 @@ def chained(error: BaseException, traceback: str) -> BaseException:
 
 def raise_failure(failure: Failure) -> NoReturn:
     """Raise the exception because of which a worker could not open the context for its calls."""
-    failure.error.add_note("raised when a worker opened the context of its calls")
+    failure.error.add_note("this exception was raised when a worker opened the context for its calls")
     raise chained(failure.error, failure.traceback)
 
 

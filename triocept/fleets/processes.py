@@ -189,7 +189,7 @@ class _Process(FleetWorker):
         while True:
             self._stream.put(Kind.PING)
             if not await happens(self._stream.await_data(), hung_after):
-                self.reason = f"its loop did not answer for {hung_after:g} s: it hung, and was killed"
+                self.reason = f"its event loop did not answer for {hung_after:g} s, so it was killed"
                 await self.kill()
                 return
             await trio.sleep(hung_after / LOOKS)

@@ -80,7 +80,8 @@ class _Connection:
                 current = str(ray.get_runtime_context().gcs_address)
                 if address not in (None, "auto", "local") and _bootstrap_address(address) != current:
                     raise RuntimeError(
-                        f"this program is connected to the Ray cluster at {current}: it cannot use {address}, too"
+                        f"this program is connected to the Ray cluster at {current}, so it cannot use the cluster at "
+                        f"{address}, too"
                     )
                 if not self._users:
                     return False
@@ -110,7 +111,9 @@ class _Connection:
                 _init(address, where)
             except SystemExit as exc:
                 begun.set_exception(
-                    ConnectionError(f"Ray gave up on the cluster at {where}: status {exc.code}")
+                    ConnectionError(
+                        f"Ray could not connect to the cluster at {where} (exit status {exc.code})"
+                    )
                 )
                 return
             except BaseException as exc:
@@ -134,7 +137,7 @@ class _Connection:
             if not isinstance(exc, trio.TooSlowError):
                 raise
             raise ConnectionError(
-                f"Ray at {where or 'this machine'} was not ready in {CONNECT_TIMEOUT:g} s"
+                f"Ray at {where or 'this machine'} was not ready within {CONNECT_TIMEOUT:g} s"
             ) from None
 
 
@@ -169,7 +172,8 @@ async def _find(address: str | None) -> str | None:
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
     if given is not None and "://" in given:
         raise ValueError(
-            f"{given!r} is an address for Ray's client: run on a node of the cluster, and pass host:port of the cluster"
+            f"{given!r} is an address for Ray's client, which is not supported: run this program on a node of the "
+            "cluster, and pass host:port of the cluster"
         )
     where = await trio.to_thread.run_sync(_bootstrap_address, given)
     if where is None:
@@ -187,7 +191,7 @@ async def _find(address: str | None) -> str | None:
     except (OSError, trio.TooSlowError, trio.BrokenResourceError) as exc:
         why = str(exc) or f"no answer within {DIAL_TIMEOUT:g} s"
         raise ConnectionError(
-            f"no Ray cluster at {where}{hint}: {why}; is it started (`ray start --head`)?"
+            f"no Ray cluster answers at {where}{hint}: {why}; start it with `ray start --head`, or pass another address"
         ) from exc
     if len(frame) < 4 or frame[3] != SETTINGS:
         raise ConnectionError(

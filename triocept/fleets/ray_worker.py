@@ -117,7 +117,7 @@ class _Actor(FleetWorker):
             await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
             for ask in (self._ray.available_resources, self._ray.cluster_resources)
         ]
-        return f"of the {total.get('CPU', 0):g} CPUs of its cluster {free.get('CPU', 0):g} are free"
+        return f"{free.get('CPU', 0):g} of the {total.get('CPU', 0):g} CPUs of the cluster are free"
 
     async def call(self, job: bytes) -> bytes:
         if self._lost.is_set():
@@ -209,12 +209,12 @@ class _Actor(FleetWorker):
     async def _watch(self, hung_after: float) -> None:
         while True:
             if not await happens(self._ask("ping").over, hung_after):
-                await self._kill_hung(f"its loop did not answer for {hung_after:g} s")
+                await self._kill_hung(f"its event loop did not answer for {hung_after:g} s")
                 return
             await trio.sleep(hung_after / LOOKS)
 
     async def _kill_hung(self, how: str) -> None:
-        self.reason = self.reason or f"{how}: it hung, and was killed"
+        self.reason = self.reason or f"{how}, so the worker was killed"
         await self.kill()
 
     async def end(self) -> None:

@@ -132,7 +132,7 @@ class Slots:
         slot._decided = trio.Event()
         slot._waits = True
         if slot._case is None:
-            self._queue(slot, slot._priority + 1)  # it has waited long enough
+            self._queue(slot, slot._priority + 1)  # ahead of new calls, because this call has waited before
         self.assign()
         await self._wait_for(slot)
 
@@ -204,7 +204,7 @@ class Slots:
         if not self._waiting:
             return
         open_states = [state for state in self._states.values() if state.case is None and state.takes_calls]
-        if held:  # these workers are being emptied
+        if held:  # the workers with the fewest calls get no new calls, so that they become free for a test
             open_states = sorted(open_states, key=lambda state: len(state.slots))[held:]
         while self._waiting:
             state = min(open_states, key=lambda state: len(state.slots), default=None)

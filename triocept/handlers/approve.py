@@ -187,7 +187,7 @@ class _Approved:
                 if response is None:
                     raise Refusal(
                         502,
-                        "the answer is raw bytes: its tool calls cannot be approved or rejected",
+                        "the model's answer is raw bytes, so its tool calls cannot be approved or rejected",
                         should_retry=False,
                     )
                 calls = calls_in(response.content)
@@ -223,7 +223,7 @@ class _Approved:
                 draft.keep("approve", counted=True)
                 messages = (*(asked or exchange.request).messages, full, Message("tool", results))
                 asked = msgspec.structs.replace(asked or exchange.request, messages=messages)
-            reason = f"the model proposed rejected tool calls {self._max_rejections} times"
+            reason = f"{self._max_rejections} answers of the model in a row contained rejected tool calls"
             await exchange.rollout.stop(reason)
 
     async def _decide(

@@ -64,14 +64,14 @@ def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int 
             raise (
                 failed[0]
                 if failed
-                else TypeError("best_of: every answer was raw bytes, which it cannot judge")
+                else TypeError("best_of cannot judge the answers, because all of them are raw bytes")
             )
         answers = [draft.response for draft in read_ones if draft.response is not None]
         place = await awaited(judge(answers))
         if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < len(answers):
             most = len(answers) - 1
             raise TypeError(
-                f"{named(judge)} returned {described(place)}; it must return an index from 0 to {most}"
+                f"the judge {named(judge)} must return an index from 0 to {most}, not {described(place)}"
             )
         for draft in read_ones:
             if draft is not read_ones[place]:

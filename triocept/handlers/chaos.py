@@ -96,7 +96,7 @@ def chaos(
     for name, (_, rate) in rates.items():
         check_number(name, rate)
     if (total := sum(rate for _, rate in rates.values())) > 1 + 1e-9:
-        raise ValueError(f"the rates must sum to 1 or less, not {total:g}")
+        raise ValueError(f"the sum of the rates must be 1 or less, not {total:g}")
     drawn = [each for each in rates.values() if each[1]]
     return Chaos(cast(Handler, handler), seed, drawn)
 

@@ -97,7 +97,9 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
         try:
             return await _ask(call)
         except trio.Cancelled:
-            _show("\nthe question is withdrawn: it was decided elsewhere, or the agent has disconnected\n")
+            _show(
+                "\nthe question is withdrawn: the tool call was decided elsewhere, or the agent has disconnected\n"
+            )
             raise
 
 
@@ -116,10 +118,10 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
     agents = core_of(exchange).outermost
     events = agents.rollout.records.events
     if events is None or events.receiver.view is None:
-        raise RuntimeError("ask_page needs the endpoint's page: open it with serve_endpoint(view=True)")
+        raise RuntimeError("ask_page needs the page of the live view: pass view=True to serve_endpoint")
     if (asked := ASKED.get(None)) is None:
         raise RuntimeError(
-            "ask_page is a policy: give it to approve(model, policy), or call it from a policy"
+            "ask_page was not called as a policy: pass it to approve(model, policy), or call it from a policy"
         )
     return await events.receiver.view.questions.ask(call, asked)
 

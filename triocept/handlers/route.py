@@ -47,7 +47,7 @@ def route(choice: Choice) -> Handler:
                 f"{described(named)}"
             )
         if not choice:
-            raise ValueError("route needs at least one handler")
+            raise ValueError("route got an empty mapping, but needs at least one handler")
         for handler in choice.values():
             check_handler(handler)
         handlers = {name: awaiting(one) for name, one in choice.items()}
@@ -85,14 +85,14 @@ def fallback(handlers: Iterable[Handler]) -> Handler:
     """
     given: object = handlers
     if callable(given) or not isinstance(given, Iterable):
-        hint = f"; fallback([{getattr(given, '__name__', 'handler')}])" if callable(given) else ""
+        hint = f"; write fallback([{getattr(given, '__name__', 'handler')}])" if callable(given) else ""
         raise TypeError(f"fallback takes a list of handlers, not {described(given)}{hint}")
     each = tuple(handlers)
     for one in each:
         check_handler(one)
     each = tuple(awaiting(one) for one in each)
     if not each:
-        raise ValueError("fallback needs at least one handler")
+        raise ValueError("fallback got an empty list, but needs at least one handler")
 
     async def tried(exchange: Exchange) -> None:
         failed: list[str] = []

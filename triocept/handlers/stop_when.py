@@ -45,7 +45,7 @@ def stop_when(
         return (
             found
             if isinstance(found, str) and found
-            else "the condition of stop_when holds"
+            else "the condition of stop_when is met"
             if found
             else None
         )

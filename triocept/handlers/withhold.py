@@ -65,13 +65,13 @@ def withhold(
     given: tuple[object, ...] = patterns
     for pattern in given:
         if not isinstance(pattern, str) or not pattern:
-            raise TypeError(f"tools must be a list of names, not of {described(pattern)}")
+            raise TypeError(f"tools must be a list of names, but it contains {described(pattern)}")
     kinds = _KINDS if media is True else () if media is False else tuple(media)
     for kind in kinds:
         if kind not in _KINDS:
             raise ValueError(f"media must be True, or a list of some of {', '.join(_KINDS)}, not {kind!r}")
     if not (patterns or kinds or urls or network):
-        raise ValueError("withhold needs tools=, media=, urls= or network=: there is nothing to withhold")
+        raise ValueError("withhold has nothing to remove: pass tools=, media=, urls= or network=")
     inner = awaiting(handler)
     unoffered = UnofferedTools("withhold(tools=…)", patterns)
 

@@ -85,7 +85,7 @@ def _report(
     offered = list(dict.fromkeys(tool.name for request in calls for tool in request.tools))
     if name not in offered:
         near = get_close_matches(name, offered, 1)
-        hint = f"; is it {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else ""
         yield f"the application offers {', '.join(offered) or 'no tools'}{hint}"
 
 

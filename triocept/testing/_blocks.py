@@ -47,16 +47,16 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
         def __getattr__(self, name: str) -> NoReturn:
             """Raise AttributeError: only the value after `as` has attributes."""
             raise AttributeError(
-                f"the context is not entered yet: {self._text}; after that it has {name!r}",
+                f"the context was not entered: write {self._text}; the value after `as` has {name!r}",
                 name=name,
                 obj=self,
             )
 
         def __iter__(self) -> NoReturn:
-            raise TypeError(f"the context is not entered yet: {self._text}")
+            raise TypeError(f"the context was not entered: write {self._text}")
 
         async def __aenter__(self) -> NoReturn:
-            raise TypeError(f"it is not an async context manager: {self._text}")
+            raise TypeError(f"this context manager is not async: write {self._text}, without `async`")
 
         async def __aexit__(self, *error: object) -> None: ...
 

@@ -114,7 +114,7 @@ class Life:
         """Log the faults of the rollout that occurred when the end of the block did not wait for it any more."""
         for fault in self.faults:
             if not is_among(fault, [*self.known, *self.raised]):
-                log.error("a handler failed, and its block no longer waited for it", exc_info=fault)
+                log.error("a handler failed when its block did not wait for it any more", exc_info=fault)
 
     def complained(self, body: BaseException | None) -> list[BaseException]:
         """Return `complaints` as AssertionErrors. If the body has raised an exception, add them to it as notes."""
@@ -164,7 +164,7 @@ class Life:
     async def _look(self, seconds: float) -> None:
         if left := await wait_rested(self.rollout, seconds):
             handlers = "a handler was" if left == 1 else f"{left} handlers were"
-            log.warning("%s still running after the answer, and the test waits no longer", handlers)
+            log.warning("%s still running after the answer; the test does not wait any longer", handlers)
         self._note()
 
     def _note(self) -> None:

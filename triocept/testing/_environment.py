@@ -74,9 +74,8 @@ class Target:
         if refused := _listed(refusals(self._rollout), 0):
             return f"no call was accepted; {refused}"
         if others := other_requests(self._rollout):
-            return (
-                f"only {', '.join(others)} came; {'it takes' if len(others) == 1 else 'they take'} no reply"
-            )
+            takes = "takes" if len(others) == 1 else "take"
+            return f"no model call came, only {', '.join(others)}, which {takes} no reply"
         if blocked := self._blocked():
             return (
                 f"no call came at all: something blocks connections to the endpoint ({blocked}). Allow this machine: "
@@ -90,7 +89,7 @@ class Target:
         else:
             why = "was the client built before the model, or with its own base_url? It reads the environment once;"
         what = "no call came with the key of this model" if stray else "no call came at all"
-        rest = f". With the key of no open model, {stray}" if stray else ""
+        rest = f". Because of a key of no open model, {stray}" if stray else ""
         return f"{what}: {why} `model.client(dialect)` returns a client of this model{rest}"
 
     def _blocked(self) -> str:

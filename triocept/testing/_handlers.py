@@ -74,7 +74,7 @@ def _answer(handler: AnyHandler, exchange: SyncExchange) -> None:
     returned = cast(Callable[[SyncExchange], object], handler)(exchange)
     if returned is not None and not exchange.settled:
         what = f"{named(handler)} returned {short(returned)}, which is not an answer: "
-        what += "`exchange.respond(…)` gives one"
+        what += "answer with `exchange.respond(…)`"
         if inspect.isawaitable(returned):
             if inspect.iscoroutine(returned):
                 returned.close()

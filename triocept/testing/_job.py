@@ -90,7 +90,7 @@ class Job(Generic[T]):
         with self._lock:
             if self._error is not None:
                 raise self._error
-            return self._values[0]  # the value stays: the wait may still be cut short
+            return self._values[0]  # kept: an interrupt may still keep the value from the caller
 
     def abandon(self) -> None:
         """Stop waiting for the job. Its result, present or later, is passed to `on_lost`."""

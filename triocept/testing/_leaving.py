@@ -34,9 +34,9 @@ _OF_ASYNCIO = (
 )
 """Parts of the error texts of asyncio when it is not running, and of trio when it receives an awaitable of asyncio."""
 _HINT = (
-    "triocept: an async handler runs under trio, in the endpoint's own thread: `trio.sleep` in the place of "
-    "`asyncio.sleep`, say. Code that needs asyncio must be a plain function, `def handler(exchange)`: that runs in a "
-    "thread of its own, and may call `asyncio.run`"
+    "triocept: an async handler runs under trio, in the endpoint's own thread: use `trio.sleep`, for example, in place "
+    "of `asyncio.sleep`. Code that needs asyncio must be a plain function, `def handler(exchange)`, which runs in a "
+    "thread of its own and may call `asyncio.run`"
 )
 
 
@@ -64,7 +64,7 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
             if isinstance(body, unprinted):  # nothing prints their notes
                 log.error("a handler failed, and %r ended its block", body, exc_info=error)
             else:
-                body.add_note(f"triocept: beside that, {error!r}")
+                body.add_note(f"triocept: a handler also failed: {error!r}")
 
 
 def chain(exc: BaseException | None) -> Iterator[BaseException]:

@@ -263,8 +263,8 @@ class Loop:
     def _check(self) -> None:
         if self.is_forked:
             raise RuntimeError(
-                f"the endpoint runs in process {self._pid}, and this one ({os.getpid()}) was forked from it: it can "
-                "call the endpoint as any client can, but cannot use its rollouts"
+                f"the endpoint runs in process {self._pid}. This process ({os.getpid()}) was forked from it: like any "
+                "client, this process can call the endpoint, but it cannot use the endpoint's rollouts"
             )
         if threading.current_thread() is self._thread:
             raise RuntimeError(
@@ -306,4 +306,4 @@ class Loop:
 
 def over() -> RuntimeError:
     """Return the error for a call after the loop has ended."""
-    return RuntimeError("the endpoint has ended: this was called after its block")
+    return RuntimeError("the endpoint has ended: use it and its rollouts within its `with` block")

@@ -309,9 +309,9 @@ class SyncRollout:
                 return await self._rollout.__anext__()
             except StopAsyncIteration:
                 raise RolloutClosed(f"rollout {self.id} has ended: no further call can arrive") from None
-        text = f"for {timeout:g} s no call came"
+        text = f"no call came within {timeout:g} s"
         if blocks_asyncio:
-            text += "; asyncio runs in this thread, and was blocked meanwhile: `await model.anext()`"
+            text += "; asyncio runs in this thread, and `next` blocked it: use `await model.anext()`"
         elif not self._rollout.calls:
             text += f". The reason may be: {self._life.target.why_no_call()}"
         raise TimeoutError(text)

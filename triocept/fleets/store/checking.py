@@ -94,12 +94,13 @@ class _Check:
                 continue
             if digest is None:
                 self._add_gap(
-                    "no_rollout", file, "a result names it, and the file holds no line of it", place
+                    "no_rollout", file, "a result names this rollout, but the file has no line of it", place
                 )
             elif place.digest is not None:
                 (trace,) = read_places(file.parent, [place])
                 if trace.digest != place.digest:  # else a score came later, with another seal
-                    self._add_gap("seal_changed", file, "its seal has changed since the task was done", place)
+                    text = "the rollout's seal has changed since the task was done"
+                    self._add_gap("seal_changed", file, text, place)
 
     def skip(self, file: Path, reason: str) -> None:
         """Report a file that must not be read."""
@@ -111,7 +112,9 @@ class _Check:
         for name, named in self._named.items():  # missing files
             for place in named.values():
                 self._rollouts += 1
-                self._add_gap("no_rollout", self._path / TRACES / name, "its file is missing", place)
+                self._add_gap(
+                    "no_rollout", self._path / TRACES / name, "the rollout's file is missing", place
+                )
         return StoreReport(
             path=os.fspath(self._path),
             results=self._results,

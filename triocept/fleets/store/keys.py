@@ -52,7 +52,7 @@ def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
     if given is None and own is None:
         if digest is None:
             raise TypeError(
-                f"{why}; so {place} has no key for a resumed run: add an `id` to the task, or pass `key=` to the map"
+                f"{why}, so {place} has no key for a resumed run: add an `id` to the task, or pass `key=` to the map"
             )
         return Key(place, f"sha256:{digest}", None, data)
     if isinstance(given, bool) or not isinstance(given, (str, Integral, UUID)):
@@ -73,7 +73,7 @@ def json_of(value: object, what: str) -> bytes:
             data = _encoder.encode(mended(msgspec.to_builtins(value, enc_hook=_path)))
         if b"null" not in data or (place := no_number_at(msgspec.to_builtins(value, enc_hook=_path))) is None:
             return data
-        why = f"{place or 'it'} is not a finite number"
+        why = f"{place or 'this value'} is not a finite number"
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         why = str(exc)
     raise TypeError(f"{what} is not JSON: {described(value)} ({why})")

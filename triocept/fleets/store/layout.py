@@ -184,7 +184,9 @@ class Lock:
             who = os.pread(self._fd, 1000, 0).decode(errors="replace").strip()
             self.release()
             raise StoreError(
-                f"another driver has locked the store{f' ({who})' if who else ''}", path=str(directory)
+                f"another program uses the store{f' ({who})' if who else ''}: wait until it ends, or use another "
+                "directory",
+                path=str(directory),
             ) from None
         except OSError as exc:
             self.release()

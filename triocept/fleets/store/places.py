@@ -59,7 +59,7 @@ class StoredTraces(Sequence[Trace]):
         if isinstance(which, slice):
             return StoredTraces(self._folder, self.places[which], self._key)
         self.places[which]
-        return self._read()[which]  # all: a child is found with its parent
+        return self._read()[which]  # reads all traces, because a child is found through its parent
 
     def _read(self) -> list[Trace]:
         try:
@@ -86,7 +86,7 @@ def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
         path, in_file = folder / name, [place for place in places if place.file == name]
         if reason := unsafe(path, folder.parent):
             raise StoreError(f"the file with the traces of a result {reason}", path=str(path))
-        ranges: list[tuple[int, int]] = []  # in order, each byte once
+        ranges: list[tuple[int, int]] = []  # sorted and merged, so that each byte is read once
         for begin, end in sorted(
             pair for place in in_file for pair in place.ranges or [(place.begin, place.end)]
         ):

@@ -72,9 +72,7 @@ class Recorders:
                     "this directory is not the store that the driver uses, but another store",
                     path=to.directory,
                 )
-            unique = (
-                f"{file_start(to.worker)}{os.getpid()}-{token_hex(8)}.jsonl"  # on all machines and over time
-            )
+            unique = f"{file_start(to.worker)}{os.getpid()}-{token_hex(8)}.jsonl"  # unique across machines and time
             recorder = self._recorders[key] = JSONLRecorder(directory / TRACES / unique)
         return CallRecorder(recorder, fsync=to.fsync)
 
@@ -143,7 +141,7 @@ class CallRecorder:
         if self._fsync and places:
             try:
                 await trio.to_thread.run_sync(sync, path)
-                await trio.to_thread.run_sync(sync, path.parent)  # its name, too
+                await trio.to_thread.run_sync(sync, path.parent)  # writes the file's name, too
             except OSError as exc:
                 self.problem = self.problem or str(exc)
         return Kept(places, value, self.problem)

@@ -325,8 +325,8 @@ class _State:
             write_run(self.directory, self.run)
         if self.run.function != function:
             raise StoreError(
-                f"this store belongs to another run: it holds results of {self.run.function!r}, not {function!r}; use "
-                "another directory (if the function was renamed, change its name in run.json)",
+                f"this store belongs to another run: it contains results of the function {self.run.function!r}, not of "
+                f"{function!r}; use another directory (if the function was renamed, change its name in run.json)",
                 path=str(self.directory),
             )
 

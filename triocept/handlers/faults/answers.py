@@ -66,11 +66,15 @@ class OddAnswers(BaseFault):
         check_type("call", call, ToolCall, "a ToolCall")
         length = len(call.arguments)
         if length < 2:
-            raise ValueError(f"call must have arguments that can be cut, not {call.arguments!r}")
+            raise ValueError(
+                f"the arguments of call must have 2 or more characters, so that they can be cut, not {call.arguments!r}"
+            )
         if after is not None:
             check_count("after", after, least=1)
             if after >= length:
-                raise ValueError(f"after must be less than {length}, the number of characters, not {after}")
+                raise ValueError(
+                    f"after must be less than {length}, the length of the arguments, not {after}"
+                )
         if reason is not None and reason != "length":
             raise ValueError(f"reason must be 'length' or None, not {reason!r}")
         cut = msgspec.structs.replace(
@@ -125,7 +129,7 @@ class Quirks(BaseFault):
         given = response_of(answer)
         if str(given.content).isascii():
             raise ValueError(
-                "answer must have a character of several bytes, but all its characters are ASCII"
+                "answer must contain a character of several bytes, but all its characters are ASCII"
             )
 
         def split(rendering: Rendering) -> list[bytes | float]:

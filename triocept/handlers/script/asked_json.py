@@ -49,7 +49,8 @@ class AskedJSON:
         shape = request.output_format
         if shape is None:
             raise ValueError(
-                "AskedJSON: the request does not ask for JSON: it has no output format, and requires no tool"
+                "AskedJSON: the request does not ask for JSON, because it has neither an output format nor a tool "
+                "that the model must call: reply with a text"
             )
         return self._text({"type": "object"} if shape.schema is None else shape.schema)
 

@@ -57,7 +57,7 @@ class Conditions:
             if (value := getattr(self, name)) is not None:
                 check_str(f"when: {name}", value)
                 if not value:
-                    raise ValueError(f"when: {name} must not be empty: no tool has that name")
+                    raise ValueError(f"when: {name} must not be empty: no tool has an empty name")
         if self.output is not None:
             check_choice("when: output", self.output, OutputKind)
         if (predicate := self.predicate) is not None:
@@ -151,4 +151,4 @@ def _check_wording(name: str, wording: object, what: str = "a str or a compiled 
     if not isinstance(wording.pattern if isinstance(wording, re.Pattern) else wording, str):
         raise TypeError(f"when: {name} must be a pattern of a str, not of bytes")
     if wording == "":
-        raise ValueError(f"when: {name} must not be empty: it would match everything")
+        raise ValueError(f"when: {name} must not be empty: an empty text would match every request")

@@ -61,7 +61,7 @@ def read_embeddings(path: str | Path) -> Embed:
         raise document.error("a file of embeddings must hold aimock fixtures, in the form {'fixtures': […]}")
     found = _embeddings(document)
     if found is None:
-        raise document.error("this file has no fixture of an embedding")
+        raise document.error("this file contains no fixture for embeddings")
     return found
 
 
@@ -115,5 +115,7 @@ def read_document(path: Path) -> Node:
     except DialectError as exc:
         if path.suffix.lower() == ".json":
             raise
-        problem = f"{exc.problem} (a Python script is named *.py, a YAML one *.yaml)"
+        problem = (
+            f"{exc.problem} (the file was read as JSON, because its name does not end in .py, .yaml or .yml)"
+        )
         raise DialectError(problem, path=exc.path) from None

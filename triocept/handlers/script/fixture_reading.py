@@ -50,16 +50,16 @@ def read_fixtures(document: Node) -> Fixtures:
         what = "1 fixture is" if vectors == 1 else f"{vectors} fixtures are"
         _warn(
             document,
-            f"{what} of embeddings: serve them with serve_endpoint(embed=read_embeddings(…))",
+            f"{what} for embeddings: to serve embeddings, pass serve_endpoint(embed=read_embeddings(…))",
             VectorsLeft,
         )
     if left_out:
         names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in left_out.items())
-        _warn(document, f"not supported, and ignored: {names}")
+        _warn(document, f"these fields of answers are not supported, and were ignored: {names}")
     for before, fixture in combinations(fixtures, 2):
         if hides(before.match, fixture.match):
-            why = f"{before.place} comes first, and matches every request that this one matches"
-            _warn(document, f"{fixture.place} is never reached: {why}")
+            why = f"{before.place} comes first, and matches every request that this fixture matches"
+            _warn(document, f"the fixture {fixture.place} is never used, because the fixture {why}")
     return Fixtures(fixtures)
 
 
@@ -82,7 +82,8 @@ def _entries(document: Node) -> list[Node]:
     if "fixtures" not in inner:
         name = next(name for name in _CONFIGURED if name in inner)
         raise document.error(
-            f"this is a configuration of aimock ({name!r}): read the file that its llm.fixtures names"
+            f"this file is a configuration of aimock, because it has the key {name!r}: read the file of fixtures that "
+            "its llm.fixtures names"
         )
     known = {name: node for name, node in inner.items() if name not in ("$comment", "$schema")}
     plain = Node(document.file, document.line, document.path, known)
@@ -122,7 +123,9 @@ def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
     if "context" in match.value:
         raise match.value["context"].error("'context' is not supported: each rollout has its own script")
     if entry.match.endpoint not in ("chat", forms.MatchForm().endpoint):
-        raise match.value["endpoint"].error(f"the endpoint {entry.match.endpoint!r} is not served here")
+        raise match.value["endpoint"].error(
+            f"triocept supports no fixtures for the endpoint {entry.match.endpoint!r}"
+        )
     reply = _read_error(response) if "error" in response.value else _read_answer(response, entry, left_out)
     return Fixture(match=entry.match, reply=reply, place=node.place)
 

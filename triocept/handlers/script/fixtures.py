@@ -22,6 +22,7 @@ from msgspec import UNSET
 
 from ..._canonical.content import ToolResult
 from ..._canonical.request import Request, offered_names
+from ..._util.figures import counted
 from .fixture_forms import MatchForm
 from .replies import Reply
 from .source import Miss, Taken
@@ -99,7 +100,7 @@ def failures(match: MatchForm, request: Request) -> Iterator[str]:
             case _:
                 holds = _has_result(request) == wanted
         if not holds:
-            yield f"{name} is {shown(wanted)}"
+            yield f"{name} {shown(wanted)} does not match"
 
 
 def _has_result(request: Request) -> bool:
@@ -158,8 +159,8 @@ class FixtureSource:
         if number not in self._warned and fixture.match.turnIndex not in (answers, UNSET):
             self._warned.add(number)
             warnings.warn(
-                f"{fixture.place}: served after {answers} answers, though its turnIndex is "
-                f"{fixture.match.turnIndex}: that forbids nothing, it chooses among fixtures that match",
+                f"the fixture {fixture.place} was used after {answers} answers, although its turnIndex is "
+                f"{fixture.match.turnIndex}: turnIndex only chooses among the fixtures that match a request",
                 ScriptWarning,
                 stacklevel=2,
             )
@@ -178,7 +179,8 @@ class FixtureSource:
             why = [*failures(each.match, request)]
             if not self._is_due(each):
                 count = self._served[_demand(each)]
-                why.append(f"sequenceIndex is {each.match.sequenceIndex}, and {count} were served")
+                served = counted(count, "reply was", "replies were")
+                why.append(f"its sequenceIndex is {each.match.sequenceIndex}, but {served} given before")
             found.append(Miss(source=each.place, why=tuple(why)))
         return found
 

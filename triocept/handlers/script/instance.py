@@ -81,7 +81,7 @@ class _Maker:
                         return self.make({**rest, "allOf": [branch]}, at)
                     except NoInstance as exc:
                         failures.append(f"{key}[{number}]: {exc}")
-                raise NoInstance(f"{at.path}: no branch has a value ({'; '.join(failures)})")
+                raise NoInstance(f"{at.path}: no branch of {key} gives a value ({'; '.join(failures)})")
         return self._plain(schema, at)
 
     def _open(self, at: _Place, *references: str) -> _Place:
@@ -108,7 +108,7 @@ class _Maker:
             named = [value for value in named if "enum" not in schema or value in schema["enum"]]
             typed = [value for value in named if any(_TYPES[kind](value) for kind in kinds if kind in _TYPES)]
             if not (fitting := [value for value in typed if admits(schema, value)]):
-                raise NoInstance(f"{at.path}: no entry of the enum {named!r} fits")
+                raise NoInstance(f"{at.path}: no entry of the enum {named!r} fits the rest of the schema")
             return fitting[min(at.variant, len(fitting) - 1)]
         match kind := kinds[0]:
             case "object":
@@ -126,7 +126,7 @@ class _Maker:
                     return number_for(schema, at.variant, whole=kind == "integer")
                 except ValueError as exc:
                     raise NoInstance(f"{at.path}: {exc}") from None
-        raise NoInstance(f"{at.path}: there is no type {kind!r}")
+        raise NoInstance(f"{at.path}: the type {kind!r} is unknown")
 
     def _object(self, schema: Json, at: _Place) -> Json:
         known, required = schema.get("properties") or {}, schema.get("required") or ()
@@ -224,7 +224,7 @@ def _resolved(root: Json, reference: str) -> Json:
         LookupError: the target does not exist.
     """
     if not reference.startswith("#"):
-        raise LookupError(f"{reference} is in another document")
+        raise LookupError(f"the reference {reference} points to another document")
     found = root
     for step in reference.lstrip("#").split("/")[1:]:
         name = unquote(step).replace("~1", "/").replace("~0", "~")
@@ -233,7 +233,7 @@ def _resolved(root: Json, reference: str) -> Json:
         elif isinstance(found, dict) and name in found:
             found = found[name]
         else:
-            raise LookupError(f"there is no {reference}")
+            raise LookupError(f"the schema does not contain {reference}")
     return found
 
 

@@ -111,7 +111,7 @@ class ScriptedModel:
 
 
 _NESTED_HINT = (
-    "\nreplies[0] is a list: one response of {0} parts. Without its brackets, it would be {0} replies"
+    "\nreplies[0] is a list, which is one response with {0} parts. For {0} replies, remove the inner brackets"
 )
 
 
@@ -143,13 +143,13 @@ def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, 
     (first, _), (last, last_reply) = group[0], group[-1]
     if is_pause(last_reply) and last + 1 < total:
         raise NotAReply(
-            f"replies[{last}] is a pause before a rule, which pauses nothing; make it "
-            f"the first reply of the rule: .reply({last_reply}, …)"
+            f"replies[{last}] is a pause before a rule, where it has no effect: write the pause as the first reply of "
+            f"the rule, .reply({last_reply}, …)"
         )
     if is_pause(last_reply):
         raise NotAReply(
-            f"replies[{last}] is a pause of {last_reply:g} s and no reply follows it; "
-            f'for the text write "{last_reply}"'
+            f"replies[{last}] is a pause of {last_reply:g} s, but no reply follows it: add a reply, or write "
+            f'"{last_reply}" if it is a text'
         )
     name = f"replies[{first}]" if first == last else f"replies[{first}] to replies[{last}]"
     replies = tuple([reply for _, reply in group])

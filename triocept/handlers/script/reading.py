@@ -43,7 +43,7 @@ def read_items(document: Node) -> list[Reply | Rule]:
         read_form(document, forms.FileForm)
         document = document.value["script"]
     if not isinstance(document.value, list):
-        raise document.error("expected a list of replies, or a mapping with the list under 'script'")
+        raise document.error("a script must be a list of replies, or a mapping with the list under 'script'")
     return [_read_rule(node) or _read_reply(node, pauses=True) for node in document.value]
 
 
@@ -57,8 +57,9 @@ def _read_rule(node: Node) -> Rule | None:
             form, value = read_form(node, forms.RuleForm, _NESTED), node.value
             names = [name for name in forms.SAYS if name in value]
             if len(names) != 1:
+                has = " and ".join(names) or "none of them"
                 raise node.error(
-                    f"a rule must have one of {', '.join(forms.SAYS)}, not {' and '.join(names) or 'none'}"
+                    f"a rule must have one of the keys {', '.join(forms.SAYS)}, but this rule has {has}"
                 )
             return _rule(node, _conditions(value["when"], form.when), value[names[0]], names[0])
         case forms.OtherwiseForm:
@@ -89,7 +90,7 @@ def _conditions(node: Node, form: forms.WhenForm) -> Conditions:
                 said[name] = re.compile(value.regex, re.IGNORECASE if value.ignore_case else 0)
             except re.error as exc:
                 inner = node.value[name].value["regex"]
-                raise inner.error(f"not a regular expression: {exc}") from None
+                raise inner.error(f"this is not a regular expression: {exc}") from None
     return made(node, lambda: Conditions(**said))
 
 
@@ -104,7 +105,7 @@ def _read_reply(node: Node, *, pauses: bool) -> Reply:
             pass
         case int() | float() if pauses:
             number = node.value
-            made(node, lambda: check_reply(number, "a pause"))
+            made(node, lambda: check_reply(number, "this item"))
             return number
         case list() as items if items:
             return cast(Reply, [_read_part(item) for item in items])
@@ -128,10 +129,11 @@ def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> Dia
     heads = [head_of(form) for form in among]
     if isinstance(node.value, dict) and node.value:
         name, inner = next(iter(node.mapping().items()))
-        hint = meant(name, heads, f"a {what} must have one of")
-        return inner.error(f"not a {what}: there is no {name!r}{hint}")
+        hint = meant(name, heads, "it must have one of")
+        return inner.error(f"a {what} cannot have the key {name!r}{hint}")
     return node.error(
-        f"not a {what}: {short(node.json)}; it is a text, or a mapping with one of {', '.join(heads)}"
+        f"this is not a {what}: {short(node.json)}; a {what} is a text, or a mapping with one of the keys "
+        f"{', '.join(heads)}"
     )
 
 

@@ -54,9 +54,8 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
     most, below = _bound(schema, "maximum", "exclusiveMaximum", math.inf, min)
     step = schema.get("multipleOf") or (1 if whole else None)
     if step is not None:
-        whole_step = Fraction(
-            str(step)
-        ).numerator  # of which a whole number that is a multiple of it is one, too
+        # A whole number is a multiple of a fraction only if it is a multiple of the fraction's numerator.
+        whole_step = Fraction(str(step)).numerator
         return _multiple(whole_step if whole else step, least, above, most, below, variant)
     bounds = filter(math.isfinite, (least, least + 1 + variant, most, most - 1 - variant))
     for number in (variant, *bounds, (least + most) / 2):
@@ -109,7 +108,7 @@ def text_for(schema: Json, name: str, variant: int) -> str:
     for guess in guesses:
         if len(guess) >= least and (most is None or len(guess) <= most) and _fits(pattern, guess):
             return guess
-    raise ValueError("cannot generate a text that fits: pass the value with AskedJSON(…)")
+    raise ValueError("cannot generate a text that fits the schema: pass the value with AskedJSON(…)")
 
 
 def _fits(pattern: str | None, text: str) -> bool:

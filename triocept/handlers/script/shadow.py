@@ -31,8 +31,8 @@ def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
     for (place, rule), (other_place, other) in combinations(rules, 2):
         if hidden(other, rule):
             raise ShadowedRule(
-                f"{other_place}, is never reached: an earlier rule ({place}) always answers all of its requests. "
-                "Put the more specific rule first"
+                f"a rule ({other_place}) is never used, because an earlier rule ({place}) always answers all of its "
+                "requests. Put the more specific rule first"
             )
 
 

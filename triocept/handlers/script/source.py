@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..._canonical.request import Request
+from ..._util.figures import counted
 from .replies import Reply, is_pause
 from .rules import Rule
 from .words import shown
@@ -146,13 +147,18 @@ def described_miss(request: Request, misses: Sequence[Miss], call: int, total: i
     if (others := len(closest) - MOST_RULES) > 0:
         lines.append(f"  … and {others} more")
     return "\n".join(
-        ["the script has no reply for this request; the closest ones:", *lines, f"The request was {asked}"]
+        [
+            "the script has no reply for this request; its closest entries are:",
+            *lines,
+            f"The request was {asked}",
+        ]
     )
 
 
 def described_request(request: Request) -> str:
     """Return a few lines that describe a request in an error text."""
-    lines = [f"{request.dialect}, model {request.model!r}, {len(request.messages)} messages; the last ones:"]
+    count = counted(len(request.messages), "message", "messages")
+    lines = [f"{request.dialect}, model {request.model!r}, {count}; the last messages:"]
     for message in request.messages[-3:]:
         said = message.text or ", ".join(
             [f"calls {call.name}({call.arguments})" for call in message.tool_calls]

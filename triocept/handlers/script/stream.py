@@ -62,7 +62,7 @@ class Stream:
         check_number("Stream: delay", delay)
         check_number("Stream: first_after", first_after)
         if not pieces:
-            raise TypeError("Stream needs the pieces of an answer: Stream('Hel', 'lo')")
+            raise TypeError("Stream needs the pieces of an answer: write Stream('Hel', 'lo'), for example")
         for number, piece in enumerate(pieces):
             if not isinstance(piece, str):
                 try:

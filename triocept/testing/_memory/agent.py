@@ -265,7 +265,9 @@ async def open_memory_agent(
     own = (dialect,) if isinstance(dialect, Dialect) else ()
     async with AsyncExitStack() as stack:
         if isinstance(handler, SyncRollout):
-            raise TypeError("an agent in memory calls a Rollout; a SyncRollout belongs to another thread")
+            raise TypeError(
+                "an agent in memory can call a Rollout, but a SyncRollout belongs to another thread"
+            )
         if isinstance(handler, Rollout):
             if options:
                 names = ", ".join(options)

@@ -174,7 +174,9 @@ class MemoryCall:
         while await self.receive() is not None:
             pass
         if self.broken:
-            raise UpstreamTruncated("the answer was broken off")
+            raise UpstreamTruncated(
+                "the answer was broken off: the connection ended before the answer was complete"
+            )
         return self.body
 
     def hang_up(self) -> None:
@@ -199,4 +201,6 @@ class MemoryCall:
             await self._news.park()
         if scope.cancelled_caught:
             self.hang_up()
-            raise TimeoutError(f"no data arrived for {self._timeout:g} seconds: the agent has disconnected")
+            raise TimeoutError(
+                f"no data arrived for {self._timeout:g} seconds, so the agent has disconnected"
+            )

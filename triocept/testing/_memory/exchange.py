@@ -62,7 +62,7 @@ async def open_exchange(
         try:
             yield exchange
             if not exchange.settled:
-                raise Unanswered(f"the block has ended, but {exchange!r} has no outcome")
+                raise Unanswered(f"the block has ended, but it has not answered {exchange!r}")
         except BaseException as exc:
             core, (_, error) = core_of(exchange), split_cancelled(exc)  # a cancellation does not settle it
             if error is not None and (outcome := next(filter(None, judge(error, core)), None)) is not None:

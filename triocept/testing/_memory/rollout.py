@@ -60,6 +60,6 @@ class _Nowhere:
 
 
 _NO_ADDRESS = (
-    "this rollout is in memory, and has no address: triocept.testing.open_memory_agent(rollout) calls it; a client "
+    "this rollout is in memory, and has no address: call it with triocept.testing.open_memory_agent(rollout). A client "
     "that connects needs a rollout of serve_endpoint, or of triocept.testing.serve"
 )

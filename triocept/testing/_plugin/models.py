@@ -194,13 +194,13 @@ class ModelFactory:
             return
         why_no_call = target_of(self._of_cassette).why_no_call()
         if self.cassette.mode == "rewrite" and not self.cassette.recorded and self.cassette.path.exists():
-            yield f"nothing was asked, and {self.cassette.path} was to be recorded anew; {why_no_call}"
+            yield f"no call was made, so {self.cassette.path} was not recorded again; {why_no_call}"
         if not (left := self.cassette.unused):
             return
         called = any(model.calls for model in self._models)
         hint = "" if called else f"; {why_no_call}"
-        what = "not asked, and recorded (record it anew with --triocept-record=rewrite, or let it be with "
-        yield "\n".join([f"{what}must_be_used=False{hint}):", *map(str, left)])
+        what = "these recorded calls were not made again (record the cassette again with --triocept-record=rewrite, or "
+        yield "\n".join([f"{what}allow unused calls with must_be_used=False{hint}):", *map(str, left)])
 
     def is_fault(self, problem: BaseException) -> bool:
         """Return True if a handler raised the problem."""

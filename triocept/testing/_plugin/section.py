@@ -33,7 +33,7 @@ def section_of(models: ModelFactory, shown: BaseException | None) -> str:
         lines += _model(model, f"model {number}: " if several else "")
     if (cassette := models.cassette) is not None:
         recorded = len(cassette.recorded)
-        unwritten = f"; recorded now: {recorded}; not written, since the test failed" if recorded else ""
+        unwritten = f"; recorded now: {recorded} (not written, because the test failed)" if recorded else ""
         lines.append(
             f"cassette {cassette.path}: {_counted(len(cassette.calls) - recorded, 'call')}{unwritten}"
         )
@@ -52,7 +52,7 @@ def _model(model: SyncRollout, name: str) -> Iterator[str]:
     try:
         calls, trace = model.calls, model.trace
     except (RuntimeError, TimeoutError) as exc:  # its loop is blocked, or ended
-        yield f"{name}calls that cannot be seen: {exc}"
+        yield f"{name}the calls cannot be shown: {exc}"
         return
     yield f"{name}{_counted(len(calls), 'call')}"
     for number, turn in enumerate(trace):

@@ -62,7 +62,8 @@ class Tapes:
             path = self._path(item, options.cassette)
             return Cassette(path, **_cassette_options(item.config, options.cassette_options, more, path))
         except (TypeError, ValueError, DialectError, OSError) as exc:
-            raise pytest.fail.Exception(f"{item.nodeid}: its cassette: {exc}", pytrace=False) from None
+            text = f"{item.nodeid}: the cassette of this test cannot be used: {exc}"
+            raise pytest.fail.Exception(text, pytrace=False) from None
 
     def share(self, config: pytest.Config, folder: Path) -> None:
         """Prepare for cassette files to which several tests write.
@@ -82,7 +83,7 @@ class Tapes:
                 cassette.write(keep=written.exists())
                 written.touch()
         except (DialectError, OSError) as exc:
-            text = f"{item.nodeid}: its cassette cannot be written: {exc}"
+            text = f"{item.nodeid}: the cassette of this test cannot be written: {exc}"
             raise pytest.fail.Exception(text, pytrace=False) from None
 
     def _path(self, item: pytest.Item, cassette: bool | str) -> Path:
@@ -91,8 +92,8 @@ class Tapes:
         path = _own_path(item)
         if len(tests := self._tests[str(path).casefold()]) > 1:
             raise ValueError(
-                f"{path} is the cassette of {' and of '.join(tests)}: give the parameters different `ids`, or name the "
-                "cassette of each test, for example cassette='greeting'"
+                f"{path} would be the cassette of {' and of '.join(tests)}: give the parameters different `ids`, or "
+                "name the cassette of each test, for example cassette='greeting'"
             )
         return path
 

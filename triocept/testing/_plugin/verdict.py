@@ -43,7 +43,7 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
             what = (
                 str(each)
                 if is_complaint
-                else f"the handler of its model failed: {type(each).__name__}: {each}"
+                else f"the handler of the test's model failed: {type(each).__name__}: {each}"
             )
             own.add_note(f"triocept: {what}")
     return own

@@ -51,7 +51,7 @@ def test_a_call_too_many(triocept_model):
 
 
 def test_a_handler_that_gives_no_answer(triocept_model):
-    """Fails: has no outcome"""
+    """Fails: but it has not answered"""
     triocept_model(handler=lambda exchange: None)
     assert triage("?") == "people"
 
