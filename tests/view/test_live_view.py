@@ -366,6 +366,7 @@ async def test_a_rollout_is_titled_by_its_prompt_or_its_own_id_and_its_agent_kee
             assert [(await row())[name] for name in ("title", "agent")] == ["Fix the bug.", "first/1.0"]
         for options, title in (
             ({"id": "mine"}, "mine"),
+            ({"metadata": {"fleet": {"task": "t" * 9_999, "sample": 2}}}, "t" * 200),
             ({"metadata": {"fleet": {"task": "t", "sample": 2}}}, "t/2"),
         ):
             async with endpoint.open_rollout(ScriptedModel(["a"]), **options) as rollout:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 
 import trio
 
@@ -49,16 +48,9 @@ async def serve_source(source: Source, *, host: str, port: int) -> AsyncIterator
             await nursery.start(server.run, nursery)
             try:
                 with server.body.scope:
-                    shown = f"[{name}]" if _is_ipv6(name) else name
+                    shown = f"[{name}]" if ":" in name else name
                     yield f"http://{shown}:{listener.socket.getsockname()[1]}/view/#key={view.key}"
             finally:
                 await server.stop()
     errors += [error for error in (server.body.fatal, server.body.crash) if error is not None]
     raise_all(errors)
-
-
-def _is_ipv6(name: str) -> bool:
-    try:
-        return ip_address(name.partition("%")[0]).version == 6
-    except ValueError:
-        return False

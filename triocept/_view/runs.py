@@ -152,7 +152,7 @@ class Run:
         return {
             "run": self.id,
             "rollout": trace.rollout,
-            "title": task_name(trace.metadata) or own or self._prompt,
+            "title": (task_name(trace.metadata) or own or self._prompt)[:BRIEF],
             "number": self.number,
             "file": self.file,
             "parent": self.parent,
