@@ -23,6 +23,7 @@ MANY = [{"role": "user", "content": f"{number}"} for number in range(50)]
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "LARGE", -1)
+    monkeypatch.setattr(intake, "SMALL", -1)
     monkeypatch.setattr(documents, "_MANY", 7)
     monkeypatch.setattr(resent, "MOST_ITEMS", 7)  # as in triocept, where both are the same
 
@@ -91,3 +92,23 @@ async def test_who_reads_beside_the_loop_has_a_memory_for_himself(monkeypatch: p
     threads, memories = zip(*seen, strict=True)
     assert threading.get_ident() not in threads
     assert len(set(map(id, memories))) == 3
+
+
+async def test_objects_of_two_bytes_in_a_field_beside_the_list_are_read_beside_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The 150,000 objects of such a body of 450 KB take as long as a thousand usual messages, or longer."""
+    monkeypatch.setattr(documents, "_MANY", 10_000)
+    monkeypatch.setattr(intake, "LARGE", documents.LARGE)
+    monkeypatch.setattr(intake, "SMALL", documents.SMALL)
+    parse, threads = OPENAI_CHAT.parse_request, []
+
+    def spy(wire: Any, *args: Any, **more: Any) -> Any:
+        threads.append(threading.get_ident())
+        return parse(wire, *args, **more)
+
+    monkeypatch.setitem(vars(OPENAI_CHAT), "parse_request", spy)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        assert (await ask(rollout, metadata=[{}] * 150_000)).status_code == 200
+        assert (await ask(rollout, "short")).status_code == 200
+    assert [thread == threading.get_ident() for thread in threads] == [False, True]

@@ -8,7 +8,7 @@ Rules:
 3. A request with very many items (such as messages) is parsed in a thread. Its tokens are then estimated, and its
    messages redacted, in steps. An item takes some microseconds, so a request with 100,000 items would otherwise delay
    every other agent for half a second. A usual request is parsed without a thread.
-4. Items are counted only in a large body, as the sum of the lengths of its lists.
+4. Items are counted only in a body that is not small, as the sum of the lengths of its lists.
 5. While the thread runs, only it uses the owner's `Memory` of parsed items. Another call that is parsed at the same
    time gets a new `Memory`, which is then discarded.
 6. The results of the steps in rule 3 are kept, so that recording the call later takes almost no time.
@@ -32,10 +32,9 @@ from ..dialects.kit import decode_json
 from ..errors import DialectError, Refusal
 
 LARGE = 512 * 1024
-"""Maximum bytes that are decoded without a schedule point: about half a millisecond.
-
-The items of a larger body are counted. A smaller body is passed to its dialect without counting its items.
-"""
+"""Maximum bytes that are decoded without a schedule point: about half a millisecond."""
+SMALL = 64 * 1024
+"""Maximum bytes of a body that is passed to its dialect without counting its items. It has at most 22,000 values."""
 _STEP = 256 * 1024
 """Bytes whose marks (see `count_marks`) are counted without a schedule point."""
 _PIECE = 16 * 1024
@@ -162,7 +161,7 @@ class Remembering(Protocol):
 async def read_large(
     dialect: Dialect, document: Json, target: Target, rollout: RolloutState, owner: Remembering
 ) -> Request:
-    """Parse the request in a large body. Other tasks can run meanwhile only if the body has very many items.
+    """Parse the request in a body that is not small. Other tasks can run meanwhile only if it has very many items.
 
     Raises:
         DialectError: the body is not a valid request. The error's text contains the path of the invalid value.

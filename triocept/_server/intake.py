@@ -35,7 +35,7 @@ from ..dialects._registry import own_dialects
 from ..errors import DialectError, Refusal
 from .admission import Admission, Share
 from .delivery import deliver, write_failure
-from .documents import LARGE, Remembering, check_values, read_body, read_large, read_unrepaired
+from .documents import LARGE, SMALL, Remembering, check_values, read_body, read_large, read_unrepaired
 from .encoding import decoded
 from .failure import TakeFault, failure_of, failure_of_fault
 from .keys import Keys
@@ -155,7 +155,7 @@ async def intake(
         document, owner = await _read_call(head, transport, max_body, route.dialect, rollout, share)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool may leave the model's name out
-        if share.bytes <= LARGE or (isinstance(owner, Conversation) and owner.fresh <= _FEW):
+        if share.bytes <= SMALL or (isinstance(owner, Conversation) and owner.fresh <= _FEW):
             request = route.dialect.parse_request(document, route.target, owner.memory)
         else:
             request = await read_large(route.dialect, document, route.target, rollout, owner)
