@@ -157,7 +157,7 @@ def test_a_run_that_cannot_succeed_ends_after_so_many_failures(folder: Path) -> 
     write_tasks(*({"prompt": f"a bad one, {number}"} for number in range(30)))
     run = fleet("--fail-on-error", "0.1")
     assert run.returncode == 1
-    assert "the run ends, because 3 failed (--fail-on-error)" in run.stderr
+    assert "the run ends, because 3 rollouts failed (--fail-on-error)" in run.stderr
     assert 3 <= len(results()) <= 3 + 5
     assert "the same command with --resume" in run.stderr
 
@@ -174,10 +174,10 @@ def test_failures_of_earlier_runs_of_a_store_count_for_the_limit(folder: Path) -
     )
     assert len(results()) == 2
     run = fleet("--resume", "--fail-on-error", "3", "--engine", "in-process:1")
-    assert "the run ends, because 3 failed (--fail-on-error)" in run.stderr
+    assert "the run ends, because 3 rollouts failed (--fail-on-error)" in run.stderr
     assert 3 <= len(results()) <= 4
     run = fleet("--resume", "--retry-errors", "--fail-on-error", "1", "--engine", "in-process:1")
-    assert "the run ends, because 1 failed (--fail-on-error)" in run.stderr, (
+    assert "the run ends, because 1 rollout failed (--fail-on-error)" in run.stderr, (
         "what is run again has not failed yet"
     )
 

@@ -181,7 +181,7 @@ async def test_a_damaged_line_of_the_results_is_named_and_the_rest_is_shown(tmp_
     done.write_bytes(b"".join([lines[0], b"{damaged\n", *lines[2:]]))
     source = View([tmp_path / "a"], "", 0).read()
     assert len(source.runs) == len(TASKS) - 1
-    assert any(note.startswith("not read: ") and f"{done}:2" in note for note in source.notes)
+    assert any(note.startswith("a line was not read: ") and f"{done}:2" in note for note in source.notes)
 
 
 async def test_a_damaged_description_of_the_evaluation_hides_the_tasks_only(tmp_path: Path) -> None:

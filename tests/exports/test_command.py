@@ -128,7 +128,7 @@ def test_one_of_several_rollouts_can_be_chosen(tmp_path: Path) -> None:
     assert row["rollout"] == "other"
     done = export("--to", "jsonl", file, "-o", "none.jsonl", "--rollout", "third", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"Error: no rollout 'third' in {file}; the rollouts are other, r\n"
+    assert done.stderr == f"Error: there is no rollout 'third' in {file}; the rollouts are other, r\n"
     assert not (tmp_path / "none.jsonl").exists()
 
 
@@ -157,7 +157,7 @@ def test_what_is_no_trace_is_said_in_a_line_and_nothing_is_written(tmp_path: Pat
     (tmp_path / "bytes").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "folder").mkdir()
     said = {
-        "empty": "no rollout in empty",
+        "empty": "there is no rollout in empty",
         "text": "text:1: this line does not belong to a triocept trace",
         "bytes": "bytes:1: this line does not belong to a triocept trace",
         "folder": "folder is a directory",

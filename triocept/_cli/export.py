@@ -170,10 +170,12 @@ class Export:
         if not known and self._damages:
             raise self._damages[0]
         if not known:
-            raise click.ClickException(f"no rollout in {where}")
+            raise click.ClickException(f"there is no rollout in {where}")
         if missing := next((each for each in self.rollouts if each not in known), None):
             there = ", ".join(_some(sorted(known), "others"))
-            raise click.ClickException(f"no rollout {missing!r} in {where}; the rollouts are {there}")
+            raise click.ClickException(
+                f"there is no rollout {missing!r} in {where}; the rollouts are {there}"
+            )
 
     def _traces_of(self, file: Path) -> Iterator[Trace]:
         def on_missing(missing: int, results: int) -> None:

@@ -56,7 +56,7 @@ class File:
         def on_damage(damage: DialectError | StoreError) -> None:
             self.damages += 1
             if self.damages <= _SHOWN:
-                say(f"not read: {damage}")
+                say(f"a line was not read: {damage}")
 
         def leave_out(trace: Trace) -> bool:  # a rollout without a result, unless it is requested
             left_out = self._rollout not in (trace.rollout, trace.run)
@@ -142,7 +142,9 @@ def traces_of(
     on_missing: Callable[[int, int], object],
     leave_out: Callable[[Trace], bool] = lambda trace: True,
     wanted: Collection[str] = (),
-    on_skip: Callable[[Path, str], object] = lambda file, reason: say(f"not read: {file} {reason}"),
+    on_skip: Callable[[Path, str], object] = lambda file, reason: say(
+        f"a file was not read: {file} {reason}"
+    ),
 ) -> Iterator[Trace]:
     """Yield the rollouts of a file. Of a store, yield those with a result, and others if `leave_out` returns False.
 

@@ -31,6 +31,7 @@ from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
 from .live_table import LiveTable, has_terminal
 from .script import Model
+from .words import counted
 
 REASON_LENGTH = 500
 """Maximum characters of the error text of a failure to print."""
@@ -103,7 +104,8 @@ class FleetRun:
             and (failed := Stored.of(store, self.tasks.values()).failed) >= most
         ):
             self._say(
-                f"{failed:,} rollouts had failed before this command, so it runs no further task (--fail-on-error)"
+                f"{counted(failed, 'rollout', 'rollouts')} had failed before this command, so it runs no further task "
+                "(--fail-on-error)"
             )
             return 0
         prices = self.plan.limits.prices
@@ -125,7 +127,9 @@ class FleetRun:
                     lost += isinstance(result.outcome, Outcome.Lost)
                     failed += isinstance(result.outcome, (Outcome.Error, Outcome.Lost))
                     if failed >= most:
-                        self._say(f"the run ends, because {failed:,} failed (--fail-on-error)")
+                        self._say(
+                            f"the run ends, because {counted(failed, 'rollout', 'rollouts')} failed (--fail-on-error)"
+                        )
                         break
         return lost
 

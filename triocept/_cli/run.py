@@ -113,7 +113,9 @@ class Run:
                 env = {"ANTHROPIC_API_KEY": None, "ANTHROPIC_AUTH_TOKEN": rollout.api_key, **env}
             passed = agent_environment(os.environ, rollout.environ(), env)
             if left_out := sorted(os.environ.keys() - passed.keys()):
-                live.note(f"environ  without {', '.join(left_out)}; to pass one of them, use --env NAME")
+                live.note(
+                    f"environ  the agent does not get {', '.join(left_out)}; to pass one of them, use --env NAME"
+                )
             mine = passed.keys() - rollout.environ().keys() - env.keys()
             if kept := sorted(name for name in mine if opens_an_account(name)):
                 live.note(

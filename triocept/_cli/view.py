@@ -72,13 +72,13 @@ class View:
                 raise NotAFile(a_directory(file))
 
             def on_damage(damage: DialectError | StoreError) -> None:
-                notes.append(f"not read: {damage}")
+                notes.append(f"a line was not read: {damage}")
 
             def on_missing(missing: int, results: int, file: Path = file) -> None:
                 notes.append(missing_files(file, missing, results))
 
             def on_skip(part: Path, reason: str) -> None:
-                notes.append(f"not read: {part} {reason}")
+                notes.append(f"a file was not read: {part} {reason}")
 
             for trace in traces_of(file, on_damage, on_missing, on_skip=on_skip):
                 run = source.add(trace, str(file) if len(self.files) > 1 else "")
