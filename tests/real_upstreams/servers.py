@@ -155,8 +155,8 @@ def vllm(folder: Path) -> Iterator[str]:
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     ]
     environ = {
-        "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HOME": str(folder / "home"),
-        "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_SERVER_DEV_MODE": "1",
+        "HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
     }  # fmt: skip
     with started(command, folder / "vllm.log", "(Application startup complete)", **environ):
         yield url

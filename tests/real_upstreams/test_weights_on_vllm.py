@@ -1,0 +1,81 @@
+"""The weights of vLLM change while agents call it, in each mode of its own routes. By hand: `nox -s vllm`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+
+from triocept import Rollout, open_upstream, serve_endpoint
+from triocept.types import Sampling
+
+from .forwarding import CHAT, ask, base_of
+from .sent import Sent
+
+pytestmark = pytest.mark.vllm
+ROLLOUTS = 32
+TOKENS = 40
+"""Length of each answer: its text is random, and ends at this bound."""
+
+
+@pytest.mark.parametrize("mode", ["keep", "wait", "abort"])
+async def test_no_call_is_lost_or_made_twice_when_the_weights_of_vllm_change(
+    vllm: str, sent: Sent, mode: Any
+) -> None:
+    rollouts: list[Rollout] = []
+    told: list[list[str]] = [[] for _ in range(ROLLOUTS)]
+    all_called, is_changed = trio.Event(), trio.Event()
+    before, after = f"{mode}-1", f"{mode}-2"
+
+    async def run(answers: list[str]) -> None:
+        """Call until the weights have changed, and then once more; every second call is a stream."""
+        async with endpoint.open_rollout(upstream) as rollout:
+            rollouts.append(rollout)
+            is_last = False
+            while not is_last:
+                is_last = is_changed.is_set()
+                sampling = Sampling(max_output_tokens=TOKENS)
+                said = await ask(rollout, CHAT, "hello", stream=bool(len(answers) % 2), sampling=sampling)
+                assert said.stop_reason == "max_tokens"
+                assert said.usage is not None
+                assert said.usage.output_tokens == TOKENS
+                answers.append(said.text)
+                if all(told):
+                    all_called.set()
+
+    with trio.fail_after(1200):
+        async with (
+            httpx2.AsyncClient(base_url=vllm, timeout=600) as trainer,
+            open_upstream(base_of(vllm, CHAT), dialect=CHAT, model="scripted") as upstream,
+            serve_endpoint() as endpoint,
+            trio.open_nursery() as nursery,
+        ):
+            upstream.policy_version = before
+            for answers in told:
+                nursery.start_soon(run, answers)
+            await all_called.wait()
+            async with upstream.paused(mode) as pause:
+                assert (pause.mode, pause.server) == (mode, "vllm")
+                assert (await trainer.get("/is_paused")).json() == {"is_paused": True}
+                answered = sum(map(len, told))
+                for path, document in (
+                    ("/collective_rpc", {"method": "reload_weights"}),
+                    ("/update_weight_version", {"new_version": after}),
+                ):
+                    (await trainer.post(path, json=document)).raise_for_status()
+                assert sum(map(len, told)) == answered
+                is_changed.set()
+            assert (await trainer.get("/is_paused")).json() == {"is_paused": False}
+            assert upstream.policy_version == after
+    turns = [turn for rollout in rollouts for turn in rollout.trace]
+    drafts = [draft for turn in turns for draft in turn.drafts]
+    assert len(turns) == sum(map(len, told))
+    versions = {(turn.policy_start, turn.policy_end) for turn in turns}
+    mixed = {(before, after)} if mode == "keep" else set()
+    assert versions == {(before, before), (after, after), *mixed}
+    assert {turn.outcome for turn in turns} == {"answered"}
+    assert {draft.why for draft in drafts} == ({"abort"} if mode == "abort" else set())
+    calls = [address for address, _ in sent.documents if address.startswith(f"{vllm}/v1/chat")]
+    assert len(calls) == len(turns) + len(drafts)
