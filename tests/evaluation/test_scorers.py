@@ -104,7 +104,9 @@ async def test_a_harbor_task_without_a_reward_has_no_score(tmp_path: Path, tests
 def test_the_tasks_of_harbor_are_those_that_the_scorer_can_score(tmp_path: Path) -> None:
     (task,) = read_tasks(harbor_task(tmp_path / "a")).tasks
     assert harbor_reward().problem(task) is None
-    assert "no folder in Harbor's format" in str(harbor_reward().problem(type(task)(id="a", prompt="x")))
+    assert "not read from a folder in Harbor's format" in str(
+        harbor_reward().problem(type(task)(id="a", prompt="x"))
+    )
 
 
 def test_an_empty_trace_has_no_answer() -> None:

@@ -64,6 +64,14 @@ def test_samples_without_a_score_are_counted_and_bound_the_mean() -> None:
     assert [line.split()[:3] for line in text.splitlines() if line.startswith("d ")] == [["d", "3", "?"]]
 
 
+def test_the_reasons_of_many_scorers_take_several_lines() -> None:
+    failures = {f"scorer_{number}": ("scorer_failed", "x") for number in range(9)}
+    one = Sample(task="a", number=0, reason="scorer_failed", failures=failures)
+    text = results({"a": [None]}, samples=(one,)).table()
+    assert all(f"1 scorer failed ({name})" in " ".join(text.split()) for name in failures)
+    assert max(map(len, text.splitlines())) <= 78
+
+
 def test_the_time_of_a_task_whose_agent_never_started_is_unknown() -> None:
     never = Sample(task="a", number=0, reason="setup_failed")
     (row,) = [

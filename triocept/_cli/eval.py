@@ -163,7 +163,8 @@ def evaluate(
         raise click.UsageError(f"{exc.filename}: {exc.strerror}") from exc
     except (BadTasks, ValueError, TypeError, ImportError) as exc:
         raise click.UsageError(str(exc)) from exc
-    store = store or Path("runs") / f"{_file_name(evaluation.name)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.sub(r"[^\w.-]+", "-", evaluation.name)
+    store = store or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     check_writable(store)
     if options["rescore"] and options["retry_errors"]:
         raise click.UsageError(
@@ -213,12 +214,12 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
     unscored = results.planned - len(results.scored)
     for text in reasons_of(results):
         evaluation.say(cut(text, REASON_LENGTH))
-    if not results.scored and (hint := relative_file_in(plan)):
+    if not results.score_names and (hint := relative_file_in(plan)):
         evaluation.say(hint)
     if unscored:
         missing = results.planned - len(results.samples)
         then = "--resume" if missing == unscored else "--retry-errors"
-        changed = "" if results.scored or missing else "; for a changed command, name another --store"
+        changed = "" if results.score_names or missing else "; for a changed command, name another --store"
         evaluation.say(
             f"{unscored:,} of {results.planned:,} samples lack a score; to run them again, use the same command "
             f"with {then}{changed}"
@@ -227,11 +228,8 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
 
 
 def _say(text: str) -> None:
-    say(f"▸ {text.replace('retry_errors', '--retry-errors')}")
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name)
+    text = text.replace("retry_errors", "--retry-errors").replace("keep_workdirs", "--keep-workdirs")
+    say(f"▸ {text}")
 
 
 async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path) -> AgentResult:

@@ -177,14 +177,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         rows.writerow(("score", "task", "in", "a", "b", "change", "flipped", "a_samples", "b_samples"))
         for score in self.scores:
             for each in score.tasks:
-                figures = (
-                    mean(each.a),
-                    mean(each.b),
-                    each.change,
-                    int(each.flipped),
-                    len(each.a),
-                    len(each.b),
-                )
+                figures = mean(each.a), mean(each.b), each.change, int(each.flipped), len(each.a), len(each.b)
                 rows.writerow((score.name, each.task, "both", *figures))
             rows.writerows((score.name, task, "both", *[""] * 6) for task in score.unscored)
         for where, tasks in (("a", self.only_a), ("b", self.only_b)):

@@ -52,16 +52,21 @@ def _no_problem(task: Task) -> None:
     return None
 
 
-async def _exact(ignore_case: bool, task: Task, workdir: Path, answer: str) -> Score:
-    await trio.lowlevel.checkpoint()
-    wanted = {_cased(target, ignore_case).strip() for target in task.targets}
-    return Score(_cased(answer, ignore_case).strip() in wanted, answer=answer.strip()[-SHOWN:])
+def _is_equal(target: str, answer: str) -> bool:
+    return target.strip() == answer.strip()
 
 
-async def _includes(ignore_case: bool, task: Task, workdir: Path, answer: str) -> Score:
+def _is_part(target: str, answer: str) -> bool:
+    return target in answer
+
+
+async def _matches(
+    match: Callable[[str, str], bool], ignore_case: bool, task: Task, workdir: Path, answer: str
+) -> Score:
+    """Score the answer: 1 if `match(target, answer)` is True for a target of the task."""
     await trio.lowlevel.checkpoint()
-    found = any(_cased(target, ignore_case) in _cased(answer, ignore_case) for target in task.targets)
-    return Score(found, answer=answer.strip()[-SHOWN:])
+    given, *targets = [text.casefold() if ignore_case else text for text in (answer, *task.targets)]
+    return Score(any(match(target, given) for target in targets), answer=answer.strip()[-SHOWN:])
 
 
 async def _regex(pattern: str | None, ignore_case: bool, task: Task, workdir: Path, answer: str) -> Score:
@@ -209,21 +214,17 @@ async def _judge(
     return Score(_GRADES[grades[-1]], answer=answer.strip()[-SHOWN:], explanation=said)
 
 
-def _cased(text: str, ignore_case: bool) -> str:
-    return text.casefold() if ignore_case else text
-
-
 def exact(*, ignore_case: bool = False, name: str = "exact") -> Scorer:
     """Return a scorer that gives 1 if the agent's answer is equal to one of the task's targets, else 0.
 
     White space at the start and at the end of both texts is ignored.
     """
-    return BuiltIn(name, partial(_exact, ignore_case), partial(_no_target, name))
+    return BuiltIn(name, partial(_matches, _is_equal, ignore_case), partial(_no_target, name))
 
 
 def includes(*, ignore_case: bool = True, name: str = "includes") -> Scorer:
     """Return a scorer that gives 1 if the agent's answer contains one of the task's targets, else 0."""
-    return BuiltIn(name, partial(_includes, ignore_case), partial(_no_target, name))
+    return BuiltIn(name, partial(_matches, _is_part, ignore_case), partial(_no_target, name))
 
 
 def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = "regex") -> Scorer:

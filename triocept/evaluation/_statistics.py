@@ -183,21 +183,21 @@ def sign_test(better: int, worse: int) -> float:
     return min(1.0, tail / (1 << count) * 2)
 
 
-def pass_at(values: Values, k: int, *, least: float = 1.0) -> PassRate:
-    """Return pass@k: the probability that at least one of k samples of a task has a value of `least` or more."""
-    return _pass_rate(values, k, lambda n, c: 1 - comb(n - c, k) / comb(n, k), least)
+def pass_at(values: Values, k: int) -> PassRate:
+    """Return pass@k: the probability that at least one of k samples of a task has a value of 1 or more."""
+    return _pass_rate(values, k, lambda n, c: 1 - comb(n - c, k) / comb(n, k))
 
 
-def pass_all(values: Values, k: int, *, least: float = 1.0) -> PassRate:
-    """Return pass^k: the probability that all of k samples of a task have a value of `least` or more."""
-    return _pass_rate(values, k, lambda n, c: comb(c, k) / comb(n, k), least)
+def pass_all(values: Values, k: int) -> PassRate:
+    """Return pass^k: the probability that all of k samples of a task have a value of 1 or more."""
+    return _pass_rate(values, k, lambda n, c: comb(c, k) / comb(n, k))
 
 
-def _pass_rate(values: Values, k: int, rate: Callable[[int, int], float], least: float) -> PassRate:
+def _pass_rate(values: Values, k: int, rate: Callable[[int, int], float]) -> PassRate:
     if k < 1:
         raise ValueError(f"k must be 1 or more, not {k}")
     enough = [each for each in values.values() if len(each) >= k]
-    rates = [rate(len(each), sum(value >= least for value in each)) for each in enough]
+    rates = [rate(len(each), sum(value >= 1 for value in each)) for each in enough]
     return PassRate(
         k=k,
         value=mean(rates) if rates else None,

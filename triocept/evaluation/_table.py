@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from statistics import mean
+from textwrap import wrap
 
 from .._canonical.content import Json
 from .._util.figures import clock, counted, short
@@ -99,7 +100,12 @@ def ends_of(results: EvaluationResults) -> list[str]:
         reasons["not run"] = missing
     if reasons:
         what = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        lines.append(cut(f"no score {missing + len(results.unscored):>4}   {what}"))
+        lines += wrap(
+            what,
+            WIDTH,
+            initial_indent=f"no score {missing + len(results.unscored):>4}   ",
+            subsequent_indent=" " * 16,
+        )
     ends = Counter(sample.ended for sample in results.samples if sample.scores)
     for end, text in {
         "time_limit": "ended by the time limit",

@@ -129,7 +129,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Index among the samples of the task, from 0."""
     scores: dict[str, Score] = {}
     """Scores by name: the scorer's name, or `scorer.key` for each key of a dict that a scorer returned."""
-    failures: dict[str, Failure] = {}
+    failures: dict[str, tuple[Reason, str]] = {}
     """Reason and text of the error of each scorer that gave no score, by the scorer's name."""
     reason: Reason | None = None
     """Reason why the sample has no score, or why its first failed scorer gave none; None if the sample is scored."""

@@ -40,7 +40,14 @@ from .._trace.redaction import Redaction, Redactor
 from .._trace.trace import Trace
 from .._util.checks import described
 from .._util.failures import text_of
-from ..errors import AgentFailed, ContextLengthError, StoreError, UpstreamError, UpstreamTruncated
+from ..errors import (
+    AgentFailed,
+    ContextLengthError,
+    LimitReached,
+    StoreError,
+    UpstreamError,
+    UpstreamTruncated,
+)
 from ..handlers import Policy, approve
 from ._types import WORKDIRS, AgentEnd, Failure, NoScore, Sample, Score, Task, belongs, sample_at
 
@@ -201,7 +208,8 @@ async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path, fo
     usage = trace.usage  # without that of the judges
     found |= {name: getattr(usage, name) for name in ("input_tokens", "output_tokens", "estimated")}
     found |= {"turns": _turns(trace), "cost": trace.cost, "stopped": trace.stopped}
-    found["output"] = Redactor(plan.redact).text(_output_of(given))[-OUTPUT_LENGTH:]
+    output = given.stdout_text if isinstance(given, AgentResult) else str(given or "")
+    found["output"] = Redactor(plan.redact).text(output)[-OUTPUT_LENGTH:]
     if problem is not None:
         raise problem
     found["ended"], found["returncode"] = _agent_end(trace, given, timed_out=scope.cancelled_caught)
@@ -336,7 +344,8 @@ def _agent_end(trace: Trace, given: object, *, timed_out: bool) -> tuple[AgentEn
         how = f" and returned {returncode}{stderr}" if returncode else ""
         text = f"the agent never called the model{how}: check the base URL and the key that the agent uses"
         raise NoScore(text, reason="no_model_call")
-    error = next((turn.error for turn in reversed(trace.turns) if not _is_limit(turn.error)), None)
+    errors = (turn.error for turn in reversed(trace.turns))
+    error = next((each for each in errors if each is None or each.type != LimitReached.__name__), None)
     if error is not None and error.type != ContextLengthError.__name__:
         status = error.status or 0
         if error.type in _PROVIDER_ERRORS or status == _OVERLOADED or status >= 500:
@@ -348,16 +357,8 @@ def _agent_end(trace: Trace, given: object, *, timed_out: bool) -> tuple[AgentEn
     return ("failed" if returncode else "completed"), returncode
 
 
-def _is_limit(error: Any) -> bool:
-    return error is not None and error.type == "LimitReached"
-
-
 def _turns(trace: Trace) -> int:
     return len(trace) + sum(map(_turns, trace.children))
-
-
-def _output_of(given: object) -> str:
-    return given.stdout_text if isinstance(given, AgentResult) else str(given or "")
 
 
 def answer_of(trace: Trace) -> str:
