@@ -251,8 +251,8 @@ class _File:
         claim = Claim.of(self._sealed)
         if claim is None:
             raise RuntimeError(
-                f"the trace of rollout {score.rollout} is no longer in {self._sealed.parent}, or was never sealed: "
-                "give a rollout its scores before its block ends"
+                f"the score was not recorded, because the trace of rollout {score.rollout} is no longer in "
+                f"{self._sealed.parent}, or was never sealed: give a rollout its scores before its block ends"
             )
         try:
             with self._under_its_first_name():

@@ -85,7 +85,7 @@ def _has_tools(rollout: Rollout) -> bool:
     if rollout.tools and find_spec("mcp") is None:
         raise ModuleNotFoundError(
             f"rollout {rollout.id} has tools, which agents get over MCP, but the package 'mcp' is not installed: "
-            "pip install 'triocept[mcp]'",
+            "run pip install 'triocept[mcp]'",
             name="mcp",
         )
     return bool(rollout.tools)
