@@ -62,7 +62,7 @@ def test_what_is_encoded_is_decoded(data: str, event: str | None) -> None:
 
 def test_an_event_that_is_too_large_is_an_error() -> None:
     decoder = SSEDecoder(max_event=100)
-    with pytest.raises(DialectError, match="larger than 100 bytes"):
+    with pytest.raises(DialectError, match="larger than the maximum of 100 bytes"):
         for _ in range(200):
             decoder.feed(b"x")
 
