@@ -108,7 +108,9 @@ async def test_a_bad_environment_is_a_clear_error_without_its_value(env: dict[st
 
 
 async def test_a_command_that_does_not_exist_is_named_and_nothing_of_the_environment_is() -> None:
-    with pytest.raises(AgentFailed, match=r"'no-such-agent-here' .* PATH; install it") as caught:
+    with pytest.raises(
+        AgentFailed, match=r"'no-such-agent-here' .* PATH in its environment: install"
+    ) as caught:
         async with open_agent("no-such-agent-here", "--key=sk-arg", env=ENV | {"OPENAI_API_KEY": "sk-env"}):
             pass
     assert isinstance(caught.value.__cause__, FileNotFoundError)
@@ -122,9 +124,9 @@ async def test_each_way_not_to_start_says_what_to_do(tmp_path: Path) -> None:
     garbage.write_bytes(b"\x00\x01\x02")
     garbage.chmod(0o755)
     cases: list[tuple[list[str], Path | None, str]] = [
-        ([str(tmp_path / "none")], None, "no such file"),
+        ([str(tmp_path / "none")], None, "does not exist: check the path"),
         ([str(plain)], None, "chmod"),
-        ([str(tmp_path)], None, "it is a directory"),
+        ([str(tmp_path)], None, "this is a directory"),
         ([str(garbage)], None, "not a program for this machine"),
         (["true"], tmp_path / "none", "working directory .*none.*No such file"),
         (["true"], plain, "working directory .*plain.*Not a directory"),
