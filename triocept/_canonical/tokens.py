@@ -34,6 +34,9 @@ class Estimator:
     """
 
     def __init__(self) -> None:
+        self.needed: bool = False
+        """True after the first estimate for an answer without usage. From then on, a prompt's tokens are estimated when
+        its call arrives, so that no answer waits for the estimate."""
         self._messages = _Counted[Message](_said)
         self._tools = _Counted[Tool](lambda tool: len(_encode(tool)))
 
@@ -44,10 +47,13 @@ class Estimator:
 
     def usage(self, request: Request, response: Response) -> Usage:
         """Return the estimated token counts of a call. Their field `estimated` is True."""
-        output = max(1, _said(response) // CHARACTERS_PER_TOKEN)
-        return msgspec.structs.replace(
-            _ESTIMATE, input_tokens=self.input_tokens(request), output_tokens=output
-        )
+        return usage_after(self.input_tokens(request), response)
+
+
+def usage_after(prompt: int, response: Response) -> Usage:
+    """Return the estimated token counts of an answer to a prompt of `prompt` tokens."""
+    output = max(1, _said(response) // CHARACTERS_PER_TOKEN)
+    return msgspec.structs.replace(_ESTIMATE, input_tokens=prompt, output_tokens=output)
 
 
 def estimate_input_tokens(request: Request) -> int:

@@ -27,6 +27,7 @@ from .._canonical.events import Event, Fold, HeldCalls, PartStart, ResponseEnd, 
 from .._canonical.given import fit_notes
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage, said_in, settled_stop
+from .._canonical.tokens import usage_after
 from .._trace.conversation import CallKind, Conversation
 from .._trace.increments import IncrementLog, Increments
 from .._trace.raw import RawResponse
@@ -118,6 +119,8 @@ class ExchangeState:
     open_drafts: list[OpenDraft]
     """Drafts that so far were neither sent to the agent nor added to `drafts`."""
     _kept: Request | None = None
+    _prompt: int | None = None
+    """Estimated number of tokens in the prompt; None before the first estimate."""
     _raw_stream: RawStream | None = None
     """The stream of a raw answer that is sent piece by piece."""
     _weight: int = 0
@@ -432,7 +435,7 @@ class ExchangeState:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         if isinstance(event, ResponseStart) and event.usage is None:
-            tokens = self.rollout.estimator.input_tokens(self.request)
+            tokens = self.estimate_input()
             usage = msgspec.structs.replace(_NO_USAGE, input_tokens=tokens)
             event = msgspec.structs.replace(event, usage=usage)
         await self._put(event)
@@ -515,14 +518,17 @@ class ExchangeState:
             response,
             id=answer.response_id if answer.announced or not response.id else response.id,
             model=response.model or self.request.model,
-            usage=response.usage or self.rollout.estimator.usage(self.request, response),
+            usage=response.usage or usage_after(self.estimate_input(), response),
             stop_reason=response.stop_reason or settled_stop(None, calls=calls),
             content=tuple(content),
         )
 
     def estimate_input(self) -> int:
         """Return the estimated number of tokens in the prompt."""
-        return self.rollout.estimator.input_tokens(self.request)
+        if self._prompt is None:
+            self.rollout.estimator.needed = True
+            self._prompt = self.rollout.estimator.input_tokens(self.request)
+        return self._prompt
 
     async def settle_by(self, exc: BaseException) -> None:
         """Settle the exchange because the code that answers has raised `exc`. Do nothing if it is already settled."""

@@ -434,6 +434,8 @@ class RolloutState:
         try:
             self.arrivals.coming += 1
             try:
+                if self.estimator.needed:
+                    exchange.estimate_input()
                 intent = Intent(
                     id=exchange.id,
                     rollout=self.id,
