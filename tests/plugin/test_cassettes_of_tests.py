@@ -101,7 +101,7 @@ def test_a_call_that_is_not_recorded_where_there_is_no_file_names_once(run: Run)
     result = run(MARKED)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["E *ReplayMiss: *there is no file *test_it.yaml.", "*--triocept-record=once *"]
+        ["E *ReplayMiss: *there is no file *test_it.yaml.", "*--triocept-record=once. *"]
     )
 
 
