@@ -18,8 +18,8 @@ browser), `nox -s suites` (the same tests in triocept and in
 four other tools, side by side), `nox -s soak` (what machines find: a random walk, 100,000 exchanges, a million inputs
 for the wire), `nox -s fleet` (fleets on Ray, whose actors and nodes are killed), `nox -s mutants` (whether the tests
 see it when the program is changed in one place), `nox -s interrupts` (programs that are cancelled, or interrupted, at
-each of their steps), `nox -s bench` (speed and memory, side by side with others) and `nox -s bench_agents` (what the
-calls of real agents cost each server).
+each of their steps), `nox -s bench` (speed and memory, side by side with others), `nox -s bench_agents` (what the
+calls of real agents cost each server) and `nox -s guard` (whether a change costs a tenth more instructions).
 
 Plain nox installs the same packages on any day: those of Python are pinned in `constraints/3.x.txt`, those of npm in
 `constraints/npm.txt`, also in the environments that tests make. `nox -s lock` writes these files anew. `nox -s newest`
@@ -108,7 +108,19 @@ nox.options.sessions = [
     "reach",
     "pythons",
 ]
-PINNED = ("check", "lint", "types", "docs", "tests", "sdks", "agents_ci", "upstreams_ci", "reach", "coverage")
+PINNED = (
+    "check",
+    "lint",
+    "types",
+    "docs",
+    "tests",
+    "sdks",
+    "agents_ci",
+    "upstreams_ci",
+    "reach",
+    "coverage",
+    "guard",
+)
 """The sessions that install by constraints: plain nox, and coverage. The others take the newest packages."""
 UNPINNED = bool(os.environ.get("TRIOCEPT_NEWEST"))
 """True in the sessions that `nox -s newest` runs."""
@@ -608,3 +620,18 @@ def bench_agents(session: nox.Session) -> None:
     install(session, "test")
     session.run("python", "-m", "tests.real_agents.installed", "claude_code", "codex", "opencode")
     session.run("python", "-m", "bench.replay", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def guard(session: nox.Session) -> None:
+    """Fail if a call, or another of six kinds of work, takes a tenth more instructions than its baseline.
+
+    valgrind counts them, so other programs on the machine do not matter. Skipped, and that is said, without valgrind.
+    `-- --write` makes the figures the new baseline.
+    """
+    if shutil.which("valgrind") is None:
+        session.skip(
+            "this machine has no valgrind: the instructions of a call were NOT compared with their baseline"
+        )
+    install(session, "test")
+    session.run("python", "-m", "bench.guard", *session.posargs)

@@ -18,6 +18,7 @@ Every figure is a ratio to another server in the same run, because absolute ones
     replay.py      what these calls cost each server: a program of its own (`nox -s bench_agents`)
     ratios.py      ratios of interleaved pairs, with their spread
     callgrind.py   counts instructions
+    guard.py       fails if a change costs too many of them: a program of its own (`nox -s guard`)
     results.py     figures of a run, with date and commit; page.py takes them into the documentation
     meter.py       what processes have used
     report.py      medians of the rounds, the table, `bench/results.json`

@@ -227,6 +227,7 @@ ROWS: dict[str, tuple[Callable[[int], Figures], int]] = {
     "empty call: RayEngine, 2 workers": (fleet_on(on_ray, nothing), 10_000),
     "empty call: Ray bare": (bare_ray("nothing"), 10_000),
     "stub: InProcess": (fleet_on(lambda: InProcess(64), stub), 10_000),
+    "stub: Processes(1)": (fleet_on(partial(Processes, 1, slots_per_worker=SLOTS), stub), 10_000),
     "stub: Processes(2)": (fleet_on(PROCESSES, stub), 10_000),
     "stub: RayEngine, 2 workers": (fleet_on(on_ray, stub), 10_000),
     "stub: verifiers' env server, 2 workers": (env_server("stub"), 10_000),

@@ -1,8 +1,8 @@
 """Takes the figures of the last runs into the documentation: `python -m bench.page`.
 
 The runs are in `bench/runs`. Their figures go into `docs/explanation/performance/figures.json`, with date, commit and
-machine, and from there into the page: a block between the comments `% figures: NAME` and `% end of figures` is made
-from the figures of that name. A test fails if the page differs from the figures.
+machine, and from there into the pages: a block between the comments `% figures: RUN TABLE` and `% end of figures` is
+made from the figures of that run. A test fails if a page differs from the figures.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from .targets import AGENT_TARGETS, AGENT_TITLES, LEGACY, PEER_TITLES
 
 Figures: TypeAlias = Mapping[str, Any]
 
-PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
-FIGURES = PAGE.with_name("performance") / "figures.json"
-_BLOCK = re.compile(r"(?<=^% figures: )(\w+)\n.*?(?=^% end of figures$)", re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = (DOCS / "explanation" / "performance.md", DOCS / "how-to" / "more-cores.md")
+FIGURES = DOCS / "explanation" / "performance" / "figures.json"
+_BLOCK = re.compile(r"(?<=^% figures: )(\w+) (\w+)\n.*?(?=^% end of figures$)", re.MULTILINE | re.DOTALL)
 
 
 def _row(*cells: str) -> str:
@@ -44,22 +45,32 @@ def _agents(figures: Figures) -> str:
     return _table(("", *(f"to {PEER_TITLES[name]}" for name in peers), "target"), rows)
 
 
-TABLES: dict[str, Callable[[Figures], str]] = {"agents": _agents, "agents_instructions": _agents}
-"""How the block of each name is made."""
+def _million(figures: Figures) -> str:
+    """CPU hours of a million calls: microseconds of a call, divided by the seconds of an hour."""
+    rows = []
+    for what, row in figures.items():
+        ours = next(iter(row.values()))["ours"]
+        rows.append((AGENT_TITLES[what], f"{ours / 1000:.1f}", f"{ours / 3600:.2f}"))
+    return _table(("", "CPU time of a call, in ms", "CPU hours of a million calls"), rows)
+
+
+TABLES: dict[str, Callable[[Figures], str]] = {"ratios": _agents, "million": _million}
+"""How each kind of table is made."""
 
 
 def render(text: str, runs: Figures) -> str:
-    """Return the page with its blocks made from these runs.
+    """Return a page with its blocks made from these runs.
 
     Raises:
         KeyError: there are no figures of a block.
     """
 
     def block(found: re.Match[str]) -> str:
-        name = found[1]
+        name, table = found.groups()
         run = runs[name]
-        origin = f"Measured on {run['date']} at commit `{run['commit']}` ({run['machine']})."
-        return f"{name}\n\n{TABLES[name](run['figures'])}\n\n{origin}\n\n"
+        machine = f"{run['machine']}, load average {run['load']}"
+        origin = f"Measured on {run['date']}, at commit `{run['commit']}` ({machine})."
+        return f"{name} {table}\n\n{TABLES[table](run['figures'])}\n\n{origin}\n\n"
 
     return _BLOCK.sub(block, text)
 
@@ -69,7 +80,8 @@ def main() -> None:
     runs = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
     runs |= {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RUNS.glob("*.json"))}
     FIGURES.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), runs), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(render(page.read_text(encoding="utf-8"), runs), encoding="utf-8")
     print(f"taken over: {', '.join(runs)}")
 
 

@@ -22,7 +22,7 @@ from triocept.handlers import Decision, approve, limits, rewrite, stop_when, wit
 from triocept.types import Event
 
 from .bodies import make_body
-from .callgrind import count, mark
+from .callgrind import count, mark, ready
 from .servers._shape import ANSWER, CHUNKS
 from .wire import ResponseReader, make_request
 
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--marked", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.marked:
+        ready()
         print(json.dumps(list(trio.run(_measure, mark))))
         return
     for figure, value in (powers(arguments.rounds) if arguments.rounds else instructions()).items():

@@ -1,4 +1,4 @@
-"""Results of runs, each with its date, commit and machine."""
+"""Results of runs, each with its date, commit, machine, and load average (of five minutes) at the end."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def save(name: str, figures: Any) -> Path:
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
         "machine": f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load": round(os.getloadavg()[1]),
         "figures": figures,
     }
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

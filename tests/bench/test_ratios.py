@@ -1,10 +1,11 @@
 """Ratios of pairs, and the page that is made from the figures of runs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from bench.page import FIGURES, PAGE, render
+from bench.page import FIGURES, PAGES, render
 from bench.ratios import interval_of, ratio_of
 
 
@@ -27,18 +28,33 @@ def test_figures_of_pairs_that_are_not_whole_are_no_ratio() -> None:
         ratio_of([1.0, 2.0], [1.0])
 
 
-def test_the_page_of_figures_is_made_from_the_figures_of_the_last_run() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_tables_of_a_page_are_made_from_the_figures_of_the_last_run(page: Path) -> None:
     """After a run: `python -m bench.page`."""
-    page = PAGE.read_text(encoding="utf-8")
-    assert render(page, json.loads(FIGURES.read_text(encoding="utf-8"))) == page
+    text = page.read_text(encoding="utf-8")
+    assert "% figures: " in text
+    assert render(text, json.loads(FIGURES.read_text(encoding="utf-8"))) == text
 
 
-def test_a_page_that_names_figures_which_no_run_has_is_an_error() -> None:
+def test_a_table_without_figures_of_its_run_is_an_error() -> None:
     with pytest.raises(KeyError, match="agents"):
-        render("% figures: agents\n\n% end of figures\n", {})
+        render("% figures: agents ratios\n\n% end of figures\n", {})
 
 
-def test_other_figures_change_the_page() -> None:
-    page, runs = PAGE.read_text(encoding="utf-8"), json.loads(FIGURES.read_text(encoding="utf-8"))
-    for name, run in runs.items():
-        assert render(page, {**runs, name: {**run, "commit": "0000000"}}) != page
+def test_other_figures_make_another_page() -> None:
+    row = {"vf_legacy": {"median": 0.5, "low": 0.4, "high": 0.6, "ours": 1800.0, "pairs": 11}}
+    run = {
+        "date": "2026-12-01",
+        "commit": "01234567",
+        "machine": "Linux",
+        "load": 3,
+        "figures": {"codex": row},
+    }
+    text = "% figures: agents ratios\n\n% end of figures\n% figures: agents million\nold\n% end of figures\n"
+    page = render(text, {"agents": run})
+    assert "| Codex | 0.50 (0.40 to 0.60) | ≤ 0.60, met |" in page
+    assert "| Codex | 1.8 | 0.50 |" in page
+    assert "old" not in page
+    assert "Measured on 2026-12-01, at commit `01234567` (Linux, load average 3)." in page
+    assert render(page, {"agents": run}) == page
+    assert render(page, {"agents": {**run, "commit": "76543210"}}) != page
