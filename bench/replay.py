@@ -174,6 +174,10 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console() if sys.stdout.isatty() else Console(width=150)
     names = [OURS, *(name for name in arguments.peers.split(",") if name != OURS)]
+    if unknown := [name for name in names if name not in PEERS]:
+        parser.error(f"no such peer: {', '.join(unknown)}; the peers are {', '.join(PEERS)}")
+    if arguments.pairs < 1:
+        parser.error(f"--pairs must be at least 1, not {arguments.pairs}")
     run = measure(names, arguments.pairs, console, instructions=arguments.instructions)
     show(run, "thousand instructions" if arguments.instructions else "us", console)
     figures = {
