@@ -112,7 +112,6 @@ class Site:
 
     async def _outcome(self, job: Job, report: Report) -> tuple[Any, Failure | None]:
         """Call the function of a job; return its value and None, or None and its exception."""
-        limit, over = trio.CancelScope(), trio.Event()
         try:
             function = self._functions.get(job.function)
             if function is None:
@@ -125,10 +124,15 @@ class Site:
                     f"{named(function)} returned {described(made)}, which cannot be awaited: "
                     "it must be an `async def` without `yield`"
                 )
-            if job.timeout is not None:
-                trio.lowlevel.spawn_system_task(self._watch, job, limit, over, report)
-            with limit:
+            if job.timeout is None:
                 return await made, None
+            limit, over = trio.CancelScope(), trio.Event()
+            trio.lowlevel.spawn_system_task(self._watch, job, limit, over, report)
+            try:
+                with limit:
+                    return await made, None
+            finally:
+                over.set()
             raise trio.TooSlowError(f"the call took longer than the timeout of its map, {job.timeout:g} s")
         except BaseException as exc:
             if isinstance(exc, self._raised) or (
@@ -136,8 +140,6 @@ class Site:
             ):
                 raise
             return None, failure_of(exc, self._packing)
-        finally:
-            over.set()
 
     def _pack(self, answer: Answer) -> bytes:
         try:
