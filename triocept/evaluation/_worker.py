@@ -292,7 +292,7 @@ async def _score(
     scores: dict[str, Score] = {}
     failures: dict[str, Failure] = {}
     try:
-        if workdir is not None:
+        if workdir is not None and task.check_files:
             await trio.to_thread.run_sync(_copy_files, workdir, task.check_files)
     except (OSError, ValueError) as exc:
         error = NoScore(f"the check files cannot be copied: {exc}", reason="setup_failed")
