@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any
 
 import msgspec
@@ -169,7 +168,7 @@ class RunLines:
         if self._block:  # left by an exception: an interrupt, or a text that cannot be encoded
             self._forget_unwritten()
         self._block = []
-        self._last = copy(self._written)
+        self._last = replace(self._written)
         if self._written.seq == 0:
             self._add(OpenLine(**self._place() | asdict(self.opening), elsewhere=self._elsewhere))
 
