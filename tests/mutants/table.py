@@ -151,6 +151,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/trace/test_token_branches.py",
         *_TRACE,
     ),
+    "triocept/_trace/search.py": ("tests/trace/test_relations.py",),
     "triocept/_trace/increments.py": ("tests/handlers/test_replay.py", *_FILE, *_TRACE),
     "triocept/_trace/raw.py": ("tests/server/test_raw.py", "tests/handlers/test_faults_on_the_wire.py"),
     "triocept/_trace/redaction.py": ("tests/trace/test_redaction.py", "tests/trace/test_known_keys.py"),
