@@ -83,7 +83,7 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 def said_in(response: Response) -> list[Json]:
-    """Return the content that the model wrote, part by part. It is equal for responses with the same content.
+    """Return the content that the model wrote, part by part. Responses with the same content give equal lists.
 
     Ids of calls and further wire fields are left out, because the model did not write them.
     """

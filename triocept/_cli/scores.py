@@ -79,7 +79,7 @@ def show_scores(page: Page, results: EvaluationResults, by: Sequence[str]) -> No
 
 
 def scores_document(path: Path, results: EvaluationResults, by: Sequence[str]) -> dict[str, Json]:
-    """Return the figures of an evaluation, and of its groups if `by` is not empty, as JSON."""
+    """Return the statistics of an evaluation, and of its groups if `by` is not empty, as JSON."""
     import msgspec
 
     from ..evaluation._statistics import groups_of, used_by

@@ -433,9 +433,9 @@ class GateState:
         return next(chain(fitting, candidates), None)
 
     def _asked_for(self, known: _Call, result: ToolResult) -> _Call | None:
-        """Return a call that equals `known`, and whose question, which had no id, was in fact about `known`.
+        """Return another call with the same content as `known`, whose question may have been about `known`.
 
-        The decision about that call fits the result.
+        The question had no id. The decision about that call fits the result. Return None if there is no such call.
         """
         asked = (each for each in self._open if each.asked is not None and not each.asked.id)
         equal = (each for each in asked if _content(each.call) == _content(known.call))

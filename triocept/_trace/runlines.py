@@ -164,7 +164,7 @@ class RunLines:
         self._tools_by_digest = {digest: number for number, (_, digest) in enumerate(self._tools)}
 
     def begin(self) -> None:
-        """Begin a block of lines. In a new file, its first line is the `open` line."""
+        """Begin a block of lines. If the file is new, the first line of the block is the `open` line."""
         if self._block:  # left by an exception: an interrupt, or a text that cannot be encoded
             self._forget_unwritten()
         self._block = []

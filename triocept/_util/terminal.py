@@ -96,7 +96,7 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def all_visible(text: str) -> str:
-    """Return the text as `visible` does, with the lengths of long runs of spaces in place of the runs."""
+    """Return the text as `visible` does, but replace each long run of spaces by the number of its spaces."""
     return _LONG.sub(lambda found: f"⟨{len(found[0])} spaces⟩", visible(text))
 
 

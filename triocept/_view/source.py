@@ -103,7 +103,7 @@ class Source:
         return msgspec.json.encode({"version": VERSION, "snapshot": snapshot, "runs": runs})
 
     async def file(self, run: str) -> bytes | None:
-        """Return one run as an HTML file, which a thread makes; None if there is no such run."""
+        """Make one run into an HTML file, in a worker thread, and return the file; None if the run is unknown."""
         found = self.runs.get(run)
         if found is None:
             return None

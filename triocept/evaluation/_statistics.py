@@ -62,7 +62,7 @@ class PassRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures of a score."""
+    """The statistics of one score, such as its mean and standard error."""
 
     name: str
     estimate: Estimate | None
@@ -207,7 +207,7 @@ def _pass_rate(values: Values, k: int, rate: Callable[[int, int], float]) -> Pas
 
 
 def summary_of(results: EvaluationResults, name: str) -> ScoreSummary:
-    """Return the figures of a score."""
+    """Return the statistics of the score `name`."""
     values, number = results.values(name), results.samples_per_task
     scored, planned = sum(map(len, values.values())), results.planned
     low = sum(map(sum, values.values()))
@@ -225,7 +225,7 @@ def summary_of(results: EvaluationResults, name: str) -> ScoreSummary:
 
 
 def summaries_of(results: EvaluationResults) -> list[ScoreSummary]:
-    """Return the figures of each score, and of each scorer that gave no score at all."""
+    """Return the statistics of each score, and of each scorer that gave no score at all."""
     return [summary_of(results, name) for name in (*results.score_names, *results.silent_scorers)]
 
 

@@ -56,7 +56,9 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
             raised.__context__ = body
             raise
     elif left and all(isinstance(each, trio.Cancelled) for each in leaves(body)):
-        raise BaseExceptionGroup("a handler failed, and trio cancelled its block", [body, *left]) from None
+        raise BaseExceptionGroup(
+            "a handler failed, and trio therefore cancelled the body of the block", [body, *left]
+        ) from None
     else:
         asyncio = sys.modules.get("asyncio")
         unprinted = (SystemExit, GeneratorExit, *([asyncio.CancelledError] if asyncio else []))

@@ -210,7 +210,7 @@ def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, Output
 def render_reasoning_options(
     request: Request, document: dict[str, Json], *, same_dialect: bool
 ) -> dict[str, Json]:
-    """Return the fields `thinking` and `output_config`, which request the reasoning, with their values.
+    """Return the fields `thinking` and `output_config`, which ask the model for reasoning, with their values.
 
     `document` is the JSON body as it was rendered so far.
     """

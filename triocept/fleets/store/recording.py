@@ -69,7 +69,7 @@ class Recorders:
             directory = Path(to.directory)
             if read_run(directory).run != to.run:
                 raise StoreError(
-                    "this directory is not the store that the driver uses, but another store",
+                    "this directory is another store than the one that the program with the fleet has opened",
                     path=to.directory,
                 )
             unique = f"{file_start(to.worker)}{os.getpid()}-{token_hex(8)}.jsonl"  # unique across machines and time

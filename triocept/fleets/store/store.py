@@ -172,7 +172,7 @@ class TaskStore:
         if known is not None and None not in (known.digest, key.digest) and known.digest != key.digest:
             raise StoreError(
                 f"task {key.key!r} ({key.place}) differs from the task that is stored under this id: give it a new id, "
-                "or pass fleet.map(key=…) to compare keys only",
+                "or call fleet.map with key=…, which compares the keys of tasks, and not the tasks themselves",
                 path=str(self._state.directory),
             )
         if (key.key, sample) in self._state.again:

@@ -76,7 +76,10 @@ class Replies:
     """A source with the replies of one rule, or with plain replies that follow each other in the script."""
 
     def __init__(self, rule: Rule, *, place: str, first: int | None = None) -> None:
-        """Create a source. `first` is the number of the first plain reply in the script, or None for a rule."""
+        """Create a source.
+
+        `first` is the index, in the script, of the first of these replies; None if the replies belong to a rule.
+        """
         self._rule = rule
         self._place = place
         self._first = first
