@@ -184,7 +184,7 @@ def describe_error(error: BaseException, script: Path | None = None) -> str:
 _AS_OPTIONS = (
     (r"match='nearest' uses", "--match nearest uses"),
     (r"then=handler \(on the command line --script or --upstream\)", "--script or --upstream"),
-    (r", or pass fleet\.map\(key=…\) to compare keys only", ""),
+    (r", or call fleet\.map with key=…, which compares the keys of tasks, and not the tasks themselves", ""),
     (r"the timeout of its map, ([\d.e+-]+) s", r"--rollout-timeout \1"),
     (r"^(cannot listen on .+|host .+: Name or service not known)$", r"\1; choose another --host or --port"),
     (r"name the score that is the reward \(reward=\)", "name the score that is the reward (--reward)"),
