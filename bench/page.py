@@ -40,9 +40,9 @@ def _agents(figures: Figures) -> str:
         found = {name: Ratio(**row[name]) for name in peers if name in row}
         cells = [str(found[name]) if name in found else "" for name in peers]
         target = AGENT_TARGETS[what]
-        met = "met" if found[LEGACY].low <= target else "missed"
-        rows.append((AGENT_TITLES[what], *cells, f"≤ {target:.2f}, {met}"))
-    return _table(("", *(f"to {PEER_TITLES[name]}" for name in peers), "target"), rows)
+        met = "" if LEGACY not in found else ", met" if found[LEGACY].low <= target else ", missed"
+        rows.append((AGENT_TITLES[what], *cells, f"≤ {target:.2f}{met}"))
+    return _table(("", *(f"to {PEER_TITLES[name]}" for name in peers), "target to the legacy server"), rows)
 
 
 def _million(figures: Figures) -> str:

@@ -18,6 +18,8 @@ from ._on_asyncio import run
 from ._program import ProgramServer, open_program
 from ._shape import ANSWER, Gate
 
+_MODELS = ("bench", "triocept", "claude-opus-4-8")
+"""Of generated bodies, and of recorded ones."""
 _INSTALLED = (
     Path(__file__).parents[2] / ".nox" / "upstreams-cache" / "npm" / "node_modules" / ".bin" / "llmock"
 )
@@ -35,8 +37,8 @@ async def open_server(gate: Gate) -> AsyncIterator[ProgramServer]:
     """A server on a port of the kernel's choice."""
     with tempfile.TemporaryDirectory() as folder:
         fixtures = Path(folder) / "fixtures.json"
-        fixture = {"match": {"model": "bench"}, "response": {"content": ANSWER}}
-        fixtures.write_text(json.dumps({"fixtures": [fixture]}))
+        found = [{"match": {"model": model}, "response": {"content": ANSWER}} for model in _MODELS]
+        fixtures.write_text(json.dumps({"fixtures": found}))
         argv = [_command(), "-p", "0", "-f", str(fixtures)]
         async with open_program(argv, r"listening on http://[\d.]+:(\d+)") as server:
             yield server
