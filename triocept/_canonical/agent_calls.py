@@ -18,7 +18,7 @@ _RUN_BY_AGENTS = frozenset(
 )
 """Types of items of the Responses API that the client must run. The provider runs all other opaque calls itself."""
 ITEMS = frozenset(kind.removesuffix("_call") for kind in _RUN_BY_AGENTS)
-"""The names of the calls to which these items are converted."""
+"""The names of the calls to which items of the types `_RUN_BY_AGENTS` are converted."""
 _OF_ITEM = frozenset({"type", "id", "call_id", "status"})
 
 
@@ -54,7 +54,7 @@ def results_in(message: Message) -> tuple[ToolResult, ...]:
 
 
 def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
-    """Return the call with other arguments. For an item of the Responses API, they must be a JSON object."""
+    """Return the call with other arguments. For an item of the Responses API, `arguments` must be a JSON object."""
     if isinstance(part, ToolCall):
         return msgspec.structs.replace(part, arguments=arguments)
     assert isinstance(part, Opaque)
@@ -63,7 +63,7 @@ def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
 
 
 def failed_result(part: ResponsePart, text: str) -> ToolResult | Opaque | None:
-    """Return a result that reports a failure of the call; None if results of this kind cannot report it (a screenshot).
+    """Return a result that reports a failure of the call; None if its results (such as a screenshot) cannot report one.
 
     The result of a search for tools cannot contain `text`: it reports that no tools were found.
     """

@@ -81,7 +81,8 @@ class ToolCall(_Part, frozen=True, gc=False):
     arguments: str = "{}"
     """The arguments as the model wrote them: JSON for a function, free text for a tool of kind `text`."""
     id: str = ""
-    """The id that the agent sends back with the result. If empty, an id is generated when the answer is given."""
+    """The id that the agent sends back with the result. If empty, an id is generated when a handler
+    answers with the call."""
     kind: Literal["json", "text"] = "json"
     extra: dict[str, Json] | None = None
 

@@ -1,6 +1,6 @@
-"""The comparison of messages: each part is converted to a form, and equal forms mean equal parts.
+"""The comparison of messages: each part is converted to a form, and parts with equal forms count as equal.
 
-Each use has a named rule.
+Each use of the comparison has a named rule.
 
 Agents do not send history back byte for byte, and two runs of one agent differ (in times, paths, ids). So messages are
 compared by a form: a JSON value that is the same for parts that count as equal. The rules are based on calls of Claude
@@ -23,7 +23,7 @@ The rules:
 * `CASSETTE`: compares the calls of an application with those of its cassette. It is like `REPLAY`, but tool results
   count (JSON results as values), and the free text of a call counts, too. Members that differ from run to run are
   removed at any depth.
-* `RETRY` (`exact_message`): compares a call with its retry. Everything counts as it was sent, except cache marks.
+* `RETRY` (`exact_message`): compares a call with its retry. Only cache marks are ignored.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ encoder can write them."""
 _RUN_MEMBERS = frozenset({"id", "call_id", "item_id", "tool_use_id", "status"})
 """Names of members of a block whose values differ from run to run."""
 _WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
-"""Names of members in which chat completions wrap a tool or a part. litellm and OpenRouter accept a cache mark there,
-too."""
+"""Names of members in which chat completions wrap a tool or a part. litellm and OpenRouter accept a cache mark in
+these members, too."""
 _LONGEST = 400
 """Maximum characters of a text without white space in a block of a cassette. A hash replaces a longer text."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -95,7 +95,7 @@ def part_form(part: Part, rule: Rule) -> list[Json] | None:
 
 
 def role_form(message: Message) -> str:
-    """Return the role by which a message is compared: its own role, but `system` for `developer`."""
+    """Return the role by which a message is compared: the message's role, but `system` in place of `developer`."""
     return "system" if message.role == "developer" else message.role
 
 
@@ -111,7 +111,7 @@ def placed_forms(message: Message, rule: Rule) -> Iterator[tuple[str, Part, list
 
 
 def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json]]:
-    """Return the forms. Adjacent texts are joined into one text, separated by `between`."""
+    """Return the forms, with adjacent texts joined into one text, separated by `between`."""
     found: list[list[Json]] = []
     for kind, group in groupby(forms, key=lambda form: form[0]):
         same = list(group)
@@ -132,14 +132,14 @@ def join_messages(messages: Sequence[Message]) -> Message:
 
 
 def exact_message(message: dict[str, Json]) -> dict[str, Json]:
-    """Return a message, a result of `msgspec.to_builtins`, without its cache marks (the rule `RETRY`)."""
+    """Return a message without its cache marks (the rule `RETRY`). `message` is a result of `msgspec.to_builtins`."""
     return exact(message) | {"content": [_exact_part(part) for part in message.get("content", ())]}
 
 
 def exact(thing: dict[str, Json], names: frozenset[str] = frozenset({_CACHE_MARK})) -> dict[str, Json]:
-    """Return a tool, part or message without the members `names` of its `extra`, and without other cache marks.
+    """Return a tool, part or message without the members `names` of its `extra`.
 
-    The other cache marks are in the members that `_WRAPPERS` names. An empty `extra` is left out.
+    Cache marks within the members of `extra` that `_WRAPPERS` names are removed, too. An empty `extra` is left out.
     """
     extra = {name: value for name, value in (thing.get("extra") or {}).items() if name not in names}
     for name in _WRAPPERS:
@@ -161,9 +161,9 @@ def _exact_part(part: dict[str, Json]) -> dict[str, Json]:
 
 
 def unmarked(block: Json, levels: int = _LEVELS) -> Json:
-    """Return a block without its cache marks, and those of the blocks nested in it.
+    """Return a block without its cache marks and without the cache marks of the blocks nested in it.
 
-    The content of a search result has nested blocks, and so has a document whose source is content.
+    A search result has nested blocks in its `content`, and a document may have them in its `source`.
     """
     if not isinstance(block, dict) or not levels:
         return block
@@ -232,7 +232,7 @@ _decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def arguments_value(text: str) -> Json:
-    """Return the arguments of a call as a JSON value; as text if they are no JSON, or are nested too deeply."""
+    """Return the arguments of a call as a JSON value. If they are not JSON or nested too deeply, return their text."""
     try:
         value = _decode(text or "{}")
     except (msgspec.DecodeError, RecursionError):

@@ -2,8 +2,9 @@
 
 A message that an agent sends again is parsed once, so the requests of several calls contain the same objects. The
 structs in a request cannot be changed, but the dicts and lists in them could (`extra`, `parameters`, `raw`, …).
-Therefore they are `FrozenDict` and `FrozenList`, which are a dict and a list in every other respect. Their copies
-(`{**extra}`, `copy.deepcopy(request)`) are plain dicts and lists, and so is what `json` and PyYAML write.
+Therefore these dicts and lists are `FrozenDict` and `FrozenList`, which are a dict and a list in every other respect.
+Their copies (`{**extra}`, `copy.deepcopy(request)`) are plain dicts and lists, and `json` and PyYAML write them as
+plain dicts and lists.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def is_constant(values: Iterable[Json]) -> bool:
 
 
 def frozen(value: T) -> T:
-    """Return a parsed value with read-only copies of its dicts and lists; without dicts and lists, the same value."""
+    """Return a parsed value with read-only copies of its dicts and lists; the same object if it contains none."""
     kind, found = type(value), cast(Any, value)
     if kind is list and any(isinstance(each, msgspec.Struct) for each in found):
         return cast(T, FrozenList(map(frozen, found)))
@@ -102,7 +103,7 @@ def frozen(value: T) -> T:
 
 
 def frozen_request(request: Request, before: int) -> Request:
-    """Return a request whose JSON is read-only. Its messages from index `before` on are not changed."""
+    """Return a request whose JSON is read-only. Its messages from index `before` on are not converted."""
     head = frozen(request.messages[:before])
     rest = frozen(msgspec.structs.replace(request, messages=()))
     return msgspec.structs.replace(rest, messages=(*head, *request.messages[before:]))
@@ -118,8 +119,8 @@ def frozen_json(value: Json) -> Json:
 def frozen_within(value: Json, most: int) -> tuple[Json, int] | None:
     """Return a read-only copy of a JSON value, and the number of its members at all levels.
 
-    Return None if it has more than `most` dicts and lists, which take 0.4 µs each. It does not use recursion, because
-    an agent's document may be nested thousands of levels deep.
+    Return None if the value has more than `most` dicts and lists. Each takes 0.4 µs. The function does not call itself,
+    because an agent's document may be nested thousands of levels deep.
     """
     if type(value) not in _FROZEN:
         return value, 0

@@ -79,14 +79,14 @@ def given_response(answer: object) -> Response:
 
 
 def given_increment(item: object) -> ResponsePart | Event:
-    """Check an argument of `stream.send` that is no str, and return it. Errors are those of `given_response`."""
+    """Check a non-str argument of `stream.send`, and return it. Raise the same errors as `given_response`."""
     if type(item) is PartDelta and type(item.text) is str and type(item.index) is int:
         return item  # the usual case: the match below takes three times as long
     return given_part(item) if type(item) in _TEXTS else given_event(item)
 
 
 def given_part(part: object) -> ResponsePart:
-    """Check a part of an answer, and return it without surrogates. Errors are those of `given_response`."""
+    """Check a part of an answer, and return it without surrogates. Raise the same errors as `given_response`."""
     texts = _TEXTS.get(type(part))
     if texts is None:
         hint = (
@@ -111,7 +111,7 @@ def given_part(part: object) -> ResponsePart:
 
 
 def given_event(event: object) -> Event:
-    """Check an event of an answer, and return it. Errors are those of `given_response`.
+    """Check an event of an answer, and return it. Raise the same errors as `given_response`.
 
     Surrogates in the text of a delta stay, because `Seams` joins or replaces them later.
     """
@@ -143,7 +143,7 @@ def given_event(event: object) -> Event:
 
 
 def fit(noun: T) -> T:
-    """Return a copy of `noun` without surrogates; if it contains no surrogate, `noun` itself.
+    """Return a copy of `noun` without surrogates. If `noun` contains none, return `noun` itself.
 
     Raises:
         TypeError: a value in `noun` cannot be encoded as JSON.
@@ -212,7 +212,7 @@ def no_number_at(value: object) -> str | None:
 
 
 def fit_json(value: Json) -> Json:
-    """Return a JSON value without surrogates; if it contains none, the same object. Errors are the encoder's own."""
+    """Return a JSON value without surrogates; if it contains none, the same object. Raise the encoder's own errors."""
     try:
         _encode(value)
     except UnicodeEncodeError:
@@ -224,7 +224,7 @@ def fit_json(value: Json) -> Json:
 def read_back(value: Json) -> Json:
     """Encode a JSON value and decode it again, as a file would: a tuple becomes a list, and a NaN becomes null.
 
-    Errors are those of `fit_json`.
+    Raise the same errors as `fit_json`.
     """
     try:
         data = _encode(value)

@@ -59,7 +59,7 @@ def given_request(who: str, request: object) -> Request:
 
 
 def given_messages(what: str, given: object) -> tuple[Message, ...]:
-    """Check the messages of the argument `what`, and return them. Errors are those of `given_request`.
+    """Check the messages of the argument named `what`, and return them. Raise the same errors as `given_request`.
 
     Surrogates in the messages stay.
     """
@@ -70,7 +70,7 @@ def given_messages(what: str, given: object) -> tuple[Message, ...]:
 
 
 def check_sampling(name: str, sampling: Sampling) -> None:
-    """Raise an error if a field of `sampling` has an invalid value. Errors are those of `given_request`."""
+    """Raise the same errors as `given_request` if a field of `sampling` has an invalid value."""
     _check_types(name, sampling)
     _check_finite(name, sampling)
 
@@ -119,7 +119,7 @@ def _parts(place: str, content: object) -> tuple[Any, ...]:
 
 
 def _check_types(place: str, noun: T) -> None:
-    """Raise an error if a field, at any depth, has the wrong type."""
+    """Raise an error if a field of `noun`, at any depth, has the wrong type."""
     try:
         msgspec.convert(msgspec.to_builtins(noun, builtin_types=_BYTES), type(noun))
     except msgspec.ValidationError as exc:
@@ -131,7 +131,7 @@ def _check_types(place: str, noun: T) -> None:
 
 
 def _check_finite(place: str, sampling: Sampling) -> None:
-    """Raise an error if a number is infinite: JSON has no infinity, so null would be sent."""
+    """Raise an error if a number in `sampling` is infinite. JSON has no infinity, so null would be sent."""
     for name in _FINITE:
         if (number := getattr(sampling, name)) is not None:
             check_number(f"{place}.{name}", number, negative=name.endswith("penalty"))

@@ -54,11 +54,11 @@ class _Latest:
     """The latest request that arrived in a dialect."""
 
     rest: bytes | None
-    """The encoded document without the conversation. It is compared encoded, because in Python `true` equals 1, 1
-    equals 1.0, and objects have no order. None if the document cannot be encoded (because of a number beyond 64 bits,
-    for example); it then differs from every other."""
+    """The encoded document without the conversation. Documents are compared in encoded form, because in Python `true`
+    equals 1, 1 equals 1.0, and objects have no order. None if the document cannot be encoded (because of a number
+    beyond 64 bits, for example). Then it counts as different from every other document."""
     constant: dict[str, Json] | None
-    """The document without the conversation; None if its values can be changed."""
+    """The document without the conversation; None if code could change one of its values (a dict or a list)."""
     request: Request
     before: int
     """The number of messages that come from other fields than the conversation's, such as system prompts."""
@@ -90,7 +90,7 @@ class Memory:
         parse_conversation: Callable[[list[Json]], Sequence[Message]],
         dialect: str,
     ) -> Request:
-        """Return the parsed request. If only the conversation differs from the latest request, parse only that.
+        """Return the parsed request. If it differs from the latest request only in the conversation, parse only that.
 
         Args:
             document: the body, decoded.
@@ -164,8 +164,8 @@ class Memory:
             dialect: the dialect of the items.
             field: the field of the document that holds the items.
             items: the items as they came.
-            group: a function of the items, the number of items at their beginning that are the same objects as in the
-                latest call, and the groups of the latest call. It returns the groups.
+            group: a function that returns the groups. Its arguments are the items, the number of first items that are
+                the same objects as in the latest call, and the groups of the latest call.
         """
         old, groups = self._groups.get((dialect, field), ((), ()))
         groups = group(items, common_head(items, old, is_not), groups)
@@ -190,9 +190,9 @@ class MessageTable:
     def intern(
         self, messages: tuple[Message, ...], kept_form: Callable[[Message], Message] | None = None
     ) -> tuple[Message, ...]:
-        """Replace each message that an equal earlier message exists for by that earlier object.
+        """Return the messages. If an earlier message equals one of them, the earlier object takes its place.
 
-        Return the same tuple if nothing changes.
+        If no message is replaced, return the same tuple.
 
         Args:
             messages: a conversation.
@@ -238,7 +238,7 @@ class MessageTable:
 def common_head(
     items: Sequence[object], old: Sequence[object], differ: Callable[[Any, Any], object] = ne
 ) -> int:
-    """Return how many leading items of both sequences are equal (with `is_not` as `differ`: identical).
+    """Return how many items at the beginning of both sequences are equal. With `is_not` as `differ`: identical.
 
     Each item up to the first difference is compared once, in C code.
     """
@@ -246,7 +246,7 @@ def common_head(
 
 
 def _equal_head(items: Sequence[Json], old: Sequence[Json]) -> int:
-    """Return how many leading items equal the old ones, and have the same encoding."""
+    """Return how many items at the beginning of both lists are equal and have the same JSON encoding."""
     try:
         same = common_head(items, old)
     except RecursionError:
@@ -260,7 +260,8 @@ def _equal_head(items: Sequence[Json], old: Sequence[Json]) -> int:
 def _is_written_as(new: Json, old: Json) -> bool:
     """Return True if two equal values also have the same JSON encoding (see `_Latest`). Takes 40 µs for 900 KB.
 
-    The buffers are reused: fresh memory pages take 20 times as long. A small write in between would shrink them.
+    The buffers are reused, because writing to new memory pages takes 20 times as long. A small write in between would
+    shrink the buffers.
     """
     try:
         buffers = _buffers.pop()
@@ -290,7 +291,7 @@ def equal_messages(one: Message, other: Message) -> bool:
 def _glance(message: Message) -> Hashable:
     """Return a cheap key that is equal for equal messages, and differs for nearly all others.
 
-    Different messages may have the same key; see rule 4.
+    Different messages may have the same key; see rule 4 at the top of this module.
     """
     parts = [
         part.text

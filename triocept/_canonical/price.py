@@ -44,7 +44,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
         return cost / _PER
 
     def least(self, input_tokens: int) -> float:
-        """Return the minimum cost of so many input tokens: the cost if all of them are read from a cache."""
+        """Return the minimum cost of `input_tokens`: the cost if all of these tokens are read from a cache."""
         cached = self.input if self.cached_input is None else min(self.input, self.cached_input)
         return input_tokens * cached / _PER
 

@@ -101,7 +101,7 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     stream: bool = False
     """True if the agent requested a streamed answer."""
     include_usage: bool = True
-    """True if a streamed answer contains the usage. In chat completions, only if the agent requests it."""
+    """True if a streamed answer contains the usage. In chat completions, the agent must request the usage."""
     sampling: Sampling = Sampling()
     reasoning: ReasoningAsk | None = None
     output_format: OutputFormat | None = None

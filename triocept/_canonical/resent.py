@@ -8,20 +8,20 @@ earlier items (`memory`) compares pointers.
 
 Rules:
 
-1. The document equals what a plain decode of the body returns, for any bytes. In any doubt nothing is returned, and the
-   caller decodes the body whole, which also raises the errors.
+1. The document equals what a plain decode of the body returns, for any bytes. In any doubt the functions return None,
+   and the caller decodes the whole body, which also raises the errors.
 2. Two bodies with the same first bytes are in the same state of the JSON grammar behind these bytes. So an item that
    ends within the common bytes is an item of the new body too, if a comma or the end of the list follows it there.
    Removing such items, each with its comma, leaves a body whose other fields, and further items, are unchanged.
 3. The list must be the value of the field: the bytes before it, closed at this point, are an object whose last field is
    the empty list. No later field may have the same name, in whatever form JSON writes the name. A name of other
    characters than ASCII letters and `_` has too many forms, so such a list is always decoded whole.
-4. If the bytes behind the list are those of the earlier body, the other fields are, too: the bytes before it are common
-   to both bodies, and the bytes between must be items, with a comma between any two.
+4. If the bytes behind the list equal those of the earlier body, the other fields are equal, too. The bytes before the
+   list are common to both bodies. All new bytes of the list must be items, with a comma between any two.
 5. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
 6. Items and other fields that several calls share are read-only (`frozen`). Each document has a list of its own.
-7. A call takes the conversation that it continues out of the kept ones until its body is parsed. So no two calls, which
-   may be parsed in threads, use one `Memory` at a time.
+7. While the body of a call is parsed, the conversation that the call continues is not among the kept conversations. So
+   no two calls, which may be parsed in threads, use one `Memory` at a time.
 8. A reader belongs to one rollout, and keeps `_CONVERSATIONS` conversations. All readers of the process together keep
    at most `MOST_BYTES`; above that, the conversation that was unused for longest is dropped, with all that it holds.
 9. The work of one step is bounded: by the bytes and items that are decoded, and by the lists and objects among them.
@@ -43,14 +43,14 @@ from .frozen import frozen_within
 from .memory import Memory
 
 ENABLED = True
-"""False: every body is decoded whole. For tests and measurements: both ways must give the same requests."""
+"""If False, every body is decoded whole. Tests and measurements set it: the requests must be the same either way."""
 LEAST = 8 * 1024
 """Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
 LEAST_ITEM = 64
 """Minimum bytes of an item of a kept body, on average. A smaller item, such as the id of a token, is decoded in less
 time than its position is found."""
 MOST = 8 * 1024 * 1024
-"""Maximum bytes of a body that is kept: a larger one is compared for too long without a schedule point."""
+"""Maximum bytes of a body that is kept. The comparison of a larger body takes too long without a schedule point."""
 MOST_NEW = 512 * 1024
 """Maximum bytes that are decoded in one step."""
 MOST_ITEMS = 10_000
@@ -61,13 +61,13 @@ MOST_BYTES = 512 * 1024 * 1024
 """Maximum bytes of all kept conversations of the process, as estimated (`_size`)."""
 _CONVERSATIONS = 4
 _REWRITTEN = 3
-"""Maximum last items that an agent rewrites in its next call. If fewer items are repeated, the body begins another
-conversation, and the earlier one is kept, too."""
+"""Maximum items at the end of a conversation that the next call may rewrite. If a body rewrites more items, it begins
+another conversation, and the earlier conversation is kept, too."""
 _RARELY = 8
-"""If so many bodies in a row repeat nothing, only every eighth further one is kept."""
+"""If this number of bodies in a row repeat nothing, only every eighth further body is kept."""
 _PIECE = 64 * 1024
 _PLACES = 3
-"""Maximum places at which the field is looked for: its name may also occur in other fields."""
+"""Maximum places in a body at which the field is looked for. The field's name may also occur within other fields."""
 _PLAIN_NAME = re.compile("[A-Za-z_]+")
 _OPENS = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*\[")
 _HIDDEN = re.compile(rb"\\u00[4-7]")
@@ -81,18 +81,19 @@ _raw_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 @final
 class Conversation:
-    """A conversation at its latest body. Only the memory changes, and the positions, which are found when needed.
+    """A conversation, as of its latest body. Only the memory and the positions (found when needed) change.
 
     Args:
         body: the body.
         field: the field of its long list.
         items: the read-only items of the list.
         memory: the memory for the parse of the body and its continuations.
-        size: estimated bytes of all that is kept.
-        fresh: bytes of the items that the body does not share with its predecessor; all its bytes if it has none.
+        size: estimated bytes of everything that the conversation keeps.
+        fresh: number of bytes of the items that the body before did not have; if there was no body before, all bytes.
         start: position of the first item; 0 if it is not known yet.
         ends: position behind each item.
-        rest: the read-only document, with None for the list; None if it is not known, empty if it is too large.
+        rest: the read-only document, with None in place of the list. None if the document is not known, and empty if it
+            is too large.
     """
 
     __slots__ = ("__weakref__", "body", "ends", "field", "fresh", "items", "memory", "rest", "size", "start")
@@ -120,7 +121,7 @@ class Conversation:
         self.rest: dict[str, Json] | None = rest
 
     def repeated(self, body: bytes, field: str) -> int:
-        """Return how many of the items another body repeats from the beginning; -1 if the positions are in doubt."""
+        """Return how many of the conversation's first items `body` repeats; -1 if their positions are in doubt."""
         common = _common_bytes(self.body, body) if field == self.field else 0
         if self.body.find(f'"{field}"'.encode(), 0, common) < 0:
             return 0
@@ -134,13 +135,13 @@ class Conversation:
         return count
 
     def is_continued(self, count: int) -> bool:
-        """Return True if a body that repeats so many items continues the conversation."""
+        """Return True if a body that repeats `count` items continues the conversation."""
         return count >= len(self.items) - _REWRITTEN
 
     def read(self, body: bytes, count: int) -> tuple[Json, Conversation] | None:
-        """Return the document of a body that repeats `count` items, and the conversation at that body; None in doubt.
+        """Return the document of `body`, which repeats `count` items, and the conversation as of this body.
 
-        If the body begins another conversation, it gets a copy of the memory.
+        Return None in any doubt. If `body` begins another conversation, that conversation gets a copy of the memory.
         """
         assert self.ends
         field, end = self.field, self.ends[count - 1]
@@ -206,9 +207,9 @@ class BodyReader:
         self._closed = False
 
     def read(self, body: bytes, field: str) -> tuple[Json, Conversation] | None:
-        """Return the document of a body that repeats items of an earlier body, and its conversation; None otherwise.
+        """Return the document of a body that repeats items of an earlier body, and the document's conversation.
 
-        Pass the conversation to `keep` when the document is parsed.
+        Return None if the body repeats no items. Pass the conversation to `keep` once the document is parsed.
         """
         if not ENABLED or not LEAST <= len(body) <= MOST:
             return None
@@ -231,15 +232,16 @@ class BodyReader:
         return found
 
     def begin(self, body: bytes, field: str, document: Json, memory: Memory) -> Conversation | None:
-        """Return a conversation that begins with a body that was decoded whole; None if it is not suitable.
+        """Return a new conversation for a body that was decoded whole; None if such a body is not kept.
 
-        The items of the document become read-only. Pass the conversation to `keep` when the document is parsed.
+        The items of the document become read-only. Pass the conversation to `keep` once the document is parsed.
 
         Args:
             body: the body.
             field: the field that holds the conversation.
             document: the decoded body.
-            memory: the memory of the latest call, in case that no conversation is kept.
+            memory: the memory that is copied if no conversation is kept. Otherwise the memory of the latest kept
+                conversation is copied.
         """
         if not ENABLED or not LEAST <= len(body) <= MOST or not isinstance(document, dict):
             return None
@@ -268,7 +270,7 @@ class BodyReader:
         _SHELF.put(conversation)
 
     def clear(self) -> None:
-        """Forget all conversations, and keep none any more: the rollout has ended."""
+        """Forget all conversations, because the rollout has ended. Later calls of `keep` do nothing."""
         self._closed = True
         for known in self._alive():
             _SHELF.discard(known)
@@ -312,12 +314,12 @@ _SHELF = _Shelf()
 
 
 def _size(body: bytes, members: int) -> int:
-    """Return the estimated bytes of a body and its decoded values: the texts, and 100 for each value."""
+    """Return the estimated bytes of a body and of its decoded values: twice the body, and 100 bytes for each value."""
     return 2 * len(body) + 100 * members
 
 
 def _common_bytes(old: bytes, new: bytes) -> int:
-    """Return how many first bytes are equal. `startswith` compares slices without a copy."""
+    """Return how many bytes at the beginning of both bodies are equal. `startswith` compares slices without a copy."""
     view, at, size = memoryview(old), 0, min(len(old), len(new))
     while at < size and new.startswith(view[at : min(at + _PIECE, size)], at):
         at += _PIECE
@@ -355,7 +357,7 @@ def _start_of(body: bytes, field: str) -> int:
 
 
 def _positions(body: bytes, field: str, count: int) -> tuple[int, list[int]]:
-    """Return the position of the first item, and those behind each of the `count` items; no positions in doubt."""
+    """Return the position of the first item, and the position behind each of the `count` items; `(0, [])` in doubt."""
     try:
         start = _start_of(body, field)
         ends = _ends_of(body, field, start, 0) if start else []
@@ -368,7 +370,7 @@ def _ends_of(body: bytes, field: str, start: int, shift: int) -> list[int]:
     """Return the position behind each item of the list that begins at `start`, plus `shift`.
 
     Raises:
-        _DOUBT: the list is not the field's value, or the bytes beside it are too many to decode in one step.
+        _DOUBT: the list is not the field's value, or too many bytes are before and behind it for one step.
     """
     raw = memoryview(_fields(body)[field])
     end = start - 1 + len(raw)

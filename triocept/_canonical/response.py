@@ -49,16 +49,16 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     stop_sequence: str | None = None
     """The stop string that ended the answer, if the provider sends it."""
     usage: Usage | None = None
-    """The token counts; None if unknown. An agent that requires them gets an estimate, and the turn marks it as an
-    estimate."""
+    """The token counts; None if unknown. An agent that requires token counts gets an estimate, and the turn marks
+    the counts as estimated."""
     model: str = ""
     """The model's name; if empty, the name in the request is used."""
     id: str = ""
-    """The id of the response; if empty, an id is generated when the answer is given."""
+    """The id of the response; if empty, an id is generated when a handler answers with the response."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
     """The dialect that the response came in; every `extra` in it uses the field names of that dialect. Empty if the
-    program made the response, and its `extra` is written into any dialect."""
+    program made the response; then its `extra` is written into any dialect."""
 
     @classmethod
     def of(cls, *parts: str | ResponsePart, stop_reason: StopReason | None = None) -> Response:
@@ -103,8 +103,8 @@ def _said(part: ResponsePart) -> Json:
 def settled_stop(stop: StopReason | None, *, calls: bool) -> StopReason:
     """Return the stop reason of an answer.
 
-    If `stop` is None, `tool_use` or `end`, it depends on `calls`, which is True if the answer has tool calls. Other
-    reasons stay.
+    If `stop` is None, `tool_use` or `end`, the result is `tool_use` if `calls` is True (the answer has tool calls), and
+    `end` otherwise. Any other reason is returned unchanged.
 
     Some servers send a stop reason that contradicts the answer: vLLM sends "stop" with the call of a named tool choice,
     and other servers send "tool_calls" without a call.

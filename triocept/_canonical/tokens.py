@@ -28,9 +28,8 @@ _encode = msgspec.json.Encoder().encode
 class Estimator:
     """An estimator of token counts for successive calls of one agent.
 
-    Messages that it counted in the call before are not counted again.
-
-    It keeps only the last conversation.
+    Messages at the beginning that did not change since the call before are not counted again. Only the conversation of
+    the latest call is kept.
     """
 
     def __init__(self) -> None:
@@ -62,7 +61,7 @@ def estimate_input_tokens(request: Request) -> int:
 
 
 def estimate_streamed(request: Request, characters: int) -> Usage:
-    """Return the estimated token counts of a call whose streamed answer has so many characters."""
+    """Return the estimated token counts of a call whose streamed answer has `characters` characters."""
     output = max(1, characters // CHARACTERS_PER_TOKEN)
     return msgspec.structs.replace(
         _ESTIMATE, input_tokens=estimate_input_tokens(request), output_tokens=output

@@ -4,10 +4,11 @@ Rules:
 
 1. Equal texts have equal vectors, on every machine and in every version of Python.
 2. Texts that share words, or parts of words (`developer`, `developers`), are nearer to each other than other texts. The
-   method is feature hashing: each word, and each sequence of three letters in a word, is added at places and with signs
+   method is feature hashing: each word, and each sequence of three letters in a word, adds to or subtracts from numbers
    that its hash selects. So texts that share nothing have a cosine of about 0, and a synonym is as far away as any
    other word.
-3. A vector has length 1. Its numbers are 4-byte floats, so that they are the same as decimal text and in packed form.
+3. A vector has length 1. Its numbers are 4-byte floats, so that decimal text and packed bytes stand for the same
+   numbers.
 4. If the ids of tokens are given, each id counts as a word whose letters are unknown.
 """
 
@@ -33,8 +34,8 @@ Vector: TypeAlias = Sequence[float]
 DIMENSIONS = 1536
 """Default number of dimensions: the number of OpenAI's text-embedding-3-small, a common default of vector stores."""
 _PLACES = struct.Struct("<4I")
-"""Format of the four positions in a vector at which one feature is added. With four, it hardly matters if two features
-share one position."""
+"""Format of the four positions in a vector at which one feature is added. With four positions, it hardly matters if two
+features share one of them."""
 _WHOLE = 0.5
 """Weight of the whole text as a feature, so that only equal texts have a cosine of 1. A word has the weight 1."""
 _WORD = re.compile(r"\w+")

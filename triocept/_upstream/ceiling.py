@@ -59,7 +59,7 @@ class Ceiling:
     def of(self, model: str, prompt: int) -> int | None:
         """Return the learned maximum of output tokens for a prompt of about `prompt` tokens.
 
-        None if none was learned.
+        Return None if no maximum was learned for the model.
         """
         found = [self.outputs[model]] if model in self.outputs else []
         if model in self.windows:  # an estimate may be too low by a third

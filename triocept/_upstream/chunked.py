@@ -27,7 +27,7 @@ class ChunkedDecoder:
         self._trailers = False  # True if the last chunk has arrived
 
     def feed(self, data: bytes) -> bytes:
-        """Decode more received bytes. Return the bytes of the body in them, also those of an incomplete chunk.
+        """Decode more received bytes. Return the body's bytes in `data`, also those of an incomplete chunk.
 
         If the next bytes are not valid in this coding, raise ValueError, now and in each later call.
         """

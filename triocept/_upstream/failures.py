@@ -92,8 +92,8 @@ class Reader:
     def own_error(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
         """Return an error that the provider itself sent, completed with the response's body and headers.
 
-        The agent gets the body unchanged only if the body contains an error. The body may also be an answer that ended
-        for an unknown reason.
+        The agent gets the body unchanged only if the body contains an error. A body without an error may be
+        an answer that ended for an unknown reason.
         """
         text = error.body or _text(body)
         document = _decoded(text.encode())
@@ -119,7 +119,7 @@ class Reader:
     def _shown(self, body: bytes) -> str:
         """Return the start of a body on one line.
 
-        The key is removed before, because a cut could leave half of the key.
+        The key is removed before the text is cut, because the cut could leave half of the key.
         """
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())

@@ -1,8 +1,8 @@
 """The headers that are forwarded, from the agent to the provider and back. All other headers are dropped.
 
-Keys, cookies, lengths, encodings and headers of one connection are never forwarded. The headers that are forwarded are
-needed. Without `retry-after` or `anthropic-ratelimit-*`, agents retry for ever. Without `anthropic-beta`, features are
-missing. Without `user-agent` or `x-stainless-*`, providers have answered with 429.
+Keys, cookies, lengths, encodings and headers of one connection are never forwarded. Agents and providers need the
+headers that are forwarded. Without `retry-after` or `anthropic-ratelimit-*`, agents retry for ever. Without
+`anthropic-beta`, features are missing. Without `user-agent` or `x-stainless-*`, providers have answered with 429.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def passed_up(
     """Return the agent's headers that are forwarded to the provider, by lower-case name. They contain no keys.
 
     `wanted` contains the names of further headers that are forwarded if the provider has the same dialect. All clients
-    of this dialect send them.
+    of this dialect send these headers.
     """
     if not same_dialect:
         return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}

@@ -2,7 +2,8 @@
 
 A provider signs or encrypts its reasoning, and requires the reasoning back unchanged. An agent of another dialect has
 no field for signed reasoning, but the trace contains the whole answer. When the agent sends its messages back, the turn
-of each answer is found by the ids of its tool calls, or by its text. Then the provider's reasoning is restored from it.
+of each answer is found by the ids of its tool calls, or by its text. Then the provider's reasoning is restored from the
+turn.
 
 Rules:
 
@@ -10,9 +11,9 @@ Rules:
 2. Reasoning is restored only if the agent kept the rest of the answer: the same text, and the same calls in the same
    order.
 3. Reasoning that is dropped is counted, and the count is noted in the turn.
-4. Some agents do not send the ids of tool calls back (LangChain's and agno's Gemini clients). If several answers are
-   then alike, the one at the same position among the messages is used. If no answer is at this
-   position, nothing is restored.
+4. Some agents do not send the ids of tool calls back (LangChain's and agno's Gemini clients). If several answers
+   have the same text and the same calls, the answer that had the same position among the messages is used. If no answer
+   had this position, nothing is restored.
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ class _Alike:
     def at(self, place: int) -> Turn | None:
         """Return the turn whose answer has the index `place` among the messages.
 
-        If there is only one turn, return it for any index. Otherwise return None.
+        If only one turn is stored, return it for any index. If several turns are stored and none has this index, return
+        None.
         """
         only = next(iter(self._by_place.values())) if self._count == 1 else None
         return self._by_place.get(place, only)
@@ -159,7 +161,7 @@ def _name_of(turn: Turn) -> str | None:
 
 
 def _key(message: Message) -> bytes:
-    """Return a key that messages with equal text and equal calls have in common. The ids of calls may differ."""
+    """Return a key. Messages with equal text and equal calls have equal keys. The ids of calls may differ."""
     return message_key(Message("assistant", (Text(message.text.strip()), *message.tool_calls)))
 
 

@@ -33,7 +33,7 @@ class Limiter:
     async def slot(self, rollout: str) -> AsyncIterator[None]:
         """Wait for a free slot, and hold it while the body of the block runs.
 
-        Cancellation: a waiting call takes no slot.
+        Cancellation: a call that is cancelled while it waits takes no slot.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._limit is None or self.held < self._limit:

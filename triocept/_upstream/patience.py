@@ -1,7 +1,7 @@
 """The time limits of a call to a provider, and the pauses before retries.
 
-A call has one limit for its whole duration, and one for the silence of the provider. A call is retried only if no byte
-of its answer has arrived, and if a retry may help.
+A call has two limits: one for its whole duration, and one for the silence of the provider. A call is retried only if no
+byte of its answer has arrived, and if a retry may help.
 
 Rules:
 
@@ -105,7 +105,7 @@ class Patience:
         self.pause(self._paused)
 
     def stop(self) -> None:
-        """Remove all time limits, because the provider's answer is complete. The work after it has no limit."""
+        """Remove all time limits, because the provider's answer is complete. The work after the answer has no limit."""
         self._end = self._idle = inf
         self.pause(True)
         self.on_stop()
@@ -142,9 +142,9 @@ def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
 
 
 def wait_of(error: UpstreamError) -> float | None:
-    """Return the seconds that the provider's headers request to wait before a retry.
+    """Return the seconds to wait before a retry, as the provider's headers request.
 
-    Return None if they request no wait.
+    Return None if the headers request no wait.
     """
     try:
         return max(0.0, float(error.headers["retry-after-ms"]) / 1000)

@@ -7,12 +7,13 @@ Rules:
 2. Every pause ends with a resume, also after an error, a cancellation or a Ctrl-C. The resume takes at most
    `RESUME_SECONDS`.
 3. A route of the server is used only if the server's `/openapi.json` lists the route with a field for the mode. Routes
-   and fields differ between releases, and without the field each server aborts the calls.
+   and fields differ between releases. Without the field, every server aborts the calls in progress.
 4. Without a usable route, only triocept holds the calls back. If the server cannot keep calls in progress, the mode
    `wait` is used in place of `keep`.
-5. An agent that has received a part of an answer cannot be sent another answer. So `abort` lets such a call finish.
-6. Only answers of some dialects show that the server aborted them. In the other dialects, `abort` cancels the calls
-   before the server is paused.
+5. An agent that has received a part of an answer cannot be sent another answer. So the mode
+   `abort` lets such a call finish.
+6. Only answers of some dialects show that the server aborted them. In the other dialects, the mode `abort`
+   cancels the calls before the server is paused.
 7. A call that was aborted for a pause of this upstream is always sent again. If the server aborted it for another
    program, it is sent again at most `MAX_ABORTED` times.
 """
@@ -52,8 +53,8 @@ T = TypeVar("T")
 MAX_ABORTED = 8
 """Maximum times that a call is sent again because its server aborted it for another program."""
 _SHOWN = frozenset({"openai_chat", "openai_completions"})
-"""Dialects whose answers always show an abort, unless they are streamed. In other dialects, vLLM and SGLang report an
-abort never, or only for some models: an aborted answer then looks complete."""
+"""Dialects whose answers always show an abort, unless they are streamed. In other dialects, vLLM and SGLang
+report no abort, or only the aborts of some models. An aborted answer that is not reported looks complete."""
 ROUTE_SECONDS = 60.0
 """Maximum seconds for one call to a server's route, except for a pause that waits for running calls."""
 LOOK_SECONDS = 10.0
@@ -221,7 +222,7 @@ class Pauses:
 
     @protected_context
     async def paused(self, mode: PauseMode) -> AsyncIterator[Pause]:
-        """See `Upstream.paused`."""
+        """Pause the upstream while the body runs; see `Upstream.paused`."""
         check_choice("mode", mode, PauseMode)
         self._check_free()
         errors: list[BaseException] = []
@@ -339,7 +340,7 @@ class Pauses:
                 self._resumed = None
 
     async def close(self) -> None:
-        """Resume the upstream if it is paused. If a task is just beginning a pause, that task resumes it."""
+        """Resume the upstream if it is paused. If a task is just beginning a pause, let that task resume it."""
         if self._beginning is not None and self._resumed is not None:
             self._beginning.cancel()
             with trio.move_on_after(RESUME_SECONDS, shield=True):

@@ -49,7 +49,7 @@ class Frames:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Add received bytes, and return the frames that are complete now. Raise DialectError for a frame too large."""
+        """Add received bytes, and return the frames that are complete now. Raise DialectError if one is too large."""
         searched = len(self._rest)
         whole: bytes | bytearray = data
         if searched:
@@ -74,7 +74,7 @@ class Frames:
         return not self._rest
 
     def rest(self) -> bytes:
-        """Return the received bytes after the last complete frame. A CR at their end may be the end of a frame."""
+        """Return the received bytes after the last complete frame. A CR at the end of these bytes may end a frame."""
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 

@@ -80,7 +80,7 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str | None = None
     sampling: Sampling | None = None
-    """Sampling parameters. Those that are set replace the agent's parameters."""
+    """Sampling parameters. Each parameter that is set replaces the agent's."""
     extra_body: Mapping[str, Json] = {}
     """Fields of the JSON body that is sent, with the provider's field names. Objects are merged with the existing ones,
     and None removes a field."""
@@ -166,7 +166,7 @@ class Requests:
         return self._call(request, document, self._session(rollout), "", names, prompt)
 
     def _session(self, rollout: str) -> dict[str, str]:
-        """Return the header that contains the rollout's id, or no header if none is configured."""
+        """Return a dict with the header that contains the rollout's id; empty if no such header is configured."""
         return {self._session_header: rollout} if self._session_header and rollout else {}
 
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:

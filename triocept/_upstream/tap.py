@@ -2,12 +2,12 @@
 
 httpx2 and h11 need eight generators and three parser steps for a single read, which is a third of the time that an
 event takes. So they are used only for connections, TLS, the request and the head of the answer. The chunks of a
-streamed body are read without them.
+streamed body are read without httpx2 and h11.
 
 Rules:
 
-1. The HTTP parser gets no byte after the head before it requests the body. So if `take_body` is called earlier, the
-   whole body can be read without the parser.
+1. The HTTP parser gets no byte after the head before it requests the body. So if `take_body` is called before the
+   parser requests the body, the whole body can be read without the parser.
 2. When `TappedBody` has read a body to its end, the parser receives an empty body, so that the connection can be used
    again.
 3. If a body is not read to its end, or bytes follow it, the connection is closed.
@@ -154,7 +154,7 @@ class _Tap(httpcore2.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
     def take_body(self) -> TappedBody | None:
-        """Return the body of the answer, if the head was read and nothing of the body. Otherwise return None."""
+        """Return the body of the answer; None if the head was not read, or if a part of the body was already read."""
         if not self._at_body:
             return None
         begun, self._ahead, self._at_body = self._ahead, b"", False

@@ -129,7 +129,7 @@ class ProviderClient:
     async def open(self, call: ProviderRequest, patience: Patience) -> AsyncIterator[ProviderReply]:
         """Send `call`, and yield the response when its head has arrived.
 
-        If its body is not read to the end, the connection is closed.
+        If the response's body is not read to its end, the connection is closed.
 
         Raise an `UpstreamError`: with 502 if no server answers, or if the response is not HTTP; with 504 if no
         connection was made in time.

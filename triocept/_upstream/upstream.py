@@ -587,8 +587,8 @@ class Upstream:
         """Fetch the token ids of a prompt that the server has sent as text. If the calls fail, the ids stay missing.
 
         For some tokenizers, llama.cpp sends a changed text (`find .` becomes `find.`), which has other token ids. So
-        the server is called to render the messages once more. If this fails, or if the two texts differ in more than
-        blanks, the ids of the first text are used.
+        the server is called to render the messages once more. If this call fails, or if the two texts differ in
+        more than blanks, the ids of the text that the server sent first are used.
         """
         rendered = await self._beside("/apply-template", decode_json(call.body), patience)
         prompt = rendered.get("prompt")
@@ -697,7 +697,7 @@ async def open_upstream(
             key is an error. The key is removed from the provider's error messages, except a key of fewer than 8
             characters ("x", "EMPTY"), which counts as no secret.
         model: the name of the model to request. None means the model that the agent requests.
-        sampling: sampling parameters. Those that are set replace the agent's parameters.
+        sampling: sampling parameters. Each parameter that is set replaces the agent's.
         extra_body: fields of the JSON body that is sent, with the provider's field names. Objects are merged with the
             existing ones, and None removes a field.
         extra_headers: headers for every call. They replace headers of the agent with the same names.

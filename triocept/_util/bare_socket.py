@@ -3,9 +3,9 @@
 trio's own `recv` tries to read before it waits. If the peer has sent nothing yet, this attempt wastes a system call
 (and an exception).
 
-Rule: only trio opens and closes the socket. The socket's descriptor is looked up at each call and never kept. Once the
-socket is closed, the kernel gives the same number to the next connection, whose bytes must not be read here. A waiting
-reader may be scheduled just before the socket is closed, and run afterwards.
+Rule: only trio opens and closes the socket. Each call looks up the socket's descriptor, which is a number, and does not
+keep it. Once the socket is closed, the kernel gives the same number to the next connection, whose bytes must not be
+read here. A waiting reader may be scheduled just before the socket is closed, and run afterwards.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class BareSocket:
     __slots__ = ("_trios",)
 
     usable = os.name == "posix"
-    """True if the platform supports such reads: on Windows, `os.read` cannot read a socket."""
+    """True if `os.read` can read a socket on this platform. On Windows it cannot."""
 
     def __init__(self, trios: trio.socket.SocketType) -> None:
         self._trios = trios

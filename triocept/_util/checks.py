@@ -1,8 +1,8 @@
 """Checks of arguments, which the called function makes before anything else.
 
-So the call with the wrong argument raises the error: a `TypeError`, or a `ValueError` if the type is right. The text
-names the argument, the expected value and the received value. Code that runs often does not use these checks, because
-they take time.
+So the call that has the wrong argument raises the error: a `TypeError`, or a `ValueError` if the type is right. The
+error's text names the argument, the expected value and the received value. Code that runs often does not use these
+checks, because they take time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def described(value: object) -> str:
 
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], what: str, hint: str = "") -> None:
-    """Raise TypeError if `value` is not a `kind`. The text names the type as `what`, and ends with `hint`."""
+    """Raise TypeError if `value` is not a `kind`. The error calls the type `what`, and ends with `hint`."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {what}, not {described(value)}{f'; {hint}' if hint else ''}")
 
@@ -66,7 +66,7 @@ def check_choice(name: str, value: object, choices: object) -> None:
 
 
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
-    """Raise TypeError if `given` contains a keyword that is not in `known`. The text names the most similar keyword."""
+    """Raise TypeError if `given` has a keyword that is not in `known`. The error suggests a similar keyword."""
     for name in given.keys() - known:
         gone = _REMOVED.get(name)
         hint = f"; it was removed, because {gone}" if gone is not None else meant(name, known, "it accepts")
@@ -80,7 +80,7 @@ def meant(name: object, known: Collection[str], all_of_them: str = "choose one o
 
 
 def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Return `function` with a better error for an unknown keyword, which suggests the most similar keyword."""
+    """Return a wrapper of `function` whose error for an unknown keyword suggests the most similar known keyword."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return function  # the function checks its own keywords
@@ -141,7 +141,7 @@ def _is_finite(value: Real) -> bool:
 
 
 def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:
-    """Return a TypeError about the first of `fields` that `says` cannot encode as JSON; None if it can encode all."""
+    """Return a TypeError about the first of `fields` that `says` cannot encode as JSON; None if there is none."""
     for name, value in fields.items():
         try:
             says(value)

@@ -1,7 +1,7 @@
 """Context managers that a Ctrl-C (KeyboardInterrupt) can interrupt only at a checkpoint.
 
-In code that is not protected, trio raises `KeyboardInterrupt` at any line. If a context manager is interrupted after it
-has started a task, and before it can end the task, it waits for the task for ever. In a protected context manager, the
+In code that is not protected, trio raises `KeyboardInterrupt` at any line. A context manager that is interrupted after
+it has started a task, and before it can end this task, waits for the task for ever. In a protected context manager, the
 interrupt is raised only at a checkpoint, like a cancellation.
 
 The body of an `async with` block is the user's code, and is not protected. Functions that users pass in (a handler, a
@@ -46,8 +46,8 @@ def shown_context(
 
     `help()` shows the type of the context manager, and the error for a misspelt keyword suggests the right keyword.
 
-    The function is not protected from KeyboardInterrupt. (`open_upstream` uses it: an `Upstream` is a handler, so it
-    counts as the user's code.)
+    The function is not protected from KeyboardInterrupt. (`open_upstream` uses `shown_context`: an
+    `Upstream` is a handler, which counts as the user's code.)
     """
     return _opening(function, _Context)
 
@@ -133,7 +133,7 @@ class _Context(Context[T]):
 
 
 class _Protected(_Context[T]):
-    """A context manager whose entry and exit are protected from their first instruction on, unlike contextlib's."""
+    """A context manager whose entry and exit are protected from the first instruction on; contextlib's are not."""
 
     __aenter__ = enable_ki_protection(_Context.__aenter__)
     __aexit__ = enable_ki_protection(_Context.__aexit__)

@@ -38,8 +38,8 @@ def text_of(error: BaseException) -> str:
 def keeping(errors: list[BaseException]) -> Iterator[None]:
     """Catch the exception that the block raises, and append it to `errors`, for a later `raise_all`.
 
-    Use it around a nursery. If the nursery is cancelled while it waits for its tasks (even for shielded tasks), it
-    raises the cancellation, and the code after it would not run.
+    Use it around a nursery, so that the code after the nursery always runs. A nursery raises the cancellation if it is
+    cancelled while it waits for its tasks, even for shielded tasks.
     """
     try:
         yield
@@ -49,7 +49,7 @@ def keeping(errors: list[BaseException]) -> Iterator[None]:
 
 @contextmanager
 def keeping_each(errors: list[BaseException]) -> Iterator[None]:
-    """Catch the exception that the block raises, and append it to `errors`; of a group, append each member."""
+    """Catch the exception that the block raises, and append it to `errors`; append a group's members singly."""
     try:
         yield
     except BaseException as exc:
@@ -85,8 +85,8 @@ def raise_all(errors: list[BaseException]) -> None:
 def _raise_as_it_is(error: BaseException) -> NoReturn:
     """Raise an exception with its original context.
 
-    Otherwise Python would set the exception that is being handled as its context. This may be the cancellation of a
-    body, which would be printed before the actual error.
+    A plain `raise` would replace `__context__` by the exception that is being handled. That may be the cancellation of
+    a `with` body, which would then be printed before the actual error.
     """
     context = error.__context__
     try:
@@ -97,7 +97,7 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 
 def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
-    """Return the members of `errors` with at least one single exception that is not part of `error`."""
+    """Return the members of `errors` that contain at least one single exception that is not part of `error`."""
     known = {id(leaf) for leaf in leaves(error)}
     return [other for other in errors if any(id(leaf) not in known for leaf in leaves(other))]
 

@@ -18,7 +18,7 @@ MOMENT_TURNS = 10
 async def pass_moment() -> None:
     """Let the event loop handle the events that arrived while it was blocked.
 
-    Call this function before something is ended because of a time limit.
+    Call this function before a time limit ends a call or a connection: the awaited bytes may already have arrived.
     """
     await wait_turns(MOMENT_TURNS)
     await trio.sleep(MOMENT)
@@ -47,9 +47,9 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
 
     When exceeded: the oldest unauthenticated connection is closed. If all are authenticated, the new connection gets
     503. Unauthenticated connections have further limits: 8,192 connections, and 8 MiB of unfinished heads and bodies.
-    They are read a few at a time, new connections first, and served one at a time, so they do not delay a request that
-    has arrived. New connections are accepted many at a time, so a flood of new connections hardly delays an agent's
-    connection.
+    Their bytes are read from a few connections at a time, new connections first. Their requests are served one at a
+    time, so they do not delay a request that has arrived. New connections are accepted many at a time, so a flood of
+    new connections hardly delays an agent's connection.
     """
     head_bytes: int = 256 * KIB
     """Maximum bytes of a request's head. When exceeded: 431. Some agents send long headers: hypercorn's own limit is
@@ -62,7 +62,8 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """
     head_seconds: float = 30.0
     """Maximum seconds from the first byte of a request's head to its last. When exceeded: 408. It also limits a TLS
-    handshake, after which the connection is closed without a status, because no status can be sent yet."""
+    handshake; if a handshake exceeds it, the connection is closed without a status, because none can be sent
+    yet."""
     keyless_seconds: float = 60.0
     """Maximum seconds that a connection may stay open before it authenticates, or after the rollout of its key has
     ended. When exceeded: the connection is closed; if a request has begun, it gets 408."""

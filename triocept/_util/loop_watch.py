@@ -1,7 +1,7 @@
 """Detection of functions that block the event loop. It runs in a thread, because a blocked loop cannot report anything.
 
-An endpoint logs each place in the code that blocks its loop, while the loop is blocked (`logged_blocks`).
-`triocept.testing` warns of such a place afterwards.
+An endpoint logs each place in the code that blocks the event loop, while the loop is blocked (`logged_blocks`).
+`triocept.testing` warns of such a place after the block has ended.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class _Heartbeat:
 
 
 class LoopWatch:
-    """A detector of functions that keep the loop from running other tasks. Functions that do not block cost nothing.
+    """A detector of functions that keep the loop from running other tasks. Other functions are not slowed down.
 
-    The detector's thread inspects the stack of the loop every `EVERY` seconds. If a user function is on the stack, it
-    schedules a callback in the loop, the heartbeat. A loop that waits for I/O runs no user function, so it is not
-    woken, and a mock clock still jumps.
+    The detector's thread inspects the stack of the loop every `EVERY` seconds. If a user function is on the stack, the
+    thread schedules a callback in the loop, the heartbeat. A loop that waits for I/O runs no user function, so it
+    is not woken, and a mock clock still jumps.
 
     Args:
         thread: thread of the loop.
@@ -95,8 +95,8 @@ class LoopWatch:
 
         Args:
             place: the place that blocked the loop.
-            seconds: seconds since the first inspection that found a user function: up to `EVERY` less than the block
-                took.
+            seconds: seconds since the first inspection that found a user function. The block may have begun up to
+                `EVERY` seconds earlier.
         """
 
     def note_reported(self) -> None:
@@ -105,7 +105,7 @@ class LoopWatch:
             heartbeat.reported = True
 
     def _look(self) -> None:
-        """Call `found` when the heartbeat is late, both in seconds and in number of inspections.
+        """Call `found` when a heartbeat has waited too long, both in seconds and in number of inspections.
 
         Inspections are counted, too, because a process may be suspended, or get no time on a loaded machine.
         """
@@ -179,7 +179,7 @@ def logged_blocks() -> Iterator[None]:
 
 
 def place_of(thread: threading.Thread) -> str:
-    """Return the innermost function of user code that a thread runs; without user code, the innermost function."""
+    """Return the innermost function of user code that `thread` runs; its innermost function if it runs none."""
     frame = sys._current_frames().get(thread.ident or -1)
     if frame is None:
         return "a thread that has ended"

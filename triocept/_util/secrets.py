@@ -1,4 +1,4 @@
-r"""Search for keys in texts, and the text `MARK` that replaces a key.
+r"""Search for keys in texts, and replacement of each key by the text `MARK`.
 
 Rules:
 
@@ -137,7 +137,7 @@ class KeylessPieces:
         """True if all text is held back until the next white space."""
 
     def take(self, piece: str) -> str:
-        """Add a piece. Return the text, without complete keys, up to the possible start of an incomplete key."""
+        """Add a piece. Return the text up to where an incomplete key may start, without the complete keys."""
         self._held.append(piece)
         if self._in_word and not _space().search(piece):
             return ""
@@ -147,7 +147,7 @@ class KeylessPieces:
         return without_keys(text[:at])
 
     def end(self) -> str:
-        """Return the rest of the text, without complete keys."""
+        """Return the text that was held back, without complete keys."""
         text, self._held, self._in_word = "".join(self._held), [], False
         return without_keys(text)
 
@@ -241,7 +241,7 @@ def may_hold_a_key(data: bytes) -> bool:
 
 
 def _without_written(text: str, more: Iterable[str], known_forms: bool) -> str:
-    """Return the text without keys. Keys in which letters are escaped as numbers stay."""
+    """Return the text without keys. Keys in which letters are escaped as numbers are not removed."""
     for key in (*LIVE_KEYS.texts, *more):
         text = text.replace(key, MARK)
     if LIVE_KEYS.escaped and "\\" in text:

@@ -22,7 +22,7 @@ MAX_EVENT = 64 * 1024 * 1024
 
 
 class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
-    r"""A rule that defines where the bytes of a stream may be cut: after each match of a pattern, and nowhere else.
+    r"""A rule that defines where the bytes of a stream may be cut: only after a match of `pattern` or `last`.
 
     For example, if each document begins with a byte 0x1e and ends with a line feed::
 
@@ -30,13 +30,13 @@ class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pattern: re.Pattern[bytes]
-    """Pattern of an end of a document that is certain even if more bytes follow. It is searched for in the bytes so
-    far."""
+    """Pattern of the end of a document, where it is certain whatever bytes follow. It is searched for in the bytes that
+    have arrived."""
     longest: int
-    """Maximum length of such an end in bytes, minus one: 0 if an end has one byte."""
+    """Maximum bytes that `pattern` matches, minus one: 0 if a match has one byte."""
     last: re.Pattern[bytes]
-    """Pattern that is used at the end of the stream, for an end of a document that `pattern` matches only if more bytes
-    follow. If there is no such end, it is `(?!)`, which never matches."""
+    """Pattern of the end of a document, used only at the end of the stream, where `pattern` may lack bytes that would
+    follow. `(?!)`, which never matches, if `pattern` matches the end of every document."""
 
 
 SSE_FRAMES = FrameEnd(
@@ -128,7 +128,7 @@ class SSEDecoder:
 
 
 def events_pattern(data: bytes, event: bytes | None = None) -> re.Pattern[bytes]:
-    """Return a pattern that matches one or more complete events, each with one line of data.
+    """Return a pattern that matches one or more complete events. Each event has one line of data.
 
     Args:
         data: a pattern that the data must begin with.

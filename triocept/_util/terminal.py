@@ -17,7 +17,7 @@ import sys
 from typing import Final
 
 _PIECE: Final = 4096
-"""Bytes of one write (a page): a writable pipe or terminal accepts so many bytes without blocking."""
+"""Maximum bytes of one write (a page): a writable pipe or terminal accepts this many bytes without blocking."""
 
 
 class Screen(io.TextIOBase):
@@ -79,7 +79,7 @@ _LONG = re.compile(r"(?<=\S) {9,}| {41,}")
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Return the text with characters that are not seen, or change the writing direction, written as numbers.
+    """Return the text with its invisible characters, and those that change the writing direction, written as numbers.
 
     Args:
         text: the text.
@@ -96,7 +96,7 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def all_visible(text: str) -> str:
-    """Return the text as `visible` does, but replace each long run of spaces by the number of its spaces."""
+    """Return `visible(text)`, but replace each long run of spaces by the number of its spaces."""
     return _LONG.sub(lambda found: f"⟨{len(found[0])} spaces⟩", visible(text))
 
 

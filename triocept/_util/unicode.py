@@ -1,8 +1,8 @@
 """Replacement of surrogates, so that UTF-8 (and so every wire and file) can encode a text.
 
 A Python `str` may contain surrogates: halves of a pair that JavaScript has split, and the result of `surrogateescape`
-for bytes that are not UTF-8. UTF-8, and so JSON, cannot encode surrogates. Adjacent halves are joined to their
-character. U+FFFD replaces any other surrogate, as the Unicode Standard recommends (3.9, "U+FFFD Substitution").
+for bytes that are not UTF-8. UTF-8, and so JSON, cannot encode surrogates. Adjacent halves are joined to the character
+that they encode. U+FFFD replaces any other surrogate, as the Unicode Standard recommends (3.9, "U+FFFD Substitution").
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def mended_text(text: str) -> str:
-    """Return `text` without surrogates, which are joined or replaced. Without surrogates, return the same object."""
+    """Return `text` with its surrogates joined or replaced. If it contains none, return the same object."""
     if text.isascii():
         return text
     try:
@@ -22,7 +22,7 @@ def mended_text(text: str) -> str:
 
 
 def mended(value: Any) -> Any:
-    """Return a JSON value without surrogates in its texts and keys, which are joined or replaced."""
+    """Return a JSON value with the surrogates in its texts and keys joined or replaced."""
     if isinstance(value, str):
         return mended_text(value)
     if isinstance(value, dict):

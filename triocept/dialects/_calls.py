@@ -13,8 +13,8 @@ These rules pair calls with results in a dialect whose ids are optional, and pla
    `MADE`, and is never written to a provider of the same dialect.
 2. A result belongs to the call with the result's id. If no call has that id, the result belongs to the oldest
    unanswered call of the tool that it names. In both cases the call counts as answered.
-3. In a dialect where each result is a separate message, results come right after their calls. Other parts of the
-   message that held the results, and media of the results, come after all results.
+3. In a dialect where each result is a separate message, results come right after their calls. The other parts of
+   the message that held the results, and the media in the results, come after all results.
 """
 
 from __future__ import annotations
@@ -315,8 +315,8 @@ def results_first(
 
     Args:
         messages: the conversation.
-        shown: function that returns those parts of a result that the dialect cannot express in a result. They follow
-            in a user message after the results. None means that the dialect can express all parts.
+        shown: function that returns those parts of a result that the dialect cannot express in a result. These parts
+            are written in a user message after the results. None means that the dialect can express all parts.
     """
     waiting: list[Part] = []
     for message in messages:

@@ -91,7 +91,7 @@ def types_come_first(data: bytes) -> bool:
 
 
 _MOST_COUNTED = 2**53
-"""The largest integer that every JSON reader keeps (RFC 8259, 6); sums of a few such numbers fit a file's 64 bits."""
+"""The largest integer that every JSON reader keeps (RFC 8259, 6); the sum of a few such numbers fits in 64 bits."""
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 

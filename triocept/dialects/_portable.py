@@ -26,10 +26,10 @@ from ._documents import decode_json, encode_json
 
 
 def portable(messages: Iterable[Message]) -> list[Message]:
-    """Return the messages without those that hold only an item of one dialect, which no other can express.
+    """Return the messages that other dialects can express; leave out those that hold only an item of one dialect.
 
-    An example is Codex's `additional_tools`, whose tools are also among the tools of the request. An empty message in
-    place of the item would change the conversation.
+    An example of such an item is Codex's `additional_tools`, whose tools are also among the tools of the request.
+    An empty message in place of the item would change the conversation.
     """
     return [
         message
@@ -59,7 +59,7 @@ _BUDGETS = {"minimal": 2048, "low": 4096, "medium": 10_000, "high": 16_000, "xhi
 
 
 def effort_for(ask: ReasoningAsk | None) -> str | None:
-    """Return the requested effort, or the effort that matches the requested budget; None if the model may choose."""
+    """Return the requested effort, or the effort for the requested budget; None if the model may choose."""
     if ask is None or ask.effort == "adaptive":
         return None
     if ask.effort is not None or ask.budget_tokens is None:
@@ -68,7 +68,7 @@ def effort_for(ask: ReasoningAsk | None) -> str | None:
 
 
 def budget_for(ask: ReasoningAsk | None) -> int | None:
-    """Return the number of thinking tokens for the requested budget or effort; None if off or up to the model."""
+    """Return the requested thinking budget, or that of the requested effort; None if neither gives a number."""
     if ask is None:
         return None
     return ask.budget_tokens if ask.budget_tokens is not None else _BUDGETS.get(ask.effort or "")

@@ -119,8 +119,8 @@ class Dialect:
     """The path of model calls below the base URL, without `/v1`: e.g. `/chat/completions`."""
     base_path: str = ""
     """The last part of the base URL that the provider's SDKs expect: `/v1`, another path, or empty if the SDKs add
-    `/v1` themselves. At an endpoint, `rollout.base_url` ends with it, and the paths of calls may contain it or not. A
-    provider's base URL ends with it, too, and `route` is appended."""
+    `/v1` themselves. At an endpoint, `rollout.base_url` ends with this path; the paths of calls may contain it or not.
+    A provider's base URL ends with this path, too, and `route` is appended to the URL."""
     read_path: Callable[[str, str], Target | None] | None = None
     """`read_path(path, query)` returns the facts in a call's path and query, or None if the call is no model call of
     this dialect. The path comes without the rollout's prefix. Default: model calls have the path `route`, with or
@@ -154,9 +154,10 @@ class Dialect:
     """Further fields that `parse_request` requires, each with a value. The values are filled into documents that have
     only `transcript`. If empty, `parse_request` requires no further field."""
     caps: tuple[tuple[str, ...], ...] = ()
-    """The places in a document where the output token limit is read; it is written to the first one. Each place is a
-    tuple of the field names that lead to it, as in `(("options", "num_predict"),)`. If empty, `max_output_tokens` of an
-    upstream has no effect. A provider's refusal of too large a number is then passed on without a retry."""
+    """The places in a document where the output token limit is read. A new limit is written to the first place. Each
+    place is a tuple of the field names that lead to it, as in `(("options", "num_predict"),)`. If empty,
+    `max_output_tokens` of an upstream has no effect. A provider's refusal of too large a number is then passed on
+    without a retry."""
     logprobs: Json = None
     """The value of the request field `logprobs` that requests log probabilities without alternatives. If None, the
     dialect has no such field, and an upstream with `tokens=` does not request log probabilities."""
@@ -214,9 +215,10 @@ class Dialect:
     if all headers in `default_headers` (and at least one) are present, or if the path begins with `base_path` and
     `base_path` is not `/v1`."""
     render_models: Callable[[Sequence[str]], Json] = render_models
-    """`render_models(names)` returns the JSON body that lists these models. Default: that of OpenAI's `/v1/models`."""
+    """`render_models(names)` returns the JSON body that lists these models. Default: OpenAI's `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
-    """Further routes of the dialect. Calls to any other path fail with 404, except routes of every endpoint."""
+    """Further routes of the dialect. Calls to any other path fail with 404, except to the routes that every
+    endpoint has."""
     not_served: tuple[str, ...] = ()
     """Paths below the base URL that the dialect's providers serve and endpoints do not. Calls to these paths, and to
     all paths below them, fail with 501, and the error lists the existing routes. `<name>` matches one segment, as in a

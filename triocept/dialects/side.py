@@ -130,7 +130,7 @@ class ProviderCall:
     document: Json
     at_root: bool = False
     """True if the path is appended to the server's root, not to the base URL. Some servers have further routes
-    there."""
+    below their root."""
 
 
 CountCalls: TypeAlias = Generator[ProviderCall, Json, int | None]

@@ -90,7 +90,7 @@ class StreamRenderer(ABC):
 
     @abstractmethod
     def keepalive(self, response_id: str = "") -> bytes:
-        """Return a no-op to send while no event comes.
+        """Return the bytes of a no-op, which is sent while no event comes.
 
         The no-op is never an SSE comment, because some clients fail on one.
 
@@ -115,12 +115,12 @@ class EventBuilder:
         return None if self._open is None else self._open[1]
 
     def text(self, empty: Text | RefusalText | Reasoning, text: str, events: list[Event]) -> None:
-        """Append more text to the open part; if it is not of the kind of `empty`, end it, and begin `empty`."""
+        """Append more text to the open part. If this part is not of the kind of `empty`, end it, and begin `empty`."""
         if text:
             events.append(PartDelta(self.index_of(empty, events), text))
 
     def blob(self, empty: ResponsePart, blob: Blob, events: list[Event]) -> None:
-        """Append `blob` to the open part; if that is not of the kind of `empty`, end it, and begin `empty`."""
+        """Append `blob` to the open part. If this part is not of the kind of `empty`, end it, and begin `empty`."""
         events.append(PartBlob(self.index_of(empty, events), blob))
 
     def whole(self, part: ResponsePart, events: list[Event]) -> None:
@@ -129,7 +129,7 @@ class EventBuilder:
         events += part_events(self.new_index(), part)
 
     def index_of(self, empty: ResponsePart, events: list[Event]) -> int:
-        """Return the index of the open part; if it is not of the kind of `empty`, end it, and begin `empty`."""
+        """Return the index of the open part. If this part is not of the kind of `empty`, end it, and begin `empty`."""
         if self._open is None or type(self._open[1]) is not type(empty):
             self.close(events)
             self._open = (self.new_index(), empty)

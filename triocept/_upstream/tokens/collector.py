@@ -89,7 +89,8 @@ class Collector:
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
         """Collect the tokens in a frame of a stream.
 
-        Return the frame to parse, and the frame for the agent. Either has no bytes if nothing is left in it.
+        Return the frame to parse, and the frame for the agent. A frame in which nothing is left is
+        returned as empty bytes.
         """
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
@@ -251,6 +252,6 @@ def _number(value: Json) -> float:
 
 
 def _id_named(token: Json) -> int | None:
-    """Return the id in a token of the form `token_id:123`, which vLLM sends. None for any other form."""
+    """Return the id in a token of the form `token_id:123`, which vLLM sends. Return None for any other form."""
     name, _, number = token.partition(":") if isinstance(token, str) else ("", "", "")
     return int(number) if name == "token_id" and number.isascii() and number.isdigit() else None

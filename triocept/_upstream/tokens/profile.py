@@ -5,10 +5,10 @@ serving_chat.py: the headers `x-sglext-return-*` request an `sglext` object, als
 purpose exist, but with them SGLang refuses streams.
 
 llama.cpp's server was tried (xllamacpp 2026.10). It refuses log probabilities in a stream with tools, and in a stream
-without tools those of the last token are missing. So an answer without streaming is requested. With `verbose`, the
-server returns the ids of the answer and the text of the prompt, but changes this text for some tokenizers. So
-/apply-template renders the prompt again, and /tokenize returns its ids. `top_logprobs: 1` prevents 20 alternatives for
-each token.
+without tools it leaves out the log probabilities of the last token. So an answer without streaming is requested. With
+`verbose`, the server returns the ids of the answer and the text of the prompt, but changes this text for some
+tokenizers. So /apply-template renders the prompt again, and /tokenize returns its ids. `top_logprobs: 1` prevents 20
+alternatives for each token.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     made from such an answer."""
 
     def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
-        """Add the fields that request tokens to a request's JSON body. Return it, and a collector for the answer.
+        """Add the fields that request tokens to a request's JSON body. Return the body, and a collector.
 
         Fields that the agent itself has sent or requested stay unchanged. `logprobs` is the value with which the
         server's dialect requests log probabilities of only the chosen tokens.

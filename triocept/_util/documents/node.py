@@ -34,7 +34,7 @@ class Node:
 
     @property
     def place(self) -> str:
-        """The file's name and the line number, as in `run.yaml:12`."""
+        """The file's name and the value's line number, as in `run.yaml:12`."""
         return f"{self.file}:{self.line}"
 
     def error(self, problem: str) -> DialectError:
@@ -53,7 +53,7 @@ class Node:
                 return self.value
 
     def find(self, path: str) -> Node:
-        """Return the node at a msgspec path such as `$.a[0]`, or its nearest parent that exists."""
+        """Return the node at a msgspec path such as `$.a[0]`; if there is none, its nearest existing ancestor."""
         node = self
         for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
             match node.value:
@@ -66,9 +66,9 @@ class Node:
         return node
 
     def converted(self, kind: type[T], value: Any = UNSET) -> T:
-        """Return `value`, or without it the node's own value, converted by msgspec to the type `kind`.
+        """Convert `value` to the type `kind` with msgspec, and return the result. Default: the node's own value.
 
-        Raise DialectError if it cannot be converted; the error contains the line and path of the wrong part.
+        Raise DialectError if `value` cannot be converted; the error contains the line and path of the wrong part.
         """
         try:
             return msgspec.convert(self.json if value is UNSET else value, kind)
@@ -106,7 +106,7 @@ class Node:
         return self.value
 
     def text(self, *words: str) -> str:
-        """Return the value. Raise DialectError if it is not a text, or (if `words` are given) not one of them."""
+        """Return the value. Raise DialectError if it is not a text, or not one of `words` (if any are given)."""
         if not isinstance(self.value, str):
             raise self.error(f"expected a text, not {self.kind}{self._in_quotes()}")
         if words and self.value not in words:

@@ -4,11 +4,11 @@ Rules:
 
 1. Plain scalars follow YAML 1.2 (10.3, the core schema): `no` and `2026-11-27` are texts, and only `true`, `false` and
    `null` are constants. A key is a text, and must be unique. Tags are not allowed.
-2. Where aliases are allowed, an alias has the value of its anchor. An alias may not be inside its own anchor. All
-   copies count towards the maximum number of values (`_MOST`), because otherwise a few lines could exceed the memory of
-   the machine.
+2. Where aliases are allowed, an alias has the value of its anchor. An alias may not be inside its own anchor. The
+   values that aliases copy count towards the maximum number of values (`_MOST`), because otherwise a file of a few
+   lines could exceed the memory of the machine.
 3. PyYAML's parser in C is used if it is installed. It is ten times as fast, and accepts `{text: Why?}` as YAML 1.2
-   does. The parser in Python rejects it, and the error suggests quotes.
+   does. PyYAML's parser in Python rejects this text, and the error suggests quotes.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _Builder:
         return found
 
     def _after(self, end: Any) -> Any:
-        """Return the event after `end`, the event that ends the document."""
+        """Return the event that follows `end`, the document's end. Raise DialectError if a text follows."""
         import yaml
 
         try:

@@ -211,7 +211,7 @@ def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """Return the last blob that is a signature by Anthropic; None if no blob is one."""
+    """Return the data of the last blob that is Anthropic's signature; None if there is no such blob."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 
@@ -228,7 +228,7 @@ def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
     """Return True if the agent's JSON body can be sent to a provider unchanged.
 
-    It cannot if the agent sent back thinking whose signature triocept generated, because a provider refuses it.
+    Return False if the agent sent back thinking whose signature triocept generated, because a provider refuses it.
     """
     return bool(document.get("stream")) == request.stream and not any(
         isinstance(part, Reasoning) and not part.blobs

@@ -6,7 +6,7 @@ Rules:
    `output_config` and `metadata` are under these names.
 2. The API requires `max_tokens`. For a request without a limit, 64,000 is written, the number that Claude Code sends.
 3. A request from another dialect is adapted. Its temperature is clamped to 0..1. If it requests JSON without a schema,
-   an instruction in words requests the JSON. An effort becomes a thinking budget only where Anthropic allows thinking:
+   an instruction in words is added. An effort becomes a thinking budget only where Anthropic allows thinking:
    without a forced tool, without sampling parameters, and not after tool calls whose thinking is missing.
 
 A thread is a conversation that the server stores, so that a call sends only the new messages. Anthropic's SDKs use
@@ -166,7 +166,7 @@ def parse_thread(fields: Fields) -> str | None:
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
     """Return the request with the messages of `earlier` and its `answer` before the request's own messages.
 
-    The system prompt and the tools are those of the thread, unless the request has tools of its own.
+    The system prompt is the thread's. So are the tools, unless the request has tools of its own.
     """
     said = [Message("assistant", answer.content)] if answer.content else []
     return msgspec.structs.replace(
@@ -262,7 +262,7 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def parse_system(value: Json) -> tuple[Message, ...]:
-    """Convert the field `system` into messages; return an empty tuple if it is empty."""
+    """Convert the field `system` into messages; return an empty tuple if the field is empty."""
     content = parse_content(value, "system", parse_block)
     return (Message("system", content),) if content else ()
 

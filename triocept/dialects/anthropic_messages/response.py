@@ -138,7 +138,9 @@ def check_aborted(identity: str) -> None:
 
 
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Convert a `stop_reason` into a `StopReason`; the dict keeps it if `render_finish` would write another word.
+    """Convert a `stop_reason` into a `StopReason`.
+
+    The dict is for `extra`. It holds `reason` if `render_finish` would write another word for the `StopReason`.
 
     Raise `UpstreamError` if the reason is unknown or missing.
     """

@@ -306,7 +306,7 @@ def parse_result(fields: ProtoFields) -> ToolResult:
 
 
 def render_result(result: ToolResult, name: str | None, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a tool result into a `functionResponse` part; `name` is the called tool."""
+    """Convert a tool result into a `functionResponse` part; `name` is the called tool's."""
     extra: dict[str, Json] = dict(result.extra or {}) if same_dialect else {}
     kept: dict[str, Json] = dict(extra.pop(_FIELD, None) or {}) if isinstance(extra.get(_FIELD), dict) else {}
     mark = kept.pop(_RESPONSE, _PLAIN)
@@ -324,7 +324,7 @@ _PLAIN = object()  # no mark: the text has Google's own key
 
 
 def _parse_response(response: dict[str, Json], name: str | None) -> tuple[str, Json]:
-    """Return the text in a tool's `response`, and a template of `response` without the text, for `extra`."""
+    """Return the text in a tool's `response`. Also return `response` without the text, which `extra` keeps."""
     if not response:
         return "", {}
     if len(response) == 1:
@@ -406,7 +406,7 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
-    """Convert reasoning into thought parts, one for each signature (or one without a signature).
+    """Convert reasoning into thought parts: one for each signature, or one without a signature if there is none.
 
     `answer`: True for an answer to an agent; False for a request to a provider, which refuses signatures of other
     providers.

@@ -88,7 +88,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def read_request(fields: ProtoFields, target: Target) -> Request:
-    """Convert the fields of a request into a `Request`; the fields may be those of an object in a JSON body."""
+    """Convert the fields of a request into a `Request`; they may be those of an object within a JSON body."""
     return _aimed(_parse(fields, Memory())[0], target, fields.at("model"))
 
 
@@ -178,7 +178,7 @@ def parted(message: Message) -> tuple[Message, ...]:
 
 
 def parse_system(value: Json, path: str) -> tuple[Message, ...]:
-    """Convert `systemInstruction` (a content, a part or a string) into messages; no message if it is empty."""
+    """Convert `systemInstruction` (a content, a part or a string) into messages; no message if the field is empty."""
     if value is None or value == "":
         return ()
     if not isinstance(value, dict):
@@ -381,7 +381,7 @@ def bare_model(name: str) -> str:
 
 
 def full_model(name: str) -> str:
-    """Return the name of a model with a prefix: `models/`, unless the name has one, such as `tunedModels/`."""
+    """Return the name of a model with the prefix `models/`; a name that has a prefix (`tunedModels/`) stays."""
     return name if name.startswith((_MODELS, _TUNED, "endpoints/")) else _MODELS + name
 
 

@@ -229,7 +229,9 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Convert a `finishReason` into a `StopReason`; the dict keeps it if `render_finish` would write another word.
+    """Convert a `finishReason` into a `StopReason`.
+
+    The dict is for `extra`. It holds `reason` if `render_finish` would write another word for the `StopReason`.
 
     `reason` and `words` are the values of `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).

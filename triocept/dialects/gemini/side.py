@@ -1,7 +1,7 @@
 """Calls other than model calls (`GET /v1beta/models`, token counts, embeddings), and recognition of clients.
 
-The paths are `/v1beta/models/{model}:countTokens`, `:embedContent` and `:batchEmbedContents`. The SDK calls the last
-one even for one text.
+The paths are `/v1beta/models/{model}:countTokens`, `:embedContent` and `:batchEmbedContents`. Google's SDK calls
+`:batchEmbedContents` even for one text.
 """
 
 from __future__ import annotations

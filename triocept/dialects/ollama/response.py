@@ -123,7 +123,7 @@ _PARSED: dict[str, StopReason] = {"": "end", "stop": "end", "length": "max_token
 def parse_finish(reason: Json, *, calls: bool) -> StopReason:
     """Convert a `done_reason` into a `StopReason`; raise `UpstreamError` if it is unknown.
 
-    An example is `load`, after an empty prompt.
+    An unknown reason is, for example, `load`, which Ollama sends after an empty prompt.
     """
     stop = _PARSED.get(reason or "") if isinstance(reason, str | None) else None
     if stop is None:
@@ -140,7 +140,7 @@ _INPUT, _OUTPUT = "prompt_eval_count", "eval_count"
 
 
 def take_usage(fields: Fields) -> Usage | None:
-    """Read the token counts from an answer's last document; return None if it has none."""
+    """Read the token counts from an answer's last document; return None if the document has none."""
     inputs, outputs = fields.count(_INPUT), fields.count(_OUTPUT)
     if inputs is None and outputs is None:
         return None

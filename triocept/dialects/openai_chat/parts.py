@@ -12,8 +12,8 @@ Reasoning is an extension of the API, with three field names. vLLM and Ollama wr
 llama.cpp write `reasoning_content`; OpenRouter adds `reasoning_details` (with signatures, to be replayed as received).
 OpenAI itself writes no reasoning.
 
-1. The fields are read in this order. The first field with text is used, and its name is kept in `extra["field"]`. A
-   second field with another text stays among the message's unknown fields.
+1. The three fields are read in the order above. The first field with text is used, and its name is kept in
+   `extra["field"]`. A second field with another text stays among the message's unknown fields.
 2. Each item of `reasoning_details` is one opaque blob.
 3. Reasoning is written to the field from which it was read, otherwise to `reasoning_content`.
 
@@ -312,7 +312,7 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def image_at(url: str | None, fields: Fields) -> Media:
-    """Return the image with this URL, which may be a `data:` URL; the unread fields become its `extra`."""
+    """Return the image with this URL, which may be a `data:` URL; unread `fields` become the image's `extra`."""
     inline = split_data_url(url) if url is not None else None
     if inline is None:
         return Media(kind="image", url=url, extra=fields.rest())
@@ -328,7 +328,7 @@ def parse_audio(fields: Fields) -> Part:
 
 
 def file_at(url: str | None, content: str | None, name: str | None, fields: Fields) -> Media:
-    """Return the file with this URL or this content; the unread fields become its `extra`.
+    """Return the file with this URL or this content; unread `fields` become the file's `extra`.
 
     `content` is a `data:` URL, or bare base64, which some clients send.
     """

@@ -152,7 +152,7 @@ def render_answer(
 ) -> Json:
     """Return the JSON body of an answer with this choice.
 
-    `kind` is its field `object`. `prefix` begins the id if one must be generated.
+    `kind` is the value of the body's field `object`. A generated id begins with `prefix`.
     """
     if response.stop_sequence is not None:
         choice[MATCHED[0]] = response.stop_sequence
@@ -215,7 +215,7 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
     """Convert a `StopReason` into a `finish_reason`; a refusal in words gets "stop".
 
-    Some agents crash on `content_filter`, so only a refusal without words gets it.
+    Some agents crash on `content_filter`, so only a refusal without words gets this reason.
     """
     settled = settled_stop(stop, calls=calls)
     return "stop" if settled == "refused" and refusal else _RENDERED[settled]
@@ -322,8 +322,8 @@ _WORDS = ("message", "detail", "error", "msg")
 def parse_error(status: int, document: Json) -> Failure:
     """Convert a provider's error document, which may have any form, into a `Failure`.
 
-    If `status` is below 400 (an error came in place of an answer), it is replaced by the error's `code`, if that is an
-    HTTP status.
+    If `status` is below 400 (an error came in place of an answer), the error's `code` replaces it if the code
+    is an HTTP status.
     """
     error = find_error(document) or document
     value = error

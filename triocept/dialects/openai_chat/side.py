@@ -33,7 +33,7 @@ from ..side import (
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return environment variables for agents: the endpoint's URL and key, and the model, which some need.
+    """Return environment variables for agents: the endpoint's URL and key, and the model, which some agents need.
 
     See `Dialect.environment`.
     """

@@ -18,10 +18,10 @@ Further rules for chat completions:
 1. A choice may have no `delta`.
 2. The open text or reasoning ends when another field comes. Tool calls may interleave, so they stay open until the
    finish reason comes.
-3. A fragment belongs to the call with the fragment's `index`, or without an index, to the call with the fragment's
-   `id`. A fragment without both belongs to the last call, unless it names a tool. A known index with another id begins
-   a new call (Gemini's chat endpoint sends the index 0 for each call). Later fragments may repeat the id and the name,
-   and a call may come complete in one fragment.
+3. A fragment belongs to the call with the fragment's `index`. A fragment without an index belongs to the call with the
+   fragment's `id`. A fragment without both belongs to the last call; if it names a tool, it begins a new call. A known
+   index with another id begins a new call (Gemini's chat endpoint sends the index 0 for each call). Later fragments may
+   repeat the id and the name, and a call may come complete in one fragment.
 
 Rules of the renderer:
 
@@ -316,8 +316,8 @@ class _Calls:
 class ChunkRenderer(StreamRenderer):
     """A base class of renderers of OpenAI's chunks, for one answer to `request`; subclasses render the content.
 
-    `name` is the dialect, and `kind` is the field `object` of a chunk. `prefix` begins a generated id. `render_error`
-    returns the JSON body of an error.
+    `name` is the dialect, and `kind` is the field `object` of a chunk. A generated id begins with `prefix`.
+    `render_error` returns the JSON body of an error.
     """
 
     def __init__(

@@ -158,8 +158,8 @@ def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
 def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
     """Return the value of `encrypted_content` for these blobs, or None.
 
-    It is the last blob of this dialect. If no blob is of this dialect and `packed` is True, it is all blobs, packed
-    into one text.
+    The value is the last blob of this dialect. If no blob is of this dialect and `packed` is True, the value contains
+    all blobs, packed into one text.
     """
     same_dialect = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
     if same_dialect:
@@ -214,7 +214,7 @@ def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str,
 
 
 def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
-    """Convert a text of the model into an item of `content`; in an answer, with all lists that clients require."""
+    """Convert a text of the model into an item of `content`; if `answer`, with all lists that clients require."""
     document: dict[str, Json]
     if isinstance(part, RefusalText):
         document = {"type": "refusal", "refusal": part.text}
@@ -298,7 +298,7 @@ def place(identity: str, number: int) -> str:
 
 
 def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> dict[str, Json]:
-    """Return an item with the id and the status that agents require; `made_of` is the end of a new id."""
+    """Return an item with the id and the status that agents require; a generated id ends with `made_of`."""
     kind = item.get("type")
     prefix = PREFIXES.get(kind) if isinstance(kind, str) else None
     if prefix is None:
@@ -317,7 +317,7 @@ def goes_on(part: Part, *, same_dialect: bool) -> bool:
 
 
 def item_of(part: Part, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the item that a text or reasoning part begins, without the part's own text; its lists are copies."""
+    """Return the item that a text or reasoning part begins, without the part's text; the item's lists are copies."""
     extra = (
         part.extra if same_dialect and isinstance(part, Text | RefusalText | Reasoning) and part.extra else {}
     )

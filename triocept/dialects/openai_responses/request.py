@@ -81,8 +81,8 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
     """Return True if the agent's JSON body can be sent to a provider unchanged.
 
-    It cannot if it continues an answer of this endpoint, which a provider does not have. It cannot if it is a frame of
-    a websocket either, because no field of a frame requests the stream.
+    Return False if the body continues an answer of this endpoint, because a provider does not have this answer. Return
+    False for a websocket frame, too, because no field of a frame requests a stream.
     """
     if "previous_response_id" in document or document.get("type") == _FRAME:
         return False
@@ -104,7 +104,10 @@ def _is_list_alone(document: Json) -> bool:
 
 
 def _parse(document: Json, memory: Memory, *, declares: bool = True) -> tuple[Request, int]:
-    """Return a request, and the number of its instructions. `declares`: True if items may declare tools."""
+    """Return a request, and the number of its messages from `instructions`.
+
+    `declares`: True if input items may declare tools.
+    """
     fields = Fields(document)
     if fields.peek("type") == _FRAME:
         fields.take("type")
@@ -203,7 +206,7 @@ them."""
 
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
-    """Convert the field `instructions` into a system message; no message if it is empty."""
+    """Convert the field `instructions` into a system message; return no message if the field is empty."""
     return memory.read(
         NAME,
         "instructions",
@@ -267,13 +270,13 @@ def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> s
 
 
 def _runs(items: Sequence[Json], same: int, known: Sequence[_Run]) -> list[_Run]:
-    """Group the input items by message: adjacent items that the model wrote are one group, any other item is one.
+    """Group the input items by message: adjacent items of the model are one group, any other item is its own group.
 
     Args:
         items: the items of the `input`.
         same: number of items at the beginning that are the same objects as in the latest call.
-        known: the groups of the latest call. Those of such items are returned again, except the last one, which may go
-            on.
+        known: the groups of the latest call. The groups of these same items are returned again, except the
+            last of these groups, which may continue.
     """
     count = max(0, bisect_left(known, same, key=itemgetter(0)) - 1)
     first = known[count][0] if count else 0

@@ -102,7 +102,7 @@ def parse_response(document: Json) -> Response:
 
 
 def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopReason, dict[str, Json]]:
-    """Read the stop reason from `status` and `incomplete_details`; the dict has fields to keep in `extra`."""
+    """Read the stop reason from `status` and `incomplete_details`; the dict holds fields for `extra`."""
     calls = any(isinstance(part, ToolCall) for part in content)
     refusal = any(isinstance(part, RefusalText) for part in content)
     details = fields.object("incomplete_details")
@@ -193,7 +193,7 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
 
 
 _TIER = "default"
-"""The service tier to write if the provider's is unknown. The requested tier is not written, since a provider may
+"""The service tier to write if the provider's tier is unknown. The requested tier is not written, since a provider may
 choose another."""
 _FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict": None}
 """The fields that every function tool in an answer has, with their defaults."""
@@ -249,7 +249,9 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(
     status: Json, details: Fields | None, *, calls: bool, refusal: bool
 ) -> tuple[StopReason, dict[str, Json]]:
-    """Convert a `status` into a `StopReason`; the dict keeps the status if `render_finish` would write another.
+    """Convert a `status` into a `StopReason`. The dict is for `extra`.
+
+    The dict holds the status if `render_finish` would write another status for the `StopReason`.
 
     Raises:
         UpstreamError: the answer is not finished, it was aborted, or it is incomplete for an unknown reason.

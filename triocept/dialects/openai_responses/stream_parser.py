@@ -9,10 +9,10 @@ Rules:
    before any of these events was truncated.
 4. Further fields of the response are read from the terminal event.
 
-An event belongs to the item with the event's `output_index`. Without it (llama.cpp), the event belongs to the item with
-its `item_id`; without both, to the newest item. Content that did not come in deltas is read from closing events: `done`
-has the whole text, and `output_item.done` has the whole item. An `output_item.done` may come without an
-`output_item.added`.
+An event belongs to the item with the event's `output_index`. An event without `output_index` (from llama.cpp) belongs
+to the item with the event's `item_id`. An event without both belongs to the newest item. Content that did not come in
+deltas is read from closing events: `done` has the whole text, and `output_item.done` has the whole item. An
+`output_item.done` may come without an `output_item.added`.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Parts:
             self._add(number, raw, fields.at("item"), events)
 
     def part_added(self, fields: Fields, events: list[Event]) -> None:
-        """Process an event `content_part.added`; skip it unless it belongs to a message item."""
+        """Process an event `content_part.added`; skip it if it does not belong to a message item."""
         item = self._find(fields)
         part = fields.object("part")
         if item is None or item.kind != "message" or part is None:
@@ -320,7 +320,7 @@ class Parts:
     def _continue(
         self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
     ) -> None:
-        """Begin the part at the position `place` of the item, unless it is open; end any other open part."""
+        """Begin the part at the position `place` of `item` if it is not open yet; first end any other open part."""
         if item.part is None or item.place != place:
             self._end_part(item, events)
             name, number = place

@@ -6,12 +6,12 @@ Rules of the stream:
    (or `error` in place of `failed`). All these events have the same response id and `created_at`.
 2. Parts may overlap; `output_index` identifies the item of an event.
 3. `output_item.done` is sent when the next event shows that no further part belongs to the item. Codex and opencode run
-   every call whose item is done, whatever the end of the answer. So a call that a token limit or a failure may have cut
-   is never done.
+   every call whose item is done, whatever the end of the answer. So `output_item.done` is never sent for a call that a
+   token limit or a failure may have cut.
 4. The terminal event contains the whole output, and the usage with all numbers (estimated if unknown).
 5. A server-sent event has the event's name, and the same name as `type` in its data.
 
-Rules of an item, each part of which has a writer:
+Rules of an item, each part of which is written by a writer:
 
 1. Every event has `output_index`, `item_id` and a sequence number. An event of a part also has `content_index` or
    `summary_index`.
@@ -118,7 +118,7 @@ class Item:
         return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
 
     def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
-        """Return a delta event that begins with `frame`; this is a fast way, and most events are deltas."""
+        """Return a delta event whose JSON begins with `frame`. This is a fast path, because most events are deltas."""
         number = self._counter.next
         self._counter.next += 1
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
@@ -433,7 +433,7 @@ class Documents:
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
     def keepalive(self, response_id: str = "") -> list[WireEvent]:
-        """Return a no-op event, after the start of the answer (with `response_id`) if it was not sent yet."""
+        """Return a no-op event; if the answer's start was not sent yet, return the start (with `response_id`) first."""
         begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
 
