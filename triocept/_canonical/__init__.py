@@ -14,7 +14,7 @@
 * `text_file`: the text of a text file that is sent inline.
 * `form`: the rules by which two messages count as equal, one rule for each use.
 * `frozen`: read-only copies of the JSON in a request, which the requests of several calls share.
-* `memory`: parses and stores a part of a request only once, if it did not change since the last call. `resent`:
+* `memory`: does not parse or store the parts of a request again that did not change since the last call. `resent`:
   decodes only the new part of a body that repeats an earlier body.
 
 Rules:
@@ -23,6 +23,6 @@ Rules:
    the same dialect writes it again.
 2. An unknown number is None, never 0.
 3. No module here contains the name of a wire field, except `agent_calls`.
-4. Canonical values hold no cycles, so the garbage collector skips them (`gc=False`): ten thousand recorded turns would
-   slow down each collection.
+4. Canonical values hold no cycles, so the garbage collector skips them (`gc=False`). Otherwise ten thousand recorded
+   turns would slow down each collection.
 """

@@ -1,7 +1,7 @@
 """Calls that the agent runs: tool calls, and items of OpenAI's Responses API that triocept keeps as `Opaque` parts.
 
-This module converts such an item to a `ToolCall`. The call's name is the item's type without `_call`, such as
-`local_shell`. Its arguments are the item's fields, without ids and status.
+This module converts such an item to a `ToolCall`. The name of the `ToolCall` is the item's type without
+`_call`, such as `local_shell`. The arguments of the `ToolCall` are the item's fields, without ids and status.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def calls_in(parts: Iterable[object]) -> tuple[ToolCall, ...]:
 
 
 def results_in(message: Message) -> tuple[ToolResult, ...]:
-    """Return the results of calls in a message, in order. An item of the Responses API becomes a result, too."""
+    """Return the results of calls in a message, in order. A result item of the Responses API becomes a `ToolResult`."""
     return tuple([result for part in message.content if (result := _result_in(part)) is not None])
 
 

@@ -72,7 +72,7 @@ class Media(_Part, frozen=True, gc=False, kw_only=True):
 
 
 class ToolCall(_Part, frozen=True, gc=False):
-    """A tool call: the model requests that the agent run one of its tools.
+    """A tool call: the model requests that the agent run one of the agent's tools.
 
     `ToolCall.of("bash", command="ls")` makes a call from keyword arguments.
     """
@@ -126,7 +126,7 @@ class RefusalText(_Part, frozen=True, gc=False):
 
 
 class Opaque(_Part, frozen=True, gc=False):
-    """A part of a kind that only one dialect has. It is kept unchanged, and written only in that dialect."""
+    """A part of a kind that only one dialect has. The part is kept unchanged, and written only in that dialect."""
 
     dialect: str
     raw: Json

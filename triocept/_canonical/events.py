@@ -35,7 +35,7 @@ class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     id: str = ""
     model: str = ""
     usage: Usage | None = None
-    """The usage that is known at the start: the number of input tokens."""
+    """The usage as known at the start of the answer: mostly the number of input tokens."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
     """The dialect that the answer came in; see `Response.dialect`."""
@@ -59,7 +59,8 @@ class PartDelta(msgspec.Struct, frozen=True, gc=False):
 class PartBlob(msgspec.Struct, frozen=True, gc=False):
     """An opaque blob of a reasoning part, or an annotation (such as a citation) of a text part.
 
-    The `data` of an annotation is JSON. It is appended to the list under the blob's `kind` in the text's `extra`.
+    The `data` of an annotation is JSON. This JSON value is appended to the list `extra[kind]` of the text part, where
+    `kind` is the blob's.
     """
 
     index: int
@@ -116,7 +117,7 @@ class _OpenPart(msgspec.Struct, gc=False):
 class Fold(msgspec.Struct):
     """Builder of a response from its events: call `add(event)` for each event, then `response()`.
 
-    It keeps only the content of the events, so it takes no more memory than the response.
+    The builder keeps only the content of the events, so it takes no more memory than the response.
     """
 
     _start: ResponseStart = ResponseStart()
@@ -221,7 +222,7 @@ def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
 
 
 class Seams(dict[int, str]):
-    """Buffer for one streamed answer: joins surrogate pairs that two deltas split, and replaces lone surrogates.
+    """Buffer for one streamed answer: joins surrogate pairs split over two deltas, and replaces lone surrogates.
 
     The dict maps the index of each part whose last delta ended in a high surrogate to this surrogate.
     """
@@ -258,7 +259,7 @@ class HeldCalls(list[Event]):
 
     * opencode 1.18.33 runs a call of chat completions when the call's arguments are complete JSON.
     * Codex 0.169.0 runs a call when the call's item is done.
-    * Claude Code 2.1.197 keeps a content block that has ended, and requests the rest of the answer.
+    * Claude Code 2.1.197 keeps each content block that has ended, and requests the blocks after it again.
 
     Some agents keep an incomplete call in their history, and send it with the next request.
     """

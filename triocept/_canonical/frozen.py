@@ -57,7 +57,7 @@ for _kind, _changes in (
         setattr(_kind, _change, _refuse)
 
 _known_to_yaml = False
-"""True after PyYAML was told to write read-only JSON as plain JSON. It writes subclasses of dict only if told."""
+"""True after PyYAML's dumpers were extended: they write a subclass of dict only if it is registered."""
 
 
 def _tell_yaml() -> None:
@@ -79,7 +79,7 @@ _set_item: Any = list.__setitem__
 
 
 def is_constant(values: Iterable[Json]) -> bool:
-    """Return True if no code can change any of these JSON values."""
+    """Return True if all of these JSON values are immutable (no dict, no list)."""
     return _CONSTANT.issuperset(map(type, values))
 
 

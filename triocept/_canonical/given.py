@@ -2,7 +2,8 @@
 
 Rules:
 
-1. An invalid answer raises a `TypeError` (a `ValueError` for an unknown word), before anything is settled or sent. The
+1. An invalid answer raises a `TypeError` (a `ValueError` for an unknown word), before the exchange is settled or a
+   byte is sent. The
    canonical types themselves check nothing, because parsers create most values, many for each call.
 2. Surrogates are replaced here, so that the turn, the wire and the file contain the same text; see `_util/unicode`.
 3. The check of an answer reads each text and number, and copies nothing. Values that are not part of an answer (notes,

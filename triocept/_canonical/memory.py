@@ -1,9 +1,9 @@
 """A memory of the latest call: parts of a request that did not change since then are neither parsed nor stored again.
 
-An agent sends its whole conversation with every call, and changes little in it. Claude Code, for example, moves its
-cache mark to the new last message and rewrites the message that had the mark. All messages except the last one to three
-stay as they were. Equal wire items are parsed once (`Memory`), and equal messages become one object (`MessageTable`).
-So a turn costs only as much as its new messages.
+An agent sends its whole conversation with every call, and changes little in the conversation. Claude Code, for example,
+moves its cache mark to the new last message and rewrites the message that had the mark. All messages except the last
+one to three stay as they were. Equal wire items are parsed once (`Memory`), and equal messages become one object
+(`MessageTable`). So a turn costs only as much as its new messages.
 
 Rules of the table:
 
@@ -68,7 +68,7 @@ class Memory:
     """The wire items of the latest call, and the values that were parsed from them.
 
     For each dialect and field, it keeps the items of the latest call. A parsed value must depend only on its item. The
-    JSON in it is read-only (`frozen`), because the value is returned again for later calls.
+    JSON in a parsed value is read-only (`frozen`), because the value is returned again for later calls.
     """
 
     def __init__(self) -> None:
@@ -95,8 +95,8 @@ class Memory:
         Args:
             document: the body, decoded.
             field: the field of the document that holds the conversation.
-            parse: a function that parses the whole document. It returns the request, and the number of messages that
-                come from other fields than `field`.
+            parse: a function that parses the whole document. The function returns the request, and the number of
+                messages that come from other fields than `field`.
             parse_conversation: a function that parses the items of `field`; called only if there are any.
             dialect: the dialect of the document.
 
@@ -136,7 +136,7 @@ class Memory:
         Args:
             dialect: the dialect of the items.
             field: the field of the document that holds the items.
-            items: the items as they came. They are kept, and must not be changed afterwards.
+            items: the items as they came. The memory keeps the items, so they must not be changed afterwards.
             parse: a function that parses an item; its arguments are the item and the item's path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
@@ -181,7 +181,7 @@ class MessageTable:
         """Kept messages by the hash of their glance. (The glance itself is half as large as a message of a few lines.)
         """
         self.given_form: dict[int, Message] = {}
-        """Messages as they came, if another form was kept instead; by the Python `id` of the kept message."""
+        """The original of each message that was kept in another form, by the Python `id` of the kept message."""
         self._given: tuple[Message, ...] = ()
         """The messages of the latest conversation, as they came."""
         self._kept: tuple[Message, ...] = ()

@@ -11,7 +11,7 @@ Rules:
 1. The document equals what a plain decode of the body returns, for any bytes. In any doubt the functions return None,
    and the caller decodes the whole body, which also raises the errors.
 2. Two bodies with the same first bytes are in the same state of the JSON grammar behind these bytes. So an item that
-   ends within the common bytes is an item of the new body too, if a comma or the end of the list follows it there.
+   ends within the common bytes is an item of the new body, too, if a comma or the list's end follows in the new body.
    Removing such items, each with its comma, leaves a body whose other fields, and further items, are unchanged.
 3. The list must be the value of the field: the bytes before it, closed at this point, are an object whose last field is
    the empty list. No later field may have the same name, in whatever form JSON writes the name. A name of other
@@ -89,7 +89,7 @@ class Conversation:
         items: the read-only items of the list.
         memory: the memory for the parse of the body and its continuations.
         size: estimated bytes of everything that the conversation keeps.
-        fresh: number of bytes of the items that the body before did not have; if there was no body before, all bytes.
+        fresh: number of bytes of the items that the previous body did not have; all bytes if this is the first body.
         start: position of the first item; 0 if it is not known yet.
         ends: position behind each item.
         rest: the read-only document, with None in place of the list. None if the document is not known, and empty if it

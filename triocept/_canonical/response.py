@@ -23,7 +23,7 @@ StopReason: TypeAlias = Literal[
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself):
-    """Token counts of a call. They have the same meaning in all dialects. None means unknown."""
+    """Token counts of a call. Each count has the same meaning in all dialects. None means unknown."""
 
     input_tokens: int
     """Tokens of the whole prompt, including those read from or written to a cache."""

@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Estimator:
-    """An estimator of token counts for successive calls of one agent.
+    """An estimator of the token counts of successive calls of one agent.
 
     Messages at the beginning that did not change since the call before are not counted again. Only the conversation of
     the latest call is kept.

@@ -5,8 +5,8 @@ Claude Code requests up to 64,000 tokens. If that is more than the model's limit
 Rules:
 
 1. The configured maximum applies to every call, also to a call that requests no number of tokens.
-2. A maximum that is learned from a refusal is kept for further calls to the same model. It only lowers the number that
-   these calls request.
+2. A maximum that is learned from a refusal is kept for further calls to the same model. The maximum only lowers the
+   number that these calls request.
 3. Nothing is learned if the prompt nearly fills the context window. The agent then receives the refusal, and shortens
    its history.
 """

@@ -29,7 +29,8 @@ class ChunkedDecoder:
     def feed(self, data: bytes) -> bytes:
         """Decode more received bytes. Return the body's bytes in `data`, also those of an incomplete chunk.
 
-        If the next bytes are not valid in this coding, raise ValueError, now and in each later call.
+        Raise ValueError if the next bytes are not valid in this coding. If bytes of the body precede the invalid bytes,
+        return them first; the next call raises the error.
         """
         self.check()
         if self.rest:

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. If the provider returns no count, the number is estimated. No call fails for this reason.
+1. If the provider returns no count, the number of tokens is estimated, so no call fails because of a missing count.
 2. If the provider turns out to have no API for counting, it is not called for a count again.
 """
 

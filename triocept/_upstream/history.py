@@ -8,8 +8,8 @@ turn.
 Rules:
 
 1. Reasoning is sent only to the upstream that generated it, because another upstream would refuse the request.
-2. Reasoning is restored only if the agent kept the rest of the answer: the same text, and the same calls in the same
-   order.
+2. Reasoning is restored only if the agent kept the answer's text and calls: the same text, and the same calls in the
+   same order.
 3. Reasoning that is dropped is counted, and the count is noted in the turn.
 4. Some agents do not send the ids of tool calls back (LangChain's and agno's Gemini clients). If several answers
    have the same text and the same calls, the answer that had the same position among the messages is used. If no answer

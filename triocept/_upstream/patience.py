@@ -5,8 +5,8 @@ byte of its answer has arrived, and if a retry may help.
 
 Rules:
 
-1. One cancel scope with one deadline serves a whole call. An increment of the answer moves the deadline, but at most
-   once in a fiftieth of the limit of silence.
+1. One cancel scope with one deadline serves a whole call. Each increment of the answer moves the deadline, but not
+   more often than 50 times within the limit of silence.
 2. Only an increment of the answer ends the silence. Comments, pings and bytes without content count as silence.
 3. The limit of silence does not run while the call waits for something other than the provider, such as a slot, or an
    agent that reads slowly.
@@ -86,7 +86,7 @@ class Patience:
             self.reset()
 
     def hold(self) -> None:
-        """Stop both time limits until `release` is called, because the server is paused."""
+        """Suspend both time limits until `release` is called, because the server is paused."""
         if self._held_at is None:
             self._held_at = trio.current_time()
             self._due = self.scope.deadline = inf

@@ -8,8 +8,8 @@ Rules:
    `RESUME_SECONDS`.
 3. A route of the server is used only if the server's `/openapi.json` lists the route with a field for the mode. Routes
    and fields differ between releases. Without the field, every server aborts the calls in progress.
-4. Without a usable route, only triocept holds the calls back. If the server cannot keep calls in progress, the mode
-   `wait` is used in place of `keep`.
+4. Without a usable route, the server is not paused, and only triocept holds calls back. If the server cannot keep calls
+   in progress, the mode `wait` is used in place of `keep`.
 5. An agent that has received a part of an answer cannot be sent another answer. So the mode
    `abort` lets such a call finish.
 6. Only answers of some dialects show that the server aborted them. In the other dialects, the mode `abort`
@@ -95,8 +95,8 @@ def routes_of(document: Json) -> Routes | None:
 
     Sources: for vLLM, entrypoints/rl/online/api_router.py (`mode`; 0.14 had `wait_for_inflight_requests`); for SGLang,
     "SGLang for RL systems" in its documentation. `keep` and `wait` use SGLang's mode `retract`, in which SGLang
-    computes the kept calls anew, so that its cache can be flushed. Its weight updates flush the cache by default, which
-    fails after the mode `in_place`.
+    computes the kept calls anew, so that its cache can be flushed. SGLang's weight updates flush the cache by default,
+    and this flush fails after the mode `in_place`.
     """
     paths = _object(document, "paths")
     if "/pause" in paths and "/resume" in paths:
@@ -208,7 +208,7 @@ class Pauses:
     def versions(self, call: InFlight, reported: tuple[str, ...]) -> tuple[str | None, str | None]:
         """Return the versions of the weights at the start and at the end of an answer.
 
-        `reported` are the versions that the answer itself contains. They take precedence.
+        `reported` are the versions that the answer itself contains. These versions take precedence.
         """
         if not reported:
             return call.version, self.version
@@ -234,7 +234,7 @@ class Pauses:
         raise_all(errors)
 
     async def hold_calls(self, mode: PauseMode) -> None:
-        """Hold back new calls, and wait for the calls in progress that must finish.
+        """Hold back new calls, and wait for the calls in progress that must finish before the pause.
 
         After a failure or a cancellation, the upstream is resumed.
 
@@ -294,12 +294,12 @@ class Pauses:
             raise_all([*errors, *await run_each(self.end)])
 
     async def end(self) -> None:
-        """Resume the upstream and its server, also if another program paused the server.
+        """Resume the upstream and its server. The server is resumed even if another program paused it.
 
         Cancellation: has no effect; the resume has a time limit.
 
         Raises:
-            UpstreamError: the server could not be resumed. Calls are sent to it nevertheless.
+            UpstreamError: the server could not be resumed. Calls are then sent to the server nevertheless.
         """
         errors: list[BaseException] = []
         with keeping_each(errors):

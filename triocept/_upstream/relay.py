@@ -14,8 +14,8 @@ Rules:
 6. Content that came before a failure is sent before the failure. Without content, the failure is still sent with its
    own HTTP status.
 7. With `hold_calls`, the first frame of a tool call and all bytes after it belong to the last piece. Otherwise an agent
-   would run a complete tool call although the rest of the answer may still fail. The events in these bytes are passed
-   on as they arrive, in pieces without bytes.
+   would run a complete tool call although the bytes after this call may still fail. The events in these bytes are
+   passed on as they arrive, in pieces without bytes.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Relay:
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
         """Add received bytes, and return the piece that is now complete. Return None if there is no piece to send yet.
 
-        `passed` is True if the bytes were already sent to the agent. They are then returned as a piece, whatever they
+        `passed` is True if the bytes were already sent to the agent. Such bytes are returned as a piece, whatever they
         contain.
 
         Raises:
@@ -211,8 +211,8 @@ class _Gathered:
 class Pieces:
     """The pieces of a provider's stream, as they arrive. The last piece ends with the event that ends the answer.
 
-    `pass_on` is called with bytes that may be sent before they are parsed. It returns True if it has sent them to the
-    agent.
+    `pass_on` is called with bytes that may be sent before they are parsed. `pass_on` returns True if it has sent
+    them to the agent.
     """
 
     def __init__(

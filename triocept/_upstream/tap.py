@@ -1,8 +1,8 @@
 """A transport for httpx2 that reads the bodies of streams directly from the connection, for speed.
 
 httpx2 and h11 need eight generators and three parser steps for a single read, which is a third of the time that an
-event takes. So they are used only for connections, TLS, the request and the head of the answer. The chunks of a
-streamed body are read without httpx2 and h11.
+event takes. So httpx2 and h11 are used only for connections, TLS, the request and the head of the answer. The chunks of
+a streamed body are read without httpx2 and h11.
 
 Rules:
 

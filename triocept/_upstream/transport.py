@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Each upstream has one client, which owns the connections. The connections are closed with the client. Their number
-   has no limit of its own, because the limiter limits the calls.
+1. Each upstream has one client, which owns the connections. The connections are closed with the client. The number of
+   connections has no limit of its own, because the limiter limits the number of calls.
 2. Bytes are passed on as they arrive. No minimum size is requested, because that would hold bytes back.
 3. No redirect is followed, because the key would be sent to the other address.
 4. A failure of the connection in the middle of an answer raises `UpstreamTruncated`.
@@ -37,7 +37,7 @@ reused."""
 
 
 class ProviderReply:
-    """A provider's HTTP response. Its head has arrived, and its body can be read.
+    """A provider's HTTP response whose head has arrived, and whose body can be read.
 
     If `stream` is True, the body is read without httpx2 if possible (see the module `tap`).
     """
@@ -57,8 +57,8 @@ class ProviderReply:
     async def receive(self) -> bytes:
         """Return more bytes of the body as they arrive. Return empty bytes at its end.
 
-        Raise UpstreamTruncated if the connection ended before the end of the body. Cancellation: the rest of the body
-        cannot be received any more.
+        Raise UpstreamTruncated if the connection ended before the end of the body. Cancellation: no further bytes of
+        the body can be received.
         """
         try:
             if self._tapped is not None:

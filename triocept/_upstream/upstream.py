@@ -178,7 +178,7 @@ class Upstream:
             ValueError: there is no such mode.
             RuntimeError: the upstream is paused already.
             UpstreamError: the server refused the pause, so the body does not begin. Or the server could not be resumed
-                within a minute; calls are then sent to it nevertheless.
+                within a minute; calls are then sent to the server nevertheless.
 
         Closing and cancellation: the upstream and its server are resumed. This takes at most a minute, and a
         cancellation does not interrupt it.
@@ -700,7 +700,7 @@ async def open_upstream(
         sampling: sampling parameters. Each parameter that is set replaces the agent's.
         extra_body: fields of the JSON body that is sent, with the provider's field names. Objects are merged with the
             existing ones, and None removes a field.
-        extra_headers: headers for every call. They replace headers of the agent with the same names.
+        extra_headers: headers for every call. These headers replace the agent's headers with the same names.
         concurrency: maximum concurrent calls. When exceeded: further calls wait, and the waiting rollouts are served in
             rotation. None means any number.
         retries: maximum retries of a call that failed before its first byte and may succeed later (408, 409, 429, 500

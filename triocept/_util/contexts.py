@@ -9,8 +9,8 @@ recorder, a tool) are not protected either. Called functions inherit protection,
 when it calls these functions. triocept's own recorders are protected: an interrupt while a line is written would leave
 a file that looks damaged.
 
-The context manager with which a pool opens endpoints stays protected. If it were interrupted while it is entered, no
-code could exit it.
+The context manager with which a pool opens endpoints stays protected, too. If a Ctrl-C interrupted its entry, no code
+could exit it.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def keeping(errors: list[BaseException]) -> Iterator[None]:
 
 @contextmanager
 def keeping_each(errors: list[BaseException]) -> Iterator[None]:
-    """Catch the exception that the block raises, and append it to `errors`; append a group's members singly."""
+    """Catch the exception that the block raises, and append it to `errors`. For a group, append each member."""
     try:
         yield
     except BaseException as exc:
@@ -66,7 +66,7 @@ async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]
 
 
 def raise_all(errors: list[BaseException]) -> None:
-    """Raise the exceptions in `errors`: one exception unwrapped, several as a group. If there are none, return.
+    """Raise the exceptions in `errors`: one exception unwrapped, several as a group. If the list is empty, return.
 
     Duplicates are raised once. A cancellation is raised only if there is no other exception, because the cancelled task
     raises it again at its next checkpoint.

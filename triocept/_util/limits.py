@@ -61,9 +61,9 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     node 2,000.)
     """
     head_seconds: float = 30.0
-    """Maximum seconds from the first byte of a request's head to its last. When exceeded: 408. It also limits a TLS
-    handshake; if a handshake exceeds it, the connection is closed without a status, because none can be sent
-    yet."""
+    """Maximum seconds from the first byte of a request's head to its last. When exceeded: 408. The limit also
+    holds for a TLS handshake. When exceeded by a handshake: the connection is closed without a status, because no
+    status can be sent yet."""
     keyless_seconds: float = 60.0
     """Maximum seconds that a connection may stay open before it authenticates, or after the rollout of its key has
     ended. When exceeded: the connection is closed; if a request has begun, it gets 408."""
@@ -90,7 +90,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """
     websocket_backlog: int = 16 * MIB
     """Maximum bytes of messages that wait on one websocket during a call. When exceeded: the websocket is not read
-    until there is capacity, and a disconnect is not noticed meanwhile."""
+    until messages were taken from it, and a disconnect is not noticed meanwhile."""
     reader_seconds: float = 300.0
     """Maximum seconds for which a client may read no byte of its answer. When exceeded: the connection is aborted,
     which counts as a disconnect of the agent."""

@@ -85,13 +85,13 @@ class LoopWatch:
 
         Subclasses override this method.
 
-        It runs once for each blocking call, in the detector's thread.
+        The detector's thread calls `found` once for each blocking call.
         """
 
     def over(self, place: Place, seconds: float) -> None:
-        """Handle the end of the blocking call for which `found` was called. It runs in the loop.
+        """Handle the end of the blocking call for which `found` was called. `over` runs in the loop.
 
-        It is not called if a caller already got an error about the block.
+        `over` is not called if a caller already got an error about the block.
 
         Args:
             place: the place that blocked the loop.
@@ -179,7 +179,7 @@ def logged_blocks() -> Iterator[None]:
 
 
 def place_of(thread: threading.Thread) -> str:
-    """Return the innermost function of user code that `thread` runs; its innermost function if it runs none."""
+    """Return the innermost function of user code that `thread` runs, or the innermost function if none is user code."""
     frame = sys._current_frames().get(thread.ident or -1)
     if frame is None:
         return "a thread that has ended"

@@ -30,13 +30,13 @@ class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pattern: re.Pattern[bytes]
-    """Pattern of the end of a document, where it is certain whatever bytes follow. It is searched for in the bytes that
-    have arrived."""
+    """Pattern of the end of a document. It must match only where the end is certain, whatever bytes follow. It is
+    searched for in the bytes that have arrived."""
     longest: int
     """Maximum bytes that `pattern` matches, minus one: 0 if a match has one byte."""
     last: re.Pattern[bytes]
-    """Pattern of the end of a document, used only at the end of the stream, where `pattern` may lack bytes that would
-    follow. `(?!)`, which never matches, if `pattern` matches the end of every document."""
+    """Pattern of the last document's end, used only when the stream has ended, because `pattern` may require further
+    bytes. If `pattern` matches the end of every document, `last` is `(?!)`, which never matches."""
 
 
 SSE_FRAMES = FrameEnd(

@@ -1,7 +1,7 @@
 """The wire formats that triocept supports (OpenAI, Anthropic, Gemini, Ollama), and how to add another one.
 
 A dialect is sans-IO: it converts decoded JSON documents and bytes to triocept's own types, and back. It works in both
-directions, as a server for an agent and as a client of a provider. It is defined by one record, a `Dialect`::
+directions, as a server for an agent and as a client of a provider. A dialect is defined by one record, a `Dialect`::
 
     SHOUT = Dialect(
         name="shout",

@@ -83,7 +83,7 @@ def wrapped(call: ToolCall) -> ToolCall:
 
 
 def unwrapped(call: ToolCall) -> ToolCall:
-    """Return a call with the arguments `{"input": text}` as a free-text call; any other arguments become the text."""
+    """Return the free-text call with the text in `{"input": text}`; any other arguments are themselves the text."""
     text = call.arguments
     try:
         found = decode_json(text)
@@ -220,8 +220,8 @@ class Pairing:
     """A pass over one conversation, message by message, that adds missing ids to tool calls and results.
 
     Args:
-        kept: function that is called with the id of a result whose call has another id. It returns the `extra` for the
-            result, which contains the result's own id, so that this id is written to the provider again.
+        kept: function that is called with the id of a result whose call has another id. `kept` returns the `extra` for
+            the result. This `extra` contains the result's own id, so that the id is written to the provider again.
     """
 
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
@@ -309,7 +309,7 @@ class _Waiting:
 def results_first(
     messages: Iterable[Message], shown: Callable[[ToolResult], Iterable[Part]] | None
 ) -> Iterator[tuple[Message, ToolResult | list[Part]]]:
-    """Split a conversation into the messages to write: each tool result alone, then the rest of its message.
+    """Split a conversation into the messages to write: each tool result alone, then the other parts of its message.
 
     Each item is a pair: the `Message` from which the content comes, and the content (one result, or a list of parts).
 

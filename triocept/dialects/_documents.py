@@ -1,7 +1,7 @@
 """Helpers for JSON bodies of model calls: encoding, checked access to fields, and message content.
 
 The module decodes and encodes JSON, and merges unread fields back into a document. Errors about a field name the
-field's path. Content is a string or a list of parts, which may be inline media, as in most APIs.
+field's path. As in most APIs, content is a string, or a list of parts, such as texts and inline media.
 
 Rules:
 

@@ -3,8 +3,8 @@
 Each effort corresponds to a budget in tokens, as in inspect_ai: minimal 2048, low 4096, medium 10000, high 16000, xhigh
 and max 32000.
 
-A signature of reasoning is useful only at the provider that made it. An agent sends back only the one opaque text that
-its own wire has a field for. So the signatures of other providers (`Blob` objects) are packed into that text for the
+A signature of reasoning is useful only at the provider that made it. An agent sends back only one opaque text, for
+which its own wire has a field. So the signatures of other providers (`Blob` objects) are packed into that text for the
 agent, and unpacked when the agent sends it back. No provider ever receives a packed text: each receives only its own
 signatures.
 
@@ -85,7 +85,7 @@ def pack(blobs: tuple[Blob, ...], dialect: str) -> str | None:
 
 
 def unpack(text: str) -> tuple[Blob, ...]:
-    """Return the reasoning signatures in a text that `pack` made; return an empty tuple for any other text."""
+    """Return the reasoning signatures that `pack` packed into `text`; return an empty tuple for any other text."""
     if not text.startswith(_BEGIN):
         return ()
     try:

@@ -1,4 +1,4 @@
-"""Replacement of tool names that a provider refuses; its answers get the original names back.
+"""Replacement of tool names that a provider refuses. In the provider's answers, the original names are restored.
 
 Rules:
 

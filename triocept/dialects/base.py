@@ -81,7 +81,7 @@ def _no_earlier(request: Request, earlier: Request, answer: Response) -> Request
 @final
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dialect:
-    """A wire format: functions that convert it to and from triocept's types, and facts about it. It holds no state."""
+    """A wire format, as a record without state: functions that convert from and to the format, and facts about it."""
 
     name: str
     """The dialect's name in arguments, traces and the command line: `openai_chat`, `anthropic_messages`, …"""
@@ -197,8 +197,8 @@ class Dialect:
     a digit, `-` or `_`, because it would be read as a part of the key. Endpoints read a rollout's key from the same
     headers on all routes, and never display them. Default: `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers that the dialect's clients always send and its providers require, with names in lower case. They are
-    added to calls to a provider that lack them. A header that the agent itself sent takes precedence."""
+    """Headers that the dialect's clients always send and its providers require, with names in lower case. These headers
+    are added to each call to a provider that lacks them. A header that the agent itself sent takes precedence."""
     request_id_header: str = "x-request-id"
     """The name of the response header that contains the id of the call, in every answer. Empty means no header."""
     lost_status: int = 400

@@ -13,7 +13,8 @@ Thinking, which is signed or redacted:
    show it as text. Thinking that no provider signed gets the signature `UNSIGNED`, which is dropped when the agent
    sends it back.
 2. An agent sends its blocks back unchanged. So the signatures of other providers are packed into the block's signature
-   for the agent (or into a redacted block, if there is no text). They are unpacked when the agent sends the block back.
+   for the agent (or into a redacted block, if the thinking has no text). The signatures are unpacked when the agent
+   sends the block back.
 3. A provider that signs thinking refuses any thinking that it did not sign. So a request to a provider contains only
    thinking with a signature of this dialect.
 
@@ -216,7 +217,7 @@ def signature_of(blobs: tuple[Blob, ...]) -> str | None:
 
 
 def agent_signature(blobs: tuple[Blob, ...]) -> str:
-    """Return the signature for a `thinking` block that is sent to an agent; it is never empty."""
+    """Return the signature for a `thinking` block that is sent to an agent. The signature is never empty."""
     return signature_of(blobs) or pack(blobs, NAME) or UNSIGNED
 
 

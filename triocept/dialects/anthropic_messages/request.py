@@ -11,7 +11,7 @@ Rules:
 
 A thread is a conversation that the server stores, so that a call sends only the new messages. Anthropic's SDKs use
 threads since anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm): by default in `beta.messages.tool_runner`, and on
-request in `beta.messages.thread`. They send `thread: {"type": "create"}` first, then `{"type": "continue",
+request in `beta.messages.thread`. The SDKs send `thread: {"type": "create"}` first, then `{"type": "continue",
 "previous_message_id": …}`, without `system` and `tools`, which the thread keeps.
 
 A `ReasoningAsk` holds `thinking` (a budget, adaptive or disabled) and the effort in `output_config`. Other

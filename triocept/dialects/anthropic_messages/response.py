@@ -130,8 +130,8 @@ def with_whole_arguments(response: Response) -> Response:
 def check_aborted(identity: str) -> None:
     """Raise `UpstreamError` if an answer without a stop reason has the id (`identity`) of an aborted answer.
 
-    vLLM has no stop reason of the Messages API for "abort", so it sends none (entrypoints/anthropic/serving.py). Its
-    answers have ids of chat completions, which distinguish them from the answers of other servers.
+    The Messages API has no stop reason for "abort", so vLLM sends none (entrypoints/anthropic/serving.py). The ids of
+    vLLM's answers are ids of chat completions, which distinguish these answers from those of other servers.
     """
     if identity.startswith("chatcmpl-"):
         raise aborted("no stop_reason, from vLLM")
@@ -140,7 +140,8 @@ def check_aborted(identity: str) -> None:
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
     """Convert a `stop_reason` into a `StopReason`.
 
-    The dict is for `extra`. It holds `reason` if `render_finish` would write another word for the `StopReason`.
+    The returned dict is for `extra`. It holds `reason` if `render_finish` would write another word for the
+    `StopReason`.
 
     Raise `UpstreamError` if the reason is unknown or missing.
     """

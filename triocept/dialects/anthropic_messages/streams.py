@@ -483,7 +483,7 @@ class _ThinkingWriter(_BlockWriter):
 
 
 class _CallWriter(_BlockWriter):
-    """A writer of a tool call; it holds back arguments that do not begin with `{` until the call is complete.
+    """A writer of a tool call. It holds back arguments that do not begin with `{` until the call is complete.
 
     The API requires an object as the input of a call (see `render_call`).
     """

@@ -12,8 +12,9 @@ Tools, tool choice and tool calls:
 1. One item of `tools` becomes several tools (`Tool`): one for each function in it, and one for each of the provider's
    own tools (`googleSearch`, …).
 2. `parameters` comes in Google's subset of OpenAPI: types are UPPERCASE, `nullable` is a flag, and whole numbers may be
-   strings, as everywhere in proto JSON. It is converted to JSON Schema. The original object is kept, and written again
-   unless the JSON Schema was changed. The schema of a tool from another dialect is written as `parametersJsonSchema`.
+   strings, as everywhere in proto JSON. `parameters` is converted to JSON Schema. The original object is kept. It is
+   written again if the JSON Schema was not changed. The schema of a tool from another dialect is written as
+   `parametersJsonSchema`.
 3. The arguments of a call are an object (see `_calls`), and always complete: triocept never requests streamed
    arguments.
 4. Gemini 3 refuses calls without a signature. So a call in a history from another dialect gets the value that Google
@@ -30,8 +31,8 @@ A tool result is a `functionResponse`, whose `response` is an object:
 
 Other parts (unknown parts are kept unchanged):
 
-1. A signature (`thoughtSignature`) stays on its original part, since Gemini refuses it anywhere else. In a thought, it
-   is a blob; in any other part, it is in `extra`.
+1. A signature (`thoughtSignature`) stays on its original part, since Gemini refuses it anywhere else. A thought
+   keeps the signature as a blob; any other part keeps it in `extra`.
 2. Inline data is converted to standard base64: Google's Python SDK writes the URL-safe alphabet, which no other
    provider reads.
 3. An agent sends a thought back unchanged. So the signatures of other providers are packed into the thought's signature

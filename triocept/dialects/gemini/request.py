@@ -24,8 +24,8 @@ Contents and the system instruction:
 
 1. A thinking budget of 0 disables thinking; -1 lets the model choose. Further fields of `thinkingConfig` stay in
    `extra`.
-2. `responseSchema` is converted to JSON Schema. The original object is kept, and written again unless the JSON Schema
-   was changed.
+2. `responseSchema` is converted to JSON Schema. The original object is kept. It is written again if the JSON Schema was
+   not changed.
 3. An effort from another dialect becomes a budget of at most 24,576 tokens, which the smallest models allow (or -1),
    and thoughts are requested. The effort "none" is left out, because most models refuse it. Penalties of 0 from another
    dialect are left out, too.

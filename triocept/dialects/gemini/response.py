@@ -231,7 +231,8 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
     """Convert a `finishReason` into a `StopReason`.
 
-    The dict is for `extra`. It holds `reason` if `render_finish` would write another word for the `StopReason`.
+    The returned dict is for `extra`. It holds `reason` if `render_finish` would write another word for the
+    `StopReason`.
 
     `reason` and `words` are the values of `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).

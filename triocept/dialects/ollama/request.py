@@ -9,7 +9,7 @@ Tools and their calls:
 Messages:
 
 1. A message has no list of parts, but a field for each kind of part. So the parts of a message become thinking, text,
-   images and calls, in this order; its text is one string.
+   images and calls, in this order. All texts of a message become one string.
 2. A result names its tool, or the id of its call, or neither. If neither is named, the result belongs to the oldest
    call without a result.
 3. Results come right after their calls, one message each. Other parts of the message that held them, and media in
@@ -20,9 +20,9 @@ Messages:
 Requests:
 
 1. An answer is a stream unless `stream` is false.
-2. `options` holds the sampling. Its other fields stay in `extra["options"]`. A `num_predict` below 0 means no limit,
-   and stays in `extra["options"]`, too. Other fields of the request (`keep_alive`, `truncate`, `logprobs`, …) stay in
-   `extra` under their names.
+2. `options` holds the sampling. Other fields of `options` stay in `extra["options"]`. A `num_predict` below 0 means no
+   limit, and stays in `extra["options"]`, too. Other fields of the request (`keep_alive`, `truncate`, `logprobs`, …)
+   stay in `extra` under their names.
 3. `think` is a boolean or an effort. True is read as the effort "adaptive", False as "none".
 4. The API has no tool choice. For a tool choice from another dialect, "none" removes the tools, and the choice of one
    tool removes all other tools. The choice "required" cannot be expressed, and is left out, because the request works

@@ -293,7 +293,7 @@ def render_answer(
 
 
 def place(identity: str, number: int) -> str:
-    """Return an item's id without its prefix; it consists of the answer's id and the item's position in the answer."""
+    """Return a generated item id without its prefix: the answer's id and the item's position in the answer."""
     return f"{short_id(identity.removeprefix('resp_'), '', 48)}_{number}"
 
 

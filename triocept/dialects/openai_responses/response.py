@@ -249,9 +249,9 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(
     status: Json, details: Fields | None, *, calls: bool, refusal: bool
 ) -> tuple[StopReason, dict[str, Json]]:
-    """Convert a `status` into a `StopReason`. The dict is for `extra`.
+    """Convert a `status` into a `StopReason`. The returned dict is for `extra`.
 
-    The dict holds the status if `render_finish` would write another status for the `StopReason`.
+    It holds `status` if `render_finish` would write another status for the `StopReason`.
 
     Raises:
         UpstreamError: the answer is not finished, it was aborted, or it is incomplete for an unknown reason.

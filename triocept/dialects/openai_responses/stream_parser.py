@@ -251,7 +251,7 @@ class Parts:
         self._close(item)
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
-        """Process a complete item: append to `events` the rest of the open part, and each part without an event."""
+        """Process a complete item: append to `events` the missing end of the open part, and all parts without events."""
         parts = parse_item(raw, path, NO_NAMES, answer=True)
         for number, part in enumerate(parts):
             if number >= item.parts:

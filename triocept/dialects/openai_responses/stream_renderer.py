@@ -124,7 +124,7 @@ class Item:
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
 
     def end(self, *, cut: bool) -> list[WireEvent]:
-        """Return the events that end the item; none for a call that may be cut, because agents run every ended call.
+        """Return the events that end the item. For a call that may be cut, return none, because agents run ended calls.
 
         `cut`: True if a token limit may have cut the item.
         """
