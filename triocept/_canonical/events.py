@@ -8,7 +8,7 @@ Grammar::
 Rules:
 
 1. `index` numbers the parts from 0 in the order of their starts. Parts may overlap (parallel tool calls of chat
-   completions do); if a wire format has one part after the other, its renderer holds back increments of later parts.
+   completions do). For a wire format without overlapping parts, the renderer holds back increments of later parts.
 2. A delta is appended to the part's text, or to the arguments of a call.
 3. `ResponseEnd` is the only terminal event. A stream without a `ResponseEnd` is truncated, and never a success.
 4. For every response whose calls have complete arguments, `assemble(events_of(response)) == response`. Responses are
@@ -255,22 +255,23 @@ class HeldCalls(list[Event]):
 
     From the start of the first call on, every event waits for the end of the answer. Earlier events are not held back.
 
-    Agents run a call as soon as it is complete. If the stream then breaks, they retry, and the command runs twice:
+    Agents run a call as soon as it is complete. If the stream then breaks, the agent retries the request, and the
+    command runs twice:
 
     * opencode 1.18.33 runs a call of chat completions when the call's arguments are complete JSON.
     * Codex 0.169.0 runs a call when the call's item is done.
-    * Claude Code 2.1.197 keeps each content block that has ended, and requests the blocks after it again.
+    * Claude Code 2.1.197 keeps each content block that has ended, and requests only the missing part of the answer.
 
     Some agents keep an incomplete call in their history, and send it with the next request.
     """
 
     @property
     def any(self) -> bool:
-        """True if the buffer contains events. Then it holds back every further event, too."""
+        """True if the buffer contains events. In this state it holds back every further event."""
         return bool(self)
 
     def hold(self, event: Event) -> bool:
-        """Hold back the event and return True if it begins a call, or comes after one. Otherwise return False."""
+        """Hold back the event if it or an earlier event begins a call. Return True if it was held back."""
         if not self and (type(event) is not PartStart or type(event.part) is Text or not begins_call(event)):
             return False
         self.append(event)

@@ -11,8 +11,8 @@ Rules of the table:
 2. A conversation is first compared with the newest conversation, message by message; identical objects are equal. Any
    other message is looked up among the messages with the same glance (a cheap partial key).
 3. Long texts are not hashed whole, so a new message costs about as little as a known one.
-4. Up to `_CROWD` messages with the same glance are compared one by one; further ones are found by a hash of their whole
-   content. So the time of a call is proportional to its size, whatever an agent sends.
+4. Up to `_CROWD` messages with the same glance are compared one by one; further messages are found by a hash of their
+   whole content. So the time of a call is proportional to its size, whatever an agent sends.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class _Latest:
 class Memory:
     """The wire items of the latest call, and the values that were parsed from them.
 
-    For each dialect and field, it keeps the items of the latest call. A parsed value must depend only on its item. The
-    JSON in a parsed value is read-only (`frozen`), because the value is returned again for later calls.
+    For each dialect and field, the memory keeps the items of the latest call. A parsed value must depend only on its
+    item. The JSON in a parsed value is read-only (`frozen`), because the value is returned again for later calls.
     """
 
     def __init__(self) -> None:

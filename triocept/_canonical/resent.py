@@ -183,7 +183,7 @@ class Conversation:
         return _decode(raw), _ends_in(raw, raw, 1, first - 1)
 
     def _read_short(self, body: bytes, first: int) -> tuple[dict[str, Json], list[Json], list[int]]:
-        """Return the document without the repeated items, its items, and the position behind each of them.
+        """Return the document without the repeated items, its new items, and the position behind each new item.
 
         Raises:
             _DOUBT: the position of the list is in doubt, or the bytes are too many.

@@ -43,7 +43,7 @@ _WINDOW = [  # patterns with the size of the window, and the tokens of the promp
     rf"cannot be greater than (?:max_model_len=)?(?:max_total_tokens=)?(?P<all>{_N})",  # vLLM
 ]
 Places: TypeAlias = Sequence[tuple[str, ...]]
-"""Paths of the fields in a request's JSON body that request a number of output tokens, as in `Dialect.caps`."""
+"""Paths of the fields of a JSON body that request a number of output tokens, in the form of `Dialect.caps`."""
 
 
 class Ceiling:

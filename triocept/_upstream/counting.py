@@ -3,7 +3,7 @@
 Rules:
 
 1. If the provider returns no count, the number of tokens is estimated, so no call fails because of a missing count.
-2. If the provider turns out to have no API for counting, it is not called for a count again.
+2. If a provider's answer shows that it has no API for counting, no further count is requested from it.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Patience:
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Limit the time from the start of one try to the head of the answer. Then start the limit of silence.
+        """Limit the time from the start of one try to the head of the answer. Then begin to limit the silence.
 
         Raise an `UpstreamError` with 504 if no head has arrived within the limit of silence.
         """

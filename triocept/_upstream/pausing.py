@@ -2,8 +2,8 @@
 
 Rules:
 
-1. While an upstream is paused, new calls wait before they are sent. Agents get keep-alives meanwhile, and the time
-   limits of calls do not run.
+1. While an upstream is paused, new calls wait before they are sent. During the pause, agents get keep-alives, and the
+   time limits of calls do not run.
 2. Every pause ends with a resume, also after an error, a cancellation or a Ctrl-C. The resume takes at most
    `RESUME_SECONDS`.
 3. A route of the server is used only if the server's `/openapi.json` lists the route with a field for the mode. Routes
@@ -14,8 +14,8 @@ Rules:
    `abort` lets such a call finish.
 6. Only answers of some dialects show that the server aborted them. In the other dialects, the mode `abort`
    cancels the calls before the server is paused.
-7. A call that was aborted for a pause of this upstream is always sent again. If the server aborted it for another
-   program, it is sent again at most `MAX_ABORTED` times.
+7. A call that was aborted for a pause of this upstream is always sent again. A call that the server aborted for
+   another program is sent again at most `MAX_ABORTED` times.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ T = TypeVar("T")
 MAX_ABORTED = 8
 """Maximum times that a call is sent again because its server aborted it for another program."""
 _SHOWN = frozenset({"openai_chat", "openai_completions"})
-"""Dialects whose answers always show an abort, unless they are streamed. In other dialects, vLLM and SGLang
+"""Dialects whose answers, if they are not streamed, always show an abort. In other dialects, vLLM and SGLang
 report no abort, or only the aborts of some models. An aborted answer that is not reported looks complete."""
 ROUTE_SECONDS = 60.0
 """Maximum seconds for one call to a server's route, except for a pause that waits for running calls."""
@@ -308,7 +308,7 @@ class Pauses:
         raise_all(errors)
 
     async def update_version(self) -> None:
-        """Read the version of the weights from the server, unless the program has set a version in the pause."""
+        """Read the version of the weights from the server. If the program has set one in the pause, keep it."""
         version = await self._read_version()
         if version is not None and self.version == self._before:
             self.version = self._before = version

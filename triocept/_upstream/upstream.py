@@ -4,8 +4,8 @@ Rules:
 
 1. If the agent requested a stream, a stream is requested from the provider, and passed on piece by piece as it arrives.
    If the agent requested a whole answer, a whole answer is requested.
-2. To an agent of the provider's own dialect, the answer is passed on byte for byte. For any other dialect, it is
-   translated event by event.
+2. To an agent of the provider's own dialect, the answer is passed on byte for byte. For an agent of another dialect,
+   the answer is translated event by event.
 3. The exchange is not settled before the first piece has arrived. Until then, a failure is raised with the provider's
    status.
 4. When the agent disconnects, the connection to the provider is closed.
@@ -171,8 +171,8 @@ class Upstream:
                 stream of which an agent has received a part cannot be sent again, so it finishes before the body
                 begins.
 
-        After the body, `policy_version` is read from the server. This is not done if the server has no route for the
-        version, or if the body has set `policy_version`.
+        After the body, `policy_version` is read from the server. It is not read if the server has no route for
+        the version, or if the body has set `policy_version`.
 
         Raises:
             ValueError: there is no such mode.
@@ -180,7 +180,7 @@ class Upstream:
             UpstreamError: the server refused the pause, so the body does not begin. Or the server could not be resumed
                 within a minute; calls are then sent to the server nevertheless.
 
-        Closing and cancellation: the upstream and its server are resumed. This takes at most a minute, and a
+        Closing and cancellation: the upstream and its server are resumed. The resume takes at most a minute, and a
         cancellation does not interrupt it.
         """
         self._check_open()
@@ -202,7 +202,7 @@ class Upstream:
             Refusal: the provider's dialect cannot express the agent's request (status 400).
             ExchangeAbandoned, AlreadySettled: see `exchange.respond`.
 
-        Cancellation: closes the connection to the provider. The exchange stays open, unless it was already settled.
+        Cancellation: closes the connection to the provider. An exchange that is not settled stays open.
         """
         core = core_of(exchange)
         try:
@@ -613,7 +613,7 @@ class Upstream:
     async def _pieces(
         self, reply: ProviderReply, call: ProviderRequest, own: ExchangeState | None = None
     ) -> Pieces | _Whole:
-        """Return the pieces of a streamed answer. If the provider sent a whole answer, it becomes one piece.
+        """Return the pieces of a streamed answer. If the provider sent a whole answer, the whole answer is one piece.
 
         `own` is the exchange whose agent gets the provider's bytes unchanged. None means that the events are
         translated.

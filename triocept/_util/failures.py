@@ -3,7 +3,7 @@
 Rules:
 
 1. After a failed step, the next step still runs.
-2. If another exception (a fault) and a cancellation are raised together, they are separated, and the fault is raised.
+2. If a cancellation and another exception (a fault) are raised together, only the fault is raised.
 3. One fault is raised unwrapped. Several faults are raised as a group without duplicates.
 """
 

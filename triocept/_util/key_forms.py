@@ -1,7 +1,7 @@
 """Known forms of keys: of GitHub, AWS, OpenAI, Anthropic, Google, Slack and others, and private keys in PEM.
 
-A key is found if it stands alone, or directly after an escape of JSON or of a URL. Directly after a letter, it must
-have a form that no word has: `task-…` is not a key, but `tokensk-ant-api03-…` contains a key.
+A key is found if it stands alone, or directly after an escape of JSON or of a URL. A key directly after a letter
+must have a form that no word has: `task-…` is not a key, but `tokensk-ant-api03-…` contains a key.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     status can be sent yet."""
     keyless_seconds: float = 60.0
     """Maximum seconds that a connection may stay open before it authenticates, or after the rollout of its key has
-    ended. When exceeded: the connection is closed; if a request has begun, it gets 408."""
+    ended. When exceeded: the connection is closed; a request that has begun gets 408."""
     body_seconds: float = 60.0
     """Maximum seconds without a further byte of a request's body. When exceeded: 408. The wait also ends when the
     rollout ends."""
@@ -90,7 +90,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """
     websocket_backlog: int = 16 * MIB
     """Maximum bytes of messages that wait on one websocket during a call. When exceeded: the websocket is not read
-    until messages were taken from it, and a disconnect is not noticed meanwhile."""
+    until messages were taken from it, and until then a disconnect is not noticed."""
     reader_seconds: float = 300.0
     """Maximum seconds for which a client may read no byte of its answer. When exceeded: the connection is aborted,
     which counts as a disconnect of the agent."""
@@ -99,7 +99,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     exceeded: 504."""
     upstream_idle_seconds: float | None = 600.0
     """Maximum seconds without an event from an upstream that has no `read_timeout` of its own. Comments and pings do
-    not count as events. None means no limit. When exceeded: 504; if the stream has begun, it breaks."""
+    not count as events. None means no limit. When exceeded: 504; a stream that has begun breaks."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -6,7 +6,7 @@ Rules (WHATWG HTML, "Parsing an event stream"):
 2. A line that starts with a colon is a comment; one space after a field's colon is not part of the value.
 3. Several `data` lines make one event, joined with LF. An empty line ends the event; an event without data is dropped.
 4. An event that is cut by the end of the stream is dropped.
-5. The decoder keeps at most one incomplete event in memory, and its size is limited.
+5. The decoder keeps at most one incomplete event in memory, and the size of an event is limited.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ Ts = TypeVarTuple("Ts")
 async def run_in_thread(
     function: Callable[[Unpack[Ts]], T], *arguments: *Ts, abandon_on_cancel: bool = False
 ) -> T:
-    """Run a function in a thread. If the clock is a mock clock, which would jump meanwhile, run it in this thread.
+    """Run a function in a thread. With a mock clock, which would jump while the thread runs, call it directly.
 
     Cancellation: waits for the thread, or abandons it, as `trio.to_thread.run_sync` does.
     """

@@ -33,7 +33,7 @@ To register it:
       [project.entry-points."triocept.dialects"]
       shout = "my_package:SHOUT"
 
-  If the dialect cannot be loaded, or if another dialect has its name or its route, it is left out, and a warning is
+  A dialect that cannot be loaded, or has the name or the route of another dialect, is left out, and a warning is
   logged.
 
 Rules for all dialects, each tested in `tests/dialects/test_conformance.py`:

@@ -7,8 +7,8 @@ Rules:
 
 1. A field that is null counts as missing.
 2. A field that was read counts as understood. `Fields.rest()` returns the other fields, which become an `extra`.
-3. Types are checked, values are not. Every value of an enum is accepted, unless the code that reads the field restricts
-   it.
+3. Types are checked, values are not. Every value of an enum is accepted if the code that reads the field does not
+   restrict it.
 4. Unknown fields in the chunks of a stream are combined as if they had come in one whole answer.
 5. A list of one plain text equals the string, and is written as the string. Media are `data:` URLs or base64; in some
    dialects, base64 comes without a media type.

@@ -5,8 +5,8 @@ and max 32000.
 
 A signature of reasoning is useful only at the provider that made it. An agent sends back only one opaque text, for
 which its own wire has a field. So the signatures of other providers (`Blob` objects) are packed into that text for the
-agent, and unpacked when the agent sends it back. No provider ever receives a packed text: each receives only its own
-signatures.
+agent, and unpacked when the agent sends the text back. No provider ever receives a packed text: each receives only its
+own signatures.
 
 The packed text is base64, which Gemini requires; an SDK may send it back in the URL-safe alphabet.
 """

@@ -70,7 +70,7 @@ class StreamParser(ABC):
 
     @abstractmethod
     def close(self) -> list[Event]:
-        """Return the remaining events at the end of the stream, with `ResponseEnd` unless `feed` has returned it.
+        """Return the remaining events at the end of the stream. Include `ResponseEnd` if `feed` has not returned it.
 
         Raises:
             UpstreamTruncated: the stream ended without the terminal event.
@@ -94,8 +94,8 @@ class StreamRenderer(ABC):
 
         The no-op is never an SSE comment, because some clients fail on one.
 
-        An example is the event `ping` of Messages. `_server/delivery` lists the no-ops of all dialects, and their
-        times.
+        An example is the event `ping` of Messages. `_server/delivery` lists the no-ops of all dialects, and the
+        intervals at which they are sent.
 
         Args:
             response_id: the id of the answer, used if the no-op is the first event with the id.

@@ -38,8 +38,9 @@ _CHOICE_IDS = (
 _DONE = frozenset({"stop", "tool_calls"})
 """Finish reasons of an answer that the model itself ended, or that ended at a stop string."""
 _STOPS = {"vllm": ("stop_reason", True), "sglang": ("matched_stop", None)}
-"""For each server: the field of a choice that contains the stop token (a number) or the stop string (a text). Then the
-value of `stop_included` if this field is missing. vLLM leaves the field out for the model's own stop token."""
+"""For each server, two values. First: the field of a choice that contains the stop token (a number) or the stop string
+(a text). Second: the value of `stop_included` for a choice without this field. vLLM leaves the field out for the
+model's own stop token."""
 _STOP_TYPES = {"eos": True, "word": False, "limit": False}
 """llama.cpp's stop types, each with True if the token ids of the answer then include the stop token."""
 

@@ -20,8 +20,8 @@ fields of `thinking` stay in `extra["thinking"]`. `output_config` also has the f
 Messages and the system prompt:
 
 1. System and developer messages at the start of the conversation become the top-level `system`. A later system message
-   keeps its position and the role "system", which only the newest models accept. If it came from another dialect, it
-   becomes a reminder in a user message, in the words that Claude Code uses for reminders.
+   keeps its position and the role "system", which only the newest models accept. A later system message from another
+   dialect becomes a reminder in a user message, in the words that Claude Code uses for reminders.
 2. Tool results that follow one another are in one user message, before the other parts of the message.
 3. The API accepts no empty content. So an empty assistant message is left out, and an empty user message becomes "(no
    content)".
@@ -166,7 +166,7 @@ def parse_thread(fields: Fields) -> str | None:
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
     """Return the request with the messages of `earlier` and its `answer` before the request's own messages.
 
-    The system prompt is the thread's. So are the tools, unless the request has tools of its own.
+    The system prompt is the thread's. The tools are the thread's if the request has no tools of its own.
     """
     said = [Message("assistant", answer.content)] if answer.content else []
     return msgspec.structs.replace(

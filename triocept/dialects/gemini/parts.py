@@ -119,7 +119,7 @@ class ProtoFields(Fields):
         return [(self.at(name), self.take(name))] if isinstance(value, dict) else self.items(name)
 
     def read(self, name: str, memory: Memory, parse: Callable[[Json, str], T]) -> tuple[T, ...]:
-        """Return the parsed items of a list; items that are unchanged since the last request are not parsed again."""
+        """Return the parsed items of a list. Items that are unchanged since the last request are not parsed again."""
         if isinstance(self.peek(name), dict):
             return tuple(parse(item, path) for path, item in self.each(name))
         return memory.read(NAME, self.at(name), self.array(name), parse)

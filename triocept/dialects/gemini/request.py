@@ -32,8 +32,8 @@ Contents and the system instruction:
 
 A path contains the model, the request for a stream, and the form of the stream:
 
-1. The version at the start (`v1beta`, `v1`, `v1alpha`) is optional. So is `projects/…/locations/…/publishers/google`,
-   which Vertex AI puts before the model.
+1. The version at the start (`v1beta`, `v1`, `v1alpha`) is optional. The part
+   `projects/…/locations/…/publishers/google`, which Vertex AI puts before the model, is optional, too.
 2. triocept names a model without `models/`, and a tuned model with `tunedModels/`. Names in paths may be
    percent-encoded, including their slashes.
 3. The query parameter `alt=sse` requests server-sent events. Without it, a stream is one JSON array.
@@ -88,7 +88,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def read_request(fields: ProtoFields, target: Target) -> Request:
-    """Convert the fields of a request into a `Request`; they may be those of an object within a JSON body."""
+    """Convert the fields of a request into a `Request`; the fields may belong to an object within a JSON body."""
     return _aimed(_parse(fields, Memory())[0], target, fields.at("model"))
 
 
@@ -158,7 +158,7 @@ _NOTHING: Json = {"text": "(no content)"}
 
 
 def parse_content(value: Json, path: str) -> Message:
-    """Convert one item of `contents` into a `Message`; its tool calls and results may still lack ids."""
+    """Convert one item of `contents` into a `Message`; the tool calls and results in it may still lack ids."""
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:

@@ -19,7 +19,7 @@ Messages:
 
 Requests:
 
-1. An answer is a stream unless `stream` is false.
+1. An answer is a stream if `stream` is not false.
 2. `options` holds the sampling. Other fields of `options` stay in `extra["options"]`. A `num_predict` below 0 means no
    limit, and stays in `extra["options"]`, too. Other fields of the request (`keep_alive`, `truncate`, `logprobs`, …)
    stay in `extra` under their names.

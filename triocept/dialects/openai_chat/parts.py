@@ -26,8 +26,8 @@ Messages (system, developer, user, assistant, tool, and the legacy function):
    parts is reasoning, text, refusal, tool calls.
 2. Tool results come right after the calls, one message each. Other parts of the message that held the results come
    after all results.
-3. Most servers refuse an image in a result. So the image goes into a user message after the results, unless the agent
-   itself sent it in a result.
+3. Most servers refuse an image in a result. So the image goes into a user message after the results. An image that
+   the agent itself sent in a result stays in the result.
 4. A legacy `function` message is the result of the call of the function that it names.
 """
 

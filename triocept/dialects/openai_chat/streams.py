@@ -19,7 +19,8 @@ Further rules for chat completions:
 2. The open text or reasoning ends when another field comes. Tool calls may interleave, so they stay open until the
    finish reason comes.
 3. A fragment belongs to the call with the fragment's `index`. A fragment without an index belongs to the call with the
-   fragment's `id`. A fragment without both belongs to the last call; if it names a tool, it begins a new call. A known
+   fragment's `id`. A fragment without both begins a new call if it names a tool, and otherwise belongs to the last
+   call. A known
    index with another id begins a new call (Gemini's chat endpoint sends the index 0 for each call). Later fragments may
    repeat the id and the name, and a call may come complete in one fragment.
 
@@ -343,7 +344,7 @@ class ChunkRenderer(StreamRenderer):
         self._open_head(event.id, event.model)
 
     def _open_head(self, identity: str, model: str) -> None:
-        """Build the JSON fields that all chunks share, unless a keep-alive has already built them."""
+        """Build the JSON fields that all chunks share. Do nothing if a keep-alive has already built these fields."""
         if self._head:
             return
         fields = {

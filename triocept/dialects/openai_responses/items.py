@@ -73,8 +73,8 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
 def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
     """Convert a tool call into a `function_call` or `custom_tool_call` item.
 
-    If the call has no id and `fresh` is True, it gets a random id. If `fresh` is False, it gets a constant id, which
-    its result gets, too.
+    A call without an id gets a random id if `fresh` is True. If `fresh` is False, it gets a constant id, which its
+    result gets, too.
     """
     identity = call.id or (fresh_id("call_") if fresh else "")
     if not same_dialect or not call.id:

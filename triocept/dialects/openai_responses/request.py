@@ -6,7 +6,7 @@ Rules:
    and `store`, `include`, `metadata` and all other fields.
 2. `messages` holds only the messages in the document; if the request continues a `previous_response`, these are the new
    messages.
-3. A websocket frame is parsed as a request, too. Its field `type` is dropped, its field `generate` is kept.
+3. A websocket frame is parsed as a request, too. The frame's field `type` is dropped, and its field `generate` is kept.
 4. The API has no stop strings, seeds and penalties, but some servers support them. They are written again if they came
    in this dialect, and left out if they came from another dialect.
 5. In a request from another dialect, ids of calls that repeat are replaced.

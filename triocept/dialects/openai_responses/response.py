@@ -254,7 +254,7 @@ def parse_finish(
     It holds `status` if `render_finish` would write another status for the `StopReason`.
 
     Raises:
-        UpstreamError: the answer is not finished, it was aborted, or it is incomplete for an unknown reason.
+        UpstreamError: the answer is not finished, was aborted, or is incomplete for an unknown reason.
     """
     if (
         status == "cancelled"
@@ -279,7 +279,8 @@ def render_finish(
 ) -> tuple[str, str | None]:
     """Convert a `StopReason` into a `status`, and into a reason if the status is "incomplete".
 
-    A refusal in words has the status "completed". So has every answer to Codex, which treats "incomplete" as fatal.
+    A refusal in words has the status "completed". Every answer to Codex has this status, too, because Codex treats
+    "incomplete" as fatal.
     """
     settled = settled_stop(stop, calls=calls)
     reason = _RENDERED.get(settled)
@@ -398,8 +399,7 @@ def render_steer_failed(document: Json) -> dict[str, Json]:
 def parse_error(status: int, document: Json) -> Failure:
     """Convert a provider's error document, which may have any form, into a `Failure`.
 
-    If `status` is below 400 (the error came in a stream), it is replaced by the status that belongs to the error's
-    code.
+    If `status` is below 400 (the error came in a stream), the status that belongs to the error's code replaces it.
     """
     failure = parse_chat_error(status, find_error(document) or document)
     known = _STATUSES.get(failure.code or "")

@@ -161,8 +161,8 @@ def continued(request: Request, earlier: Request, answer: Response) -> Request:
 def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
     """Return the request with each `item_reference` replaced by the item of an earlier answer that it names.
 
-    Vercel's AI SDK sends references in place of items that the model wrote, unless `store` is false. A reference to an
-    unknown item is not changed. `answers`, the newest first, is read only as far as needed.
+    If `store` is not false, Vercel's AI SDK sends references in place of items that the model wrote. A reference to an
+    unknown item is not changed. `answers` (the newest first) is read only until all referenced items are found.
     """
     opaque = [part for message in request.messages for part in message.content if type(part) is Opaque]
     wanted = {name for part in opaque if (name := _reference(part))}

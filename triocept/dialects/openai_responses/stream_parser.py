@@ -251,7 +251,7 @@ class Parts:
         self._close(item)
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
-        """Process a complete item: append to `events` the missing end of the open part, and all parts without events."""
+        """Process a complete item: append to `events` the missing end of the open part, and each missing part."""
         parts = parse_item(raw, path, NO_NAMES, answer=True)
         for number, part in enumerate(parts):
             if number >= item.parts:

@@ -81,7 +81,7 @@ class Counter:
 
 
 class Item:
-    """An output item that the renderer has not written completely; it may contain several parts."""
+    """An output item that the renderer has not written completely. It may contain several parts."""
 
     def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
         self.document: dict[str, Json] = document

@@ -12,7 +12,7 @@ Tools and tool choice:
    same namespace are written as one namespace again.
 2. Items of the input may declare tools (`additional_tools`, `tool_search_output`). They are tools of the request, too,
    with `extra["declared_in"]`, and are not written a second time in `tools`.
-3. A custom tool takes free text. It is kept unchanged, and so is any other tool that is no function.
+3. A custom tool takes free text. It is kept unchanged, like every other tool that is not a function.
 4. Only in this dialect, `strict` is on by default. So a tool from another dialect that has no value for `strict` is
    written with False.
 """
@@ -40,9 +40,9 @@ NAME = "openai_responses"
 def is_from_codex(request: Request) -> bool:
     """Return True if Codex sent the request.
 
-    Codex must be recognised because it exits with 1 on `response.incomplete`, and its work is lost. Every request body
-    of Codex contains `client_metadata` (0.169: `x-codex-installation-id` and similar). OpenAI's public API has no such
-    field.
+    Codex must be recognised because it exits with the status 1 on `response.incomplete`, and the agent's work is lost.
+    Every request body of Codex contains `client_metadata` (0.169: `x-codex-installation-id` and similar). OpenAI's
+    public API has no such field.
     """
     return isinstance((request.extra or {}).get("client_metadata"), dict)
 
