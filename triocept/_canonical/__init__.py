@@ -14,7 +14,7 @@
 * `text_file`: the text of a text file that is sent inline.
 * `form`: the rules by which two messages count as equal, one rule for each use.
 * `frozen`: read-only copies of the JSON in a request, which the requests of several calls share.
-* `memory`: does not parse or store the parts of a request again that did not change since the last call. `resent`:
+* `memory`: parts of a request that did not change since the last call are neither parsed nor stored again. `resent`:
   decodes only the new part of a body that repeats an earlier body.
 
 Rules:

@@ -44,7 +44,7 @@ def is_item(call: ToolCall) -> bool:
 
 
 def calls_in(parts: Iterable[object]) -> tuple[ToolCall, ...]:
-    """Return the calls that the agent runs among the parts, in order."""
+    """Return those calls in the parts that the agent runs, in order."""
     return tuple([call for part in parts if (call := call_in(part)) is not None])
 
 

@@ -160,7 +160,7 @@ def fit(noun: T) -> T:
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
-    """Return the arguments of `exchange.annotate`, encoded as JSON and decoded again. Errors name the argument."""
+    """Return the arguments of `exchange.annotate`, encoded as JSON and decoded again. Errors contain their name."""
     try:
         copy: dict[str, Json] = read_back(notes)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:

@@ -178,7 +178,7 @@ class MessageTable:
 
     def __init__(self) -> None:
         self._alike: dict[int, tuple[Message, ...]] = {}
-        """Kept messages by the hash of their glance. (The glance itself is half as large as a message of a few lines.)
+        """Kept messages by the hash of their glance, because a glance is half as large as a message of a few lines.
         """
         self.given_form: dict[int, Message] = {}
         """The original of each message that was kept in another form, by the Python `id` of the kept message."""

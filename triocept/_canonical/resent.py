@@ -2,9 +2,9 @@
 
 An agent sends its whole conversation with every call. It repeats all items byte for byte, or all but the last one to
 three (Claude Code moves its cache mark). So the latest body of each conversation is kept, with the position behind each
-item of its one long list (`messages`, `input`, `contents`). Of the next body, only the bytes that do not belong to a
-repeated item are decoded. The repeated items are the same objects as before, so code that compares the items with
-earlier items (`memory`) compares pointers.
+item of the body's one long list (`messages`, `input`, `contents`). Of the next body, only the bytes that do not belong
+to a repeated item are decoded. The repeated items are the same objects as before, so code that compares the items with
+earlier items (`memory`) compares only pointers.
 
 Rules:
 
@@ -13,9 +13,9 @@ Rules:
 2. Two bodies with the same first bytes are in the same state of the JSON grammar behind these bytes. So an item that
    ends within the common bytes is an item of the new body, too, if a comma or the list's end follows in the new body.
    Removing such items, each with its comma, leaves a body whose other fields, and further items, are unchanged.
-3. The list must be the value of the field: the bytes before it, closed at this point, are an object whose last field is
-   the empty list. No later field may have the same name, in whatever form JSON writes the name. A name of other
-   characters than ASCII letters and `_` has too many forms, so such a list is always decoded whole.
+3. The list must be the value of the field: with `]}` after them, the bytes before its first item are an object whose
+   last field is the empty list. No later field may have the same name, in whatever form JSON writes the name. A name of
+   other characters than ASCII letters and `_` has too many forms, so such a list is always decoded whole.
 4. If the bytes behind the list equal those of the earlier body, the other fields are equal, too. The bytes before the
    list are common to both bodies. All new bytes of the list must be items, with a comma between any two.
 5. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
@@ -260,7 +260,7 @@ class BodyReader:
         return Conversation(body, field, tuple(found[0]), memory, _size(body, found[1]), len(body))
 
     def keep(self, conversation: Conversation) -> None:
-        """Keep a conversation, because its latest document was parsed without an error."""
+        """Keep a conversation. Call this method only after its latest document was parsed without an error."""
         if self._closed:
             return
         known = [*self._alive()[::-1], conversation]
@@ -336,7 +336,7 @@ def _common_bytes(old: bytes, new: bytes) -> int:
 
 
 def _start_of(body: bytes, field: str) -> int:
-    """Return the position of the first item of the list in a field of the document; 0 in doubt (rule 3)."""
+    """Return the position of the first item of the list in a field of the document; 0 in doubt (see rule 3)."""
     name = f'"{field}"'.encode()
     at = -1
     for _ in range(_PLACES):

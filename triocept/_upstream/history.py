@@ -77,7 +77,7 @@ class _Index:
         self._by_call: dict[str, Turn] = {}
         """Turns, by the id of each tool call in them."""
         self._alike: dict[tuple[bytes, str], _Alike] = {}
-        """Turns of the same upstream whose texts and calls are equal, by a key of these and the upstream's name."""
+        """Turns of the same upstream with equal texts and calls, by a key of text and calls, and the upstream's name."""
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: RolloutState) -> None:
@@ -134,7 +134,7 @@ class _Index:
 class _Alike:
     def __init__(self) -> None:
         self._by_place: dict[int, Turn] = {}
-        """The latest turn, by the number of messages in its request."""
+        """For each number of messages: the latest turn whose request has this number of messages."""
         self._count = 0
 
     def add(self, turn: Turn) -> None:

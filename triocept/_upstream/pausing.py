@@ -176,7 +176,7 @@ class Pauses:
         self._before: str | None = None
         """Version of the weights when the pause began."""
         self._beginning: trio.CancelScope | None = None
-        """The scope of a task that begins a pause; None if no task does."""
+        """The scope of a task that begins a pause; None if no task is beginning one."""
 
     @asynccontextmanager
     async def in_flight(
@@ -296,7 +296,7 @@ class Pauses:
     async def end(self) -> None:
         """Resume the upstream and its server. The server is resumed even if another program paused it.
 
-        Cancellation: has no effect; the resume has a time limit.
+        Cancellation: does not interrupt the resume, which has a time limit.
 
         Raises:
             UpstreamError: the server could not be resumed. Calls are then sent to the server nevertheless.

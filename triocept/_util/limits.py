@@ -86,7 +86,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     end of the answer count, too.
 
     Text, blobs and opaque parts are counted, and 200 bytes for each event. When exceeded: the answer fails with 502. If
-    its stream has begun, the dialect's error event is sent, and the connection is broken off.
+    the answer's stream has begun, the dialect's error event is sent, and the connection is broken off.
     """
     websocket_backlog: int = 16 * MIB
     """Maximum bytes of messages that wait on one websocket during a call. When exceeded: the websocket is not read

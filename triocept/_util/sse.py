@@ -131,7 +131,7 @@ def events_pattern(data: bytes, event: bytes | None = None) -> re.Pattern[bytes]
     """Return a pattern that matches one or more complete events. Each event has one line of data.
 
     Args:
-        data: a pattern that the data must begin with.
+        data: a pattern of the beginning of an event's data.
         event: a pattern of the event's name; None for events without a name.
     """
     name = b"" if event is None else rb"(?:event: ?(?:%b)\r?\n)?" % event

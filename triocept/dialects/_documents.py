@@ -1,6 +1,6 @@
 """Helpers for JSON bodies of model calls: encoding, checked access to fields, and message content.
 
-The module decodes and encodes JSON, and merges unread fields back into a document. Errors about a field name the
+The module decodes and encodes JSON, and merges unread fields back into a document. An error about a field contains the
 field's path. As in most APIs, content is a string, or a list of parts, such as texts and inline media.
 
 Rules:
@@ -71,7 +71,7 @@ def encode_json(document: Json) -> bytes:
 
 
 encode_text = encode_json
-"""Alias for encoding a single string, which is done for every streamed delta."""
+"""Alias of `encode_json` for a single string, such as the text of a streamed delta."""
 
 
 def hides_letters(data: bytes) -> bool:

@@ -9,7 +9,7 @@ The prompt is a text, or token ids:
 3. A conversation from another dialect becomes a text: the system and user messages, separated by blank lines. If the
    conversation contains assistant messages, each message begins with its speaker, and the prompt ends with
    "Assistant:".
-4. Tools, calls, results and media cannot be expressed in a text. They are never dropped silently, but raise an error.
+4. Tools, calls, results and media cannot be expressed in a text. They raise an error, and are never dropped silently.
 
 Requests:
 

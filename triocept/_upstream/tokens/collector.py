@@ -4,7 +4,7 @@ Rules:
 
 1. Every chunk is read before it may be discarded, because vLLM sends ids in chunks without other content.
 2. Only fields that triocept requested are removed. Fields that the agent itself requested stay.
-3. If a check fails, `Tokens.gaps` contains its name. No value is repaired or invented.
+3. If a check fails, `Tokens.gaps` contains the check's name. No value is repaired or invented.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ Tools, tool choice and tool calls:
 
 Thinking, which is signed or redacted:
 
-1. Thinking in an answer to an agent always has a signature that is not empty. Without one, agents drop the block, or
-   show it as text. Thinking that no provider signed gets the signature `UNSIGNED`, which is dropped when the agent
-   sends it back.
+1. Thinking in an answer to an agent always has a signature that is not empty. Without a signature, agents drop the
+   block, or show it as text. Thinking that no provider signed gets the signature `UNSIGNED`, which is dropped when the
+   agent sends it back.
 2. An agent sends its blocks back unchanged. So the signatures of other providers are packed into the block's signature
    for the agent (or into a redacted block, if the thinking has no text). The signatures are unpacked when the agent
    sends the block back.

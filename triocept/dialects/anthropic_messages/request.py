@@ -22,7 +22,7 @@ Messages and the system prompt:
 1. System and developer messages at the start of the conversation become the top-level `system`. A later system message
    keeps its position and the role "system", which only the newest models accept. A later system message from another
    dialect becomes a reminder in a user message, in the words that Claude Code uses for reminders.
-2. Tool results that follow one another are in one user message, before the other parts of the message.
+2. Consecutive tool results are in one user message, before the other parts of that message.
 3. The API accepts no empty content. So an empty assistant message is left out, and an empty user message becomes "(no
    content)".
 4. A conversation from another dialect is adapted: the first message is the user's, tool results come in the message

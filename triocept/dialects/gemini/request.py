@@ -14,8 +14,8 @@ Contents and the system instruction:
 
 1. System and developer messages at the start of the conversation are the `systemInstruction`. A later system message
    becomes a text of the user.
-2. Tool results may come in a content of the role `user`, `function`, or `model` (from Antigravity). A content of the
-   model with results is split, because no request may end with a message of the model.
+2. Tool results may come in a content of the role `user`, `function`, or `model` (from Antigravity). A content of
+   the model that has results is split, because no request may end with a message of the model.
 3. A conversation from another dialect is adapted. Adjacent messages of one role are joined, with results first and the
    media of results after them, and the first content is the user's. Thoughts that Gemini did not sign, and empty texts,
    are left out. The signature of a call is kept, because a forwarding program may have restored it.
@@ -381,7 +381,7 @@ def bare_model(name: str) -> str:
 
 
 def full_model(name: str) -> str:
-    """Return the name of a model with the prefix `models/`; a name that has a prefix (`tunedModels/`) stays."""
+    """Return the name of a model with the prefix `models/`. A name with a prefix (`tunedModels/`) is not changed."""
     return name if name.startswith((_MODELS, _TUNED, "endpoints/")) else _MODELS + name
 
 

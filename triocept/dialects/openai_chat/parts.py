@@ -22,8 +22,8 @@ the string, and is written as the string.
 
 Messages (system, developer, user, assistant, tool, and the legacy function):
 
-1. One message of the API is one `Message`. It has no list of parts, but a field for each kind of part; the order of the
-   parts is reasoning, text, refusal, tool calls.
+1. One message of the API is one `Message`. On the wire, a message has no list of parts, but a field for each kind of
+   part. The order of the parts is reasoning, text, refusal, tool calls.
 2. Tool results come right after the calls, one message each. Other parts of the message that held the results come
    after all results.
 3. Most servers refuse an image in a result. So the image goes into a user message after the results. An image that

@@ -16,8 +16,8 @@ Rules of the parser:
 Further rules for chat completions:
 
 1. A choice may have no `delta`.
-2. The open text or reasoning ends when another field comes. Tool calls may interleave, so they stay open until the
-   finish reason comes.
+2. The open text or reasoning ends when a delta with another field comes. Tool calls may interleave, so they stay open
+   until the finish reason comes.
 3. A fragment belongs to the call with the fragment's `index`. A fragment without an index belongs to the call with the
    fragment's `id`. A fragment without both begins a new call if it names a tool, and otherwise belongs to the last
    call. A known

@@ -16,8 +16,8 @@ The input is a string, or a list of items:
 
 1. `instructions` becomes the first system message, which has `extra["field"]`. System messages at the start of a
    conversation from another dialect become the `instructions`.
-2. An input message is one message. Consecutive items that the model wrote are one assistant message, so that it equals
-   the answer that the agent got.
+2. An input message is one `Message`. Consecutive items that the model wrote are one assistant message, so that it
+   equals the answer that the agent got.
 3. A tool result is one message. The result of a free-text call has the type `custom_tool_call_output`.
 4. An unknown item is kept unchanged in a message with `extra["item"]`, whose role depends on the item. A message
    between agents also has a text, for providers of other dialects.

@@ -6,7 +6,7 @@ Rules:
    those that an upstream repeats. All fields that Open Responses requires are present, with null or the default if
    unknown (openresponses.org, schema `ResponseResource`).
 2. `extra` holds further fields (`service_tier`, `end_turn`, …) under their own names, without nulls.
-3. The usage has all numbers. Unknown usage is estimated, because some clients refuse an answer without it.
+3. The usage contains all token counts. Unknown usage is estimated, because some clients refuse an answer without it.
 4. If a token limit may have cut the last call, the call gets the status `incomplete`.
 5. Codex always gets the status `completed`, because it treats `incomplete` as fatal.
 
@@ -17,7 +17,7 @@ because triocept never invents a status.
 all numbers (Codex treats an answer without `total_tokens` as a broken stream), so an unknown detail is written as 0.
 Further numbers that servers send are kept under their own names.
 
-Errors have the form of chat completions, and further forms in a stream and on a websocket. A stream may contain
+Errors have the form of chat completions. In a stream and on a websocket, they have other forms. A stream may contain
 `response.failed` with `response.error`, or the event `error`, which is flat at OpenAI and nested at other servers.
 Codex reads only the nested form, and other clients read the flat one, so triocept writes both in one event.
 """
