@@ -77,7 +77,7 @@ class _Index:
         self._by_call: dict[str, Turn] = {}
         """Turns, by the id of each tool call in them."""
         self._alike: dict[tuple[bytes, str], _Alike] = {}
-        """Turns of the same upstream with equal texts and calls, by a key of text and calls, and the upstream's name."""
+        """Turns of one upstream with equal texts and calls, by a key of text and calls, and the upstream's name."""
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: RolloutState) -> None:

@@ -107,7 +107,7 @@ class Relay:
         self._held = _Gathered()
         self._begun = False
         self.failure: UpstreamError | DialectError | None = None
-        """The failure that must be raised after the last piece that `feed` has returned. None if there is no failure."""
+        """The failure to raise after the last piece that `feed` has returned; None if there is no failure."""
         self.ended = False
         """True if the piece that `last` returns contains the event that ends the answer."""
 

@@ -176,7 +176,7 @@ class Requests:
         return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)
 
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
-        """Return the call with the smaller number of output tokens that `error` names as its maximum.
+        """Return `call` with fewer output tokens: the maximum that the provider states in `error`.
 
         Return None if the provider did not refuse the call because of the number of tokens.
         """

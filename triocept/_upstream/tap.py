@@ -84,7 +84,7 @@ class TappedBody:
         return b""
 
     def conclude(self) -> bool:
-        """Let the HTTP parser read an end of the body, so that the connection can be reused.
+        """Pass an empty body to the HTTP parser, so that the connection can be reused.
 
         Return False if the body was not read to its end, or if bytes follow it.
         """

@@ -133,7 +133,7 @@ class _Context(Context[T]):
 
 
 class _Protected(_Context[T]):
-    """A context manager whose entry and exit are protected from the first instruction on; contextlib's are not."""
+    """A context manager whose entry and exit are protected from their first instruction on."""
 
     __aenter__ = enable_ki_protection(_Context.__aenter__)
     __aexit__ = enable_ki_protection(_Context.__aexit__)

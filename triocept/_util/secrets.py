@@ -68,7 +68,7 @@ class LiveKeys:
         self.escaped: tuple[re.Pattern[str], ...] = ()
         """Patterns of the keys that JSON may write in several forms. Few keys contain a character that JSON escapes."""
         self._by_rare: tuple[tuple[str, tuple[str, ...]], ...] = (("-", (OWN_TEXT,)),)
-        """The keys, and the prefix of triocept's own keys, by a rare character in them; without one, by an empty text."""
+        """The keys and the prefix of triocept's own keys, by a rare character in them (by an empty text if none is)."""
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:

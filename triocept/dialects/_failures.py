@@ -121,9 +121,10 @@ def aborted(sign: str) -> UpstreamError:
 
 
 def error_text(error: Json, document: Json, status: int) -> str:
-    """Return the message in a provider's error; if it has none, return its JSON, or name the HTTP status.
+    """Return the message in a provider's error.
 
-    `error` is a field of `document`, or the whole document.
+    If there is no message, return the JSON of the error; if it is empty, a text with the HTTP status. `error` is a
+    field of `document`, or the whole document.
     """
     said: Json = None
     if isinstance(error, dict):

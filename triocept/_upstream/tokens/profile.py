@@ -101,7 +101,7 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile_named(name: str, dialect: str) -> Profile:
-    """Return the profile for a kind of server. Raise ValueError if the kind is unknown or does not support the dialect."""
+    """Return the profile of a kind of server. Raise ValueError if it is unknown, or cannot use the dialect."""
     if name not in PROFILES:
         raise ValueError(f"tokens= must be one of {', '.join(PROFILES)}, not {name!r}")
     profile = PROFILES[name]

@@ -286,7 +286,7 @@ class Renderer(StreamRenderer):
         return b'{"text":' + encode_text(text) + self._behind if text else b""
 
     def _whole(self, text: str) -> list[dict[str, Json]]:
-        """Render the content part that has ended, as JSON parts of Gemini. `text` is the part's text, which was held back."""
+        """Render the content part that has ended as JSON parts of Gemini; `text` is its text, if it was held back."""
         match self._part:
             case ToolCall() as call:
                 whole = with_id(msgspec.structs.replace(call, arguments=text))
