@@ -1,6 +1,7 @@
 """Fleets of workers, which run many rollouts on all cores of one machine or on many machines.
 
-A fleet calls your function once for each task. The slots of its workers limit how many calls run at the same time::
+A fleet calls your function once for each task. Each call occupies one slot of a worker, so the number of slots limits
+how many calls run at the same time::
 
     async def solve(worker, task, *, attempt):              # importable; runs in a worker, beside others
         async with worker.open_rollout(answer) as rollout:
@@ -12,17 +13,17 @@ A fleet calls your function once for each task. The slots of its workers limit h
             async for result in results:
                 print(result.task, result.outcome, result.traces)
 
-* `fleet`: `open_fleet`, and `Fleet`. `mapping`: a map, which calls one function for many tasks. `functions`, `tasks`:
-  the arguments of a map. `slots`: assigns each call to a worker.
+* `fleet`: `open_fleet`, and `Fleet`. `mapping`: a map: one function is called for many tasks. `functions`, `tasks`: the
+  arguments of a map. `slots`: assigns each call to a worker.
 * `outcomes`: the result of a task. `groups`: several samples of one task.
 * `events`: events as they happen. `progress`: the progress display. `tally`: counts, rates, the time left.
-* `engine`: the engine interface; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and
-  `frames`.
+* `engine`: the engine interface; `in_process`: the only worker runs in the program's own trio loop. `processes`: the
+  workers are subprocesses; `worker_process` and `frames` belong to this engine.
 * `ray_engine`: workers that are actors of Ray. `ray_cluster`: the connection to Ray. `ray_worker`: the actor's code
   in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the code in the actor itself.
 * `store`: finished results on disk, so that a run can be resumed.
-* `each`: runs a function once in each worker, and pauses all upstreams.
-* `looking_after`: communicates with a remote worker until it has ended.
+* `each`: runs a function once in each worker, and pauses the upstreams of all workers.
+* `looking_after`: communicates with a remote worker until the worker has ended.
 * `site`: the code that runs in the worker, for every engine. `packing`: the encoding of functions, tasks and results.
 """
 

@@ -3,9 +3,10 @@
 Rules:
 
 1. The function needs no slot: during a pause, waiting calls of maps may occupy all slots.
-2. A worker that dies has no result. Its replacement runs the function, too.
+2. If a worker dies, the results contain no entry for it. The worker that replaces it runs the function, too.
 3. While a fleet is paused, a worker that starts gets no calls. At the end of the pause, each living worker resumes its
-   upstreams, even if it has not paused them: the dead worker that it replaces may have paused their servers.
+   upstreams. A replacement does so, too: it has paused nothing, but the dead worker that it replaces may have paused
+   the servers.
 """
 
 from __future__ import annotations
@@ -65,26 +66,26 @@ async def call_worker(
 
 
 async def hold_calls(find: FindUpstreams | None, mode: PauseMode, worker: object) -> None:
-    """Stop a worker's upstreams from sending model calls. All workers do this before any of them pauses a server."""
+    """Stop a worker's upstreams from sending model calls. All workers do this before any worker pauses a server."""
     for upstream in _upstreams_of(worker, find):
         await pauses_of(upstream).hold_calls(mode)
 
 
 async def pause_servers(find: FindUpstreams | None, worker: object) -> tuple[Pause, ...]:
-    """Pause the servers of a worker's upstreams. Skip the upstreams that `hold_calls` has not stopped."""
+    """Pause the servers of the worker's upstreams that `hold_calls` has stopped; skip its other upstreams."""
     pauses = [pauses_of(upstream) for upstream in _upstreams_of(worker, find)]
     return tuple([await each.pause_server() for each in pauses if each.is_paused])
 
 
 async def update_versions(find: FindUpstreams | None, worker: object) -> None:
-    """Read the servers' weight versions. All workers do this before any of them resumes a server that they share."""
+    """Read the weight versions of the servers. All workers do this before any worker resumes a shared server."""
     with suppress(Exception):  # a version may be missing
         for upstream in _upstreams_of(worker, find):
             await pauses_of(upstream).update_version()
 
 
 async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
-    """Resume a worker's upstreams and their servers, even if another worker has paused the servers."""
+    """Resume a worker's upstreams and their servers, even if this worker has not paused the servers."""
     upstreams: tuple[Upstream, ...] = ()
     with suppress(Exception):  # `hold_calls` has raised it
         upstreams = _upstreams_of(worker, find)
@@ -92,7 +93,7 @@ async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
 
 
 async def finish(step: Callable[[], Awaitable[object]]) -> list[BaseException]:
-    """Run `step`, which helps to end a pause, shielded from cancellation; return the exceptions that it raised."""
+    """Run `step`, a step of ending a pause, shielded from cancellation. Return the exceptions that it raised."""
     errors: list[BaseException] = []
 
     async def run() -> None:

@@ -1,7 +1,7 @@
 """The interface of engines, which run the workers of a fleet.
 
 Calls and answers are passed as bytes, which the engine's `packing` encodes. The fleet decides when to start, replace
-and end a worker; the engine only runs it. The driver is the program that opened the fleet.
+and end a worker; the engine only carries this out. The driver is the program that opened the fleet.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class WorkerLost(TrioceptError):
 
     Attributes:
         worker: the name of the worker.
-        reason: description of how the worker ended.
-        worker_lives: True if the worker is alive, and only the answer of the call did not arrive.
+        reason: description of how the worker died, or of why the answer did not arrive.
+        worker_lives: True if the worker is alive: then only the answer of this call was lost.
     """
 
     def __init__(self, worker: str, reason: str, *, worker_lives: bool = False) -> None:
@@ -47,22 +47,22 @@ class FleetWorker(ABC):
         Raises:
             WorkerLost: the worker died before the job ended, or was already dead.
 
-        Cancellation: cancels the job in the worker, and waits until it has ended, at most for the fleet's `grace`.
-        When exceeded: the worker is killed.
+        Cancellation: cancels the job in the worker, and waits until the job has ended. If it has not ended within the
+        fleet's `grace`, the worker is killed.
         """
 
     @property
     @abstractmethod
     def alive(self) -> bool:
-        """True unless the worker is known to be dead or unreachable."""
+        """False if the worker is known to be dead or unreachable; otherwise True."""
 
     @abstractmethod
     async def wait_lost(self) -> None:
-        """Wait until the worker has died, or was killed."""
+        """Wait until the worker is dead, whether it died by itself or was killed."""
 
     @abstractmethod
     async def kill(self) -> None:
-        """Kill the worker at once, without waiting for its running calls. These calls raise `WorkerLost`."""
+        """Kill the worker at once. Its running calls are not waited for: each raises `WorkerLost`."""
 
 
 class Engine(ABC):
@@ -77,7 +77,7 @@ class Engine(ABC):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Open what all workers need, such as a connection to a cluster; by default, nothing.
+        """Open resources that all workers need, such as a connection to a cluster. The base class opens nothing.
 
         The fleet enters this context before the first worker starts, and exits it after the last worker has ended.
         """
@@ -89,13 +89,14 @@ class Engine(ABC):
 
         Args:
             name: name of the worker in messages.
-            setup: the packed function that opens a context; its value is the first argument of each call.
-            grace: maximum seconds that a closing worker, or a cancelled call, may need to end.
+            setup: the packed function that opens the worker's context; the context's value is the first argument of
+                each call.
+            grace: maximum seconds for the worker to close, or for a cancelled call to end.
 
         Raises:
             BaseException: the exception that `setup` raised.
             WorkerLost: the worker died before it was ready.
 
-        Closing: the worker closes its context and ends. If that takes longer than `grace`, the worker is killed. If
-        the worker is dead, no error is raised.
+        Closing: the worker closes its context and ends. If that takes longer than `grace`, the worker is killed. If the
+        worker is already dead, closing raises no error.
         """

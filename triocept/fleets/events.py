@@ -2,10 +2,11 @@
 
 Rules:
 
-1. The sender never waits. Each reader has its own buffer. If the buffer is full, events are dropped and counted, and
-   one `EventsMissed` with their number takes their place.
-2. An event contains no task, no value and no trace, so that unread events need little memory.
-3. For each started sample there is a `TaskEnded`, or `MapEnded.unfinished` counts the sample.
+1. The fleet never waits for a reader of its events. Each reader has its own buffer. If the buffer is full, further
+   events are dropped, and the reader gets one `EventsMissed` with the number of the dropped events.
+2. An event contains neither the task nor its value nor a trace, so that unread events need little memory.
+3. Each sample that was started gets a `TaskEnded`. If the map ends before that, `MapEnded.unfinished` counts the
+   sample.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ class WorkerDied(_Event, frozen=True, kw_only=True, tag=True):
 
 
 class WorkerGivenUp(_Event, frozen=True, kw_only=True, tag=True):
-    """A dead worker is not replaced: all attempts to start another worker in its place have failed."""
+    """A dead worker will not be replaced, because all attempts to start another worker have failed."""
 
     worker: str
     reason: str
 
 
 class WorkerLeft(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker runs no new calls and will end, because the fleet was made smaller or is closing."""
+    """A worker gets no new calls from now on and will end, because the fleet was made smaller or is closing."""
 
     worker: str
 
@@ -91,14 +92,14 @@ class MapStarted(_OfMap, frozen=True, kw_only=True, tag=True):
 
 
 class MapEnded(_OfMap, frozen=True, kw_only=True, tag=True):
-    """A map has ended: all its tasks have outcomes, its `async with` block was left, or no worker is left."""
+    """A map has ended: all its tasks have outcomes, its `async with` block has ended, or no worker is alive."""
 
     unfinished: int
     """Number of tasks or samples that were started but have no outcome."""
 
 
 class TaskSkipped(_OfMap, frozen=True, kw_only=True, tag=True):
-    """A task, or one of its samples, is not run, because the store has its outcome from an earlier run."""
+    """A task, or one of its samples, is skipped: the store has its outcome from an earlier run."""
 
     task: int
     """Index of the task."""
@@ -120,7 +121,7 @@ class _OfTask(_OfMap, frozen=True, kw_only=True):
 
 
 class TaskStarted(_OfTask, frozen=True, kw_only=True, tag=True):
-    """A worker begins an attempt of a task, or of one of its samples."""
+    """A worker begins to run a task, or one of its samples, for the first time or again."""
 
 
 class TaskRequeued(_OfTask, frozen=True, kw_only=True, tag=True):
@@ -151,7 +152,7 @@ class TaskEnded(_OfTask, frozen=True, kw_only=True, tag=True):
 
 
 class EventsMissed(_Event, frozen=True, kw_only=True, tag=True):
-    """`count` events were dropped at this point of the stream, because the slow reader's buffer was full."""
+    """`count` events are missing from the stream here. They were dropped because the reader's buffer was full."""
 
     count: int
 
@@ -175,7 +176,7 @@ FleetEvent: TypeAlias = (
 
 @final
 class EventStream:
-    """The events of a fleet: `async for event in events`. The loop ends with the fleet. Made by `Fleet.events` only."""
+    """The events of a fleet: `async for event in events`, until the fleet has ended. Made by `Fleet.events` only."""
 
     def __init__(self, buffer: int) -> None:
         self._buffer = buffer
@@ -193,7 +194,7 @@ class EventStream:
         Raises:
             StopAsyncIteration: the fleet has ended.
 
-        Cancellation: no event is lost.
+        Cancellation: no event is lost; the next call of this method returns it.
         """
         await trio.lowlevel.checkpoint()
         while not self._events and not self._missed:
@@ -206,7 +207,7 @@ class EventStream:
         return EventsMissed(count=missed)
 
     def add(self, event: FleetEvent) -> None:
-        """Add an event. If the buffer is full, or an `EventsMissed` is not read yet, only count the event as missed."""
+        """Add an event. If the buffer is full, or holds an unread `EventsMissed`, only count the event as missed."""
         if self._missed or len(self._events) >= self._buffer:
             self._missed += 1
         else:
@@ -243,7 +244,7 @@ class Observers:
 
     @contextmanager
     def events(self, buffer: int) -> Iterator[EventStream]:
-        """Yield a stream that receives all events that are sent while the body runs."""
+        """Yield a stream that receives all events which the fleet sends while the `with` block runs."""
         stream = EventStream(buffer)
         self._streams.add(stream)
         if self._over:
@@ -262,7 +263,7 @@ class Observers:
 
 @final
 class MapEvents:
-    """Sender of one map's events. `total` is the number of outcomes that the map should have; None if unknown."""
+    """Sender of one map's events. `total` is the expected number of outcomes of the map; None if unknown."""
 
     def __init__(self, observers: Observers, map_number: int, function: str, total: int | None) -> None:
         self._observers = observers

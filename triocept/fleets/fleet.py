@@ -3,9 +3,10 @@
 Rules:
 
 1. No worker outlives the `async with` block of its fleet, and no call outlives its map.
-2. A dead worker is replaced; a failed start is retried for some seconds. When no worker is left and none is being
-   started, every map raises `FleetLost`.
-3. If a worker cannot be started when the fleet opens, `open_fleet` raises the exception itself, not a group.
+2. A dead worker is replaced; if the replacement cannot be started, this is retried for some seconds. When no worker is
+   alive and none is being started, every map raises `FleetLost`.
+3. If a worker cannot be started when the fleet opens, `open_fleet` raises the exception of that start itself, not an
+   exception group.
 """
 
 from __future__ import annotations
@@ -90,25 +91,25 @@ async def open_fleet(
 
     Args:
         engine: the kind and number of workers, for example `Processes(4)`. None means `InProcess()`.
-        worker: a function that returns an async context manager, for example `serve_endpoint` with options, or one
-            that opens an upstream, tools, a tunnel or a pool. Each worker enters it once; its value is the first
-            argument of every call of a map's function. `worker` must be importable, or defined in `__main__`. None
-            means `serve_endpoint`.
+        worker: a function that returns an async context manager, for example `serve_endpoint` with options, or a
+            function of yours that opens an upstream, tools, a tunnel or a pool. Each worker enters the context once.
+            Its value is the first argument of every call of a map's function in this worker. `worker` must be
+            importable, or defined in `__main__`. None means `serve_endpoint`.
         retries: maximum retries of a task whose worker died while no other task ran in it. When exceeded: the outcome
             is `Outcome.Lost`. If several tasks ran in a worker that died, all of them run again, apart from each
             other. `retries` also limits how often `retry_if` can retry a task.
-        grace: maximum seconds that a closing worker, or a cancelled call, may need to end. When exceeded: the worker
-            is killed. An agent that ignores SIGTERM needs 5 s to end.
+        grace: maximum seconds for a worker to close, or for a cancelled call to end. When exceeded: the worker is
+            killed. An agent that ignores SIGTERM needs 5 s to end.
         progress: True shows the progress of each map and the outcomes of its tasks on standard error. In a terminal
             the lines are updated; otherwise a line is printed every 30 seconds. Other output appears above the lines.
 
     Raises:
         BaseException: the exception that the function `worker` raised.
-        WorkerLost: a worker died before it was ready.
+        WorkerLost: one of the first workers died before it was ready.
         TypeError: `worker` cannot be sent to the workers.
 
-    Cancellation, closing: all workers close their contexts and end at the same time, within `grace`; a worker that
-    hangs is killed.
+    Cancellation, closing: all workers close their contexts at the same time, and end. A worker that has not ended
+    within `grace` seconds is killed.
     """
     check_loop("open_fleet")
     engine = InProcess() if engine is None else engine
@@ -193,8 +194,8 @@ class Fleet:
             buffer: maximum unread events. When exceeded: further events are dropped, and one `EventsMissed` with their
                 number takes their place. A slow reader delays neither the fleet nor other readers.
 
-        The stream ends when the fleet has ended. To read all events, start the reading task in a nursery around the
-        fleet.
+        The stream ends when the fleet has ended. To read even the last events, read them in a task of a nursery that is
+        opened outside the `open_fleet` block.
         """
         check_count("buffer", buffer, least=1)
         return self._observers.events(buffer)
@@ -220,37 +221,40 @@ class Fleet:
             function: `async (worker, task, *, attempt) -> T`; see `RolloutFunction`.
             tasks: an iterable, also an async or an endless one. The map reads a task only when a slot is free.
             ordered: True yields the results in the order of the tasks; False yields each result when it arrives.
-            retry_if: called with an exception of the function; returns True if the task should be retried, at most
-                `retries` times (see `open_fleet`).
+            retry_if: called with an exception that the function raised; returns True if the task should run again. A
+                task is retried at most `retries` times (see `open_fleet`).
             priority: priority among the maps of this fleet: the map with the highest value gets the next free slot.
             group_size: number of samples of each task, each with its own outcome (`result.group`, `result.sample`),
                 attempts and rollouts. A function with a `sample` parameter is called with the sample's index.
                 `results.groups()` yields whole groups. If None, each task is run once, and there are no groups.
-            stop_group: called with a group's results so far after each result but the last; returns True if the group
-                should end now. Running samples of the group are then cancelled, waiting samples never start, and the
-                outcome of both is `Outcome.Stopped`.
+            stop_group: called after each result of a group, except the last, with the group's results so far; returns
+                True if the group should end now. Running samples of the group are then cancelled, waiting samples never
+                start, and the outcome of both is `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
                 is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
-                longer than the fleet's `grace`, its worker is killed. All calls in this worker whose timeout has passed
-                then have this outcome; its other calls run again. With `InProcess` the map waits until the call ends.
-                If a call blocks the worker's loop (`time.sleep`), its other calls cannot run meanwhile: of each block,
-                at most a tenth of the timeout counts, for all calls of the worker. So `timeout` does not end a function
-                that blocks the loop, but `Processes(hung_after=)` does. None means no limit.
-            prefetch: number of unread results that may exist in addition to one for each slot. If the program is busy
-                for long between two reads (a trainer), the workers can prepare this many results meanwhile.
+                longer than the fleet's `grace`, its worker is killed. Then each call of this worker whose timeout has
+                passed has the same outcome; the worker's other calls run again. With `InProcess` the map waits until
+                the call ends. If a call blocks the worker's trio loop (`time.sleep`), the worker's other calls cannot
+                run meanwhile. So each blocked period counts as at most a tenth of the timeout, for all calls of the
+                worker. A function that blocks the loop is therefore not ended by `timeout`; use
+                `Processes(hung_after=)` for this. None means no limit.
+            prefetch: number of unread results that may exist in addition to one for each slot. If the program (such as
+                a trainer) works for long between two reads, the workers produce this many results in advance.
             store: stores the results and records the rollouts. A task whose outcome is in the store is not run, and
                 yields no result (`results.skipped` counts it). But if any sample of a group must run, the whole group
-                is yielded. A return value of the function that is not JSON is an error.
-            key: `(task) -> a text or a number` that identifies the task in the store. None means the task's `id` (a
-                member of a mapping, or an attribute); if there is none, a digest of the task as JSON.
+                is yielded, including its stored results. The function's return value must be JSON; any other value is
+                an error.
+            key: `(task) -> a text or a number` that identifies the task in the store. If None, the key is the task's
+                `id` (a member of a mapping, or an attribute). A task without `id` has as key a digest of its JSON.
 
         Raises:
             TypeError: the function takes other arguments, or cannot be sent to a worker; a task has no key.
             StoreError: two tasks have the same key; the store was closed, is used by another map, or contains results
-                of another function. The tasks of an iterable that can be read only once are checked one by one.
+                of another function. If the iterable of tasks can be read only once, each task is checked when it is
+                read.
 
-        Leaving or cancelling the block cancels the running calls, and waits until they and their agents have ended.
-        If a worker does not end its calls within the fleet's grace, it is killed.
+        Leaving or cancelling the block cancels the running calls, and waits until they and their agents have ended. A
+        worker that does not end its calls within the fleet's `grace` is killed.
         """
         self._check_open()
         passes_sample, name = takes_sample(function), name_of(function)
@@ -305,8 +309,9 @@ class Fleet:
     async def each(self, function: WorkerFunction[T]) -> dict[str, T]:
         """Run `await function(worker)` once in each worker, all at the same time; return the results by worker name.
 
-        The function runs concurrently with the calls of maps, and needs no slot. A worker that starts meanwhile runs
-        the function, too; so does the replacement of a worker that dies. The results contain no dead worker.
+        The function runs concurrently with the calls of maps, and needs no slot. A worker that starts during this call,
+        for example as the replacement of a dead worker, runs the function, too. The results contain no entry for a dead
+        worker.
 
         Args:
             function: `async (worker) -> T`, importable or defined in `__main__`. The argument is the value that
@@ -314,8 +319,8 @@ class Fleet:
 
         Raises:
             TypeError: the function takes other arguments, or cannot be sent to the workers.
-            BaseException: the exception that the function raised; it is raised when the function has ended in all
-                workers. If it failed in several workers, the exceptions are raised as a group.
+            BaseException: the exception that the function raised. It propagates when the function has ended in all
+                workers. If the function failed in several workers, the exceptions are raised as a group.
 
         Cancellation: cancels the function in each worker.
         """
@@ -333,7 +338,8 @@ class Fleet:
         """Pause the upstreams of all workers while the body changes the weights on the inference servers.
 
         Use it as `async with fleet.paused(upstreams=attrgetter("upstream")) as pauses`; see `Upstream.paused`. `pauses`
-        maps the name of each worker to its pauses. A worker that starts meanwhile gets no calls before the body ends.
+        maps the name of each worker to its pauses. A worker that starts during the block gets no calls before the block
+        ends.
 
         Args:
             mode: see `Upstream.paused`.
@@ -346,7 +352,8 @@ class Fleet:
             UpstreamError: see `Upstream.paused`.
             TypeError: see `Upstream.paused`; or `upstreams` does not return upstreams.
 
-        Closing, cancellation: each living worker resumes its upstreams, within 90 s and shielded from cancellation.
+        Closing, cancellation: each living worker resumes its upstreams. This takes at most 90 s, and is shielded from
+        cancellation.
         """
         self._check_open()
         check_choice("mode", mode, PauseMode)
@@ -369,7 +376,7 @@ class Fleet:
         raise_all(errors)
 
     async def _each(self, function: WorkerFunction[T], *, with_starting: bool = False) -> dict[str, T]:
-        """Run a function in each worker; if `with_starting`, also in the workers that are being started."""
+        """Run a function in each worker; if `with_starting`, run it also in workers that are being started."""
         results: dict[str, T] = {}
         errors: list[BaseException] = []
         done: set[FleetWorker] = set()
@@ -408,9 +415,10 @@ class Fleet:
     async def resize(self, workers: int) -> None:
         """Change the number of workers.
 
-        New workers are ready when this method returns; surplus workers end after their last call.
+        New workers are ready when this method returns; surplus workers get no new calls, and end when their running
+        calls have ended.
 
-        Raises: the errors of `open_fleet` for a worker that cannot be started.
+        Raises: the errors of `open_fleet`, if a new worker cannot be started.
         """
         check_count("workers", workers, least=1)
         self._observers.send(FleetResized(workers=workers))
@@ -442,7 +450,7 @@ async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> lis
 
 
 class _Admission:
-    """Permission for new workers to run calls, withheld during a pause; and an event for started and ended workers."""
+    """Gate that holds back calls from new workers during a pause, and an event for started and ended workers."""
 
     def __init__(self) -> None:
         self.changed = trio.Event()
@@ -454,7 +462,7 @@ class _Admission:
         return self._opened is None
 
     def close(self) -> None:
-        """Send no calls to workers that start from now on, until `open` is called."""
+        """Let workers that start from now on get no calls until `open` is called."""
         if self._opened is not None:
             raise RuntimeError("the fleet is paused already: end the other pause first")
         self._opened = trio.Event()
@@ -538,7 +546,7 @@ class _Position:
     async def _run_worker(self, task_status: trio.TaskStatus[None]) -> Exception | None:
         """Run a worker until it ends; return an exception if it died early. Raise the error of a failed first start.
 
-        An early death is one within `FRESH` seconds of the start, before any call ran in the worker.
+        A worker has died early if it died within `FRESH` seconds of its start, before any call ran in it.
         """
         since = trio.current_time()
         try:
@@ -566,7 +574,7 @@ class _Position:
         return WorkerLost(self.name, f"it died within {FRESH:g} s of its start, before any call ran in it")
 
     async def _give_calls(self, worker: FleetWorker) -> bool:
-        """Let a worker run calls until it dies or must leave the fleet; return True if any call ran in it."""
+        """Let `worker` run calls until it dies, or until `leave` is called; return True if any call ran in it."""
         self.worker = worker
         worker.changed = self.slots.assign
         self.observers.send(WorkerStarted(worker=worker.name))

@@ -1,7 +1,7 @@
 """Frames: the messages between the program that opened a fleet and one worker process, over a socket.
 
-A frame is its length (8 bytes, big-endian, of all that follows), its kind (1 byte), the number of its call (8 bytes),
-and its payload.
+A frame consists of a length (8 bytes, big-endian: the number of bytes that follow), a kind (1 byte), the number of a
+call (8 bytes), and a payload.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ class Frame(msgspec.Struct, frozen=True):
 
 @final
 class FrameStream:
-    """Frames over a byte stream. If the stream ends or fails, the other process counts as ended.
+    """Sender and receiver of frames over a byte stream. If the stream ends or fails, the other process counts as ended.
 
-    `put` only queues a frame, and `write` sends it in its own task, so that a cancelled task sends no partial frame.
+    `put` only queues a frame. `write`, which runs in its own task, sends the queued frames; so the cancellation of a
+    task that calls `put` cannot leave a partial frame.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -67,7 +68,7 @@ class FrameStream:
         self._news.set()
 
     def put_eof(self) -> None:
-        """Close the sending direction after the queued frames. Frames of the other process can still be received."""
+        """Close the sending direction when the queued frames are sent. Frames can still be received."""
         self._ending = True
         self._news.set()
 
@@ -91,7 +92,7 @@ class FrameStream:
         return True
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """Yield the received frames until the other process has ended. A partial frame at the end is dropped."""
+        """Yield the received frames until the other process has ended. Drop an incomplete last frame."""
         while True:
             head = await self._take(LENGTH.size)
             if head is None:
@@ -122,5 +123,5 @@ class FrameStream:
         return taken
 
     async def aclose(self) -> None:
-        """Close the stream. A task that iterates over `frames` then reaches the end."""
+        """Close the stream. Iterations over `frames` in other tasks then end."""
         await self._stream.aclose()

@@ -1,4 +1,4 @@
-"""Types of the functions that a map calls, and the check of a given function before any task runs."""
+"""Types of the functions that a map calls, and a check of the function passed to a map before any task runs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class RolloutFunction(Protocol[Contra, Co]):
         Args:
             worker: the value that the fleet's `worker` opened: by default an `Endpoint`.
             task: one of the map's tasks.
-            attempt: number of the attempt, from 1. If it is more than 1, a worker died during an earlier attempt, or
-                `retry_if` returned True for its exception. Earlier attempts may have had side effects.
+            attempt: number of the attempt, from 1. In a later attempt, a worker has died during an earlier attempt, or
+                `retry_if` has returned True for the exception of an earlier attempt. Earlier attempts may have had side
+                effects.
         """
 
 

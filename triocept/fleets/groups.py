@@ -1,11 +1,11 @@
-"""Groups: several samples of one task, which algorithms such as GRPO compare. A group may be stopped early.
+"""Groups: a group is several samples of one task, which algorithms such as GRPO compare. It may be stopped early.
 
 Rules:
 
-1. Each sample has exactly one outcome. A sample that is cancelled or never begins because its group was stopped is
-   `Outcome.Stopped`.
-2. Each group is yielded once and complete, with its results in the order of the samples. Only if the map ends early,
-   some groups are incomplete; they are yielded before the error is raised.
+1. Each sample has exactly one outcome. If its group is stopped, a sample that is still running is cancelled, and a
+   waiting sample never begins. The outcome of both is `Outcome.Stopped`.
+2. Each group is yielded once and complete, with its results in the order of the samples. If the map ends early, groups
+   may be incomplete; they are yielded before the error is raised.
 """
 
 from __future__ import annotations

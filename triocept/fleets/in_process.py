@@ -16,7 +16,7 @@ from .site import Site, open_site
 
 @final
 class InProcess(Engine):
-    """Engine with one worker, in this program's own trio loop. It can run hundreds of rollouts at the same time.
+    """Engine with one worker, in this program's own trio loop. The worker can run hundreds of rollouts at once.
 
     Args:
         slots: maximum concurrent calls.

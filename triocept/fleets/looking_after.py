@@ -1,4 +1,4 @@
-"""Communication with a remote worker until it has ended, and timeouts that tolerate a blocked loop of this program."""
+"""Communication with a remote worker until it ends, and timeouts that tolerate that this program's loop is blocked."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ LOOKS = 10
 async def happens(event: trio.Event, within: float) -> bool:
     """Wait for `event`, which an answer of a worker sets; return False if it was not set in `within` seconds.
 
-    A program whose loop is blocked (by a trainer's step) cannot read the answer that waits in its socket. So the time
-    is divided into `LOOKS` waits, and a long block of the loop counts as only one of them.
+    While this program's loop is blocked (by a trainer's step), it cannot read an answer that is already in its socket.
+    So the time is divided into `LOOKS` waits. A long blocked period uses up only one of these waits.
     """
     for _ in range(LOOKS):
         with trio.move_on_after(within / LOOKS):
@@ -28,10 +28,10 @@ async def happens(event: trio.Event, within: float) -> bool:
 async def looked_after(
     serve: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """Run `serve`, which communicates with a worker, while the body runs, and then while `end` ends the worker.
+    """Run `serve`, which communicates with a worker, while the body runs. After the body, run `end` beside `serve`.
 
-    `serve` is cancelled only when `end` has returned, even if the caller was cancelled. `end` is shielded from
-    cancellation, so it must limit its own time.
+    `end` ends the worker. `serve` is cancelled only when `end` has returned, even if the caller was cancelled. `end` is
+    shielded from cancellation, so it must limit its own time.
     """
     service = trio.CancelScope(shield=True)
 

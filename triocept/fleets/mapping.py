@@ -1,18 +1,21 @@
-"""A map: it calls one function for many tasks. Each task has one outcome, or the map's error lists the task.
+"""A map: it calls one function for many tasks. Each task gets one outcome, or is listed in the map's error.
 
 Rules:
 
 1. A task is read from the iterable only when there is a slot for it.
-2. The tasks of a worker that dies run again, apart from each other: see `slots`. A task is lost only if it ends its
-   worker while no other task runs in it. An exception of the function is an outcome, unless `retry_if` returns True.
-3. The number of unread outcomes is bounded by the slots and by `prefetch`, so a slow reader slows the tasks down.
+2. If a worker dies, its tasks run again, separated from each other: see `slots`. A task is lost only if workers died
+   while they ran this task alone. An exception of the function is an outcome, except if `retry_if` returns True.
+3. The number of unread outcomes is bounded by the slots and by `prefetch`, so a slow reader of the results slows the
+   tasks down.
 4. The map ends when its last task has an outcome.
-5. A task may run more than once, since a worker may die before it sends its answer. Its outcome is delivered once.
+5. A task may run more than once, since a worker may die before it sends its answer. Still, only one outcome of the task
+   is delivered.
 6. With groups, these rules apply to each sample of a task.
-7. A task whose outcome is in the store is not run, and an outcome is stored before it is delivered. If only some
-   samples of a group are in the store, the whole group is delivered, including the stored samples.
-8. If a call has not ended within the fleet's grace after its timeout, its worker is killed. This call is an error, and
-   so is each other call of the worker whose timeout has passed. The other calls run again, and are no suspects.
+7. A task whose outcome is in the store is not run. A new outcome is stored before it is delivered. If only some samples
+   of a group are in the store, the whole group is delivered, including the stored samples.
+8. If a call has not ended within the fleet's grace after its timeout, its worker is killed. The outcome of this call is
+   an error, and so is that of each other call of the worker whose timeout has passed. The worker's other calls run
+   again, and are not suspected of having ended it.
 """
 
 from __future__ import annotations
@@ -58,13 +61,14 @@ class Results(Generic[Task, T]):
         """Return the next result.
 
         Raises:
-            StopAsyncIteration: the result of each task was returned.
+            StopAsyncIteration: the results of all tasks were returned.
             FleetLost: no worker is left, and some tasks have no outcome.
             StoreError: a result could not be recorded, or two tasks have the same key.
             OSError: the store could not be written.
-            BaseException: the exception of the iterable of tasks, after the results of the tasks that it has yielded.
+            BaseException: an exception that the iterable of tasks has raised. It is raised after the results of the
+                tasks that were read before.
 
-        Cancellation: no result is lost.
+        Cancellation: no result is lost; the next call of this method returns it.
         """
         if self._groups is not None:
             raise RuntimeError(
@@ -76,14 +80,14 @@ class Results(Generic[Task, T]):
 
     @property
     def skipped(self) -> int:
-        """Number of tasks and samples skipped so far, because the store had their outcomes from an earlier run."""
+        """Number of tasks or samples skipped so far. The store had their outcomes from an earlier run."""
         return self._mapping.source.skipped
 
     def groups(self) -> Groups[Task, T]:
         """Return the results in groups: `async for group in results.groups()`.
 
-        Each `Group` is yielded when its last sample has its outcome; with `ordered=True`, in the order of the tasks.
-        A program must read the results of a map either in groups or one by one.
+        Each `Group` is yielded when its last sample has its outcome. With `ordered=True`, the groups are yielded in the
+        order of the tasks. A program must read the results of a map either in groups or one by one.
 
         Raises:
             RuntimeError: the map has no groups, or the program has already read single results.
@@ -135,7 +139,7 @@ class Mapping(Generic[Task, T]):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Results[Task, T]]:
-        """Run the map while the body runs; raise StoreError if another map uses its store."""
+        """Run the map while the body runs; raise StoreError if another map already uses the same store."""
         if self.store is not None:
             self.store.open()
         errors: list[BaseException] = []
@@ -169,8 +173,8 @@ class Mapping(Generic[Task, T]):
     async def _begin_calls(self, nursery: trio.Nursery) -> None:
         """Start the map's calls one by one, each when a slot is free.
 
-        First get a slot, then read a task: otherwise a waiting call of another map would get the slot. But occupy no
-        slot while an async iterable of tasks is awaited.
+        Get a slot first, then read a task: in the opposite order, a waiting call of another map would get the slot. But
+        occupy no slot while an async iterable delays its next task.
         """
         while True:
             while self.no_workers is None and self.source.calls - self.read > self._most_unread:
@@ -207,7 +211,7 @@ class Mapping(Generic[Task, T]):
 
     @property
     def _most_unread(self) -> int:
-        """Maximum calls that run or have unread results. Higher if `ordered`: results then wait for earlier tasks."""
+        """Maximum running calls plus unread results. Higher if `ordered`, since results then wait for earlier tasks."""
         return self.slots.total * (2 if self.ordered else 1) + self.prefetch
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
@@ -301,7 +305,7 @@ class Mapping(Generic[Task, T]):
             self.slots.give_back(slot)
 
     def _answer_of_overdue(self, worker: FleetWorker) -> Answer:
-        """Return an answer with a TooSlowError, for a call whose timeout had passed when its worker was killed."""
+        """Return an answer with a TooSlowError, for a call whose timeout had passed when `worker` was killed."""
         error = trio.TooSlowError(
             f"the call took longer than the timeout of its map, {self.timeout:g} s, and its worker was killed: "
             f"{worker.reason}"

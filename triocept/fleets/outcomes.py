@@ -1,4 +1,4 @@
-"""Results of tasks: the outcome of a task, and the data recorded with it."""
+"""Results of tasks: a result contains the outcome of a task, and the data recorded with it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Outcome:
         """The traceback in the worker, as Python prints it."""
 
     class Lost(msgspec.Struct, frozen=True):
-        """The worker died or hung each time that it ran this task alone, until the fleet's `retries` were used up."""
+        """Workers died or hung each time that one ran this task alone, until the fleet's `retries` were used up."""
 
         reason: str
         """Reason of the worker's end."""
@@ -44,7 +44,7 @@ class Outcome:
     class Stopped(msgspec.Struct, frozen=True):
         """The group of the sample was stopped before the sample had ended.
 
-        The sample was cancelled, or never began (then `result.attempt` is 0).
+        The sample was cancelled, or it never began; in the second case `result.attempt` is 0.
         """
 
 
@@ -84,7 +84,7 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
         """The value that the function returned for this task.
 
         Raises:
-            BaseException: the exception that the function raised. The traceback in the worker is its `__cause__`.
+            BaseException: the exception that the function raised. Its `__cause__` shows the traceback in the worker.
             WorkerLost: the outcome is `Outcome.Lost`.
             GroupStopped: the outcome is `Outcome.Stopped`.
         """

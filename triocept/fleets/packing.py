@@ -2,9 +2,10 @@
 
 Rules:
 
-1. If a value cannot be packed, the triocept function to which it was passed raises an error that describes it.
+1. If a value cannot be packed, the triocept function to which the value was passed raises an error that describes the
+   value.
 2. An error that a worker sends keeps its class and its attributes. An error that cannot be pickled is replaced by a
-   `RemoteError` with its class and text.
+   `RemoteError` with the name of its class and its text.
 3. A trace is pickled as one object, so that its turns still share equal messages and tools.
 """
 
@@ -49,7 +50,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """Numbers of rollouts, turns and tokens of one job."""
+    """Numbers of rollouts, turns and tokens that one job has used."""
 
     rollouts: int = 0
     turns: int = 0
@@ -78,7 +79,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class WorkerTraceback(Exception):
-    """`__cause__` of an exception that a worker has sent. Its text is the exception's traceback in the worker."""
+    """Error set as `__cause__` of an exception that a worker sent; its text is the traceback in the worker."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
@@ -92,7 +93,7 @@ class Packing(Protocol):
 
         Args:
             value: any object.
-            what: description of the value for the text of an error.
+            what: description of the value, for the text of the TypeError.
             keep: True if the bytes will be unpacked more than once.
 
         Raises:
@@ -104,7 +105,7 @@ class Packing(Protocol):
 
 
 class Pickled:
-    """Encoding for other processes by cloudpickle, which pickles functions and classes of `__main__` by value."""
+    """Encoding for other processes, by cloudpickle: it pickles functions and classes of `__main__` by value."""
 
     def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
         file = BytesIO()
@@ -120,9 +121,9 @@ class Pickled:
 
 @cache
 def _pickler() -> Callable[..., pickle.Pickler]:
-    """Return a pickler class that, unlike cloudpickle's since 3.1.3, keeps the file name of pickled code.
+    """Return a pickler class that keeps the file name of pickled code, which cloudpickle's drops since 3.1.3.
 
-    With it, the traceback of an exception in a worker can show the lines of a function of `__main__`.
+    With the file name, the traceback of an exception in a worker can show the source lines of a function of `__main__`.
     """
     import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
 
@@ -137,7 +138,7 @@ def _pickler() -> Callable[..., pickle.Pickler]:
 
 
 def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
-    """Return the decoded answer. If `data` cannot be decoded here, return an answer with a TypeError."""
+    """Return the decoded answer. If this process cannot decode `data`, return an answer with a TypeError."""
     try:
         answer: Answer = packing.unpack(data)
     except (Exception, SystemExit) as exc:  # any code may run while parts of the answer are unpickled
@@ -168,7 +169,7 @@ class ByReference:
 
 
 def failure_of(error: BaseException, packing: Packing) -> Failure:
-    """Return a `Failure` with the exception, or with a `RemoteError` in its place if it cannot be pickled."""
+    """Return a `Failure` with `error`; if it cannot be pickled, the `Failure` holds a `RemoteError` instead of it."""
     text = without_keys("".join(traceback.format_exception(error)))
     if isinstance(packing, Pickled):
         try:
@@ -181,14 +182,14 @@ def failure_of(error: BaseException, packing: Packing) -> Failure:
 
 
 def chained(error: BaseException, traceback: str) -> BaseException:
-    """Set `error.__cause__` so that it shows `traceback`, from the process that sent `error`; return `error`."""
+    """Set `error.__cause__` to an error that shows `traceback`, from the process that sent `error`; return `error`."""
     if error.__traceback__ is None and traceback:
         error.__cause__ = WorkerTraceback(traceback)
     return error
 
 
 def raise_failure(failure: Failure) -> NoReturn:
-    """Raise the exception because of which a worker could not open the context for its calls."""
+    """Raise the exception in `failure`, with which a worker failed to open the context for its calls."""
     failure.error.add_note("this exception was raised when a worker opened the context for its calls")
     raise chained(failure.error, failure.traceback)
 

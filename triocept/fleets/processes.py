@@ -1,8 +1,8 @@
 """Engine whose workers are subprocesses of this program, on this machine.
 
 Each worker is a Python process with its own trio loop. This program sends the calls over a socket. If this program
-dies, the worker notices the end of a pipe. In measurements this was better than multiprocessing's pipes, and better
-than workers that run only one call at a time.
+dies, the worker notices the end of a pipe, and ends, too. In measurements this was better than multiprocessing's pipes,
+and better than workers that run only one call at a time.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class _Process(FleetWorker):
         return not self._lost.is_set()
 
     async def set_up(self, frames: AsyncIterator[Frame], setup: bytes, packing: Packing) -> None:
-        """Send `setup` to the worker, and wait until the worker has opened the context for its calls."""
+        """Send `setup` to the worker, and wait until the worker has opened its context, in which its calls run."""
         self._stream.put(Kind.SETUP, data=pickle.dumps(Setup(import_path(), setup)))
         try:
             with trio.fail_after(START_TIMEOUT):
@@ -162,7 +162,7 @@ class _Process(FleetWorker):
         return call.answer
 
     async def serve(self, frames: AsyncIterator[Frame], hung_after: float | None) -> None:
-        """Communicate with the worker until it has ended; then its unfinished calls raise `WorkerLost`."""
+        """Communicate with the worker until it has ended. Then let each unfinished call raise `WorkerLost`."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stream.write)

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. The display never delays a task: if the terminal does not accept output, lines are dropped.
+1. The display never delays a task: if the terminal does not accept output, lines of the display are dropped.
 2. The program's own output is printed unchanged above the display; redirected output is not touched.
 3. However the fleet ends, each map's last line summarizes the outcomes of its tasks.
 """
@@ -35,7 +35,7 @@ MOST_SHOWN = 4
 
 
 class Words:
-    """The texts that the progress display shows about one map. An evaluation uses a subclass."""
+    """The texts that the progress display shows about one map. An evaluation uses a subclass with other texts."""
 
     def name(self, tally: Tally) -> str:
         return tally.name
@@ -51,7 +51,7 @@ class Words:
         return summary(tally, now)
 
     def below(self, width: int, height: int) -> RenderableType | None:
-        """Return what a terminal shows below the lines about maps, at most `height` lines; None means nothing."""
+        """Return a text of at most `height` lines to show below the lines about maps; None to show nothing."""
         return None
 
 
@@ -74,7 +74,7 @@ async def show_progress(
 
 @final
 class Progress:
-    """State of the progress display: one `Tally` for each running map, and the summaries not yet printed."""
+    """State of the progress display: a `Tally` for each running map, and the summaries that are not yet printed."""
 
     def __init__(self, words: Words) -> None:
         self.words = words

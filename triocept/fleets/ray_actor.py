@@ -1,7 +1,8 @@
-"""The actor that Ray starts on a node: it reports the versions there, and then forwards each call to `ray_bridge`.
+"""The actor that Ray starts on a node: it reports the node's versions, and then forwards each call to `ray_bridge`.
 
-Its class is sent to the node by value, and imports no triocept module before the driver has compared the versions. So a
-node with another version of triocept, or without triocept, can report its versions.
+The actor's class is sent to the node by value. It imports no triocept module before the driver (the program that opened
+the fleet) has compared the versions. So a node with another version of triocept, or without triocept, can report its
+versions.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ def make_actor_class() -> type[Any]:
     """Return the class of the actor. The class is made in a function, so that it is pickled by value."""
 
     class TrioceptWorker:
-        """Ray actor with async methods, so that calls run concurrently. Each only waits for the `Bridge` to trio."""
+        """Ray actor with async methods, so that calls run concurrently. Each method only waits for the `Bridge`."""
 
         _bridge: Any = None
 
         @staticmethod
         def facts() -> dict[str, str]:
-            """Return the versions, pid and node of this process: an actor, or the program that opened the fleet."""
+            """Return the versions, pid and node of this process (an actor, or the program that opened the fleet)."""
             import os
             import platform
             from importlib import metadata
@@ -55,7 +56,7 @@ def make_actor_class() -> type[Any]:
             return bytes(await self._bridge.call(number, job))
 
         async def cancel(self, number: int) -> None:
-            """Cancel the call `number`. The `call` method that waits for it returns when the call has ended."""
+            """Cancel the call `number`. The method `call` that waits for its answer returns when the call has ended."""
             self._bridge.cancel(number)
 
         async def wait_over(self, number: int) -> None:

@@ -3,9 +3,9 @@
 Rules:
 
 1. Ray's loop only waits. It starts calls in trio's loop by `run_sync_soon`, and gets the results through futures.
-2. If trio's loop ends by itself, the process ends, too: the worker is useless without a loop, and its end notifies the
-   driver.
-3. Agents do not inherit what Ray has changed in its processes: environment variables and niceness.
+2. If trio's loop ends unexpectedly, the process ends, too. The worker is useless without a loop, and the end of the
+   process notifies the driver (the program that opened the fleet).
+3. Ray changes environment variables and the niceness of its processes. Agents do not inherit these changes.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Bridge:
         return await asyncio.wrap_future(answer)
 
     def cancel(self, number: int) -> None:
-        """Cancel the call `number`, even if the call arrives only later."""
+        """Cancel the call `number`. If it has not arrived yet, cancel it when it arrives."""
         self._soon(lambda: self._call(number).scope.cancel())
 
     async def wait_over(self, number: int) -> None:
@@ -90,7 +90,7 @@ class Bridge:
         await asyncio.wrap_future(over)
 
     async def ping(self) -> None:
-        """Return when trio's loop has run a function, which shows that the loop is not blocked."""
+        """Wait until trio's loop has run a function, which shows that the loop is not blocked."""
         turn: Future[None] = _future()
         self._soon(lambda: turn.set_result(None))
         await asyncio.wrap_future(turn)
@@ -145,7 +145,7 @@ class _Call:
 
 
 def _future() -> Future:  # type: ignore[type-arg]  # of the type that its caller annotates
-    """Return a future that stays usable if an asyncio task that waits for it is cancelled."""
+    """Return a future that is not cancelled if an asyncio task that waits for it is cancelled."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()
     return future
@@ -164,7 +164,7 @@ def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterato
 
 
 def _set_niceness() -> None:
-    """Use the niceness of the parent process, the raylet: Ray adds 15 for workers, and agents would inherit that."""
+    """Set the niceness of the parent process, the raylet. Ray adds 15 for workers, and agents would inherit that."""
     raylet = os.getpriority(os.PRIO_PROCESS, os.getppid())
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, raylet)

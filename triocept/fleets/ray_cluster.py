@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A connection that the program itself has made stays open. A connection made by this module is closed with the last
-   fleet that uses it.
+1. A connection that the user's program has made itself stays open. A connection that this module has made is closed
+   when the last fleet that uses it closes.
 2. If there is no cluster, Ray itself would wait for two minutes and then end the program. So this module first opens a
    TCP connection to the cluster's address.
 3. Ray starts its processes so that they die with the *thread* that started them. Each connection has its own thread,
@@ -35,7 +35,7 @@ HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0,
 
 
 def check_installed() -> None:
-    """Raise ImportError if Ray is not installed; its text contains the command that installs Ray."""
+    """Raise ImportError if Ray is not installed. The error's text contains the command that installs Ray."""
     if importlib.util.find_spec("ray") is None:
         raise ImportError("RayEngine needs Ray: pip install 'triocept[ray]'", name="ray")
 
@@ -71,7 +71,7 @@ class _Connection:
     async def enter(self, address: str | None) -> bool:
         """Connect and return True. If other code has already connected this program, only return False.
 
-        In that case, the other code must also disconnect the program.
+        After False, do not call `leave`: the other code also ends its connection.
         """
         async with self._changing:
             import ray
@@ -147,7 +147,7 @@ _connection = _Connection()
 def _init(address: str | None, where: str | None) -> None:
     """Connect to the cluster at `where`, an address that was checked; if `where` is None, start a cluster.
 
-    Pass `address` to Ray as the user gave it: if it names no cluster, Ray finds the cluster's token, too.
+    Pass `address` to Ray as the user gave it. If it names no cluster, Ray itself then finds the cluster's token, too.
     """
     import ray
 
@@ -168,7 +168,7 @@ def _init(address: str | None, where: str | None) -> None:
 
 
 async def _find(address: str | None) -> str | None:
-    """Return the address of the cluster that `address` selects; None if the engine must start a cluster."""
+    """Return the address of the cluster that `address` selects; return None if the engine must start a cluster."""
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
     if given is not None and "://" in given:
         raise ValueError(
@@ -210,7 +210,7 @@ def _bootstrap_address(address: str | None) -> str | None:
 
 @final
 class Waited:
-    """A future of another thread, wrapped so that tasks of the trio loop that made the wrapper can wait for it."""
+    """Wrapper of a future that another thread completes. Tasks of the trio loop that made the wrapper can await it."""
 
     def __init__(self, future: Future[Any]) -> None:
         self.over: trio.Event = trio.Event()

@@ -1,7 +1,8 @@
 """Engine whose workers are actors of a Ray cluster, on all its machines.
 
-Ray places the actors, transfers bytes, and reports the deaths of actors; the engine uses no other feature of Ray. The
-fleet, not Ray, replaces a dead actor: an attempt needs a number, and Ray's restarts have none.
+Ray places the actors, transfers bytes, and reports the deaths of actors; the engine uses no other feature of Ray. A
+dead actor is replaced by the fleet, and not restarted by Ray: the fleet must number the attempts of a task, and calls
+that Ray repeats have no numbers.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class RayEngine(Engine):
     Args:
         address: address of the cluster, `host:port`; this program must run on one of its nodes. None means the same as
             for `ray.init`: the cluster to which this program is connected, or that `RAY_ADDRESS` names, or that `ray
-            start` has started on this machine. If there is none, the engine starts a cluster of this machine alone,
-            which ends with the fleet. `"local"` always starts such a cluster, `"auto"` never does.
+            start` has started on this machine. If there is no such cluster, the engine starts a cluster on this machine
+            alone, which ends with the fleet. `"local"` always starts a cluster on this machine; `"auto"` never does.
         workers: number of workers; None means as many as the free resources of the cluster allow.
         slots_per_worker: maximum concurrent calls of each worker.
         num_cpus: CPUs that Ray reserves for each worker. Agents run on the node of their worker, and share its CPUs.
@@ -40,9 +41,9 @@ class RayEngine(Engine):
         hung_after: see `Processes`.
 
     A worker has the environment of its node, and imports the packages installed there. Entries of this program's
-    `sys.path` that exist on the node are searched last. Functions, classes and tasks of `__main__` are sent by value.
-    To use more of Ray (`runtime_env`, a namespace), call `ray.init` first. Agents do not get the environment variables
-    that Ray sets for itself.
+    `sys.path` that exist on the node are appended to the worker's `sys.path`. Functions, classes and tasks of
+    `__main__` are sent by value. To use other features of Ray (`runtime_env`, a namespace), call `ray.init` before you
+    open the fleet. Agents do not get the environment variables that Ray sets for itself.
 
     Raises:
         ImportError: Ray is not installed.

@@ -1,12 +1,12 @@
-"""A worker that is a Ray actor, as the program that opened the fleet uses it.
+"""A worker that is a Ray actor: the code in the program that opened the fleet, which calls the actor.
 
 Rules:
 
 1. Whatever Ray reports about a call, the call ends with an answer or with `WorkerLost`.
-2. An unreachable actor is not dead. It is sent no calls until it answers. If it does not answer within the fleet's
-   `grace`, it is killed.
-3. If the answer of a call can no longer arrive, the call is ended in the actor first. Only then it counts as lost and
-   runs again in another worker.
+2. An unreachable actor may be alive. The fleet sends it no calls until it answers again. If it does not answer within
+   the fleet's `grace`, it is killed.
+3. If the answer of a call can no longer arrive, the call is first ended in the actor. After that, the call counts as
+   lost, and runs again in another worker.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Actor(FleetWorker):
         return Waited(getattr(self._actor, method).remote(*args).future())
 
     async def start(self, setup: bytes, packing: Packing) -> None:
-        """Wait until Ray has started the actor, compare its versions with this program's, and open its context."""
+        """Wait until the actor has started, compare its versions with this program's, and open the worker's context."""
         failure = b""
         with trio.move_on_after(START_TIMEOUT) as limit:
             try:
@@ -139,7 +139,7 @@ class _Actor(FleetWorker):
         return await self._answer(number, answer)
 
     async def _answer(self, number: int, answer: Waited) -> bytes:
-        """Return the answer to a call, after the wait for it has ended; raise WorkerLost if no answer has arrived."""
+        """Return the answer of call `number` after the wait for it has ended. Raise WorkerLost if none has arrived."""
         if not answer.future.done():
             raise WorkerLost(self.name, self.reason)
         try:
@@ -160,14 +160,14 @@ class _Actor(FleetWorker):
         return data
 
     async def _has_ended(self, over: Waited) -> bool:
-        """Wait for the end of a cancelled call; if it does not end, kill the worker and return False."""
+        """Wait for the end of a cancelled call. If it does not end in time, kill the worker and return False."""
         if await happens(over.over, self._grace):
             return True
         await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
         return False
 
     async def _find_out(self, error: BaseException) -> None:
-        """Check if the actor is alive after a method of it failed with Ray's `error`; kill it if it is unreachable."""
+        """Check if the actor is alive, after one of its methods failed with `error`; kill it if it is unreachable."""
         if isinstance(error, self._died):
             self._lose(_reason(error))
         async with self._finding_out:
@@ -239,7 +239,7 @@ class _Actor(FleetWorker):
 
 
 def _compared(facts: dict[str, str]) -> tuple[str, ...]:
-    """Return the versions that must be equal on all nodes. Of Python, only `3.x`: pickled code depends on that part."""
+    """Return the versions that must be equal on all nodes; for Python `3.x`, on which pickled code depends."""
     return facts["Python"].rpartition(".")[0], facts["ray"], facts["triocept"]
 
 
@@ -248,7 +248,7 @@ def _listed(facts: dict[str, str]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the part of an error's text in which Ray gives the reason of an actor's death, without Ray's advice."""
+    """Return the part of an error's text in which Ray explains why an actor died, without Ray's advice."""
     text = str(error)
     for mark in ("Worker exit detail: ", "The actor is dead because "):
         if mark in text:

@@ -55,9 +55,9 @@ class Site:
 
         Args:
             data: the packed job.
-            report: called with an early answer if the function has not ended within the job's grace after its timeout;
-                the driver (the program that opened the fleet) then kills this process. None in the driver's own
-                process, which waits for the function.
+            report: called with a packed answer if the function has not ended within the job's grace after its timeout.
+                The driver (the program that opened the fleet) then kills this process. None if this code runs in the
+                driver's own process, which waits until the function ends.
         """
         try:
             job: Job = self._packing.unpack(data)
@@ -69,7 +69,7 @@ class Site:
             self._overdue.discard(job.slot)
 
     async def _watch(self, job: Job, limit: trio.CancelScope, over: trio.Event, report: Report) -> None:
-        """Cancel a call after its timeout; if it has then not ended within `job.grace`, call `report`."""
+        """Cancel a call after its timeout. If the call has not ended `job.grace` seconds later, call `report`."""
         assert job.timeout is not None
         if await happens(over, job.timeout):  # hardly counts the time for which another call blocks the loop
             return
@@ -111,7 +111,7 @@ class Site:
         return Answer(value, failure, scores=scores, kept=await recorder.keep(traces, data), spent=spent)
 
     async def _outcome(self, job: Job, report: Report) -> tuple[Any, Failure | None]:
-        """Call the function of a job; return its value and None, or None and its exception."""
+        """Call the function of a job; return `(value, None)`, or `(None, failure)` if it raised an exception."""
         try:
             function = self._functions.get(job.function)
             if function is None:

@@ -2,14 +2,14 @@
 
 Rules:
 
-1. Waiting calls get slots by priority; calls of equal priority get them in the order of their requests. The slot is
-   on the worker with the most free slots.
-2. When a worker dies, each call in it may have ended it: these suspects are a `_Case`. One half of them runs again, on
-   a worker that runs nothing else. If that worker dies, the half becomes a new case, and the other suspects of the old
-   case are cleared. If it does not die, one half of the other suspects is next. So a call that ends workers is soon the
-   only call in its worker.
-3. While a case has no worker, the worker with the fewest calls gets no new calls, so that it becomes free for the case.
-   Idle workers run more suspects of a case.
+1. Waiting calls get slots by priority; calls of equal priority get them in the order in which they began to wait. A
+   call gets its slot on the worker with the most free slots.
+2. When a worker dies, any call in it may have caused the death: these calls are the suspects of a `_Case`. One half of
+   the suspects runs again, on a worker that runs nothing else. If that worker dies, this half becomes a new case, and
+   the other half is no longer suspected. If the worker survives, one half of the remaining suspects runs next. So a
+   call that ends its workers is soon the only call in its worker.
+3. While no worker is free for a case, the worker with the fewest calls gets no new calls, so that it becomes free. If
+   several workers are idle, each of them runs some suspects of a case.
 4. If no worker is alive and none is being started, waiting calls raise `NoWorkers`.
 """
 
@@ -26,12 +26,12 @@ from .engine import FleetWorker
 
 
 class NoWorkers(Exception):
-    """A call waits for a slot, but no worker is left. `__cause__` is the error that ended the last worker."""
+    """A call waits for a slot, but no worker is alive. `__cause__` is the error with which the last worker ended."""
 
 
 @final
 class Slot:
-    """Place of one call in a worker, from the call's first attempt to its last. Made by `Slots.take` only."""
+    """Place of one call in a worker, kept from the call's first attempt to its last. Made by `Slots.take` only."""
 
     def __init__(self, priority: int, number: int) -> None:
         self.number = number
@@ -83,11 +83,11 @@ class _Case:
 
     @property
     def is_ready(self) -> bool:
-        """True if all suspects in `rest` wait for a slot; just after the worker's death, some may not wait yet."""
+        """True if all suspects in `rest` wait for a slot. Just after the worker's death, some do not wait yet."""
         return bool(self.rest) and all(slot._waits for slot in self.rest)
 
     def take(self, parts: int) -> list[Slot]:
-        """Remove the first of `parts` equal parts from `rest`, and return these suspects, which run next."""
+        """Divide `rest` into `parts` equal parts; remove the first part, and return its suspects, which run next."""
         size = -(-len(self.rest) // parts)
         taken, self.rest = self.rest[:size], self.rest[size:]
         for slot in taken:
@@ -116,11 +116,11 @@ class Slots:
 
     @property
     def workers(self) -> list[FleetWorker]:
-        """The workers that are not retiring: new calls may run in them."""
+        """The workers that are not retiring. Only these workers get new calls."""
         return [state.worker for state in self._states.values() if not state.retires]
 
     async def take(self, priority: int) -> Slot:
-        """Wait for a slot and return it; the caller must `give_back` it. Raise NoWorkers if no worker is left."""
+        """Wait for a slot and return it; the caller must `give_back` the slot. Raise NoWorkers if no worker is left."""
         slot = Slot(priority, next(self._numbers))
         self._queue(slot, priority)
         self.assign()
@@ -128,7 +128,7 @@ class Slots:
         return slot
 
     async def retake(self, slot: Slot) -> None:
-        """Wait until a call whose slot was passed to `lost` or `give_back` has a slot again. For errors see `take`."""
+        """Wait until `slot`, which was passed to `lost` or `give_back`, is on a worker again. For errors see `take`."""
         slot._decided = trio.Event()
         slot._waits = True
         if slot._case is None:
@@ -151,7 +151,7 @@ class Slots:
             raise NoWorkers from self._why
 
     def lost(self, slot: Slot, *, worker_lives: bool) -> None:
-        """Record that a call's worker was lost, or, if `worker_lives`, that only the call's answer was lost.
+        """Record that the worker of a call died. If `worker_lives` is True, only the call's answer was lost.
 
         The caller must call `retake` or `give_back` next.
         """
@@ -165,7 +165,7 @@ class Slots:
         self._cases.append(_Case([slot]))
 
     def end_worker_of(self, slot: Slot, overdue: Collection[int]) -> None:
-        """Give the worker of this slot no more calls: the caller kills it because the slot's call did not end.
+        """Give the worker of `slot` no more calls. The caller kills the worker, because the call of `slot` did not end.
 
         The worker's other calls are not suspected of having ended it. `overdue` contains the numbers of the slots whose
         calls have exceeded their timeouts.
@@ -185,7 +185,7 @@ class Slots:
             self._cases.append(_Case(suspects))
 
     def _mark_dead(self, state: _WorkerState) -> list[Slot]:
-        """Mark a worker as dead; return the slots of its calls. Other suspects of its case are suspects no more."""
+        """Mark a worker as dead; return the slots of its calls. End its case: clear all other suspects."""
         if state.dead:
             return []
         state.dead = True
@@ -199,7 +199,7 @@ class Slots:
         return list(state.slots)
 
     def assign(self) -> None:
-        """Assign free slots to waiting calls; if no worker is left, end their wait without a slot."""
+        """Assign free slots to waiting calls. If no worker is left, let these calls raise NoWorkers."""
         held = self._test_suspects() if self._cases else 0
         if not self._waiting:
             return
@@ -247,7 +247,7 @@ class Slots:
         return sum(not case.states for case in ready)
 
     def _give(self, slot: Slot, state: _WorkerState | None) -> None:
-        """End the wait of a call: give it a slot on the worker of `state`, or no slot if `state` is None."""
+        """End the wait of a call: place `slot` on the worker of `state`; if `state` is None, the call gets no slot."""
         slot._waits = slot.overdue = False
         slot._state = state
         if state is not None:
@@ -255,7 +255,7 @@ class Slots:
         slot._decided.set()
 
     def give_back(self, slot: Slot) -> None:
-        """Free the slot of a call that has ended or no longer waits."""
+        """Free the slot of a call that has ended, or of a call that no longer waits for a slot."""
         self._leave(slot)
         self.assign()
 
@@ -302,7 +302,7 @@ class Slots:
         self._coming += 1
 
     def give_up(self, why: BaseException | None = None) -> None:
-        """Record that a worker that was being started will not run, and the reason `why`."""
+        """Record that a worker could not be started, and the reason `why`."""
         self._coming -= 1
         self._why = why or self._why
         self.assign()

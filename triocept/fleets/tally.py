@@ -15,7 +15,7 @@ MOST_KINDS = 20
 
 @final
 class Rate:
-    """Average number per second, of tasks or tokens, over the last `WINDOW` seconds."""
+    """Average number of tasks (or tokens) per second, over the last `WINDOW` seconds."""
 
     def __init__(self, now: float) -> None:
         self._since = now
@@ -50,7 +50,7 @@ class Tally:
 
     Args:
         total: number of expected outcomes; None if unknown.
-        now: current time in seconds, by the same clock in all methods.
+        now: current time in seconds. All methods must be passed times of the same clock.
     """
 
     def __init__(self, name: str, total: int | None, now: float) -> None:
@@ -126,7 +126,7 @@ class Tally:
         return (self._until or now) - self._since
 
     def tokens_per_second(self, now: float) -> float | None:
-        """Return the recent tokens per second of ended tasks; None if no tokens were counted."""
+        """Return the recent average of tokens per second, counted for ended tasks; None if no tokens were counted."""
         return self._token_rate.per_second(now)
 
     def seconds_left(self, now: float) -> float | None:

@@ -1,6 +1,7 @@
 """The tasks of a map, read one by one from their iterable, and the samples of these tasks.
 
-A task whose outcome is in the store is skipped. A task that was lost in an earlier run with the store comes last.
+A task whose outcome is in the store is skipped. A task whose outcome was `Lost` in an earlier run with this store is
+read last.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ class TaskSource(Generic[Task]):
 
     Args:
         ordered: True keeps the order of the tasks, even for tasks that were lost in an earlier run.
-        on_skipped: called for each task that has all its outcomes in the store, with the task's index and the number
-            of outcomes.
+        on_skipped: called for each task whose outcomes are all in the store, with the task's index and the number of
+            these outcomes.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class TaskSource(Generic[Task]):
         """Number of outcomes of skipped tasks, which have all their outcomes in the store."""
 
     async def next_call(self) -> Call[Task]:
-        """Return the next sample of the current task, or else the first sample of the next task.
+        """Return the next sample of the current task; if it has no further sample, return the next task's first sample.
 
         Raise StopAsyncIteration if there is no further task.
         """
@@ -144,7 +145,7 @@ class TaskSource(Generic[Task]):
         return Call(self.calls - 1, number, self.begun, sample, self._task_store)
 
     async def _next_task(self) -> Begun[Task] | None:
-        """Read the next task; return None if the store has all its outcomes, or if the task is postponed to the end."""
+        """Read the next task and return it; return None if the store has its outcomes, or if it must run last."""
         try:
             task = await anext(self._tasks)
         except StopAsyncIteration:
@@ -168,7 +169,7 @@ class TaskSource(Generic[Task]):
         return Begun(number, task, self._group_size, self._stop_group)
 
     async def aclose(self) -> None:
-        """Close the iterable of tasks, if it is a generator."""
+        """Close the iterator of the tasks, if it is a generator."""
         if isinstance(self._tasks, AsyncGenerator):
             await self._tasks.aclose()
 

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. The process ends when its driver (the program that opened the fleet) ends: the end of the socket CONTROL cancels all
-   calls. If trio's loop is blocked, a thread kills the process. The thread reads the pipe DEATH, which ends only with
-   the driver.
+1. The process ends when its driver (the program that opened the fleet) ends. The socket CONTROL is then closed, so all
+   calls are cancelled. If trio's loop is blocked, a thread kills the process instead. This thread reads the pipe DEATH,
+   which is closed only by the end of the driver.
 2. The driver handles a Ctrl-C in the terminal. The worker catches SIGINT and does not ignore it, since agents would
    inherit an ignored signal.
-3. The answer of a call is sent whole, unless the process dies.
+3. The answer of a call is always sent whole; only the death of the process can cut it off.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ watcher process ends the agents."""
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """Payload of the first frame that the program that opened the fleet sends to a worker process."""
+    """Payload of the first frame that a worker process receives from the program that opened the fleet."""
 
     path: list[str]
     """The driver's `sys.path`, so that the worker can import the same modules."""
@@ -79,7 +79,7 @@ async def _serve(control: socket.socket) -> None:
 
 
 async def _run_calls(site: Site, stream: FrameStream, frames: AsyncIterator[Frame]) -> None:
-    """Handle the frames that the fleet's program sends, until the stream ends; then cancel all calls."""
+    """Handle the frames of the program that opened the fleet until `stream` ends; then cancel all calls."""
     scopes: dict[int, trio.CancelScope] = {}
 
     async def call(number: int, job: bytes, scope: trio.CancelScope) -> None:

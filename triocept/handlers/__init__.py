@@ -1,10 +1,11 @@
 """The handlers that come with triocept. Most of them wrap another handler.
 
-* `route`: chooses one of several handlers by model, or tries handlers until one succeeds.
-* `limits`: a handler that answers within a budget.
+* `route`: chooses one of several handlers by the requested model, or tries handlers in order until one succeeds.
+* `limits`: a handler that answers until a budget, such as a cost, is used up.
 * `script`: a scripted model; replies and rules are written in advance.
-* `approve`: asks a policy about tool calls before the agent runs them; `policies`: policies from a file, or people
-  at the terminal or on the page. `rewrite`: changes requests and answers.
+* `approve`: asks a policy about tool calls before the agent runs them; `policies`: policies that are read from a file,
+  or that ask a person at the terminal or on the web page. `rewrite`: changes the requests that a handler gets, or its
+  answers.
 * `best_of`: picks the best of several answers. `stop_when`: stops the rollout after an answer that meets a condition.
   `withhold`: removes tools, media or network access from requests.
 * `faults`: replies that are failures of a provider or of the network. `chaos`: replaces some answers with faults.

@@ -2,18 +2,20 @@
 
 Rules:
 
-1. Text before the first tool call is passed on immediately. The calls, and everything after them, are held back until
-   every call is decided.
+1. The parts of an answer before its first tool call are sent to the agent immediately. The first tool call, and
+   everything after it, is held back until the policy has decided about every call of the answer.
 2. Approved and modified calls are sent to the agent. If all calls of an answer are rejected, the model is prompted
-   again, with its answer and a failed result for each call. The answers that the agent did not get are in
-   `turn.drafts`.
-3. The agent's history does not contain a rejected call. In the agent's later requests, this answer is replaced by the
-   model's original answer, with a result for each rejected call. So the model still gets the rejection, each call has
-   its result, and signed reasoning stays in its original message. An answer that the agent has changed or dropped
-   (compaction) is not replaced.
-4. Raw bytes with unknown content are refused: they could contain a call.
-5. If the agent was started with its own hook configured (see `gate`), the agent gets the answer unchanged, and its hook
-   gets the decisions. Decisions that the hook cannot carry out change the answer, as above.
+   again: this request also contains its answer, and a failed result for each call. The answers that the agent did not
+   get are in `turn.drafts`.
+3. The agent's history does not contain a rejected call. In the agent's later requests, the answer that the agent got is
+   replaced by the model's original answer, with a result for each rejected call. So the model still gets the rejection,
+   each call has its result, and signed reasoning stays in its original message. If the agent has changed or dropped its
+   copy of the answer (compaction), nothing is replaced.
+4. If the handler answers with raw bytes whose content is unknown, the exchange is refused, because the bytes could
+   contain a tool call.
+5. If triocept has configured the agent's own hook when it started the agent (see `gate`), the agent gets the answer
+   unchanged, and its hook gets the decisions. Only for decisions that the hook cannot carry out, the answer is changed
+   as in rule 2.
 """
 
 from __future__ import annotations
@@ -56,14 +58,15 @@ def approve(
     Args:
         handler: the handler that answers.
         policy: see `Policy`. Calls that it does not decide are rejected.
-        timeout: maximum seconds for each decision. When exceeded: the call is rejected. If None, wait without a limit;
-            the agent's connection is kept alive meanwhile.
-        max_rejections: maximum answers to one call of the agent in which every tool call is rejected. When exceeded:
-            the rollout is stopped.
+        timeout: maximum seconds for each decision. When exceeded: the call is rejected. None means no limit. While the
+            policy decides, keep-alives are sent to the agent.
+        max_rejections: maximum number of answers to one model call of the agent in which all tool calls are rejected.
+            When exceeded: the rollout is stopped.
 
     Raises:
-        TypeError, ValueError: an argument is invalid. From an exchange: the policy returned no decision.
-        Exception: from an exchange: the exception of the policy.
+        TypeError, ValueError: an argument is invalid. Raised while an exchange is answered: the policy returned
+            something that is not a decision.
+        Exception: raised while an exchange is answered: the exception that the policy raised.
     """
     check_handler(handler)
     check_policy(policy)
@@ -74,17 +77,17 @@ def approve(
 
 
 class _Rejections:
-    """One rollout's original answers with rejected calls, found by the answers that the agent got in their place."""
+    """One rollout's original answers of the model with rejected calls, by the answers that the agent got instead."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bytes, bytes], tuple[Message, ...]] = {}
 
     def add(self, request: Request, sent: tuple[ResponsePart, ...], said: tuple[Message, ...]) -> None:
-        """Store `said`, the model's messages with results of rejected calls, under `sent`, which the agent got."""
+        """Store the model's messages `said`, with results of rejected calls, under the parts `sent` to the agent."""
         self._known[_place(request.messages, Message("assistant", sent))] = said
 
     def restore(self, request: Request) -> Request:
-        """Return the agent's request, with the model's original answers in place of those that the agent got."""
+        """Return `request` with the model's original answers in place of the answers that the agent got."""
         if not self._known:
             return request
         messages: list[Message] = []
@@ -110,8 +113,8 @@ class _Rejections:
 def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, bytes]:
     """Return a key by which an answer is found in the agent's history.
 
-    The key is made of the number of answers before `message`, the message before it, and its own content. White space
-    at the ends of its text is ignored, and so are ids of calls, because agents change both.
+    The key is made of the number of answers before `message`, the message before it, and the content of `message`.
+    White space at both ends of the text and the ids of tool calls are ignored, because agents change them.
     """
     own = [message for message in before if message.role not in ("system", "developer")]
     texts = "".join([part.text for part in message.content if isinstance(part, Text)]).strip()
@@ -122,7 +125,7 @@ def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, byt
 
 
 def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[Message, ...]:
-    """Return the model's messages `said` with the ids of the agent's `calls`: some agents give calls new ids."""
+    """Return the messages `said` with the ids of the agent's `calls`, because some agents give calls new ids."""
     *head, full = said if said[-1].role == "assistant" else said[:-1]
     rejected = {result.id for message in said for result in message.tool_results}
     waiting = iter(calls)
@@ -229,7 +232,7 @@ class _Approved:
     async def _decide(
         self, calls: Sequence[ToolCall], exchange: Exchange, gate: GateState | None
     ) -> list[Decision]:
-        """Run the policy for all calls at the same time, and return its decisions."""
+        """Run the policy for all `calls` at the same time; return its decisions in the order of the calls."""
         found: list[Decision] = [Decision.reject()] * len(calls)
         core, errors = core_of(exchange), list[BaseException]()
         before, records = core.decisions, dict[int, Decided]()
@@ -260,7 +263,7 @@ class _Approved:
 
 
 class _Answer:
-    """The answer that the agent gets. It may be made of several drafts, which are answers of the model."""
+    """The answer that the agent gets. It may be made from several drafts; a draft is an answer of the model."""
 
     def __init__(self, exchange: Exchange, stack: AsyncExitStack) -> None:
         self.exchange = exchange
@@ -303,12 +306,12 @@ class _Answer:
         await self._stream.send(msgspec.structs.replace(event, index=event.index + self._count))
 
     def flowed_so_far(self) -> tuple[ResponsePart, ...]:
-        """Return the parts of this answer that the agent has already got."""
+        """Return the parts of this answer that were already sent to the agent."""
         fold = core_of(self.exchange).fold
         return fold.response().content if fold is not None else ()
 
     async def end(self, draft: OpenDraft, parts: Iterable[ResponsePart], *, changed: bool = True) -> None:
-        """Send `parts`, the rest of the answer, and end the answer with the stop reason and the usage of the draft."""
+        """Send the remaining `parts` of the answer, and end it with the stop reason and usage of `draft`."""
         response = draft.response
         assert response is not None
         assert self._stream is not None
@@ -330,10 +333,11 @@ class _Answer:
 def _carried_out(
     response: Response, decisions: Sequence[Decision]
 ) -> tuple[list[ResponsePart], list[ResponsePart], tuple[ToolResult | Opaque, ...]]:
-    """Apply decisions: return all parts of the answer, the parts that the agent gets, and results of rejected calls.
+    """Apply decisions: return the answer's parts, the parts for the agent, and the results of rejected calls.
 
     Raises:
-        Refusal: a call is rejected, and the results of such calls have no text that could inform the model.
+        Refusal: a call of a kind whose result cannot contain a text is rejected, so that the model could not be
+            informed.
     """
     full: list[ResponsePart] = []
     kept: list[ResponsePart] = []

@@ -19,8 +19,8 @@ from ..errors import Refusal, UpstreamError
 def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int | Awaitable[int]]) -> Handler:
     """Return a handler that calls `handler` `n` times and sends the best answer: `best_of(4, model, judge)`.
 
-    The `n` calls run at the same time. The other answers are recorded in `turn.drafts`. Their usage counts toward
-    limits, and is part of sums and costs. A failed answer is not passed to `judge`.
+    The `n` calls run at the same time. The answers that the agent does not get are recorded in `turn.drafts`. Their
+    usage counts toward limits, and is part of sums and costs. A failed answer is not passed to `judge`.
 
     Args:
         n: number of answers; at least 2.
@@ -31,8 +31,8 @@ def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int 
     Raises:
         TypeError, ValueError: an argument is invalid. Raised while an exchange is answered: `judge` did not return an
             index of an answer.
-        UpstreamError, Refusal: raised while an exchange is answered: every call failed. The error is that of the call
-            that failed first.
+        UpstreamError, Refusal: raised while an exchange is answered: every call of `handler` failed. Of their errors,
+            the one that was raised first is raised.
     """
     check_count("n", n, least=2)
     check_handler(handler)

@@ -1,11 +1,11 @@
-"""`chaos`: a handler that lets some calls fail, at given rates. With an equal seed, the same calls fail.
+"""`chaos`: a handler that lets some calls fail, at given rates. With the same seed, the same calls fail.
 
 Rules:
 
-1. One random draw for each call decides if the call gets one of the faults, or its answer. So the sum of all rates is
-   at most 1.
-2. The draw depends only on the seed and on the number of the call in its rollout. The content of the request and other
-   rollouts have no effect. Nested `chaos` handlers draw independently.
+1. One random draw for each call decides if the call gets a fault (and which one), or an answer of the wrapped handler.
+   So the sum of all rates is at most 1.
+2. The draw depends only on the seed and on the number of the call in its rollout. It depends neither on the content of
+   the request nor on other rollouts. Nested `chaos` handlers draw independently.
 3. The turn's notes record the fault that was drawn.
 """
 
@@ -50,9 +50,9 @@ def chaos(
     """Return a handler that lets some calls fail and `handler` answer the rest: `chaos(model, seed=1, reset=0.05)`.
 
     The same seed and the same calls give the same trace. The n-th call of a rollout gets the n-th draw, in every
-    rollout and every run. Calls are numbered in the order in which they reach this handler. The agent determines the
-    order of concurrent calls, and only that order can change the outcome. For different draws, give each rollout its
-    own seed.
+    rollout and every run. Calls are numbered in the order in which they reach this handler. If the agent sends calls
+    concurrently, their order may differ between runs, and so may the calls that fail. For different draws, give each
+    rollout its own seed.
 
     Args:
         handler: the handler that answers all other calls. `triocept.testing` also accepts a plain function here.
@@ -61,13 +61,14 @@ def chaos(
         overloaded, server_error: rates of calls that get 529 (overloaded) or 500 (server error).
         html: rate of calls that get a proxy's HTML page with 502.
         reset: rate of calls whose connection is reset before the response head.
-        cut: rate of answers whose connection is closed in the middle. The handler is not called: the fault contains an
-            answer of its own.
-        unended: rate of answers that stop in the middle, but end as if complete. The handler is not called here either.
+        cut: rate of calls whose answer breaks off in the middle, as the connection is closed. `handler` is not called:
+            the fault contains the answer that it cuts.
+        unended: rate of calls whose answer stops in the middle, in an HTTP message that is complete. `handler` is not
+            called.
         stall: rate of calls that get nothing until the agent disconnects.
         empty: rate of calls that get 200 without a body.
-        garbage: rate of answers that contain something that is not JSON.
-        error_event: rate of answers with an error in the middle, after status 200.
+        garbage: rate of calls whose answer contains something that is not JSON.
+        error_event: rate of calls that get status 200, and then an error event in the stream.
         faults: further faults, each with its rate: `{Fault.status(404): 0.01}`.
 
     Raises:
@@ -114,7 +115,7 @@ class Chaos:
         self._counts: WeakKeyDictionary[Rollout, int] = WeakKeyDictionary()
 
     def around(self, change: Callable[[Handler], Handler]) -> Chaos:
-        """Return a handler with the same seed and rates that wraps `change(handler)` in place of `handler`."""
+        """Return a handler with the same seed and rates, which wraps `change(handler)` instead of `handler`."""
         return Chaos(change(self._handler_within), self._seed, self._rates)
 
     @property

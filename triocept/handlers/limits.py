@@ -1,10 +1,10 @@
-"""`limits`: a handler with one budget, which all rollouts share that use the handler.
+"""`limits`: a handler with a budget. All rollouts that use this handler share the budget.
 
 Rules:
 
 1. The budget counts the same quantities, at the same moments, as a rollout's own limits (see `_rollout/budget`).
-2. The handler refuses the exchange that would cross a limit; it does not end the rollout.
-3. An exchange that another handler answers in the end, as with `fallback`, does not count.
+2. The handler refuses each exchange that would exceed a limit; it does not end the rollout.
+3. An exchange counts only if this handler answers it. With `fallback`, another handler may answer it in the end.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def limits(
             exchanges are refused.
 
     Raises:
-        LimitReached: raised while an exchange is answered, if it would exceed a limit or the time is over. The agent
-            gets 404 with `x-should-retry: false`.
-        MissingPrice: raised while an exchange is answered, if the cost is limited and the model has no price.
+        LimitReached: raised while an exchange is answered, if it would exceed a limit, or if `seconds` have passed. The
+            agent gets 404 with `x-should-retry: false`.
+        MissingPrice: raised while an exchange is answered, if `cost` is given, and the model has no price in `prices`.
         TypeError, ValueError: as in `Limits`; or `handler` is not a handler.
     """
     check_handler(handler)

@@ -1,4 +1,4 @@
-"""Policies for `approve`: read from a file, or with a person who decides, in the terminal or on a web page."""
+"""Policies for `approve`: a policy from a file, or a person who decides in the terminal or on a web page."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
 
     Lines that were typed before the question are dropped.
 
-    Cancellation: the question is withdrawn. If standard input is not a terminal, its next line is dropped.
+    Cancellation: the question is withdrawn. If standard input is not a terminal, the next line that arrives is dropped,
+    as an answer to the withdrawn question.
     """
     async with _turns:
         _show(f"\n{all_visible(call.name)} {all_visible(call.arguments)}\n")
@@ -106,8 +107,8 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
 async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
     """Let a person on the endpoint's web page decide about a tool call. This is a policy for `approve`.
 
-    If several people have the page open, the first decision counts. The call stays visible in other open pages, and in
-    pages that are opened later, when one page is closed.
+    If several people have the page open, the first decision counts. If one person closes the page, the other open pages
+    still show the call, and so do pages that are opened later.
 
     Raises:
         RuntimeError: the endpoint has no page, because it was opened without `view=True`; or this function was not
@@ -129,10 +130,8 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
 def first_of(*policies: Policy) -> PolicyFunction:
     """Return a policy that runs several policies at once: `first_of(ask_terminal, ask_page)`.
 
-    The first decision counts.
-
-    If a policy escalates, the other policies decide. After the first decision, the policies that still run are
-    cancelled.
+    The first decision counts; the policies that still run are then cancelled. A policy that escalates has not decided:
+    the other policies decide.
 
     Raises:
         TypeError, ValueError: an argument is not a policy, or there are no arguments.

@@ -2,10 +2,10 @@
 
 Rules:
 
-1. The functions are pure: they get a value and return another one. The turn contains the agent's original request, and
-   `turn.drafts` the answer before the change.
-2. With `response`, the answer is held back until it is complete. With `event`, it is passed on event by event. Without
-   either, it is passed on unchanged.
+1. The functions should be pure: each gets a value and returns another value. The turn contains the agent's original
+   request. `turn.drafts` contains the answer before the change.
+2. With `response`, the answer is held back until it is complete. With `event`, each event of the answer is passed on
+   when it arrives. Without both, the answer is passed on unchanged.
 3. If a function raises, or returns a value of a wrong type, this is a fault of the handler, like any exception of a
    handler.
 """
@@ -40,12 +40,12 @@ def rewrite(
         handler: the handler that answers.
         request: called with the agent's request; returns the request that the handler gets.
         response: called with the handler's whole answer; returns the answer that the agent gets.
-        event: called with each event of the handler's answer; returns what the agent gets: an event, several events, or
-            None for no event.
+        event: called with each event of the handler's answer; returns the event or events that the agent gets, or None
+            for no event.
 
     Raises:
-        TypeError: an argument is not a handler or a function, all functions are missing, or both `response` and `event`
-            are given. Raised while an exchange is answered: a function returned a value of a wrong type.
+        TypeError: an argument is not a handler or a function; no function is given; or both `response` and `event` are
+            given. Raised while an exchange is answered: a function returned a value of a wrong type.
         DialectError: raised while an exchange is answered: `event` returned events in an order that is not valid.
     """
     check_handler(handler)

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. One exchange is answered by one handler. The next handler is called only if the handler before it failed and no part
-   of its answer has reached the agent.
-2. A request for a model without a handler is refused as a provider would refuse it, with 404.
+1. Each exchange is answered by one handler. `fallback` calls the next handler only if the handler before it failed, and
+   no part of its answer was sent to the agent.
+2. If no handler matches the requested model, the request is refused with 404, as a provider would refuse it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def fallback(handlers: Iterable[Handler]) -> Handler:
     """Return a handler that tries several handlers in order, until one of them answers.
 
     The next handler is called if the previous handler raised an `UpstreamError` and the exchange has no outcome yet. So
-    if a stream broke in the middle, no other handler is called. The turn's note `failed` lists the failures.
+    if the previous handler's stream broke in the middle, no other handler is called. The turn's note `failed` lists the
+    failures of handlers.
 
     Args:
         handlers: at least one handler, in the order of the tries.

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. It can remove tools by name, tools that the provider runs, remote MCP servers, containers, and media, or only media
-   by URL.
+1. It can remove tools by name, tools that the provider runs, remote MCP servers, containers, all media, or only media
+   that are given by URL.
 2. A tool choice that names a removed tool becomes `auto`.
-3. A notice at the end of the conversation lists what is not available, so that the model does not request it. The
-   agent's own history does not contain the notice.
-4. The note `withheld` of the turn contains the paths of everything that was removed.
+3. A notice at the end of the conversation lists the removed tools and media, so that the model does not request them.
+   The agent's own history does not contain the notice.
+4. The note `withheld` of the turn contains the paths, within the request, of everything that was removed.
 """
 
 from __future__ import annotations

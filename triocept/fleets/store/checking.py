@@ -37,15 +37,15 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """True if no part of a result is missing or changed, so that `gaps` is empty."""
+        """True if `gaps` is empty: no part of a result is missing or changed."""
         return not self.gaps
 
 
 def check_store(directory: str | os.PathLike[str]) -> StoreReport:
     """Check every line of a store, and that each result has its traces, unchanged since the result was stored.
 
-    A store may be checked while a driver uses it: tasks that are running are no results yet, and so cause no gaps. The
-    check needs one or two kilobytes of memory for each result, and keeps no trace in memory.
+    A store may be checked while a driver (the program that runs the fleet) uses it: running tasks have no results yet,
+    so they cause no gaps. The check needs one or two kilobytes of memory for each result, and keeps no trace in memory.
 
     Raises:
         StoreError: the directory is not a store, or a newer triocept wrote it.

@@ -33,8 +33,9 @@ class Key(msgspec.Struct, frozen=True):
 def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
     """Return the key of a task: the value of `own(task)`, else the task's `id`, else a digest of the task.
 
-    The `id` is a member of a mapping, else an attribute. Raise TypeError if the key is neither a text nor a whole
-    number, or if a task without `id` is not JSON. `place` is the name of the task in messages.
+    If the task is a mapping, `id` is a member of it; otherwise `id` is an attribute. Raise TypeError if the key is
+    neither a text nor a whole number, or if a task without `id` is not JSON. `place` is the name of the task in
+    messages.
     """
     try:
         data = json_of(task, place)
@@ -62,9 +63,10 @@ def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
 
 
 def json_of(value: object, what: str) -> bytes:
-    """Return a value as JSON; equal values have equal bytes. Paths and all types that msgspec encodes are allowed.
+    """Return a value as JSON; equal values have equal bytes. Paths are allowed, and all types that msgspec encodes.
 
-    Raise TypeError if the value cannot be encoded, or contains a float that is not finite, which would become null.
+    Raise TypeError if the value cannot be encoded, or contains a float that is not finite: JSON would contain null in
+    its place.
     """
     try:
         try:

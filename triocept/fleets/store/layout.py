@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A directory with other content is left unchanged.
-2. `run.json` is written under another name and then renamed, so that no process reads an incomplete file.
-3. Every error is raised before any task runs.
+1. A directory that has content but is no store is left unchanged.
+2. `run.json` is written under another name and then renamed, so that no process can read it half written.
+3. Errors of the directory and its files are raised before any task runs.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def is_store(directory: str | os.PathLike[str]) -> bool:
 
 
 def make(directory: Path) -> None:
-    """Create a store's directory and its parents; raise StoreError if it is a file, or has files but is no store."""
+    """Create a store's directory and its parents. Raise StoreError if `directory` is a file, or has other content."""
     if directory.exists() and not directory.is_dir():
         raise StoreError("a store must be a directory, but this is a file", path=str(directory))
     directory.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def probe(directory: Path) -> None:
 def unsafe(file: Path, store: Path) -> str:
     """Return the reason why an existing file of a store must not be read; empty if it may be read.
 
-    A store may come from elsewhere, so only its regular files are read, and no link that leads out of it.
+    A store may have been made by a stranger, so only regular files are read, and no link that leads out of the store.
     """
     real = Path(os.path.realpath(file))
     if not real.is_relative_to(os.path.realpath(store)):
@@ -109,7 +109,8 @@ def unsafe(file: Path, store: Path) -> str:
 def read_run(directory: Path) -> RunFile:
     """Return the content of `run.json`.
 
-    Raise StoreError if it is not of a store, if a newer triocept wrote it, or if a file of the store must not be read.
+    Raise StoreError if the file does not belong to a store, if a newer triocept wrote it, or if a file of the store
+    must not be read (see `unsafe`).
     """
     path = directory / RUN
     for name in (RUN, DONE, LOST, EVALUATION):
@@ -141,7 +142,7 @@ def write_run(directory: Path, run: RunFile) -> None:
 
 
 def write_document(directory: Path, name: str, document: object) -> None:
-    """Write a file of the store as JSON, and return when it is safely on the disk."""
+    """Write a file of the store as JSON, and return when its content has reached the disk."""
     part = directory / f"{name}.part"
     data = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)

@@ -1,6 +1,6 @@
 """The file `done.jsonl`: it has a line, one JSON object, for each task or sample that has an outcome.
 
-If a task was run again after an error (`retry_errors`), it has another line, and its last line counts.
+If a task was run again after an error (`retry_errors`), it has several lines, of which the last one counts.
 
 Rules:
 
@@ -29,7 +29,7 @@ log: logging.Logger = logging.getLogger("triocept.fleet")
 
 
 class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Place of a trace's lines in a file, which may also contain lines of other traces."""
+    """Place of a trace's lines in a file. The file may also contain lines of other traces."""
 
     rollout: str
     """Id of the trace's rollout."""
@@ -110,8 +110,8 @@ def index_of(
 ) -> tuple[dict[tuple[str, int], Done], int]:
     """Read a `done.jsonl`: return a `Done` for the last line of each (key, sample), and the end of the complete lines.
 
-    The end is a byte offset. Call `on_damage` with the number and the reason of each unreadable line; if `on_damage`
-    is None, raise StoreError for the first such line.
+    The end is an offset in bytes. Call `on_damage` with the number and the reason of each unreadable line; if
+    `on_damage` is None, raise StoreError for the first such line.
     """
     found: dict[tuple[str, int], Done] = {}
     end = 0
@@ -165,7 +165,7 @@ def _decoded(data: bytes, place: str) -> DoneLine:
 
 @final
 class DoneFile:
-    """The file `done.jsonl`, opened by the program that holds the lock. `fsync=True` forces each line to the disk."""
+    """The file `done.jsonl`, opened for appending by the program that holds the lock. `fsync=True` syncs each line."""
 
     def __init__(self, path: Path, *, fsync: bool) -> None:
         self.path = path
@@ -181,7 +181,7 @@ class DoneFile:
             os.ftruncate(self._fd, self.end)
 
     def append(self, line: DoneLine) -> None:
-        """Write a line; if that raises OSError, no part of the line is in the file.
+        """Append a line. If this raises OSError, the file contains no part of the line.
 
         Raise StoreError if the store was closed, or if another program has changed the file.
         """
@@ -226,8 +226,8 @@ class DoneFile:
 class LostFile:
     """The file `lost.jsonl`: the tasks whose outcome is `Outcome.Lost`. A resumed run runs them after all other tasks.
 
-    Only the program that holds the lock opens it. The first line creates the file. A line that is incomplete, because
-    the program was killed, is skipped; that changes only the order of the tasks.
+    Only the program that holds the lock opens the file. The file is created when its first line is written. A line that
+    is incomplete, because the program was killed, is skipped; that changes only the order of the tasks.
     """
 
     def __init__(self, path: Path) -> None:

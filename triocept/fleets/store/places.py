@@ -1,4 +1,4 @@
-"""The traces of a stored result: read from the store's files on each access, and not kept in memory."""
+"""The traces of a stored result. Each access reads them from the store's files; they are not kept in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHUNK = 1024 * 1024
 class StoredTraces(Sequence[Trace]):
     """The traces of a stored result, read from disk on each access. Made by a store only.
 
-    So ten thousand results need memory only for the places of their traces. To use a trace twice, keep a reference to
+    So in memory, ten thousand results keep only the places of their traces. To use a trace twice, keep a reference to
     it. Each access may raise `StoreError` if the file is missing, or `OSError` if it cannot be read. In a damaged
     trace, `Trace.gaps` lists what is missing.
     """
@@ -121,7 +121,7 @@ def _read(
     number: int,
     on_damage: Callable[[DialectError], object],
 ) -> list[Trace]:
-    """Return the traces in these byte ranges of a file. `number` is the number of lines before the first range."""
+    """Return the traces in the byte `ranges` of a file. `number` is the number of lines before the first range."""
     runs = [f'"run":"{place.run}"'.encode() for place in places]
     reader = TraceReader(path, on_damage)
     for line, data in enumerate(_lines_in(file, ranges), number + 1):

@@ -27,8 +27,8 @@ def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Jso
 
     Raises:
         StoreError: the directory is not a store, a newer triocept wrote it, or the line that the text names is damaged.
-        OSError: the store cannot be read. The call itself raises both errors; the iteration raises them only if a line
-            is damaged in the meantime.
+        OSError: the store cannot be read. Both errors are raised by the call itself. The iteration raises them only if
+            a line was damaged after the call.
     """
     path = Path(os.path.abspath(directory))
     read_run(path)
@@ -62,10 +62,10 @@ def named_runs(
 ) -> tuple[set[str], int, int]:
     """Return `Trace.run` of all results' traces, the number of results, and the number that lack a trace file.
 
-    A result lacks a file if one of the files that should contain its traces does not exist. If `wanted` contains ids
-    or runs of rollouts, only missing files with these rollouts count. All other traces in the store belong to
-    attempts without a result. Call `on_damage` with the error of each damaged line of `done.jsonl`; if it is None,
-    raise the first error.
+    A result lacks a trace file if a file to which its line in `done.jsonl` refers does not exist. If `wanted` contains
+    ids or runs of rollouts, only the files that should contain these rollouts are checked. Traces in the store whose
+    run is not returned belong to attempts without a result. Call `on_damage` with the error of each damaged line of
+    `done.jsonl`; if it is None, raise the first error.
     """
     read_run(directory)
 

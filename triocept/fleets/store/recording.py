@@ -1,7 +1,7 @@
 """Recording in a worker process: the rollouts of all its calls are recorded in one file.
 
-The rollouts of every endpoint are recorded, whatever its own recorder: see `collecting` in the `_rollout` package. If a
-record cannot be written, the call is not done, even if the function handles the error.
+The rollouts of every endpoint in the process are recorded, even if the endpoint has its own recorder: see `collecting`
+in the `_rollout` package. If a record cannot be written, the task is not done, even if the function handles the error.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Recorders:
     def of(self, to: RecordTo) -> CallRecorder:
         """Return the recorder for the rollouts of one call.
 
-        Raise StoreError if the store does not exist here, for example on another machine without the driver's disk.
+        Raise StoreError if the store does not exist on this machine, for example because the machine does not share the
+        disk of the program that opened the fleet.
         """
         key = (to.directory, to.run)
         if (recorder := self._recorders.get(key)) is None:
@@ -78,7 +79,7 @@ class Recorders:
 
 
 def file_start(worker: str) -> str:
-    """Return the start of the names of a worker's trace files, which no other worker of the fleet uses."""
+    """Return the prefix of the names of a worker's trace files. No other worker of the fleet uses this prefix."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", worker.partition(" (")[0]).strip("-")[:60] or "worker"
     return f"{name}-"
 
@@ -86,7 +87,7 @@ def file_start(worker: str) -> str:
 @protected_methods
 @final
 class CallRecorder:
-    """Recorder for the rollouts of one call; it writes to the recorder that all calls of the process share."""
+    """Recorder for the rollouts of one call. It passes records to the recorder that all calls of the process share."""
 
     def __init__(self, recorder: JSONLRecorder, *, fsync: bool) -> None:
         self._recorder = recorder
@@ -120,7 +121,7 @@ class CallRecorder:
             raise
 
     async def keep(self, traces: Iterable[Trace], value: bytes) -> Kept:
-        """Return the places of a call's `traces` in the file; if `fsync` is True, first force the file to the disk."""
+        """Return the places of a call's `traces` in the file. If the store has `fsync=True`, sync the file first."""
         path = self._recorder.path
         places = tuple(
             [

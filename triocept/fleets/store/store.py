@@ -1,4 +1,4 @@
-"""The code for a store in the program that opened the fleet: it locks the store, and reads and writes results."""
+"""The code of a store in the program that opened the fleet: it locks the store, and reads and writes results."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ async def open_store(
     """Open a store, a directory that keeps a fleet's results: `async with open_store("runs/today") as store`.
 
     Pass the store to a map: `fleet.map(solve, tasks, store=store)`. The same code begins a run and resumes it: the map
-    runs only the tasks that have no outcome in the store. Every rollout that these tasks open is recorded in the
-    store, even if its endpoint has another recorder.
+    runs only the tasks that have no outcome in the store. Every rollout that is opened for these tasks is recorded in
+    the store, even if its endpoint has another recorder.
 
     Args:
         directory: directory for this run only; created with its parents if it does not exist. If workers run on several
@@ -74,11 +74,11 @@ async def open_store(
             survives a SIGKILL of the program, but a power cut may lose the last results; `triocept check` reports it.
 
     Raises:
-        StoreError: the directory is not a store, or has other settings; a newer triocept wrote it; another driver has
-            locked it; or a line is damaged. The text names the place.
+        StoreError: the directory is not a store, or has other settings; a newer triocept wrote it; another program has
+            locked it; or a line is damaged. The error's text names the file, and for a damaged line its number.
         OSError: the store cannot be read or written, or its disk is full.
 
-    Closing: releases the lock, so that other drivers can open the store. Keep it open while a map uses it.
+    Closing: releases the lock, so that other programs can open the store. Keep the store open while a map uses it.
     """
     check_type("directory", directory, (str, os.PathLike), "a path")
     check_bool("retry_errors", retry_errors)
@@ -115,7 +115,7 @@ class Store:
 
     @property
     def settings(self) -> Mapping[str, Json]:
-        """The settings that were passed when the store was created."""
+        """The settings that were passed to `open_store` when the store was created."""
         return MappingProxyType(self._state.run.settings)
 
     def results(self) -> Iterator[Result[Json, Json]]:
@@ -128,7 +128,7 @@ class Store:
 
 @final
 class MapStore:
-    """A store, as one map uses it. Made by `map_store` only."""
+    """The part of a store that one map uses. Made by `map_store` only."""
 
     def __init__(self, state: _State, own_key: TaskKey | None) -> None:
         self._state = state
@@ -137,7 +137,7 @@ class MapStore:
         """Indexes of the tasks that the map has read so far, by key."""
 
     def open(self) -> None:
-        """Mark the store as used by this map; raise StoreError if another map uses it, or if the store was closed."""
+        """Mark the store as used by this map. Raise StoreError if another map uses the store, or if it was closed."""
         self._state.begin()
 
     def task(self, number: int, task: object) -> TaskStore:
@@ -163,7 +163,7 @@ class TaskStore:
         self._key = key
 
     def is_done(self, sample: int) -> bool:
-        """Return True if the store has an outcome of the sample, and the sample need not run again.
+        """Return True if the sample need not run, because the store has its outcome.
 
         Raise StoreError if the outcome stored under this key is that of another task.
         """
@@ -182,13 +182,13 @@ class TaskStore:
         return not (known.is_error and self._state.retry_errors)
 
     def was_lost(self, size: int) -> bool:
-        """Return True if one of the samples had the outcome `Outcome.Lost`, in an earlier run or in this run."""
+        """Return True if the outcome of one of the samples was `Outcome.Lost`, in an earlier run or in this run."""
         return any((self._key.key, sample) in self._state.lost.keys for sample in range(size))
 
     def stored(self, task: T, sample: int) -> Result[T, Any]:
-        """Return the stored result of a sample, with its value decoded from JSON, or its error as a `RemoteError`.
+        """Return the stored result of a sample. Its value is decoded from JSON; an error is a `RemoteError`.
 
-        Without a stored result, the outcome is `Outcome.Stopped` (see `run_again`).
+        If no result is stored, return a result whose outcome is `Outcome.Stopped` (see `run_again`).
         """
         key = self._key.key
         if (key, sample) not in self._state.done.index:
@@ -204,10 +204,10 @@ class TaskStore:
 
     @trio.lowlevel.enable_ki_protection
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
-        """Store a result, and return it with its key and its stored traces, as the map yields it.
+        """Store a result; return it with its key and its stored traces, as the map yields it.
 
         `kept` is the worker's record of the call; None means that no worker has run the call to its end. Then the task
-        is not done and runs again in the next run, unless its group was stopped. Raise StoreError if the record is
+        is not done, and the next run runs it again, except if its group was stopped. Raise StoreError if `kept` is
         incomplete.
         """
         if isinstance(result.outcome, Outcome.Lost):
@@ -240,7 +240,7 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
     """Check that a map can use `store`, and return the store as this map uses it.
 
     Raises:
-        TypeError: a task has no key (checked if the tasks can be iterated more than once).
+        TypeError: a task has no key. The keys are checked here only if the tasks can be iterated more than once.
         StoreError: two tasks have the same key; or the store contains results of another function, or was closed.
     """
     state: _State = store._state
@@ -261,7 +261,7 @@ def check_unchanged(store: Store, key: Key, samples: int) -> None:
 
 
 def change_setting(store: Store, name: str, value: Json) -> None:
-    """Replace a setting of the store, which later runs must have."""
+    """Replace a setting of the store. Later runs must open the store with the new value."""
     state = store._state
     state.run = msgspec.structs.replace(state.run, settings={**state.run.settings, name: value})
     write_run(state.directory, state.run)
@@ -270,15 +270,16 @@ def change_setting(store: Store, name: str, value: Json) -> None:
 def run_again(
     store: Store, samples: Mapping[tuple[str, int], bool], *, runs_others: bool = True
 ) -> dict[tuple[str, int], int]:
-    """Let the next map run samples again that have an outcome; their new outcomes then count.
+    """Let the next map run `samples` again, although they have outcomes. Their new outcomes then count.
 
     Args:
-        samples: the key of the task and the index of each sample. With True, the new outcome also has the traces of
-            the outcome that it replaces.
-        runs_others: False runs no other sample. The map yields samples without an outcome as `Outcome.Stopped`.
+        samples: maps the task's key and the sample's index of each sample to a flag. If the flag is True, the new
+            outcome also has the traces of the outcome that it replaces.
+        runs_others: if False, no other sample is run. The map then yields a sample without a stored outcome as
+            `Outcome.Stopped`.
 
     Returns:
-        the start of the line of each sample in `done.jsonl`, in bytes.
+        for each sample, the offset in bytes at which its line in `done.jsonl` starts.
     """
     state = store._state
     state.again, state.runs_only_again = dict(samples), not runs_others
@@ -319,7 +320,7 @@ class _State:
             raise StoreError("the store is closed: its block has ended", path=str(self.directory))
 
     def hold(self, function: str) -> None:
-        """Record the name of the map's function; raise StoreError if the stored results are of another function."""
+        """Record the name of the map's function. Raise StoreError if another function made the stored results."""
         if self.run.function is None:
             self.run = msgspec.structs.replace(self.run, function=function)
             write_run(self.directory, self.run)

@@ -38,7 +38,7 @@ class OddAnswers(BaseFault):
 
     @classmethod
     def finish(cls, reason: Literal["length", "content_filter"], answer: Answerable = DEFAULT) -> Self:
-        """Return a fault: an answer with the stop reason of the length limit or of a content filter."""
+        """Return a fault: an answer whose stop reason is the length limit or a content filter."""
         check_choice("reason", reason, Literal["length", "content_filter"])
         given = msgspec.structs.replace(response_of(answer), stop_reason=_REASONS[reason])
         return cls("finish", {"reason": reason, "answer": answer}, _responding(given))
@@ -53,12 +53,13 @@ class OddAnswers(BaseFault):
     ) -> Self:
         """Return a fault: a tool call whose arguments stop in the middle, so that they are not valid JSON.
 
-        In a dialect whose arguments are an object, the agent gets `{"_raw": …}` with the cut text.
+        In a dialect in which arguments are a JSON object, and not a text, the agent gets `{"_raw": …}` with the cut
+        text.
 
         Args:
             call: the complete call.
             after: number of characters of the arguments to send. None means half of the characters.
-            reason: `length` sends the stop reason of the length limit. None sends the stop reason of a tool call.
+            reason: stop reason of the answer: `length` means the length limit, None a tool call.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the call's arguments cannot be cut there.
@@ -155,8 +156,8 @@ class Quirks(BaseFault):
     def comments(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: a correct stream of server-sent events, with a comment before each event.
 
-        A stream of another kind (a JSON document on each line) cannot contain comments, and is unchanged. If no stream
-        is requested, the answer is unchanged.
+        A stream of another kind (one JSON document in each line) cannot contain comments, so it is unchanged. If no
+        stream is requested, the answer is unchanged.
         """
 
         def comment(rendering: Rendering) -> list[bytes]:
@@ -181,9 +182,9 @@ class Quirks(BaseFault):
 
     @classmethod
     def other_form(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a fault: a correct answer, streamed if no stream was requested, and not streamed if one was.
+        """Return a fault: a correct answer in the form (stream, or one JSON document) that was not requested.
 
-        If the agent requested a stream, it gets a JSON document. Otherwise it gets a stream.
+        If the agent requested a stream, it gets one JSON document. Otherwise it gets a stream.
         """
         given = response_of(answer)
 
@@ -201,7 +202,7 @@ def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
 
 
 def _giving(given: Response, form: Callable[[Rendering], Sequence[bytes | float]]) -> Act:
-    """Return a function that sends the complete answer, as the pieces that `form` returns."""
+    """Return a function that sends the complete answer `given`, in the pieces that `form` returns."""
 
     async def give(exchange: Exchange) -> None:
         rendering = Rendering(exchange, given)

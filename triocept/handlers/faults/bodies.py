@@ -43,8 +43,9 @@ class Refusals(BaseFault):
         Args:
             status: 400 to 599.
             message: the error text for the agent. None means the standard text of the status.
-            retry_after: seconds (a number), a date (an aware `datetime`), or the time from now to a date (a
-                `timedelta`). For a date or a `timedelta`, the header contains a date, which HTTP allows.
+            retry_after: value of the `retry-after` header: seconds (a number), a date (an aware `datetime`), or the
+                time from now to a date (a `timedelta`). For a `datetime` or a `timedelta`, the header contains a date,
+                as HTTP allows.
             should_retry, code, headers: as in `exchange.refuse`.
 
         Raises:
@@ -58,7 +59,7 @@ class Refusals(BaseFault):
     def context_length(cls, tokens: int = 200_001, most: int = 200_000) -> Self:
         """Return a fault: a 400 because the prompt has `tokens` tokens, and `most` are allowed.
 
-        Agents recognise the text of this error.
+        The error's text is that of a provider, so that agents recognise it.
         """
         check_count("most", most, least=1)
         check_count("tokens", tokens)
@@ -100,7 +101,7 @@ def words_of(status: int) -> str:
 
 
 def retry_header(when: RetryAfter, *, seconds: bool = True) -> dict[str, str]:
-    """Return the `Retry-After` header (RFC 9110, 10.2.3) for `when`. If `seconds` is False, only a date gives a header.
+    """Return the `Retry-After` header (RFC 9110, 10.2.3) for `when`; no header for a number if `seconds` is False.
 
     Raises:
         ValueError: the date has no time zone, or is in the past.
@@ -170,7 +171,7 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def redirect(cls, location: str = "/elsewhere", status: int = 302) -> Self:
-        """Return a fault: a redirect to `location`. For the default location, triocept's endpoint returns 404.
+        """Return a fault: a redirect to `location`. A client that follows it to the default location gets a 404.
 
         Raises:
             TypeError, ValueError: the status is not a redirect, or the location is not valid in a header.
@@ -216,8 +217,8 @@ class BrokenBodies(BaseFault):
     def cut_json(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: JSON that stops in the middle, in an HTTP message that is complete.
 
-        If no stream is requested, the agent gets half of the JSON document. A stream has `after` pieces and half of the
-        next frame. Errors are those of `cut`.
+        If no stream is requested, the agent gets the first half of the JSON document. If a stream is requested, the
+        agent gets `after` pieces and then the first half of the next frame. Errors are those of `cut`.
         """
         given = response_of(answer)
         check_after(after + 1, given)
@@ -264,8 +265,8 @@ class BrokenBodies(BaseFault):
     def not_gzip(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: a correct answer that is not compressed, though its header declares gzip.
 
-        Head and body are sent together. If the body arrived after the head, Node's fetch (20.20) would wait for ever,
-        so that the effect on a client would depend on timing.
+        Head and body are sent together: if the body arrived after the head, Node's fetch (20.20) would wait for ever.
+        So the effect on a client does not depend on timing.
         """
         given = response_of(answer)
 

@@ -2,9 +2,10 @@
 
 Rules:
 
-1. A fault is a value. It may answer any number of calls, in any dialect, and has the same effect on each.
+1. A fault is an immutable value. It may answer any number of calls, in any dialect, and has the same effect on each
+   call.
 2. Invalid arguments raise an error when the fault is created; the error names the argument.
-3. The dialect's own renderers write the answer: a cut stream is a cut of the real stream.
+3. The bytes of an answer are made by the same code as real answers: a cut stream is the beginning of a real stream.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _SOME = re.compile(r".{1,8}", re.DOTALL)
 
 
 def response_of(answer: object) -> Response:
-    """Return `answer`, an argument of a fault, as a `Response`.
+    """Return `answer`, an argument of a fault's constructor, as a `Response`.
 
     Raises:
         TypeError, ValueError: `answer` is not an answer. The error's text begins with `answer:`.
@@ -53,7 +53,7 @@ def check_after(after: object, answer: Response) -> None:
 
 
 def check_not_answer(name: str, value: object) -> None:
-    """Raise TypeError if `value`, the argument `name` of a fault, is an answer where a number is expected."""
+    """Raise TypeError if `value` is an answer. It was passed as the argument `name`, which must be a number."""
     if isinstance(value, str | ToolCall | Response):
         raise TypeError(f"{name} must be a number, not {described(value)}: pass the answer as answer=…")
 
@@ -75,7 +75,7 @@ class Rendering:
 
     Args:
         exchange: the exchange whose agent would receive the answer.
-        answer: the answer. Values that are not set get defaults.
+        answer: the answer. Fields that are not set get default values.
     """
 
     def __init__(self, exchange: Exchange, answer: Response) -> None:
@@ -97,7 +97,7 @@ class Rendering:
 
     @property
     def document_headers(self) -> dict[str, str]:
-        """Headers of a response with a JSON document, for an agent that requested no stream."""
+        """Headers of a response that is one JSON document, for an agent that requested no stream."""
         return JSON_TYPE | self._id
 
     @property
@@ -108,7 +108,7 @@ class Rendering:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers of the response: those of a stream if the agent has requested a stream, else those of a document."""
+        """Headers of the response: `stream_headers` if the agent has requested a stream, else `document_headers`."""
         return self.stream_headers if self.streamed else self.document_headers
 
     def document(self) -> bytes:
@@ -155,7 +155,8 @@ class Rendering:
     ) -> None:
         """Send `body` with status 200, the headers that the agent expects, and the headers in `more`.
 
-        `response` is the answer that the bytes contain. If `complete` is False, they are only its beginning.
+        `response` is the answer that the bytes contain. If `complete` is False, the bytes are only the beginning of the
+        answer.
         """
         sent = given_raw(200, {**self.headers, **(more or {})}, body, end)
         await core_of(self._exchange).respond_raw(Raw(sent, response, complete=complete))

@@ -39,8 +39,9 @@ class BrokenConnections(BaseFault):
         """Return a fault: the connection is reset (TCP RST).
 
         Args:
-            after: number of pieces (words of the text) to send before the fault, if the agent requested a stream.
-                Otherwise half of the JSON document is sent. None means that nothing is sent before the fault.
+            after: number of pieces (words of the text) to send before the reset, if the agent requested a stream. If it
+                requested no stream, half of the JSON document is sent. None means that nothing is sent before the
+                reset.
             answer: the answer that is cut.
 
         Raises:
@@ -52,8 +53,8 @@ class BrokenConnections(BaseFault):
     def cut(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: the connection is closed in the middle of the answer.
 
-        A stream ends without its last HTTP chunk. A JSON document is shorter than its `content-length`. Arguments and
-        errors are those of `reset`.
+        If the answer is a stream, its last HTTP chunk is missing. If it is a JSON document, the document is shorter
+        than its `content-length`. Arguments and errors are those of `reset`.
         """
         return cls("cut", {"after": after, "answer": answer}, _ending("close", after, response_of(answer)))
 
@@ -61,7 +62,7 @@ class BrokenConnections(BaseFault):
     def stall(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: sending stops, but the connection stays open until the agent disconnects.
 
-        The end of the endpoint closes the connection, too. Arguments and errors are those of `reset`.
+        When the endpoint closes, it closes the connection, too. Arguments and errors are those of `reset`.
         """
         return cls("stall", {"after": after, "answer": answer}, _ending("stall", after, response_of(answer)))
 
@@ -76,7 +77,10 @@ class BrokenConnections(BaseFault):
 
     @classmethod
     def noise(cls, size: int = 64, *, seed: int = 0) -> Self:
-        """Return a fault: `size` random bytes that are not HTTP, then a closed connection. `seed` fixes the bytes."""
+        """Return a fault: `size` random bytes that are not HTTP; then the connection is closed.
+
+        With the same `seed`, the bytes are the same.
+        """
         check_count("size", size, least=1)
         check_count("seed", seed)
         data = Random(seed).randbytes(size)
@@ -119,14 +123,14 @@ class BrokenStreams(BaseFault):
     ) -> Self:
         """Return a fault: a stream that stops in the middle, in a complete HTTP message.
 
-        Only the end that the agent's dialect requires is missing. If no stream is requested, the agent gets half of the
-        JSON document.
+        The message of HTTP is complete, but the stream lacks the end that the agent's dialect requires. If no stream is
+        requested, the agent gets half of the JSON document.
 
         Args:
             after: pieces of the answer to send first.
             answer: the answer that is cut.
-            framing: how HTTP marks the end of the body. `close`: the connection is closed, and no length or chunks are
-                sent. `chunked`: the last chunk ends a stream, and `content-length` ends a document.
+            framing: how HTTP marks the end of the body. `close`: the connection is closed, and neither a length nor
+                chunks are sent. `chunked`: a stream ends with its last chunk, and a document has a `content-length`.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the answer has fewer pieces.
@@ -150,7 +154,7 @@ class BrokenStreams(BaseFault):
     def no_finish(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: an answer whose finish reason (or stop reason) is null.
 
-        In the Responses dialect, which has no such reason, the status is `in_progress`.
+        The Responses dialect has no finish reason: there, the status is `in_progress`.
         """
         given = response_of(answer)
 
@@ -177,10 +181,10 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def no_start(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a fault: a stream with the pieces of its parts, but without the frames that begin these parts.
+        """Return a fault: a stream that lacks the frames which begin the parts of the answer.
 
-        The frames that begin an item or a block are missing. In a dialect without such frames, the first frame is
-        missing. If no stream is requested, the answer is unchanged.
+        The pieces of the parts are sent, but no frame that begins an item or a block. In a dialect without such frames,
+        the first frame is missing. If no stream is requested, the answer is unchanged.
         """
 
         def leave_out(frames: list[bytes]) -> list[bytes]:
@@ -191,9 +195,10 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
-        """Return a fault: a stream in which a frame that is not JSON follows after `after` pieces.
+        """Return a fault: a stream that has, after its first `after` pieces, a frame that is not JSON.
 
-        The stream then continues as usual. If no stream is requested, the body is not JSON. Errors are those of `cut`.
+        After this frame, the stream continues as usual. If no stream is requested, the body is not JSON. Errors are
+        those of `cut`.
         """
         given = response_of(answer)
         check_after(after, given)
@@ -256,7 +261,7 @@ class BrokenStreams(BaseFault):
 
 
 def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]]) -> Act:
-    """Return a function that streams the frames that `change` returns. If no stream is requested, send `answer`."""
+    """Return a function that streams the frames which `change` returns, or sends `answer` if no stream is requested."""
     given = response_of(answer)
 
     async def give(exchange: Exchange) -> None:

@@ -20,7 +20,7 @@ class AskedJSON:
     * A request that requires JSON of a schema gets a text that fits the schema.
     * A request that requires any JSON object gets a JSON object.
 
-    The value is minimal (it has only required properties). Equal requests get equal values.
+    The generated value is minimal: its objects have only required properties. Equal requests get equal values.
 
     Args:
         fields: values for properties of the outermost object. These values are not checked against the schema.
@@ -78,7 +78,7 @@ class AskedJSON:
 
 
 def _demanded(request: Request) -> Tool | None:
-    """Return the tool that the model must call by the request's tool choice. Return None if it need not call one."""
+    """Return the tool that the request's tool choice forces the model to call; None if it forces no call."""
     choice = request.tool_choice
     if choice is None or choice.mode not in ("tool", "required"):
         return None

@@ -2,10 +2,10 @@
 
 Rules:
 
-1. All conditions must hold. A text must be contained in the text that it is compared with; a compiled pattern is
-   searched in it.
+1. All conditions must hold. A condition that is a text holds if the compared text of the request contains it. A
+   condition that is a compiled pattern holds if the pattern is found in that text.
 2. Conditions keep no state between requests: a match depends on the request alone.
-3. A condition that does not hold is described in words, with the actual value.
+3. If a condition does not hold, an error describes it in words, with the actual value in the request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OutputKind: TypeAlias = Literal["text", "json_object", "json_schema"]
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """Conditions on a request. A field without a value sets no condition."""
+    """Conditions on a request. A field that is not set is not a condition."""
 
     text: Wording | None = None
     """Part of the user's newest text. Tool results after this text do not replace it."""
@@ -129,7 +129,7 @@ class Conditions:
 
 
 def is_of_model(model: Wording, asked: str) -> bool:
-    """Return True if `asked` is `model` or a dated version of it: `gpt-5` also matches `gpt-5-2025-08-07`."""
+    """Return True if `asked` is `model`, or the same name with a date: `gpt-5` also matches `gpt-5-2025-08-07`."""
     if isinstance(model, re.Pattern):
         return model.search(asked) is not None
     return asked.startswith(model) and _DATE.fullmatch(asked, len(model)) is not None

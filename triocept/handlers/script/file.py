@@ -31,7 +31,7 @@ def read_script(path: str | Path) -> list[Item]:
     and `false` are booleans, as in YAML 1.2; all other words are texts. A file of aimock's fixtures (`{"fixtures":
     […]}`) is read, too.
 
-    Warns: ScriptWarning: a fixture of aimock can never be reached, or a part of it is not supported.
+    Warns: ScriptWarning: a fixture of aimock can never answer a request, or a part of a fixture is not supported.
 
     Raises:
         OSError: the file cannot be read.
@@ -78,7 +78,7 @@ def embeddings_in(path: Path) -> Embed | None:
 
 
 def _embeddings(document: Node) -> Embed | None:
-    """Return a function that returns, for a text, the vector of the first fixture whose `inputText` is in the text.
+    """Return a function that maps a text to the vector of the first fixture whose `inputText` the text contains.
 
     A text without a fixture gets a vector computed from its words.
     """

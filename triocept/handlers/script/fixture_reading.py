@@ -35,7 +35,7 @@ def is_fixture_file(document: Node) -> bool:
 
 
 def read_fixtures(document: Node) -> Fixtures:
-    """Return the fixtures of a file, without those for embeddings.
+    """Return the fixtures of a file, except the fixtures for embeddings.
 
     Warns: ScriptWarning: the file has fixtures for embeddings, an answer with an unsupported part, or a fixture that
     can never be reached.
@@ -139,7 +139,7 @@ def _read_error(node: Node) -> Reply:
 
 @dataclass(frozen=True)
 class _Failure:
-    """A reply that is an error. The agent gets `code` in OpenAI's dialects, and `kind` in all others."""
+    """A reply that is an HTTP error. In OpenAI's dialects the error contains `code`, in all others `kind`."""
 
     status: int
     message: str
@@ -201,9 +201,9 @@ _STOPS: Mapping[str, StopReason] = {
 
 
 def _usage(node: Node, usage: dict[str, Json] | None) -> Usage | None:
-    """Return the token counts of a fixture, whatever provider's field names it uses.
+    """Return the token counts of a fixture, which may use the field names of any provider.
 
-    Return None if it has no token counts.
+    Return None if the fixture has no token counts.
     """
     given = usage or {}
     sent = _first(given, "prompt_tokens", "input_tokens", "promptTokenCount")
@@ -225,9 +225,9 @@ def _first(given: dict[str, Json], *names: str) -> Json:
 
 
 def _pauses(entry: forms.EntryForm) -> Callable[[int], float] | None:
-    """Return a function that returns, for the number of a piece, the seconds to wait before that piece.
+    """Return a function that maps the index of a piece to the seconds to wait before that piece.
 
-    Return None if the answer is not streamed in pieces.
+    Return None if the fixture sets no pace and no size of pieces.
     """
     speed = 1000 * (entry.replaySpeed or 1.0)
     profile, recorded, between = entry.streamingProfile, entry.recordedTimings, (entry.latency or 0.0) / 1000

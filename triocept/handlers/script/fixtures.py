@@ -3,11 +3,12 @@
 Rules:
 
 1. All conditions of a fixture must hold; the first matching fixture answers, any number of times.
-2. `turnIndex` excludes nothing: it chooses among the matching fixtures. The fixture with the highest `turnIndex` up to
-   the number of answers so far wins. If there is none, the first fixture without a `turnIndex` wins, else the fixture
-   with the lowest `turnIndex`. A fixture without a `turnIndex` also wins if it stands before a fixture whose
-   `turnIndex` is exactly the number of answers so far.
-3. `sequenceIndex` is compared with the number of times that fixtures with equal conditions were served.
+2. `turnIndex` is not a condition: it only chooses among the matching fixtures. Let n be the number of the model's
+   answers so far. The fixture with the highest `turnIndex` that is at most n wins. But if this `turnIndex` is exactly
+   n, and a fixture without a `turnIndex` stands before it, that fixture wins. If no `turnIndex` is at most n, the first
+   fixture without a `turnIndex` wins. If there is no such fixture either, the fixture with the lowest `turnIndex` wins.
+3. A fixture with a `sequenceIndex` answers only if this is the number of replies that fixtures with equal conditions
+   have given before.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _CONDITIONS = (*_PARTS_OF_TEXTS, "toolCallId", "toolName", "model", "responseFor
 class ScriptWarning(UserWarning):
     """Warning: a part of a script may not have the effect that its author intended.
 
-    Such a part is in a script's file. Under pytest, it can also be a call of a tool that the request does not offer.
+    The part is usually in a script's file. Under pytest, it can also be a reply's call of a tool that the request does
+    not offer.
     """
 
     __module__ = "triocept.handlers"  # the public place, shown in tracebacks
@@ -117,7 +119,7 @@ def _has_result(request: Request) -> bool:
 
 
 def hides(wide: MatchForm, narrow: MatchForm) -> bool:
-    """Return True if the fixture `narrow`, placed after `wide`, can certainly never answer a request."""
+    """Return True if it is certain that the fixture `narrow`, placed after `wide`, can never answer a request."""
     if isinstance(wide.sequenceIndex, int) or wide.turnIndex != narrow.turnIndex:
         return False
     for name in _CONDITIONS:
@@ -131,7 +133,7 @@ def hides(wide: MatchForm, narrow: MatchForm) -> bool:
 class FixtureSource:
     """A source of replies from fixtures. It counts the replies of fixtures with equal conditions.
 
-    Unused fixtures are not an error.
+    A fixture that was never used is not an error.
     """
 
     remaining: int = 0
@@ -189,7 +191,7 @@ class FixtureSource:
         return not isinstance(index, int) or index == self._served[_demand(fixture)]
 
     def _chosen(self, matching: list[int], answers: int) -> int:
-        """Return the number of that one of the `matching` fixtures which answers, by rule 2 of this module."""
+        """Return the number of the fixture that answers: rule 2 of this module chooses it from `matching`."""
         turns = {number: self._fixtures[number].match.turnIndex for number in matching}
         numbered = {number: turn for number, turn in turns.items() if isinstance(turn, int)}
         plain = next((number for number in matching if number not in numbered), None)

@@ -1,4 +1,4 @@
-"""Reader of the mappings in a script file, each checked against its type. Errors name the place and the correction."""
+"""Reader of the mappings in a script file. Errors name the place and the correction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def head_of(form: type[Form]) -> str:
-    """Return the name of the first field of a form. A mapping with this key has this form."""
+    """Return the name of the first field of a form. A mapping that has this name as a key has this form."""
     return form.__struct_encode_fields__[0]
 
 
@@ -77,7 +77,7 @@ def check_keys(node: Node, form: type[Form]) -> None:
 
 
 def made(node: Node, make: Callable[[], T]) -> T:
-    """Call `make` and return its result. Raise its errors with the file and the place of `node`."""
+    """Call `make` and return its result. Add the file and the place of `node` to errors of `make`."""
     try:
         return make()
     except (TypeError, ValueError) as exc:

@@ -3,11 +3,12 @@
 Rules:
 
 1. An object has only its required properties, an array has one item if allowed, and a text is the name of its property.
-2. No value is nested without end: where a schema refers to itself, another branch is used, or an array is empty.
+2. Values are never nested without end: where a schema refers to itself, another branch is used, or the array is left
+   empty.
 3. A schema with an unsupported part (such as a complicated pattern) raises an error that names the part's place.
 
-It supports the parts of Draft 2020-12 that are common in requests: types, enums, references, `anyOf`, `oneOf`, `allOf`,
-bounds, formats. It also supports Google's own notation of types.
+Supported are the parts of JSON Schema Draft 2020-12 that are common in requests: types, enums, references, `anyOf`,
+`oneOf`, `allOf`, bounds, formats. Google's own notation of types is also supported.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class _Place(NamedTuple):
 
 
 class _Maker:
-    """Generates values for the schemas within one document."""
+    """Generator of values for the schemas within one document."""
 
     def __init__(self, root: Json) -> None:
         self._root = root
@@ -85,7 +86,7 @@ class _Maker:
         return self._plain(schema, at)
 
     def _open(self, at: _Place, *references: str) -> _Place:
-        """Return the place `at` with these references recorded as followed. If one already was, raise NoInstance."""
+        """Return the place `at` with `references` marked as followed; raise NoInstance if one was followed before."""
         if again := [reference for reference in references if reference in at.within]:
             raise NoInstance(f"{at.path}: a value of {again[0]} would contain itself without end")
         return at._replace(within=(*at.within, *references))
@@ -238,7 +239,7 @@ def _resolved(root: Json, reference: str) -> Json:
 
 
 def _merged(schemas: Sequence[Json]) -> Json:
-    """Return one schema that allows a value only if each of these schemas allows it.
+    """Return one schema, which allows only values that each of the `schemas` allows.
 
     Raises:
         ValueError: triocept cannot combine these schemas.
@@ -266,7 +267,7 @@ def _merged(schemas: Sequence[Json]) -> Json:
 
 
 def _held(schema: Json, other: Json) -> Json:
-    """Return `schema`, in which properties that `other` does not list must also fit `other.additionalProperties`."""
+    """Return `schema`; its properties that `other` does not list must also fit `other.additionalProperties`."""
     allowed, known = other.get("additionalProperties", True), other.get("properties", {})
     if allowed is True or "properties" not in schema:
         return schema

@@ -5,8 +5,8 @@ Rules:
 1. Each request reads the script from the top: the first matching item that is not used up answers. A plain reply
    matches every request; a rule matches requests that meet its conditions.
 2. A reply is given once, unless it is set to repeat. A request without a matching reply is an error.
-3. Only an exchange that gets a reply advances the script. If the agent disconnects during a pause, the reply after the
-   pause is put back.
+3. Only an exchange that gets a reply uses up a reply. If the agent disconnects during a pause, the reply after the
+   pause counts as unused again.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class ScriptedModel:
 
     Each request reads the script from the top: the first matching item that is not used up answers. A plain reply
     matches every request; a rule (`when(…).reply(…)`) matches requests that meet its conditions. So plain replies are
-    given in order, and plain replies after rules answer the requests that match no rule.
+    given in order. Plain replies that follow rules answer the requests that match none of these rules.
 
     Args:
         replies: replies (see `Reply`), rules, and the result of `read_script`.
 
     Raises:
-        ScriptExhausted: raised while an exchange is answered: no reply is left for it. The error's text shows the
-            request, and why the closest rules do not match.
+        ScriptExhausted: raised while an exchange is answered: no reply is left for its request. The error's text shows
+            the request, and why the closest rules do not match.
         TypeError: `replies` is not a list, an item is not a reply or a rule, or a pause is not a valid duration. The
             text names the item's place.
         ValueError: (`handlers.ShadowedRule`) an item can never answer, because an earlier item always answers the same
@@ -73,14 +73,14 @@ class ScriptedModel:
 
     @property
     def remaining(self) -> int:
-        """Number of replies that were not used yet. Pauses and repeated replies are not counted."""
+        """Number of replies that were not used yet. Pauses, and replies that are set to repeat, are not counted."""
         return sum(source.remaining for source in self._sources)
 
     @property
     def unused(self) -> tuple[str, ...]:
         """Descriptions of the replies that were not used yet, with their places in the script.
 
-        Repeated replies are not included, even if they were never given.
+        Replies that are set to repeat are not included, even if they were never given.
         """
         return tuple([what for source in self._sources for what in source.unused()])
 
@@ -116,7 +116,7 @@ _NESTED_HINT = (
 
 
 def _sources(items: list[Item]) -> Iterator[Source]:
-    """Yield the sources of a script's replies, in order. Plain replies that follow each other form one source."""
+    """Yield the sources of a script's replies, in order. Consecutive plain replies form one source."""
     rules: list[tuple[str, Rule]] = []
     numbered = enumerate(items)
     for is_plain, group in groupby(numbered, key=lambda item: not isinstance(item[1], (Rule, Fixtures))):
@@ -135,7 +135,7 @@ def _sources(items: list[Item]) -> Iterator[Source]:
 
 
 def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, int]:
-    """Convert plain replies to a rule that matches every request; return its name, the rule, the first number."""
+    """Convert plain replies to a rule for every request; return its name, the rule, the index of its first reply."""
     for number, reply in group:
         if isinstance(reply, When):
             raise NotAReply(f"replies[{number}] is a rule without a reply: write {reply!r}.reply(…)")

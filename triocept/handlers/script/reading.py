@@ -138,7 +138,7 @@ def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> Dia
 
 
 def _from_form(node: Node, form: forms.Form) -> object:
-    """Return the reply, or part of an answer, that `form` describes. `form` is the mapping in `node`, converted."""
+    """Return the reply, or the part of a reply, that `form` describes. `form` is the converted mapping in `node`."""
     match form:
         case forms.ToolForm(arguments=arguments):
             text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
@@ -185,7 +185,7 @@ def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
 
 
 def _argument(node: Node) -> object:
-    """Return the argument of a fault: the answer that `node` describes, or else its plain value."""
+    """Return an argument for a fault: the answer that `node` describes; if it describes none, its plain value."""
     return node.json if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
 
 

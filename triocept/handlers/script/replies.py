@@ -40,7 +40,7 @@ _HANDLERS = (Stream, Fault)
 
 @final
 class ReadScript(list[Any]):
-    """The list of a script's items that `read_script` returns. A plain list in a script would be one reply."""
+    """List of a script's items, as `read_script` returns it. In a script, a list of another type is one reply."""
 
 
 class NotAReply(TypeError):

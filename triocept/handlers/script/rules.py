@@ -35,7 +35,7 @@ class Rule:
 class When:
     """Conditions of a rule that has no replies yet.
 
-    `when(…)` creates them; `reply`, `cycle` and `repeat` add the replies.
+    `when(…)` returns an instance; its methods `reply`, `cycle` and `repeat` return the rule.
     """
 
     def __init__(self, conditions: Conditions) -> None:
@@ -90,16 +90,18 @@ def when(
 ) -> When:
     """Return conditions on a request, all of which must be met: `when(text="weather").reply("It rains.")`.
 
-    A `str` must be contained, in the same case, in the text that it is compared with. A compiled pattern is searched in
-    that text.
+    If a condition is a `str`, the compared text of the request must contain it, with equal case. If it is a compiled
+    pattern, the pattern is searched in that text.
 
     Args:
-        text: part of the user's newest text. It still matches requests with later tool results: give several replies,
-            or use `tool_result`, to answer those requests differently.
+        text: part of the user's newest text. This text stays the newest in later requests that add only tool results,
+            so the rule matches these requests, too. To answer them differently, give several replies, or use
+            `tool_result`.
         system: part of the system and developer messages.
-        model: the requested model's full name, with or without a date suffix; a pattern is searched in it.
-        tool_result: part of a tool result since the model's last answer. True requires a result, False that there is no
-            result.
+        model: the full name of the requested model; the request may add a date suffix. A pattern is searched in the
+            requested name.
+        tool_result: part of a tool result since the model's last answer. True requires any such result; False requires
+            that there is none.
         result_of: name of a tool that has a result since the model's last answer.
         offered_tool: name of a tool that the agent offers; the model need not have called it.
         output: required form of the answer: `text`, `json_object` or `json_schema`.

@@ -67,7 +67,7 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
 def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json) -> tuple[float, bool]:
     """Return the stricter of the bounds `name` and `exclusive` of a schema, and True if that bound is excluded.
 
-    In old JSON Schema drafts, the value of `exclusive` is a boolean.
+    In old JSON Schema drafts, the value of `exclusive` is a boolean, which excludes the bound `name`.
     """
     value, outside = schema.get(name), schema.get(exclusive)
     if isinstance(outside, bool) or outside is None:
@@ -90,7 +90,7 @@ def _multiple(step: float, least: float, above: bool, most: float, below: bool, 
 
 
 def text_for(schema: Json, name: str, variant: int) -> str:
-    """Return a text within the bounds of `schema`: the property's name if it is allowed.
+    """Return a text within the bounds of `schema`: the property's `name` if that is allowed.
 
     Raises:
         ValueError: no fitting text was found.

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Only cases that are certain are reported: two different patterns are never compared.
-2. A rule whose replies run out hides no later rule.
+1. A rule is reported only if it is certain that no request can reach it. Two different patterns are never compared.
+2. A rule whose replies can be used up hides no later rule.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Each source serves some requests, tracks its unused replies, and explains why it
 Rules:
 
 1. A source returns a reply or None. After None, the next source of the script is tried.
-2. A reply that was taken but not sent, because the agent disconnected before, is put back into its source. This is not
-   done if another reply of the source was taken meanwhile.
+2. If a reply was taken, but the agent disconnected before it was sent, the reply is put back into its source. But if
+   another reply of the source was taken meanwhile, the first reply counts as used.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ class Source(Protocol):
 
     @property
     def remaining(self) -> int:
-        """Number of replies that were not used yet. Repeated replies are not counted."""
+        """Number of replies that were not used yet. Replies that are set to repeat are not counted."""
 
     @property
     def endless(self) -> int:
-        """Number of items in the source that can answer any number of times."""
+        """Number of replies or fixtures in the source that can answer any number of requests."""
 
     def take(self, request: Request) -> Taken | None: ...
 
     def give_back(self, taken: Taken) -> None: ...
 
     def unused(self) -> list[str]:
-        """Return descriptions of the replies that were not used yet. Repeated replies are left out."""
+        """Return descriptions of the replies that were not used yet, without replies that are set to repeat."""
 
     def misses(self, request: Request) -> list[Miss]:
         """Return the reasons why the source has no reply for `request`."""

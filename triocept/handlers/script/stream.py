@@ -2,8 +2,9 @@
 
 Rules:
 
-1. One piece is one increment on the wire. Tool calls are held back until the end of the answer, as in every stream.
-2. The pauses use trio's clock, so that a mock clock can skip them. A disconnect of the agent ends them.
+1. Each piece is sent as one increment of the stream. Tool calls are held back until the end of the answer, as in every
+   stream.
+2. The pauses use trio's clock, so that a mock clock can skip them. If the agent disconnects, a pause ends at once.
 3. An agent that did not request a stream gets the complete answer, after the same time.
 """
 
@@ -30,7 +31,7 @@ CHARACTERS_OF_A_TOKEN = 4
 
 @dataclass(frozen=True)
 class _Step:
-    """A pause in seconds, and the pieces that are sent together after it."""
+    """A pause in seconds, and the pieces that are sent together after the pause."""
 
     pause: float
     pieces: tuple[Piece, ...]
@@ -117,7 +118,7 @@ def paced(
     Args:
         answer: a text, a part, a list of these, or a `Response`.
         characters: characters per piece. Four characters count as one token.
-        tokens_per_second: the pace. None means as fast as the agent reads.
+        tokens_per_second: the pace of the stream. None means as fast as the agent reads.
         first_after: seconds before the first piece.
 
     Raises:
@@ -136,7 +137,7 @@ def timed(
     characters: int,
     pause: Callable[[int], float],
 ) -> Stream:
-    """Return a reply that streams `answer` in pieces, and sleeps `pause(number)` seconds before each piece."""
+    """Return a reply that streams `answer` in pieces, and waits `pause(number)` seconds before each piece."""
     if not isinstance(answer, str) and isinstance(answer, Sequence):
         answer = Response.of(*answer)
     response = given_response(answer)

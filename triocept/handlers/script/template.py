@@ -25,13 +25,13 @@ NAMES: dict[str, Callable[[Request], str]] = {
 class Template:
     """A reply with placeholders that are replaced by words of the request: `Template("You said: {text}")`.
 
-    Names between braces: `text` (the user's newest text), `system`, `tool_result` (the newest result's text), `model`,
-    `dialect`, `tools` (the names of the offered tools). If the request has no such value, the placeholder is replaced
-    by an empty text. `{{` and `}}` are literal braces.
+    These names may stand between braces: `text` (the user's newest text), `system`, `tool_result` (the newest result's
+    text), `model`, `dialect`, `tools` (the names of the offered tools). If the request has no such value, the
+    placeholder is replaced by an empty text. `{{` and `}}` are literal braces.
 
     Raises:
         TypeError: `text` is not a text.
-        ValueError: there is an unknown name between braces.
+        ValueError: `text` contains an unknown name between braces.
     """
 
     def __init__(self, text: str) -> None:
