@@ -1,14 +1,15 @@
 """Evaluation of agents: from a list of tasks to a table of scores.
 
-`evaluate` runs an agent on each task, several times, and scores its work::
+`evaluate` runs an agent on each task, as many times as you choose, and scores the agent's work::
 
     results = await evaluate("tasks.jsonl", "claude-code", model=model, scorers=check_command(), samples=3)
     print(results.table())
 
-* `_evaluate`: the function. `_worker`: one sample, in a worker. `_scorers`: the built-in scorers.
-* `_types`: tasks, scores and samples, and how a store keeps them. `readers`: tasks in files of many formats.
+* `_evaluate`: the function `evaluate`. `_worker`: runs one sample (one run of a task) in a worker. `_scorers`: the
+  built-in scorers.
+* `_types`: tasks, scores and samples, and their format in a store. `readers`: read tasks from files of many formats.
 * `_progress`, `_table`: the progress display, and the table at the end.
-* `_statistics`: means with intervals, pass@k, and sums. `_comparison`: two runs, paired by task.
+* `_statistics`: means with intervals, pass@k, and sums. `_comparison`: compares two evaluations, paired by task.
 """
 
 from typing import TYPE_CHECKING

@@ -2,8 +2,9 @@
 
 Rules:
 
-1. Runs are paired by the task's id. The difference of a score is the mean of `B - A` over the tasks that have a scored
-   sample in both runs. Its standard error is that of these differences, so differences between tasks do not count.
+1. The runs A and B are paired by the task's id. The difference of a score is the mean of `B - A` over the tasks that
+   have a scored sample in both runs. The standard error is computed from the differences of the single tasks. So it
+   does not matter if some tasks are harder than others.
 2. A task passes in a run if at least half of its scored samples have a value of 1 or more. A task has flipped if it
    passes in only one of the runs.
 """
@@ -78,12 +79,12 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def better(self) -> tuple[TaskChange, ...]:
-        """The tasks with a higher mean in B."""
+        """The tasks whose mean is higher in B than in A."""
         return tuple(each for each in self.tasks if each.change > 0)
 
     @property
     def worse(self) -> tuple[TaskChange, ...]:
-        """The tasks with a lower mean in B."""
+        """The tasks whose mean is lower in B than in A."""
         return tuple(each for each in self.tasks if each.change < 0)
 
     @property
@@ -93,7 +94,7 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
-        """The result in words."""
+        """The result of the comparison in words."""
         if not self.better and not self.worse:
             return "no difference in any task"
         test, p = ("sign test", self.sign_p) if self.p is None else ("t test", self.p)
@@ -171,7 +172,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
     def csv(self) -> str:
-        """Return a row for each score and task, also for tasks in one run only, which have empty cells."""
+        """Return CSV with a row for each score and task. If a task is in one run only, some cells are empty."""
         file = io.StringIO()
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("score", "task", "in", "a", "b", "change", "flipped", "a_samples", "b_samples"))
@@ -205,7 +206,8 @@ def compare_results(a: EvaluationResults, b: EvaluationResults, *, difference: f
     Args:
         a: the first run, for example `read_results("runs/qwen")`.
         b: the second run.
-        difference: size of a difference, above 0. The comparison estimates how many tasks would show it.
+        difference: size of a difference, above 0. The comparison estimates how many tasks are needed to detect a
+            difference of this size.
 
     Raises:
         TrioceptError: the runs have no task in common, or no score.
@@ -253,7 +255,7 @@ def compare_results(a: EvaluationResults, b: EvaluationResults, *, difference: f
 def _compare(
     a: EvaluationResults, b: EvaluationResults, both: Sequence[str], name: str, difference: float
 ) -> ScoreComparison | None:
-    """Return the comparison of a score; None if no task has the score in both runs."""
+    """Return the comparison of the score `name`; None if no task has this score in both runs."""
     values_a, values_b = a.values(name), b.values(name)
     paired = [task for task in both if values_a[task] and values_b[task]]
     in_a, in_b = ({task: values[task] for task in paired} for values in (values_a, values_b))

@@ -3,11 +3,12 @@
 Rules:
 
 1. Every error in the tasks, the scorers, the agent or the store is reported before an agent starts.
-2. However the evaluation ends, the store contains every finished sample. A second call runs only the other samples.
-3. A sample that lacks a score is run again only with `retry_errors`, and is named at each start. If only scorers
+2. However the evaluation ends, the store contains every finished sample. A second call of `evaluate` runs only the
+   unfinished samples.
+3. A sample that lacks a score is run again only with `retry_errors`. Each start reports such samples. If only scorers
    failed, and the store has kept the working directory, only these scorers run again, and not the agent.
-4. With `rescore`, no agent runs. Of the scores that a scorer gave a sample, the last one counts. The lines with the
-   earlier scores stay in `done.jsonl`.
+4. With `rescore`, no agent runs. If a scorer has scored a sample several times, its last score counts. The lines with
+   the earlier scores stay in `done.jsonl`.
 """
 
 from __future__ import annotations
@@ -95,43 +96,46 @@ async def evaluate(
         )  # fmt: skip
         print(results.table())
 
-    Each sample has its own working directory and its own rollout. A sample is scored if the agent called the model, and
-    each scorer returned a number: also if the agent ended with an error, or at a limit. Otherwise, it lacks a score:
-    `Sample.reason` names the reason. With a store, the same call resumes an evaluation that has ended early. Of the
-    agent, model and scorers, only the names are compared with those of the store. If the code of a scorer has changed,
-    pass `rescore=True`; if the code of the agent or the model has changed, use another store.
+    Each sample has its own working directory and its own rollout. A sample is scored if the agent called the model and
+    each scorer returned a number, even if the agent ended with an error or at a limit. Otherwise, the sample lacks a
+    score, and `Sample.reason` contains the reason. With a store, the same call resumes an evaluation that has ended
+    early. The store must have been made with the same agent, model and scorers, but only their names are compared. If
+    the code of a scorer has changed, pass `rescore=True`; if the code of the agent or the model has changed, use
+    another store.
 
     Args:
         tasks: tasks, or the path of a file or folder of tasks (see `read_tasks`).
         agent: name of a known agent (`"claude-code"`), a command in which `{prompt}` stands for the task's prompt, or a
             function `async (rollout, task, workdir) -> answer`.
         model: a handler that answers the model calls, or a function without arguments. If the function returns an async
-            context, such as `open_upstream(…)`, each worker opens the context once. If it returns a handler, it is
-            called for each sample: `lambda: ScriptedModel(replies)`.
+            context, such as `open_upstream(…)`, each worker opens the context once. If the function returns a handler,
+            it is called once for each sample: `lambda: ScriptedModel(replies)`.
         scorers: functions `(trace, task, workdir) -> Score, number, bool or dict`, async or not. They run after the
             agent has ended. A function with a parameter `answer` gets the agent's answer, too.
         samples: number of samples of each task.
         store: directory that keeps traces and scores. None keeps them in memory only.
-        engine: where the workers run, as in `open_fleet`. With processes, functions must be importable, or defined in
-            `__main__`.
+        engine: the kind and number of workers, as in `open_fleet`. If the workers are processes, all functions that you
+            pass must be importable, or defined in `__main__`.
         limits: limits of each sample, in addition to those of its task.
         workspace: directory that is copied for each sample to work in. None means an empty directory.
         limit: maximum number of tasks to run, from the start of the list.
         task_ids: ids of the tasks to run; None means all.
-        retry_errors: True runs samples of the store again that lack a score. If only scorers failed, only these scorers
-            run again, with the working directory that the store has kept.
-        rescore: True scores the recorded samples of the store again, without running an agent; the scorers may be
-            others than before, and the new scores replace those of the same scorers. "resume" continues a rescoring
-            that has ended early. A scorer that needs a working directory that was not kept gives no score.
+        retry_errors: True runs the samples in the store that lack a score again. If only scorers of a sample failed,
+            only these scorers run again, with the working directory that the store has kept.
+        rescore: True scores the recorded samples of the store again, without running an agent. The scorers may differ
+            from the scorers of earlier runs. A new score replaces the earlier score of the same scorer. "resume"
+            continues a rescoring that has ended early. A scorer gives no score if it needs a working directory that the
+            store has not kept.
         keep_workdirs: True keeps the working directory of each sample in the store, so that scorers can read it again.
-            False keeps it only if a scorer failed.
+            False keeps the directory of a sample only if a scorer failed.
         name: name of the evaluation. None means the name of the file of tasks.
-        model_name: name of the model in tables and comparisons. None means the model or the address of an upstream, or
-            the name of the function that makes the handler; for a lambda, the place of its code.
+        model_name: name of the model in tables and comparisons. None means the model name or the address of an
+            upstream, or else the name of the function that makes the handler. For a lambda, it is the place of its
+            code.
         progress: True shows the progress on standard error.
 
     Raises:
-        BadTasks: the tasks are invalid; the text names each place.
+        BadTasks: the tasks are invalid; the error's text lists the place of each mistake.
         TypeError, ValueError: another argument is invalid.
         StoreError: the store belongs to another evaluation, or cannot be used.
         FleetLost: no worker is left.
@@ -204,7 +208,7 @@ class EvaluationRun:
     say: Callable[[str], None] = log.warning
 
     def chosen(self, limit: int | None, ids: Collection[str] | None) -> EvaluationRun:
-        """Return the evaluation of the chosen tasks; raise BadTasks if a scorer cannot score one of them."""
+        """Return this evaluation with only the chosen tasks; raise BadTasks if a scorer cannot score one of them."""
         tasks = self.tasks.tasks
         if ids is not None:
             ids = [ids] if isinstance(ids, str) else [*map(str, ids)]
@@ -230,7 +234,7 @@ class EvaluationRun:
         rescore: bool | Literal["resume"] = False,
         progress: bool = False,
     ) -> EvaluationResults:
-        """Run the samples that are not in the store, or score those in the store again; return the results of all."""
+        """Run the samples that the store lacks, or score the samples in it again; return the results of all samples."""
         about = EvaluationFile(
             name=self.name,
             agent=self.agent,
@@ -334,7 +338,7 @@ class EvaluationRun:
         )
 
     def _report(self, before: EvaluationResults, alone: Sequence[object], *, retry_errors: bool) -> None:
-        """Name the samples of earlier runs that lack a score. `alone`: those that are scored without their agents."""
+        """Report the earlier samples that lack a score. `alone` contains the samples to score without an agent."""
         if not before.unscored:
             return
         kinds = Counter(sample.reason for sample in before.unscored)
@@ -359,7 +363,7 @@ class EvaluationRun:
         *,
         progress: bool,
     ) -> list[Sample]:
-        """Run the wanted samples on a fleet. Without a store, return them."""
+        """Run the `wanted` samples on a fleet. If `store` is None, return the samples."""
         found: list[Sample] = []
         started = trio.current_time()
         most = inf if self.most_unscored is None else self.most_unscored
@@ -403,7 +407,7 @@ class EvaluationRun:
 def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
     """Return the scorers by their names.
 
-    Raise TypeError if a value is not a scorer, and ValueError if two scorers may give scores with the same name.
+    Raise TypeError if an item is not a scorer. Raise ValueError if two scorers may give scores with the same name.
     """
     found: dict[str, Scorer] = {}
     for given in scorers:
@@ -448,7 +452,7 @@ async def _run_known(name: str, rollout: Rollout, task: Task, workdir: Path) -> 
 
 
 def short_command(words: Sequence[str]) -> str:
-    """Return a command in a few words, without directories and the prompt: `python agent.py`."""
+    """Return a command, shortened to a few words without directories and prompt: `python agent.py`."""
     return " ".join(os.path.basename(word) for word in words if word != PROMPT)
 
 
@@ -471,7 +475,7 @@ def _agent_of(agent: object) -> tuple[str, AgentFunction]:
 
 
 def _shown(function: object, name: str) -> str:
-    """Return a function's name for a reader: the last part of the name, and for a lambda the place of its code."""
+    """Return a short name of a function for messages: the last part of `name`; for a lambda, the place of its code."""
     code = getattr(function, "__code__", None)
     if code is not None and code.co_name == "<lambda>":
         return f"lambda ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"
@@ -483,7 +487,7 @@ def _shown(function: object, name: str) -> str:
 
 @dataclass(frozen=True)
 class GivenModel:
-    """The model of `evaluate(model=…)`."""
+    """The model that was passed as `model` of `evaluate`."""
 
     model: Any
 

@@ -2,10 +2,11 @@
 
 Rules:
 
-1. A sample's id is its task's id, and its epoch is the sample's number, from 1. Its input is the task's prompt.
-2. A sample without any score has an error: the readers then leave it out of their means, as triocept does. If only
-   some scorers failed, the sample has the scores of the others.
-3. Formats without a place for a value leave it out. No figure is written as null or NaN.
+1. In an export, the id of a sample is its task's id, its epoch is the sample's number, from 1, and its input is the
+   task's prompt.
+2. A sample without any score is exported with an error. Tools that read the export then leave the sample out of their
+   means, as triocept does. If only some scorers failed, the sample has the scores of the other scorers.
+3. If a format has no field for a value, the value is left out. No number is written as null or NaN.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ _ANSWER = 500
 def write_results(
     results: EvaluationResults, to: str, path: Path, *, replace: bool = False, reward: str | None = None
 ) -> Losses:
-    """Write results in one of `RESULT_FORMATS`, whole or not at all. Harbor's job is a new folder.
+    """Write results to `path` in the format `to`, whole or not at all. For Harbor's format, `path` is a new folder.
 
-    `reward`: for verifiers, the score that is the reward; all others are metrics then. If None, each score is a reward.
+    `to` is one of `RESULT_FORMATS`. For verifiers, `reward` is the name of the score that is the reward; all other
+    scores are then metrics. If `reward` is None, each score is a reward.
 
     Raises:
         ValueError: there is no score `reward`.
-        FileExistsError: `path` exists, and is not to be replaced.
+        FileExistsError: `path` exists, and `replace` is False.
         OSError: the results cannot be written.
     """
     losses = Losses()
@@ -77,12 +79,12 @@ def _times(results: EvaluationResults, sample: Sample, trace: Trace) -> tuple[fl
 
 
 def _identity(*parts: object) -> str:
-    """Return 32 hexadecimal digits, the same for the same parts."""
+    """Return 32 hexadecimal digits. Equal parts give equal digits."""
     return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).hexdigest()
 
 
 def _uuid(results: EvaluationResults, *place: object) -> str:
-    """Return the identifier of the run, or of a place in it."""
+    """Return an identifier of the evaluation, or of a part of it that `place` names."""
     return str(UUID(_identity(results.name, results.started_at, *place)))
 
 
@@ -90,7 +92,7 @@ def _uuid(results: EvaluationResults, *place: object) -> str:
 
 
 def inspect_results(results: EvaluationResults, losses: Losses) -> dict[str, Json]:
-    """Return the results as an `EvalLog`: the log of the traces, with the tasks and the scores."""
+    """Return the results as an `EvalLog` of Inspect: the exported traces, with the tasks and the scores added."""
     tasks, names = {task.id: task for task in results.tasks}, results.score_names
     traces = [_trace_of(sample) for sample in results.samples]
     log = inspect_log(traces, losses, task=results.name)
@@ -150,7 +152,7 @@ def _inspect_score(results: EvaluationResults, name: str) -> dict[str, Json]:
 def _add_to_inspect(
     document: dict[str, Json], results: EvaluationResults, sample: Sample, task: Task, trace: Trace
 ) -> float:
-    """Add the task and the scores to the sample of a trace, and return the time of its end."""
+    """Add the task and the scores to `document`, the exported trace of the sample; return the sample's end time."""
     started, ended = _times(results, sample, trace)
     answer = next((score.answer for score in sample.scores.values() if score.answer), sample.output)
     scores = {
@@ -196,7 +198,7 @@ def _add_to_inspect(
 def verifiers_results(
     results: EvaluationResults, losses: Losses, reward: str | None = None
 ) -> Iterator[dict[str, Json]]:
-    """Yield an `Episode` for each sample. Without `reward`, the reward is the mean of all scores."""
+    """Yield an `Episode` for each sample. If `reward` is None, an episode's reward is the mean of all scores."""
     tasks = {task.id: task for task in results.tasks}
     rewards = results.score_names if reward is None else (reward,)
     for sample in results.samples:
@@ -232,7 +234,7 @@ _EXCEPTIONS = {"time_limit": "AgentTimeoutError", "failed": "NonZeroAgentExitCod
 
 
 def _write_harbor(results: EvaluationResults, folder: Path) -> None:
-    """Write `result.json` of a job, and of each trial in a folder of its own."""
+    """Write the `result.json` of a job of Harbor, and of each trial (a sample), which has its own folder."""
     names, rewards, exceptions = dict[str, None](), dict[str, dict[str, list[str]]](), dict[str, list[str]]()
     ended = results.started_at
     for sample in results.samples:
@@ -278,13 +280,13 @@ def _write_harbor(results: EvaluationResults, folder: Path) -> None:
 
 
 def _names(name: str) -> Iterator[str]:
-    """Yield a name, and further names if it is taken: tasks may differ only in characters that a path cannot have."""
+    """Yield `name`, then other names in case it is taken: ids may differ only in characters that paths cannot have."""
     yield name
     yield from (f"{name}-{number}" for number in count(2))
 
 
 def _harbor_trial(results: EvaluationResults, sample: Sample, name: str) -> tuple[dict[str, Json], float]:
-    """Return the result of a trial, and the time of its end."""
+    """Return the result of a trial (a sample) for Harbor, and the time at which the trial ended."""
     started, ended = _times(results, sample, _trace_of(sample))
     kind = sample.reason or _EXCEPTIONS.get(sample.ended or "")
     error = {

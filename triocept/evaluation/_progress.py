@@ -14,7 +14,7 @@ from ._types import Sample
 
 @final
 class Counts(Words):
-    """Counts of the ended samples, those of earlier runs included."""
+    """Counts of the ended samples, including samples of earlier runs."""
 
     def __init__(self, evaluation: str) -> None:
         self._evaluation = evaluation
@@ -53,7 +53,7 @@ class Counts(Words):
         return self._failure
 
     def counts(self, tally: Tally, now: float, workers: int) -> str:
-        """Return the counts, as in `12 scored, 2 without score, check 0.617, 340.1k tokens, $1.20, 8 in flight`."""
+        """Return the counts as text: `12 scored, 2 without score, check 0.617, 340.1k tokens, $1.20, 8 in flight`."""
         return ", ".join(
             [*self._ended(), f"{tally.in_flight:,} in flight", counted(workers, "worker", "workers")]
         )
@@ -62,7 +62,7 @@ class Counts(Words):
         return ""  # `evaluate` prints it when the last result is counted
 
     def line(self, planned: int, seconds: float) -> str:
-        """Return the summary, as in `30 of 30 in 14m02s: 28 scored, 2 without score, check 0.617, 340.1k tokens`."""
+        """Return the summary as text: `30 of 30 in 14m02s: 28 scored, 2 without score, check 0.617, 340.1k tokens`."""
         ended = self._scored + self.unscored
         return f"{ended:,} of {planned:,} in {clock(seconds)}: {', '.join(self._ended())}"
 

@@ -1,4 +1,4 @@
-"""The built-in scorers. Each scorer can be sent to a worker, and checks every task before an agent starts."""
+"""The built-in scorers. Each can be sent to a worker, and checks before an agent starts that it can score the tasks."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ exec chroot "$root" bash -c 'cd "$1" && exec bash /tests/test.sh' bash "$work"
 
 
 async def _harbor(task: Task, workdir: Path, answer: str) -> Score | dict[str, float]:
-    """Run `tests/test.sh` of a Harbor task, and return the reward that it writes."""
+    """Run `tests/test.sh` of a Harbor task, and return the reward that this script writes."""
     source: Any = task.metadata["harbor"]
     with tempfile.TemporaryDirectory(prefix="triocept-") as name:
         root, tests, logs = (Path(name) / each for each in ("root", "tests", "logs"))
@@ -150,7 +150,7 @@ def _no_harbor(name: str, task: Task) -> str | None:
 
 
 def _reward(folder: Path, output: str) -> Score | dict[str, float]:
-    """Return the reward that the tests of a Harbor task have written. Their exit status is no score."""
+    """Return the reward that the tests of a Harbor task wrote. The exit status of the tests does not count."""
     document, text = folder / "reward.json", folder / "reward.txt"
     try:
         if document.exists():
@@ -233,7 +233,7 @@ def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = 
     `^` and `$` match at the start and the end of each line.
 
     Args:
-        pattern: the regular expression; None means that each target of the task is one.
+        pattern: the regular expression. None means that each target of the task is a regular expression.
         ignore_case: True treats upper and lower case as equal.
         name: name of the score.
 
@@ -247,13 +247,13 @@ def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = 
 
 
 def file_content(path: str, content: str | None = None, *, name: str = "file") -> Scorer:
-    """Return a scorer that gives 1 if a file of the working directory has the expected content, else 0.
+    """Return a scorer that gives 1 if a file in the working directory has the expected content, else 0.
 
     White space at the start and at the end of the file is ignored.
 
     Args:
         path: path of the file in the working directory. If there is no such file, the score is 0.
-        content: the expected content; None means that of one of the task's targets.
+        content: the expected content. None means that the content must be one of the task's targets.
         name: name of the score.
     """
     problem = _no_problem if content is not None else partial(_no_target, name)
@@ -271,8 +271,8 @@ def check_command(*, name: str = "check") -> Scorer:
 def harbor_reward(*, name: str = "reward") -> Scorer:
     """Return a scorer for tasks in Harbor's format. It runs `tests/test.sh`, and reads `reward.json` or `reward.txt`.
 
-    The tests run on this machine. They see the task's `/tests`, empty `/logs/verifier`, and the agent's working
-    directory as `/app`; this needs Linux and its command `unshare`.
+    The tests run on this machine. For the tests, the task's `tests` folder is `/tests`, `/logs/verifier` is empty, and
+    the agent's working directory is `/app`. This needs Linux, and the command `unshare`.
     """
     return BuiltIn(name, _harbor, partial(_no_harbor, name))
 
@@ -286,16 +286,16 @@ def model_judge(
 ) -> Scorer:
     """Return a scorer that prompts a model, the judge, to grade the agent's answer.
 
-    The score is 1 for a correct answer, 0.5 for a partly correct answer, and 0 for an incorrect answer. The judge is a
-    child of the sample's rollout, so its prompt, its answer and its cost are in the trace. If the judge fails or gives
-    no grade, the sample has no score of this scorer.
+    The score is 1 for a correct answer, 0.5 for a partly correct answer, and 0 for an incorrect answer. The judge runs
+    in a child of the sample's rollout, so its prompt, its answer and its cost are in the sample's trace. If the judge
+    fails or gives no grade, the sample lacks this score.
 
     Args:
-        model: a function without arguments that returns a handler, or a context of one, for example
-            `partial(open_upstream, url, dialect="openai_chat", model="judge")`.
+        model: a function without arguments that returns a handler, or an async context whose value is a handler, for
+            example `partial(open_upstream, url, dialect="openai_chat", model="judge")`.
         instructions: further instructions for the judge.
-        template: prompt of the judge, with `{prompt}`, `{target}`, `{answer}` and `{instructions}`. The judge must end
-            with `GRADE: C`, `GRADE: P` or `GRADE: I`.
+        template: prompt of the judge, with the placeholders `{prompt}`, `{target}`, `{answer}` and `{instructions}`.
+            The judge must end with `GRADE: C`, `GRADE: P` or `GRADE: I`.
         name: name of the score.
     """
     return BuiltIn(name, partial(_judge, model, instructions, template), _no_problem)

@@ -3,12 +3,13 @@
 Rules:
 
 1. The mean of a score is the mean of the task means, so each task has the same weight, however many samples are scored.
-2. The standard error is clustered by task (E. Miller, "Adding Error Bars to Evals", arXiv 2411.00640, appendix A), with
-   the factor `sqrt(C / (C - 1))` for C tasks, because it is too small for few tasks otherwise. For the mean of task
-   means, the product is the standard deviation of the task means divided by `sqrt(C)`.
-3. The 95 % interval of scores that are all 0 or 1 is a Wilson interval with the effective sample size
-   `mean * (1 - mean) / stderr**2` (Korn and Graubard), at most the number of samples. If all scores are equal, the size
-   is C. Other scores have the interval `mean ± t * stderr`. Both use Student's t with C - 1 degrees of freedom.
+2. The standard error is clustered by task (E. Miller, "Adding Error Bars to Evals", arXiv 2411.00640, appendix A), and
+   multiplied by `sqrt(C / (C - 1))` for C tasks, because it would be too small for few tasks otherwise. For a mean of
+   task means, the result equals the standard deviation of the task means divided by `sqrt(C)`.
+3. The 95 % interval of scores that are all 0 or 1 is a Wilson interval with the effective sample size `mean * (1 -
+   mean) / stderr**2` (Korn and Graubard), at most the number of samples. If all scores are equal, the effective sample
+   size is C. Other scores have the interval `mean ± t * stderr`. Both intervals use Student's t with C - 1 degrees of
+   freedom.
 4. pass@k and pass^k are the unbiased estimates (Chen et al., arXiv 2107.03374; Yao et al., arXiv 2406.12045), as means
    over the tasks with at least k scored samples.
 """
@@ -50,7 +51,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PassRate(msgspec.Struct, frozen=True, kw_only=True):
-    """pass@k or pass^k."""
+    """The value of pass@k or pass^k for one k, as a mean over tasks."""
 
     k: int
     value: float | None
@@ -78,7 +79,7 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
     """pass^k for the same k."""
 
     def document(self) -> dict[str, Json]:
-        """Return the figures as JSON; unknown figures are null."""
+        """Return the statistics as JSON; a statistic that is unknown is null."""
         estimate = self.estimate
         return {
             **{name: getattr(estimate, name, None) for name in ("mean", "stderr", "low", "high", "interval")},
@@ -94,7 +95,7 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over samples, including samples without a score."""
+    """Turns, tokens, cost and seconds, summed over samples, including samples without a score."""
 
     samples: int
     turns: int
@@ -128,7 +129,7 @@ def estimate_of(values: Values) -> Estimate | None:
 
 
 def _estimate(means: Sequence[float], samples: int) -> Estimate:
-    """Return the mean of these task means, with its interval by Student's t."""
+    """Return the mean of the task `means`, with an interval by Student's t."""
     count, middle = len(means), mean(means)
     if count == 1:
         return Estimate(mean=middle, tasks=1, samples=samples)
@@ -148,21 +149,21 @@ def _estimate(means: Sequence[float], samples: int) -> Estimate:
 
 
 def difference_of(before: Mapping[str, float], after: Mapping[str, float]) -> Estimate | None:
-    """Return the mean of `after - before` over the tasks that both contain, paired by task; None without such tasks."""
+    """Return the mean of `after - before` over the tasks that both contain; None if they have no task in common."""
     differences = [after[task] - value for task, value in before.items() if task in after]
     return _estimate(differences, len(differences)) if differences else None
 
 
 def task_means(values: Values) -> dict[str, float]:
-    """Return the mean of each task that has a value."""
+    """Return the mean of each task's values; leave out tasks without a value."""
     return {task: mean(each) for task, each in values.items() if each}
 
 
 def tasks_needed(stderr: float, tasks: int, difference: float, power: float = 0.8) -> int:
-    """Return the number of tasks that is needed to find a difference of this size.
+    """Return the number of tasks that are needed to detect a difference of the size `difference`.
 
-    With so many tasks, a test at the 5 % level finds the difference with the probability `power`.
-    `stderr` is the standard error of a paired difference over `tasks` tasks.
+    With this number of tasks, a test at the 5 % level detects the difference with the probability `power`. `stderr` is
+    the standard error of a paired difference, which was found with `tasks` tasks.
     """
     normal = NormalDist()
     z = normal.inv_cdf((1 + LEVEL) / 2) + normal.inv_cdf(power)
@@ -170,14 +171,14 @@ def tasks_needed(stderr: float, tasks: int, difference: float, power: float = 0.
 
 
 def p_value(estimate: Estimate) -> float | None:
-    """Return the p value of the t test that the mean is 0, two-sided; None without a standard error above 0."""
+    """Return the two-sided p value of the t test that the mean is 0; None if there is no standard error above 0."""
     if not estimate.stderr:
         return None
     return max(0.0, 1 - _t_central(estimate.mean / estimate.stderr, estimate.tasks - 1))
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Return the p value of the exact sign test, two-sided."""
+    """Return the two-sided p value of the exact sign test for `better` and `worse` tasks."""
     count = better + worse
     tail = sum(comb(count, each) for each in range(min(better, worse) + 1))
     return min(1.0, tail / (1 << count) * 2)
@@ -225,7 +226,7 @@ def summary_of(results: EvaluationResults, name: str) -> ScoreSummary:
 
 
 def summaries_of(results: EvaluationResults) -> list[ScoreSummary]:
-    """Return the statistics of each score, and of each scorer that gave no score at all."""
+    """Return the statistics of each score, and for each scorer that gave no score at all, statistics without values."""
     return [summary_of(results, name) for name in (*results.score_names, *results.silent_scorers)]
 
 
@@ -245,12 +246,13 @@ def used_by(samples: Iterable[Sample]) -> Used:
 
 
 def groups_of(results: EvaluationResults, by: Sequence[str]) -> dict[tuple[str, ...], EvaluationResults]:
-    """Return the results of each group of tasks, by the group's labels. `by` contains `task` or `metadata.KEY`.
+    """Return the results of each group of tasks, by the group's labels.
 
-    The label of a task without the key is `-`.
+    Each item of `by` is `task` or `metadata.KEY`, and gives one label of the group: the task's id, or the value of KEY
+    in its metadata. The label of a task without the key is `-`.
 
     Raises:
-        TrioceptError: no task has the key.
+        TrioceptError: a KEY in `by` is in no task's metadata.
     """
     for name in by:
         key = name.removeprefix("metadata.")
@@ -290,7 +292,7 @@ def _wilson(middle: float, error: float, tasks: int, samples: int) -> tuple[floa
 
 @lru_cache(maxsize=256)
 def t_quantile(level: float, df: int) -> float:
-    """Return the t for which `|T| <= t` has the probability `level`. `df`: degrees of freedom of Student's t."""
+    """Return the t for which `|T| <= t` has the probability `level`. T has Student's t with `df` degrees of freedom."""
     scale = lgamma((df + 1) / 2) - lgamma(df / 2) - log(df * pi) / 2
     t = NormalDist().inv_cdf((1 + level) / 2)
     for _ in range(

@@ -1,4 +1,4 @@
-"""The table of an evaluation, at most 78 columns wide, and the same figures as JSON."""
+"""The table of an evaluation, at most 78 columns wide, and the same statistics as JSON."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def _scores(results: EvaluationResults) -> list[str]:
 
 
 def score_head(number: int) -> tuple[str, ...]:
-    """Return the names of the cells that `score_row` returns, for this number of samples of each task."""
+    """Return the heads of the columns of `score_row`. `number` is the number of samples of each task."""
     passes = (f"pass@{number}", f"pass^{number}") if number > 1 else ()
     return ("score", "mean", "se", "95 % interval", *passes, "scored")
 
 
 def score_row(found: ScoreSummary) -> tuple[str, ...]:
-    """Return the cells of a score. `*` marks a rate that leaves tasks out."""
+    """Return the cells of one score. `*` marks a pass rate that leaves out tasks with too few scored samples."""
     estimate, rates = found.estimate, (found.pass_at[-1], found.pass_all[-1])
     return (
         cut(visible(found.name), 16),
@@ -75,7 +75,7 @@ def score_row(found: ScoreSummary) -> tuple[str, ...]:
 
 
 def range_of(estimate: Estimate | None) -> str:
-    """Return the interval of a mean: `0.34 .. 0.84`, or `n/a`."""
+    """Return the interval of a mean as text: `0.34 .. 0.84`, or `n/a` if there is none."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return "n/a"
     return f"{estimate.low:.2f} .. {estimate.high:.2f}"
@@ -90,7 +90,7 @@ def money(cost: float) -> str:
 
 
 def ends_of(results: EvaluationResults) -> list[str]:
-    """Return the number of samples for each reason without a score, and for each end of an agent at a limit."""
+    """Return lines that count the samples without a score by reason, and the agents that ended at a limit by limit."""
     lines: list[str] = []
     problems = [problem for sample in results.unscored for problem in problems_of(sample)]
     reasons = Counter(
@@ -120,13 +120,13 @@ def ends_of(results: EvaluationResults) -> list[str]:
 
 
 def problems_of(sample: Sample) -> list[tuple[str, str, str]]:
-    """Return why a sample lacks scores: the failed scorer (empty if none failed), the reason and the text."""
+    """Return tuples that explain why a sample lacks scores: failed scorer (empty if none failed), reason, text."""
     failures = [(scorer, str(reason), text) for scorer, (reason, text) in sample.failures.items()]
     return failures or [("", str(sample.reason), sample.explanation)]
 
 
 def explained(sample: Sample) -> str:
-    """Return why a sample lacks scores, on one line: `setup failed: the setup script returned 1`."""
+    """Return, in one line, why a sample lacks scores: `setup failed: the setup script returned 1`."""
     return "; ".join(_line(reason, text) for _, reason, text in problems_of(sample))
 
 
@@ -135,7 +135,7 @@ def _line(reason: str, text: str) -> str:
 
 
 def reasons_of(results: EvaluationResults) -> list[str]:
-    """Return the error of one sample for each reason why samples lack scores, and for each scorer."""
+    """Return one sample's error as an example for each pair of a failed scorer and a reason."""
     found = {
         (scorer, reason): f"{each.task}/{each.number}: {_line(reason, text)}"
         for each in results.unscored
@@ -157,7 +157,7 @@ def _tasks(results: EvaluationResults) -> list[str]:
 def task_rows(
     results: EvaluationResults, names: Sequence[str], most: int | None = None
 ) -> list[tuple[str, ...]]:
-    """Return a head, and a row for each task (at most `most`): its values of the scores `names`, and its sums."""
+    """Return a head, and for each task (at most `most`) a row with its scores `names`, its turns, tokens and cost."""
     rows = [("task", *(cut(visible(name), 16) for name in names), "turns", "tokens", "cost", "time")]
     values = {name: results.values(name) for name in names}
     for task, samples in islice(results.by_task().items(), most):
@@ -172,7 +172,7 @@ def task_rows(
 
 
 def use_cells(used: Used) -> tuple[str, ...]:
-    """Return the cells of turns, tokens, cost and time."""
+    """Return the cells for the turns, the tokens, the cost and the time in `used`."""
     return (
         f"{used.turns:,}",
         f"{short(used.input_tokens + used.output_tokens)}{'~' if used.estimated else ''}",
@@ -182,7 +182,7 @@ def use_cells(used: Used) -> tuple[str, ...]:
 
 
 def marks_of(values: Sequence[float], planned: int = 0) -> str:
-    """Return the scores of a task: `2 of 3`, or the mean of other numbers; `?` counts samples without a score."""
+    """Return a task's scores as text: `2 of 3` passed, or a mean of other numbers. `?` counts missing scores."""
     unknown = [f"{planned - len(values)} ?"] if len(values) < planned else []
     known = [f"{sum(values):.0f} of {len(values)}" if set(values) <= {0.0, 1.0} else f"{mean(values):.3f}"]
     return ", ".join([*(known if values else []), *unknown])

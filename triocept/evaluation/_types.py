@@ -3,9 +3,9 @@
 The store of an evaluation is the store of a fleet. It also contains the file `evaluation.json` (an `EvaluationFile`)
 with the planned tasks. Each sample has a line in `done.jsonl`:
 
-* The outcome of a sample is `value`, also if it has no score; the value is a `Sample` without its task, number and
-  traces. The outcome is `error` only if an unexpected exception ended the sample.
-* A sample that ended its worker has a line in `lost.jsonl` only.
+* The outcome in the line is `value`, even if the sample has no score; the value is a `Sample` without its task, number
+  and traces. The outcome is `error` only if an unexpected exception ended the sample.
+* A sample whose outcome is `Lost`, because its worker died, has a line in `lost.jsonl`, and none in `done.jsonl`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Failure: TypeAlias = tuple[Reason, str]
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A task of an evaluation. The names are those of Inspect's `Sample`, where it has the field."""
+    """A task of an evaluation. If Inspect's `Sample` has the same field, the field has the same name here."""
 
     id: str
     """Identifier, unique among the tasks of the evaluation."""
@@ -87,7 +87,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All right answers; empty if the task has none."""
+        """All correct answers; empty if the task specifies none."""
         if isinstance(self.target, str):
             return (self.target,) if self.target else ()
         return self.target
@@ -109,7 +109,7 @@ class NoScore(TrioceptError):
     """The reason why a sample has no score. A scorer raises this error if it cannot decide.
 
     Attributes:
-        reason: the reason; one of a scorer is `scorer_failed`.
+        reason: the reason; if a scorer raises this error, `scorer_failed`.
         message: description for a reader.
     """
 
@@ -172,7 +172,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def workdir(self) -> Path | None:
-        """The working directory as the scorers left it, if the store has kept it; else None."""
+        """The working directory as the scorers left it; None if the store has not kept the directory."""
         run = run_of(self)
         if run is None:
             return None
@@ -183,7 +183,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def run_of(sample: Sample) -> str | None:
-    """Return `Trace.run` of the agent's trace, without reading the trace; None if no store has the trace."""
+    """Return `Trace.run` of the agent's trace without reading the trace; None if the trace is not in a store."""
     traces = sample.traces
     return traces.places[0].run if isinstance(traces, StoredTraces) and traces.places else None
 
@@ -215,7 +215,7 @@ class EvaluationFile(EvaluationPlan, frozen=True, kw_only=True):
 
 @final
 class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
-    """The results of an evaluation: its tasks, and those of their samples that have ended."""
+    """The results of an evaluation: its tasks, and the samples that have ended."""
 
     samples: tuple[Sample, ...]
     """The ended samples, in the order of the tasks and of their numbers."""
@@ -229,12 +229,12 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
 
     @property
     def scored(self) -> tuple[Sample, ...]:
-        """The samples that each scorer scored."""
+        """The samples that were scored by every scorer."""
         return tuple(sample for sample in self.samples if sample.scored)
 
     @property
     def unscored(self) -> tuple[Sample, ...]:
-        """The ended samples that a scorer did not score."""
+        """The ended samples that lack a score of at least one scorer."""
         return tuple(sample for sample in self.samples if not sample.scored)
 
     @cached_property
@@ -245,7 +245,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
 
     @property
     def silent_scorers(self) -> tuple[str, ...]:
-        """The scorers that failed in each sample that they should score."""
+        """The scorers without any score: each failed for every sample that it should score."""
         failed = {name for sample in self.samples for name in sample.failures}
         return tuple(
             scorer
@@ -260,7 +260,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
         return table_of(self)
 
     def document(self) -> dict[str, Json]:
-        """Return the figures as JSON: `tasks`, `samples`, `scored`, `errors` by reason, and `scores` by name."""
+        """Return the table's data as JSON: `tasks`, `samples`, `scored`, `errors` by reason, and `scores` by name."""
         from ._table import document_of
 
         return document_of(self)
@@ -273,7 +273,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
         return found
 
     def values(self, score: str) -> dict[str, list[float]]:
-        """Return the values of a score by the task's id, of the samples that have this score; a list may be empty."""
+        """Return, by each task's id, the values of a score in the samples that have this score; a list may be empty."""
         return {
             task: [sample.scores[score].value for sample in samples if score in sample.scores]
             for task, samples in self.by_task().items()
@@ -281,7 +281,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
 
 
 def belongs(score: str, scorer: str) -> bool:
-    """Return True if a score of this name is the scorer's score, or one in the dict that the scorer returned."""
+    """Return True if the scorer `scorer` gives a score of the name `score`, itself or in a dict of scores."""
     return score == scorer or score.startswith(f"{scorer}.")
 
 
@@ -318,7 +318,7 @@ def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
 def results_of(
     about: EvaluationPlan, samples: Mapping[tuple[str, int], Sample], directory: Path | None = None
 ) -> EvaluationResults:
-    """Return the results of the planned tasks, from the samples by task and number."""
+    """Return the results of the planned tasks. The keys of `samples` are the task's id and the sample's number."""
     places = ((task.id, number) for task in about.tasks for number in range(about.samples_per_task))
     ended = tuple(samples[place] for place in places if place in samples)
     plan = {name: getattr(about, name) for name in EvaluationPlan.__struct_fields__}
@@ -339,7 +339,7 @@ def read_evaluation(directory: Path) -> EvaluationFile | None:
 
 
 def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:
-    """Return the sample of a result of the fleet, from a running map or from a store."""
+    """Return the sample in a result of the fleet, which a map has yielded or a store contains."""
     task, number = str(result.key), result.sample
     match result.outcome:
         case Outcome.Value(value=value):
@@ -358,7 +358,7 @@ def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:
 
 
 def sample_at(directory: Path, offset: int) -> Sample:
-    """Return the sample whose line starts at this byte of `done.jsonl`."""
+    """Return the sample whose line in `done.jsonl` starts at the byte `offset`."""
     with (directory / DONE).open("rb") as file:
         file.seek(offset)
         return sample_of(result_of(directory, msgspec.json.decode(file.readline(), type=DoneLine)))
@@ -375,7 +375,7 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def _attempts(path: Path) -> Counter[tuple[str, int]]:
-    """Return the number of times that each sample was run, by task and number. The file may not exist."""
+    """Return how often each sample was run; keys are task and number. Return no counts if the file does not exist."""
     if not path.exists():
         return Counter()
     decode = msgspec.json.Decoder(_Place).decode

@@ -1,4 +1,4 @@
-"""One sample of a task, in a worker: it prepares a directory, runs the agent in a rollout, and scores its work.
+"""One sample of a task: a worker prepares a directory, runs the agent in a rollout, and scores the agent's work.
 
 The rule that decides if a sample is scored is in `_agent_end` and `_apply`; the docs and the table repeat it.
 
@@ -86,7 +86,7 @@ scoring: ContextVar[Scoring] = ContextVar("triocept_scoring")
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings that all samples share, sent to the workers."""
+    """The settings that all samples share; they are sent to the workers."""
 
     agent: AgentFunction
     open_model: OpenModel
@@ -127,12 +127,12 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
 
 
 def loaded(scorer: Any) -> Any:
-    """Return the scorer. If `scorer` names a file (`--scorer FILE.py:NAME`), load the file, as each worker does."""
+    """Return the scorer; load it if it is in a file (`--scorer FILE.py:NAME`). Each worker calls this function."""
     return scorer.load_function() if hasattr(scorer, "load_function") else scorer
 
 
 async def run_sample(bench: Bench, task: Task, *, attempt: int, sample: int) -> Any:
-    """Run one sample of a task, or only its scorers, and return its `Sample` as JSON."""
+    """Run one sample of a task, or only its scorers; return the `Sample` as JSON."""
     folder = Path(tempfile.mkdtemp(prefix="triocept-"))
     found: dict[str, Any] = {"rescoring": bench.plan.rescoring}
     offset = bench.plan.scored_alone.get((task.id, sample))
@@ -154,7 +154,7 @@ def _text_of(error: NoScore, redactor: Redactor) -> str:
 
 
 async def _run(bench: Bench, task: Task, workdir: Path, found: dict[str, Any]) -> None:
-    """Run one sample, and add the fields of its `Sample` to `found`; raise NoScore if its work cannot be scored."""
+    """Run one sample, and add the fields of its `Sample` to `found`; raise NoScore if it cannot be scored."""
     plan = bench.plan
     try:
         await trio.to_thread.run_sync(_prepare, workdir, plan.workspace, task.files)
@@ -287,7 +287,7 @@ async def _score(
     workdir: Path | None,
     answer: str,
 ) -> tuple[dict[str, Score], dict[str, Failure]]:
-    """Let each scorer score a sample, and return its scores and failures. `workdir`: None if it was not kept."""
+    """Let each scorer score a sample; return scores and failures. `workdir` is None if the store has not kept it."""
     redactor = Redactor(plan.redact)
     scores: dict[str, Score] = {}
     failures: dict[str, Failure] = {}
@@ -314,7 +314,7 @@ async def _score(
 
 
 class MissingDirectory:
-    """Stands for a working directory that was not kept. Each use raises NoScore; a scorer that needs no file works."""
+    """Stands for a working directory that was not kept. Each use raises NoScore, so only scorers that need no file work."""
 
     _used = False
 
@@ -335,7 +335,7 @@ class MissingDirectory:
 
 
 def _agent_end(trace: Trace, given: object, *, timed_out: bool) -> tuple[AgentEnd, int | None]:
-    """Return how the agent ended, and its exit status; raise NoScore if its work cannot be scored."""
+    """Return how the agent ended, and the agent's exit status; raise NoScore if its work cannot be scored."""
     returncode = getattr(given, "returncode", None)
     if isinstance(given, AgentFailed) and returncode is None:
         raise NoScore(str(given), reason="agent_not_started")
@@ -379,9 +379,9 @@ def answer_of(trace: Trace) -> str:
 async def _apply(
     name: str, scorer: Scorer, trace: Trace, task: Task, workdir: Path, answer: str
 ) -> dict[str, Score]:
-    """Return the scores that a scorer gives, by name.
+    """Run a scorer, and return the scores that it gives, by name.
 
-    Raise NoScore if the scorer raises an exception, exceeds its time, or returns something that is not a score.
+    Raise NoScore if the scorer raises an exception, exceeds its time limit, or returns something that is not a score.
     """
     function = partial(scorer, answer=answer) if takes_answer(scorer) else scorer
     with trio.move_on_after(task.scorer_timeout) as scope:
@@ -414,7 +414,7 @@ def is_async(function: Any) -> bool:
 
 
 def _place(error: BaseException) -> str:
-    """Return the place where an exception was raised: ` (check.py, line 7)`."""
+    """Return the place where `error` was raised, as text: ` (check.py, line 7)`."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -504,7 +504,7 @@ async def run_command(
     workdir: Path,
     env: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
-    """Run a command of the task, and return its exit status and the end of its output.
+    """Run a command of a task; return the command's exit status and the last part of its output.
 
     Cancellation: ends the command and all processes that it started.
 

@@ -1,21 +1,23 @@
 """A fake model for tests and scripts that do not run trio, and agents in memory for tests that run trio.
 
-Sync code, asyncio and any test runner can use the fake model.
+The fake model can be used in sync code, in asyncio code, and under any test runner::
 
     with triocept.testing.fake_model("hello") as model:
         assert my_application.greet() == "hello"
 
 * `_model`: `fake_model`. `_environment`: points environment variables of this process at the model.
-* `_endpoint`: `serve`: an endpoint in its own thread. `_rollout`, `_exchange`: the sync objects of a program.
-* `_handlers`: adapters for handlers: a plain function, which may block, runs in its own thread.
-* `_ending`: the errors at the end of a block. `_leaving`: chooses the error that leaves a block, and adds a hint if
-  asyncio code of a handler ran under trio.
-* `_loop`: the thread that runs trio. `_job`: a call from another thread or event loop. `_held`: contexts that are open
-  in the loop. `_watch`: warns of functions that have blocked the loop.
-* `_blocks`: the context managers of this package, and their errors if `with` was forgotten.
+* `_endpoint`: `serve`: an endpoint in its own thread. `_rollout`, `_exchange`: sync counterparts of `Rollout` and
+  `Exchange`.
+* `_handlers`: adapters for handlers: a handler that is a plain function runs in its own thread, and may block.
+* `_ending`: the errors at the end of a rollout's `with` block. `_leaving`: chooses the error that a block raises, and
+  adds a hint if asyncio code of a handler ran under trio.
+* `_loop`: the thread that runs trio's loop. `_job`: a call into this loop from another thread or event loop. `_held`:
+  async contexts that stay open in the loop. `_watch`: warns of functions that have blocked the loop.
+* `_blocks`: the type of this package's context managers, which raise a clear error if `with` was forgotten.
 * `_assert_tool`, `_assert_messages`: assertions on the application's calls. `_wildcards`: placeholders for a value.
 * `_plugin`: implementation of the pytest plugin `triocept_pytest`, a module beside the package.
-* `_memory`: agents, rollouts and exchanges without a socket, under trio's mock clock. `_lazy`: loads this package.
+* `_memory`: agents, rollouts and exchanges without a socket, under trio's mock clock. `_lazy`: imports parts of this
+  package on first use.
 """
 
 from typing import TYPE_CHECKING

@@ -27,7 +27,7 @@ ExpectedMessage: TypeAlias = str | re.Pattern[str] | tuple[Any, Any] | ToolCall 
 def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> None:
     """Raise AssertionError, with the differences, if the messages of `request` are not the expected messages.
 
-    Raise TypeError if an expected message is a mapping in a provider's format, which equals no `Message`.
+    Raise TypeError if an expected message is a mapping in a provider's format: a `Message` never equals a mapping.
     """
     for each in expected:
         if isinstance(each, Mapping):
@@ -83,7 +83,7 @@ def _text(message: Message) -> str:
 
 
 def _same_message(expected: Message, message: Message) -> bool:
-    """Return True if role, text and parts are equal; compare ids, names and reasoning only if `expected` has them."""
+    """Return True if role, text and parts are equal. Ids, names and reasoning count only if `expected` has them."""
     wanted, found = _parts(expected), _parts(message)
     if not any(isinstance(part, Reasoning) for part in wanted):
         found = [part for part in found if not isinstance(part, Reasoning)]
@@ -97,7 +97,7 @@ def _same_message(expected: Message, message: Message) -> bool:
 
 
 def _parts(message: Message) -> list[Part]:
-    """Return the parts that are not text. Text is compared as a whole: dialects split it into different parts."""
+    """Return all parts except texts, which are compared as a whole, because dialects split them differently."""
     content: object = message.content
     return (
         [] if isinstance(content, str) else [part for part in message.content if not isinstance(part, Text)]
@@ -125,7 +125,7 @@ def _media(result: ToolResult) -> list[Media | Opaque]:
 
 
 def _bare(part: Part) -> Part:
-    """Return the part without `extra`, the members of its JSON object that triocept does not interpret."""
+    """Return `part` without its `extra`: the members of its JSON object that triocept does not interpret."""
     return part if isinstance(part, Opaque) else replace(part, extra=None)
 
 
@@ -139,7 +139,7 @@ def _same_call(expected: ToolCall, call: ToolCall) -> bool:
 
 
 def _pairs(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
-    """Yield the indexes of messages that match in order, as many as possible: the longest common subsequence."""
+    """Yield pairs of indexes of equal messages, in order: the longest common subsequence of both lists."""
     best = [[0] * (len(messages) + 1) for _ in range(len(expected) + 1)]
     fits = [[each is not ... and _is_message(each, message) for message in messages] for each in expected]
     for wanted in reversed(range(len(expected))):

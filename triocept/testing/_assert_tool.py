@@ -24,7 +24,7 @@ def carried_out(
 ) -> ToolResult:
     """Return the tool result of the first call of the tool `name` that has at least these arguments.
 
-    Raise AssertionError, which lists the existing tool calls, if there is no such call.
+    If there is no such call, raise an AssertionError that lists the existing tool calls.
     """
     done = list(_carried_out(calls))
     for call, result in done:
@@ -41,7 +41,7 @@ def carried_out(
 
 
 def _carried_out(calls: Sequence[Request]) -> Iterator[tuple[ToolCall, ToolResult]]:
-    """Yield, once and in order, each tool call that a request contains together with its result."""
+    """Yield, once and in order, each tool call whose result is in a request, together with this result."""
     seen: set[tuple[str, str]] = set()
     for request in calls:
         asked: dict[str, ToolCall] = {}

@@ -20,7 +20,7 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
 
     Args:
         make: returns the context manager that does the work.
-        text: the `with` statement that error texts show.
+        text: the correct `with` statement, which error texts show.
     """
 
     def __init__(self, make: Callable[[], AbstractContextManager[T, bool | None]], text: str) -> None:
@@ -45,7 +45,7 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise AttributeError: only the value after `as` has attributes."""
+            """Raise AttributeError: only the value that `with … as` binds has attributes."""
             raise AttributeError(
                 f"the context was not entered: write {self._text}; the value after `as` has {name!r}",
                 name=name,
@@ -62,7 +62,7 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
 
 
 def block(found: str) -> Callable[[Callable[P, Iterator[T]]], Callable[P, Block[T]]]:
-    """Make a `Block` from a generator function. In error texts, `found` is the variable after `as`."""
+    """Return a decorator that makes a `Block` of a generator function. `found` is the variable after `as` in errors."""
 
     def decorate(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
         make = contextmanager(function)

@@ -1,12 +1,14 @@
-"""The end of a sync rollout's `with` block: each error is raised once, and hides no other error.
+"""The end of a sync rollout's `with` block: it raises each error once, and no error hides another error.
 
 Rules:
 
 1. A problem without an exception (an unused reply, an unanswered call) is raised as an AssertionError. If the body has
    raised an exception, the problem becomes a note of that exception. `_leaving` chooses among several errors.
-2. A call counts as unanswered only if the rollout has no handler. With a handler, an application may stop waiting for
-   an answer, or may call in the background. Then the handler still runs when the test ends: no fault of the test.
-3. A handler that has answered may still fail: it gets `AT_WORK` seconds to finish before it is cancelled.
+2. A call counts as unanswered only if the rollout has no handler. If there is a handler, an application may stop
+   waiting for an answer, or may send calls in the background. In both cases the handler still runs when the test ends,
+   which is not an error of the test.
+3. A handler may still fail after it has answered. So at the end of the block, it gets `AT_WORK` seconds to finish
+   before it is cancelled.
 4. In a forked process the end of the block does nothing.
 """
 
@@ -36,7 +38,7 @@ AT_WORK = 1.0
 
 
 class Script(Protocol):
-    """Handler with replies that must all be used by the end of the block."""
+    """Handler with replies, each of which must be used before the block ends."""
 
     @property
     def unused(self) -> Sequence[str]:
@@ -47,7 +49,7 @@ class Script(Protocol):
 class Life:
     """State of a sync rollout, which any thread can read.
 
-    All replies of `script` must be used; None means that the handler has no such replies.
+    All replies of `script` must be used before the block ends. None means that no reply must be used.
     """
 
     rollout: Rollout
@@ -72,7 +74,7 @@ class Life:
 
     @property
     def trace(self) -> Trace:
-        """The trace so far, as a copy that does not change any more; after the end, the complete trace itself."""
+        """The trace so far, as a copy that stays unchanged; after the rollout has closed, the complete trace itself."""
         return self.rollout.trace if self._closed else self._loop.ask(snapshot, self.rollout.trace)
 
     @property
@@ -88,7 +90,7 @@ class Life:
         return faults
 
     def news(self) -> list[BaseException]:
-        """Wait at most `AT_WORK` seconds for running handlers; return the problems found since the last call."""
+        """Wait at most `AT_WORK` seconds for running handlers. Return the problems that no earlier call returned."""
         if not self._closed:
             if not self._loop.ask(self._looked):
                 self._loop.call(self._look, AT_WORK)
@@ -102,22 +104,22 @@ class Life:
     def left(
         self, raised: Iterable[BaseException], told: Iterable[BaseException | None]
     ) -> list[BaseException]:
-        """Return the errors that the end of the block must report: the faults, and `raised` as the rollout closed.
+        """Return the errors that the end of the block must report: faults, and errors `raised` by closing the rollout.
 
-        Leave out the errors in `told`, and errors that `news` has returned.
+        Leave out the errors in `told`, and errors that `news` has already returned.
         """
         self.known, told = self.faults, [*self.raised, *told]
         errors = [*self.known, *_taken_apart(raised, self.known)]
         return [error for error in errors if not is_among(error, told)]
 
     def log_rest(self) -> None:
-        """Log the faults of the rollout that occurred when the end of the block did not wait for it any more."""
+        """Log faults that occurred after the end of the block had stopped waiting for the rollout."""
         for fault in self.faults:
             if not is_among(fault, [*self.known, *self.raised]):
                 log.error("a handler failed when its block did not wait for it any more", exc_info=fault)
 
     def complained(self, body: BaseException | None) -> list[BaseException]:
-        """Return `complaints` as AssertionErrors. If the body has raised an exception, add them to it as notes."""
+        """Return `complaints` as AssertionErrors. If `body` is an exception, add the texts to it as notes instead."""
         complaints = self.complaints()
         if body is None:
             return [AssertionError(complaint) for complaint in complaints]
@@ -141,7 +143,7 @@ class Life:
 
     @asynccontextmanager
     async def opened(self, context: AbstractAsyncContextManager[Rollout]) -> AsyncIterator[Rollout]:
-        """Keep the rollout open in the endpoint's loop while the body runs; check for problems before it closes."""
+        """Keep the rollout open in the endpoint's loop while the body runs; look for problems before it closes."""
         async with context as rollout:
             self.rollout = rollout
             core_of_rollout(
@@ -173,7 +175,7 @@ class Life:
         self._waiting = unanswered(self.rollout)
 
     def close(self) -> None:
-        """Record that the rollout is closed, and close what depends on it, such as SDK clients."""
+        """Record that the rollout is closed, and close objects that depend on it, such as SDK clients."""
         self._closed = True
         self.target.close()
         for close in self.closers:
@@ -184,7 +186,7 @@ class Life:
 def living(
     context: AbstractAsyncContextManager[Rollout], loop: Loop, script: Script | None
 ) -> Iterator[Life]:
-    """Keep a rollout open while the block runs, and yield its state. Errors: see `SyncEndpoint.open_rollout`."""
+    """Keep a rollout open while the block runs; yield the rollout's state. Errors: see `SyncEndpoint.open_rollout`."""
     __tracebackhide__ = True
     life = Life(loop, script)
     held = Held(loop, life.opened(context))
@@ -207,10 +209,10 @@ def living(
 
 
 def _end(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None) -> None:
-    """Close the rollout, and raise the error that must leave the block; return if that error is `body`.
+    """Close the rollout; raise the error that the `with` block must raise. Return if this error is `body`.
 
-    `body` is the exception that the block raised. A Ctrl-C in this function cancels the rollout, and is treated like
-    such an exception.
+    `body` is the exception that the block's own code raised. A Ctrl-C during this function cancels the rollout, and is
+    then treated like an exception of the block's code.
     """
     __tracebackhide__ = True
     if held.is_forked:
@@ -236,9 +238,9 @@ def _end(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None
 
 
 def _taken_apart(errors: Iterable[BaseException], faults: Sequence[BaseException]) -> Iterator[BaseException]:
-    """Yield the errors that the end of a rollout raised in groups, each by itself.
+    """Flatten the exception groups in `errors`, which the end of a rollout raised; yield single exceptions.
 
-    If a handler raised a group, leave out its members: `faults` contains that group.
+    If a handler raised a group, `faults` contains this group. Leave out its members.
     """
     for error in errors:
         others = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else [error]

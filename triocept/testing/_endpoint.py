@@ -28,7 +28,7 @@ T = TypeVar("T")
 class SyncEndpoint:
     """Endpoint that runs in its own thread. Made by `serve` only.
 
-    Any number of threads may use it, but not the thread in which it runs.
+    Any number of threads may use the endpoint, except the thread in which it runs.
     """
 
     def __init__(self, endpoint: Endpoint, loop: Loop) -> None:
@@ -75,25 +75,28 @@ class SyncEndpoint:
 
         Args:
             handler: answers every exchange. An async handler (`async def handler(exchange: Exchange)`, an upstream, a
-                script) runs in the endpoint's thread; a plain function (`def handler(exchange: SyncExchange)`), which
-                may block, in its own thread. A context manager (`open_upstream(…)`) is entered first. If None, the body
-                answers, by `next` or iteration. If the body does not begin to answer a waiting call within 30 s, the
-                rollout fails with `Unanswered`. This call and all later calls then get a 500.
+                script) runs in the endpoint's thread; a plain function (`def handler(exchange: SyncExchange)`) runs in
+                its own thread, and may block. A context manager (`open_upstream(…)`) is entered first, and its value
+                answers. If None, the body of the `with` block answers, by `next` or iteration. If the body does not
+                begin to answer a call within 30 s, the rollout fails with `Unanswered`. This call and all later calls
+                then get a 500.
             must_be_used: True if an unused reply of a script is an error at the end of the block.
-            options: see `Endpoint.open_rollout`. Here `on_fault` defaults to `stay`. A plain function as `embed` or
-                `moderate` may block, as a handler may.
+            options: see `Endpoint.open_rollout`. Here the default of `on_fault` is `stay`. `embed` and `moderate` may
+                be plain functions, which run in their own threads and may block.
 
         Closing: see `Endpoint.open_rollout`. The end of the block raises the handler's exceptions: a single exception
-        as it is, several as a group, with the body's exception as the context. Until then the rollout stays open, and
-        its agent gets the same 500 for every call. A Ctrl-C and similar exceptions propagate unchanged.
+        unchanged, several exceptions as a group. The body's exception becomes the context. Between a handler's
+        exception and the end of the block, the rollout stays open, and its agent gets the same 500 for every call. A
+        Ctrl-C and similar exceptions of the body propagate unchanged.
 
         Raises:
-            AssertionError: the body raised no exception, but replies are unused. Or there are no replies and no
-                handler, and the body has left a call unanswered. (With a handler, an open call is refused.)
+            AssertionError: the body raised no exception, but replies are unused. Or there are neither replies nor a
+                handler, and the body has left a call unanswered. (If there is a handler, a call without an answer is
+                refused.)
             ValueError, TypeError: see `Endpoint.open_rollout`.
             RuntimeError: the endpoint has ended, or this method was called in the endpoint's own thread or in another
                 process.
-            TimeoutError: the endpoint's loop is blocked; the text names the blocking function.
+            TimeoutError: the endpoint's loop is blocked; the error's text names the blocking function.
         """
         __tracebackhide__ = True
         check_keywords("open_rollout", options, ("handler", "must_be_used", *RolloutOptions.__annotations__))
@@ -130,16 +133,17 @@ def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
     """Run an endpoint in its own thread while the block runs, for code that is sync or that uses asyncio or trio.
 
     Args:
-        options: see `serve_endpoint`, but `keep_alive` defaults to False: an async client that outlives its event loop
-            (a global client, for example) would try to reuse a connection that an earlier test's loop opened.
+        options: see `serve_endpoint`, but `keep_alive` defaults to False: an async client that is used in several event
+            loops (for example, a global client in several tests) would try to reuse a connection that an earlier loop
+            has opened.
 
     Closing: see `serve_endpoint`; open rollouts are closed. In a forked process closing does nothing, because the
     endpoint belongs to the parent process.
 
     Raises:
         OSError, TypeError, ValueError, TunnelError, EndpointCrashed: see `serve_endpoint`.
-        TimeoutError: a handler blocks the endpoint's thread, which therefore cannot end; the text names the handler.
-            The thread keeps running. It is a daemon, so the program can still end.
+        TimeoutError: a handler blocks the endpoint's thread, which therefore cannot end; the error's text names the
+            handler. The thread keeps running, but it is a daemon, so the program can still end.
 
     Ctrl-C: closes the endpoint, as any exception of the body does.
     """

@@ -1,11 +1,11 @@
-"""Environment variables of this process that point at a rollout while a block runs.
+"""Environment variables of this process that point LLM clients at a rollout while a `with` block runs.
 
 Rules:
 
 1. The earlier values are restored exactly, whatever the block has changed.
-2. Blocks may nest. Overlapping blocks (fixtures of two scopes) may end in any order.
-3. Variables that would make an SDK call something other than the rollout are removed. Proxies are bypassed for this
-   machine. All other variables belong to the application and stay.
+2. Blocks may nest. Blocks that overlap without nesting (fixtures of two scopes) may end in any order.
+3. Variables that would let an SDK call another server are removed. For this machine's addresses, no proxy is used. All
+   other variables belong to the application, and stay unchanged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Target:
     """An open fake model, at which environment variables can point.
 
     Args:
-        name: name of the model in messages, if several models are open.
+        name: name of the model in messages when several models are open.
         rollout: rollout of the model.
     """
 
@@ -49,7 +49,7 @@ class Target:
         self._stray_before = stray_refusals(rollout).count
 
     def open(self) -> None:
-        """Add the model to the open models; if there are several, mark each of them."""
+        """Add the model to the open models. If several are open, set `is_one_of_several` of each."""
         with _lock:
             self.is_one_of_several = bool(_targets)
             for other in _targets:
@@ -57,7 +57,7 @@ class Target:
             _targets.append(self)
 
     def lead(self) -> None:
-        """Record that the environment variables point at this model from now on, and at no other model."""
+        """Record that the environment variables point at this model, and no longer at another model."""
         with _lock:
             self._led = True
             for other in _targets:
@@ -93,7 +93,7 @@ class Target:
         return f"{what}: {why} `model.client(dialect)` returns a client of this model{rest}"
 
     def _blocked(self) -> str:
-        """Return the error of a plugin that blocks connections to the endpoint (pytest-socket); empty if none does."""
+        """Return the error with which a plugin (pytest-socket) blocks connections to the endpoint; empty if none."""
         place = urlsplit(self._rollout.environ()["TRIOCEPT_URL"])
         try:
             family = socket.AF_INET6 if ":" in (place.hostname or "") else socket.AF_INET
@@ -108,7 +108,7 @@ class Target:
 
 
 def _listed(refused: Refusals, before: int) -> str:
-    """Describe the refused requests and the reasons, without the first `before` requests; empty if there are none."""
+    """Describe the refused requests after the first `before`, with the reasons; empty if there are none."""
     count, newest = refused.count - before, Counter(refused.newest(before))
     if not count:
         return ""
@@ -120,7 +120,7 @@ def _listed(refused: Refusals, before: int) -> str:
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the variables to set, or to unset (None), so that all SDKs call the rollout with this `environ`."""
+    """Return the variables to set, or to remove (None), so that all SDKs call the rollout with environ `rollout`."""
     own = {name: value for name, value in rollout.items() if name not in _LEFT_ALONE}
     proxied = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
     return {**dict.fromkeys(_TAKEN_OUT), **agent_environment(proxied, own)}
@@ -156,7 +156,7 @@ def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
 
 
 def _put_back(found: dict[str, str | None]) -> None:
-    """Restore `found`, the values before a block. If a newer block is open, that block restores them at its end."""
+    """Restore the values `found` before a block; if a newer block is open, let that block restore them at its end."""
     with _lock:
         number = next((n for n, layer in enumerate(_layers) if layer is found), None)
         if number is None:  # a Ctrl-C arrived before any change

@@ -1,4 +1,4 @@
-"""Sync counterparts of `Exchange` and `ResponseStream`, for code outside the endpoint's loop: their methods block."""
+"""Sync counterparts of `Exchange` and `ResponseStream`, for code outside the endpoint's loop. Their methods block."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SyncStream:
         """Send one increment of the answer; block while the agent's connection accepts no more bytes.
 
         Args:
-            item: a `str` continues the current text, or begins a new text; a part is sent whole; an event is sent
+            item: a `str` is appended to the current text part, or begins one; a part is sent whole; an event is sent
                 unchanged.
 
         Raises:
@@ -68,8 +68,8 @@ class SyncStream:
 class SyncExchange:
     """A model call of the agent, which waits for its answer. Made by a `SyncRollout` only.
 
-    It gets exactly one outcome, as an `Exchange` does. Its methods block, and may be called in any thread except the
-    endpoint's thread.
+    Like an `Exchange`, it gets exactly one outcome. Its methods block the calling thread. They may be called in any
+    thread except the endpoint's thread.
     """
 
     def __init__(self, exchange: Exchange, rollout: SyncRollout, loop: Loop) -> None:
@@ -105,7 +105,7 @@ class SyncExchange:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the agent's request, with names in lower case; values of headers with keys are `[redacted]`."""
+        """Headers of the agent's request, with names in lower case; a value with an API key is `[redacted]`."""
         return self._exchange.headers
 
     @property
@@ -115,7 +115,7 @@ class SyncExchange:
 
     @property
     def attempt(self) -> int:
-        """Number of this try, counted from 1, by the header of the agent's SDK. 1 if the SDK sends no number."""
+        """Number of this try of the call, from 1, as the agent's SDK sends it in a header; 1 if it sends no number."""
         return self._exchange.attempt
 
     @property
@@ -141,19 +141,19 @@ class SyncExchange:
     def respond(self, answer: Answerable) -> None:
         """Answer with a whole response. If the agent requested a stream, the response is sent as a stream.
 
-        Returns once the answer is recorded and written to the agent's connection.
+        This method returns when the answer is recorded and written to the agent's connection.
 
         Args:
             answer: a `Response`, or one part of it; a `str` is text.
 
         Raises:
-            TypeError, ValueError: the answer is invalid; the exchange can still be answered.
+            TypeError, ValueError: the answer is invalid. The exchange has no outcome yet, and can still be answered.
             AlreadySettled, ExchangeAbandoned: see `Exchange.respond`.
             RuntimeError: the endpoint has ended, or this method was called in the endpoint's own thread or in another
                 process.
             TimeoutError: the endpoint's loop is blocked; the text names the blocking function.
 
-        Ctrl-C: has the effect of a cancellation of `Exchange.respond`.
+        Ctrl-C: has the same effect as a cancellation of `Exchange.respond`.
         """
         self._loop.call(self._exchange.respond, answer)
 
@@ -180,11 +180,10 @@ class SyncExchange:
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
-        """Answer with raw bytes, valid or not, and end the answer as `end` specifies.
+        """Answer with raw bytes, which need not be valid, and end the answer as `end` specifies.
 
-        Arguments and errors: see `Exchange.respond_raw`.
-
-        A plain generator runs in the calling thread and may block; an async generator runs in the endpoint's thread.
+        Arguments and errors: see `Exchange.respond_raw`. If `body` is a plain generator, it runs in the calling thread,
+        and may block. If `body` is an async generator, it runs in the endpoint's thread.
         """
         if isinstance(body, AsyncIterable) or not is_made_on_the_way(body):
             raw = partial(self._exchange.respond_raw, status, headers, body, end=end, response=response)
@@ -207,7 +206,7 @@ class SyncExchange:
             yield SyncStream(stream, self._loop)
 
     def forward(self, handler: AnyHandler) -> None:
-        """Let `handler` answer. An async handler runs in the endpoint's loop, a plain function in the calling thread.
+        """Let `handler` answer. An async handler runs in the endpoint's loop; a plain function runs in this thread.
 
         Upstreams, scripts and cassettes are async handlers.
         """

@@ -1,13 +1,13 @@
 """Adapters through which the endpoint's trio loop calls the functions of a sync test program.
 
-The functions are `handler`, `embed` and `moderate`. Async functions run in
-the endpoint's loop, plain functions in their own threads.
+The functions are `handler`, `embed` and `moderate`. Async functions run in the endpoint's loop; each call of a plain
+function runs in its own thread.
 
 Rules:
 
-1. A function that blocks, even for ever, does not block the loop, other functions, or the end of its rollout.
-2. If an abandoned call raises in its thread, the exception is a fault of the rollout, as usual. If the rollout has
-   ended, the exception is only logged.
+1. Even if a plain function blocks for ever, it blocks neither the loop nor other functions nor the end of its rollout.
+2. A function may raise after the loop has stopped waiting for it (an abandoned call). Its exception is a fault of the
+   rollout, as usual. If the rollout has ended, the exception is only logged.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = logging.getLogger("triocept.testing")
 
 
 def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Handler:
-    """Return `handler`, or an async handler that runs it in a thread. Raise TypeError if it is no handler."""
+    """Return an async `handler` itself, else an async handler that runs it in a thread; raise TypeError if invalid."""
     if isinstance(handler, Chaos):
         return handler.around(lambda inner: in_loop(inner, twin))
     if inspect.isroutine(handler) and not takes(handler, 1):
@@ -70,7 +70,7 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
 
 
 def _answer(handler: AnyHandler, exchange: SyncExchange) -> None:
-    """Call a plain handler. Raise TypeError if it returns a value and has not answered the exchange."""
+    """Call a plain handler. Raise TypeError if it returned a value without having answered the exchange."""
     returned = cast(Callable[[SyncExchange], object], handler)(exchange)
     if returned is not None and not exchange.settled:
         what = f"{named(handler)} returned {short(returned)}, which is not an answer: "
@@ -84,12 +84,12 @@ def _answer(handler: AnyHandler, exchange: SyncExchange) -> None:
 
 
 class _Call(Generic[T]):
-    """A call of a function in a thread. Its error is reported once, even if the wait for it ends at that moment.
+    """A call of a function in a thread. Its error is reported once, even if the call is abandoned when it fails.
 
     Args:
         function: the function.
         rollout: the rollout that the call belongs to.
-        answers: exceptions of an abandoned call that are no fault.
+        answers: types of exceptions that are no fault if an abandoned call raises them.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class _Call(Generic[T]):
         self._error: BaseException | None = None
 
     def abandon(self) -> None:
-        """Report an error of the call here, from now on, because trio drops errors of abandoned threads."""
+        """Let this object report the call's error from now on, because trio drops errors of abandoned threads."""
         with self._lock:
             self._abandoned = True
         if self._error is not None:
@@ -144,7 +144,7 @@ async def _run(call: _Call[T], limiter: trio.CapacityLimiter) -> T:
 
 
 def with_threads(options: O) -> O:
-    """Return `options` with async functions as `embed` and `moderate`; raise TypeError if one is invalid."""
+    """Return `options` with `embed` and `moderate` as async functions; raise TypeError if one of them is invalid."""
     changed: dict[str, Any] = {**options}
     for name, check in (("embed", check_embed), ("moderate", check_moderate)):
         function = changed.get(name)

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @final
 class Held(Generic[T]):
-    """An async context in its own trio task: `open` enters the context, `close` exits it with the block's error."""
+    """An async context, held open in its own trio task: `open` enters it, `close` exits it with the block's error."""
 
     def __init__(self, loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> None:
         self._loop = loop
@@ -31,7 +31,7 @@ class Held(Generic[T]):
 
     @property
     def is_forked(self) -> bool:
-        """True if this process is a fork of the process that opened the context; `close` then does nothing."""
+        """True if this process is a fork of the process that opened the context. Then `close` does nothing."""
         return self._loop.is_forked
 
     def open(self) -> T:
@@ -50,9 +50,9 @@ class Held(Generic[T]):
         self._loop.give_up(self._closed)
 
     def close(self, error: BaseException | None) -> bool:
-        """Exit the context with the block's `error`; return True if the context has suppressed it.
+        """Exit the context with the block's `error`; return True if the context has suppressed `error`.
 
-        Raise any other exception that the context raises.
+        If the context raises another exception, raise that exception.
         """
         self.end(error)
         return not self.is_forked and self._closed.take()
@@ -71,7 +71,7 @@ class Held(Generic[T]):
                 error.__traceback__ = trace  # cut the frames of the loop
 
     def when_ended(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the context has ended, in any thread; if it has already ended, call it immediately."""
+        """Call `callback`, in any thread, when the context has ended; if it ended before, call it immediately."""
         self._closed.when_done(callback)
 
     async def _run(self) -> bool:

@@ -1,6 +1,7 @@
 """A call from another thread into the endpoint's trio loop.
 
-The caller that waits is a thread, or a task of another event loop (asyncio, or the program's own trio).
+The caller, which waits for the result, is a thread, or a task of another event loop (asyncio, or the program's own
+trio).
 
 Rules:
 
@@ -68,7 +69,7 @@ class Job(Generic[T]):
         return self._done.wait(timeout)
 
     def when_done(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the job ends, or now if it has ended. The call may be made in any thread."""
+        """Call `callback`, in any thread, when the job ends; call it immediately if the job has already ended."""
         with self._lock:
             if not self._done.is_set():
                 self._callbacks.append(callback)
@@ -77,7 +78,7 @@ class Job(Generic[T]):
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` if the job ends while the block runs, or has ended before."""
+        """Call `callback` when the job ends, if that happens before or during the `with` block."""
         self.when_done(callback)
         try:
             yield

@@ -19,7 +19,7 @@ _hint = hints_of("triocept.testing")
 
 
 def __getattr__(name: str) -> Any:
-    """Import and return the object `name` of `triocept.testing` (PEP 562). An error for an old name has the new one."""
+    """Import and return the object `name` of `triocept.testing` (PEP 562). For an old name, the error names the new."""
     if name not in _MODULES:
         _hint(name)
     return getattr(import_module(f"{__package__}._memory.{_MODULES[name]}"), name)

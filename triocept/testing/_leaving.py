@@ -1,14 +1,14 @@
-"""Choice of the error that is raised if a block has several errors, and a hint for errors of asyncio code in trio.
+"""Choice of the error to raise if a `with` block has several errors, and a hint for errors of asyncio code in trio.
 
 Rules:
 
-1. An error of a handler or of the endpoint is the cause. The body's error (the 500 in an SDK, a failed assert) is the
-   consequence. The cause is raised, with the body's error as its context.
+1. An error of a handler or of the endpoint is the cause. An error of the block's body (the 500 in an SDK, a failed
+   assert) is the consequence. The cause is raised, with the body's error as its context.
 2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence. It is raised
    unchanged; the other errors are added to it as notes. If Python would not print the notes (`sys.exit`, asyncio's
    `CancelledError`), the errors are logged instead.
-3. If trio has cancelled the body, a group of the `trio.Cancelled` and the other errors is raised. The cancelled scope
-   removes the `trio.Cancelled`, and raises the rest.
+3. If trio has cancelled the body, a group is raised that contains the `trio.Cancelled` and the other errors. The
+   cancelled scope removes the `trio.Cancelled` from the group, so that the other errors propagate.
 4. An error that the body has raised is not raised again.
 """
 
@@ -41,9 +41,9 @@ _HINT = (
 
 
 def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
-    """Raise the error in `errors` at the end of a block, or several errors as a group; see the rules above.
+    """Raise the error in `errors` at the end of a block, or several errors as a group; see the module's rules.
 
-    `body` is the exception that the block itself raises. Return if there is no other error.
+    `body` is the exception that the block's body has raised. Return if `errors` contains no other error.
     """
     __tracebackhide__ = True
     left = list({id(error): error for error in errors if error is not body}.values())

@@ -3,10 +3,11 @@
 Rules:
 
 1. The thread is a daemon and belongs to no executor. Therefore a program can end even if the loop hangs.
-2. A time limit is a cancel scope in the loop. A timed wait in the caller's thread would race with arriving calls.
+2. A time limit is a cancel scope in the loop. If the caller's thread limited its wait itself, its timeout would race
+   with calls that arrive.
 3. If the loop has ended or is blocked, no result can arrive, and a waiting caller gets an error. For a blocked loop
    the error names the blocking function.
-4. A forked process has a copy of the object but no thread: it cannot use the loop, and closes nothing.
+4. A forked process has a copy of the object, but not the thread. So it cannot use the loop, and closes nothing.
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ class Loop:
 
     @property
     def is_forked(self) -> bool:
-        """True if this process was forked from the process whose thread runs the loop."""
+        """True if this process is a fork of the process whose thread runs the loop."""
         return os.getpid() != self._pid
 
     # Start and end
 
     @contextmanager
     def running(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-        """Run the loop, with `context` open in it, while the block runs; raise the exceptions of `context`.
+        """Run the loop while the block runs, and keep `context` open in it; raise the exceptions of `context`.
 
         Raise TimeoutError if the loop is blocked and therefore cannot end.
         """
@@ -95,7 +96,7 @@ class Loop:
             self._watch.warn()
 
     def _close(self, ending: Job[None]) -> list[BaseException]:
-        """End the loop and wait until it has ended; return the errors that this raised."""
+        """End the loop, and wait until it has ended; return the errors that were raised meanwhile."""
         errors: list[BaseException] = []
         if self._thread is not None and self._thread.ident is not None and not self.is_forked:
             with keeping(errors):
@@ -147,14 +148,15 @@ class Loop:
     # Calls into the loop
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Call an async function in the trio loop, wait, and return its result. A Ctrl-C cancels the function.
+        """Call an async function in the trio loop; wait for its result and return it. A Ctrl-C cancels the function.
 
-        Raise RuntimeError if the loop has ended, or belongs to another process; TimeoutError if it is blocked.
+        Raise RuntimeError if the loop has ended, or belongs to another process. Raise TimeoutError if the loop is
+        blocked.
         """
         return self.do(Job[T](), function, *args)
 
     def ask(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a sync function in the loop's thread, wait, and return its result. Errors: see `call`."""
+        """Call a sync function in the loop's thread; wait for its result and return it. Errors: see `call`."""
         job = Job[T]()
 
         def answer() -> None:
@@ -176,7 +178,7 @@ class Loop:
                 self._jobs.discard(job)
 
     def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Call, in the calling thread, a function that reads only constant state; do not wait for the loop.
+        """Call, in this thread, a `function` that reads only state which never changes; do not wait for the loop.
 
         Raise RuntimeError if the loop has ended or belongs to another process.
         """
@@ -186,7 +188,7 @@ class Loop:
         return function(*args)
 
     def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do the same as `call` for a given `job`, whose `on_lost` is called with a result that arrives too late."""
+        """Do the same as `call`, with a `job` of the caller. If the result arrives too late, `job.on_lost` gets it."""
         try:
             self.submit(job, function, *args)
             self.wait(job)
@@ -280,7 +282,7 @@ class Loop:
                 raise self._blocked()
 
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
-        """Return a new job that ends soon unless the loop is blocked. If the loop has ended, wait until `job` fails."""
+        """Return a new job, which ends soon if the loop is not blocked. If it has ended, wait until `job` fails."""
         answer = Job[None]()
         try:
             self.soon(partial(answer.succeed, None))
@@ -291,7 +293,7 @@ class Loop:
         return answer
 
     def _blocked(self) -> TimeoutError:
-        """Return the error for all callers of a blocked loop. Later callers get it after only `BREATH` seconds."""
+        """Return the error for all callers of a blocked loop. Let later callers wait only `BREATH` seconds for it."""
         assert self._thread is not None
         self._patience = BREATH
         if self._watch is not None:

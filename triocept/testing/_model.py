@@ -1,4 +1,4 @@
-"""A fake model that answers the model calls of the running program during a block, for scripts and tests."""
+"""A fake model that answers the model calls of the running program during a `with` block, for scripts and tests."""
 
 from __future__ import annotations
 
@@ -35,19 +35,20 @@ def fake_model(
 
     Args:
         replies: answers in order, as for a `ScriptedModel`.
-        handler: answers instead of replies; see `SyncEndpoint.open_rollout`. Without replies and handler the body
-            answers, by `next` or iteration.
-        endpoint: endpoint of the model. None means a new endpoint, which ends with the model.
+        handler: handler that answers, if there are no replies; see `SyncEndpoint.open_rollout`. If there are neither
+            replies nor a handler, the body of the `with` block answers, by `next` or iteration.
+        endpoint: endpoint of the model. None means a new endpoint, which closes with the model.
         environ: True if the environment variables of this process should point at the model during the block. Clients
-            that are made in the block (in any thread), and programs that are started in it, call the model without
-            further settings. The environment is restored exactly. If two blocks are nested, the variables point at the
-            inner block's model; to call both models, use `model.client(dialect)`.
+            that are created during the block (in any thread), and programs that are started during it, then call the
+            model without further settings. At the end, the environment is restored exactly. If two blocks are nested,
+            the variables point at the inner block's model; to call both models, use `model.client(dialect)`.
         must_be_used: True if an unused reply is an error at the end of the block.
         options: see `SyncEndpoint.open_rollout`.
 
     Raises:
-        AssertionError: the body raised no exception, but replies are unused. Or there are no replies and no
-            handler, and the body has left a call unanswered. (With a handler, an open call is refused.)
+        AssertionError: the body raised no exception, but replies are unused. Or there are neither replies nor a
+            handler, and the body has left a call unanswered. (If there is a handler, a call without an answer is
+            refused.)
         Exception: exceptions of the handler, and other errors; see `SyncEndpoint.open_rollout`.
     """
     __tracebackhide__ = True

@@ -46,8 +46,8 @@ class SyncRollout:
     """A rollout: one agent run, for sync programs. Made by `SyncEndpoint.open_rollout` and `fake_model` only.
 
     Iterate over it to answer the agent's calls in the program itself, while the agent runs in another thread or
-    process. The iteration ends when the rollout is stopped or closed. Any number of threads may use the rollout, but
-    not the thread of the endpoint.
+    process. The iteration ends when the rollout is stopped or closed. Any number of threads may use the rollout, except
+    the thread of the endpoint.
     """
 
     def __init__(self, life: Life, loop: Loop) -> None:
@@ -85,7 +85,7 @@ class SyncRollout:
 
     @property
     def trace(self) -> Trace:
-        """The trace so far, as a copy that does not change any more; after the block, the complete trace.
+        """The trace so far, as a copy that stays unchanged; after the `with` block, the complete trace.
 
         Raises:
             RuntimeError, TimeoutError: see `SyncExchange.respond`.
@@ -134,7 +134,7 @@ class SyncRollout:
         """Return the official SDK's sync client for `dialect`, which calls this rollout and is closed with it.
 
         Args:
-            dialect: for OpenAI's dialects the client is an `openai.OpenAI`, for `anthropic_messages` an
+            dialect: for OpenAI's dialects the client is an `openai.OpenAI`, for `anthropic_messages` it is an
                 `anthropic.Anthropic`.
             options: options of the client's constructor (`max_retries`, `timeout`, …).
 
@@ -171,9 +171,10 @@ class SyncRollout:
         Raises:
             TimeoutError: no call arrived in time. A call that arrives later is not lost.
             RolloutClosed: the rollout was stopped or closed.
-            RuntimeError: the rollout has a handler, which answers every exchange; or see `SyncExchange.respond`.
+            RuntimeError: the rollout has a handler, which answers every exchange; for other reasons see
+                `SyncExchange.respond`.
 
-        Ctrl-C: no exchange is lost; the next caller gets it.
+        Ctrl-C: no exchange is lost; the next call of this method returns it.
         """
         job = Job[Exchange](self._give_back)
         try:
@@ -217,7 +218,7 @@ class SyncRollout:
     ) -> AgentResult:
         """Start an agent in this rollout and wait until it ends. Arguments, result and errors: see `Rollout.run_agent`.
 
-        Meanwhile the handler, or an iteration in another thread, must answer the agent's calls.
+        While the agent runs, the handler, or an iteration in another thread, must answer its calls.
 
         Ctrl-C: ends the agent, as a cancellation of `Rollout.run_agent` does.
         """
@@ -236,13 +237,13 @@ class SyncRollout:
     def assert_called_with_tool(self, name: str, /, **arguments: Any) -> ToolResult:
         """Raise AssertionError unless the application has carried out a call of the tool `name`.
 
-        A later request must contain the tool call and its result. A result that the application sends as plain text (as
-        smolagents does) does not count. To check plain text, use `assert_messages`.
+        Carried out means that a later request contains the tool call and its result. If the application sends a result
+        as plain text (as smolagents does), it does not count; check such a text by `assert_messages`.
 
         Args:
             name: name of the tool.
-            arguments: expected arguments; the call may have others, too. A value may be `ANY`, a pattern or
-                `containing(…)`.
+            arguments: expected arguments of the tool call, which may have other arguments, too. A value may be `ANY`, a
+                pattern or `containing(…)`.
 
         Returns:
             The result that the application sent for the first such call.
@@ -281,7 +282,7 @@ class SyncRollout:
         check_messages(calls[call], expected)
 
     def check(self) -> None:
-        """Raise the problems of this rollout so far; the end of the block does not raise them again.
+        """Raise the problems of this rollout so far. The end of the `with` block does not raise them again.
 
         Raises:
             AssertionError: a reply is unused; or the rollout has no handler, and a call was not answered.
@@ -300,7 +301,7 @@ class SyncRollout:
         return calls
 
     def _where(self, function: Callable[[], T], reach: Reach) -> T:
-        """Return the address that `function` returns. Public addresses need the loop, which has the tunnel's state."""
+        """Return the address that `function` returns. For a public address, call it in the loop."""
         return self._loop.ask(function) if reach == "public" else self._loop.read(function)
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:
@@ -328,12 +329,12 @@ class SyncRollout:
 
 
 def news_of(rollout: SyncRollout) -> list[BaseException]:
-    """Return the rollout's problems since the last such call. Errors: see `SyncRollout.trace`."""
+    """Return the rollout's problems since the last call of this function. Errors: see `SyncRollout.trace`."""
     return rollout._life.news()
 
 
 def on_unknown_tools(rollout: SyncRollout, call: Callable[[str], object]) -> None:
-    """If a reply calls a tool that the request does not offer, call `call` with a text, and log nothing."""
+    """Let `call` be called with a text, in place of a log line, if a reply calls a tool that the request lacks."""
     core_of_rollout(rollout._life.rollout).on_unknown_tools = call
 
 
@@ -342,7 +343,7 @@ def target_of(rollout: SyncRollout) -> Target:
 
 
 def _import_sdk(dialect: str) -> None:
-    """Import a dialect's SDK in this thread. In the loop's thread, the import would block the loop for seconds."""
+    """Import the SDK of `dialect` in this thread; in the loop's thread, this would block the loop for seconds."""
     facts = known_dialects().get(dialect)
     if facts is not None and facts.sdk is not None and find_spec(facts.sdk.package) is not None:
         import_module(facts.sdk.package)

@@ -12,7 +12,7 @@ from .._util.loop_watch import LoopWatch, Place
 
 @final
 class Watch(LoopWatch):
-    """Watch of the endpoint's loop that records which functions have blocked it, and warns about them."""
+    """Watch of the endpoint's loop: it records which functions have blocked the loop, and warns about them."""
 
     def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:
         super().__init__(thread, soon)

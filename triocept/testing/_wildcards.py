@@ -28,7 +28,7 @@ class containing:  # noqa: N801 - the name reads as a value
 
 
 def matches(expected: Any, value: Any) -> bool:
-    """Return True if `value` equals `expected`, or contains the pattern `expected`, also within mappings and lists.
+    """Return True if `value` equals `expected`, or the pattern `expected` is found in it. Compare nested values, too.
 
     Objects with their own `__eq__` (`unittest.mock.ANY`, `containing`, `pytest.approx`) are compared by that method.
     """

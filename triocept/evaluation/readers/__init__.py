@@ -1,10 +1,11 @@
-"""Readers of tasks: one module for each format. A reader imports the package of its format when it is used.
+"""Readers of tasks: one module for each format. If a format needs a package, its reader imports it on first use.
 
-The function `read` of each module yields the place and the document of each task. If a document cannot be read, the
-function yields an exception in its place.
+The function `read` of each module yields, for each task, its place in the file and its document. If a document cannot
+be read, the function yields an exception instead of the document.
 
 * `reading`: the list of tasks that a reader returns, and the check of a document that describes a task.
-* `json_lines`, `csv_file`: files with a task in each line. `datasets_folder`: a folder that `datasets` has saved.
+* `json_lines`, `csv_file`: files with a task in each line. `datasets_folder`: a folder that the package `datasets` has
+  saved.
 * `inspect_task`: a `Task` or a `Dataset` of Inspect. `harbor_folder`: task folders in Harbor's format.
   `promptfoo_file`: promptfoo's configuration.
 """
@@ -31,15 +32,16 @@ _BY_SUFFIX = {
 
 
 def read_tasks(path: str | os.PathLike[str], *, split: str | None = None) -> TaskList:
-    """Return the tasks of a file or folder. The format is found from the suffix, and for a folder from its content.
+    """Return the tasks of a file or folder. The suffix of a file, or the content of a folder, determines the format.
 
     Args:
         path: a file `.jsonl`, `.json`, `.csv`, `.yaml` (promptfoo) or `.py` (Inspect; `FILE.py:NAME` names a task or
-            dataset in it), a folder that `datasets` has saved, or a folder in Harbor's format or of such folders.
-        split: name of the split, if the folder of `datasets` has several.
+            dataset in the file); a folder that the package `datasets` has saved; a task folder in Harbor's format; or a
+            folder with such task folders.
+        split: name of the split to read, if a folder of `datasets` has several splits.
 
     Raises:
-        BadTasks: the file has errors; the text names each place.
+        BadTasks: the file has errors; the error's text lists the place of each.
         ImportError: the package of the format is not installed.
         OSError: the file cannot be read.
     """

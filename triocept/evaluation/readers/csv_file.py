@@ -1,4 +1,4 @@
-"""Tasks in a CSV file with a header. Columns that are no fields of a task become metadata."""
+"""Tasks in a CSV file with a header. A column that is not a field of a `Task` becomes metadata."""
 
 from __future__ import annotations
 

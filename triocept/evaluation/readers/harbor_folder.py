@@ -1,7 +1,7 @@
 """Task folders in Harbor's format: `task.toml`, an instruction, `environment/`, `tests/test.sh`.
 
-Tasks run on this machine, not in their container: the files of `environment/` are copied into the agent's working
-directory, without the Dockerfile, which is not run. The scorer `harbor_reward` runs the tests.
+Tasks run on this machine, not in their container. The files of `environment/`, except the Dockerfile, are copied into
+the agent's working directory; no container is built. The scorer `harbor_reward` runs the tests.
 """
 
 from __future__ import annotations

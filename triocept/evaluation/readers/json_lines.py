@@ -28,9 +28,10 @@ def read(path: Path) -> Iterator[tuple[str, object]]:
 def decoded_lines(
     path: Path, form: str = 'a line has the form {"id": …, "prompt": …}'
 ) -> Iterator[tuple[int, object]]:
-    """Yield the number and the document of each line.
+    """Yield the number of each line, and the document that the line contains.
 
-    The document of a blank line is None. The document of a line that is not a JSON value is an exception.
+    For a blank line, the document is None. For a line that is not a JSON value, an exception is yielded as the
+    document.
     """
     for number, line in enumerate(path.read_bytes().removeprefix(_BOM).split(b"\n"), 1):
         document: object = None

@@ -1,7 +1,8 @@
-"""Tests of promptfoo's configuration (YAML). Each prompt with each test is a task.
+"""Tests of promptfoo's configuration (YAML). Each pair of a prompt and a test is a task.
 
-Of the assertions, those that compare with one text become the target: `equals`, `contains`, `icontains` and `regex`.
-All assertions are in the metadata, with the test's description. A list in `vars` makes one test for each value.
+Assertions that compare the answer with one text (`equals`, `contains`, `icontains` and `regex`) become the target. All
+assertions are kept in the metadata, with the test's description. If variables in `vars` are lists, there is a test for
+each combination of their values.
 """
 
 from __future__ import annotations

@@ -20,13 +20,13 @@ MOST_ERRORS = 10
 
 
 class BadTasks(ValueError):
-    """The tasks cannot be used. The text has a line for each error, with the place and the task."""
+    """The tasks cannot be used. The error's text has a line for each mistake, with its place and its task."""
 
 
 @final
 @dataclass
 class TaskList:
-    """The tasks of one source."""
+    """The tasks that were read from one source, such as a file."""
 
     name: str
     """Name of the evaluation, if the caller gives none."""
@@ -38,14 +38,14 @@ class TaskList:
     """Number of samples of each task, if the source gives one (Inspect's epochs)."""
 
     def add(self, document: object, place: str, *, folder: Path | None = None, number: int) -> None:
-        """Add the task that a document describes, or the error that is found in it.
+        """Add the task that `document` describes. If the document is invalid, add an error.
 
         Args:
-            document: an object with the fields of a `Task` (`input` stands for `prompt`, too), or the exception of a
-                document that cannot be read.
+            document: an object with the fields of a `Task` (`input` is accepted as another name of `prompt`). If the
+                document could not be read: the exception.
             place: the place of the document in its source.
-            folder: directory to which paths of files are relative.
-            number: id of the task if the document has none.
+            folder: directory to which the paths of files in the document are relative.
+            number: number that becomes the task's id if the document has no id.
         """
         try:
             if isinstance(document, Exception):
@@ -59,7 +59,7 @@ class TaskList:
             self.tasks.append(task)
 
     def checked(self, source: str) -> TaskList:
-        """Return the list itself; raise BadTasks if it has errors or is empty."""
+        """Return this list; raise BadTasks if the list has errors or is empty."""
         if self.errors:
             raise BadTasks(first_of(self.errors))
         if not self.tasks:
@@ -68,7 +68,7 @@ class TaskList:
 
 
 def task_of(document: object, number: int, folder: Path | None = None) -> Task:
-    """Return the task that a document describes; raise ValueError with the reason if it describes none."""
+    """Return the task that `document` describes; raise ValueError, with the reason, if it describes no task."""
     if isinstance(document, Task):
         document = msgspec.structs.asdict(document)
     if not isinstance(document, Mapping):
@@ -114,16 +114,16 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
 
 
 def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document of a task from named values. Values that do not have the name of a field become metadata."""
+    """Return a task's document made of named values. A value whose name is not a field of `Task` becomes metadata."""
     others = {name: value for name, value in fields.items() if name not in ("input", *Task.__struct_fields__)}
     metadata = {**others, **(fields.get("metadata") or {})}
     return {**{name: value for name, value in fields.items() if name not in others}, "metadata": metadata}
 
 
 def _text(prompt: object, whose: str) -> str:
-    """Return the prompt as one text, into which messages of the user are joined.
+    """Return the prompt as one text; join a list of user messages.
 
-    Raise ValueError if the prompt is neither a text nor a list of such messages.
+    Raise ValueError if the prompt is neither a text nor a list of user messages.
     """
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
         raise ValueError(f"{whose}it has no prompt (prompt or input)")
@@ -153,7 +153,7 @@ def _text(prompt: object, whose: str) -> str:
 
 
 def _resolved(source: str, folder: Path) -> str:
-    """Return the absolute path of `source` if a file or directory has this path in the folder; else `source` itself."""
+    """Return the absolute path of `source` if `folder` has a file or directory of this path; else return `source`."""
     if source.startswith("data:") or "\n" in source or not is_path(str(folder / source)):
         return source
     return str((folder / source).absolute())
@@ -169,7 +169,7 @@ _TYPES = {
 
 
 def in_words(error: msgspec.ValidationError, document: Any) -> str:
-    """Return the text of an error of msgspec in plain words, with the value."""
+    """Return an error of msgspec in plain words, with the wrong value."""
     if "unknown field" in str(error):
         return f"{str(error).removeprefix('Object contains ')}: put your own data into metadata"
     found = re.fullmatch(r"Expected `(.+)`, got `\w+`(?: - at `\$\.(\w+)(.*)`)?", str(error))
@@ -183,13 +183,13 @@ def in_words(error: msgspec.ValidationError, document: Any) -> str:
 
 
 def first_of(errors: Sequence[str]) -> str:
-    """Return the first errors as lines, and the number of the others."""
+    """Return a text with the first errors, one in each line, and the number of the remaining errors."""
     more = len(errors) - MOST_ERRORS
     return "\n".join([*errors[:MOST_ERRORS], *([f"and {more} more"] if more > 0 else [])])
 
 
 def listed(tasks: Iterable[object], name: str) -> TaskList:
-    """Return the list of the tasks that a program has passed; raise BadTasks if a task is invalid."""
+    """Return the `tasks` that a program has passed, checked, as a list; raise BadTasks if a task is invalid."""
     found = TaskList(name)
     for number, task in enumerate(tasks, 1):
         found.add(task, f"task {number}", number=number)

@@ -86,7 +86,7 @@ class MemoryAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Response:
-        """Send a model call, and return the whole answer, as a real client does.
+        """Send a model call, wait for the whole answer as a real client does, and return it.
 
         Args:
             asked: a text, messages, a `Request` of any dialect, or a JSON document of the agent's dialect, which is
@@ -101,9 +101,9 @@ class MemoryAgent:
                 answer is invalid. `UpstreamTruncated` is raised if the answer is incomplete.
             ExchangeAbandoned: `hang_up` was called.
             TimeoutError: no byte arrived in time.
-            TypeError, ValueError, DialectError: the input cannot be sent.
+            TypeError, ValueError, DialectError: `asked` or a header cannot be sent.
 
-        Cancellation: disconnects.
+        Cancellation: disconnects the call.
         """
         tries = 0
         while True:
@@ -133,7 +133,7 @@ class MemoryAgent:
 
         Args: see `ask`. The call is not retried.
 
-        Closing: disconnects if the answer has not ended.
+        Closing: disconnects the call if its answer has not ended.
 
         Raises: see `ask`. If the call is refused, the error is raised before the block begins; other errors are raised
         while the stream is read.
@@ -161,8 +161,8 @@ class MemoryAgent:
             options: options of the client's constructor (`max_retries`, `timeout`, …).
 
         Raises:
-            ModuleNotFoundError: the SDK is not installed, or its version does not use httpx2 (openai 3 and anthropic 2
-                do).
+            ModuleNotFoundError: the SDK is not installed, or its version does not use httpx2 (the versions openai 3 and
+                anthropic 2 use it).
             ValueError: no SDK exists for this dialect.
         """
         from .http import MemoryHTTPTransport, http_client  # imports httpx2, which is needed here alone
@@ -238,18 +238,19 @@ async def open_memory_agent(
     timeout: float = math.inf,
     **options: Unpack[RolloutOptions],
 ) -> AsyncIterator[MemoryAgent]:
-    """Open an agent that calls a rollout without a socket; then for example `answer = await agent.ask("hello")`.
+    """Open an agent that calls a rollout without a socket; `answer = await agent.ask("hello")` sends a call.
 
-    Requests and answers pass through HTTP/1.1, the wire format of the dialect and the server's own code, with
-    keep-alives, retries and errors. Only the connection is in memory. So a test can use trio's mock clock: 300 seconds
-    of silence take no time, and no time limit of the server ends a connection.
+    Requests and answers are encoded in the dialect's wire format and in HTTP/1.1, and the server's real code handles
+    them, with keep-alives, retries and errors. Only the connection is in memory. So a test can use trio's mock clock:
+    300 seconds of silence take no real time. The server's time limits for connections are off.
 
     Args:
         handler: a handler, for which a rollout is opened; or the `Rollout` to call, of an endpoint or of
             `triocept.testing.open_rollout`. If None, a rollout is opened, and the body must answer the exchanges of
             `agent.rollout`.
-        dialect: dialect of the agent: a name, or a `Dialect` of the program if `handler` is not a `Rollout`.
-        retries: maximum retries of a call that may succeed later, as in the SDKs of OpenAI and Anthropic.
+        dialect: dialect of the agent: a name, or, if `handler` is not a `Rollout`, a `Dialect` that the program has
+            defined.
+        retries: maximum retries of a call whose error is temporary, by the rules of the SDKs of OpenAI and Anthropic.
         timeout: maximum seconds without a byte, like a client's read timeout. When exceeded: the agent disconnects and
             raises `TimeoutError`.
         options: options of the opened rollout; see `Endpoint.open_rollout`.
@@ -325,7 +326,7 @@ async def _open(
 async def _serve(
     connections: Connections, ending: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
 ) -> None:
-    """Run the nursery of the connections until `ending` is set, even if the agent's block is cancelled earlier."""
+    """Run the nursery of the connections until `ending` is set; a cancellation of the block does not end it."""
     ended = trio.Event()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as lifespan:

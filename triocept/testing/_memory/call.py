@@ -60,12 +60,12 @@ class MemoryCall:
 
     @property
     def status(self) -> int | None:
-        """HTTP status of the answer; None until it has arrived."""
+        """HTTP status of the answer; None until the status has arrived."""
         return None if self._head is None else self._head.status_code
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the answer, with names in lower case; empty until they have arrived."""
+        """Headers of the answer, with names in lower case; empty until the headers have arrived."""
         received = () if self._head is None else self._head.headers
         return {name.decode(): value.decode("latin-1") for name, value in received}
 
@@ -81,12 +81,12 @@ class MemoryCall:
 
     @property
     def end(self) -> str:
-        """State of the answer: `whole`, `broken` (by the server), `hung up` (by the agent), or `open`."""
+        """State of the answer: `open`, `whole`, `broken` (by the server), or `hung up` (the agent disconnected)."""
         return self._end
 
     @property
     def longest_silence(self) -> float:
-        """Longest time without a byte, in seconds. A real client disconnects when it exceeds the read timeout."""
+        """Longest time without a byte, in seconds. A real client disconnects if this exceeds its read timeout."""
         ended = self._ended if self._ended is not None else trio.current_time() - self._begun
         times = [0.0, *(piece.at for piece in self._pieces), ended]
         return max(later - earlier for earlier, later in pairwise(times))
@@ -103,7 +103,7 @@ class MemoryCall:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Receive the answer until it ends, and add it to `pieces`."""
+        """Receive the answer until it ends, and add its bytes to `pieces`."""
         try:
             while self._end == "open":
                 event = self._http.next_event()
@@ -152,7 +152,7 @@ class MemoryCall:
 
         Raises:
             ExchangeAbandoned: the agent has disconnected.
-            TimeoutError: no byte arrived in time, so the agent has disconnected.
+            TimeoutError: no byte arrived within the timeout, so the agent has disconnected.
         """
         if len(self._pieces) > self._taken:
             await trio.lowlevel.checkpoint()
@@ -180,7 +180,7 @@ class MemoryCall:
         return self.body
 
     def hang_up(self) -> None:
-        """Disconnect. Unless the answer has already ended, record that the agent has disconnected."""
+        """Disconnect. If the answer has not ended yet, record that the agent has disconnected."""
         self._finish("hung up")
         self._stream.close()
 

@@ -1,4 +1,4 @@
-"""A single exchange without an endpoint, with which a test can call a handler."""
+"""A single exchange without an endpoint, which a test can pass to a handler."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ async def open_exchange(
         options: options of the exchange's rollout; see `Endpoint.open_rollout`. `record_increments` and `record_wire`
             default to True.
 
-    Closing: an exception of the block settles the exchange as an exception of a handler does, and propagates unchanged.
+    Closing: an exception of the block has the same effect on the exchange as an exception of a handler. It propagates
+    unchanged.
 
     Raises:
-        Unanswered: the block has ended, and the exchange has no outcome.
-        UpstreamError: the request was refused before it became an exchange; the error holds the refusal.
+        Unanswered: the block has ended, but the exchange has no outcome.
+        UpstreamError: the request was refused before it became an exchange; the error contains the status and the text
+            of the refusal.
         TypeError, ValueError, DialectError: an argument is invalid.
     """
     options.setdefault("record_increments", True)
@@ -71,7 +73,7 @@ async def open_exchange(
 
 
 async def _exchange_of(rollout: Rollout, call: MemoryCall) -> Exchange | None:
-    """Wait for the exchange of `call` and return it; return None if the call was refused before it became one."""
+    """Wait for the exchange of `call` and return it; return None if the call was refused before it had an exchange."""
     found: Exchange | None = None
     async with trio.open_nursery() as nursery:
 

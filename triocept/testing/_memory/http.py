@@ -2,8 +2,8 @@
 
 Rules:
 
-1. The read timeout of a client is measured by trio's clock. The other timeouts have no effect.
-2. Errors are translated to the exceptions of httpx2.
+1. The read timeout of a client uses trio's clock. The client's other timeouts have no effect.
+2. Errors of the connection are translated to the exceptions of httpx2.
 3. Each request has its own connection.
 """
 
@@ -30,7 +30,7 @@ may be a class of httpx instead of httpx2."""
 def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[str, Any]) -> Any:
     """Return an instance of the SDK's own HTTP client class that uses `transport`.
 
-    Raise ModuleNotFoundError if the package is not installed, or does not use httpx2.
+    Raise ModuleNotFoundError if `package`, the SDK, is not installed, or does not use httpx2.
     """
     try:
         sdk = import_module(package)
@@ -52,7 +52,7 @@ def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[s
 class MemoryHTTPTransport(httpx2.AsyncBaseTransport):
     """Transport of httpx2 that makes each request a call of an agent in memory.
 
-    `begin` starts a call with its head, its body, and the maximum seconds without a byte.
+    The function `begin` starts a call; its arguments are the head, the body, and the maximum seconds without a byte.
     """
 
     def __init__(self, begin: Callable[[h11.Request, bytes, float], MemoryCall]) -> None:

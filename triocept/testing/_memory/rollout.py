@@ -42,7 +42,7 @@ def open_rollout(
 
 
 class _Nowhere:
-    """The addresses of a rollout without an endpoint: there are none, so each access raises an error."""
+    """Stands for the addresses of a rollout without an endpoint. There are none, so each access raises an error."""
 
     def __init__(self, dialects: Mapping[str, Dialect]) -> None:
         self.limits = EndpointLimits()

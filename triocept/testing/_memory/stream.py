@@ -13,7 +13,8 @@ from trio.testing import lockstep_stream_pair
 class MemoryStream(trio.abc.HalfCloseableStream):
     """One end of a connection in memory. The event `reset` is set when either end resets the connection.
 
-    It has those methods of a trio stream and of its `socket` that the server uses; `socket` returns the object itself.
+    It has the methods of a trio stream, and of a stream's `socket`, that the server uses. Its `socket` is the object
+    itself.
     """
 
     family = AF_UNSPEC
@@ -42,7 +43,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Close both directions. The peer then receives the end of the data, and can send nothing more."""
+        """Close both directions. The peer then receives the end of the data, and cannot send any more."""
         self._stream.send_stream.close()
         self._stream.receive_stream.close()
 
@@ -55,7 +56,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         return -1
 
     def setsockopt(self, *option: object) -> None:
-        """Mark the connection as reset. The server sets only `SO_LINGER`, with which `close` resets a connection."""
+        """Mark the connection as reset. The server sets only the option `SO_LINGER`, which lets `close` reset it."""
         self._reset.set()
 
     def getpeername(self) -> None:

@@ -1,11 +1,10 @@
 """The requests that an agent in memory writes, and the answers that it reads.
 
-The agent writes requests in its dialect, and reads answers with the dialect's parsers, as a client of a real
-provider does.
+The agent writes requests in its dialect, and parses answers with the code that reads the answers of real providers.
 
 Rules:
 
-1. The content type in the answer's head determines if the answer is a stream, whatever the agent requested.
+1. The answer is read as a stream if its content type is that of a stream, even if the agent requested no stream.
 2. A stream that ends or breaks off before its terminal event is invalid.
 3. An invalid answer raises `UpstreamError`, with the received status and text.
 """
@@ -34,7 +33,7 @@ from .call import MemoryCall
 def written(
     given: object, dialect: Dialect, model: str, *, stream: bool | None
 ) -> tuple[Request, dict[str, Json]]:
-    """Return a `Request`, from which the URL of the call is made, and the JSON document to send.
+    """Return a `Request`, from which the call's URL is made, and the JSON document to send as the body.
 
     Args:
         given: a text, messages, a `Request`, or the document itself, which is sent unchanged.
@@ -127,7 +126,7 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
 
 
 def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
-    """Return a function that decompresses the answer's body piece by piece, and raises UpstreamError if it cannot."""
+    """Return a function that decompresses an answer piece by piece, and raises UpstreamError if that fails."""
     coding = call.headers.get("content-encoding", "identity").lower()
     if coding == "identity":
         return lambda data: data

@@ -3,6 +3,6 @@
 * `hooks`: hooks of pytest. The modules `hooks`, `options`, `tapes` and `verdict` import pytest.
 * `options`: options from the marks of a test. `tapes`: the cassette of a test.
 * `models`: the fixture `triocept_model`, which opens models.
-* `verdict`: errors that the models add to the result of a test. `section`: the section of a test report that lists the
-  models' calls.
+* `verdict`: combines the errors of a test's models with the result of the test. `section`: the section of a test report
+  that lists the models' calls.
 """

@@ -1,6 +1,6 @@
 """Hooks of pytest, registered when the first test uses one of triocept's fixtures.
 
-Projects without such a test do not load this module.
+If no test of a project uses such a fixture, this module is not loaded.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Raise the errors of the models in the test's call phase, so that pytest reports a failure of the test."""
+        """Raise the errors of a test's models in its call phase, so that pytest reports a failure of the test."""
         __tracebackhide__ = True
         own: BaseException | None = None
         returned: object = None
@@ -134,7 +134,7 @@ class Hooks:
 def _raise_at(item: pytest.Item, error: BaseException) -> NoReturn:
     """Raise `error` with a traceback to the first line of the test, for the report and for editors.
 
-    If a traceback has no line of the project, pytest shows no traceback, only a hint to use `--full-trace`.
+    If a traceback has no line of the project's code, pytest shows no traceback, only a hint to use `--full-trace`.
     """
     path, line, name = item.reportinfo()
     code = compile("raise error", str(path), "exec")
@@ -154,7 +154,7 @@ def _warn(item: pytest.Item, texts: list[str]) -> None:
 
 
 def _asks_for_models(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Return True if the test itself uses the fixture `triocept_model`, and did not fail in a call of its value.
+    """Return True if the test itself uses the fixture `triocept_model`, and did not fail when it opened a model.
 
     An autouse fixture may request `triocept_model` for tests that do not use it.
     """

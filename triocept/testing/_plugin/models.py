@@ -1,4 +1,4 @@
-"""The value of the fixture `triocept_model`: each call opens a fake model. The end of the test closes all models."""
+"""The value of the fixture `triocept_model`: each call opens a fake model. At the end of the test, all models close."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ModelFactory:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise AttributeError. If an opened model has this attribute, the text shows how to open one."""
+            """Raise AttributeError. If models have an attribute `name`, the error's text shows how to open a model."""
             what = f"triocept_model has no {name!r}"
             if not name.startswith("_") and hasattr(SyncRollout, name):
                 what += (
@@ -99,10 +99,11 @@ class ModelFactory:
         Args:
             replies: answers in order, as for a `ScriptedModel`: texts, tool calls, faults, …. The test fails if a reply
                 is unused when the test ends, or if no reply is left for a call.
-            handler: answers instead of replies: an async function of an `Exchange`, or a plain function of a
-                `SyncExchange`, which may block. An exception of the handler fails the test. If there is neither a
-                handler nor a reply, the test answers, with `model.next()` or `for exchange in model`. In a test with a
-                cassette, the call then returns the cassette's model, which is already open, with the mark's options.
+            handler: handler that answers, if there are no replies: an async function with an `Exchange` as argument, or
+                a plain function with a `SyncExchange` as argument, which may block. An exception of the handler fails
+                the test. If there is neither a handler nor a reply, the test answers, with `model.next()` or `for
+                exchange in model`. But in a test with a cassette, a call without replies and handler returns the
+                cassette's model, which is already open with the options of the mark.
             environ: True if the environment variables (`OPENAI_BASE_URL`, `OPENAI_API_KEY`, …) point at the model. None
                 means the value of the mark or of pytest's configuration (True).
             must_be_used: True if an unused reply fails the test. None means the value of the mark or of pytest's
@@ -166,9 +167,9 @@ class ModelFactory:
     def check(self, own: BaseException | None = None) -> list[BaseException]:
         """Return the problems of the models that were found since the last check.
 
-        If handlers have raised exceptions, these are the problems. Otherwise the result has an `AssertionError` for
-        each unused reply, unanswered call and unused recorded call. If the test's own exception `own` shows a wrong
-        argument of a triocept function, the result contains only exceptions of handlers.
+        If handlers have raised exceptions, return these exceptions. Otherwise return an `AssertionError` for each
+        unused reply, unanswered call and unused recorded call. But if `own`, the exception of the test itself, was
+        raised because of a wrong argument of a triocept function, return only exceptions of handlers.
         """
         found: list[BaseException] = []
         for model in self._models:
@@ -203,11 +204,11 @@ class ModelFactory:
         yield "\n".join([f"{what}allow unused calls with must_be_used=False{hint}):", *map(str, left)])
 
     def is_fault(self, problem: BaseException) -> bool:
-        """Return True if a handler raised the problem."""
+        """Return True if `problem` is an exception that a handler raised."""
         return any(problem is fault for model in self._models for fault in model.faults)
 
     def close(self, interrupt: KeyboardInterrupt | None = None) -> None:
-        """Close all models. If `interrupt` is given, add their problems to it as notes.
+        """Close all models. If `interrupt` is given, add the models' problems to it as notes.
 
         Raises:
             BaseException: a problem of a model since the last `check`; several problems are raised as a group.
@@ -230,7 +231,7 @@ _OUR_CODE = {"triocept", "trio", "outcome", "contextlib", "threading"}
 
 
 def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the part of the traceback that begins with the handler's first frame; None if there is no such frame."""
+    """Return the part of `traceback` from the handler's first frame on; None if the handler has no frame in it."""
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] not in _OUR_CODE:

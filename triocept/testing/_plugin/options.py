@@ -1,6 +1,6 @@
-"""Options of a test's models, from its marks `triocept` (the nearest wins), then from pytest's configuration.
+"""Options of a test's models: from its marks `triocept` (the nearest mark wins), else from pytest's configuration.
 
-An invalid mark is an error of each test that has the mark; the error names the test.
+An invalid mark raises an error in each test that has the mark; the error's text names the test.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _LONGEST = 300
 def section_of(models: ModelFactory, shown: BaseException | None) -> str:
     """Return a text with the calls of each model, oldest first, and the problems; empty if no model was opened.
 
-    Omit the problems that the exception `shown`, which the report contains, already includes.
+    Omit the problems that are already part of `shown`, the exception that the report contains.
     """
     several = len(models.models) > 1
     lines: list[str] = []

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. An option comes from the first place that has it: the command line, a mark, the project's fixture
-   `triocept_cassette_options`, the environment, the configuration.
+1. The value of an option comes from the first of these places that sets it: the command line, a mark, the project's
+   fixture `triocept_cassette_options`, the environment, the configuration.
 2. A file belongs to one test, unless a mark names the file.
 3. The upstream is checked before any call: if the real model or its key is missing, the test does not begin.
-4. If several tests record one file anew, in any process, the first test replaces the old content and the others add to
-   the file.
+4. If several tests, possibly in several processes, record the same file anew, the first test replaces the old content,
+   and the other tests add to the file.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Tapes:
     def open(self, item: pytest.Item, options: ModelOptions, more: Mapping[str, Any]) -> Cassette | None:
         """Return the cassette of a test; None if it has none. `more` contains the project's options for all tests.
 
-        Raise pytest.fail.Exception, which names the test, if an option is invalid or the file cannot be read.
+        If an option is invalid, or the file cannot be read, raise a pytest.fail.Exception that names the test.
         """
         if not options.cassette:
             return None
@@ -68,12 +68,13 @@ class Tapes:
     def share(self, config: pytest.Config, folder: Path) -> None:
         """Prepare for cassette files to which several tests write.
 
-        `folder` is the temporary directory of this process. If xdist runs several processes, they share its parent.
+        `folder` is the temporary directory of this process. If xdist runs several processes, their directories have the
+        same parent.
         """
         self._session = (folder.parent if hasattr(config, "workerinput") else folder) / "triocept"
 
     def write(self, item: pytest.Item, cassette: Cassette) -> None:
-        """Write the recorded calls of a test; if that fails, raise pytest.fail.Exception, which names the test."""
+        """Write the recorded calls of a test. If that fails, raise a pytest.fail.Exception that names the test."""
         try:
             if self._session is None or cassette.mode != "rewrite":
                 cassette.write()
@@ -131,7 +132,7 @@ _VARIABLES = {"upstream": "TRIOCEPT_UPSTREAM", "dialect": "TRIOCEPT_DIALECT"}
 
 
 def _said(config: pytest.Config, name: str) -> str | None:
-    """Return an option that the environment or pytest's configuration sets for all cassettes; None if neither does."""
+    """Return an option that the environment or pytest's configuration sets for all cassettes; None if it is not set."""
     return os.environ.get(_VARIABLES.get(name, "")) or config.getini(f"triocept_{name}") or None
 
 
