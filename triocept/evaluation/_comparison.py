@@ -47,12 +47,13 @@ class TaskChange(msgspec.Struct, frozen=True, kw_only=True):
 
     task: str
     a: tuple[float, ...]
-    """Values of the scored samples in run A."""
+    """Values of the score in the task's samples of run A."""
     b: tuple[float, ...]
     change: float
     """Mean in B minus mean in A."""
     flipped: bool
-    """True if the task passes in only one of the runs: if at least half of its samples have a value of 1 or more."""
+    """True if the task passes in only one of the runs. It passes in a run if at least half of its scored samples have a
+    value of 1 or more."""
 
 
 class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,15 +68,15 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
     p: float | None
     """p value of the paired t test; None for one task, or if all tasks have the same difference."""
     sign_p: float
-    """p value of the exact sign test of the tasks that became better or worse."""
+    """p value of the exact sign test, which counts the tasks whose mean is higher or lower in B."""
     tasks: tuple[TaskChange, ...]
     """The tasks that are compared, the largest change first."""
     unscored: tuple[str, ...] = ()
     """Tasks of both runs that have no scored sample in one of them. They are not compared."""
     difference_to_see: float
     tasks_needed: int | None
-    """Number of tasks that would show a difference of `difference_to_see` with a probability of 0.8, with as many
-    samples of each task; None if it cannot be estimated."""
+    """Number of tasks needed to detect a difference of `difference_to_see` with a probability of 0.8, if each task has
+    as many samples as in these runs. None if it cannot be estimated."""
 
     @property
     def better(self) -> tuple[TaskChange, ...]:
@@ -120,7 +121,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of the tasks in run A only."""
     only_b: tuple[str, ...]
     edited: tuple[str, ...]
-    """Ids of tasks in both runs that have another prompt, target or check in B. They are compared."""
+    """Ids of tasks in both runs whose prompt, target or check differs between the runs. These tasks are compared,
+    too."""
     scores: tuple[ScoreComparison, ...]
     """The scores that both runs have."""
     scores_in_one: tuple[str, ...] = ()

@@ -198,13 +198,13 @@ class EvaluationRun:
     planned: tuple[Task, ...] = ()
     """The tasks to run."""
     most_unscored: float | None = None
-    """Number of samples that lack a score at which the run ends. A number below 1 is a share of all samples; None means
-    no limit."""
+    """The run ends when this number of samples lacks a score. A number below 1 is a share of all samples; None means no
+    limit."""
     retries: int = 2
     watch: Callable[[Fleet], AbstractAsyncContextManager[object]] = nullcontext
-    """Opens a context for the time in which the fleet runs."""
+    """Function that returns a context, which stays open while the fleet runs."""
     below: Callable[[int, int], Any] | None = None
-    """Returns what a terminal shows below the progress, for a width and a height."""
+    """Function `(width, height)` that returns what a terminal shows below the progress display."""
     say: Callable[[str], None] = log.warning
 
     def chosen(self, limit: int | None, ids: Collection[str] | None) -> EvaluationRun:
@@ -267,7 +267,7 @@ class EvaluationRun:
             counts = Counts(self.name)
             before = read_results(store.directory)
             again: dict[tuple[str, int], bool] = {}
-            """The samples that are in the store and run again; True if only their scorers run."""
+            """The samples in the store that run again. The value is True if only the scorers of the sample run."""
             done: set[tuple[str, int]] = set()
             for sample in before.samples:
                 if rescore and sample.ended is not None and sample.rescoring < about.rescorings:

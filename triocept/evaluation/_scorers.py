@@ -25,7 +25,7 @@ from ._types import NoScore, Score, Task
 from ._worker import Scorer, run_command, scoring
 
 SHOWN = 500
-"""Characters of an answer that a score keeps."""
+"""Maximum characters of an answer that are kept in a score."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ mkdir "$root/tests" "$root/logs" "$root/app"
 mount --bind "$tests" "$root/tests" && mount --bind "$logs" "$root/logs" && mount --bind "$work" "$root/app" &&
 exec chroot "$root" bash -c 'cd "$1" && exec bash /tests/test.sh' bash "$work"
 """
-"""Shell script that runs a Harbor task's tests. In its mount namespace, `/tests`, `/logs` and `/app` are the task's."""
+"""Shell script that runs a Harbor task's tests. In its mount namespace, `/tests`, `/logs` and `/app` are folders of the
+task."""
 
 
 async def _harbor(task: Task, workdir: Path, answer: str) -> Score | dict[str, float]:

@@ -55,11 +55,11 @@ class PassRate(msgspec.Struct, frozen=True, kw_only=True):
 
     k: int
     value: float | None
-    """None if no task has k scored samples."""
+    """The mean over the tasks; None if no task has k scored samples."""
     tasks: int
     """Number of tasks with at least k scored samples."""
     left_out: int
-    """Number of tasks with fewer scored samples, which are left out."""
+    """Number of tasks with fewer than k scored samples, which are left out."""
 
 
 class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     estimate: Estimate | None
-    """None if no sample is scored."""
+    """The mean of the score; None if no sample has the score."""
     scored: int
     planned: int
     unscored_as_0: float
@@ -104,7 +104,7 @@ class Used(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool
     """True if some of the tokens are estimated."""
     cost: float | None
-    """None if no sample has a cost."""
+    """Sum of the costs; None if no sample has a cost."""
     seconds: float
 
 

@@ -79,11 +79,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     """Maximum seconds of the setup script, and of each scorer, such as the check command. When a scorer exceeds it, the
     sample has no score of this scorer. When the setup script exceeds it, the sample has no score at all."""
     time_limit: float | None = None
-    """Maximum seconds of the agent. When exceeded: the agent is ended, and its work is scored as it is."""
+    """Maximum seconds of the agent. When exceeded: the agent is ended, and the work that it has done so far is
+    scored."""
     turn_limit: int | None = None
-    """Maximum answered model calls of the agent. When exceeded: further calls are refused, and the work is scored."""
+    """Maximum answered model calls of the agent. When exceeded: further calls are refused, and the work that the agent
+    has done is scored."""
     metadata: dict[str, Json] = {}
-    """Your own data, for example to group the tasks by."""
+    """Your own data about the task, by which tasks can be grouped."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -97,11 +99,11 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """The score that a scorer gives a sample."""
 
     value: float
-    """A finite number; for pass@k and similar figures, 1.0 or more is a pass."""
+    """A finite number. For pass@k and pass^k, a sample with 1.0 or more has passed."""
     answer: str | None = None
     """The agent's answer that was scored."""
     explanation: str | None = None
-    """Reason of the score for a reader, for example the output of a check command."""
+    """Explanation of the score, for example the output of a check command."""
     metadata: dict[str, Json] = {}
 
 
@@ -152,9 +154,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimated: bool = False
     """True if triocept estimated some of the tokens, because the model did not report them."""
     cost: float | None = None
-    """Cost of the model calls, those of a judge included; None if there are no prices."""
+    """Cost of the model calls, including the calls of judges; None if there are no prices."""
     output: str = ""
-    """End of the agent's output."""
+    """The last part of the agent's output."""
     returned: bool = False
     """True if the agent is a function that returned `output` as its answer."""
     scorings: int = 1
@@ -162,8 +164,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rescoring: int = 0
     """Number of the rescoring (`evaluate(rescore=True)`) that last scored the sample; 0 if there was none."""
     traces: Sequence[Trace] = ()
-    """Traces of the sample, read from the store on each access: the agent's rollout first. Judges are its children, or
-    follow it if they belong to a later scoring."""
+    """Traces of the sample, read from the store on each access: the agent's rollout first. The traces of judges are its
+    children; if a judge belongs to a later scoring, its trace follows in this list."""
 
     @property
     def scored(self) -> bool:
@@ -192,7 +194,7 @@ class EvaluationPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks, scorers and settings of an evaluation."""
 
     name: str
-    """Name of the evaluation: of the file of its tasks, or as given."""
+    """Name of the evaluation: the name passed to `evaluate`, or the name of the file of tasks."""
     agent: str
     model: str
     scorers: tuple[str, ...]

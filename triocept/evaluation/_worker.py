@@ -61,7 +61,7 @@ _PROVIDER_ERRORS = (UpstreamError.__name__, UpstreamTruncated.__name__)
 
 AgentFunction: TypeAlias = Callable[[Rollout, Task, Path], Awaitable[str | AgentResult | None]]
 """`async (rollout, task, workdir) -> answer`: an agent that is a function. It calls the model of the rollout, or starts
-a program with `rollout.run_agent`, and returns its answer, the program's result, or nothing."""
+a program by `rollout.run_agent`. It returns the answer, the result of `run_agent`, or None."""
 Scorer: TypeAlias = Callable[..., Any]
 """`(trace, task, workdir) -> Score, number, bool, or a dict of them`; async or not. With a parameter `answer`, it also
 gets the agent's answer."""
@@ -101,15 +101,15 @@ class Plan:
     store: Path | None = None
     """The store; None if there is none."""
     keeps_workdirs: bool = False
-    """True keeps the working directory of each sample in the store. False keeps it only if a scorer fails, and only
-    without redaction, because the files are stored as they are."""
+    """True keeps the working directory of each sample in the store. False keeps the directory of a sample only if a
+    scorer fails, and only without redaction, because files are stored without changes."""
     scored_alone: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    """Recorded samples that are scored without running the agent again: the start of each one's line in `done.jsonl`,
-    by task and number."""
+    """Recorded samples to score without running the agent again. The keys are task and number; a value is the start, in
+    bytes, of the sample's line in `done.jsonl`."""
     rescoring: int = 0
     """Number of the rescoring, see `EvaluationFile.rescorings`."""
     only_failed: bool = True
-    """True lets only those scorers score a recorded sample that have failed before."""
+    """If True, a recorded sample is scored only by the scorers that failed for it before."""
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,7 @@ async def _score(
 
 
 class MissingDirectory:
-    """Stands for a working directory that was not kept. Each use raises NoScore, so only scorers that need no file work."""
+    """Stands for a working directory that was not kept: each use raises NoScore. Scorers that need no file work."""
 
     _used = False
 

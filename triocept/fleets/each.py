@@ -34,7 +34,7 @@ FindUpstreams: TypeAlias = Callable[[Any], Upstream | Iterable[Upstream]]
 """`(worker) -> upstreams`: returns one or more upstreams of a worker."""
 
 TRIES = 3
-"""Maximum times that a function is run in a worker that is alive but whose answers do not arrive."""
+"""Maximum number of times that a function is run in a worker that is alive, but whose answers are lost."""
 END_SECONDS = RESUME_SECONDS + 30
 """Maximum seconds until all workers have resumed their upstreams."""
 

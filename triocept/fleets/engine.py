@@ -38,7 +38,7 @@ class FleetWorker(ABC):
     reason: str = ""
     """Reason of the worker's death, once it has died."""
     changed: Callable[[], None] = staticmethod(lambda: None)
-    """Function that the worker calls when `alive` has become True again. The fleet sets it."""
+    """Function that the worker calls when its `alive` has become True again. The fleet sets this attribute."""
 
     @abstractmethod
     async def call(self, job: bytes) -> bytes:
@@ -71,7 +71,7 @@ class Engine(ABC):
     packing: Packing
     """Encoding of values for the engine's workers."""
     workers: int
-    """Number of workers with which a fleet begins; known once the context `opened` is entered."""
+    """Number of workers that a fleet starts when it opens. It is known once the context `opened` is entered."""
     slots_per_worker: int
     """Maximum concurrent calls of one worker."""
 

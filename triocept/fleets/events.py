@@ -141,7 +141,7 @@ class TaskEnded(_OfTask, frozen=True, kw_only=True, tag=True):
 
     outcome: OutcomeName
     reason: str = ""
-    """Class and text of an error, or the reason of a loss."""
+    """Class and text of the error if the outcome is an error; the reason of the worker's end if the task was lost."""
     seconds: float = 0.0
     """Seconds since the task was first started."""
     rollouts: int = 0

@@ -72,10 +72,10 @@ T = TypeVar("T")
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 FRESH = 10.0
-"""Seconds: a worker that dies sooner after its start, before any call ran in it, counts as an early death."""
+"""Seconds after its start: if a worker dies sooner, before any call ran in it, this is an early death."""
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before another worker is started, by the number of early deaths or failed starts in a row. After all pauses
-the worker is not replaced."""
+"""Seconds of the pauses before another worker is started: one pause for each early death or failed start in a row.
+After the last pause, the worker is not replaced any more."""
 
 
 @shown_context
@@ -499,7 +499,7 @@ class _Position:
     """True if the worker may run calls."""
     had_worker: bool = False
     leaving: trio.Event = field(default_factory=trio.Event)
-    """Set when the worker must run no new calls."""
+    """Set when the worker must get no new calls."""
     over: trio.Event = field(default_factory=trio.Event)
     """Set when the position has no worker, and will not get another."""
 

@@ -23,11 +23,11 @@ CHUNK = 256 * 1024
 
 class Kind(IntEnum):
     SETUP = 1
-    """To the worker, first frame: the import path, and the context to open."""
+    """To the worker, as the first frame: the import path, and the function that opens its context."""
     READY = 2
-    """From the worker: the context is open."""
+    """From the worker: its context is open."""
     FAILED = 3
-    """From the worker: the error because of which the context could not be opened."""
+    """From the worker: the error because of which its context could not be opened."""
     CALL = 4
     """To the worker: a job."""
     CANCEL = 5
@@ -35,7 +35,7 @@ class Kind(IntEnum):
     ANSWER = 6
     """From the worker: the answer to a job; empty if the job was cancelled."""
     PING = 7
-    """To the worker: a check that its event loop runs."""
+    """To the worker: a request to send a `PONG`, which shows that its event loop runs."""
     PONG = 8
     """From the worker: the answer to a `PING`."""
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 LOOKS = 10
-"""Number of waits without the event after which `happens` returns False."""
+"""Number of waits of `happens`: if the event is not set in any of them, it returns False."""
 
 
 async def happens(event: trio.Event, within: float) -> bool:

@@ -36,10 +36,10 @@ class Outcome:
         """Workers died or hung each time that one ran this task alone, until the fleet's `retries` were used up."""
 
         reason: str
-        """Reason of the worker's end."""
+        """Reason why the worker of the last attempt ended."""
         beside: tuple[int, ...] = ()
-        """Numbers (`result.number`) of the other tasks that ran in the first worker that this task ended.
-        They were run again, apart from this task. Empty if no other task ran in that worker."""
+        """Numbers (`result.number`) of other tasks. They ran beside this task in the first worker that died while it
+        ran this task, and were then run again, separately. Empty if no other task ran in that worker."""
 
     class Stopped(msgspec.Struct, frozen=True):
         """The group of the sample was stopped before the sample had ended.
@@ -63,19 +63,20 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     sample: int = 0
     """Index of the sample in its group, from 0."""
     attempt: int
-    """Number of the attempt with this outcome, from 1; attempts that ended with a dead worker or a retried error count.
-    0 if the task never began."""
+    """Number of the attempt that had this outcome, from 1. Earlier attempts, which ended because the worker died or
+    with an error that was retried, are counted. 0 if the task never began."""
     worker: str
     """Name of the worker that ran the last attempt; empty if the task never began."""
     outcome: AnyOutcome[T]
     traces: Sequence[Trace] = ()
-    """Traces of the rollouts that the function opened in the last attempt, in the order of opening, sealed or not.
+    """Traces of the rollouts that the function opened in the last attempt, in the order in which they were opened. A
+    trace may be sealed or not.
 
     If the map has a store, each access reads the traces from it. Traces of earlier attempts are only in the files of
     their recorders; they are unsealed if the worker died.
     """
     scores: dict[str, float] = {}
-    """Last value of each score that `rollout.score` recorded in these rollouts, by name."""
+    """Scores by name, recorded by `rollout.score` in the rollouts of `traces`; of several values, the last one."""
     key: str | None = None
     """Identifier of the task in the store; None if there is no store."""
 

@@ -68,7 +68,7 @@ class Answer(msgspec.Struct, frozen=True):
     """Places of the records in the store, if the map has a store."""
     spent: Spent = Spent()
     overdue: tuple[int, ...] = ()
-    """Slots of the worker's calls that have not ended after their timeouts; empty if this call has ended."""
+    """Numbers of the slots whose calls have not ended after their timeouts; empty if this call has ended."""
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -29,7 +29,8 @@ from .packing import Packing, Pickled, import_path, raise_failure
 from .worker_process import Setup
 
 START_TIMEOUT = 120.0
-"""Maximum seconds until a worker is ready: to import a trainer's packages from a cold network disk takes a minute."""
+"""Maximum seconds until a worker is ready. To import a trainer's packages from a cold network disk can take a
+minute."""
 PROGRAM = "from triocept.fleets.worker_process import main; main()"
 EXIT_TIMEOUT = 1.0
 """Maximum seconds for the end of a process that has closed its socket."""

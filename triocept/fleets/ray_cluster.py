@@ -26,9 +26,9 @@ import trio
 DIAL_TIMEOUT = 5.0
 """Maximum seconds until a server answers at a cluster's address."""
 CONNECT_TIMEOUT = 60.0
-"""Maximum seconds to connect: a new cluster on this machine alone needs 5 to 12 s to start on two busy cores."""
+"""Maximum seconds to connect. To start a new cluster on this machine took 5 to 12 s on two busy cores."""
 SHUTDOWN_TIMEOUT = 30.0
-"""Maximum seconds to disconnect; 2 s were measured."""
+"""Maximum seconds to disconnect, which took 2 s in measurements."""
 SETTINGS = 4
 """Type of the first frame of an HTTP/2 server (RFC 9113, 3.4); gRPC is HTTP/2."""
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0])
@@ -214,7 +214,7 @@ class Waited:
 
     def __init__(self, future: Future[Any]) -> None:
         self.over: trio.Event = trio.Event()
-        """Set when the future is done; other code also sets it if the future will never be done."""
+        """Set when the future is done. If it can never be done, other code sets this event."""
         self._token = trio.lowlevel.current_trio_token()
         self.future = future
         future.add_done_callback(self._on_done)

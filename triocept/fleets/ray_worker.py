@@ -31,7 +31,7 @@ log: logging.Logger = logging.getLogger("triocept.fleet")
 START_TIMEOUT = 300.0
 """Maximum seconds until an actor is ready: an autoscaler may need minutes to start a node."""
 PLACEMENT_TIME = 15.0
-"""Seconds after which a warning is logged that a worker waits for free resources."""
+"""Seconds that a worker waits for free resources of the cluster before a warning is logged."""
 KILL_TIMEOUT = 5.0
 """Maximum seconds until Ray reports the death of an actor that it should kill."""
 PAUSE = 0.5

@@ -39,7 +39,7 @@ class Site:
         self._value = value
         self._packing = packing
         self._raised: tuple[type[BaseException], ...] = (trio.Cancelled,)
-        """Exceptions of the function that are raised and not returned as its answer."""
+        """Exceptions of the function that `call` raises, in place of returning them as a part of the answer."""
         if isinstance(packing, ByReference):  # in the program's own process it may be Ctrl-C
             self._raised += (KeyboardInterrupt,)
         self._recorders = Recorders()

@@ -38,7 +38,7 @@ class Slot:
         self.call: tuple[object, int] = (None, -1)
         """The map of the call, and the number of the task, once they are known."""
         self.lost_with: tuple[tuple[object, int], ...] = ()
-        """All calls that were in the worker when this call was last lost, including this call."""
+        """All calls in the worker that was lost last while this call ran in it, including this call."""
         self.overdue = False
         """True if the worker is being killed and the timeout of this call has passed."""
         self._priority = priority
@@ -59,7 +59,8 @@ class _WorkerState:
         self.worker = worker
         self.slots: dict[Slot, None] = {}
         self.case: _Case | None = None
-        """The case whose suspects the worker runs; other calls get no slot on it. None if it runs no suspects."""
+        """The case whose suspects the worker runs; then other calls get no slot on this worker. None if it runs no
+        suspects."""
         self.retires = False
         self.dead = False
         self.answered = False

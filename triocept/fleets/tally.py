@@ -8,7 +8,8 @@ from typing import final
 from .events import FleetEvent, MapEnded, TaskEnded, TaskRequeued, TaskRetried, TaskSkipped, TaskStarted
 
 WINDOW = 60
-"""Seconds over which a rate is averaged. If nothing was added in these seconds, the average since the start is used."""
+"""Seconds over which a rate is averaged. If no task or token was counted in these seconds, the rate is the average
+since the start."""
 MOST_KINDS = 20
 """Maximum number of error classes that are counted separately."""
 

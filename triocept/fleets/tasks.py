@@ -80,7 +80,7 @@ class Call(msgspec.Struct, Generic[Task]):
     lost_with: tuple[tuple[object, int], ...] = ()
     """The calls in the first worker that was lost while this call ran in it, including this call."""
     ended_alone: int = 0
-    """Number of workers that were lost while no other call ran in them."""
+    """Number of workers that were lost while this call ran alone in them."""
 
     @property
     def task(self) -> Task:
@@ -124,14 +124,14 @@ class TaskSource(Generic[Task]):
         self.begun: Begun[Task] | None = None
         """The task that was read last."""
         self._task_store: TaskStore | None = None
-        """Entry of that task in the store."""
+        """Entry of the task `begun` in the store."""
         self._lost_before: deque[tuple[int, Task, TaskStore]] = deque()
         """Tasks that were lost in an earlier run with the store."""
         self._tasks_pulled = 0
         self.calls: int = 0
-        """Number of calls returned."""
+        """Number of calls that `next_call` has returned."""
         self.skipped: int = 0
-        """Number of outcomes of skipped tasks, which have all their outcomes in the store."""
+        """Number of outcomes of tasks that were skipped because all their outcomes are in the store."""
 
     async def next_call(self) -> Call[Task]:
         """Return the next sample of the current task; if it has no further sample, return the next task's first sample.

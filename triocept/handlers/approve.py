@@ -157,7 +157,7 @@ class _Approved:
     """The handler that `approve` returns."""
 
     _decides_calls = True
-    """If true, the launch of an agent configures the agent's hooks."""
+    """If true, triocept configures an agent's hooks when it starts the agent."""
 
     def __init__(self, handler: Handler, policy: Policy, timeout: float | None, max_rejections: int) -> None:
         self._handler = handler
@@ -270,9 +270,9 @@ class _Answer:
         self._stack = stack
         self._stream: ResponseStream | None = None
         self._count = 0
-        """Number of parts that were sent before this draft."""
+        """Number of parts of earlier drafts that were sent to the agent."""
         self.flowed = 0
-        """Number of parts of this draft that were sent before its first tool call."""
+        """Number of parts of the current draft, before its first tool call, that were sent to the agent."""
 
     async def flow(self, draft: OpenDraft) -> None:
         """Read a draft, and send its parts before the first tool call to the agent."""

@@ -21,8 +21,8 @@ from ..errors import Refusal, UpstreamError
 Choice: TypeAlias = Mapping[str, Handler] | Callable[[Exchange], Handler]
 """Handlers by model name, or a function that returns the handler for an exchange.
 
-In names, `*` and `?` are wildcards. An exact name has priority, then the first matching pattern. The function may raise
-a `Refusal`.
+In names, `*` and `?` are wildcards. A name that is equal to the requested model has priority; otherwise the first
+matching pattern is used. The function may raise a `Refusal`.
 """
 
 

@@ -34,7 +34,7 @@ from ._loop import Loop
 log = logging.getLogger("triocept.testing")
 
 AT_WORK = 1.0
-"""Maximum seconds that a handler may run after its answer and the end of the body: enough to check a request."""
+"""Maximum seconds that a handler that has answered may still run after the end of the body: enough to check a request."""
 
 
 class Script(Protocol):
@@ -55,7 +55,7 @@ class Life:
     rollout: Rollout
     """The rollout, once it is open."""
     target: Target
-    """The model, as a target of environment variables."""
+    """The `Target` of the rollout, at which environment variables can point."""
 
     def __init__(self, loop: Loop, script: Script | None) -> None:
         self.closers: list[Callable[[], None]] = []
@@ -68,9 +68,9 @@ class Life:
         self._script = script
         self._closed = False
         self._unused: Sequence[str] = ()
-        """Unused replies at the last check."""
+        """Descriptions of the replies that were unused at the last check."""
         self._waiting: list[Request] = []
-        """Unanswered calls at the last check."""
+        """Requests of the calls that were unanswered at the last check."""
 
     @property
     def trace(self) -> Trace:

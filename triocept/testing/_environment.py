@@ -25,7 +25,8 @@ from .._rollout.rollout import Rollout, other_requests, refusals, stray_refusals
 
 _lock = threading.Lock()
 _layers: list[dict[str, str | None]] = []
-"""For each open block, newest last: the values before the block; None for a variable that was not set."""
+"""For each open block, newest last: the values of the variables before the block. None means that a variable was not
+set."""
 _targets: list[Target] = []
 """Open models, newest last."""
 
@@ -135,7 +136,7 @@ _TAKEN_OUT = (
     *("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI"),
     *("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_ENDPOINT"),
 )
-"""Variables that would make an SDK call something other than the rollout, or send a real key."""
+"""Variables that would let an SDK call another server than the rollout's, or send a real API key."""
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class Job(Generic[T]):
 
     def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
         self.scope: trio.CancelScope = trio.CancelScope()
-        """Cancel scope around the work in the loop."""
+        """Cancel scope around the function that runs in the loop."""
         self.begun: bool = False
         """True if the job was passed to the loop."""
         self._on_lost = on_lost

@@ -32,7 +32,8 @@ _OF_ASYNCIO = (
     "should be used inside a task",
     "unrecognized yield message",
 )
-"""Parts of the error texts of asyncio when it is not running, and of trio when it receives an awaitable of asyncio."""
+"""Parts of two error texts: of asyncio if it is not running, and of trio if an awaitable of asyncio is awaited in
+it."""
 _HINT = (
     "triocept: an async handler runs under trio, in the endpoint's own thread: use `trio.sleep`, for example, in place "
     "of `asyncio.sleep`. Code that needs asyncio must be a plain function, `def handler(exchange)`, which runs in a "

@@ -32,9 +32,9 @@ T = TypeVar("T")
 PATIENCE = 5.0
 """Seconds without an answer after which the loop counts as blocked."""
 BREATH = 0.1
-"""Seconds to wait for an answer of a loop that was blocked at an earlier check."""
+"""Seconds without an answer after which a loop that was blocked at an earlier check counts as blocked again."""
 ROUND = 2.0
-"""Seconds of waiting before each check whether the loop is blocked."""
+"""Seconds that a caller waits before each check whether the loop is blocked."""
 
 
 @final

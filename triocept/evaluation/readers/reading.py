@@ -35,7 +35,7 @@ class TaskList:
     """Place of each task in its source, by the task's id: `tasks.jsonl:7`."""
     errors: list[str] = field(default_factory=list)
     samples: int | None = None
-    """Number of samples of each task, if the source gives one (Inspect's epochs)."""
+    """Number of samples of each task, if the source sets this number (Inspect's epochs)."""
 
     def add(self, document: object, place: str, *, folder: Path | None = None, number: int) -> None:
         """Add the task that `document` describes. If the document is invalid, add an error.

@@ -136,5 +136,5 @@ class _Check:
 
 
 _OF_ALL = {"newer_version", "old_format"}
-"""Names of gaps that always count, since the rollout of such a line is unknown. An unreadable line also appears as a
-missing line of its rollout."""
+"""Names of gaps that are always reported, since it is unknown to which rollout the damaged line belongs. An unreadable
+line is also reported as a missing line of its rollout."""

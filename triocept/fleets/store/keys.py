@@ -24,8 +24,8 @@ class Key(msgspec.Struct, frozen=True):
     """Name of the task in messages."""
     key: str
     digest: str | None
-    """Digest of the task, which must not change under this key. None if there is no such check: the user's function
-    returned the key, the key is itself the digest, or the task is not JSON."""
+    """Digest of the task, which must not change under this key. None if this is not checked, because the user's
+    function returned the key, the key itself is the digest, or the task is not JSON."""
     data: bytes | None
     """The task as JSON; None if it is not JSON."""
 

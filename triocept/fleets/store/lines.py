@@ -40,9 +40,11 @@ class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     begin: int
     """Start of the trace's first line, in bytes from the start of the file."""
     end: int
-    """End of the trace's last line when the task got its outcome; the line of a later score is not included."""
+    """End of the trace's last line, in bytes, when the task got its outcome. The line of a score that was recorded
+    later is not included."""
     ranges: tuple[tuple[int, int], ...] = ()
-    """Start and end of each block of the trace's lines, if lines of other traces are between them; else empty."""
+    """Start and end of each block of the trace's lines, in bytes, if lines of other traces are between the blocks.
+    Otherwise empty."""
     digest: str | None = None
     """`Trace.digest`; None if the rollout was still open when the task got its outcome."""
 
@@ -57,8 +59,8 @@ class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str
     sample: int = msgspec.field(default_factory=int)
-    """Index of the sample in its group. Always written, as `default_factory` is not omitted; 0 if it is missing, as in
-    files of earlier versions."""
+    """Index of the sample in its group. It is always written, because msgspec does not omit a field with
+    `default_factory`. If it is missing, as in files of earlier versions, it is 0."""
     group: int | None = None
     outcome: OutcomeWord
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -84,7 +86,7 @@ class LostLine(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     worker: str
     reason: str
-    """Reason of the worker's end."""
+    """Reason why the worker of the last attempt ended."""
     beside: tuple[int, ...]
     """Numbers of other tasks, as in `Outcome.Lost.beside`."""
     at: float

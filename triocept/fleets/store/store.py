@@ -43,8 +43,8 @@ from .reading import result_of, results_in
 from .recording import Kept, RecordTo
 
 LOOK_AHEAD = 100_000
-"""Maximum number of tasks that are checked before the first task runs, which takes some seconds: a `range` may be
-huge."""
+"""Maximum number of tasks that are checked before the first task runs. There must be a limit, as a `range` may be huge;
+to check this number takes some seconds."""
 
 T = TypeVar("T")
 V = TypeVar("V")

@@ -20,7 +20,7 @@ _CALLED_OTHERWISE = {
     "timeout": "stall()",
     "disconnect": "close()",
 }
-"""Names that may be mistaken for constructors, such as `chaos` keywords, with the constructor to use."""
+"""Names that a user may mistake for constructors, such as keywords of `chaos`, each with the right constructor."""
 
 
 class FaultType(type):

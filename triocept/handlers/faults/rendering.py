@@ -63,10 +63,10 @@ class Begun(msgspec.Struct, frozen=True):
     """The first pieces of a streamed answer, rendered."""
 
     renderer: StreamRenderer
-    """The renderer that can write the rest of the stream."""
+    """The renderer, which can write the frames that follow."""
     body: tuple[bytes, ...]
     response: Response | None
-    """The response as far as these pieces contain it. None if they have no content yet."""
+    """The response, with as much content as these pieces contain. None if the pieces contain no content yet."""
 
 
 @final

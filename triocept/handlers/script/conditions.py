@@ -21,7 +21,7 @@ from ..._util.checks import check_callable, check_choice, check_str, check_type,
 from .words import called_names, shown, system_text
 
 Wording: TypeAlias = str | re.Pattern[str]
-"""Part of a text, or a compiled pattern."""
+"""A text that the compared text must contain, or a compiled pattern that is searched in it."""
 
 OutputKind: TypeAlias = Literal["text", "json_object", "json_schema"]
 """The required form of an answer: free text, any JSON object, or JSON that fits a schema."""
@@ -36,9 +36,11 @@ class Conditions:
     system: Wording | None = None
     """Part of the system and developer messages."""
     model: Wording | None = None
-    """The requested model's full name, with or without a date suffix. A pattern is searched in the name."""
+    """Full name of the requested model; the request may add a date suffix. A pattern is searched in the requested
+    name."""
     tool_result: Wording | bool | None = None
-    """Part of a tool result since the model's last answer. True requires a result, False that there is no result."""
+    """Part of a tool result since the model's last answer. True requires any such result; False requires that there is
+    none."""
     result_of: str | None = None
     """Name of a tool that has a result since the model's last answer."""
     offered_tool: str | None = None

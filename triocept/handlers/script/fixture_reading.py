@@ -25,7 +25,7 @@ _CONFIGURED = ("llm", "mcp", "a2a", "agui", "vector")
 _LEFT_OUT = ("created", "systemFingerprint", "role", "provider", "nativeFinishReason", "webSearches")
 _ANTHROPIC = "anthropic_messages"
 _CHUNK = 20
-"""Characters per piece if a fixture sets no number (aimock's default)."""
+"""Characters per piece if a fixture sets no `chunkSize`; this is aimock's default."""
 
 
 def is_fixture_file(document: Node) -> bool:

@@ -27,7 +27,7 @@ Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[S
 * a `ToolCall`, or a list of tool calls and texts: one response that holds them all;
 * a `Response`: sent unchanged;
 * a `Stream`: sent in its pieces, at its pace;
-* a `Refusal`: the agent is refused;
+* a `Refusal`: the call is refused with an HTTP error;
 * a `Fault`: the fault is applied to the call;
 * a number: a pause in seconds before the next reply;
 * a function of the `Request` that returns a reply other than a pause (async or not). `Template` is such a function.

@@ -73,7 +73,7 @@ _CONFUSED = {
     "tool_name": "offered_tool=… (the agent offers the tool) or result_of=… (the request has a result of the tool)?",
     "called_tool": "result_of=… (the request has a result of the tool)?",
 }
-"""Names that are not keywords of `when`, with the keywords that each could mean."""
+"""Names that a user may mistake for keywords of `when`, each with the keywords that could be meant."""
 
 
 def when(

@@ -41,7 +41,7 @@ Asked: TypeAlias = str | Iterable[Message] | Request | Mapping[str, Json]
 _MAX_BODY = 256 * 1024 * 1024
 """Maximum bytes of a body, as for an endpoint."""
 _FOR_EVER = 1e9
-"""Seconds of the server's time limits: so many that a mock clock that jumps ahead does not reach them."""
+"""Seconds of the server's time limits: so long that a mock clock never reaches them when it jumps ahead."""
 _GRACE = 1.0
 """Maximum seconds until the server has ended its connections after the agent has disconnected."""
 _LIMITS = EndpointLimits(
@@ -242,7 +242,8 @@ async def open_memory_agent(
 
     Requests and answers are encoded in the dialect's wire format and in HTTP/1.1, and the server's real code handles
     them, with keep-alives, retries and errors. Only the connection is in memory. So a test can use trio's mock clock:
-    300 seconds of silence take no real time. The server's time limits for connections are off.
+    300 seconds of silence take no real time. The time limits of the server are so long that none of them ends a
+    connection.
 
     Args:
         handler: a handler, for which a rollout is opened; or the `Rollout` to call, of an endpoint or of

@@ -23,8 +23,8 @@ from .call import MemoryCall
 T = TypeVar("T")
 
 _NAMES = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
-"""Names of the class of the HTTP client in the SDKs, by preference. openai 3 has the first name; there the second name
-may be a class of httpx instead of httpx2."""
+"""Names of the HTTP client's class in the SDKs, in the order in which they are tried. In openai 3 it is the first name,
+while the second name may be a class of httpx and not of httpx2."""
 
 
 def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[str, Any]) -> Any:

@@ -57,9 +57,9 @@ class ModelFactory:
         self._problems: list[BaseException] = []
         self._ended = False
         self.asked_for: bool = False
-        """True if the test has called the factory, with any arguments."""
+        """True if the test has called this object, with any arguments."""
         self.warnings: list[str] = []
-        """Texts of warnings: a reply calls a tool that the request did not offer."""
+        """Texts of the warnings that a reply calls a tool which the request does not offer."""
         self._of_cassette: SyncRollout | None = None
         if cassette is not None:  # open from the start, even if the test never calls the factory
             own = options.environ, options.must_be_used, RolloutOptions()
