@@ -110,10 +110,10 @@ async def evaluate(
         model: a handler that answers the model calls, or a function without arguments. If the function returns an async
             context, such as `open_upstream(…)`, each worker opens the context once. If the function returns a handler,
             it is called once for each sample: `lambda: ScriptedModel(replies)`.
-        scorers: functions `(trace, task, workdir) -> Score, number, bool or dict`, async or not. They run after the
-            agent has ended. A function with a parameter `answer` gets the agent's answer, too.
+        scorers: functions `(trace, task, workdir) -> Score, number, bool or dict`, async or not. Scorers run after the
+            agent has ended. If a scorer has a parameter `answer`, the agent's answer is passed to it, too.
         samples: number of samples of each task.
-        store: directory that keeps traces and scores. None keeps them in memory only.
+        store: directory that keeps traces and scores. None means that they are kept in memory only.
         engine: the kind and number of workers, as in `open_fleet`. If the workers are processes, all functions that you
             pass must be importable, or defined in `__main__`.
         limits: limits of each sample, in addition to those of its task.

@@ -270,10 +270,10 @@ def check_command(*, name: str = "check") -> Scorer:
 
 
 def harbor_reward(*, name: str = "reward") -> Scorer:
-    """Return a scorer for tasks in Harbor's format. It runs `tests/test.sh`, and reads `reward.json` or `reward.txt`.
+    """Return a scorer for tasks in Harbor's format: it runs `tests/test.sh`, and reads `reward.json` or `reward.txt`.
 
     The tests run on this machine. For the tests, the task's `tests` folder is `/tests`, `/logs/verifier` is empty, and
-    the agent's working directory is `/app`. This needs Linux, and the command `unshare`.
+    the agent's working directory is `/app`. The scorer needs Linux, and the command `unshare`.
     """
     return BuiltIn(name, _harbor, partial(_no_harbor, name))
 

@@ -314,7 +314,10 @@ async def _score(
 
 
 class MissingDirectory:
-    """Stands for a working directory that was not kept: each use raises NoScore. Scorers that need no file work."""
+    """Placeholder for a working directory that was not kept: each use raises NoScore.
+
+    A scorer that does not use the directory can still score the sample.
+    """
 
     _used = False
 
@@ -362,7 +365,7 @@ def _turns(trace: Trace) -> int:
 
 
 def answer_of(trace: Trace) -> str:
-    """Return the agent's answer: the last text of the model, in the agent's main conversation if there is one.
+    """Return the agent's answer: the model's last text, in the agent's main conversation if the trace has one.
 
     If the model gave no text, the answer is empty.
     """

@@ -62,7 +62,7 @@ class FleetWorker(ABC):
 
     @abstractmethod
     async def kill(self) -> None:
-        """Kill the worker at once. Its running calls are not waited for: each raises `WorkerLost`."""
+        """Kill the worker at once. Each call that runs in the worker then raises `WorkerLost`."""
 
 
 class Engine(ABC):

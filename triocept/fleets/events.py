@@ -5,8 +5,8 @@ Rules:
 1. The fleet never waits for a reader of its events. Each reader has its own buffer. If the buffer is full, further
    events are dropped, and the reader gets one `EventsMissed` with the number of the dropped events.
 2. An event contains neither the task nor its value nor a trace, so that unread events need little memory.
-3. Each sample that was started gets a `TaskEnded`. If the map ends before that, `MapEnded.unfinished` counts the
-   sample.
+3. For each sample that was started, a `TaskEnded` is sent. But if the map ends before the sample, `MapEnded.unfinished`
+   counts the sample.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerStarted(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker is ready: one of the first workers, an additional worker, or a replacement."""
+    """A worker is ready. It is one of the first workers, an additional worker, or the replacement of a dead worker."""
 
     worker: str
 

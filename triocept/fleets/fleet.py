@@ -96,8 +96,8 @@ async def open_fleet(
             Its value is the first argument of every call of a map's function in this worker. `worker` must be
             importable, or defined in `__main__`. None means `serve_endpoint`.
         retries: maximum retries of a task whose worker died while no other task ran in it. When exceeded: the outcome
-            is `Outcome.Lost`. If several tasks ran in a worker that died, all of them run again, apart from each
-            other. `retries` also limits how often `retry_if` can retry a task.
+            is `Outcome.Lost`. If several tasks ran in a worker that died, all of them run again, and are separated so
+            that the fatal task is found. `retries` also limits how often `retry_if` can retry a task.
         grace: maximum seconds for a worker to close, or for a cancelled call to end. When exceeded: the worker is
             killed. An agent that ignores SIGTERM needs 5 s to end.
         progress: True shows the progress of each map and the outcomes of its tasks on standard error. In a terminal
@@ -232,11 +232,11 @@ class Fleet:
                 start, and the outcome of both is `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
                 is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
-                longer than the fleet's `grace`, its worker is killed. Then each call of this worker whose timeout has
-                passed has the same outcome; the worker's other calls run again. With `InProcess` the map waits until
-                the call ends. If a call blocks the worker's trio loop (`time.sleep`), the worker's other calls cannot
-                run meanwhile. So each blocked period counts as at most a tenth of the timeout, for all calls of the
-                worker. A function that blocks the loop is therefore not ended by `timeout`; use
+                longer than the fleet's `grace`, its worker is killed. Killing the worker ends its other calls, too. A
+                call whose timeout has passed gets the same outcome; any other call runs again. With `InProcess` the map
+                waits until the call ends. If a call blocks the worker's trio loop (`time.sleep`), the worker's other
+                calls cannot run meanwhile. So each blocked period counts as at most a tenth of the timeout, for all
+                calls of the worker. A function that blocks the loop is therefore not ended by `timeout`; use
                 `Processes(hung_after=)` for this. None means no limit.
             prefetch: number of unread results that may exist in addition to one for each slot. If the program (such as
                 a trainer) works for long between two reads, the workers produce this many results in advance.
@@ -319,8 +319,8 @@ class Fleet:
 
         Raises:
             TypeError: the function takes other arguments, or cannot be sent to the workers.
-            BaseException: the exception that the function raised. It propagates when the function has ended in all
-                workers. If the function failed in several workers, the exceptions are raised as a group.
+            BaseException: the exception that the function raised, after the function has ended in all workers. If the
+                function failed in several workers, the exceptions are raised as a group.
 
         Cancellation: cancels the function in each worker.
         """
@@ -415,8 +415,8 @@ class Fleet:
     async def resize(self, workers: int) -> None:
         """Change the number of workers.
 
-        New workers are ready when this method returns; surplus workers get no new calls, and end when their running
-        calls have ended.
+        If workers are added, they are ready when this method returns. If the number becomes smaller, surplus workers
+        get no new calls, and end when their running calls have ended.
 
         Raises: the errors of `open_fleet`, if a new worker cannot be started.
         """
@@ -617,7 +617,7 @@ class _Position:
         self.slots.add(worker)
 
     async def close(self) -> None:
-        """End the worker without waiting for its calls."""
+        """Close this position: end its worker without waiting for the worker's calls."""
         self.leave()
         self.scope.cancel()
         await self.over.wait()

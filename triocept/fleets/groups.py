@@ -1,9 +1,9 @@
-"""Groups: a group is several samples of one task, which algorithms such as GRPO compare. It may be stopped early.
+"""Groups: a group is several samples of one task, compared by algorithms such as GRPO. A group may be stopped early.
 
 Rules:
 
-1. Each sample has exactly one outcome. If its group is stopped, a sample that is still running is cancelled, and a
-   waiting sample never begins. The outcome of both is `Outcome.Stopped`.
+1. Each sample has exactly one outcome. If a group is stopped, its running samples are cancelled, and its waiting
+   samples never begin. The outcome of all these samples is `Outcome.Stopped`.
 2. Each group is yielded once and complete, with its results in the order of the samples. If the map ends early, groups
    may be incomplete; they are yielded before the error is raised.
 """

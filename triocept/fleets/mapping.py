@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A task is read from the iterable only when there is a slot for it.
+1. A task is read from the iterable only when a slot is free for this task.
 2. If a worker dies, its tasks run again, separated from each other: see `slots`. A task is lost only if workers died
    while they ran this task alone. An exception of the function is an outcome, except if `retry_if` returns True.
 3. The number of unread outcomes is bounded by the slots and by `prefetch`, so a slow reader of the results slows the
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 @final
 class Results(Generic[Task, T]):
-    """The results of a map, each yielded once: `async for result in results`. Made by `Fleet.map` only."""
+    """The results of a map. Each result is yielded once: `async for result in results`. Made by `Fleet.map` only."""
 
     def __init__(self, mapping: Mapping[Task, T]) -> None:
         self._mapping = mapping
@@ -65,8 +65,8 @@ class Results(Generic[Task, T]):
             FleetLost: no worker is left, and some tasks have no outcome.
             StoreError: a result could not be recorded, or two tasks have the same key.
             OSError: the store could not be written.
-            BaseException: an exception that the iterable of tasks has raised. It is raised after the results of the
-                tasks that were read before.
+            BaseException: an exception that the iterable of tasks has raised. Before it is raised, the results of all
+                tasks that were read are returned.
 
         Cancellation: no result is lost; the next call of this method returns it.
         """

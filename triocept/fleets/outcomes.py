@@ -85,7 +85,8 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
         """The value that the function returned for this task.
 
         Raises:
-            BaseException: the exception that the function raised. Its `__cause__` shows the traceback in the worker.
+            BaseException: the exception that the function raised. The exception's `__cause__` shows the traceback in
+                the worker.
             WorkerLost: the outcome is `Outcome.Lost`.
             GroupStopped: the outcome is `Outcome.Stopped`.
         """

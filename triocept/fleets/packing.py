@@ -169,7 +169,7 @@ class ByReference:
 
 
 def failure_of(error: BaseException, packing: Packing) -> Failure:
-    """Return a `Failure` with `error`; if it cannot be pickled, the `Failure` holds a `RemoteError` instead of it."""
+    """Return a `Failure` with `error`, or with a `RemoteError` if `error` cannot be pickled."""
     text = without_keys("".join(traceback.format_exception(error)))
     if isinstance(packing, Pickled):
         try:

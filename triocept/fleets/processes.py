@@ -44,8 +44,8 @@ class Processes(Engine):
         workers: number of workers; None means one for each core that this program may use.
         slots_per_worker: maximum concurrent calls of each worker.
         hung_after: maximum seconds for which a worker's trio loop may be blocked, for example by a function that
-            computes without a checkpoint. When exceeded: the worker is killed, and its calls run again in other
-            workers. None means no limit.
+            computes for long without a checkpoint. When exceeded: the worker is killed, and its calls run again in
+            other workers. None means no limit.
 
     A worker gets this program's `sys.path`. Functions, classes and tasks of `__main__` are sent by value. The worker's
     output goes to this program's output; Ctrl-C in the terminal is sent only to this program.

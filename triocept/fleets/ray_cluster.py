@@ -4,8 +4,8 @@ Rules:
 
 1. A connection that the user's program has made itself stays open. A connection that this module has made is closed
    when the last fleet that uses it closes.
-2. If there is no cluster, Ray itself would wait for two minutes and then end the program. So this module first opens a
-   TCP connection to the cluster's address.
+2. If no cluster answers at the given address, Ray would wait for two minutes and then end the program. So this module
+   first opens a TCP connection to the cluster's address.
 3. Ray starts its processes so that they die with the *thread* that started them. Each connection has its own thread,
    which lives as long as the connection.
 """
@@ -71,7 +71,7 @@ class _Connection:
     async def enter(self, address: str | None) -> bool:
         """Connect and return True. If other code has already connected this program, only return False.
 
-        After False, do not call `leave`: the other code also ends its connection.
+        If the method returns False, `leave` must not be called: the other code also ends its connection.
         """
         async with self._changing:
             import ray

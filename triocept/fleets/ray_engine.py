@@ -34,7 +34,7 @@ class RayEngine(Engine):
             for `ray.init`: the cluster to which this program is connected, or that `RAY_ADDRESS` names, or that `ray
             start` has started on this machine. If there is no such cluster, the engine starts a cluster on this machine
             alone, which ends with the fleet. `"local"` always starts a cluster on this machine; `"auto"` never does.
-        workers: number of workers; None means as many as the free resources of the cluster allow.
+        workers: number of workers; None means as many workers as the free resources of the cluster allow.
         slots_per_worker: maximum concurrent calls of each worker.
         num_cpus: CPUs that Ray reserves for each worker. Agents run on the node of their worker, and share its CPUs.
         resources: other reserved resources, by Ray's names: `{"big-disk": 1}` places workers on nodes that have it.

@@ -3,8 +3,8 @@
 Rules:
 
 1. The process ends when its driver (the program that opened the fleet) ends. The socket CONTROL is then closed, so all
-   calls are cancelled. If trio's loop is blocked, a thread kills the process instead. This thread reads the pipe DEATH,
-   which is closed only by the end of the driver.
+   calls are cancelled. If trio's loop is blocked and so cannot cancel the calls, a thread kills the process. This
+   thread reads the pipe DEATH, which is closed only by the end of the driver.
 2. The driver handles a Ctrl-C in the terminal. The worker catches SIGINT and does not ignore it, since agents would
    inherit an ignored signal.
 3. The answer of a call is always sent whole; only the death of the process can cut it off.

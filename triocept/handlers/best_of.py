@@ -19,8 +19,9 @@ from ..errors import Refusal, UpstreamError
 def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int | Awaitable[int]]) -> Handler:
     """Return a handler that calls `handler` `n` times and sends the best answer: `best_of(4, model, judge)`.
 
-    The `n` calls run at the same time. The answers that the agent does not get are recorded in `turn.drafts`. Their
-    usage counts toward limits, and is part of sums and costs. A failed answer is not passed to `judge`.
+    The `n` calls run at the same time. The answers that the agent does not get are recorded in `turn.drafts`. The usage
+    of these answers counts toward limits, and is part of the trace's sums and costs. A failed answer is not passed to
+    `judge`.
 
     Args:
         n: number of answers; at least 2.

@@ -130,8 +130,8 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
 def first_of(*policies: Policy) -> PolicyFunction:
     """Return a policy that runs several policies at once: `first_of(ask_terminal, ask_page)`.
 
-    The first decision counts; the policies that still run are then cancelled. A policy that escalates has not decided:
-    the other policies decide.
+    The first decision counts; the policies that still run are then cancelled. If a policy escalates, this is not a
+    decision: the other policies decide.
 
     Raises:
         TypeError, ValueError: an argument is not a policy, or there are no arguments.

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. It can remove tools by name, tools that the provider runs, remote MCP servers, containers, all media, or only media
-   that are given by URL.
+1. The wrapper can remove tools by name, tools that the provider runs, remote MCP servers, containers, all media, or
+   only media that are given by URL.
 2. A tool choice that names a removed tool becomes `auto`.
 3. A notice at the end of the conversation lists the removed tools and media, so that the model does not request them.
    The agent's own history does not contain the notice.

@@ -34,7 +34,7 @@ from ._loop import Loop
 log = logging.getLogger("triocept.testing")
 
 AT_WORK = 1.0
-"""Maximum seconds that a handler that has answered may still run after the end of the body: enough to check a request."""
+"""Maximum seconds that a handler may run after its answer and after the end of the body: enough to check a request."""
 
 
 class Script(Protocol):
@@ -49,7 +49,7 @@ class Script(Protocol):
 class Life:
     """State of a sync rollout, which any thread can read.
 
-    All replies of `script` must be used before the block ends. None means that no reply must be used.
+    All replies of `script` must be used before the block ends. None means that replies may stay unused.
     """
 
     rollout: Rollout
@@ -157,7 +157,7 @@ class Life:
             await self._look(AT_WORK)
 
     def _looked(self) -> bool:
-        """Return False if a handler is still running. Otherwise, record unused replies and unanswered calls."""
+        """Record the unused replies and unanswered calls, and return True; return False if a handler still runs."""
         is_rested = rested(self.rollout)
         if is_rested:
             self._note()

@@ -1,4 +1,4 @@
-"""Sync counterparts of `Exchange` and `ResponseStream`, for code outside the endpoint's loop. Their methods block."""
+"""Sync counterparts of `Exchange` and `ResponseStream`, for code outside the endpoint's loop. All methods block."""
 
 from __future__ import annotations
 

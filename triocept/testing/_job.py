@@ -94,7 +94,7 @@ class Job(Generic[T]):
             return self._values[0]  # kept: an interrupt may still keep the value from the caller
 
     def abandon(self) -> None:
-        """Stop waiting for the job. Its result, present or later, is passed to `on_lost`."""
+        """Stop waiting for the job. If it has a result, or gets one later, pass the result to `on_lost`."""
         with self._lock:
             self._abandoned = True
             lost, self._values = self._values, []

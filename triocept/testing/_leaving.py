@@ -4,9 +4,9 @@ Rules:
 
 1. An error of a handler or of the endpoint is the cause. An error of the block's body (the 500 in an SDK, a failed
    assert) is the consequence. The cause is raised, with the body's error as its context.
-2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence. It is raised
-   unchanged; the other errors are added to it as notes. If Python would not print the notes (`sys.exit`, asyncio's
-   `CancelledError`), the errors are logged instead.
+2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence. Such an exception
+   is raised unchanged, and the other errors are added to it as notes. If Python would not print the notes (`sys.exit`,
+   asyncio's `CancelledError`), the errors are logged instead.
 3. If trio has cancelled the body, a group is raised that contains the `trio.Cancelled` and the other errors. The
    cancelled scope removes the `trio.Cancelled` from the group, so that the other errors propagate.
 4. An error that the body has raised is not raised again.
@@ -89,7 +89,10 @@ def is_among(error: BaseException, known: Iterable[BaseException | None]) -> boo
 
 
 def is_mistake(error: BaseException | None) -> bool:
-    """Return True if triocept raised the error because of a wrong argument. Then unused replies are not reported."""
+    """Return True if triocept raised `error` because of a wrong argument.
+
+    After such an error, unused replies are not reported.
+    """
     if not isinstance(error, (AttributeError, TypeError, ValueError)) or error.__traceback__ is None:
         return False
     *_, (frame, _) = walk_tb(error.__traceback__)

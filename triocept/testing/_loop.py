@@ -96,7 +96,7 @@ class Loop:
             self._watch.warn()
 
     def _close(self, ending: Job[None]) -> list[BaseException]:
-        """End the loop, and wait until it has ended; return the errors that were raised meanwhile."""
+        """End the loop, and wait until it has ended; return the errors that its end has raised."""
         errors: list[BaseException] = []
         if self._thread is not None and self._thread.ident is not None and not self.is_forked:
             with keeping(errors):

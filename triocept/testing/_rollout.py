@@ -238,7 +238,8 @@ class SyncRollout:
         """Raise AssertionError unless the application has carried out a call of the tool `name`.
 
         Carried out means that a later request contains the tool call and its result. If the application sends a result
-        as plain text (as smolagents does), it does not count; check such a text by `assert_messages`.
+        as plain text (as smolagents does), the call does not count as carried out; check such a text by
+        `assert_messages`.
 
         Args:
             name: name of the tool.

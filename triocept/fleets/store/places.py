@@ -26,8 +26,8 @@ class StoredTraces(Sequence[Trace]):
     """The traces of a stored result, read from disk on each access. Made by a store only.
 
     So in memory, ten thousand results keep only the places of their traces. To use a trace twice, keep a reference to
-    it. Each access may raise `StoreError` if the file is missing, or `OSError` if it cannot be read. In a damaged
-    trace, `Trace.gaps` lists what is missing.
+    the trace. Each access may raise `StoreError` if the file is missing, or `OSError` if it cannot be read. In a
+    damaged trace, `Trace.gaps` lists what is missing.
     """
 
     def __init__(self, folder: Path, places: tuple[TracePlace, ...], key: str) -> None:

@@ -22,8 +22,8 @@ def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Jso
 
     Each task (and each sample of a group) is returned once, with its last outcome. `task` and the value of an
     `Outcome.Value` are the stored JSON; `task` is None if it is not JSON. An error is a `RemoteError` with the name of
-    its class. `traces` are read from the store on each access. The call needs some hundred bytes of memory for each
-    result, and keeps no trace in memory.
+    its class. `traces` are read from the store each time that they are accessed. The call needs some hundred bytes of
+    memory for each result, and keeps no trace in memory.
 
     Raises:
         StoreError: the directory is not a store, a newer triocept wrote it, or the line that the text names is damaged.

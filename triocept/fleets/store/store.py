@@ -67,8 +67,8 @@ async def open_store(
     Args:
         directory: directory for this run only; created with its parents if it does not exist. If workers run on several
             machines, it must be on a disk that they share, under the same path.
-        settings: settings that distinguish this run from others, such as the model or the prompt's version. They are
-            stored; if the store is opened with other settings, `StoreError` is raised.
+        settings: settings that distinguish this run from others, such as the model or the prompt's version. The
+            settings are stored. If the store is later opened with other settings, `StoreError` is raised.
         retry_errors: True runs tasks again whose outcome is an error. The new outcome then counts.
         fsync: True forces a result and its traces to the disk before the result is delivered. If False, a result
             survives a SIGKILL of the program, but a power cut may lose the last results; `triocept check` reports it.
@@ -206,9 +206,9 @@ class TaskStore:
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
         """Store a result; return it with its key and its stored traces, as the map yields it.
 
-        `kept` is the worker's record of the call; None means that no worker has run the call to its end. Then the task
-        is not done, and the next run runs it again, except if its group was stopped. Raise StoreError if `kept` is
-        incomplete.
+        `kept` is the worker's record of the call; None means that no worker has run the call to its end. If `kept` is
+        None and the group was not stopped, the task is not done: the next run runs it again. Raise StoreError if `kept`
+        is incomplete.
         """
         if isinstance(result.outcome, Outcome.Lost):
             self._state.lost.append(
@@ -270,7 +270,7 @@ def change_setting(store: Store, name: str, value: Json) -> None:
 def run_again(
     store: Store, samples: Mapping[tuple[str, int], bool], *, runs_others: bool = True
 ) -> dict[tuple[str, int], int]:
-    """Let the next map run `samples` again, although they have outcomes. Their new outcomes then count.
+    """Let the next map run `samples` again, although they have outcomes. The new outcomes then count.
 
     Args:
         samples: maps the task's key and the sample's index of each sample to a flag. If the flag is True, the new

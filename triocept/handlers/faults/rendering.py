@@ -53,7 +53,7 @@ def check_after(after: object, answer: Response) -> None:
 
 
 def check_not_answer(name: str, value: object) -> None:
-    """Raise TypeError if `value` is an answer. It was passed as the argument `name`, which must be a number."""
+    """Raise TypeError if `value`, passed as the argument `name`, is an answer and not a number."""
     if isinstance(value, str | ToolCall | Response):
         raise TypeError(f"{name} must be a number, not {described(value)}: pass the answer as answer=…")
 

@@ -1,4 +1,4 @@
-"""Fixtures of aimock as part of a script. They are chosen as aimock 1.43.0 chooses them.
+"""Fixtures of aimock as part of a script. For a request, the same fixture is chosen as aimock 1.43.0 would choose.
 
 Rules:
 

@@ -50,7 +50,7 @@ class NotAReply(TypeError):
 
 
 async def give(reply: Reply, exchange: Exchange, place: str) -> None:
-    """Answer `exchange` with a reply, which must not be a pause.
+    """Answer `exchange` with `reply`, which must not be a pause.
 
     Raises:
         Refusal: the reply is a refusal.
@@ -87,10 +87,10 @@ def is_pause(reply: object) -> TypeGuard[int | float]:
 
 
 def check_replies(replies: Sequence[Reply], place: str) -> None:
-    """Raise NotAReply if an item is not a reply, or if no reply follows the last pause.
+    """Check that each item of `replies` is a reply, and that a reply follows the last pause.
 
     Raises:
-        NotAReply: there are no replies, or an item is not a reply.
+        NotAReply: there are no replies, an item is not a reply, or the last item is a pause.
     """
     if isinstance(replies, tuple) and len(replies) == 1 and isinstance(replies[0], (int, float)):
         raise NotAReply(f"{place} has only a pause: add a reply after it")
@@ -101,7 +101,7 @@ def check_replies(replies: Sequence[Reply], place: str) -> None:
 
 
 def check_reply(reply: object, place: str) -> None:
-    """Raise NotAReply if an item of a script is neither a reply nor a pause.
+    """Check an item of a script.
 
     Raises:
         NotAReply: `reply` is neither a reply nor a pause. The error's text begins with `place`.

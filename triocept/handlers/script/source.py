@@ -1,6 +1,6 @@
-"""Sources of a scripted model's replies: each is a rule, or several plain replies.
+"""Sources of a scripted model's replies: a source is a rule, several plain replies, or fixtures.
 
-Each source serves some requests, tracks its unused replies, and explains why it has no reply for a request.
+A source gives replies to some requests, tracks its unused replies, and can explain why it has no reply for a request.
 
 Rules:
 

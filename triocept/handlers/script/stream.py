@@ -42,11 +42,11 @@ class Stream:
     """A reply that is streamed in the given pieces: `Stream("Hel", "lo", delay=0.1)`.
 
     Args:
-        pieces: texts, parts or events. Each of them is sent as one increment.
+        pieces: texts, parts or events. Each piece is sent as one increment.
         delay: seconds between two pieces.
         first_after: seconds before the first piece.
         stop_reason: the stop reason. None means that it is derived from the content.
-        usage: the token counts. None means an estimate.
+        usage: the token counts. None means that they are estimated.
 
     Raises:
         TypeError, ValueError: a piece is not part of an answer, or a duration is invalid.

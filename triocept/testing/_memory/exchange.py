@@ -33,8 +33,9 @@ async def open_exchange(
 ) -> AsyncIterator[Exchange]:
     """Open one exchange without an endpoint, so that a test can pass it to a handler.
 
-    An agent in memory has sent the exchange's request, and waits for the answer. After the answer, `exchange.turn`
-    holds the outcome, the response, the error, the increments with their times, and the bytes that were sent.
+    An agent in memory has sent the request of this exchange, and waits for the answer. After the answer,
+    `exchange.turn` holds the outcome, the response, the error, the increments with their times, and the bytes that were
+    sent.
 
     Args:
         asked: a text, messages, a `Request`, or a document of the dialect, which is sent unchanged.
@@ -44,8 +45,8 @@ async def open_exchange(
         options: options of the exchange's rollout; see `Endpoint.open_rollout`. `record_increments` and `record_wire`
             default to True.
 
-    Closing: an exception of the block has the same effect on the exchange as an exception of a handler. It propagates
-    unchanged.
+    Closing: an exception of the block has the same effect on the exchange as an exception of a handler. The exception
+    propagates unchanged.
 
     Raises:
         Unanswered: the block has ended, but the exchange has no outcome.

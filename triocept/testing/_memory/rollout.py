@@ -42,7 +42,7 @@ def open_rollout(
 
 
 class _Nowhere:
-    """Stands for the addresses of a rollout without an endpoint. There are none, so each access raises an error."""
+    """Placeholder for the addresses of a rollout without an endpoint. Each access to an address raises an error."""
 
     def __init__(self, dialects: Mapping[str, Dialect]) -> None:
         self.limits = EndpointLimits()

@@ -13,8 +13,8 @@ from trio.testing import lockstep_stream_pair
 class MemoryStream(trio.abc.HalfCloseableStream):
     """One end of a connection in memory. The event `reset` is set when either end resets the connection.
 
-    It has the methods of a trio stream, and of a stream's `socket`, that the server uses. Its `socket` is the object
-    itself.
+    The class has the methods of a trio stream, and of a stream's `socket`, that the server uses. Its `socket` is the
+    object itself.
     """
 
     family = AF_UNSPEC
