@@ -297,9 +297,9 @@ class EvaluationRun:
         return read_results(directory)
 
     def _check(self, store: Store, about: EvaluationFile) -> EvaluationFile:
-        """Return `about` with the tasks, the start and the rescorings of earlier runs in the store.
+        """Return `about`, completed from the store: tasks, start time and number of rescorings of earlier runs.
 
-        Raise StoreError if the store belongs to another list of tasks.
+        Raise StoreError if the store was made with another list of tasks.
         """
         path = str(store.directory)
         before = read_evaluation(store.directory)
@@ -457,7 +457,7 @@ def short_command(words: Sequence[str]) -> str:
 
 
 def _agent_of(agent: object) -> tuple[str, AgentFunction]:
-    """Return the agent's name and function; raise TypeError or ValueError if `agent` is not an agent."""
+    """Return the name of an agent, and a function that runs it; raise TypeError or ValueError if `agent` is invalid."""
     if isinstance(agent, str):
         find_agent(agent)
         return agent, partial(_run_known, agent)

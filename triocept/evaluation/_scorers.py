@@ -218,7 +218,7 @@ async def _judge(
 def exact(*, ignore_case: bool = False, name: str = "exact") -> Scorer:
     """Return a scorer that gives 1 if the agent's answer is equal to one of the task's targets, else 0.
 
-    White space at the start and at the end of both texts is ignored.
+    White space at the start and at the end of the answer and of the target is ignored.
     """
     return BuiltIn(name, partial(_matches, _is_equal, ignore_case), partial(_no_target, name))
 

@@ -189,7 +189,7 @@ def marks_of(values: Sequence[float], planned: int = 0) -> str:
 
 
 def aligned(rows: Iterable[Sequence[str]], *, left: int) -> list[str]:
-    """Return rows with aligned columns; the first `left` columns are aligned to the left."""
+    """Return `rows` as lines with aligned columns: the first `left` columns to the left, the others to the right."""
     table = [*rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [

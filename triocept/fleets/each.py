@@ -93,7 +93,7 @@ async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
 
 
 async def finish(step: Callable[[], Awaitable[object]]) -> list[BaseException]:
-    """Run `step`, a step of ending a pause, shielded from cancellation. Return the exceptions that it raised."""
+    """Run `step`, a step at the end of a pause, shielded from cancellation. Return the exceptions that it raised."""
     errors: list[BaseException] = []
 
     async def run() -> None:

@@ -239,7 +239,7 @@ class _Actor(FleetWorker):
 
 
 def _compared(facts: dict[str, str]) -> tuple[str, ...]:
-    """Return the versions that must be equal on all nodes; for Python `3.x`, on which pickled code depends."""
+    """Return the versions that must be equal on all nodes. Of Python's version, only `3.x` matters to pickled code."""
     return facts["Python"].rpartition(".")[0], facts["ray"], facts["triocept"]
 
 

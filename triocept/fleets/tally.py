@@ -131,7 +131,7 @@ class Tally:
         return self._token_rate.per_second(now)
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the estimated seconds until the map ends, from its recent rate; None if it cannot be estimated."""
+        """Return the seconds until the map ends, estimated from its recent rate; None if there is no estimate."""
         rate = self._ended_rate.per_second(now)
         if self.total is None or rate is None or self.unfinished is not None:
             return None

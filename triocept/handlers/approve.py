@@ -139,7 +139,7 @@ def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[M
 
 
 def _with_results(rejected: Message, results: Message, calls: Message) -> Message:
-    """Return one message with the agent's results and the results of rejected calls, in the order of the calls.
+    """Return one message with the agent's `results` and the results of `rejected` calls, ordered as in `calls`.
 
     Gemini and Messages require all results of an answer in one message.
     """
@@ -275,7 +275,7 @@ class _Answer:
         """Number of parts of the current draft, before its first tool call, that were sent to the agent."""
 
     async def flow(self, draft: OpenDraft) -> None:
-        """Read a draft, and send its parts before the first tool call to the agent."""
+        """Read a draft. Send the agent those of its parts that come before the first tool call."""
         self._count, self.flowed, calls = self._count + self.flowed, 0, False
         # text of an earlier draft was sent, from which the next text must be separated
         joins = any(isinstance(part, Text) and part.text for part in self.flowed_so_far())

@@ -99,7 +99,7 @@ class _Removed:
         """Names of the removed parts, for the notice to the model."""
 
     def apply(self, request: Request) -> Request:
-        """Return the request without the parts to withhold. If any were removed, add the notice for the model."""
+        """Return the request without the parts to withhold. If a part was removed, add a notice for the model."""
         tools = tuple([tool for place, tool in enumerate(request.tools) if not self._takes_tool(place, tool)])
         messages = [self._message(place, message) for place, message in enumerate(request.messages)]
         extra = dict(request.extra or {})

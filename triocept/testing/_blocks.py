@@ -62,7 +62,7 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
 
 
 def block(found: str) -> Callable[[Callable[P, Iterator[T]]], Callable[P, Block[T]]]:
-    """Return a decorator that makes a `Block` of a generator function. `found` is the variable after `as` in errors."""
+    """Return a decorator that makes a `Block` of a generator function. Errors show `with … as found`."""
 
     def decorate(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
         make = contextmanager(function)

@@ -92,14 +92,14 @@ class SyncExchange:
 
     @property
     def request(self) -> Request:
-        """The agent's request, parsed into a `Request`, which is the same for all dialects."""
+        """The agent's request as a `Request`, a type that is the same for all dialects."""
         return self._exchange.request
 
     @property
     def raw(self) -> Json:
         """The JSON body of the agent's request, decoded and otherwise unchanged.
 
-        It is a copy: changes to it change neither the trace nor any other call.
+        The value is a copy: if you change it, neither the trace nor another call changes.
         """
         return self._exchange.raw
 

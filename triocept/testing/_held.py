@@ -35,7 +35,7 @@ class Held(Generic[T]):
         return self._loop.is_forked
 
     def open(self) -> T:
-        """Enter the context and return its value; raise the context's exception, or an error of `Loop.call`."""
+        """Enter the context and return its value. Raise an exception of the context, or an error of `Loop.call`."""
         try:
             self._closed.when_done(lambda: self._opened.fail(over()))
             self._loop.submit(self._closed, self._run)

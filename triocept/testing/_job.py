@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @final
 class Job(Generic[T]):
-    """A call into the loop, and its result. `on_lost` is called with a result that no caller waits for any more."""
+    """A call into the loop, and its result. If its caller has stopped waiting, `on_lost` is called with the result."""
 
     def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
         self.scope: trio.CancelScope = trio.CancelScope()
@@ -45,7 +45,7 @@ class Job(Generic[T]):
         return self._done.is_set()
 
     def succeed(self, value: T) -> None:
-        """Set the result. The task that runs the job calls either this method or `fail`, once."""
+        """Set the result. The task that runs the job must call either this method or `fail`, once."""
         with self._lock:
             if self._done.is_set():
                 return

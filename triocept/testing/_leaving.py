@@ -71,7 +71,7 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
 
 
 def chain(exc: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exception, its causes, its contexts, and the members of groups, each once."""
+    """Yield `exc` and, once each, all exceptions linked to it: causes, contexts, and members of groups."""
     seen: set[int] = set()
     waiting = [exc]
     while waiting:

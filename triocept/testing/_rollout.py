@@ -75,7 +75,7 @@ class SyncRollout:
 
     @property
     def api_key(self) -> str:
-        """API key that the agent must send; it is valid for this rollout only."""
+        """API key that the agent must send. The key is valid for this rollout only."""
         return self._rollout.api_key
 
     @property
@@ -319,7 +319,7 @@ class SyncRollout:
         raise TimeoutError(text)
 
     def _give_back(self, exchange: Exchange) -> None:
-        """Give an exchange back to the rollout, so that the next caller gets it. May be called in any thread."""
+        """Give an exchange back to the rollout: the next call of `next` returns it. May be called in any thread."""
         try:
             self._loop.soon(partial(give_back, self._rollout, exchange))
         except RuntimeError:  # the loop has ended, and has refused the exchange

@@ -9,7 +9,7 @@ from typing import Any, final
 
 @final
 class containing:  # noqa: N801 - the name reads as a value
-    """Placeholder that equals any text that contains a given text: `containing("weather")`.
+    """Placeholder that is equal to any text in which a given text occurs: `containing("weather")`.
 
     Args:
         text: the substring.

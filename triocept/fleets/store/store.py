@@ -254,7 +254,7 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
 
 
 def check_unchanged(store: Store, key: Key, samples: int) -> None:
-    """Raise StoreError if the store has, under this key, the result of a task with other content."""
+    """Raise StoreError if the store's results under `key` belong to a task with other content."""
     task = TaskStore(store._state, key)
     for sample in range(samples):
         task.is_done(sample)

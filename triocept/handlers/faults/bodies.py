@@ -239,8 +239,8 @@ class BrokenBodies(BaseFault):
         """Return a fault: a correct answer whose `content-length` header is wrong.
 
         Args:
-            by: number of bytes by which the header exceeds the body's real length. If negative, the header declares
-                fewer bytes than the body has. The connection is closed after the body.
+            by: number of bytes by which the header exceeds the body's real length. If `by` is negative, the header
+                declares fewer bytes than the body has. The connection is closed after the body.
             answer: the answer.
 
         Raises:

@@ -230,7 +230,8 @@ class BrokenStreams(BaseFault):
     ) -> Self:
         """Return a fault: status 200, and a stream that ends with an error event of the agent's dialect.
 
-        The HTTP message is complete. If no stream is requested, the body is the dialect's error document.
+        The HTTP message is complete. If no stream is requested, the body is the JSON document of an error in the
+        dialect.
 
         Args:
             after: pieces of the answer to send first; 0 means none.

@@ -37,7 +37,7 @@ class AskedJSON:
         self._fields: Mapping[str, Json] = dict(fields)
 
     def __call__(self, request: Request) -> str | ToolCall:
-        """Return the reply to this request: a text with JSON, or a tool call.
+        """Return the reply to `request`: a text that is JSON, or a tool call.
 
         Raises:
             ValueError: the request requires no JSON, or its schema is not supported. The error's text names the

@@ -51,7 +51,7 @@ def read_script(path: str | Path) -> list[Item]:
 def read_embeddings(path: str | Path) -> Embed:
     """Read embeddings from aimock's fixtures: `serve_endpoint(embed=read_embeddings("fixtures.json"))`.
 
-    A text without a fixture gets a vector computed from its words.
+    If no fixture matches a text, the text gets a vector that is computed from its words.
 
     Raises:
         OSError, DialectError: as in `read_script`. A DialectError is also raised if the file has no embeddings.
@@ -66,7 +66,7 @@ def read_embeddings(path: str | Path) -> Embed:
 
 
 def embeddings_in(path: Path) -> Embed | None:
-    """Return a function that returns the embeddings in a script's file; return None if the file has no embeddings.
+    """Return a function that returns the embeddings in a script's file; None if the file has no embeddings.
 
     Raises:
         OSError, DialectError: as in `read_script`.

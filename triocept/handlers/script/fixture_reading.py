@@ -29,7 +29,7 @@ _CHUNK = 20
 
 
 def is_fixture_file(document: Node) -> bool:
-    """Return True if the document is a file of aimock: fixtures, or a configuration (which raises an error later)."""
+    """Return True if `document` is a file of aimock: fixtures, or a configuration, which is later rejected."""
     inner = document.value
     return isinstance(inner, dict) and ("fixtures" in inner or any(name in inner for name in _CONFIGURED))
 

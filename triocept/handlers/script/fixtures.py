@@ -108,7 +108,7 @@ def failures(match: MatchForm, request: Request) -> Iterator[str]:
 def _has_result(request: Request) -> bool:
     """Return True if there is a tool result since the user's last message.
 
-    Messages with only tool results do not count as the user's: Anthropic puts results in user messages.
+    A message that contains only tool results is not the user's last message: Anthropic puts results in user messages.
     """
     for message in reversed(request.messages):
         if message.role == "user" and not all(isinstance(part, ToolResult) for part in message.content):

@@ -65,7 +65,7 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
 
 
 def check_keys(node: Node, form: type[Form]) -> None:
-    """Raise an error if a mapping has a key that is not a field of its form.
+    """Check that each key of a mapping is a field of its form.
 
     Raises:
         DialectError: the mapping has an unknown key. The error's text names this key and suggests the right one.

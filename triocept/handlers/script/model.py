@@ -65,8 +65,8 @@ class ScriptedModel:
     def reset(self) -> None:
         """Restart the script from its first reply. Answers in progress are completed.
 
-        A test in another process can send `POST …/reset` to a rollout with this handler, to restart the script between
-        two runs.
+        A test in another process can restart the script between two runs: it sends `POST …/reset` to a rollout with
+        this handler.
         """
         self._sources: list[Source] = list(_sources(self._items))
         self._calls = 0

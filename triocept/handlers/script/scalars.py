@@ -27,7 +27,7 @@ _FORMATS = {
 
 
 def admits(schema: Json, value: Json) -> bool:
-    """Return True if a number or a text is within the bounds of `schema`, or if `value` is of another type."""
+    """Return True if `value` is within the bounds of `schema`, or if it is neither a number nor a text."""
     if isinstance(value, str):
         most = schema.get("maxLength")
         length = (schema.get("minLength") or 0) <= len(value) and (most is None or len(value) <= most)

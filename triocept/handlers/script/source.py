@@ -27,7 +27,7 @@ MOST_RULES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A reply that a source has chosen for a request, but that was not sent yet."""
+    """A reply that a source has chosen for a request. It is not sent yet."""
 
     reply: Reply
     pause: float
@@ -73,7 +73,7 @@ class Source(Protocol):
 
 
 class Replies:
-    """A source with the replies of one rule, or with plain replies that follow each other in the script."""
+    """A source with the replies of one rule, or with consecutive plain replies of the script."""
 
     def __init__(self, rule: Rule, *, place: str, first: int | None = None) -> None:
         """Create a source.

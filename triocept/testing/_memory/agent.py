@@ -188,7 +188,7 @@ class MemoryAgent:
         Args: see `ask`. The call is not retried.
 
         Raises:
-            TypeError, ValueError, DialectError: the input cannot be sent.
+            TypeError, ValueError, DialectError: `asked` or a header cannot be sent.
         """
         return self._start(asked, stream, headers, timeout)
 

@@ -135,7 +135,7 @@ class MemoryCall:
         return self._end == "broken"
 
     async def wait_head(self) -> None:
-        """Wait for the head of the answer: its status and headers.
+        """Wait until the answer's head (status and headers) has arrived.
 
         Raises:
             UpstreamTruncated: the connection ended before the head arrived.

@@ -52,7 +52,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         return self
 
     def fileno(self) -> int:
-        """Return -1: there is no descriptor, and no bytes wait to be read, because `send_all` waits for its reader."""
+        """Return -1, which means that there is no file descriptor. No bytes are buffered, as `send_all` waits."""
         return -1
 
     def setsockopt(self, *option: object) -> None:

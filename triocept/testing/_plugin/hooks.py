@@ -76,7 +76,7 @@ class Hooks:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add a section to the report of a failed test that lists the calls of its models."""
+        """Add, to the report of a failed test, a section that lists the calls of the test's models."""
         report = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and report.failed:
@@ -104,7 +104,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """After the teardown of a test that has passed, write its newly recorded cassette."""
+        """After the teardown of a test that has passed, write the test's newly recorded cassette, if there is one."""
         returned = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and models.cassette is not None and models.passed:

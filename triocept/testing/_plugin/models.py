@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @final
 class ModelFactory:
-    """Function-like value of the fixture `triocept_model`, which opens the fake models of one test.
+    """Value of the fixture `triocept_model`: called like a function, it opens a fake model for one test.
 
-    Each call opens a model: an agent run with its own key and trace, which ends with the test. During the test the
-    environment variables point at the model that was opened last.
+    Each call of this object opens a model: a rollout with its own key and trace, which closes at the end of the test.
+    During the test the environment variables point at the model that was opened last.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ _CASSETTE = (*CassetteOptions.__annotations__, "dialect", "api_key_env")
 
 
 def options_of(item: pytest.Item) -> ModelOptions:
-    """Return the options from the marks of a test. Options that no mark has come from pytest's configuration."""
+    """Return the options from the marks of a test; take options that no mark sets from pytest's configuration."""
     given: dict[str, Any] = {}
     for mark in item.iter_markers("triocept"):
         try:
