@@ -30,7 +30,7 @@ class SDK(Protocol):
 
 
 class DialectFacts(Protocol):
-    """Properties of a dialect that `_rollout` needs, such as its paths. It does not import the dialects' code."""
+    """Properties of a dialect that the package `_rollout` needs. So `_rollout` need not import the dialects' code."""
 
     @property
     def name(self) -> str: ...
@@ -87,6 +87,6 @@ def response_id(dialect: DialectFacts | None) -> str:
 def call_id(dialect: DialectFacts | None) -> str:
     """Return a new id for a tool call, made only of characters that every dialect allows.
 
-    The agent sends the id back with the tool's result.
+    The agent sends this id back with the result of the tool.
     """
     return (dialect.call_prefix if dialect is not None else "call_") + urandom(12).hex()

@@ -46,8 +46,8 @@ CONFIG_DIRECTORIES = (
 class Agent:
     """A running agent process, and an iterator over its model calls. Only `rollout.open_agent` creates one.
 
-    Iterate over it to get the model calls of its rollout: `async for exchange in agent`. The iteration ends when the
-    process or the rollout has ended.
+    To get the model calls of the agent's rollout, iterate over the `Agent`: `async for exchange in agent`. The
+    iteration ends when the process or the rollout has ended.
     """
 
     def __init__(self, core: RolloutState, process: AgentProcess) -> None:
@@ -62,7 +62,7 @@ class Agent:
 
     @property
     def rollout(self) -> Rollout:
-        """The rollout that receives the agent's calls."""
+        """The rollout to which the agent sends its model calls."""
         return self._core.public
 
     @property
@@ -98,7 +98,7 @@ class Agent:
         """Return the agent's next model call.
 
         Raise RuntimeError if the rollout has a handler, because then the handler gets every call. Cancellation: no call
-        is lost.
+        is taken from the rollout.
         """
         self._core.check_untaken()
         if not self._ended:
@@ -127,7 +127,10 @@ class Agent:
 def check_agent_options(
     function: str, argv: Sequence[str | os.PathLike[str]], options: AgentOptions
 ) -> tuple[Sequence[str | os.PathLike[str]], AgentOptions]:
-    """Check the options that were passed to `function` for an agent. Return the agent's command and options.
+    """Check the options of an agent, and return its command and options.
+
+    With `keep_home`, the returned command and `env` differ from the given ones. `function` is the name of the caller in
+    error texts.
 
     Raise TypeError or ValueError if an option is invalid.
     """

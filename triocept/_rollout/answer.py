@@ -1,16 +1,16 @@
 """An answer in progress: one task produces it, and the connections of waiting clients read it.
 
-An answer has one producer and one subscription for each connection. Each subscription starts at the beginning. So an
-agent that re-sends its call while the answer is in progress reads the same answer.
+An answer has one producer and one subscription for each connection. Each subscription starts at the beginning of the
+answer. So if an agent re-sends its call while the answer is in progress, it reads the same answer.
 
 Rules:
 
 1. A connection is full while it has rendered bytes that are not sent yet. The producer renders each increment
    immediately for each connection that is not full. The task of a full connection renders the increment later, after
    it has sent the earlier bytes (`advance`).
-2. Back-pressure: `put` waits until at least one connection has taken all increments. Without connections it does not
-   wait.
-3. The outcome is set once, after all increments, and without a wait. Every subscription then ends.
+2. Back-pressure: `put` waits until at least one connection has taken all increments. If no connection waits for the
+   answer, `put` does not wait.
+3. The outcome is set once, after all increments. Setting it does not wait. Every subscription then ends.
 4. When the last subscription of a delivered answer is closed, the increments are dropped, because the outcome contains
    the whole answer.
 5. A provider's own bytes may accompany the increments (`Relayed`), for connections in that provider's dialect. Such a
@@ -100,7 +100,7 @@ class Delivery(Protocol):
 
     @property
     def full(self) -> bool:
-        """True while rendered bytes are waiting to be sent. During this time, the connection takes no increments."""
+        """True while some rendered bytes are not sent yet. During this time, the connection takes no increments."""
 
     @property
     def due(self) -> float:
@@ -119,7 +119,7 @@ class Delivery(Protocol):
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
         """Render the last increments and the outcome, so that their bytes can be recorded before they are sent.
 
-        A connection whose bytes are not recorded does nothing.
+        If the connection's bytes are not recorded, this method does nothing.
 
         Raises:
             DialectError: the connection's dialect cannot express an increment.
@@ -129,11 +129,11 @@ class Delivery(Protocol):
         """Check that this connection can send the raw response `raw`.
 
         Raises:
-            ValueError: it cannot: for example, a websocket has no HTTP status.
+            ValueError: the connection cannot send `raw`. For example, a websocket cannot send an HTTP status.
         """
 
     def end(self, outcome: Outcome) -> bool:
-        """Render the outcome, and every part of the answer that is not rendered yet.
+        """Render every part of the answer that is not rendered yet, and the outcome.
 
         Return True if all bytes are sent.
         """
@@ -155,7 +155,7 @@ class Delivery(Protocol):
 
     @property
     def wait(self) -> Callable[[Condition, float], Awaitable[None]]:
-        """Function `(condition, time)` that waits for a condition, but at most until a time of trio's clock.
+        """Function `(condition, time)` that waits until `condition` is notified, at most until `time` by trio's clock.
 
         Cancellation: immediate.
         """
@@ -199,7 +199,7 @@ class Answer:
 
     @property
     def is_full(self) -> bool:
-        """True if `put` would wait, because no connection takes another increment now."""
+        """True if a call of `put` would wait now, because no connection takes another increment."""
         return bool(self.subscriptions) and not any(each.takes_more for each in self.subscriptions)
 
     async def put(self, entry: Entry) -> None:
@@ -222,7 +222,7 @@ class Answer:
     def write_early(self, data: bytes) -> bool:
         """Send `data`, the bytes of the next increment, before they are parsed. Return True if they were sent.
 
-        The bytes can be sent early only if exactly one connection waits.
+        The bytes can be sent early only if exactly one connection waits for the answer.
         """
         if len(self.subscriptions) != 1:
             return False
@@ -239,7 +239,7 @@ class Answer:
             subscription.check_raw(raw)
 
     def end(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Add the last increment, if there is one, and set the outcome. Every connection then ends the response."""
+        """Add the last increment, if there is one, and set the outcome. Every connection then ends its response."""
         if last is not None:
             self.entries.append(last)
         self.outcome = outcome
@@ -263,7 +263,7 @@ class Answer:
 
 @final
 class Subscription:
-    """The position of one connection in an answer. It starts at the first increment.
+    """The position of one connection in an answer. The first position is the first increment.
 
     The connection's task runs `follow`, and the producer calls `advance`.
     """
@@ -433,7 +433,7 @@ class Subscription:
     def _announce(self) -> str:
         """Return the id that the answer will have, for a keep-alive that contains it.
 
-        From now on the answer keeps this id.
+        Afterwards the id of the answer cannot change.
         """
         answer = self.answer
         answer.announced = answer.announced or not answer.entries
@@ -444,8 +444,9 @@ class Subscription:
 class Condition:
     """A condition for which tasks wait. `notify_all` wakes all waiting tasks.
 
-    This class is trio's `Condition` without the lock, because no other task runs between a check and a wait. It is also
-    `ParkingLot` with less state: every call has two conditions, and creating a `ParkingLot` is as slow as using it.
+    Unlike trio's `Condition`, this class has no lock, because no other task runs between a task's check of a value and
+    its call of `wait`. This class also stores less than trio's `ParkingLot`. Each model call creates two conditions,
+    and creating a `ParkingLot` takes as long as using it.
     """
 
     _tasks: list[trio.lowlevel.Task] | None = None

@@ -40,7 +40,10 @@ class Asking:
         return False
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Accept all raw bytes. `ask` later returns their content if it is known, and raises an error if not."""
+        """Accept all raw bytes.
+
+        `ask` later returns the content of the bytes. If the content is unknown, `ask` raises.
+        """
 
     def end(self, outcome: Outcome) -> bool:
         self.outcome = outcome

@@ -7,8 +7,8 @@ Rules:
    three are answered.
 2. The tokens and the cost of the recorded turns count (see `_trace/cost`), and so do the reservations of calls in
    progress. A call reserves its estimated input; its output is unknown and not reserved. Once the recorded turns have
-   used up a limit, later calls are refused. A limit can be exceeded by the output of the calls in progress, and by the
-   error of an estimate.
+   used up a limit, later calls are refused. So the output of the calls in progress can exceed a limit, and so can an
+   input whose estimate was too low.
 3. The call that would cross a limit is refused. Calls in progress are finished; only the time limit cuts them off.
 4. A retry that shares the answer of another call is not counted.
 5. A call counts against the limits of its own rollout and of all rollouts above it. If the limits of several rollouts
@@ -135,8 +135,8 @@ class Budget:
 
         Args:
             call: the exchange.
-            configured: the model that the upstream is configured to request. None means that it requests the agent's
-                model, or that no upstream is chosen yet.
+            configured: the model that the upstream is configured to request. None means that the upstream requests the
+                model that the agent named, or that no upstream is chosen yet.
 
         Raises:
             MissingPrice: the cost is limited, and the model's price is unknown. Nothing is reserved.
@@ -159,9 +159,9 @@ class Budget:
         return None
 
     def end(self, call: ExchangeState, turn: Turn | None) -> None:
-        """Count the turn of a call that has ended. If it has no `turn`, only release its reservation.
+        """Count `turn`, the turn of a call that has ended. If `turn` is None, only release the call's reservation.
 
-        A second call of `end` has no effect.
+        A second call of `end` for the same model call has no effect.
         """
         if not self._give_back(call) or turn is None:
             return
@@ -176,7 +176,7 @@ class Budget:
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, cost))
 
     def hold(self, draft: ExchangeState, turn: Turn) -> None:
-        """Reserve the usage of a draft (an inner handler's answer) until the turn with the draft is counted."""
+        """Reserve the usage of a draft (an inner handler's answer) until `turn`, which contains the draft, is counted."""
         turns = int(self._give_back(draft))  # the first draft has reserved the turn of the agent's exchange
         used, cost = usage_of(turn), 0.0 if self.limits.cost is None else cost_of([turn], self.limits.prices)
         held = _Sum(turns, used.input_tokens, used.output_tokens, cost or 0.0) if used else _Sum(turns)
@@ -184,7 +184,10 @@ class Budget:
         self._reserved.add(held)
 
     def release(self, call: ExchangeState) -> None:
-        """Release the reservations of `call` in this budget and its parents: another handler answers the call."""
+        """Release the reservations of `call` in this budget and its parents.
+
+        The reason is that another handler answers the call.
+        """
         for level in self._levels():
             level._give_back(call)
 
@@ -207,7 +210,7 @@ class Budget:
     def _needs(self, models: tuple[str, ...], tokens: int) -> _Sum:
         """Return the minimum that a call with `tokens` input tokens will spend.
 
-        `models` are the names of its model; the price is that of the first one that has a price.
+        `models` are names of the call's model. The cost is computed with the price of the first name that has a price.
         """
         if self.limits.cost is None:
             return _Sum(1, tokens)
@@ -248,7 +251,10 @@ class Budget:
 
 
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:
-    """Return an error text if a limit is used up, or if `needed` would exceed it. Otherwise return None."""
+    """Return an error text if `limit` is used up, or if `needed` would exceed it. Otherwise return None.
+
+    Ended calls have used the amount `spent`; calls in progress have reserved the amount `held`. `what` is the unit.
+    """
     if limit is None or (spent < limit and spent + held + needed <= limit):
         return None
     text = f"the limit of {_number(limit)} {what} is reached: {_number(spent)} used"

@@ -4,30 +4,32 @@ The module also reads the conversation and the retry count from an agent's heade
 
 Rules of retries:
 
-A call can repeat an earlier call of its rollout only if two values of both calls are equal:
+A call counts as the retry of an earlier call of its rollout only if both calls have the same two values:
 
 * `retry_key`: the dialect, the model, the id of the conversation that the headers name, the number of messages, and the
-  last message's texts and result ids. The rollout adds the kind of the call, if the call's path gives it.
+  last message's texts and result ids. If the path of a call determines the kind of the call, the rollout adds the kind.
 * `retries.meaning`: a digest of everything that the model gets.
 
-For such equal calls, `Calls.find` returns the first of these that exists:
+If a call has the same two values as earlier calls, `Calls.find` returns the first of the following that exists:
 
-1. A finished answer to an equal call, if no connection has received the whole answer and none reads it now. The oldest
-   comes first.
-2. The running exchange of an equal call; the call then reads the answer from its start. An exchange that a connection
-   has left, and that no connection reads now, comes first. Any other exchange needs proof that the call is a retry,
-   because some agents sample several answers to equal calls.
-3. A finished answer that no connection has received whole, but that a connection still reads. This needs proof that the
-   call is a retry.
-4. The answer of the newest ended exchange of an equal call, even if it was delivered. This needs a retry mark.
+1. A finished answer to an equal call, if no connection has received the whole answer, and no connection reads the
+   answer now. If there are several such answers, the oldest is returned.
+2. The running exchange of an equal call; the call then reads the answer from its start. If there are several, an
+   exchange that a connection has left, and whose answer no connection reads now, is returned first. Any other running
+   exchange is returned only with proof that the call is a retry, because some agents sample several answers to equal
+   calls.
+3. A finished answer that no connection has received whole, but that a connection still reads. It is returned only with
+   proof that the call is a retry.
+4. The answer of the newest ended exchange of an equal call, even if the answer was delivered. It is returned only if
+   the call has a retry mark.
 
 A retry mark is an `x-stainless-retry-count` above 0. Proof is a retry mark, or a conversation that the agent's headers
-name. With a count of 0, which marks a first try, a named conversation is proof only for Claude Code, which always sends
-0.
+name. A count of 0 marks a first try. If a call has this count, a named conversation is proof only for Claude Code,
+which sends 0 with every try.
 
-Any other call becomes an exchange of its own. So a call that was refused, failed, abandoned or answered with raw bytes
-goes to the model again. The last 64 ended exchanges are kept (`KEPT_ANSWERS`). `on_retry="new"` switches all of these
-rules off.
+Any other call becomes an exchange of its own. So if an agent re-sends a call that was refused, failed, abandoned or
+answered with raw bytes, the re-sent call goes to the model. The last 64 ended exchanges are kept (`KEPT_ANSWERS`).
+`on_retry="new"` switches all of these rules off.
 
 The table lists the headers and fields with which agents name the conversation of a call, as real versions send them. If
 an agent sends none, the trace finds the conversation by comparing messages:
@@ -108,8 +110,8 @@ def attempt_of(headers: Mapping[str, str]) -> int:
 def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
     """Return the conversation that the agent's headers name.
 
-    Return None if they name no conversation. The id is empty if they name only the kind of the call. If a header
-    contains an API key, the id contains `[redacted]` in its place.
+    Return None if they name no conversation. The id of the conversation is empty if the headers name only the kind of
+    the call. If a header contains an API key, the id contains `[redacted]` in its place.
 
     Args:
         headers: headers of the call, names in lower case.
@@ -136,7 +138,7 @@ def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
     """Return a key that a call and its retries have in common.
 
-    The key is cheap to compute. Calls that are no retries of each other mostly have different keys.
+    The key is cheap to compute. Two calls that are not retries of each other usually have different keys.
     """
     messages = request.messages
     said: list[str] = []
@@ -149,11 +151,12 @@ def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
 
 
 class Calls:
-    """The waiting calls of one rollout, and the answers that retries can share.
+    """The waiting calls of one rollout, and the answers that retries of these calls can share.
 
     Args:
-        on_retry: the treatment of a call that repeats another call.
-        as_given: returns the original request, given the request of a recorded turn, which may be redacted.
+        on_retry: `join` if a retry shares the answer of the earlier call, `new` if it gets an exchange of its own.
+        as_given: a function that takes the request of a recorded turn, which may be redacted, and returns the original
+            request.
     """
 
     def __init__(
@@ -217,7 +220,7 @@ class Calls:
             alike.add(exchange)
 
     def end(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Remove an exchange that has an outcome. `turn=None` means that the exchange could not be recorded."""
+        """Remove an exchange that has an outcome. `turn` is None if the exchange could not be recorded."""
         key = exchange.retry_key
         exchanges = self._open[key]
         del exchanges[exchange]
@@ -260,17 +263,18 @@ class Calls:
 
 
 class Service(Protocol):
-    """A consumer that takes every exchange when it arrives."""
+    """A consumer of exchanges, such as `Rollout.serve`. It takes every exchange as soon as the exchange arrives."""
 
     def take(self, exchange: ExchangeState) -> None:
         """Take an exchange. Until the service puts the exchange back, no other task takes it."""
 
 
 class Arrivals:
-    """A queue of a rollout's exchanges, which services and loops take.
+    """The queue of a rollout's exchanges. Services and loops take the exchanges from it.
 
-    A service takes every exchange until it leaves. A loop (`async for exchange in rollout`) takes one at a time. Once a
-    service has failed and no service is left, waiting and new exchanges are refused until a task takes exchanges again.
+    A service takes every exchange until the service is removed with `leave`. A loop (`async for exchange in rollout`)
+    takes one exchange at a time. If a service has failed and no service is left, waiting and new exchanges are refused
+    until a task takes exchanges again.
     """
 
     def __init__(self) -> None:
@@ -319,7 +323,10 @@ class Arrivals:
             self._lot.unpark_all()
 
     def put_back(self, exchange: ExchangeState) -> None:
-        """Put an exchange back at the head of the queue. A task has taken it, but was cancelled before it answered."""
+        """Put an exchange back at the head of the queue.
+
+        The task that took the exchange was cancelled before it answered.
+        """
         if exchange.settled or self._closed:
             return
         if self._take is not None:
@@ -365,8 +372,8 @@ class Arrivals:
     def _is_over(self) -> bool:
         """True if no more exchanges will arrive.
 
-        An exchange that is being recorded still arrives, even if a limit is reached meanwhile. So a task that takes
-        exchanges waits for it, because perhaps no other task takes it.
+        While an exchange is being recorded, it can still arrive, even if a limit is reached meanwhile. So a task that
+        takes exchanges must wait for this exchange: there may be no other task that would take it.
         """
         return self._closed or (self._last and not self.coming)
 
@@ -441,7 +448,7 @@ class Arrivals:
 
     @trio.lowlevel.enable_ki_protection
     async def forgotten(self, rollout_id: str) -> bool:
-        """Log a warning if an exchange waits for `FORGOTTEN` seconds, and no task ever took one from this rollout.
+        """Log a warning if an exchange waits for `FORGOTTEN` seconds, and no task ever took an exchange of the rollout.
 
         Returns:
             True if the exchange has waited for `GIVEN_UP` seconds; False if the rollout has ended, or a task takes
@@ -481,7 +488,10 @@ class _Ended(msgspec.Struct, eq=False):
         return self.answer is not None and not self.answer.delivered
 
     def says(self, wanted: bytes) -> bool:
-        """Return True if the meaning of the request, which is computed only once, equals `wanted`."""
+        """Return True if the request of this exchange has the meaning `wanted` (see `retries.meaning`).
+
+        The meaning of the request is computed only once.
+        """
         if self.meaning is None:
             self.meaning = meaning(self.as_given(self.request))
         return self.meaning == wanted
@@ -525,7 +535,8 @@ class _Latest:
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
         """Return the oldest undelivered answer to a call that equals `request`. Return None if there is no such answer.
 
-        `attended`: True to find an answer that a connection reads now, False to find one that no connection reads.
+        `attended`: True to find an answer that a connection reads now, False to find an answer that no connection
+        reads.
         """
         same = [
             one
@@ -536,7 +547,7 @@ class _Latest:
         return _first(request, same) if same else None
 
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
-        """Return the answer to the newest call that equals `request`. Return None if that call was not answered.
+        """Return the answer to the newest call that equals `request`. Return None if that call got no answer.
 
         `retry_key` must be in `by_key`.
         """
@@ -546,7 +557,7 @@ class _Latest:
 def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
     """Return the answer to the first call in `known` that equals `request`.
 
-    Return None if no call equals it, or if that call was not answered.
+    Return None if no call equals `request`, or if the first equal call got no answer.
     """
     said = meaning(request)
     return next((one.answer for one in known if one.says(said)), None)

@@ -1,4 +1,4 @@
-"""Rollouts that are opened within another rollout (children), and the order in which they end."""
+"""Rollouts that are opened within another rollout (children), and the order in which children and their parent end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Children:
         self._children: dict[RolloutState, trio.CancelScope] = {}
 
     def branch(self) -> Branch:
-        """Return the place in the parent's trace at which a child that is opened now branches off."""
+        """Return the place in the parent's trace at which a child would branch off if it were opened now."""
         parent = self._rollout
         return Branch(
             rollout=parent.id,
@@ -83,12 +83,12 @@ class Children:
         return iter((*self._opening, *self._children))
 
     def finish(self, reached: LimitReached) -> None:
-        """Let the children accept no more calls, because the parent has reached a limit."""
+        """Make all children stop accepting calls, because the parent has reached the limit `reached`."""
         for child in self:
             child.finish(reached)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
-        """Move the children to another endpoint, because their parent moves to it."""
+        """Move the children to another endpoint, because their parent moves to that endpoint."""
         for child in self:
             child.rebind(addresses, registry, watcher)
 

@@ -3,8 +3,8 @@
 Rules:
 
 1. A client ignores the proxies of the environment, unless the caller's own `http_client` uses one.
-2. A blocking client raises an error if it is called in the thread in which its endpoint runs. Otherwise it would block
-   this thread, and wait forever.
+2. A blocking client raises an error if it is called in the thread in which its endpoint runs. Otherwise the client
+   would block this thread, and wait forever for the endpoint's answer.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def open_client(
 def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) -> Any:
     """Return an HTTP client for the SDK that connects to the endpoint on this machine without a proxy.
 
-    A proxy would see the key, and could not reach this machine.
+    A proxy would see the rollout's key, and could not reach an endpoint on this machine.
     """
     there = urlsplit(base_url)
     # openai 3 has the first class; its second class may belong to the older httpx.

@@ -1,7 +1,8 @@
-"""Collectors: they get the trace of each rollout that a block of code opens, also in the tasks that it starts.
+"""Collectors of traces: a collector gets the trace of each rollout that is opened within a `with` block.
 
-The collector is stored in a context variable. So a fleet gets the traces of all rollouts that its functions open, and
-records them in its own file. The functions need no code for this, whatever endpoint and recorder they use.
+The current collector is stored in a context variable, so tasks that are started within the block have it, too. A fleet
+uses a collector to get the traces of all rollouts that its functions open, and records these traces in the fleet's own
+file. The functions need no code for this, whatever endpoint and recorder they use.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Collector:
 
     Args:
         recorder: receives each rollout before the rollout's own recorder does.
-        metadata: added to each rollout's own metadata. If both have a key, the rollout's value is kept.
+        metadata: added to each rollout's own metadata. If both contain the same key, the rollout's value is kept.
     """
 
     def __init__(self, recorder: Recorder | None = None, metadata: Mapping[str, Json] | None = None) -> None:
@@ -35,7 +36,7 @@ class Collector:
         """Traces, in the order in which their rollouts were opened."""
 
     def add(self, trace: Trace) -> None:
-        """Add the trace of a new rollout to this collector and the surrounding ones."""
+        """Add the trace of a new rollout to this collector and to the collectors of the surrounding blocks."""
         self.traces.append(trace)
         if self._above is not None:
             self._above.add(trace)
@@ -56,7 +57,10 @@ class Collector:
 
 @contextmanager
 def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
-    """Collect the traces of the rollouts that are opened within the `with` block. `to` is the collector to use."""
+    """Collect the traces of the rollouts that are opened within the `with` block.
+
+    The traces are collected in `to`. If `to` is None, a new collector is made.
+    """
     to = to or Collector()
     token = _collector.set(to)
     try:
@@ -66,5 +70,5 @@ def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
 
 
 def collector() -> Collector | None:
-    """Return the collector of the innermost `collect_traces` block. None outside of such a block."""
+    """Return the collector of the innermost `collect_traces` block. Return None outside of such a block."""
     return _collector.get()

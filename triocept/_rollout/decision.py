@@ -6,8 +6,8 @@ Rules:
    to policies or decisions, or a list of policies.
 2. In a mapping, an exact name comes first. Then the patterns are tried in their order (`*` and `?` are wildcards). Only
    names are matched, never arguments.
-3. `escalate` leaves the decision to the next matching pattern, then to the next policy. If none of them decides, the
-   call is rejected.
+3. `escalate` leaves the decision to the next matching pattern, then to the next policy. If no policy decides, the call
+   is rejected.
 4. A policy that raises, or does not return a decision, has failed: the exception is raised to the program, and the
    agent gets a 500. So no tool runs without a decision.
 """
@@ -62,17 +62,17 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def denial(self) -> str:
-        """Text of the failed tool result that the model gets for a rejected call."""
+        """Text of the failed tool result that the model gets in place of a rejected call's result."""
         return f"The tool call was rejected: {self.reason}"
 
     @classmethod
     def approve(cls, *, by: str = "") -> Decision:
-        """Return the decision that the agent may run the tool call."""
+        """Return a decision that allows the agent to run the tool call."""
         return cls(kind="approve", by=by)
 
     @classmethod
     def modify(cls, arguments: Json, *, by: str = "") -> Decision:
-        """Return the decision that the agent runs the tool call with other arguments.
+        """Return a decision that makes the agent run the tool call with other arguments.
 
         Args:
             arguments: the new arguments as a JSON value, usually a dict; for a tool that takes free text, the text.
@@ -93,7 +93,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def reject(cls, reason: str = UNDECIDED, *, by: str = "") -> Decision:
-        """Return the decision that the agent must not run the tool call.
+        """Return a decision that forbids the agent to run the tool call.
 
         The model gets a failed tool result with the reason.
         """
@@ -101,17 +101,17 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def answer(cls, text: str, *, by: str = "") -> Decision:
-        """Return the decision that the agent gets `text` in place of the model's answer."""
+        """Return a decision that sends the agent `text` in place of the model's answer."""
         return cls(kind="answer", reason=text, by=by)
 
     @classmethod
     def terminate(cls, reason: str, *, by: str = "") -> Decision:
-        """Return the decision that the rollout ends. The agent's calls are then refused with 404 and the reason."""
+        """Return a decision that ends the rollout. The agent's calls are then refused with 404 and the reason."""
         return cls(kind="terminate", reason=reason, by=by)
 
     @classmethod
     def escalate(cls) -> Decision:
-        """Return the decision that the next policy decides about the tool call."""
+        """Return a decision that leaves the tool call to the next policy."""
         return cls(kind="escalate")
 
 
@@ -129,7 +129,7 @@ See `approve`."""
 def check_policy(policy: object, place: str = "the policy") -> None:
     """Raise an error if `policy` is not a policy.
 
-    The error's text names the invalid part, for example `the policy['Bash']`.
+    The error's text names the invalid part, for example `the policy['Bash']`, where `place` is `the policy`.
 
     Raises:
         TypeError: a function does not take two arguments, a pattern is not a text, or a value is neither a policy nor a
@@ -175,7 +175,8 @@ def _hint(policy: object) -> str:
 def names_beside_patterns(policy: Policy) -> Iterator[str]:
     """Yield the exact tool names in mappings that also have patterns.
 
-    If such a name is mistyped, a pattern may match the tool's real name, and decide without an error.
+    If such a name is mistyped, a pattern may match the tool's real name. The pattern's policy then decides, and no
+    error is raised.
     """
     if isinstance(policy, Mapping):
         names = [name for name in policy if not is_pattern(name)]
@@ -196,7 +197,9 @@ async def decide(
     *,
     at_gate: Callable[[Decision], bool] = lambda decision: False,
 ) -> tuple[Decision, Decided]:
-    """Return the decision of `policy` about a tool call, and its record. If no policy decides, the call is rejected.
+    """Return the decision of `policy` about a tool call, and the record of this decision.
+
+    If no policy decides, the call is rejected.
 
     Args:
         policy: the policy.
@@ -206,8 +209,8 @@ async def decide(
         at_gate: returns True if the agent's hook carries out the decision.
 
     Raises:
-        TypeError: a policy function returned no decision, or changed arguments that are no JSON object, although the
-            tool needs one.
+        TypeError: a policy function did not return a decision. Or its decision contains new arguments that are not a
+            JSON object, although the tool takes an object.
         Exception: the exception of a policy function.
     """
     began = trio.current_time()
@@ -247,12 +250,15 @@ async def decide(
 
 
 def is_object(text: str) -> bool:
-    """Return True if a text is a JSON object, as the arguments of most tools are."""
+    """Return True if `text` is a JSON object. The arguments of most tools are JSON objects."""
     return bool(text) and isinstance(arguments_value(text), dict)
 
 
 def what_is_wrong(text: str) -> str:
-    """Return what is wrong with arguments that a person wrote; an empty text if they are a JSON object."""
+    """Return a description of the error in `text`, the arguments that a person wrote.
+
+    Return an empty text if `text` is a JSON object.
+    """
     from .._util.documents import read_json
 
     try:
@@ -270,7 +276,10 @@ def what_is_wrong(text: str) -> str:
 async def decision_of(
     policy: Policy | Decision, call: ToolCall, exchange: Exchange, by: str = ""
 ) -> Decision:
-    """Return the decision of a policy about a tool call. `by` is the policy's pattern, if it is part of a mapping."""
+    """Return the decision of a policy about a tool call.
+
+    `by` is the pattern of the policy, if the policy belongs to a mapping.
+    """
     if isinstance(policy, Decision):
         return policy if policy.by or policy.kind == "escalate" else msgspec.structs.replace(policy, by=by)
     if isinstance(policy, Mapping):

@@ -1,4 +1,4 @@
-"""Drafts: answers of an inner handler, which the outer handler around it reads before the agent gets an answer.
+"""Drafts: answers of an inner handler. The outer handler reads a draft before the agent gets an answer.
 
 A handler around another handler (`rewrite`, `best_of`, `approve`, …) opens a draft. The inner handler gets an exchange
 of its own, with the agent's request or a changed one, and answers it as usual. The outer handler reads the events of
@@ -9,7 +9,7 @@ Rules:
 1. A draft is not a turn. The turn of the agent's exchange contains the draft, unless the agent gets exactly the draft's
    answer (`OpenDraft.use`). The turn contains the draft even if the outer handler fails, or if the agent disconnects
    while the draft is read.
-2. If the outer handler reads slowly, the inner handler must wait, as it must for a slow agent.
+2. If the outer handler reads a draft slowly, the inner handler waits, as it waits for a slow agent.
 3. An exception of the inner handler is raised unwrapped in the outer handler's task, after the events that came before
    the exception.
 4. The end of the block of `open_draft` cancels the inner handler. If the agent disconnects, or the rollout ends, both
@@ -121,8 +121,8 @@ class _Reader(Asking):
 class OpenDraft:
     """A draft that is being read: an async iterator over its events. Only `open_draft` creates one.
 
-    The iteration raises the exception of the inner handler. If the inner handler refused, this is its `Refusal`, or the
-    `UpstreamError` of its provider.
+    The iteration raises the exception of the inner handler. If the inner handler refused the call, this exception is a
+    `Refusal`, or the `UpstreamError` of a provider.
     """
 
     raw: Raw | None = None
@@ -197,8 +197,9 @@ class OpenDraft:
     def adopt(self) -> None:
         """Copy the draft's response headers, notes and tokens to the agent's exchange.
 
-        If the agent gets other words than the draft has, the turn is then marked `rewritten`. Call `adopt` before the
-        first increment for the headers, and again at the end for everything else.
+        If the agent's answer then differs from the draft, the turn is marked `rewritten`. Call `adopt` twice: before
+        the first increment of the agent's answer, because of the headers, and at the end of the draft, because of
+        everything else.
         """
         outer, inner = self._outer, self._inner
         self._take_inner()
@@ -212,7 +213,7 @@ class OpenDraft:
             outer.sampled = lambda: response
 
     def use(self) -> None:
-        """Record that the agent gets exactly this answer. The turn then does not contain the draft."""
+        """Record that the agent gets exactly the answer of this draft. The turn then does not contain the draft."""
         if self in self._outer.open_drafts:
             self._outer.open_drafts.remove(self)
 
@@ -220,7 +221,7 @@ class OpenDraft:
         """Add the draft to the turn of the agent's exchange.
 
         Args:
-            why: the name of the handler that has read it.
+            why: the name of the handler that has read the draft.
             counted: True if the usage of the agent's answer does not contain the draft's usage. The limits of the
                 rollout then count the draft's usage from now on.
         """
@@ -235,7 +236,7 @@ class OpenDraft:
                     outer.reserved += ((level, self._inner),)
 
     def record(self, why: str = "unused", *, counted: bool = True) -> Draft:
-        """Return the replaced answer, as the `Draft` that its turn records. Its answer may be unfinished."""
+        """Return this draft as a `Draft` for the turn of the agent's exchange. The draft's answer may be unfinished."""
         turn = self._home.turn or self._inner._turn(Abandoned(), 0)
         since = turn.started_at - self._outer.started_at
         return _draft_of(self._outer, turn, why, counted=counted, since=since)
@@ -354,9 +355,9 @@ async def open_draft(
     Args:
         exchange: the agent's exchange.
         handler: the inner handler.
-        request: the request to answer. None means the agent's request.
-        counted: True if this model call is additional to the agent's call. The limits of the rollout then admit or
-            refuse the draft's call, and count it.
+        request: the request that the inner handler gets. None means the agent's request.
+        counted: True if the draft's model call is additional to the agent's call. The limits of the rollout then apply
+            to the draft's call, and count its usage.
 
     Raises:
         LimitReached: the call is counted, and would cross a limit.
@@ -419,7 +420,10 @@ async def _follow(subscription: Subscription, reader: _Reader) -> None:
 async def _answer(
     handler: Callable[[Exchange], Awaitable[object]], exchange: Exchange, draft: OpenDraft
 ) -> None:
-    """Run the inner handler. Store its exception in `draft`, which raises it in the task that reads the draft."""
+    """Run the inner handler. Store its exception in `draft`.
+
+    The task that reads the draft then raises this exception.
+    """
     inner = core_of(exchange)
     try:
         await handler(exchange)

@@ -1,4 +1,4 @@
-"""Embedding vectors for an agent's texts: the program's function returns them, or they are computed from the words."""
+"""Embedding vectors for an agent's texts, from the program's function or computed from the words of the texts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ async def embed(
 
     Args:
         function: returns vectors for texts. An input of token ids is passed as a text of these ids (`"9906 1917"`),
-            because its tokenizer is unknown. If None, vectors are computed from the words, see `_canonical.vectors`.
+            because the tokenizer of the ids is unknown. If None, vectors are computed from the words, see
+            `_canonical.vectors`.
         inputs: the inputs of the call.
         dimensions: how many numbers each vector must have. None means as many as the function returns, or a default
             number without a function.
@@ -43,7 +44,8 @@ async def embed(
         TypeError, ValueError: the function did not return one vector for each text.
         BaseException: the function's own exception.
 
-    Cancellation: cancels the function. A thread that computes vectors is abandoned, and ends by itself.
+    Cancellation: cancels the function. If a thread computes the vectors, the thread is abandoned, and ends when it has
+    computed them.
     """
     if function is not None:
         texts = [said if isinstance(said, str) else " ".join(map(str, said)) for said in inputs]

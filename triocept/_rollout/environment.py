@@ -1,6 +1,6 @@
 """The environment variables that make agents of every dialect send their model calls to a rollout.
 
-`_process.environment` lists the variables that are removed from the program's environment first.
+Before these variables are added, other variables are removed from the environment: `_process.environment` lists them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def provider_environment(providers: Iterable[Mapping[str, str]]) -> dict[str, st
     """Return one set of environment variables that directs agents of every dialect to a rollout.
 
     Args:
-        providers: for each dialect, the variables by which its agents find their provider, with their values.
+        providers: for each dialect, a mapping with the variables that agents of this dialect read to find their
+            provider.
     """
     environment: dict[str, str] = {}
     for variables in providers:

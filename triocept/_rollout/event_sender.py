@@ -1,4 +1,4 @@
-"""The events of one rollout, and the program's function `on_event` that receives them.
+"""The events of one rollout, and the program's function `on_event`, which receives these events.
 
 Rules:
 
@@ -139,7 +139,7 @@ class EventSender:
         """The senders for the answers that are being streamed, by the id of the exchange."""
 
     def send(self, kind: type[RolloutEvent], /, **fields: Any) -> None:
-        """Create an event and send it. After the end of the rollout, only events of scores are sent."""
+        """Create an event and send it. After the end of the rollout, only events about scores are sent."""
         if self._failed or (self._ended and kind is not Scored):
             return
         self._ended = self._ended or kind is RolloutEnded
@@ -171,7 +171,10 @@ class EventSender:
                 self.send(Scored, score=entry)
 
     def turn(self, turn: Turn) -> None:
-        """Send the event that a call has ended. If the event of the call's arrival was not sent yet, send it first."""
+        """Send the event that a call has ended.
+
+        If the event that the call has arrived was not sent yet, send it first.
+        """
         if turn.id not in self._arrived:
             self._arrive(turn.id, turn)
         self._end_call(turn.id, answered=turn.outcome == "answered")
@@ -184,7 +187,7 @@ class EventSender:
             self.send(TurnLost, exchange=exchange, error=type(error).__name__)
 
     def asked(self, exchange: str, call: ToolCall) -> int:
-        """Send the event that a policy must decide about a tool call, and return the event's number."""
+        """Send a `DecisionAsked` event, because a policy must decide about a tool call. Return the event's number."""
         number = self._count
         redaction = self._rollout.redaction
         arguments = redacted(call.arguments, redaction, json=True)
@@ -193,7 +196,10 @@ class EventSender:
         return number
 
     def decided(self, exchange: str, asked: int, decision: Decided) -> None:
-        """Send the event that a policy has decided about a tool call. `asked` is the number of its `DecisionAsked`."""
+        """Send the event that a policy has decided about a tool call.
+
+        `asked` is the number of the `DecisionAsked` event about the same tool call.
+        """
         redaction, arguments = self._rollout.redaction, decision.arguments
         clean = msgspec.structs.replace(
             decision,
