@@ -121,11 +121,11 @@ class Endpoint:
     def public_url(self) -> str:
         """URL under which agents on other machines reach the endpoint.
 
-        It is the tunnel's URL, or it has the name `advertise` and the port, or a bound address that other machines can
-        reach.
+        With a tunnel, it is the tunnel's URL. Without a tunnel, it consists of the port and the name `advertise`, or of
+        the port and a bound address that other machines can reach.
 
         Raises:
-            TunnelError: there is no such URL; or the tunnel is down and is being reopened (see `wait_reachable`).
+            TunnelError: there is no such URL. Or the tunnel is down and is being reopened (see `wait_reachable`).
         """
         if self._supervisor is not None:
             if self._supervisor.url is None:
@@ -148,10 +148,12 @@ class Endpoint:
 
     @property
     def view_url(self) -> str:
-        """URL of the page to watch rollouts and decide about tool calls: `http://127.0.0.1:40001/view/#key=…`.
+        """URL of the page on which people watch rollouts and decide about tool calls.
 
-        It contains the key of the page. With this key, people see everything that is recorded, and decide about the
-        tool calls of `ask_page`.
+        An example is `http://127.0.0.1:40001/view/#key=…`.
+
+        The URL contains the key of the page. A person with this key can see everything that is recorded, and can decide
+        about the tool calls of `ask_page`.
 
         Raises:
             RuntimeError: the endpoint has no page, because `serve_endpoint` was called without `view=True`.
@@ -170,7 +172,7 @@ class Endpoint:
 
     @property
     def reachable(self) -> bool:
-        """False while the tunnel is down; True without a tunnel. An `advertise` name is not checked."""
+        """False while the tunnel is down. Always True without a tunnel: a name given as `advertise` is not checked."""
         return self._supervisor is None or self._supervisor.url is not None
 
     async def wait_reachable(self) -> str:
@@ -226,8 +228,8 @@ class Endpoint:
                 `join` (default) gives the repeated call the answer of the first call, and adds no turn. `new` opens a
                 separate exchange.
             on_fault: what an error of the handler does to the rollout. `cancel` (default) cancels the body at once.
-                `stay` lets the body run on; the error is raised when the body has ended, and is in `rollout.faults` at
-                once. In both cases, all waiting and later calls get a 500 until the body has ended, and the handler is
+                `stay` lets the body continue; the error is in `rollout.faults` at once, and is raised when the body has
+                ended. In both cases, all waiting and later calls get a 500 until the body has ended, and the handler is
                 not called.
             concurrency: maximum exchanges that the handler answers at the same time. None means no limit.
             recorder: receives the turns; None means the endpoint's recorder. The rollout opens the recorder, but does
@@ -236,7 +238,7 @@ class Endpoint:
                 (`…/mcp`) or by `POST …/tools/NAME`. None means no tools.
             user: a simulated user that answers `POST …/user`. None means no user.
             stop: a function that returns whether the run is done, and the reason. `POST …/stop` returns its result.
-                `rollout.stop` sets this result, too; if `stop` is None, only `rollout.stop` sets it.
+                After `rollout.stop`, `POST …/stop` returns that the run is done, even if `stop` is None.
             state: initial value of the state that `GET` and `PUT …/state` share with tools elsewhere, under
                 `rollout.state_key`. None without a `state_type` means no state.
             state_type: the type of every value of the state. None means the type of the initial value.
@@ -265,15 +267,16 @@ class Endpoint:
 
         Raises:
             ValueError: the id is taken or cannot be part of a URL, or a tool's name is invalid.
-            TypeError: an argument has the wrong type: the handler is not callable, a tool's signature has no JSON
-                Schema, the state is not of its type, ….
+            TypeError: an argument has the wrong type. For example, the handler is not callable, a tool's signature has
+                no JSON Schema, or the state is not of the type `state_type`.
             trio.ClosedResourceError: the endpoint has ended.
             OSError: the recorder's file cannot be written; the text names the file. Raised before the body begins.
             Exception: the handler's exception, unwrapped. It has cancelled the body (see `on_fault`). If the body
                 failed, too, a group is raised.
             MissingPrice: `limits` has a maximum cost, and a requested model has no price. The body was cancelled.
             GateBypassed: a tool ran without a decision of the gate. The body was cancelled.
-            TunnelError: the agent's public URL is lost (`on_lost_url="raise"`), and the body was cancelled.
+            TunnelError: the public URL that the agent uses is lost, and `on_lost_url` is `raise`. The body was
+                cancelled.
         """
         handler, concurrency = check_opening("open_rollout", handler, options)
         return open_rollout(self._make_rollout(options), handler, concurrency)
@@ -326,7 +329,7 @@ async def serve_endpoint(
         grace: seconds for which open connections may continue when the endpoint ends, before they are aborted.
         tls: certificate and key, or an `ssl.SSLContext`. None means plain HTTP.
         advertise: a name or address under which other machines reach this machine. The `public_url` consists of it and
-            the port. The endpoint does not check that the name leads to this machine.
+            the port. triocept does not check that the name leads to this machine.
         tunnel: a tunnel that makes the port reachable from other machines. It is opened and checked before the body
             begins. Until the endpoint ends, the tunnel is watched, and reopened if it dies.
         tunnel_health: settings for watching the tunnel. If None, no probes are sent through its URL, and the tunnel
@@ -343,7 +346,7 @@ async def serve_endpoint(
             vectors of unit length made from the words. Equal texts have equal vectors, and texts that share words have
             near vectors.
         moderate: a function, async or not, that returns findings for texts in every rollout without its own `moderate`.
-            Its exceptions propagate as those of `embed` do. None means no findings.
+            Its exceptions propagate like those of `embed`. None means that no text has findings.
         record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
         on_event: called with each event of each rollout as it happens (`triocept.traces.RolloutEvent`). Its exceptions
             are logged, once for each type. It must not be async: the endpoint waits for it. If None, no events are
@@ -354,7 +357,8 @@ async def serve_endpoint(
         websocket: True if the Responses dialect is served over websockets, too. If False, the answer to an upgrade
             request is 426, after which Codex sends POST requests at once.
         keep_alive: True if a connection may carry several calls. If False, each connection is closed after its first
-            answer. Use False for a client that outlives its event loop: it would reuse a connection of the ended loop.
+            answer. Use False for a client that outlives its event loop: otherwise the client would reuse a connection
+            of the ended loop.
 
     Closing: rollouts that are still open are ended, and their agents get a 503. Idle connections are closed
     immediately, other connections after `grace` seconds at the latest. Afterwards the port is free.
@@ -578,7 +582,9 @@ async def _supervise(
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Run the tunnel. If it fails after its start, cancel the endpoint's body, which then raises the error.
+    """Run the tunnel. If it fails after its start, cancel the endpoint's body.
+
+    The block of `serve_endpoint` then raises the error.
 
     `losing` contains the rollouts that are notified if a public URL is lost.
     """

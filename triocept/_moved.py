@@ -1,4 +1,4 @@
-"""Loading of public modules on first use, and errors that name the new place of a name or module that has moved."""
+"""Loading of public modules on first use. Errors that name the new place of a name or a module that has moved."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def __getattr__(name: str) -> Any:
 
     Raises:
         AttributeError: the package `triocept` has no such name.
-        ImportError: the same for `from triocept import …`, because there Python would replace the text of an
-            AttributeError.
+        ImportError: `from triocept import NAME` names no such name. An AttributeError would not do here, because Python
+            would replace its text.
     """
     if name in MODULES:
         return import_module(f"triocept.{name}")
@@ -107,7 +107,7 @@ def _raise_missing(module: str, name: str, place: str | None) -> NoReturn:
 def _is_from_import() -> bool:
     """Return True if `__getattr__` was called by a `from … import` statement.
 
-    For a package, importlib calls it; for a module, the statement itself does.
+    importlib calls the `__getattr__` of a package. The statement itself calls the `__getattr__` of a module.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and (

@@ -1,4 +1,4 @@
-"""A pool of endpoints: it serves many rollouts with few endpoints, and so with few tunnels.
+"""A pool of endpoints. It serves many rollouts with few endpoints, and therefore needs few tunnels.
 
 Rules:
 
@@ -7,8 +7,9 @@ Rules:
 2. When all endpoints are full, the pool opens as many endpoints as the waiting rollouts need. It closes endpoints that
    were idle for `shrink_after` seconds.
 3. If an endpoint dies, only its own rollouts fail or move. The pool stays open.
-4. If no endpoint can be opened at first, `serve_pool` raises the error. Later, if the pool has no endpoint at all,
-   `open_rollout` raises it. Other failures are logged, and the start is tried again.
+4. If no endpoint can be opened at the start of the pool, `serve_pool` raises the error of the attempt. Later,
+   `open_rollout` raises such an error if the pool has no endpoint at all. Other failures are logged, and the pool tries
+   again to open an endpoint.
 """
 
 from __future__ import annotations
@@ -114,9 +115,9 @@ class Pool:
 
         Errors and closing are those of `Endpoint.open_rollout`.
 
-        Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state,
-        state_type, embed, moderate, gate, redact, metadata, record_increments, record_wire, limits; see
-        `Endpoint.open_rollout`. Without a recorder the turns go to the pool's recorder.
+        Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
+        embed, moderate, gate, redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`. If
+        `recorder` is None, the pool's recorder receives the turns.
 
         Raises:
             trio.ClosedResourceError: the pool has ended.
@@ -187,7 +188,7 @@ class Pool:
     async def _run_first(self, opener: OpenEndpoint, *, task_status: trio.TaskStatus[None]) -> None:
         """Run an endpoint that is opened at the start of the pool. If it cannot be opened, raise its error.
 
-        In a fixed set, reopen the endpoint whenever it has died.
+        In a pool with a fixed set of endpoints, open the endpoint again whenever it has died.
         """
         opened = False
         with self._scope() as scope:
@@ -227,7 +228,10 @@ class Pool:
                 await self._pause()
 
     async def _run(self, opener: OpenEndpoint, on_open: Callable[[], None]) -> BaseException | None:
-        """Run one endpoint until it was idle for too long, or dies. Return the error that ended it, or None."""
+        """Run one endpoint until it was idle for too long, or dies.
+
+        Return the error that ended the endpoint, or None.
+        """
         try:
             async with opener() as endpoint:
                 on_open()
@@ -245,7 +249,7 @@ class Pool:
         return None
 
     async def _serve(self, member: _Member) -> None:
-        """Keep an open endpoint in the pool until it was idle for too long, or it dies and so cancels this task."""
+        """Keep an open endpoint in the pool until it was idle for too long, or until its death cancels this task."""
         member.endpoint._on_reach = self._wake
         self._members.append(member)
         self._delay = 0.0
@@ -344,7 +348,10 @@ class _Assignment:
         member.add(self)
 
     def move(self, member: _Member) -> None:
-        """Move the rollout, with its key and trace, to another endpoint. If its id is taken there, end the rollout."""
+        """Move the rollout, with its key and trace, to another endpoint.
+
+        If a rollout of that endpoint has the same id, end this rollout.
+        """
         self.member.discard(self)
         self.member = member
         member.add(self)
@@ -399,10 +406,10 @@ async def serve_pool(
             functions for a fixed set. Do not pass `recorder=` to these endpoints, because an endpoint closes its
             recorder when it ends.
         per_endpoint: maximum rollouts of one endpoint. When all endpoints are full: the pool grows, or a rollout waits.
-            None means 32 for a growing pool, and no limit for a fixed set.
+            None means 32 in a growing pool, and no limit in a fixed set.
         max_endpoints: maximum endpoints of a growing pool, at least one.
         shrink_after: seconds without a rollout after which an endpoint of a growing pool is closed. One endpoint always
-            stays open; with `math.inf`, all endpoints do.
+            stays open. With `math.inf`, no endpoint is closed.
         on_lost_endpoint: what happens to the rollouts of an endpoint that dies. `raise` cancels each rollout's body
             with `EndpointCrashed`. `move` moves the rollouts, with their keys and traces, to another endpoint; the
             rollout's `environ` and `base_url` then contain the new URL. A running agent is ended, because it has the

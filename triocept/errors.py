@@ -34,8 +34,8 @@ Closed channels raise trio's own errors: `trio.ClosedResourceError`, `trio.EndOf
 A port in use raises a plain `OSError`, a host that does not resolve a plain `socket.gaierror`.
 No message of these errors contains a key.
 
-Each error can be pickled and copied, whatever its arguments. A copy, in another process too, has the same attributes
-and text.
+Each error can be pickled and copied, whatever its arguments. The copy has the same attributes and text as the original,
+even in another process.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class DialectError(TrioceptError):
 
 
 class Refusal(TrioceptError):
-    """A refusal of a call. If a handler raises it, the agent gets it as an error in the agent's own dialect.
+    """A refusal of a call. If a handler raises a `Refusal`, the agent gets an error in the agent's own dialect.
 
     Attributes:
         status: the HTTP status, 400 to 599.
@@ -232,7 +232,7 @@ class UpstreamError(TrioceptError):
 
 
 class UpstreamTruncated(UpstreamError):
-    """A provider's stream that ended before its terminal event. It never counts as a success."""
+    """A provider's stream that ended before its terminal event. Such a stream never counts as a success."""
 
 
 class ContextLengthError(UpstreamError):
@@ -260,11 +260,16 @@ class MissingPrice(TrioceptError):
 
 
 class ScriptExhausted(TrioceptError):
-    """A request for which a script has no reply. The error's text shows the request, and the rules that fit best."""
+    """A request for which a script has no reply.
+
+    The error's text shows the request, and the rules of the script that are closest to a match.
+    """
 
 
 class ReplayMiss(TrioceptError):
-    """A call for which a recording has no answer. The error shows the differences to the closest recorded call.
+    """A call for which a recording has no answer.
+
+    The error's text shows the differences to the most similar recorded call.
 
     Attributes:
         closest: the id of the most similar recorded turn. None if no turn is similar.

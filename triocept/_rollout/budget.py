@@ -47,12 +47,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """
 
     turns: int | None = None
-    """Maximum number of answered model calls. A call in progress is counted until it ends without an answer."""
+    """Maximum number of answered model calls.
+
+    A call in progress is counted, too. If it ends without an answer, it is no longer counted.
+    """
     input_tokens: int | None = None
     """Maximum tokens of the prompts, cached tokens included. A call whose estimated input would exceed it is
     refused."""
     output_tokens: int | None = None
-    """Maximum tokens that the model writes, reasoning included. Once this number is spent, the next call is refused."""
+    """Maximum tokens that the model writes, reasoning included.
+
+    Once the model has written this number of tokens, the next call is refused.
+    """
     total_tokens: int | None = None
     """Maximum input and output tokens together."""
     cost: float | None = None
@@ -126,7 +132,7 @@ class Budget:
         """Reservation of each call in progress."""
         estimated = (limits.input_tokens, limits.total_tokens, limits.cost)
         self._estimates = any(limit is not None for limit in estimated)
-        """True if the input of a call must be estimated before it is answered."""
+        """True if the input tokens of a call must be estimated before the call is answered."""
 
     def admit(self, call: ExchangeState, configured: str | None) -> LimitReached | None:
         """Reserve the turn, the tokens and the cost that `call` needs, in this budget and its parents.
@@ -176,7 +182,10 @@ class Budget:
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, cost))
 
     def hold(self, draft: ExchangeState, turn: Turn) -> None:
-        """Reserve the usage of a draft (an inner handler's answer) until `turn`, which contains the draft, is counted."""
+        """Reserve the usage in `turn`, the record of a draft (an inner handler's answer).
+
+        The reservation lasts until the agent's turn, which contains the draft, is counted.
+        """
         turns = int(self._give_back(draft))  # the first draft has reserved the turn of the agent's exchange
         used, cost = usage_of(turn), 0.0 if self.limits.cost is None else cost_of([turn], self.limits.prices)
         held = _Sum(turns, used.input_tokens, used.output_tokens, cost or 0.0) if used else _Sum(turns)

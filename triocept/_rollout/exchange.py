@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .rollout import Rollout
 
 Answerable: TypeAlias = Response | str | ResponsePart
-"""An answer to an exchange: a whole response, or the only part of one. A `str` is a text part."""
+"""An answer to an exchange: a whole response, or its only part. A `str` is sent as a text part."""
 
 
 @final
@@ -79,7 +79,7 @@ class Exchange:
     def raw(self) -> Json:
         """The JSON body of the agent's request, decoded but otherwise unchanged.
 
-        The value is a copy: if you change it, no record and no other call changes.
+        The value is a copy: you may change it without changing a record or another call.
         """
         if self._raw is None:
             self._raw = read_back(self._core.raw)
@@ -109,8 +109,8 @@ class Exchange:
     def conversation(self) -> Conversation:
         """The conversation of the call: the main one, a sub-agent's, or a side call (for a title, for example).
 
-        Some agents name the conversation in their headers. Otherwise triocept compares the call's messages with those
-        of all turns in the trace.
+        Some agents name the conversation in their headers. If the headers name none, triocept compares the call's
+        messages with the messages of all turns in the trace.
         """
         return self._core.conversation
 
@@ -126,10 +126,11 @@ class Exchange:
         return self._core.settled
 
     async def respond(self, answer: Answerable) -> None:
-        """Answer the call with a whole response. If the agent requested a stream, the response is sent as a stream.
+        """Answer the call with a whole response. If the agent requested a stream, it gets the response as a stream.
 
         Returns once the answer is recorded and written to the agent's connection. If the agent disconnects meanwhile,
-        the answer is still in the trace. If the rollout has ended, which refuses the exchange, `respond` does nothing.
+        the answer is still in the trace. If the rollout has ended, the exchange is already refused, and `respond` does
+        nothing.
 
         Args:
             answer: a `Response`, or a single part of one; a `str` is a text part.
@@ -138,10 +139,10 @@ class Exchange:
             TypeError, ValueError: the argument is not an answer. The exchange is unchanged, and can still be answered.
             AlreadySettled: the exchange already has an outcome.
             ExchangeAbandoned: the agent has disconnected.
-            OSError: (or another error of the recorder) the turn could not be recorded.
+            OSError: the turn could not be recorded. The recorder may also raise another error.
 
-        Cancellation: at the start, leaves the exchange unchanged. A later cancellation only ends the wait: the answer
-        is still recorded and delivered.
+        Cancellation: if `respond` is cancelled when it is called, the exchange is unchanged. A later cancellation ends
+        only the wait: the answer is still recorded and delivered.
         """
         try:
             response = given_response(answer)
@@ -154,9 +155,9 @@ class Exchange:
 
         An agent that did not request a stream gets the whole answer at the end.
 
-        Closing: on a clean exit the answer ends with `ResponseEnd`, unless the program has sent this event. After an
-        exception the exchange is failed, or refused if the exception is a `Refusal`. The agent's stream then breaks, so
-        that the agent cannot mistake it for a complete answer. If the rollout ends during the block, the next `send`
+        Closing: on a clean exit, the event `ResponseEnd` is sent if the program has not sent it. After an exception,
+        the exchange is failed, or refused if the exception is a `Refusal`. The agent's stream then breaks, so that the
+        agent cannot mistake it for a complete answer. If the rollout ends during the block, the next call of `send`
         leaves the block, and the program continues after the block.
 
         Raises:
@@ -177,9 +178,9 @@ class Exchange:
     ) -> None:
         """Refuse the call with an HTTP status and an error body in the agent's dialect.
 
-        Agents react differently to each status: 404 ends every known agent immediately, and 429 with `retry_after`
-        makes nearly all of them wait and retry. In the middle of a stream no status can be sent: the agent gets an
-        error event of its dialect and a broken stream.
+        The reaction of an agent depends on the status: after 404, every known agent ends immediately; after 429 with
+        `retry_after`, nearly all known agents wait and retry. In the middle of a stream no status can be sent: the
+        agent gets an error event of its dialect and a broken stream.
 
         Args:
             status: 400 to 599.
@@ -190,10 +191,10 @@ class Exchange:
             headers: further response headers, such as rate limits (`x-ratelimit-remaining-tokens`, …).
 
         Raises:
-            AlreadySettled, ExchangeAbandoned: as `respond`.
-            ValueError, TypeError: as `Refusal`.
+            AlreadySettled, ExchangeAbandoned: see `respond`.
+            ValueError, TypeError: an argument is invalid, see `Refusal`.
 
-        Cancellation: as `respond`.
+        Cancellation: as for `respond`.
         """
         refusal = Refusal(
             status, message, retry_after=retry_after, should_retry=should_retry, code=code, headers=headers
@@ -212,8 +213,9 @@ class Exchange:
         """Answer with raw bytes, valid or not, and end the connection in a chosen way, to imitate a broken provider.
 
         The headers decide the framing of the body. With `content-length`, that value is sent even if it is wrong. With
-        `transfer-encoding: chunked`, each piece is a chunk. Without both headers, triocept adds the framing to a whole
-        body. Any other body lasts until the connection is closed, which HTTP/1.1 treats as its end.
+        `transfer-encoding: chunked`, each piece is a chunk. If both headers are missing and `end` is `whole`, triocept
+        adds the framing. With any other `end`, the body lasts until the connection is closed, which HTTP/1.1 treats as
+        the end of the body.
 
         Returns when the bytes are written, and the connection has ended as requested. With `end="stall"`, the
         connection stays open afterwards, until the agent disconnects or the endpoint ends.
@@ -226,25 +228,25 @@ class Exchange:
             status: 200 to 599. If None, no head is sent, only the body.
             headers: headers of the response. Only the date and the headers that framing needs are added.
             body: bytes; or an iterable of pieces (bytes), which are written one by one, and of pauses (seconds). A list
-                is recorded before it is sent. A generator, async or not, is first run after the head was sent, and
-                resumed each time its last piece was sent. A generator that is not async must not block.
+                is recorded before it is sent. A generator, async or not, is started once the head is sent, and resumed
+                each time the piece that it has yielded is sent. A generator that is not async must not block.
             end: `whole`: the response ends as HTTP requires. `close`: the connection is closed after the body.
                 `reset`: the connection is reset (RST), and the agent may lose unread bytes. `stall`: the connection
                 stays open, and nothing more is sent.
             response: the content of the bytes, if they are an answer: the turn is `answered`, with this response. If
-                None, the turn is `refused`. In both cases `turn.raw` has the bytes.
+                None, the turn is `refused`. In both cases, `turn.raw` contains the bytes.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the agent's connection cannot carry the bytes. The
-                exchange is unchanged; but if a generator yields an invalid piece, the exchange has failed.
+                exchange is then unchanged. But if a generator yields an invalid piece, the exchange has failed.
             Exception: the exception of a generator. The exchange fails, or is refused if the exception is a `Refusal`.
-                Its connection is reset, so that the agent cannot mistake the bytes for a whole answer.
-            AlreadySettled, ExchangeAbandoned, OSError: as `respond`.
+                The connection is reset, so that the agent cannot mistake the bytes for a whole answer.
+            AlreadySettled, ExchangeAbandoned, OSError: see `respond`.
 
-        Closing: an unfinished generator is closed, and its turn has the bytes that were sent.
+        Closing: an unfinished generator is closed, and the turn contains the bytes that were sent.
 
-        Cancellation: as `respond`, or for a generator as `open_stream`. A connection that has not received all bytes
-        is aborted when its rollout ends.
+        Cancellation: as for `respond`. If `body` is a generator, as for `open_stream`. If the rollout ends before all
+        bytes are sent, the connection is aborted.
         """
         core = self._core
         try:
@@ -279,8 +281,9 @@ class Exchange:
 class ResponseStream:
     """A stream on which the program sends an answer piece by piece. Only `exchange.open_stream` creates one.
 
-    There are two ways to use a stream, which may be mixed. Send text, reasoning and tool calls, and let the stream
-    number the parts. Or send triocept's events (`PartStart`, `PartDelta`, …) yourself, for example those of a draft.
+    There are two ways to use a stream, which may be mixed. One way is to send text, reasoning and tool calls; the
+    stream then numbers the parts. The other way is to send triocept's events (`PartStart`, `PartDelta`, …), for example
+    those of a draft.
     """
 
     def __init__(self, exchange: ExchangeState) -> None:
@@ -310,7 +313,7 @@ class ResponseStream:
         until the part ends.
 
         `send` waits while the agent's connection takes no more data. Cancellation: an increment is sent whole, or not
-        at all. Increments that were sent before stay sent.
+        at all. Earlier increments stay sent.
         """
         if isinstance(item, str):
             if self._text is None:
@@ -344,8 +347,8 @@ class ResponseStream:
     ) -> None:
         """End the answer. The turn is recorded first, then the agent gets the event that ends the stream.
 
-        Returns when the event is written to the agent's connection. Without a call of `end`, the answer ends with the
-        block of `open_stream`.
+        Returns when this event is written to the agent's connection. If the program does not call `end`, the answer
+        ends when the block of `open_stream` ends.
 
         Args:
             stop_reason: why the model stopped. None means that it is derived from the content.
@@ -353,7 +356,7 @@ class ResponseStream:
             usage: token counts. None means an estimate.
 
         Raises:
-            ExchangeAbandoned, AlreadySettled, RolloutClosed, TypeError, ValueError: as `send`.
+            ExchangeAbandoned, AlreadySettled, RolloutClosed, TypeError, ValueError: see `send`.
         """
         end = given_event(ResponseEnd(stop_reason, stop_sequence, usage))
         await self._end_text()
@@ -442,5 +445,8 @@ def core_of(exchange: Exchange) -> ExchangeState:
 
 
 def joins(stream: ResponseStream) -> bool:
-    """Return True if `send` holds back half of a surrogate pair. The next `send` may then send two increments."""
+    """Return True if `send` holds back half of a surrogate pair.
+
+    The next call of `send` may then send two increments.
+    """
     return bool(stream._seams)

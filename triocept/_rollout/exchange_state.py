@@ -2,10 +2,11 @@
 
 Rules:
 
-1. An exchange gets one outcome. `settle` sets it before its first checkpoint. If the agent disconnects or the rollout
-   ends, `fix_from_outside` sets it, and `settle` then records it.
+1. An exchange gets one outcome. `settle` sets the outcome before `settle` reaches its first checkpoint. If the agent
+   disconnects or the rollout ends, `fix_from_outside` sets the outcome, and `settle` then records it.
 2. Every recorder and the trace have the turn before the agent gets the event that ends the answer.
-3. Cancellation never loses an outcome: once it is set, the turn is recorded in a shielded scope, and the answer ended.
+3. A cancellation never loses an outcome: once the outcome is set, the turn is recorded and the answer is ended, both in
+   a shielded cancel scope.
 4. If a disconnect or the end of the rollout settles the exchange (from outside), the code that answers is cancelled
    first. Then the turn is recorded. The table in `outcome` lists the errors that this code may get.
 """
@@ -117,7 +118,7 @@ class ExchangeState:
     drafts: tuple[Draft, ...] = ()
     """Drafts for the turn: answers of inner handlers that outer handlers have read."""
     open_drafts: list[OpenDraft]
-    """Drafts that so far were neither sent to the agent nor added to `drafts`."""
+    """Drafts that were neither sent to the agent nor added to `drafts` so far."""
     _kept: Request | None = None
     _prompt: int | None = None
     """Estimated number of tokens in the prompt; None before the first estimate."""
@@ -214,7 +215,10 @@ class ExchangeState:
         return trio.current_time() - self._start
 
     async def respond(self, response: Response, document: bytes | None = None) -> None:
-        """Answer with a whole response. `document` is the provider's JSON body, if it is in the agent's dialect."""
+        """Answer with a whole response.
+
+        `document` is the provider's JSON body, if this body is in the agent's dialect.
+        """
         if await self._begin_outcome():
             return
         await self.settle(Answered(self.complete(response), document))
@@ -244,7 +248,10 @@ class ExchangeState:
 
     @protected_context
     async def open_raw(self, head: RawResponse, said: Response | None) -> AsyncIterator[RawStream]:
-        """Answer with raw bytes, piece by piece. The answer ends with the block, as in `open_stream`."""
+        """Answer with raw bytes, piece by piece.
+
+        The answer ends when the `async with` block ends, as in `open_stream`.
+        """
         self.check_unbegun()
         self.answer.check_raw(head)
         most = self.rollout.addresses.limits.answer_bytes
@@ -323,7 +330,7 @@ class ExchangeState:
 
     @property
     def _is_over(self) -> bool:
-        """True if the end of the rollout has settled the exchange. An answer is then dropped, without an error."""
+        """True if the end of the rollout has settled the exchange. Later answers are then dropped without an error."""
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
     async def _begin_outcome(self, *, whole: bool = True) -> bool:
@@ -358,7 +365,7 @@ class ExchangeState:
 
     @trio.lowlevel.enable_ki_protection
     async def hang_up(self) -> None:
-        """Settle the exchange as abandoned, if no connection reads its answer any more."""
+        """Settle the exchange as abandoned if its agent has disconnected: no connection reads the answer any more."""
         if self.outcome is not None or self.answer.subscriptions:
             return
         if self.rollout.on_hangup == "finish" and self.handed_over:
@@ -379,7 +386,9 @@ class ExchangeState:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Run the `with` block, which must answer the exchange. Cancel it if the exchange is settled from outside.
+        """Run the `with` block, which must answer the exchange.
+
+        Cancel the block if the exchange is settled from outside.
 
         The agent's disconnect settles the exchange from outside, and so does the end of its rollout.
 
@@ -449,7 +458,8 @@ class ExchangeState:
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
         """Send the agent one piece of a provider's stream.
 
-        The bytes of the piece are sent unchanged, unless the agent has already received another id for the answer.
+        If the agent has already received another id for the answer, the piece's events are rendered anew. Otherwise the
+        bytes of the piece are sent unchanged.
         """
         data = None if self.answer.announced else piece.data
         events = tuple(self._complete_event(event) for event in piece.events)
@@ -470,7 +480,7 @@ class ExchangeState:
     def write_early(self, data: bytes) -> bool:
         """Send the agent a provider's bytes before they are parsed. Return True if the bytes were sent.
 
-        The next piece that is sent must contain the same bytes and their events.
+        The caller must then send, as the next piece, the same bytes with the events that they contain.
         """
         may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)
@@ -505,7 +515,8 @@ class ExchangeState:
     def complete(self, response: Response) -> Response:
         """Return the response, with missing values added: ids, the model's name, an estimate of the token usage.
 
-        The id of the response is the id that the agent already has, else the response's own id, else a new id.
+        The id of the returned response is the id that the agent has already received; or else the id of `response`; or
+        else a new id.
         """
         answer, calls, content = self.answer, False, []
         for part in response.content:
@@ -531,7 +542,10 @@ class ExchangeState:
         return self._prompt
 
     async def settle_by(self, exc: BaseException) -> None:
-        """Settle the exchange because the code that answers has raised `exc`. Do nothing if it is already settled."""
+        """Settle the exchange because the code that answers it has raised `exc`.
+
+        If the exchange is already settled, do nothing.
+        """
         if not self.settled:
             self.cause = exc
             await self.settle(outcome_of(exc, self.dialect))
@@ -612,7 +626,10 @@ class ExchangeState:
         )
 
     def recorded_request(self) -> Request:
-        """Return the request as it is recorded: without keys, redacted, and sharing memory with earlier requests."""
+        """Return the request as it is recorded: without keys, and redacted.
+
+        Parts that equal parts of earlier recorded requests are the same objects, to save memory.
+        """
         if self._kept is None:
             self._kept = self.rollout.records.redactor.request(self.request)
         return self._kept

@@ -10,7 +10,10 @@ from .._util.contexts import Context
 
 
 def check_function(name: str, function: object, form: str) -> None:
-    """Raise TypeError if `function` cannot be called with one argument. `form` describes the expected function."""
+    """Raise TypeError if `function` cannot be called with one argument.
+
+    The error's text contains `name`, and `form`, which describes the expected function.
+    """
     check_callable(name, function, form)
     if isinstance(function, type):
         raise TypeError(f"{name} must be {form}; {function.__qualname__} is a class: pass an instance of it")
@@ -21,6 +24,7 @@ def check_function(name: str, function: object, form: str) -> None:
 async def awaited(given: Any) -> Any:
     """If `given` is awaitable, await it and return the result. Otherwise return `given`.
 
-    A context of triocept, such as `open_upstream(…)`, is returned: it has `__await__` only for its error text.
+    A context manager of triocept, such as `open_upstream(…)`, is returned, not awaited. It has a method `__await__`,
+    but this method only raises an error that explains the mistake.
     """
     return await given if inspect.isawaitable(given) and not isinstance(given, Context) else given

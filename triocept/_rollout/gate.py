@@ -1,4 +1,4 @@
-"""The gate of a rollout. The agent's own hook sends it a question before a tool runs, and perhaps another afterwards.
+"""The gate of a rollout. The agent's own hook sends the gate a question before a tool runs, and perhaps one afterwards.
 
 Rules:
 
@@ -79,8 +79,8 @@ class Gate:
         after: a function `(call, result, exchange)`, called after a tool ran. The model gets the function's result in
             place of the tool's result. If the function returns None, the model gets the tool's result.
         on_bypass: the effect of a tool that ran without a decision. `end`: the rollout ends with `GateBypassed`.
-            `report`: it is logged, and recorded among the service calls. None means `end` if the agent's dialect marks
-            failed results, else `report`.
+            `report`: the bypass is logged, and recorded among the service calls. None means `end` if the agent's
+            dialect marks failed results, else `report`.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
@@ -145,11 +145,11 @@ class _Call:
 
 @final
 class GateState:
-    """The gate of one rollout.
+    """The state of the gate of one rollout.
 
     Args:
         rollout: the rollout.
-        given: the rollout's argument `gate=`. If None, the gate is active only once the agent's hook is configured.
+        given: the rollout's argument `gate=`. If None, the gate becomes active when the agent's hook is configured.
     """
 
     hook: Hook | None = None
@@ -194,7 +194,7 @@ class GateState:
     # The model's calls
 
     def add(self, exchange: ExchangeState, response: Response | None) -> None:
-        """Add the calls of an answer to an active gate, before the agent gets the end of the answer."""
+        """If the gate is active, add the tool calls of an answer to it, before the agent gets the end of the answer."""
         if response is None:
             return
         early = [
@@ -217,9 +217,11 @@ class GateState:
         self._early = [known for known in self._early if known.at >= began]
 
     def _is_early(self, known: _Call, call: ToolCall) -> bool:
-        """Return True if `known`, which the gate got before the answer was complete, is the answer's call `call`.
+        """Return True if `known` and `call`, a call of the model's answer, are the same call.
 
-        If the model has used the id before, the tool and the arguments must be equal, too.
+        `known` was added, because of a decision or a question, before the answer was complete.
+
+        If the model has used the id of `call` several times, the tool and the arguments must be equal, too.
         """
         equal = self._matches(known, *_content(call))
         return equal if not known.call.id else known.call.id == call.id and (equal or self._ids[call.id] == 1)
@@ -227,7 +229,7 @@ class GateState:
     def carries_out(self, call: ToolCall, decision: Decision) -> bool:
         """Return True if the agent's hook can carry out a decision of `approve`.
 
-        If not, `approve` changes the answer.
+        If the hook cannot, `approve` changes the model's answer.
         """
         hook = self.hook
         if hook is None or call.name in hook.unasked or is_item(call):
@@ -252,7 +254,7 @@ class GateState:
         """Return the answer to a question, as JSON for the agent's hook. If the policy fails, the call is rejected.
 
         Raises:
-            Refusal: as in `ServiceCalls.run`. The agent must not run the tool then.
+            Refusal: see `ServiceCalls.run`. After a refusal, the agent must not run the tool.
         """
         if not self.active:
             text = f"rollout {self._rollout.id} has no gate: pass gate= to open_rollout"
@@ -288,7 +290,7 @@ class GateState:
         return rendered
 
     def _unknown(self, question: Question) -> _Call | None:
-        """Return a `_Call` for a question about a call that no answer contains, at least not yet.
+        """Return a new `_Call` for a question about a call that no answer of the model contains so far.
 
         Return None if the model was not called yet.
         """
@@ -353,7 +355,7 @@ class GateState:
         return {"result": result}, Answer(True, result=result)
 
     def _alike(self, question: Question) -> list[_Call]:
-        """Return the calls that a question may be about, from new to old."""
+        """Return the tool calls to which `question` may refer, the newest first."""
         known = [*reversed(self._open), *reversed(self._early)]
         if question.id:
             known = [each for each in known if each.call.id == question.id]
@@ -363,7 +365,7 @@ class GateState:
         return [each for each in known if each not in self._early]  # the agent may write the arguments anew
 
     def _matches(self, known: _Call, name: str, arguments: Json) -> bool:
-        """Return True if `known` has this name and these arguments, or has them after a decision that modified it.
+        """Return True if `known` has this name and these arguments, originally or after a decision that changed it.
 
         `name` and `arguments` are written as in a message or a question of the agent.
         """
@@ -414,7 +416,9 @@ class GateState:
     def _call_of(
         self, result: ToolResult, call: ToolCall | None, *, latest: bool, ids: Collection[str]
     ) -> _Call | None:
-        """Return the call in `_open` to which `result` belongs. `call` is the result's call in the agent's messages.
+        """Return the call in `_open` to which `result` belongs.
+
+        `call` is the tool call in the agent's messages that `result` answers.
 
         If the model has never used the result's id, the agent has changed the id. In this case, and if the model has
         used the id several times, only results after the model's last message are considered (`latest`).
@@ -433,16 +437,16 @@ class GateState:
         return next(chain(fitting, candidates), None)
 
     def _asked_for(self, known: _Call, result: ToolResult) -> _Call | None:
-        """Return another call with the same content as `known`, whose question may have been about `known`.
+        """Return another call with the same content as `known`. The question about that call may have meant `known`.
 
-        The question had no id. The decision about that call fits the result. Return None if there is no such call.
+        The question had no id, and the decision about that call fits `result`. Return None if there is no such call.
         """
         asked = (each for each in self._open if each.asked is not None and not each.asked.id)
         equal = (each for each in asked if _content(each.call) == _content(known.call))
         return next((each for each in equal if self._problem(each, result) is None), None)
 
     def ends(self, exchange: ExchangeState) -> bool:
-        """Return True if the rollout must end when a call has bypassed the gate."""
+        """Return True if the rollout must end when a tool call in `exchange` has bypassed the gate."""
         return (self._gate.on_bypass or ("end" if exchange.dialect in _FLAGGED else "report")) == "end"
 
     def _problem(self, known: _Call, result: ToolResult) -> str | None:
@@ -470,7 +474,7 @@ class GateState:
         return None
 
     def _is_own(self, known: _Call, result: ToolResult) -> bool:
-        """Return True if the agent has made this result itself, without running a tool."""
+        """Return True if the agent has made `result` itself, without running a tool."""
         if _INTERRUPTED.fullmatch(result.text):
             return True
         if self.hook is not None and self.hook.own_errors is not None:
@@ -482,7 +486,7 @@ class GateState:
 
 
 def _content(call: ToolCall) -> tuple[str, Json]:
-    """Return the name and the arguments of a call: equal calls have both in common."""
+    """Return the name and the arguments of a call. Two calls are equal if both values are equal."""
     return call.name, arguments_value(call.arguments)
 
 

@@ -19,8 +19,8 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 def check_handler(handler: object, *, plain: bool = False) -> None:
     """Raise TypeError if `handler` cannot be called with an exchange, or certainly returns no awaitable.
 
-    If `plain` is True, a function that is not async is accepted, too, because `chaos` may wrap a function of a program
-    without trio. If `handler` wraps another handler, the inner handler is checked as well.
+    If `plain` is True, a function that is not async is accepted, too: in a program without trio, `chaos` may wrap such
+    a function. If `handler` wraps another handler, the inner handler is checked as well.
 
     A function that is not `async` may return the awaitable of another function (`lambda exchange: answer(exchange,
     5)`). Only a function that certainly returns a constant or a text is rejected here; `awaiting` rejects the others.
@@ -42,7 +42,8 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
 def configured_model(handler: object) -> str | None:
     """Return the name of the model that `handler` requests, independently of the agent's request.
 
-    The name is known if `handler` is an upstream with a configured model, or wraps one. Otherwise return None.
+    The name is known if `handler` is an upstream with a configured model, or wraps such an upstream. Otherwise return
+    None.
     """
     model = getattr(handler, "_configured_model", None)
     return model if isinstance(model, str) else None
@@ -72,8 +73,8 @@ def awaiting(handler: Handler) -> Handler:
 def is_unentered(handler: object) -> bool:
     """Return True if `handler` is a context manager that was not entered with `async with`.
 
-    A context manager made with contextlib can be called, because it can be a decorator. So `callable` cannot tell it
-    from a handler.
+    A context manager made with contextlib can be called, because it can be a decorator. So `callable` returns True for
+    such a context manager, as it does for a handler.
     """
     decorates = (
         isinstance(handler, AsyncContextDecorator)

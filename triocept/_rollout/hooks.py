@@ -132,7 +132,7 @@ def _read_event(document: Json, identity: str = "tool_use_id") -> Question:
 def _render_claude(question: Question, answer: Answer) -> Json:
     """Return an answer in the JSON format of Claude Code.
 
-    An answer that allows a call contains no decision, so that the user's own permissions still apply.
+    If the answer allows the call, the JSON contains no decision, so that the user's own permissions still apply.
     """
     if question.after:
         if answer.result is None:
@@ -149,7 +149,10 @@ def _render_claude(question: Question, answer: Answer) -> Json:
 
 
 def _in_shape(result: Json, shape: Json) -> Json:
-    """Return a result in the shape of the tool's own result, because Claude Code ignores other shapes."""
+    """Return `result` in the JSON structure of `shape`, the tool's own result.
+
+    Claude Code ignores results with another structure.
+    """
     if isinstance(result, str) and isinstance(shape, dict):
         if "stdout" not in shape:
             raise TypeError(

@@ -1,4 +1,4 @@
-"""Events for the pieces of one exchange's answer. API keys are removed from them.
+"""Events for the pieces of one exchange's answer. API keys are removed from these events.
 
 Rules:
 
@@ -63,7 +63,7 @@ class IncrementSender:
             self._add(entry)
 
     def end(self, *, answered: bool) -> None:
-        """If the call was answered, send the last increment. Then send the texts that are still held back."""
+        """Send the remaining events. If the call was answered, these include the events of the last increment."""
         if self.last is not None and answered:
             self.send(self.last)
         for part in [*self._kinds]:

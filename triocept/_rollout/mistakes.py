@@ -1,4 +1,4 @@
-"""Log lines about mistakes in a script or a handler that raise no error."""
+"""Log lines about mistakes in a script or a handler. Such mistakes raise no error."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _repr.maxstring = 100
 
 
 def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[ToolCall]) -> None:
-    """Log the tools that a turn's answer calls, but its request does not offer. Each tool is logged once in a rollout.
+    """Log the tools in `calls` that the request of the turn does not offer. Each tool is logged once in a rollout.
 
-    The log line is needed because most agents ignore such a call without an error.
+    The log line is needed because most agents ignore a call of an unknown tool, and report no error.
     """
     if rollout.on_unknown_tools is None:
         return
@@ -59,7 +59,7 @@ class UnofferedTools:
     def check(self, request: Request, *, warns: bool) -> None:
         """Remove the names that the request offers.
 
-        If `warns` is True, log the remaining names, and then remove them, too.
+        If `warns` is True, log the remaining names once, and remove them, too.
         """
         if not self._left or not request.tools:
             return
@@ -99,7 +99,7 @@ def not_used(script: object, left: int, of: str = "") -> str:
     Args:
         script: the handler. If it is not a `ScriptedModel`, its number of replies is unknown, and `left` is used.
         left: number of its unused replies.
-        of: the owner of the replies, such as ` of its script`, with the space.
+        of: the end of the text, which names the owner of the replies: ` of its script`, with the space.
     """
     total = getattr(script, "_total", left)
     return f"{left} of {counted(total, 'reply', 'replies')}{of} {'was' if left == 1 else 'were'} not used"

@@ -22,7 +22,7 @@ a handler raises any other     a fault               a fault                    
 
 A fault of a handler is always raised to the owner of its rollout, whatever else ends at that moment. Exceptions in a
 loop over exchanges are exceptions of the body around the loop. An exception group is treated like the exceptions in it.
-A handler that has itself caused the end is not cancelled. Tests cover every cell: `tests/rollout/test_outcomes.py`.
+A handler that has itself ended its rollout is not cancelled. Tests cover every cell: `tests/rollout/test_outcomes.py`.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 
 
 def words_of_fault(error: BaseException) -> str:
-    """Return the text that the agent gets about a fault.
+    """Return the error text that the agent gets after a fault.
 
     The text names only the error's type, because the error's message may contain secrets.
     """
@@ -154,7 +154,8 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 
     Args:
         exc: the exception.
-        dialect: the agent's dialect. A provider's own error body is sent only if its dialect is of the same family.
+        dialect: the agent's dialect. A provider's own error body is sent only if the provider's dialect is of the same
+            family.
     """
     match _answer_in(exc):
         case Refusal() as refusal:
@@ -183,7 +184,10 @@ def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException 
 
 
 def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
-    """Return the `Refusal` or `UpstreamError` in an exception, or the first in a group that contains only these."""
+    """Return `exc` if it is a `Refusal` or an `UpstreamError`.
+
+    If `exc` is a group that contains only such exceptions, return the first of them. Otherwise return None.
+    """
     while isinstance(exc, BaseExceptionGroup):
         if exc.split((Refusal, UpstreamError))[1] is not None:
             return None
@@ -194,7 +198,7 @@ def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
 def _split(
     exc: BaseException, matches: Callable[[BaseException], bool]
 ) -> tuple[BaseException | None, BaseException | None]:
-    """Return the part of an exception (or exception group) for which `matches` returns True, and the rest."""
+    """Split an exception, or a group, into the part for which `matches` returns True and the remaining part."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(matches)
     return (exc, None) if matches(exc) else (None, exc)

@@ -4,7 +4,8 @@ Rules:
 
 1. The first decision about a question counts. For every later decision, `Question.decide` returns False.
 2. A question is withdrawn when its policy is cancelled: the agent has disconnected, a time limit has passed, or another
-   policy has decided first. If a page is closed, the question stays on the other pages.
+   policy has decided first. If a person closes the page in one browser, the question stays on the pages that are open
+   elsewhere.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ class Questions:
         self._on_close = on_close
 
     async def ask(self, call: ToolCall, asked: tuple[str, int]) -> Decision:
-        """Show a tool call on the page, and return the decision of a person. `asked` is the value of `ASKED`."""
+        """Show a tool call on the page, and return the decision of a person.
+
+        `asked` is the value of the context variable `ASKED`.
+        """
         question = Question(call, asked)
         self._on_open(question)
         try:

@@ -1,4 +1,4 @@
-"""Answers in raw bytes that are sent piece by piece: each piece is sent before the next one is produced.
+"""Answers that consist of raw bytes, sent piece by piece: each piece is sent before the next one is produced.
 
 Rules:
 
@@ -68,7 +68,7 @@ class RawStream:
             TypeError, ValueError: the item is not a piece or a pause, or the body is too large.
             ExchangeAbandoned, AlreadySettled, RolloutClosed: as `ResponseStream.send`.
 
-        Cancellation: ends a pause immediately. A piece that was already passed on is still sent.
+        Cancellation: ends a pause immediately. A piece that was already passed to the connection is still sent.
         """
         piece = given_piece(self._number, item)
         self._number += 1
@@ -85,9 +85,9 @@ class RawStream:
         await self._put(RawPiece(self._head, piece))
 
     def sent(self, end: RawEnd | None = None) -> RawResponse:
-        """Return all bytes that were sent so far, as a response.
+        """Return a response with all bytes that were sent so far.
 
-        `end` is how the connection has ended. None means the `end` of the head.
+        `end` is the way in which the connection has ended. None means the field `end` of the response head.
         """
         head, body = self._head, tuple(self._body)
         return msgspec.structs.replace(head, body=body, size=self._size, end=end or head.end)

@@ -4,8 +4,9 @@ Rules:
 
 1. Entries are written one at a time, in the order of the events, each to the recorder first and then to the trace.
 2. If a recorder fails to record a turn, the agent gets an error, because only a recorded answer is sent.
-3. An error of the recorder is reported once. If the recorder raises an equal error again, for the next turn or the
-   seal, the first exception object is raised again. Code that collects errors (`raise_all`) then drops the duplicate.
+3. An error of the recorder is reported once. If the recorder raises an equal error again, for the next turn or when it
+   is sealed, the first exception object is raised again. Code that collects errors (`raise_all`) then drops the
+   duplicate.
 4. A trace is sealed once, and nothing is written afterwards.
 5. A recorder that is recording an entry cannot make another entry, because it would wait for itself.
 """
@@ -42,7 +43,7 @@ class RecordWriter:
 
     Args:
         trace: the trace to write to.
-        recorder: the recorder that receives every entry too.
+        recorder: the recorder that receives every entry, too.
         redaction: removes secrets from the records. API keys are always removed, also without a redaction.
         parent: the record writer of the parent rollout. The parent's owner receives the child's errors, too.
         events: sends the events of the rollout. None if the program has no `on_event`.
@@ -77,7 +78,7 @@ class RecordWriter:
         return self.redactor.as_given(turn)
 
     def stop(self, reason: str) -> None:
-        """Record `reason`, for which the rollout is stopped."""
+        """Record the reason for which the rollout is stopped."""
         self.writer.stop(self.redactor.text(reason))
 
     async def open(self, opening: Opening) -> None:
@@ -86,10 +87,10 @@ class RecordWriter:
         await self.record_entry(opening)
 
     def check_free(self) -> None:
-        """Raise an error if the recorder calls this while it records an entry.
+        """Raise an error if the caller is the recorder, and the recorder is recording an entry.
 
         Raises:
-            RuntimeError: the caller is the recorder, and it is recording an entry.
+            RuntimeError: the recorder would wait for its own recording.
         """
         if self._lock.locked() and self._lock.statistics().owner is trio.lowlevel.current_task():
             raise RuntimeError(
@@ -99,7 +100,7 @@ class RecordWriter:
             )
 
     async def see_through(self) -> None:
-        """Wait until every recording that has begun is finished."""
+        """Wait until all entries whose recording has begun are recorded."""
         async with self._lock:
             pass
 
@@ -197,7 +198,10 @@ class RecordWriter:
                 self._lock.release()
 
     async def seal(self) -> None:
-        """Seal the trace. A second call does nothing: both a rollout and its parent may seal the rollout's trace."""
+        """Seal the trace.
+
+        A second call does nothing, because both a rollout and its parent may seal the rollout's trace.
+        """
         await self._begin()
         try:
             first = not self._trace.sealed
@@ -213,7 +217,10 @@ class RecordWriter:
                 self.events.send(RolloutEnded, ended=ended, stopped=stopped, turns=turns)
 
     async def _pass_on(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
-        """Call a method of the recorder. If its error equals an earlier error, raise the earlier exception object."""
+        """Call `take`, a method of the recorder, with `given`.
+
+        If it raises an error that equals an earlier error, raise the earlier exception object.
+        """
         try:
             await call_user(take, given)
             return
@@ -222,7 +229,10 @@ class RecordWriter:
         raise error  # outside of the `except` block, which would become its context
 
     def _first_like(self, exc: Exception) -> Exception:
-        """Return the first exception with the same type and text as `exc`. In a group, replace each exception."""
+        """Return the first exception with the same type and text as `exc`.
+
+        If `exc` is a group, replace each exception in it in this way.
+        """
         if isinstance(exc, ExceptionGroup):
             parts = [self._first_like(one) for one in exc.exceptions]
             if parts != list(exc.exceptions):

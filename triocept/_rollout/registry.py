@@ -4,7 +4,7 @@ Rules:
 
 1. A key is 256 random bits. Only its SHA-256 is looked up and compared, so the time that a lookup takes reveals nothing
    about a key.
-2. A call belongs to the rollout of its key. If the path names a rollout too, both must agree.
+2. A call belongs to the rollout of its key. If the path also names a rollout, it must name the same rollout.
 3. A state key gives access only to the shared state of its rollout. State keys are in a table of their own.
 4. When the block of a rollout ends, the rollout is first removed from the registry, so that its key is not valid any
    more.
@@ -34,7 +34,10 @@ class Refusals:
         self._newest = (*self._newest, text)[-5:]
 
     def newest(self, since: int = 0) -> tuple[str, ...]:
-        """Return descriptions of the newest refused requests, at most five. Leave out the first `since` requests."""
+        """Return descriptions of the newest refused requests, at most five.
+
+        The first `since` refused requests are not included.
+        """
         newest = self._newest
         return newest[max(0, len(newest) - (self.count - since)) :]
 
@@ -119,12 +122,14 @@ class Registry(Generic[R]):
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def authenticate_state(self, key: str | None, rollout_id: str | None) -> R | None:
-        """Return the rollout with this state key. Return None if it is unknown. An agent's API key is no state key."""
+        """Return the rollout with this state key. Return None if the key is unknown, or is the API key of an agent."""
         rollout = self._by_state_digest.get(_digest(key)) if key else None
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def note_refusal(self, rollout_id: str | None, text: str) -> None:
-        """Count a refused request, with or without a valid key, and store `text`, the reason.
+        """Count a refused request, with or without a valid key.
+
+        Store `text`, which describes the request and the reason.
 
         The request belongs to the rollout that its path names. If the path names none, it belongs to the open rollout,
         if there is exactly one. All other requests are kept in `refusals`.

@@ -7,7 +7,7 @@ model gets the same content. The comparison ignores how the answer is sent (`str
 earlier response.
 
 An agent that samples may send thousands of equal calls. So the meaning of a call (a digest of the content that the
-model gets) is computed once, and only when a lookup needs it. No lookup searches all calls.
+model gets) is computed only once, and only when a comparison needs it. No lookup searches all calls.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def meaning(request: Request) -> bytes:
 
 
 def _said(document: dict[str, Json]) -> dict[str, Json]:
-    """Return a request as a dict, without the fields that do not reach the model."""
+    """Return `document`, a request, without the fields that do not reach the model."""
     said = exact(document, _OF_CALL)
     said["messages"] = [exact_message(message) for message in document["messages"]]
     said["tools"] = [exact(tool) for tool in document.get("tools", ())]
@@ -55,7 +55,9 @@ def _said(document: dict[str, Json]) -> dict[str, Json]:
 
 
 class Alike:
-    """The exchanges with one retry key that are not recorded yet. Exchanges with equal requests are in one group.
+    """The exchanges with one retry key that are not recorded yet.
+
+    Exchanges whose requests have equal meanings form a group.
 
     Args:
         exchanges: the exchanges with this retry key that already exist.
@@ -74,7 +76,7 @@ class Alike:
         self._unread[exchange] = None
 
     def lose(self, exchange: ExchangeState) -> None:
-        """Record that a connection has stopped waiting for this exchange."""
+        """Record that a connection has stopped waiting for the answer of `exchange`."""
         self._lost[exchange] = None
         if exchange in self._unread:
             del self._unread[exchange]
@@ -97,8 +99,8 @@ class Alike:
     def find(self, request: Request, *, proven: bool) -> ExchangeState | None:
         """Return the exchange that this call repeats. Return None if there is no such exchange.
 
-        If `proven` is False, the call may be a new call with equal content. Then return only an exchange that no
-        connection waits for.
+        If `proven` is False, the call may be a new call with equal content. In this case, return only an exchange for
+        whose answer no connection waits.
         """
         if not (proven or self._lost):
             return None
@@ -141,7 +143,7 @@ class _Same:
             self.lose(exchange)
 
     def lose(self, exchange: ExchangeState) -> None:
-        """Record that a connection has stopped waiting for this exchange."""
+        """Record that a connection has stopped waiting for the answer of `exchange`."""
         self.left[exchange] = None
 
     def discard(self, exchange: ExchangeState) -> None:
@@ -149,7 +151,10 @@ class _Same:
         self.left.pop(exchange, None)
 
     def find(self, *, proven: bool) -> ExchangeState | None:
-        """Return the exchange of this group that a retry shares. `proven` is as in `Alike.find`."""
+        """Return the exchange of this group whose answer a retry shares.
+
+        `proven` has the meaning that it has in `Alike.find`.
+        """
         lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.subscriptions)
         return _first_of(self.open, _is_useful) if lost is None and proven else lost
 

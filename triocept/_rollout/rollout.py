@@ -99,7 +99,10 @@ class Rollout(Given):
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """Errors so far, such as a handler's exceptions, each once. The end of the rollout's block raises them."""
+        """Errors of the rollout so far, such as a handler's exceptions.
+
+        They are raised when the rollout's block ends.
+        """
         return tuple(self._core.faults)
 
     @property
@@ -130,7 +133,10 @@ class Rollout(Given):
         return self._core.addresses.base_url(self.id, dialect, reach)
 
     def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
-        """Return the base URL, the key and the model name for a client of `dialect`. Errors are those of `base_url`."""
+        """Return the base URL, the key and the model name for a client of `dialect`.
+
+        The errors are those of `base_url`.
+        """
         base_url = self.base_url(dialect, reach=reach)
         return ClientConfig(base_url=base_url, api_key=self.api_key, model=self.model)
 
@@ -154,8 +160,8 @@ class Rollout(Given):
         Args:
             dialect: a dialect of OpenAI for an `openai.AsyncOpenAI`, or `anthropic_messages` for an
                 `anthropic.AsyncAnthropic`. There is no client for `gemini` and `ollama`.
-            sync: True for the blocking client, for use in a thread or another process. In trio's own thread it would
-                block the endpoint that it waits for.
+            sync: True for the blocking client, for use in a thread or another process. In trio's own thread, the
+                blocking client would block the endpoint for whose answer it waits.
             options: arguments of the client's constructor (`max_retries`, `timeout`, …).
 
         Closing: the client has open connections; `async with rollout.client(…) as client` closes them.
@@ -200,7 +206,7 @@ class Rollout(Given):
     def state(self) -> Any:
         """The state that tools in this program and in other programs share. None if the rollout has no state.
 
-        Tools in other programs read it with `GET …/state`, and replace the whole state with `PUT …/state`.
+        Tools in other programs read the state with `GET …/state`, and replace the whole state with `PUT …/state`.
 
         Raises:
             TypeError: the assigned value is not of the state's type, or the rollout has no state.
@@ -222,7 +228,7 @@ class Rollout(Given):
     def service_url(self, name: str, *, reach: Reach = "local") -> str:
         """Return the URL of a service: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`, `gate`.
 
-        Errors are those of `base_url`. Raise ValueError for any other name.
+        The errors are those of `base_url`; also ValueError, if `name` is none of these services.
         """
         if name not in SERVICES and not name.startswith(("tools/", "gate/")):
             raise ValueError(f"unknown service {name!r}; the services are {', '.join(SERVICES)}, tools/NAME")
@@ -249,7 +255,7 @@ class Rollout(Given):
             RuntimeError: the caller is a recorder that is recording a turn, so that the call would wait for its own
                 caller.
 
-        Cancellation: has the effect of an agent's disconnect.
+        Cancellation: has the same effect as an agent's disconnect (see `on_hangup`).
         """
         try:
             asked = request_of(request, self.model)
@@ -310,13 +316,13 @@ class Rollout(Given):
         return exchange.facade
 
     async def serve(self, handler: Handler, *, concurrency: int | None = None) -> None:
-        """Let `handler` answer every exchange, each in its own task, until the rollout is stopped or closed.
+        """Run `handler` on every exchange, each in its own task, until the rollout is stopped or closed.
 
         Args:
             handler: `async (Exchange) -> None`. A `Refusal` or an `UpstreamError` that it raises is an answer; any
                 other exception ends the service.
-            concurrency: maximum exchanges that are handled at the same time. None means no limit. When the maximum is
-                reached, further exchanges wait. With 1, a handler that calls `ask` on this rollout waits for ever.
+            concurrency: maximum exchanges that are handled at the same time. None means no limit. When exceeded:
+                further exchanges wait. With 1, a handler that calls `ask` on this rollout waits for ever.
 
         Raises:
             TypeError: the argument is not a handler.
@@ -393,7 +399,7 @@ class Rollout(Given):
     ) -> AbstractAsyncContextManager[Agent]:
         """Run an agent process, whose model calls a loop in the `async with` block can answer.
 
-        The loop ends when the process ends.
+        The loop ends when the agent's process ends.
 
         For example::
 
@@ -402,7 +408,7 @@ class Rollout(Given):
                     await exchange.respond("hello")
             print(agent.result.returncode)
 
-        Errors and cancellation are those of `run_agent`.
+        The errors, and the effect of a cancellation, are those of `run_agent`.
 
         Keywords: env, cwd, input, output, output_limit, stdout_file, stderr_file, terminate_grace, keep_home; see
         `run_agent`.
@@ -496,12 +502,12 @@ def refuse_gate(rollout: Rollout, agent: str) -> None:
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:
-    """Put an exchange back into the queue, because the task that was taking it was cancelled."""
+    """Put an exchange back into the queue, because the task that was taking the exchange was cancelled."""
     rollout._core.arrivals.put_back(core_of(exchange))
 
 
 def unanswered(rollout: Rollout) -> list[Request]:
-    """Return the calls of a rollout that were not answered. If the rollout has a handler, return an empty list.
+    """Return the calls of a rollout that were not answered; an empty list if the rollout has a handler.
 
     An unanswered call is still waiting, or was abandoned because the agent has disconnected.
     """
@@ -517,7 +523,7 @@ def refusals(rollout: Rollout) -> Refusals:
 
 
 def other_requests(rollout: Rollout) -> tuple[str, ...]:
-    """Return the requests to this rollout that are not model calls, such as `GET /models`. Each is listed once."""
+    """Return the requests to this rollout that are not model calls, such as `GET /models`, without duplicates."""
     return tuple(rollout._core.other_requests)
 
 
@@ -527,7 +533,7 @@ def stray_refusals(rollout: Rollout) -> Refusals:
 
 
 def rested(rollout: Rollout) -> bool:
-    """Return True if no handler is still running although its exchange is settled."""
+    """Return True if every handler whose exchange is settled has returned."""
     return not any(exchange.settled for exchange in rollout._core.at_work)
 
 
@@ -553,7 +559,7 @@ def report_fault(rollout: Rollout, error: BaseException) -> bool:
 
 
 def with_facade(core: RolloutState) -> RolloutState:
-    """Create the public `Rollout` for a rollout's state, and return the state."""
+    """Create the public `Rollout` for `core`, the state of a rollout, and return `core`."""
     Rollout(core)
     return core
 

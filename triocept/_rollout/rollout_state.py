@@ -76,7 +76,7 @@ class RolloutState:
         addresses: the URLs of the rollout.
         registry: the registry for the rollout's key.
         watcher: ends the rollout's agents if the program dies.
-        options: keywords of `open_rollout`. They take priority over the defaults in the next arguments.
+        options: keywords of `open_rollout`. They take priority over the defaults in the following arguments.
         recorder: default recorder.
         redaction: default redaction.
         embed: default function for embeddings.
@@ -251,12 +251,15 @@ class RolloutState:
     def agents_own(self) -> RolloutState:
         """The rollout of the agent, which is this rollout itself.
 
-        A draft's `_DraftHome` returns another rollout here.
+        The class `_DraftHome`, which replaces the rollout for drafts, returns the agent's rollout here.
         """
         return self
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Finish the work on an exchange that is settled. `turn=None` means that it could not be recorded."""
+        """Remove a settled exchange from the open calls, and add the tool calls of its answer to the gate.
+
+        `turn` is None if the exchange could not be recorded.
+        """
         exchange.facade = None
         if self.gate.active and isinstance(outcome := exchange.outcome, Answered | Raw):
             self.gate.add(exchange, outcome.response)
@@ -278,13 +281,13 @@ class RolloutState:
         return self.on_fault == "stay" and stays
 
     def fault_within(self) -> BaseException | None:
-        """Return the fault that may have cancelled the body of this rollout or of a parent, or None without a fault."""
+        """Return the fault that may have cancelled the body of this rollout or of a parent; None without a fault."""
         arrivals, parent = self.arrivals, self.parent
         own = next((fault for fault in self.faults if not self.outlives(fault)), None)
         return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
 
     def hold(self, reach: Reach) -> None:
-        """Check that `reach` is valid. If it is `public`, remember the public URL, because an agent gets it."""
+        """Check that `reach` is valid. If it is `public`, remember the public URL, because an agent gets this URL."""
         if reach not in ("local", "public"):
             raise ValueError(f"reach must be 'local' or 'public', not {reach!r}")
         if reach == "public":
@@ -308,7 +311,7 @@ class RolloutState:
         """Call the handler's method `reset`. A scripted model then restarts its script.
 
         Raises:
-            Refusal: 404, the handler has no `reset`.
+            Refusal: with 404, because the handler has no method `reset`.
         """
         reset = getattr(self.handler, "reset", None)
         if reset is None:
@@ -464,7 +467,10 @@ class RolloutState:
                 self.arrivals.put(exchange)
 
     async def give_back(self, exchange: ExchangeState) -> None:
-        """Put an exchange back into the queue: the worker that took it was cancelled before calling the handler."""
+        """Put an exchange back into the queue.
+
+        The worker that took the exchange was cancelled before it called the handler.
+        """
         if exchange.outcome is not None:
             return
         if (fault := self.arrivals.fault) is not None:
@@ -475,8 +481,8 @@ class RolloutState:
     async def let_go(self, exchange: ExchangeState) -> None:
         """Handle an exchange whose handler was cancelled before it settled the exchange.
 
-        If a fault may be the reason of the cancellation, refuse the exchange. Otherwise leave the exchange open,
-        because the program may still answer it.
+        If a fault may have caused the cancellation, refuse the exchange. Otherwise leave the exchange open, because the
+        program may still answer it.
         """
         if exchange.outcome is None and self.fail is not None and (fault := self.fault_within()) is not None:
             outcome = exchange.fix_from_outside(refused_after(fault))
@@ -502,7 +508,7 @@ class RolloutState:
     # Called by the endpoint
 
     def on_url_lost(self, url: str, error: BaseException) -> None:
-        """End the body of the rollout's block with `error`, if an agent got `url`, which does not work any more."""
+        """If an agent got `url`, which does not work any more, end the body of the rollout's block with `error`."""
         if self._held_url == url and self.fail is not None:
             self.fail(error)
 
@@ -535,9 +541,9 @@ class RolloutState:
         await self.services.calls.close()
 
     async def _run_reported(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Run a step.
+        """Run `step`, and report the recorder's errors in it.
 
-        Report the recorder's errors in it to the rollout's owner. If the rollout has ended, raise them.
+        The errors are reported to the rollout's owner. If the rollout has ended, the first error is raised.
         """
         for error in await run_each(step):
             if self.report is None:
@@ -571,7 +577,9 @@ class RolloutState:
         return [*steps, *(step for child in self.children for step in child.refuse_open(refusal))]
 
     def fail_open(self, fault: BaseException, besides: ExchangeState | None = None) -> list[Step]:
-        """Refuse the open exchanges because of a fault of the answering code, except `besides`, where the fault arose.
+        """Refuse the open exchanges, except `besides`, because of a fault of the answering code.
+
+        `besides` is the exchange in which the fault arose, if there is one.
 
         Return functions that record these exchanges. The caller must call them.
 
@@ -602,13 +610,13 @@ class RolloutState:
         return [] if fault is None else _refuse_because(fault, waiting)
 
     def check_recorder_is_free(self) -> None:
-        """Raise an error if this rollout's recorder, or a child's, calls this while it records an entry."""
+        """Raise an error if the caller is the recorder of this rollout or of a child, and is recording an entry."""
         self.records.check_free()
         for child in self.children:
             child.check_recorder_is_free()
 
     def _begin_end(self, refusal: Refusal) -> Refusal:
-        """Set the refusal that ends the rollout, unless one is already set. Return the refusal that is set."""
+        """If no refusal ends the rollout yet, let `refusal` end it. Return the refusal that ends the rollout."""
         if self.ending is None:
             self.ending = refusal
             if isinstance(refusal, LimitReached):
@@ -662,7 +670,10 @@ def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) ->
 
 
 async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
-    """Send an outcome to a call that gets no exchange, for example after the end of the rollout. Record nothing."""
+    """Send an outcome to a call that gets no exchange, for example after the end of the rollout.
+
+    Nothing is recorded.
+    """
     answer = Answer()
     answer.end(outcome)
     subscription = Subscription(answer)

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A call runs in the rollout's nursery, whichever task requests it. It is cancelled when its caller disconnects or the
-   rollout ends; then the caller waits only until the call has unwound.
+1. A call runs in the rollout's nursery, whichever task requests it. The call is cancelled when its caller disconnects
+   or the rollout ends. The caller of a cancelled call waits only until the call has unwound.
 2. A call is recorded in the trace and by the recorder before its caller gets the result.
 3. An exception of a service is an answer: a `Refusal` is sent to the caller with its status, any other exception as a
    500. The trace contains the exception, and the rollout stays open. Two kinds of exceptions are also raised to the
@@ -86,7 +86,10 @@ class ServiceCalls:
         self._nursery, self._on_fatal = nursery, on_fatal
 
     def current(self) -> str | None:
-        """Return the id of the service call in whose task the caller runs. None if this rollout has no such call."""
+        """Return the id of the service call in whose task the caller runs.
+
+        Return None if the caller runs in no service call of this rollout.
+        """
         call = _current.get()
         return call.id if call in self._calls else None
 
@@ -192,7 +195,10 @@ class ServiceCalls:
                 raise cancelled from None
 
     def _fail(self, rollout: RolloutState, call: _Call, error: BaseException) -> None:
-        """Store the error of a call for its caller and the record. Report it to the rollout's owner if necessary."""
+        """Store the error of a call, for the caller and the record.
+
+        If the error must also be raised to the rollout's owner, report it to the owner.
+        """
         name = type(error).__name__
         call.outcome = "failed"
         call.error = TurnError(type=name, message=mended_text(str(error)), status=500)

@@ -39,7 +39,7 @@ class Services:
     Args:
         tools: functions, or `HostTool`s.
         user: the simulated user, if there is one.
-        stop: the stop condition, if there is one beside `rollout.stop`.
+        stop: the program's stop condition, in addition to `rollout.stop`. None means that there is none.
         state: the initial value. If None, the rollout has no state, unless `state_type` is given.
         state_type: the type of all values of the state. None means the type of the initial value.
         embed: returns vectors for texts. If None, vectors are computed from the words.
@@ -181,8 +181,8 @@ class Services:
     ) -> tuple[Sequence[Vector], int]:
         """Return one vector for each input, and the total number of tokens in the inputs.
 
-        If the program's function `embed` raises an exception, it is raised to the rollout's owner, like an exception of
-        a handler. Errors and cancellation are as in `call_tool`.
+        If the program's function `embed` raises an exception, the exception is raised to the rollout's owner, like an
+        exception of a handler. Errors and cancellation are as in `call_tool`.
         """
         vectors: Sequence[Vector] = ()
         tokens = sum(map(token_count, inputs))
@@ -247,7 +247,7 @@ async def _awaited(name: str, function: object, returned: object) -> Any:
 
 
 def _messages_of(said: Said) -> tuple[Message, ...]:
-    """Return the messages for `said`, the value that a simulated user has returned.
+    """Convert `said`, the value that a simulated user has returned, to messages.
 
     Raises:
         TypeError: `said` is not a value that a simulated user may return.

@@ -6,7 +6,7 @@ Rules:
    adds constraints). A parameter with a default is optional. If the signature defines no schema, `TypeError` is raised
    when the tool is created, not when it is called.
 2. A parameter of type `Rollout` is not an argument of the agent: triocept passes the rollout of the call.
-3. Arguments are decoded and checked strictly: an unknown argument, or a "5" for an int, is refused.
+3. Arguments are decoded and checked strictly: a call with an unknown argument, or with "5" for an int, is refused.
 4. An `async def` is awaited. A plain function is called in trio's own thread: it may use the program's objects
    without a lock, and must not block.
 """
@@ -67,8 +67,8 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
             function: a typed function or bound method, `async` or not.
             name: letters, digits, `_` and `-`, at most 64. None means the function's own name.
             description: None means the function's docstring.
-            timeout: maximum seconds of a call. If None, only its own end, its caller's disconnect or the end of the
-                rollout ends a call.
+            timeout: maximum seconds of a call. If None, a call runs until it returns, its caller disconnects or the
+                rollout ends.
 
         Raises:
             TypeError: no JSON Schema can be made of the function's signature. The error's text gives the reason.
@@ -150,7 +150,7 @@ ToolLike: TypeAlias = HostTool | Callable[..., Any]
 
 
 def json_of(value: Any, what: str) -> Json:
-    """Return `value` as decoded JSON: convert it as if it were written to JSON and read back.
+    """Return `value` as decoded JSON, as if it were written to JSON and read back.
 
     The value may be anything that msgspec can write: Structs, dataclasses, dates, …
 

@@ -1,9 +1,9 @@
 """`run_agent(keep_home=True)`: an agent uses the user's own configuration, but calls only the rollout as its model.
 
 Claude Code takes its provider from the environment. Its settings may replace variables of the environment (observed
-with 2.1.332), so the settings are checked before it starts. In Codex, the command's options (`-c`) override the
-configuration (observed with 0.171.0), so Codex gets the settings of `agents.codex` as options. Roles for sub-agents in
-the user's configuration may still name another provider, so these roles are checked. Other agents are refused: most
+with 2.1.332), so the settings are checked before Claude Code starts. In Codex, the command's options (`-c`) override
+the configuration (observed with 0.171.0), so Codex gets the settings of `agents.codex` as options. Roles for sub-agents
+in the user's configuration may still name another provider, so these roles are checked. Other agents are refused: most
 take their provider from their configuration. Copilot's `providers.json` adds models to the model in the environment.
 """
 
@@ -113,7 +113,7 @@ def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Ite
 
 
 def _with_options(argv: Argv, written: str | None) -> Argv:
-    """Return Codex's command with the settings in the directory `written` added as options (`-c`)."""
+    """Return `argv`, the command of Codex, with options (`-c`) added for the settings in the directory `written`."""
     words = [os.fspath(word) for word in argv]
     settings = tomllib.loads((Path(written) / "config.toml").read_text()) if written is not None else {}
     if settings.get("model_provider") != "triocept" or "exec" not in words:

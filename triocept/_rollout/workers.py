@@ -4,15 +4,15 @@ Rules:
 
 1. No exception of a handler is lost. The code that runs the service gets the exception immediately: before the agent
    gets its error response, and before the exception can lead to a cancellation. The module `outcome` defines which
-   exceptions are no fault.
+   exceptions of a handler are not faults.
 2. A handler has failed if it returns and its exchange has no outcome. The error is then `Unanswered`.
-3. An exchange that is settled from outside (by a disconnect, the end of its rollout or another handler's fault)
-   cancels only its own handler.
+3. If an exchange is settled from outside (by a disconnect, the end of its rollout or another handler's fault), only the
+   handler of this exchange is cancelled.
 4. A handler that has failed is not called again. If its rollout stays open (`on_fault="stay"`), every later call gets
    the same outcome as the exchange in which the handler failed.
 5. If the rollout does not stay open, open exchanges are immediately refused with the same status, and their handlers
    are cancelled. Later calls are refused too. So no agent waits for an answer that will not come, however long the body
-   takes to unwind. If the fault ended only a `serve`, calls are refused until a task takes calls again.
+   takes to unwind. If the fault ended only a call of `serve`, model calls are refused until a task takes them again.
 """
 
 from __future__ import annotations
@@ -54,11 +54,12 @@ async def run_workers(
 ) -> None:
     """Call `handler` with every exchange of `rollout`, until the rollout ends.
 
-    Also return if the handler has raised an error for which `outlives` returns False.
+    The function also returns if the handler has raised an error for which `outlives` returns False.
 
     A handler's exceptions are not raised here. Each is passed to `on_error` immediately, before the agent gets its
-    error response. An agent in the same program may fail because of that response; the order makes clear that the
-    handler failed first. The order also prevents a cancellation from hiding the exception.
+    error response. An agent in the same program may fail because of that response. Because the handler's exception is
+    reported first, it is clear that the handler failed first. For the same reason, no cancellation can hide the
+    exception.
 
     Args:
         rollout: the rollout whose exchanges are handled.
@@ -187,7 +188,7 @@ class _Workers:
                         await self._idle.park()
 
     async def _handle(self, exchange: ExchangeState, worker: Worker) -> None:
-        """Run the handler on an exchange. If it does not settle the exchange, settle the exchange as failed."""
+        """Run the handler on an exchange. If the handler does not settle the exchange, settle it as failed."""
         exchange.worker = worker
         self._rollout.at_work.add(exchange)
         try:
