@@ -62,14 +62,14 @@ TLS: TypeAlias = ssl.SSLContext | tuple[str, str]
 """An `ssl.SSLContext`, or the paths of a certificate (chain) and of its private key, both in PEM."""
 
 MAX_BODY = 256 * 1024 * 1024
-"""Default of `max_body`, in bytes. Agents send requests of 9 to 12 MiB, and providers accept 32 MB. The predecessor, in
-verifiers, had to raise its limit three times."""
+"""Default of `max_body`, in bytes. Agents send requests of 9 to 12 MiB, and providers accept 32 MB. The predecessor of
+triocept, in verifiers, had to raise its own limit three times."""
 GRACE = 1.0
 """Default of `grace`, in seconds."""
 HEALTH = TunnelHealth()
 LIMITS = EndpointLimits()
 OnLostURL: TypeAlias = Literal["raise", "move"]
-"""The effect on a rollout if its agent got a public URL that is then lost for good."""
+"""Effect on a rollout whose agent uses a public URL that is lost for good."""
 
 
 @final
@@ -513,7 +513,7 @@ class EndpointOptions(TypedDict, total=False):
     recorder: Recorder | None
     """Recorder of every turn of every rollout, closed at the end. If None, only the traces keep the turns."""
     redact: Redaction | None
-    """Texts that are removed from all records, in addition to keys. If None, only keys are removed."""
+    """Redaction that removes texts from all records, in addition to keys. If None, only keys are removed."""
     max_body: int
     """Maximum bytes of a request body. Default: 256 MiB."""
     grace: float

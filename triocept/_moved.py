@@ -23,7 +23,7 @@ MODULES = (
     "testing",
     "errors",
 )
-"""The public modules, in the order in which a missing name is searched in them."""
+"""The public modules. A missing name is searched in these modules in this order."""
 ON_FIRST_USE = {"ScriptedModel": "handlers", "evaluate": "evaluation"}
 """Names of the package `triocept` that are loaded on first use, each with its module."""
 _KIT = (

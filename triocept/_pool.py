@@ -344,7 +344,7 @@ class _Assignment:
         self.scope = trio.CancelScope()
         """Cancel scope around the whole rollout. It is cancelled only while the rollout is being opened."""
         self.error: BaseException | None = None
-        """The error for which `scope` was cancelled."""
+        """The error because of which `scope` was cancelled."""
         member.add(self)
 
     def move(self, member: _Member) -> None:

@@ -45,8 +45,8 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
     """
 
     data: bytes | None
-    """The provider's own bytes for these events: whole frames in the agent's dialect. They are sent unchanged to a
-    connection that requested a stream. None if there are no such bytes; each connection then renders the events."""
+    """The provider's own bytes for these events: whole frames in the agent's dialect. A connection that requested a
+    stream sends these bytes unchanged. None if there are no such bytes; each connection then renders the events."""
     events: tuple[Event, ...]
     """The events that `data` contains. May be empty."""
 
@@ -275,7 +275,8 @@ class Subscription:
     delivered: bool = False
     """True if the whole answer was sent."""
     fault: Exception | None = None
-    """The error because of which the connection could not write the answer. None if the client caused it."""
+    """The error because of which the connection could not write the answer. None if there was no error, or the
+    client caused it."""
     _delivery: Delivery | None = None
     _full = False
     """True if the connection has bytes to flush."""
@@ -283,7 +284,8 @@ class Subscription:
     """True if `write_early` has already written the bytes of the next increment."""
     _gone = False
     _error: Exception | None = None
-    """The error because of which the connection cannot send this answer. None once the client got an error."""
+    """The error because of which the connection cannot send this answer. None after the client got an error
+    response."""
     _failed = False
     """True if the client got an error in place of the answer."""
     _flushing: trio.CancelScope | None = None

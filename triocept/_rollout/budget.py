@@ -47,18 +47,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """
 
     turns: int | None = None
-    """Maximum number of answered model calls.
-
-    A call in progress is counted, too. If it ends without an answer, it is no longer counted.
-    """
+    """Maximum number of answered model calls. A call in progress is counted, too, unless it ends without an answer."""
     input_tokens: int | None = None
     """Maximum tokens of the prompts, cached tokens included. A call whose estimated input would exceed it is
     refused."""
     output_tokens: int | None = None
-    """Maximum tokens that the model writes, reasoning included.
-
-    Once the model has written this number of tokens, the next call is refused.
-    """
+    """Maximum tokens that the model writes, reasoning included. Once the model has written this number of tokens, the
+    next call is refused."""
     total_tokens: int | None = None
     """Maximum input and output tokens together."""
     cost: float | None = None

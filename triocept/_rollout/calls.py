@@ -68,22 +68,22 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 OnRetry: TypeAlias = Literal["join", "new"]
-"""Treatment of a call that repeats another call: it shares the other call's answer (`join`), or is a `new` exchange."""
+"""Effect of a call that repeats another call: it gets the other call's answer (`join`), or its own exchange (`new`)."""
 Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
 """Function that writes a whole answer to the connection that waits for it. It raises ClientGone if the client
 disconnects before the end of the answer."""
 
 KEPT_ANSWERS = 64
 """Maximum ended exchanges that are kept for retries. When exceeded: the oldest exchange whose answer was delivered, or
-which has no answer, is dropped. If all have undelivered answers, the oldest of all is dropped. The answers are shared
-with the trace, not copied."""
+which has no answer, is dropped. If all exchanges have undelivered answers, the oldest exchange is dropped. The trace
+contains the same answer objects, so they are not copied."""
 FORGOTTEN = 5.0
 """Seconds that the first exchange waits before a log line warns that no task takes exchanges."""
 GIVEN_UP = 30.0
 """Seconds after which no task is expected to take the first exchange. With `on_fault="stay"`, the exchange then fails.
 
-A program may call its rollout from the thread that should take the exchange. Without this limit, it would wait for the
-timeout of its SDK: ten minutes, three times (openai 3.57).
+A program may call its rollout from the thread that should take the exchange. Without this limit, the program would wait
+for the timeout of its SDK: ten minutes, three times (openai 3.57).
 """
 RETRY_COUNT = "x-stainless-retry-count"
 """Header of the SDKs of OpenAI and Anthropic with the number of earlier tries: 0 marks a first try, any other number a
@@ -279,13 +279,14 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[ExchangeState, None] = OrderedDict()
-        """Waiting exchanges, in order. In a plain dict, finding the first item is slow after many removals."""
+        """Waiting exchanges, in order of arrival. In a plain dict, finding the first item would be slow after many
+        removals."""
         self.coming = 0
         """Number of exchanges that are within the limits, and are being recorded before they are put into the queue."""
         self._closed = False
         self._last = False
-        """True if no new exchanges are accepted. Exchanges that are counted in `coming`, and the waiting exchanges, can
-        still be taken."""
+        """True if no new exchanges are accepted. The waiting exchanges, and those that `coming` counts, can still be
+        taken."""
         self._service: Service | None = None
         """The service that gets each exchange on arrival."""
         self._take: Callable[[ExchangeState], None] | None = None
@@ -294,7 +295,7 @@ class Arrivals:
         self._services: set[Service] = set()
         """The services that take every exchange."""
         self.fault: BaseException | None = None
-        """The failure because of which no task takes exchanges. None if no service has failed, or a task takes
+        """The failure because of which no task takes exchanges. None if no service has failed, or if a task takes
         exchanges."""
         self.failed: BaseException | None = None
         """The latest failure of a service since a task last began to take exchanges."""
@@ -478,9 +479,9 @@ class _Ended(msgspec.Struct, eq=False):
     """The request in the recorded turn, which is shared to save memory. Parts of it may be redacted."""
     as_given: Callable[[Request], Request]
     answer: Answer | None
-    """The answer of the exchange. None if it was not answered."""
+    """The answer of the exchange. None if the exchange was not answered."""
     meaning: bytes | None = None
-    """Digest of the content that the model gets (see `retries.meaning`). None if it is not computed yet."""
+    """Digest of the content that the model gets (see `retries.meaning`). None if the digest is not computed yet."""
 
     @property
     def is_undelivered(self) -> bool:
@@ -508,8 +509,8 @@ class _Latest:
         """The exchanges, oldest first."""
         self.by_key: dict[Hashable, list[_Ended]] = {}
         self._undelivered: list[_Ended] = []
-        """Exchanges whose answers were undelivered when the latest exchange ended, in order. Each call searches this
-        list, because an agent that samples has many exchanges under one key."""
+        """Exchanges whose answers were undelivered when the latest exchange ended, in order. Each call searches only
+        this list, because an agent that samples may have many exchanges with one retry key."""
 
     def __iter__(self) -> Iterator[_Ended]:
         return iter(self._kept)

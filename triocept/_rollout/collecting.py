@@ -31,7 +31,8 @@ class Collector:
         self._recorder = recorder
         self._metadata = dict(metadata or {})
         self._above = _collector.get()
-        """The surrounding collector, or None. A function that a fleet runs may itself run a fleet."""
+        """The collector of the surrounding block, or None. Blocks are nested if a function that a fleet runs runs a
+        fleet itself."""
         self.traces: list[Trace] = []
         """Traces, in the order in which their rollouts were opened."""
 

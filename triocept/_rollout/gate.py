@@ -67,7 +67,8 @@ _REASON = 60
 contain."""
 _NOT_PROPOSED = "no answer of the model contains this tool call"
 _INTERRUPTED = re.compile(r"\[Request interrupted by user[^\]]*\]")
-"""Results of calls that the user has interrupted, as Claude Code and its derivatives write them."""
+"""Pattern of the results that Claude Code, and agents derived from it, write for calls that the user has
+interrupted."""
 
 
 @final
@@ -132,7 +133,7 @@ class _Call:
     fixed: Decision | None = None
     """The decision of `approve`."""
     asked: Question | None = None
-    """The latest question about the call."""
+    """The latest question of the agent's hook about the call."""
     decision: Decision | None = None
     """The decision with which the gate has answered a question about this call, or an equal call of the answer."""
     decided: Decided | None = None
@@ -170,7 +171,8 @@ class GateState:
         self._early: list[_Call] = []
         """Calls that had a decision of `approve`, or a question, before the answer with the call was complete."""
         self._ids: Counter[str] = Counter()
-        """Number of the model's calls with each id: some models number the calls of each answer anew."""
+        """Number of the model's calls with each id. Some models number the calls of each answer anew, and so repeat
+        ids."""
         self._latest: ExchangeState | None = None
         """The latest exchange that was answered."""
 

@@ -35,7 +35,7 @@ class Question(msgspec.Struct, frozen=True):
     id: str = ""
     """Id of the tool call. Empty if the agent's hooks send no ids."""
     after: bool = False
-    """True if the tool has run."""
+    """True if the question was sent after the tool ran."""
     result: Json = None
 
 
@@ -61,16 +61,17 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     """Function that returns an answer as a JSON document. It raises TypeError if the format cannot express the
     answer."""
     modifies: Callable[[ToolCall, Json], bool] = lambda call, arguments: True
-    """Function that returns True if the hook can replace the arguments of a tool call by the given ones."""
+    """Function that returns True if the hook can replace the arguments of a tool call with the given arguments."""
     replaces: bool = True
     """True if the hook can replace the result of a tool."""
     content: Callable[[str, Json], tuple[str, Json]] = lambda name, arguments: (name, arguments)
-    """Function that takes the name and the arguments of a tool call, and returns those that the agent's questions have
-    for this call."""
+    """Function that takes the name and the arguments of a tool call. It returns the name and the arguments that the
+    agent writes in a question about this call."""
     ids: bool = True
     """True if the hook sends the ids of tool calls."""
     own_errors: str | None = None
-    """Regular expression for results that the agent makes itself, without running a tool. None if they are unknown."""
+    """Regular expression for results that the agent makes itself, without running a tool. None if their texts are
+    unknown."""
     unasked: frozenset[str] = frozenset()
     """Names of the tools for which the agent runs no hook."""
 

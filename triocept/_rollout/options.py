@@ -29,8 +29,8 @@ OnHangup: TypeAlias = Literal["cancel", "finish"]
 the handler answer."""
 
 OnFault: TypeAlias = Literal["cancel", "stay"]
-"""Effect on the rollout of an exception in a handler or a recorder: `cancel` cancels the body of the rollout's block,
-`stay` raises the exception only when the block ends."""
+"""Effect that an exception of a handler or a recorder has on the rollout: `cancel` cancels the body of the rollout's
+block, `stay` raises the exception only when the block ends."""
 
 
 UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Said]]
@@ -56,7 +56,7 @@ class RolloutOptions(TypedDict, total=False):
     on_hangup: OnHangup | None
     """Effect of an agent's disconnect on its exchange. None means `cancel`."""
     on_retry: OnRetry | None
-    """Treatment of a call that the agent sends again. None means `join`."""
+    """Effect of a call that the agent sends again, see `OnRetry`. None means `join`."""
     on_fault: OnFault | None
     """Effect of a fault of the handler on the rollout. None means `cancel`."""
     concurrency: int | None
@@ -81,8 +81,8 @@ class RolloutOptions(TypedDict, total=False):
     """A function that returns moderation results for texts. None means the endpoint's function. If the endpoint has no
     function, no text is flagged."""
     gate: Gate | Policy | None
-    """Gate or policy that decides about each tool call in the agent's own hook, before the tool runs. None means that
-    only decisions of `approve` apply."""
+    """Gate or policy that decides about each tool call before the tool runs. The agent's own hook requests the
+    decision. None means that only decisions of `approve` apply."""
     redact: Redaction | None
     """Redaction of everything that is recorded. If None, only keys are removed, which is always done."""
     metadata: Mapping[str, Json] | None
@@ -110,8 +110,8 @@ class AgentOptions(TypedDict, total=False):
     input: bytes | str | None
     """Bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty."""
     output: OutputMode
-    """Treatment of the agent's output: `capture` (default) keeps it. `echo` keeps and shows it. `inherit` lets the
-    agent write to this program's output. `terminal` gives the agent this program's terminal."""
+    """Treatment of the agent's output. `capture` (default) keeps the output. `echo` keeps and shows the output.
+    `inherit` lets the agent write to this program's output. `terminal` gives the agent this program's terminal."""
     output_limit: int
     """Maximum bytes of each stream that are kept in memory. Default: 1 MiB."""
     stdout_file: OutputFile | None

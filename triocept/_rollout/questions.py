@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 ASKED: ContextVar[tuple[str, int]] = ContextVar("asked")
-"""Identifies the decision that is being made, by the run and the number of the decision's event `DecisionAsked`.
+"""Context variable that identifies the decision in progress: the run, and the number of the `DecisionAsked` event.
 
-The id of the tool call would not identify it, because the model chooses the ids and may use one twice.
+The id of the tool call would not identify the decision, because the model chooses the ids, and may use an id twice.
 """
 
 

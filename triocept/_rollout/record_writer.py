@@ -68,7 +68,7 @@ class RecordWriter:
         self._lock = trio.Lock()
         shared = parent is not None and parent.recorder is recorder
         self._raised: list[Exception] = parent._raised if parent is not None and shared else []
-        """Errors that the recorder has raised so far, each once."""
+        """Errors that the recorder has raised so far, without duplicates."""
 
     def as_given(self, turn: Turn) -> Turn:
         """Return a recorded turn with its messages and answer as they were before redaction.

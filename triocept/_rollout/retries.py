@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 _OF_CALL = frozenset({"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"})
-"""Fields of a request's JSON body that do not reach the model. In a tool's schema, these are ordinary names."""
+"""Fields of a request's JSON body that do not reach the model. In the schema of a tool, fields with these names are
+kept."""
 
 
 def meaning(request: Request) -> bytes:
@@ -132,7 +133,7 @@ class _Same:
 
     def __init__(self) -> None:
         self.open: OrderedDict[ExchangeState, None] = OrderedDict()
-        """Open exchanges whose answers can still be shared, in order."""
+        """Open exchanges whose answers retries can still share, in order."""
         self.left: OrderedDict[ExchangeState, None] = OrderedDict()
         """Exchanges for which a connection has stopped waiting. An exchange may be removed again if another connection
         waits for it."""

@@ -88,7 +88,7 @@ class RolloutState:
     """
 
     public: Rollout
-    """The public `Rollout`, which sets this attribute itself."""
+    """The public `Rollout`. The constructor of `Rollout` sets this attribute."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class RolloutState:
         self.refusals: Refusals = Refusals()
         """Requests to this rollout that were refused before they became calls."""
         self.faults: list[BaseException] = []
-        """Errors so far, each once."""
+        """Errors of the rollout so far, without duplicates."""
         self.record_increments: bool = keeps
         self.record_wire: bool = keeps_wire
         budget = parent.budget if parent is not None else None
@@ -201,13 +201,13 @@ class RolloutState:
         """Number of calls that were recorded on arrival, before they were queued."""
         self._lacks_price = False
         self.unknown_tools: set[str] = set()
-        """Tools that an answer called although its request did not offer them, and that were logged."""
+        """Tools that were logged because an answer called them although its request did not offer them."""
         self.on_unknown_tools: Callable[[str], object] | None = log.warning
         """Called with a text about called tools that a request did not offer. None if the command line prints them."""
         self.logs_unused_replies = True
         """False if the command line or a test itself reports the unused replies."""
         self.other_requests: dict[str, None] = {}
-        """Requests that no handler answers, such as `GET /models`, each once."""
+        """Requests that no handler answers, such as `GET /models`, without duplicates."""
         self.upstream_failed = False
         """True if a failure of a provider was logged."""
         self.ending: Refusal | None = None
@@ -234,13 +234,13 @@ class RolloutState:
         self._held_url: str | None = None
         """The public URL that was last given to an agent."""
         self.fail: Callable[[BaseException], None] | None = None
-        """Function that cancels the body of the rollout's block, which then raises the error.
+        """Function that cancels the body of the rollout's block. The block then raises the error that was passed.
 
         Set while the body runs.
         """
         self.report: Callable[[BaseException], None] | None = None
-        """Function that reports an error to the owner, if no other task can receive it. Set until the rollout has
-        closed."""
+        """Function that reports an error to the rollout's owner, if no other task can receive the error. Set until the
+        rollout has closed."""
 
     @property
     def state_key(self) -> str | None:

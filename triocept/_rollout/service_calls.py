@@ -59,7 +59,7 @@ class _Call:
     result: Json = None
     error: TurnError | None = _CANCELLED
     refusal: Refusal | None = None
-    """The refusal that the caller gets. None if the caller gets the result."""
+    """The refusal that the caller of the service gets. None if the caller gets the result."""
 
 
 _current: ContextVar[_Call | None] = ContextVar("triocept_service", default=None)

@@ -1,11 +1,12 @@
-"""The endpoint's HTTP server, built on hypercorn and Quart-Trio: from the socket to the exchange, and back.
+"""The endpoint's HTTP server, built on hypercorn and Quart-Trio.
 
 * `listen`: the listening socket, which is bound once and kept open. `serve`: starts, runs and ends a whole server.
-* `admission`: limits the number of connections, their time without a key and their memory, and orders their reads.
+* `admission`: limits the number of connections, the time that they may spend without a key, and their memory. It also
+  decides which connection is read next.
 * `base_connection`: the protocol-independent base class of a connection. It holds the received bytes, and the bytes
   still to be sent to a client that may have stopped reading.
-* `connection`: a connection based on hypercorn's TCPServer. It serves the protocol that its client uses, and its
-  failure affects no other connection.
+* `connection`: a connection based on hypercorn's TCPServer. It serves the protocol that its client uses. If one
+  connection fails, the others are not affected.
 * `http11`: HTTP/1.1 without hypercorn, for model calls and requests without a key.
 * `raw`: sends raw bytes as an answer, without the HTTP implementation.
 * `http1`: hypercorn's own HTTP/1.1, for all other requests.
@@ -13,11 +14,12 @@
 * `websocket`: the Responses protocol over a websocket.
 * `front`: the ASGI application: it sends model calls to `intake`, everything else to Quart.
 * `lifespan`: the application's start and end.
-* `intake`: the ONE function that answers a model call, independent of ASGI and Quart. Also: the paths of model calls.
-* `keys`: finds the rollout whose key a request contains, in the headers that may hold a key, and redacts these headers.
+* `intake`: the ONE function that answers a model call, independent of ASGI and Quart. The module also parses the paths
+  of model calls.
+* `keys`: searches the headers of a request for a key, finds the rollout of the key, and redacts the headers.
 * `transport`: the interface through which a connection receives and answers a model call. `tapped`: a transport that
   also records the bytes.
-* `delivery`: writes an outcome as status, headers, JSON or SSE, and keep-alives while there is nothing to write.
+* `delivery`: writes an outcome as status, headers, JSON or SSE. While there is nothing to write, it writes keep-alives.
   `failure`: the status and the message that an agent receives for a failure.
 * `notices`: limits the log lines that clients can cause.
 * `encoding`: decodes compressed bodies. `documents`: decodes the JSON in bodies, and reads very large requests.

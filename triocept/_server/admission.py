@@ -2,26 +2,29 @@
 
 Rules:
 
-1. An authenticated connection (it has sent a key of this endpoint) may idle until its rollout ends, because agents send
-   nothing while they work. Afterwards the connection counts as keyless again.
+1. An authenticated connection is one that has sent a key of this endpoint. It may idle until its rollout ends, because
+   agents send nothing while they work. Afterwards the connection counts as keyless again.
 2. At the limit of connections, the oldest keyless connection is closed. If every connection is authenticated, the
    new one is answered with 503.
 3. The bytes that are held for keyless connections (heads, and the bytes after them) are counted from the moment they
-   are read. Above `MOST_HELD`, the connection whose bytes were held the longest is closed, and they are discarded.
+   are read. When the number exceeds `MOST_HELD`, the connection whose bytes were held the longest is closed, and its
+   bytes are discarded.
 4. The time limits are the same for all connections, so deadlines come in the order of arrival. Therefore two queues
    (heads and keyless connections) and one task that sleeps until the first deadline are enough. A request needs no
    timer, and neither does an authenticated connection.
-5. Keyless connections are read a few at a time. Otherwise, if thousands send at the same time, all would be read in one
-   turn of the event loop, and no other task would run meanwhile. Authenticated connections do not wait.
-6. Connections are read in turns (`Turns`), one piece in each turn. A turn ends one schedule point after the read, so
-   that the piece is processed before further connections are read.
-7. Requests without a key are answered one at a time. Connections that can be accepted, or have just begun, come first.
-   However many such requests wait, a request with a key does not wait for them.
-8. Connections that begin come first: those that have sent neither an incomplete head nor a request without a key. An
-   agent's first piece contains its key, so a new agent waits only for other connections that begin.
-9. A time limit ends a connection only if the connection is silent (`Overdue`): no bytes that have arrived still wait to
-   be read or processed. A program may block the event loop for longer than any limit, and again between any two of its
-   turns. Bytes that arrive meanwhile are in time.
+5. Only a few keyless connections are read in one turn of the event loop. Otherwise, if thousands of them sent bytes at
+   the same time, all would be read in one turn, and no other task would run meanwhile. Authenticated connections are
+   read without waiting.
+6. Connections are read in turns (`Turns`), one piece in each turn. Such a turn ends one schedule point after the piece
+   is read, so that the piece is processed before further connections are read.
+7. Requests without a key are answered one at a time. Connections that can be accepted, or have just begun, are served
+   first. A request with a key never waits for requests without a key.
+8. Among the keyless connections, those that begin are read first: those that have sent neither an incomplete head nor a
+   request without a key. An agent's first piece contains its key, so a new agent waits only for other connections that
+   begin.
+9. A time limit ends a connection only if the connection is silent (`Overdue`): all bytes that have arrived were read
+   and processed. The program may block the event loop for longer than any limit, and again between any two turns of the
+   event loop. Bytes that arrive meanwhile count as in time.
 """
 
 from __future__ import annotations
@@ -65,11 +68,11 @@ class KeyHolder(Protocol):
 
 
 class Guest(Protocol):
-    """The parts of a connection that `Admission` uses."""
+    """A connection, as `Admission` uses it."""
 
     pieces: int
-    """Number of small pieces, and of large ones that contained requests, that were read while the connection was
-    keyless."""
+    """Number of pieces that were read while the connection was keyless: small pieces, and large pieces that contained
+    requests."""
     served: int
     """Number of requests without a key that began to be served."""
     in_turns: int
@@ -105,10 +108,9 @@ class Admission:
         self._entered = 0
         """Number of connections accepted so far."""
         self._keyless: dict[Guest, float] = {}
-        """Keyless connections, each with the time since which it is keyless. The oldest comes first."""
+        """Keyless connections, oldest first, each with the time since which it is keyless."""
         self._heads: dict[Guest, float] = {}
-        """Connections with an incomplete request head, each with the time at which the head began. The oldest comes
-        first."""
+        """Connections with an incomplete request head, oldest first, each with the time at which the head began."""
         self._held: dict[Guest, int] = {}
         """Number of bytes held for each keyless connection, if there are any, in the order of their first bytes."""
         self._bytes_held = 0
@@ -147,7 +149,7 @@ class Admission:
     async def wait_to_serve(self, guest: Guest, *, begins: bool) -> None:
         """Wait until a request without a key may be answered.
 
-        `begins` is as in `Turns.begin`. Cancellation: immediate.
+        `begins` has the meaning that it has in `Turns.begin`. Cancellation: immediate.
         """
         await self.serving.begin(guest, begins=begins)
         try:
@@ -166,11 +168,11 @@ class Admission:
             self._be_awake_at(now + self.limits.head_seconds)
 
     def end_head(self, guest: Guest) -> None:
-        """Stop the time limit for a head, because the head is complete or is not expected any more."""
+        """Stop the time limit for a request head, because the head is complete, or no head is expected any more."""
         self._heads.pop(guest, None)
 
     def hold(self, guest: Guest, count: int) -> None:
-        """Set the number of received bytes held for a keyless connection. Do nothing for an authenticated one."""
+        """Set the number of received bytes held for `guest`. Do nothing if the connection is authenticated."""
         if guest not in self._keyless:
             return
         self._bytes_held += count - self._held.get(guest, 0)
@@ -199,7 +201,7 @@ class Admission:
 
     @trio.lowlevel.enable_ki_protection
     async def watch(self) -> None:
-        """Close the silent connections whose time limit has passed. Runs until it is cancelled."""
+        """Close the silent connections whose time limit has passed. This function runs until it is cancelled."""
         overdue: dict[Guest, Overdue] = {}
         while True:
             if not overdue:
@@ -250,7 +252,8 @@ def _descriptors() -> int:
 
 
 _LATE_PIECES = 8
-"""Maximum small pieces, or pieces with requests without a key, that a client may send after its time limit.
+"""Maximum pieces that a client may send after its time limit. Small pieces, and pieces with requests without a key, are
+counted.
 
 A client that reacts to the server's messages sends few small pieces: three in a TLS handshake. Larger pieces fill up
 the head.
@@ -259,7 +262,7 @@ the head.
 
 @final
 class Overdue:
-    """A connection whose time limit has passed. It is ended as soon as it is silent.
+    """A connection whose time limit has passed. The connection is closed as soon as it is silent.
 
     Before each call of `is_silent`, wait for `MOMENT_TURNS` turns of the event loop. All bytes that were read from the
     socket before this wait are then processed.
@@ -272,11 +275,11 @@ class Overdue:
         self._most = guest.pieces + _LATE_PIECES
 
     def is_silent(self) -> bool:
-        """Return True if no bytes that have arrived wait to be read or processed.
+        """Return True if all bytes that have arrived were read and processed.
 
-        Also return True if the client never stops sending. The result is False while the connection waits for its turn.
-        Otherwise the connection is read without a wait, and each result False counts as a small piece, unless a request
-        was served meanwhile: several requests may arrive in one piece.
+        Also return True if the client has sent too many small pieces since its time limit. While the connection waits
+        for its turn, the result is False. At any other time, each result False counts as a small piece, except if a
+        request was served since the previous call: several requests may arrive in one piece.
         """
         guest, seen, served = self._guest, self._seen, self._served
         self._seen, self._served = guest.progress, guest.served
@@ -291,14 +294,14 @@ class Overdue:
 AT_ONCE = 4
 """Maximum keyless connections that are read in one turn of the event loop (64 KiB, and the work for these bytes).
 
-A request that Quart answers takes a millisecond. The kernel needs as long to close a connection whose client still
-sends.
+A request that Quart answers takes a millisecond. The kernel takes a millisecond, too, to close a connection whose
+client still sends.
 """
 
 
 @final
 class Turns:
-    """A limit on the number of keyless connections that do the same thing at once, such as reading.
+    """A limit on the number of keyless connections that are read, or served, at the same time.
 
     Args:
         most: maximum connections that may have a turn at the same time.
@@ -312,7 +315,7 @@ class Turns:
     async def begin(self, guest: Guest, *, begins: bool) -> None:
         """Wait for a turn. The caller must call `end` or `give_back` afterwards.
 
-        If a turn is free, there is no schedule point.
+        If a turn is free, the function returns without a schedule point.
 
         Args:
             begins: True if the connection has sent neither an incomplete head nor a request without a key. Such
@@ -331,9 +334,9 @@ class Turns:
             raise
 
     async def end(self, guest: Guest) -> None:
-        """Give the turn back, after a schedule point at which other tasks can run.
+        """Give the turn back, after a schedule point at which other tasks run.
 
-        Cancellation: never raised here, because no task owns the received bytes yet.
+        Cancellation: has no effect here, because the received bytes would be lost.
         """
         try:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -342,7 +345,7 @@ class Turns:
 
     @property
     def crowded(self) -> bool:
-        """True if a connection that has called `begin` with `begins=True` is waiting."""
+        """True if a connection for which `begin` was called with `begins=True` is waiting for a turn."""
         return bool(self._beginners)
 
     def give_back(self, guest: Guest) -> None:
@@ -354,7 +357,7 @@ class Turns:
 
 @final
 class Waiting:
-    """The number of received bytes (of bodies and websocket messages) that are not parsed yet, for all rollouts.
+    """The number of received bytes of bodies and websocket messages that are not parsed yet, over all rollouts.
 
     Args:
         most: maximum bytes.
@@ -381,11 +384,11 @@ class Share(msgspec.Struct):
     """Number of bytes that were counted. A body that arrives in one piece is not counted, because it is small."""
 
     def add(self, count: int) -> None:
-        """Count more received bytes of the request. The oldest waiting body of a rollout is never refused.
+        """Count `count` more received bytes of the request. The oldest waiting body of each rollout is never refused.
 
         Raises:
-            Refusal: with 503, because all waiting bytes would exceed the limit, or the rollout's bytes would exceed
-                half of the limit. The bytes of the request are then released.
+            Refusal: with 503, because all waiting bytes would exceed the limit, or the waiting bytes of the rollout
+                would exceed half of the limit. The bytes of this request are then no longer counted.
         """
         waiting = self.waiting
         of_rollout = waiting.of[self.rollout] + count
@@ -421,8 +424,8 @@ class Share(msgspec.Struct):
             guest: the connection.
 
         Raises:
-            Refusal: the rollout has ended, or no piece arrived in time (408). The bytes of the request are then
-                released.
+            Refusal: the rollout has ended, or no piece arrived in time (408). The bytes of the request are then no
+                longer counted.
         """
         rollout, seconds = self.rollout, self.waiting.seconds
         due, overdue = trio.current_time() + seconds, None

@@ -1,8 +1,8 @@
 """The Quart-Trio application, with the routes for all requests that have a key and are not model calls.
 
-These routes are the model list, token counting, the requests that agents send before they begin, and the services of a
-rollout, such as its tools. Public routes, and requests without a key, are answered without this application
-(`replies`).
+These routes are: the list of models, the counting of tokens, the requests that agents send before their first model
+call, and the services of a rollout, such as its tools. Public routes, and requests without a key, are answered without
+this application (`replies`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ from .transport import BodyTooLarge, Reply
 
 
 def make_app(keys: Keys, dialects: Mapping[str, Dialect], replies: Replies) -> QuartTrio:
-    """Return the Quart-Trio application of one endpoint. It gets the paths of requests without the rollout's prefix."""
+    """Return the Quart-Trio application of one endpoint.
+
+    The paths of requests reach it without the rollout's prefix.
+    """
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, and a body at 16 MiB (it does not get the body: see `Front`).
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)

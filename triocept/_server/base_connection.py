@@ -1,6 +1,6 @@
 """The base class of a connection: received bytes, bytes to send, limits, admission. It contains no protocol.
 
-The class expects that a client may stop reading its answer. Bytes are sent and received by the bare socket on plain
+The class allows for clients that stop reading their answers. Bytes are sent and received by the bare socket on plain
 TCP, and by trio's stream on TLS.
 """
 
@@ -33,7 +33,8 @@ KEYLESS_PIECE = 16 * 1024
 _SMALL = 1024
 """Bytes below which a piece counts as small. The TLS records of clients in Go begin with 1,200 bytes."""
 _PIECE = 64 * 1024
-"""Bytes of one send, which the client must read within the time limit: about as many as a kernel frees in one step."""
+"""Bytes that are sent at once, and that the client must read within the time limit. A kernel frees about as many in
+one step."""
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """`struct linger` for a socket that is closed immediately, and discards the bytes that are still to be sent."""
 
@@ -78,8 +79,8 @@ class BaseConnection(ABC):
     def receive(self, held: int) -> Awaitable[bytes]:
         """Receive bytes from the client. Return empty bytes if the client has disconnected.
 
-        A client without a key first waits for its turn, and fewer bytes are read from it. `held` is the number of
-        received bytes that are not processed yet.
+        If the client has sent no key, the function first waits for the client's turn, and then reads fewer bytes.
+        `held` is the number of received bytes that are not processed yet.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
@@ -94,19 +95,20 @@ class BaseConnection(ABC):
     def note_piece(self, size: int) -> None:
         """Record that a piece was read while the connection was keyless.
 
-        A small piece counts in `pieces` immediately. A large one counts once a request without a key is served.
+        A small piece is counted in `pieces` immediately. A large piece is counted when a request without a key is
+        served.
         """
         self.pieces += size < _SMALL
         self._uncounted = size >= _SMALL
 
     async def wait_turn(self) -> None:
-        """Wait in the queue of connections that want to be read, until it is this connection's turn."""
+        """Wait in the queue of connections that are to be read, until it is this connection's turn."""
         self.pieces += 1  # the first message of a TLS handshake
         await self._admission.reading.begin(self, begins=True)
         await self._admission.reading.end(self)
 
     async def begin_request(self, rollout: KeyHolder | None) -> None:
-        """If the request has a key, mark the connection as authenticated. Otherwise wait until it may be answered.
+        """If the request has a key, authenticate the connection. Otherwise wait until the request may be answered.
 
         `rollout` is the rollout whose key the request contains, or None. The function is a checkpoint only if it waits.
         """
@@ -176,7 +178,7 @@ class BaseConnection(ABC):
         self._admission.notices.warn(kind, text, *args)
 
     def note_slow_reader(self) -> None:
-        """Log that the connection is closed because its client has read none of its answer in time."""
+        """Log that the connection is closed because its client has read no byte of the answer in time."""
         seconds = self.limits.reader_seconds
         text = "a connection is closed, because its client has read no byte of its answer for %g s"
         self.note("reader", text, seconds)
@@ -258,10 +260,10 @@ class Wire:
     async def receive_keyless(
         self, most: int, turns: Turns, held: int, connection: BaseConnection, begins: bool
     ) -> bytes:
-        """Receive bytes from a client without a valid key, which first waits for its turn.
+        """Wait for the connection's turn, and receive bytes from a client that has sent no valid key.
 
-        With TLS, the bytes are received before the wait. The connection's `hold` is called with the new number of held
-        bytes, before another connection is read.
+        With TLS, the bytes are received before the wait. Before another connection is read, the connection's method
+        `hold` is called with the new number of held bytes.
 
         Cancellation: nothing is lost.
         """
@@ -342,7 +344,7 @@ class Outbox:
         return False
 
     def keep(self, data: bytes) -> None:
-        """Keep the data without sending it. `flush` sends all kept data in one piece."""
+        """Keep the data without sending it. A later call of `flush` sends all kept data in one piece."""
         self._rest += data
 
     async def flush(self) -> None:
@@ -371,7 +373,7 @@ class Outbox:
 
 
 async def acquire(lock: trio.Lock) -> None:
-    """Acquire a lock. If the lock is free, there is no checkpoint, unlike in `lock.acquire`."""
+    """Acquire a lock. Unlike `lock.acquire`, this function has no checkpoint if the lock is free."""
     try:
         lock.acquire_nowait()
     except trio.WouldBlock:

@@ -4,8 +4,9 @@ hypercorn 0.18 behaves in three ways that an endpoint cannot accept (each has a 
 tests/server/test_findings.py):
 
 * an unexpected exception in one connection cancels the server's nursery, and so ends every other connection;
-* it shields `send_all` without a deadline, so a client that stops reading outlives cancellation and shutdown;
-* it cannot break a connection off on purpose, although an agent notices only by this that a stream failed.
+* it shields `send_all` without a deadline, so the connection of a client that stops reading outlives cancellation and
+  shutdown;
+* it cannot break a connection off on purpose, but only a broken connection shows an agent that a stream failed.
 
 Two more properties cost a fifth of a request's time. First, hypercorn starts a task for the idle timer of each request.
 Here a connection may idle until the server stops. Second, hypercorn sends the head of a response separately.
@@ -253,7 +254,10 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await trio.sleep_forever()
 
     async def throw_away(self) -> None:
-        """Receive and discard the rest of a refused head. Limits: one second, and the length of a few heads."""
+        """Receive and discard the rest of a refused request head, for at most one second.
+
+        The number of discarded bytes is limited to the length of a few heads.
+        """
         self.end_head()
         left = READ_AHEAD + 2 * self.limits.head_bytes - len(self.ahead)
         self._drop()
@@ -326,7 +330,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             self.send_lock.release()
 
     async def _send(self, data: bytes | bytearray) -> None:
-        """Send data. Cancellation: closes the connection, because an unknown part of the data was sent."""
+        """Send data. Cancellation: closes the connection, because it is unknown which part of the data was sent."""
         if self._corked is not None:
             self._corked += data
             return

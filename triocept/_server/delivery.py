@@ -3,12 +3,13 @@ r"""Delivery of an exchange's outcome to an HTTP client: status, headers, and a 
 Rules:
 
 1. The head is sent with the first increment of a stream, or after `HEAD_AFTER` seconds without an increment. A refusal
-   that comes earlier has its own HTTP status.
+   before the head is sent has its own HTTP status.
 2. During a silence, keep-alives are sent: bytes that the agent's dialect ignores. The first keep-alive is sent after
-   `HEAD_AFTER` seconds without an increment. Further ones are sent whenever nothing was sent for `KEEPALIVE_EVERY`
-   seconds, also in the middle of an answer. In a stream, a keep-alive is an event without content. It is never an SSE
-   comment: gemini-cli fails on one, and Codex still times out. `keepalive` of each dialect's renderer returns these
-   bytes (`\n` is a line feed, … differs from answer to answer)::
+   `HEAD_AFTER` seconds without an increment. Further keep-alives are sent whenever nothing was sent for
+   `KEEPALIVE_EVERY` seconds, also in the middle of an answer. In a stream, a keep-alive is an event without content. It
+   is never an SSE comment: gemini-cli fails when it gets a comment, and a comment does not prevent the timeout of
+   Codex. The method `keepalive` of each dialect's renderer returns these bytes (`\n` is a line feed, … differs from
+   answer to answer)::
 
        Messages     event: ping\ndata: {"type":"ping"}\n\n
        Chat         data: {…,"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":null}]}\n\n
@@ -26,12 +27,12 @@ Rules:
    * Before a whole JSON body (for a request without streaming), a keep-alive is one space.
 3. If a stream fails in the middle, the dialect's error event is sent, then the connection is broken off. So no client
    can mistake the stream for a complete answer.
-4. A provider's bytes in the agent's dialect are written unchanged. For a connection that requested another format of
-   the stream (a JSON array), the events are rendered anew.
-5. Raw bytes (`respond_raw`) are sent unchanged. The connection adds a framing only if their headers specify none. If a
-   keep-alive was sent before, the raw bytes are not sent, and only the way in which they end (such as a close) takes
-   effect. While a program generates raw bytes, no keep-alives are sent between them. If the program fails, the
-   connection is reset.
+4. A provider's bytes in the agent's dialect are sent unchanged. If the agent requested another format of the stream (a
+   JSON array), the events are rendered anew.
+5. Raw bytes (`respond_raw`) are sent unchanged. The connection adds a framing only if the headers of the raw response
+   specify none. If a keep-alive was already sent, the raw bytes are not sent; the connection only ends as the raw
+   response specifies, for example with a close. While a program generates raw bytes, no keep-alives are sent between
+   the pieces. If the program fails, the connection is reset.
 6. An answer counts as delivered when its last byte is sent, not before.
 """
 
@@ -60,7 +61,8 @@ from .tapped import TappedTransport
 from .transport import Reply, Transport
 
 HEAD_AFTER = 30.0
-"""Seconds without an increment after which the head of an answer is sent. A refusal before that has its own status.
+"""Seconds without an increment after which the head of an answer is sent. A refusal before this time has its own
+status.
 
 gemini-cli waits 60 s for the head, qwen-code 120 s, Node's clients 300 s.
 """
@@ -95,7 +97,7 @@ async def deliver(
 async def write_failure(
     failure: Failure, dialect: Dialect, transport: Transport, take_fault: TakeFault | None = None
 ) -> None:
-    """Send an error in the dialect's format. `take_fault` is as in `failure_reply`."""
+    """Send an error in the dialect's format. `take_fault` has the meaning that it has in `failure_reply`."""
     await trio.lowlevel.checkpoint_if_cancelled()
     transport.respond(failure_reply(failure, dialect, take_fault=take_fault))
     await transport.flush()
@@ -113,7 +115,8 @@ class _HTTPDelivery(ABC):
     _reply: Reply | None = None
     """The whole answer, rendered before the turn is recorded; None if it was not rendered."""
     _prepared_for: Outcome | None = None
-    """The outcome for which `_prepared` was rendered. If it cannot be recorded, another outcome is delivered."""
+    """The outcome for which `_prepared` was rendered. If this outcome cannot be recorded, another outcome is
+    delivered."""
     _raw: RawResponse | None = None
     """Raw bytes that are still to be sent. If a program generates the bytes while they are sent, this is only the next
     part."""
@@ -159,7 +162,7 @@ class _HTTPDelivery(ABC):
     def _write_raw(self, piece: RawPiece) -> bool:
         """Store the next raw bytes, which the connection's task then sends.
 
-        Ignore them if another head was already sent.
+        If another response head was already sent, ignore the bytes.
         """
         if self._begun:
             return True
@@ -182,7 +185,10 @@ class _HTTPDelivery(ABC):
         return self._end_raw(RawResponse(end="reset"))
 
     async def _send_framed(self, raw: RawResponse, status: int) -> None:
-        """Send raw bytes that specify no framing, with a Content-Length or as chunks."""
+        """Send a raw response whose headers specify no framing.
+
+        A single piece is sent with a Content-Length, several pieces as chunks.
+        """
         transport, pieces = self._transport, tuple(raw.pieces)
         whole = self._raw_begins and self._raw_ends
         if whole and len(pieces) < 2 and not any(pause for pause, _ in pieces):
@@ -223,7 +229,7 @@ class _HTTPDelivery(ABC):
         wire.closed = True
 
     def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
-        """Return True if writing these increments sends the response head."""
+        """Return True if the response head is sent as soon as these increments are written."""
         return False
 
     @abstractmethod
@@ -297,7 +303,10 @@ class _HTTPDelivery(ABC):
 
     @abstractmethod
     def _fail(self, failure: Failure) -> bool:
-        """Send an error in place of the answer. If the answer has begun, also break the stream off."""
+        """Send an error in place of the answer.
+
+        If a part of the answer was already sent, also break the connection off.
+        """
 
 
 def _streamed(answer: Answered, dialect: Dialect, renderer: StreamRenderer) -> bytes:
@@ -310,7 +319,7 @@ class _Streamed(_HTTPDelivery):
 
     _ended = False
     _as_it_came: bool
-    """True if a provider's own bytes are passed on unchanged."""
+    """True if a provider's own bytes are sent unchanged."""
 
     @cached_property
     def _renderer(self) -> StreamRenderer:
@@ -406,7 +415,7 @@ class _Streamed(_HTTPDelivery):
 class _Whole(_HTTPDelivery):
     """A `Delivery` of an answer as one JSON body.
 
-    Keep-alives (spaces) before it are sent from `HEAD_AFTER` seconds on.
+    After `HEAD_AFTER` seconds without an answer, keep-alives (spaces) are sent before the JSON body.
     """
 
     def write(self, entry: Entry) -> bool:

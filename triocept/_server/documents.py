@@ -2,13 +2,14 @@
 
 Rules:
 
-1. A large body is decoded piece by piece, with a schedule point between the pieces. Agents send five megabytes after
-   they have viewed a picture, and other agents must not wait meanwhile. A piece has at least one item of a list.
+1. A large body is decoded piece by piece, with a schedule point between the pieces. An agent that has viewed a picture
+   sends five megabytes; other agents must not wait while this body is decoded. A piece contains at least one item of a
+   list.
 2. The number of values is limited before a body is decoded: `[],` has 3 bytes in JSON, but takes 72 bytes of memory.
-3. A request with very many items (such as messages) is parsed in a thread. Its tokens are then estimated, and its
-   messages redacted, in steps. An item takes some microseconds, so a request with 100,000 items would otherwise delay
-   every other agent for half a second. A usual request is parsed without a thread.
-4. Items are counted only in a body that is not small, as the sum of the lengths of its lists.
+3. A request with very many items (such as messages) is parsed in a thread. Then its tokens are estimated, and its
+   messages are redacted, in steps with schedule points between them. An item takes some microseconds, so a request with
+   100,000 items would otherwise delay every other agent for half a second. A usual request is parsed without a thread.
+4. Items are counted only if the body is not small. The number of items is the sum of the lengths of the body's lists.
 5. While the thread runs, only it uses the owner's `Memory` of parsed items. Another call that is parsed at the same
    time gets a new `Memory`, which is then discarded.
 6. The results of the steps in rule 3 are kept, so that recording the call later takes almost no time.
@@ -40,7 +41,7 @@ _STEP = 256 * 1024
 _PIECE = 16 * 1024
 """Bytes that are split at their quotes in one step."""
 _EACH = 200
-"""Fixed cost of one value, as the number of bytes whose decoding takes as long."""
+"""Number of bytes whose decoding takes as long as the fixed cost of one value."""
 _LIST = ord("[")
 _decode = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -48,7 +49,7 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 async def read_body(body: bytes, max_items: int) -> Json:
-    """Decode the JSON of a body. Other tasks can run meanwhile only if the body is large.
+    """Decode the JSON of a body. If the body is large, other tasks can run meanwhile.
 
     Raises:
         DialectError: the body is not JSON.
@@ -65,7 +66,7 @@ async def read_body(body: bytes, max_items: int) -> Json:
 
 
 async def check_values(body: bytes, max_items: int) -> None:
-    """Check the number of values in a body. Other tasks can run meanwhile only if the body is large.
+    """Check the number of values in a body. If the body is large, other tasks can run meanwhile.
 
     Raises:
         Refusal: 413, the body has more than `max_items` values.
@@ -83,7 +84,7 @@ async def check_values(body: bytes, max_items: int) -> None:
 async def read_unrepaired(body: bytes) -> Json:
     """Decode a body. Return None if it is not JSON, or has a lone surrogate, which must be repaired first.
 
-    Other tasks can run meanwhile only if the body is large.
+    If the body is large, other tasks can run meanwhile.
     """
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
         # A large body that is not an object is decoded again whole: the error then names the position.
@@ -117,7 +118,7 @@ async def _decode_in_pieces(body: bytes) -> Json:
 
 
 async def _has_more_outside(body: bytes, most: int) -> bool:
-    """Return True if the body has more than `most` marks (see `count_marks`). Marks within strings are not counted."""
+    """Return True if the body has more than `most` commas and opening brackets outside of strings."""
     at = marks = quotes = 0
     while at < len(body) and marks <= most and quotes <= 4 * most:  # between two strings: a mark or a colon
         piece = _whole_escapes(body[at : at + _PIECE])
@@ -136,13 +137,13 @@ async def _has_more_outside(body: bytes, most: int) -> bool:
 def count_marks(body: bytes, start: int, end: int) -> int:
     """Return the number of commas and opening brackets, inside and outside of strings.
 
-    One of them precedes each value, or its key, except the document's first value.
+    Except for the document's first value, one of these characters precedes each value, or the key of the value.
     """
     return sum(body.count(mark, start, end) for mark in (b",", b"[", b"{"))
 
 
 def _whole_escapes(piece: bytes) -> bytes:
-    """Return the piece without a final backslash that belongs to an escape sequence."""
+    """Return the piece. If it ends with a backslash that begins an escape sequence, leave this backslash out."""
     backslashes = len(piece) - len(piece.rstrip(b"\\"))
     return piece[:-1] if backslashes % 2 and len(piece) > 1 else piece
 
@@ -161,7 +162,7 @@ class Remembering(Protocol):
 async def read_large(
     dialect: Dialect, document: Json, target: Target, rollout: RolloutState, owner: Remembering
 ) -> Request:
-    """Parse the request in a body that is not small. Other tasks can run meanwhile only if it has very many items.
+    """Parse the request in a body that is not small. If the request has very many items, other tasks can run meanwhile.
 
     Raises:
         DialectError: the body is not a valid request. The error's text contains the path of the invalid value.

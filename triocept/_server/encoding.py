@@ -24,8 +24,8 @@ from ..errors import Refusal
 _GZIP_OR_ZLIB = 47  # zlib: 32 detects gzip or zlib, 15 is the largest window
 _GZIP = 31
 _SLICE = 512
-"""Bytes that are inflated in one step. The result has at most 0.5 MB with zlib, and 22 MB with zstd, where a block of
-128 KiB takes 3 bytes."""
+"""Bytes that are inflated in one step. They inflate to at most 0.5 MB with zlib, and to at most 22 MB with zstd, in
+which 3 bytes can encode a block of 128 KiB."""
 _STEP = 256 * 1024
 """Number of compressed and decoded bytes between two schedule points."""
 _ZSTD_WINDOW = 8 * 1024 * 1024

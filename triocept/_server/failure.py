@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
-    """Return the failure with a request id: the provider's id, or else `request_id`, or else a new one."""
+    """Return the failure with a request id: the provider's id, or else `request_id`, or else a new id."""
     if not (name := dialect.request_id_header) or name in failure.headers:
         return failure
     headers = {name: request_id or f"req_{token_hex(8)}", **failure.headers}
@@ -62,7 +62,7 @@ def failure_reply(
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:
-    """Return the failure for `exc`, because of which a request was refused before it became an exchange."""
+    """Return the failure for a request that was refused, because of `exc`, before it became an exchange."""
     match exc:
         case Refusal():
             return Failure(

@@ -2,13 +2,14 @@
 
 Rules:
 
-1. Once the end of a response is being sent, the application receives no disconnect message. Because hypercorn queues
-   this message after the last byte, Quart-Trio would cancel the task that closes the connection or makes it idle.
+1. Once the end of a response is being sent, the application receives no disconnect message. hypercorn queues a
+   disconnect message after the last byte. Because of this message, Quart-Trio would cancel the task that closes the
+   connection or marks it as idle.
 2. A `KeyboardInterrupt` (any exception that is neither an `Exception` nor cancellation) ends the endpoint. hypercorn
    would only log it, as a failed request.
-3. If a request is answered before its body was read, the whole answer is sent first. The body is then received and
-   discarded for `LINGER` seconds before the connection is closed. An immediate close would reset the connection, and
-   lose the answer.
+3. If a request is answered before its body was read, the whole answer is sent first. For the next `LINGER` seconds, the
+   body is received and discarded; then the connection is closed. An immediate close would reset the connection, and the
+   client would lose the answer.
 """
 
 from __future__ import annotations
@@ -142,8 +143,8 @@ class Front:
     async def websocket(self, head: Head, socket: WebSocket) -> None:
         """Serve the Responses dialect over a websocket, or refuse the websocket's handshake.
 
-        Codex's built-in provider tries a websocket first. After 426 it uses POST immediately, after 404 or 400 it gives
-        up, and after any other status it tries seven times (codex 0.169).
+        Codex's built-in provider tries a websocket first. If the handshake is refused with 426, Codex uses POST
+        immediately. After 404 or 400 it gives up, and after any other status it tries seven times (codex 0.169).
         """
         await socket.begin_request(self.keys.holder(head))
         try:
@@ -288,7 +289,7 @@ class HTTPCycle:
         self._receive = receive
         self._send = send
         self.nursery: trio.Nursery | None = None
-        """Nursery for the task that waits for a hang-up. None before `intake` runs."""
+        """Nursery for the task that waits until the client hangs up. None before `intake` runs."""
         self._requested = False
         """True once the application has requested the body."""
         self._read = trio.Event()
@@ -303,7 +304,7 @@ class HTTPCycle:
         self._lingering: trio.CancelScope | None = None
         self._ending = False
         self._gone = trio.Event()
-        """Set when the client has hung up, by the task that waits for that."""
+        """Set when the client has hung up."""
         self._watched = False
         self._stalls = False
         """True if the response stalls: nothing more is sent, but the connection stays open."""
@@ -316,7 +317,10 @@ class HTTPCycle:
         self._unsent = False
 
     async def receive(self) -> Message:
-        """Return the next ASGI message. Once the response is ending, no message about a disconnect is returned."""
+        """Return the next ASGI message.
+
+        As soon as the end of the response is being sent, no message about a disconnect is returned.
+        """
         message = await self._next()
         if message["type"] == "http.disconnect" and self._ending:
             await trio.sleep_forever()  # cancelled when the application returns
@@ -325,8 +329,8 @@ class HTTPCycle:
     async def receive_without_body(self) -> Message:
         """Return the next ASGI message for Quart: a request with an empty body, later a disconnect.
 
-        If Quart got the body, Quart would read it before the request's key is checked, and without counting its bytes.
-        Views read the body with `receive_body`.
+        If Quart got the body, Quart would read it before the request's key is checked, and the bytes would not be
+        counted. Views read the body with `receive_body`.
         """
         if not self._empty_sent:
             self._empty_sent = True
@@ -479,7 +483,7 @@ def head_of(scope: Scope, key_places: Iterable[str]) -> Head:
 
 
 def fatal_of(exc: BaseException) -> BaseException | None:
-    """Return the exception in `exc` that must end the endpoint, such as a KeyboardInterrupt. Otherwise return None."""
+    """Return the exception in `exc` that must end the endpoint, such as a KeyboardInterrupt; None if there is none."""
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc

@@ -1,15 +1,15 @@
 """hypercorn's HTTP/1.1 implementation, changed in six ways.
 
 * If a client sends its next request before the answer to the first, hypercorn stops reading, and does not notice a
-  hang-up. Here the connection continues to read, into a buffer of `READ_AHEAD` bytes.
+  hang-up. In this module, the connection continues to read, into a buffer of `READ_AHEAD` bytes.
 * From the upgrade request on, a websocket (`websocket_connection`) is the only reader and writer of the connection.
 * No request reaches hypercorn's HTTP/2: the preface of HTTP/2 is refused with 505, and `Upgrade: h2c` is ignored
   (RFC 9113, 3.1; Java's HttpClient sends it with each first request).
 * `100 Continue` is sent when the body is read, not before the key was checked.
-* h11 sends 400 in place of the answer if bytes follow the last request of a connection. (Some clients end a body with
-  an empty line.) Here such bytes are ignored.
-* The number of lines in a head, or in a body's trailers, is limited. They are counted before h11 creates objects for
-  them.
+* If bytes follow the last request of a connection, h11 sends 400 in place of the answer. (Some clients end a body with
+  an empty line.) In this module, such bytes are ignored.
+* The number of lines in a head, or in a body's trailers, is limited. The lines are counted before h11 creates objects
+  for them.
 
 `can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are internals of hypercorn, identical in 0.17.3
 and 0.18.0. `_receive_buffer` and its `maybe_extract_lines` are internals of h11, identical in 0.14.0 and 0.16.0.
@@ -43,7 +43,10 @@ class HungUp(Exception):
 
 
 class HTTP1(H11Protocol):
-    """hypercorn's HTTP/1.1 implementation for one connection, changed as this module lists. It replaces `other`."""
+    """hypercorn's HTTP/1.1 implementation for one connection, with the changes that this module lists.
+
+    It takes over the connection from `other`.
+    """
 
     def __init__(self, other: H11Protocol, connection: Connection) -> None:
         super().__init__(
@@ -168,7 +171,7 @@ class _Received(ReceiveBuffer):
 class _Pause:
     """Replacement for hypercorn's event that allows reading.
 
-    While a task waits for the event, bytes are read ahead, so that a disconnect is noticed.
+    While a task waits for the event, the connection reads further bytes, so that a disconnect is noticed.
     """
 
     def __init__(self, connection: Connection) -> None:

@@ -2,21 +2,20 @@
 
 Rules:
 
-1. Only unambiguous requests are served here: model calls, and requests that need no Quart. Their heads must follow the
-   strict grammar (RFC 9112) and have a Content-Length. From any other request on, hypercorn gets all bytes of the
-   connection, and answers as if this module did not exist. Such requests are: another route with a key, an upgrade, a
-   chunked body, a folded header, a second Host.
+1. Only unambiguous requests are served here: model calls, and requests that need no Quart. The head of such a request
+   must follow the strict grammar (RFC 9112) and have a Content-Length. When any other request arrives, hypercorn gets
+   this request and all later bytes of the connection, and answers as if this module did not exist. Such requests are:
+   another route with a key, an upgrade, a chunked body, a folded header, a second Host.
 2. From its first bytes on, a connection has three tasks: a reader, a writer of answers, and the task that waits until
    both have ended. A request needs no further task. For a client that disconnects before its head is complete, only one
-   task is started.
-   The reader notices a hang-up, whatever the other tasks do. The reader's cancel scope is also the timer of the
-   connection, because a cancel scope for each wait would cost a call three times as much. The writer is a task of its
-   own, so that waking it resumes few stack frames.
+   task is started. The reader notices when the client hangs up, whatever the other tasks do. The reader's cancel scope
+   is also the timer of the connection, because a cancel scope for each wait would cost a call three times as much. The
+   writer is a separate task, because waking a task is faster if only few stack frames are resumed.
 3. The key and the declared size are checked before the body is read.
 4. A response and its head are sent together.
-5. If a request is answered before its body was read, the whole answer is sent first. The body is then received and
-   discarded for `LINGER` seconds before the connection is closed. An immediate close would reset the connection, and
-   lose the answer.
+5. If a request is answered before its body was read, the whole answer is sent first. For the next `LINGER` seconds, the
+   body is received and discarded; then the connection is closed. An immediate close would reset the connection, and the
+   client would lose the answer.
 
 The package httptools would parse a head no faster than the regular expression here, and accepts heads that h11 refuses.
 """
@@ -161,7 +160,7 @@ class HTTP11:
 
         Return None if hypercorn must serve the request.
 
-        `_begin` is a checkpoint only if a request without a key has to wait in the queue.
+        The function is a checkpoint only if the request has no key and must wait in the queue.
         """
         holder = self._front.holder_of_key(head)
         await self._connection.begin_request(holder)
@@ -306,7 +305,7 @@ class HTTP11:
 
 @final
 class Inbox:
-    """The received bytes of a connection that no task has read yet, and whether the client has disconnected."""
+    """The received bytes of a connection that no task has read yet. It also notices when the client disconnects."""
 
     __slots__ = (
         "_arrival",

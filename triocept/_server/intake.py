@@ -2,11 +2,11 @@
 
 `intake` checks the method, the key and the size of the body. Then it reads the body, decodes its JSON and parses it in
 the dialect. Finally it passes the call to the rollout, which answers it. Every error in these steps is sent in the
-dialect's format, is logged once without the key, and affects no other exchange.
+dialect's format and logged once, without the key. It affects no other exchange.
 
 Before these steps, the path of the request is parsed: the rollout's prefix, then the dialect's usual path, with or
-without `/v1`. This happens before the key is checked. So the cache of parsed paths stays small whatever clients send,
-and contains no query that could contain a key.
+without `/v1`. The path is parsed before the key is checked. Therefore the cache of parsed paths is small whatever
+clients send, and contains no queries, which could contain keys.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ def _match(dialects: Sequence[Dialect], path: str, query: str) -> Route | None:
 
 
 def asked_dialect(query: str) -> str:
-    """Return the dialect that the query of a service call names (`?dialect=…`). Default: `openai_chat`."""
+    """Return the dialect that the query of a service call names (`?dialect=…`).
+
+    If it names none, return `openai_chat`.
+    """
     return parse_qs(query).get("dialect", ["openai_chat"])[-1]
 
 
@@ -120,8 +123,8 @@ def split_target(target: str) -> tuple[str, str]:
     """Return the decoded path in the target of a request line, without the query, and the text before the path.
 
     The target may be an absolute URL (RFC 9112, 3.2.2), which has a scheme and a host before the path. If a slash in
-    the rollout's prefix is percent-encoded, the path is not decoded, so that it matches no route. Otherwise such a path
-    could bypass the path rules of a proxy.
+    the rollout's prefix is percent-encoded, the path is not decoded, so that it matches no route. If it were decoded,
+    it could bypass the path rules of a proxy.
     """
     before = match[0] if target[:4].lower() == "http" and (match := _ABSOLUTE.match(target)) else ""
     target = target[len(before) :]
@@ -227,7 +230,7 @@ async def _read_call(
 ) -> tuple[Json, Remembering]:
     """Return the decoded JSON body of a model call, and the owner of the `Memory` with which it must be parsed.
 
-    If the body repeats an earlier one, only its new part is decoded. Errors are those of `read_document`.
+    If the body repeats an earlier body, only the new part is decoded. Errors are those of `read_document`.
     """
     limits, headers = rollout.addresses.limits, head.headers
     if "transfer-encoding" in headers or "content-encoding" in headers:
@@ -283,7 +286,7 @@ async def _decoded_body(body: bytes, limits: EndpointLimits) -> Json:
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> Request:
-    """Add the earlier messages or items to which the request refers by id, and return it.
+    """Return the request with the earlier messages or items to which it refers by id.
 
     Raises:
         Refusal: the rollout has no response with such an id. The dialect defines the status (`lost_status`).

@@ -6,13 +6,13 @@ Rules:
    `api-key`, and the headers that the endpoint's dialects define. A header's value must be the key alone, or the key in
    the usual form of this header (`Authorization: Bearer …`).
 2. In these headers, in `Sec-WebSocket-Protocol`, in the query, and in the host and user of an absolute URL, every text
-   that looks like a key of triocept is examined, whatever surrounds it, because a proxy may have read this text. It is
-   found literally, percent-encoded (once or several times), and in valid Basic credentials (a whole value `Basic …`).
-   Other encodings, such as Base64 or hexadecimal, are not searched. All these texts must be keys of one rollout, and at
-   least one of them must be in the form of its header. Otherwise the request is refused, even if one of the rollouts
-   has ended.
+   that looks like a key of triocept is examined, whatever surrounds it, because a proxy may have read this text. Such a
+   text is found if it is literal, percent-encoded (once or several times), or in valid Basic credentials (a whole value
+   `Basic …`). Other encodings, such as Base64 or hexadecimal, are not searched. All these texts must be keys of one
+   rollout, and at least one of them must be in the usual form of its header. Otherwise the request is refused. It is
+   also refused if it has keys of two rollouts and one of these rollouts has ended.
 3. A request is refused if one of these places contains several such texts, or if a header in which a key is read occurs
-   twice, because programs differ in which value they read.
+   twice. The reason is that one program reads the first value, another the last.
 4. Everything else is ignored, such as keys of providers, other schemes, other headers, cookies, `Proxy-Authorization`
    and the trailers of a body.
 5. The same rules decide whether the connection of a request is authenticated.
@@ -77,8 +77,8 @@ class Keys:
         """Return the rollout whose API key the request contains. `rollout_id` is the rollout that its path names.
 
         Raises:
-            Refusal: 401 if the request has no valid key, a key in a form that is not read, or keys of two rollouts. 400
-                if one header has several keys. 503 if the endpoint is stopping.
+            Refusal: 401 if the request has no valid key, keys of two rollouts, or a key in a form that is not the usual
+                one of its header. 400 if one header has several keys. 503 if the endpoint is stopping.
         """
         if (rollout := self._rollout_of_only_key(head, rollout_id)) is not None:
             return rollout
@@ -92,7 +92,8 @@ class Keys:
         """Return the rollout whose state key the request contains.
 
         Raises:
-            Refusal: as `rollout`. Also 401 if the key is that of an agent, and 404 if the agent's rollout has no state.
+            Refusal: as in `rollout`. Also 401 if the key is the API key of an agent, and 404 if its rollout has no
+                state.
         """
         keys = self._keys_of_one(head)
         for key in keys:
@@ -123,7 +124,7 @@ class Keys:
     def redacted(self, headers: Mapping[str, str], rollout: RolloutState) -> Mapping[str, str]:
         """Return the headers without keys, as the program gets them.
 
-        The value of a header is replaced if the header may contain a key, or if the value contains the rollout's key.
+        The value of a header is replaced if keys are read in this header, or if the value contains the rollout's key.
         """
         hidden, key = self._hidden, rollout.api_key
         return {name: MARK if name in hidden or key in value else value for name, value in headers.items()}
@@ -149,7 +150,7 @@ class Keys:
         return self.registry.authenticate(key, rollout_id)
 
     def _keys_of_one(self, head: Head) -> list[str]:
-        """Return all texts in a request that are read as keys. The valid keys among them belong to one rollout.
+        """Return all texts in a request that are read as keys. All valid keys among these texts belong to one rollout.
 
         Raise a Refusal if one header has several keys, or if the request has keys of two rollouts. Also raise one if no
         key of the rollout is in a form that is read.
@@ -192,7 +193,7 @@ class Keys:
         return read
 
     def _read(self, name: str, value: str) -> list[str]:
-        """Return the possible keys in a header: its whole value, and the value without its form (such as `Bearer `)."""
+        """Return the possible keys in a header: its whole value, and its value without the scheme (`Bearer `)."""
         keys = [dialect.key_in({name: value}) for dialect in self._dialects.get(name, ())]
         if name == "authorization":
             scheme, _, token = value.strip().partition(" ")
@@ -252,7 +253,7 @@ def _value(head: Head, name: str) -> str:
 def _own_keys(value: str) -> set[str]:
     """Return all texts in a value that look like a key of triocept.
 
-    Percent-encoded texts are searched, too, and those in Basic credentials (RFC 7617).
+    Percent-encoded keys, and keys in Basic credentials (RFC 7617), are found, too.
     """
     if value[:5].lower() == "basic":
         with suppress(ValueError):

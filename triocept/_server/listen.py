@@ -3,7 +3,7 @@
 Rules:
 
 1. The port is never probed, nor bound a second time: the bound socket also listens, on the requested interface.
-2. A forked process also holds the socket. So the process that opened the socket shuts it down before closing it.
+2. A forked process also has the socket open. So the process that opened the socket shuts it down before closing it.
    Otherwise the kernel would queue clients for a socket that no process serves.
 3. A failure raises an `OSError` that names the address (or a `socket.gaierror` for the host), and leaves no socket
    open.
@@ -83,8 +83,8 @@ def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.So
     """Accept up to `most` connections that are already waiting, without a schedule point.
 
     If a client has disconnected before its request head was complete, its connection is closed immediately, because
-    serving it would take ten times as long. If an error occurs after the first connection, the iteration ends. If the
-    error persists, the next call raises it.
+    serving it would take ten times as long. If an error occurs after the first connection, the iteration ends. If this
+    error persists, the next call of the function raises it.
 
     Raises:
         OSError: the first connection cannot be accepted.

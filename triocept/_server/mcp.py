@@ -3,15 +3,16 @@
 Rules:
 
 1. Each POST is independent: there is no session that an agent could lose, or that outlives a request. So `GET` (which
-   opens a stream) and `DELETE` (which ends a session) get 405, as the specification allows (2025-06-18, "Listening for
-   Messages from the Server").
+   would open a stream) and `DELETE` (which would end a session) are refused with 405, as the specification allows
+   (2025-06-18, "Listening for Messages from the Server").
 2. If a caller closes its connection before the response, the tool is cancelled. A `notifications/cancelled` is only
    acknowledged, because without sessions it cannot be matched to a call.
-3. If a tool raises, or its arguments are invalid, the model gets a result with `isError`. An unknown tool is a protocol
-   error.
-4. Any `Origin` is accepted. The specification requires servers to validate it against DNS rebinding; here the key
-   protects against that: no browser sends a key by itself.
-5. The package is imported at the first call, in a thread: the import takes a second, and must not block the endpoint.
+3. If a tool raises, or its arguments are invalid, the model gets a result with `isError`. A call of an unknown tool is
+   answered with a protocol error.
+4. Any `Origin` is accepted. The specification requires servers to validate it against DNS rebinding; here the rollout's
+   key protects against it, because no browser sends this key by itself.
+5. The `mcp` package is imported at the first request, in a thread, because the import takes a second and must not block
+   the endpoint.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ async def serve_mcp(
 ) -> None:
     """Answer one MCP request about the rollout's tools.
 
-    `read_body` returns the body, at most `max_body` bytes, and `receive` returns the ASGI messages after it. `parsed`
-    is called when the body has been passed to the `mcp` package.
+    `read_body` returns the body, at most `max_body` bytes, and `receive` returns the ASGI messages after it. The
+    function `parsed` is called after the body was passed to the `mcp` package.
 
     Raises:
         Refusal: with 405 if the method is not POST, with 501 if the `mcp` package is not installed. Errors of

@@ -25,7 +25,7 @@ USUAL = "openai_chat"
 def add_model_views(
     view: Callable[[View], View], rollout_of: Callable[[], RolloutState], dialects: Mapping[str, Dialect]
 ) -> None:
-    """Register the functions that list the models: call `view` with each function."""
+    """Register the functions that list the models, by calling `view` with each function."""
 
     def asking() -> Dialect:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -46,7 +46,7 @@ def add_model_views(
 
 @lru_cache(maxsize=64)
 def side_views(dialect: Dialect) -> tuple[tuple[str, SideRoute], ...]:
-    """Return the routes of a dialect besides its model calls, each with a name. The result is cached."""
+    """Return all routes of a dialect except those of its model calls, each with a name. The result is cached."""
     return tuple([(f"{dialect.name} {number}", route) for number, route in enumerate(dialect.side_routes)])
 
 
@@ -56,7 +56,7 @@ def add_side_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Register a function for each route in `side_views`: call `add` with the route's name and the function.
+    """Register a function for each route in `side_views`, by calling `add` with the route's name and the function.
 
     For the other arguments, see `add_service_views`.
     """
@@ -102,7 +102,9 @@ def _side_view(
 
 
 def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[str, str]) -> Dialect:
-    """Return the dialect that the path and the headers of a request indicate. If several match, return the newest.
+    """Return the dialect that the path and the headers of a request indicate.
+
+    If several dialects match, return the newest of them.
 
     `path` must not contain the prefix of a rollout, and the names of headers must be in lower case.
     """

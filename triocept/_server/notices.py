@@ -1,4 +1,4 @@
-"""A limit on log lines that a client can cause at will: by default, one line a minute for each kind."""
+"""A limit on the log lines that clients can cause as often as they like. Default: one line a minute for each kind."""
 
 from __future__ import annotations
 

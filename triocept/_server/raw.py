@@ -1,4 +1,4 @@
-"""Answers in raw bytes over HTTP/1.1, which bypass the HTTP implementation. The connection then ends."""
+"""Answers that are raw bytes over HTTP/1.1. They bypass the HTTP implementation, and the connection ends afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLOSE_WITHIN = 1.0
 async def send_raw(
     connection: BaseConnection, raw: RawResponse, *, begins: bool = True, ends: bool = True
 ) -> None:
-    """Send a raw response, or the next part of one, with its pauses. See `Transport.send_raw`.
+    """Send a raw response, or the next part of a raw response, with its pauses. See `Transport.send_raw`.
 
     Raises:
         trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError: see `Outbox.flush`.
@@ -45,8 +45,8 @@ def raw_pieces(
 ) -> Iterator[tuple[float, bytes]]:
     """Yield each piece of bytes to write, with the seconds to wait before it.
 
-    The first piece contains the head, except if there is a pause before the first piece. Then the head is yielded
-    alone.
+    The first piece contains the response head. If there is a pause before the first piece of the body, the head is
+    yielded alone.
     """
     chunked = raw.framing == "chunked"
     head = b""

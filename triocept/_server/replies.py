@@ -1,6 +1,7 @@
 """Responses that need no rollout: public routes, refusals of requests without a key, errors.
 
-These responses are created without Quart, which takes fifty times as long: a client without a key must cost little.
+These responses are created without Quart, because Quart takes fifty times as long, and a client without a key must cost
+little.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Replies:
     def refused(self, head: Head, exc: Exception, dialect: Dialect | None = None) -> Reply:
         """Log a request that was refused with an exception, and return the error response.
 
-        The error is rendered in `dialect`. None means the dialect of the client.
+        The error is rendered in `dialect`. None means the dialect that the request indicates.
         """
         failure = failure_of(exc, self._max_body)
         self._note(head, failure)
@@ -175,7 +176,10 @@ _ROUTES = (
 
 
 def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
-    """Yield the routes of these dialects that are no model calls, each also below the dialect's base path."""
+    """Yield all routes of these dialects except those of model calls.
+
+    Each route is also yielded below the dialect's base path.
+    """
     for dialect in dialects:
         base = dialect.base_path
         for name, route in side_views(dialect):
@@ -190,7 +194,7 @@ def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
 
 @lru_cache(maxsize=8)
 def url_map(dialects: tuple[Dialect, ...]) -> Any:
-    """Return the routes that every endpoint has, and the routes of these dialects that are no model calls.
+    """Return the routes that every endpoint has, and all routes of these dialects except those of model calls.
 
     All endpoints share the cached result, because werkzeug takes 0.3 ms to compile a route.
     """

@@ -5,11 +5,11 @@ This module is imported when the first endpoint is opened, because Quart and hyp
 Rules (each had a test that failed without it):
 
 1. `started()` is called after the application has started, the socket listens and the accept loop runs.
-2. After `started()`, the server never raises into its caller's nursery. If it crashes, it stores the exception and
-   cancels the body.
+2. After `started()`, the server raises no exception into its caller's nursery. If the server crashes, it stores the
+   exception and cancels the body.
 3. The server is shielded from cancellation, so that it still runs during the body's clean-up. The shield begins with
-   `started()`, so that a hanging start can be cancelled. There is a shield only if the parent nursery of the server's
-   task is the caller's.
+   `started()`, so that a hanging start can be cancelled. There is a shield only if the server's task was started in the
+   caller's own nursery.
 4. The server ends within a bounded time. It refuses waiting exchanges, lets answers finish for `grace` seconds, then
    closes the remaining connections.
 """
@@ -68,8 +68,8 @@ _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 class Body:
     """The code that runs while the server runs. If the server fails, it cancels this code and stores the reason here.
 
-    Parts of the server that may cancel the code refer to this object, and not to the server. So there is no reference
-    cycle, and the server is freed with its last reference.
+    Parts of the server that may cancel this code refer to the `Body`, and not to the server. So there is no reference
+    cycle, and the server is freed as soon as its last reference is deleted.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Body:
         """The exception that ended the server."""
 
     def on_fatal(self, exc: BaseException) -> None:
-        """Cancel the body because of an exception that must end the program. The body then raises `exc`."""
+        """Cancel the body because of `exc`, an exception that must end the program. The body then raises `exc`."""
         self.fatal = self.fatal or exc
         self.scope.cancel()
 
@@ -98,7 +98,7 @@ class Connections:
     """The open connections of one endpoint, and the applications that answer their requests.
 
     The class `Server` adds a listener, and an end within a limited time. An endpoint in memory (see `testing`) needs
-    neither.
+    neither of them.
 
     `max_body` is the maximum size of a body, and of a websocket message, in bytes. If `keep_alive` is True, a
     connection may carry several requests. `on_fatal` is called with an exception that must end the program.
@@ -198,7 +198,10 @@ class Connections:
             self.gone.unpark_all()
 
     async def end(self, grace: float) -> None:
-        """Close idle connections now, and the others after their response, but at the latest after `grace` seconds."""
+        """Close idle connections immediately, and the other connections after their response.
+
+        After `grace` seconds, close all remaining connections.
+        """
         for connection in self.open:
             connection.ending = True
         await self._context.terminated.set()  # from here on hypercorn closes connections after their response
@@ -250,7 +253,7 @@ class Server:
         self._scope.cancel()
 
     async def stop(self) -> None:
-        """Stop the server and wait until it has ended, at most a little longer than `grace` seconds.
+        """Stop the server and wait until it has ended, which takes little more than `grace` seconds at most.
 
         Cancellation has no effect. A second Ctrl-C ends the wait and kills the server.
         """
@@ -264,7 +267,7 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run the server until `stop` is called. Start this in `nursery`.
+        """Run the server until `stop` is called. The caller must start this function in `nursery`.
 
         Raises:
             Exception: the reason why the server did not start. It is raised only before `started()`.

@@ -13,9 +13,9 @@ call                               body                                   answer
 `POST …/model`                     a model call, in the asking dialect    its answer (see `intake`)
 =================================  =====================================  ==========================================
 
-The asking dialect is the one in the query (`?dialect=…`). Default: Anthropic's for a request with the header
-`anthropic-version`, else `openai_chat`. A refusal or a failure is answered with its HTTP status, and an error body in
-the asking dialect.
+The asking dialect is the dialect that the query names (`?dialect=…`). If the query names none, it is
+`anthropic_messages` for a request with the header `anthropic-version`, else `openai_chat`. A refusal or a failure is
+answered with its HTTP status, and an error body in the asking dialect.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def add_service_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Register the functions that answer service calls: call `view` with each function.
+    """Register the functions that answer service calls, by calling `view` with each function.
 
     `rollout_of` returns the rollout whose key the request contains, and `rollout_of_state` the rollout whose state key
-    it contains. `read_document` returns the JSON in the request's body. If called with True, it returns None for an
-    empty body.
+    it contains. `read_document` returns the JSON in the request's body. If `read_document` is called with True, it
+    returns None for an empty body.
     """
 
     async def _document() -> Json:
@@ -119,13 +119,13 @@ def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
 
 
 def render_tools(tools: Iterable[Tool], dialect: Dialect) -> Json:
-    """Return tools as JSON, as they are written in a model call of `dialect`."""
+    """Return tools in the JSON format that they have in a model call of `dialect`."""
     asked = Request(dialect=dialect.name, model="m", messages=(), tools=tuple(tools))
     return _part_of(dialect.render_request(asked), "tools")
 
 
 def render_messages(messages: Iterable[Message], dialect: Dialect) -> Json:
-    """Return messages as JSON, as they are written in a model call of `dialect`."""
+    """Return messages in the JSON format that they have in a model call of `dialect`."""
     said = Request(dialect=dialect.name, model="m", messages=tuple(messages))
     return _part_of(dialect.render_request(said), dialect.transcript)
 
@@ -135,7 +135,7 @@ def _part_of(document: Json, name: str) -> Json:
 
 
 def _transcript(document: Json, dialect: Dialect, rollout: RolloutState) -> tuple[Message, ...]:
-    """Return the messages in a body that has the format of a model call. Its other fields are ignored."""
+    """Return the messages in a body that has the format of a model call. Other fields of the body are ignored."""
     if not (document is None or isinstance(document, dict)):
         raise DialectError("the body must be a JSON object")
     name = dialect.transcript

@@ -1,7 +1,7 @@
 """A transport that records the HTTP traffic of a model call.
 
-Bytes that a delivery has rendered in advance are recorded before they are written. The log is then closed, so that they
-are not recorded twice.
+Bytes that a delivery has rendered in advance are recorded before they are written. The log is closed before these bytes
+are written, so that they are not recorded twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The methods of a connection through which a model call is read and answered. Both HTTP implementations have them."""
+"""The methods of a connection with which a model call is read and answered.
+
+Both HTTP implementations have these methods.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class BodyTooLarge(Exception):
 
 
 class View(Protocol):
-    """The ASGI application for the paths under `/view`, and the checks of requests to it. See the package `_view`."""
+    """The ASGI application for the paths under `/view`, which also checks the requests. See the package `_view`."""
 
     on_end: set[Callable[[], object]]
     ended: trio.Event
@@ -70,13 +73,13 @@ class View(Protocol):
 class Transport(Protocol):
     """A connection, as a model call uses it.
 
-    `write` sends the bytes that the kernel accepts, `flush` sends the rest.
+    `write` sends the bytes that the kernel accepts; `flush` sends the remaining bytes.
     """
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
         """Receive the whole body of the request. Call this only for an authenticated client.
 
-        Bytes that wait to be parsed are counted in `share`.
+        The received bytes are counted in `share` until they are parsed.
 
         Raises:
             Refusal: see `Share`.
@@ -97,7 +100,7 @@ class Transport(Protocol):
         """
 
     def respond(self, reply: Reply) -> bool:
-        """Write a whole response. Return True if all bytes are sent, as `write` does."""
+        """Write a whole response. Like `write`, return True if all bytes are sent."""
 
     @property
     def full(self) -> bool:

@@ -1,25 +1,27 @@
 """The Responses dialect over a websocket, with many model calls on one connection.
 
 Codex (seen with 0.169.0) and OpenAI's SDKs (`responses.connect()`) use this protocol. The agent sends `response.create`
-frames; the answers are the events of the stream, each in a text frame.
+frames; each event of the answer's stream is sent in a text frame of its own.
 
 Rules:
 
-1. A frame that cannot be read is answered by an error frame, and the socket stays usable. Codex ignores an error
+1. If a frame from the agent cannot be read, an error frame is sent, and the socket stays open. Codex ignores an error
    frame without a `status`.
 2. Calls without a `stream_id` are answered one at a time: a second `response.create` while one is answered is an error.
    Each `stream_id` is a separate lane (a queue of calls). The calls of a lane are answered one after the other, and do
-   not wait for the calls of other lanes. The events of a lane contain its `stream_id`.
-3. A warm-up (`generate` is false) is not a model call. It is answered here, and kept while the socket is open, so that
-   a later call can continue from it. Every other response from which an agent can continue is a turn of the rollout.
+   not wait for the calls of other lanes. The events of an answer contain the `stream_id` of the call.
+3. A warm-up (`generate` is false) is not a model call. This module answers the warm-up, and keeps it while the socket
+   is open, so that a later call can continue from it. Every other response from which an agent can continue is a turn
+   of the rollout.
 4. Frames of unknown types are ignored, because later versions of the protocol may add types. A `response.steer` is
    answered with a failure.
 5. When the rollout ends, waiting calls are refused, then the socket is closed with 1001. If the agent reconnects, its
    upgrade request is refused. Codex gives up after such a refusal (404), but not after a close.
-6. Raw bytes (`respond_raw`) with an SSE body are sent as one frame for each event; any other body is one frame. Then
-   the connection ends as the raw response specifies.
-7. The bytes of waiting frames are counted. Above `EndpointLimits.websocket_backlog` bytes, nothing more is read. A
-   frame is parsed only when its call is to be answered, because a parsed frame may be many times as large.
+6. Raw bytes (`respond_raw`) with an SSE body are sent as one frame for each event; any other body is sent as one frame.
+   Then the connection ends as the raw response specifies.
+7. The bytes of waiting frames are counted. While more than `EndpointLimits.websocket_backlog` bytes wait, nothing more
+   is read. A frame is parsed only when its call is to be answered, because a parsed frame may take many times as much
+   memory.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ from .websocket_connection import Kind, Received, WebSocket
 CREATE = "response.create"
 STEER = "response.steer"
 MAX_WAITING = 64
-"""Maximum calls that wait or are answered on one socket. Each takes the memory of a whole request."""
+"""Maximum calls of one socket that wait or are being answered. Each call takes the memory of a whole request."""
 MAX_WARM = 16
 """Maximum warm-ups that are kept for one socket. Codex sends only one."""
 MAX_LANE = 256
@@ -308,7 +310,7 @@ class _Socket:
         await out.flush()
 
     async def fail(self, failure: Failure, lane: str | None) -> None:
-        """Send an error as a frame."""
+        """Send an error frame."""
         await self.send(self.failed(failure), lane)
 
     def failed(self, failure: Failure) -> bytes:
@@ -322,7 +324,7 @@ class _Socket:
         return msgspec.json.encode(render_ws_error(failure))
 
     async def send(self, document: bytes, lane: str | None) -> None:
-        """Send a JSON document as a frame. If a lane is given, add it as the `stream_id`."""
+        """Send a JSON document as a frame. If `lane` is not None, add it to the document as the `stream_id`."""
         try:
             await self._socket.send(in_lane(document, lane).decode("utf-8", "replace"))
         except ClientGone:
@@ -340,7 +342,7 @@ class _Socket:
 
 
 def in_lane(document: bytes, lane: str | None) -> bytes:
-    """Return a document with `lane` added as its `stream_id`. Without a lane, return the document unchanged."""
+    """Return a document with `lane` added as its `stream_id`. If `lane` is None, return the document unchanged."""
     if lane is None or not document.endswith(b"}"):  # triocept's own documents end with a brace
         return document
     return document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
@@ -361,7 +363,7 @@ class _Response:
         self._lane = lane
         self._wire = wire
         self._unsent: deque[Event | bytes] = deque()
-        """Events that are still to be rendered and sent, and documents that are still to be sent."""
+        """Events that are not rendered yet, and rendered documents that are not sent yet."""
         self._rendered: deque[bytes] = deque()
         """Documents that are to be sent before those of `_unsent`."""
         self._sending = False
@@ -547,7 +549,7 @@ class _RawFrames:
 
 
 def _raw_frames(raw: RawResponse) -> Iterator[tuple[float, bytes]]:
-    """Yield each frame of a raw response, with the seconds to wait before it."""
+    """Yield each frame of a raw response, with the seconds to wait before the frame is sent."""
     frames = _RawFrames(raw)
     for pause, data in raw.pieces:
         first, *others = frames.feed(data) or [b""]

@@ -2,14 +2,15 @@
 
 The module `websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn's own
 websockets are not used. They accept compression, and treat a frame that directly follows the handshake as an error.
-They also limit queued messages by number, not by bytes, and wait for a slow client without a time limit.
+hypercorn's websockets also limit queued messages by their number, not by their bytes, and wait for a slow client
+without a time limit.
 
 Rules:
 
 1. No extension is accepted. With `permessage-deflate`, 24 KB from a client became 2.2 GB in memory. Codex and OpenAI's
    SDKs also work without this extension.
 2. The size of a message is counted in bytes, as they arrive. A message over the limit is discarded, and `receive`
-   reports it. A message over twice the limit ends the connection with 1009.
+   reports this. A message over twice the limit ends the connection with the close code 1009.
 3. Invalid bytes end the connection with the close code of RFC 6455, 7.4.1, and are logged in one line. Examples are a
    frame without its mask, a reserved bit, and text that is not UTF-8.
 4. A client that reads no byte for `reader_seconds` counts as disconnected.
@@ -45,10 +46,11 @@ if TYPE_CHECKING:
 CLOSE_WITHIN = 2.0
 """Maximum seconds for sending a close frame, and for waiting for the client's close frame.
 
-Without that wait a reset may overtake the frame sent here (RFC 6455, 7.1.1).
+If the server did not wait for the client's close frame, a reset might overtake the server's close frame (RFC 6455,
+7.1.1).
 """
 EVENTS_AT_ONCE = 256
-"""Events that are handled between two schedule points: 128 KiB can contain 20,000 empty frames."""
+"""Maximum events that are handled between two schedule points. 128 KiB can contain 20,000 empty frames."""
 TOO_BIG = 1009
 
 
@@ -58,7 +60,7 @@ class Kind(Enum):
     TEXT = "text"
     BINARY = "binary"
     TOO_LARGE = "too large"
-    """The message exceeded the limit. No byte of it was kept."""
+    """The message exceeded the limit. No byte of the message was kept."""
     CROWDED = "crowded"
     """Too many received bytes were waiting to be parsed. No byte of the message was kept."""
 
@@ -117,7 +119,7 @@ class WebSocket:
         return None
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
-        """Authenticate the connection, or wait for its turn. See `BaseConnection.begin_request`."""
+        """Authenticate the connection, or wait for the connection's turn. See `BaseConnection.begin_request`."""
         await self._connection.begin_request(rollout)
 
     async def refuse(self, reply: Reply) -> None:
