@@ -1,15 +1,15 @@
 """Library with which a trio program acts as the LLM behind an agent that you did not write.
 
-The package is layered: imports only point down, and import-linter checks it. From the top:
+The package is layered: a module imports only modules of lower layers, and import-linter checks this rule. From the top:
 
 * L6 `_cli`, `__main__`: the command line. `evaluation`: tasks with scores, on fleets and exports. `exports`: traces in
   other formats. `testing`: scripted models for sync and asyncio code. `fleets`: many rollouts on many cores.
 * L5 `_endpoint`: `serve_endpoint`, `Endpoint`. Read it second. `_pool`: many endpoints. `_tracefiles`: follow and lease
-  trace files. `agents`: launches of known agents. `types`, `traces`, `tunnels`: public names of lower layers.
+  trace files. `agents`: prepares the start of known agents. `types`, `traces`, `tunnels`: public names of lower layers.
 * L4 `_server`: socket, HTTP/1.1 for model calls, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2.
   `_tunnel`: tunnels through which remote agents reach the endpoint. `_view`: the web page on which people watch
   rollouts and decide about tool calls. `_recording`: replays and cassettes, which answer from recordings. `handlers`:
-  handlers that can be combined.
+  handlers that can be nested in each other.
 * L3 `_rollout`: exchange, rollout, registry, host services. It uses trio, but no HTTP. It is the core of the library.
 * L2 `dialects`: one sans-IO codec for each wire format. `_trace`: turns, the message graph, the file.
 * L1 `_canonical`: the types that all dialects share. `_process`: an agent's process and its descendants.

@@ -1,4 +1,4 @@
-"""Tunnels, through which agents on other machines reach an endpoint."""
+"""Tunnels through which agents on other machines reach an endpoint."""
 
 from ._tunnel.base import FixedURL, Tunnel
 from ._tunnel.command import CommandTunnel

@@ -1,9 +1,11 @@
-"""The canonical types, to which all dialects are converted, and the types of options and services.
+"""The canonical types, to which the requests and responses of all dialects are converted.
+
+The types of options and services.
 
 * calls: `Request`, `Message` and its parts, `Tool`, `Response`, `Usage`, `Price`.
 * increments of a response: `Event` and its kinds; `assemble` and `events_of` convert a response to events and back.
 * options: the options of `serve_endpoint`, `open_rollout` and `run_agent`, and the settings of a rollout's clients.
-* services that a rollout offers beside the model: tools, a user, a stop condition, embeddings, moderations.
+* services that a rollout offers besides the model: tools, a simulated user, a stop condition, embeddings, moderations.
 """
 
 from ._canonical.content import (

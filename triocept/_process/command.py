@@ -82,7 +82,10 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
 
 
 def check_cwd(cwd: object) -> None:
-    """Raise TypeError if `cwd` is neither None, a str nor a path. A missing directory fails the later start."""
+    """Raise TypeError if `cwd` is neither None, a str nor a path.
+
+    If the directory does not exist, the later start fails.
+    """
     if cwd is not None:
         check_type("cwd", cwd, (str, os.PathLike), "a str or a path")
 
@@ -118,7 +121,9 @@ async def start_process(
     terminal: bool = False,
     mark: int | None = None,
 ) -> trio.Process:
-    """Start the process in a new process group and a new session; with `terminal`, only in a new group.
+    """Start the process in a new process group and a new session.
+
+    If `terminal` is True, start it in a new group of the program's session.
 
     Args:
         argv: the command that `check_argv` returned.
@@ -126,10 +131,11 @@ async def start_process(
         cwd: working directory of the process; None means that of the program.
         feed: True for a pipe to the process's stdin, False for an empty stdin.
         capture: True for pipes from stdout and stderr, False to inherit the program's stdout and stderr.
-        terminal: True to inherit the program's stdin as well, and to stay in the program's session.
+        terminal: True if the process inherits the program's stdin as well, and stays in the program's session.
         mark: number by which `launch` marks the process and all processes that it starts. None means no mark.
 
-    Cancellation: either no process is started, or the cancellation comes too late, and the process is returned.
+    Cancellation: no process is started. If the cancellation comes too late for this, it has no effect, and the process
+    is returned.
 
     Raises:
         AgentFailed: the process cannot be started.
@@ -158,7 +164,7 @@ async def start_process(
 
 
 async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any]) -> trio.Process | None:
-    """Start the process through the script `launch`, which marks it; return None if the script cannot run.
+    """Start the process through the script `launch`, which marks the process. Return None if the script cannot run.
 
     Raises:
         OSError: the command cannot be run.
@@ -196,7 +202,10 @@ async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any
 
 
 def kill_nowait(process: trio.Process) -> None:
-    """Kill a process and its group, and reap it. There is no checkpoint at which a Ctrl-C could interrupt this."""
+    """Kill a process and its group, and reap the process.
+
+    The function has no checkpoint, so a Ctrl-C cannot interrupt it.
+    """
     deadline = time.monotonic() + KILL_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):

@@ -1,17 +1,18 @@
-"""Environment of an agent: the program's, without keys and endpoints of providers, and with the agent's own provider.
+"""The environment of an agent: that of the program, without keys and endpoints of providers, plus the rollout's own.
 
 These variables are removed, in upper and in lower case:
 
 * variables that select a provider (`CHOICES`), or link an agent to the agent that started it (`NESTED`);
 * variables of a provider (`PROVIDERS`) with a word for a key or an endpoint in their names (`WORDS`), for example
   `OPENAI_WEBHOOK_SECRET` and `OLLAMA_HOST`. Settings like `CLAUDE_CODE_MAX_OUTPUT_TOKENS` and `ANTHROPIC_MODEL` stay;
-* variables whose names end like a key or an endpoint of a provider (`SUFFIXES`), and some single ones (`NAMES`).
+* variables whose names end like those of a provider's key or endpoint (`SUFFIXES`), and some single variables
+  (`NAMES`).
 
-The list also covers providers that do not exist yet. If a key is removed by mistake, `env=` restores it. A key that
-stays by mistake is a leak. AWS keys give access to Amazon's models, so they are removed.
+These rules also cover future providers. If a key is removed by mistake, `env=` can restore it. A key that is not
+removed by mistake is a leak. AWS keys are removed, because they give access to Amazon's models.
 `GOOGLE_APPLICATION_CREDENTIALS` stays, because it names a file that an agent may need for its work. `GH_TOKEN` and
-`GITHUB_TOKEN` stay, because git and gh need them. Only GitHub's Copilot uses them as the key of its model, and it is
-configured to call only the rollout.
+`GITHUB_TOKEN` stay, because git and gh need them. Only GitHub's Copilot uses these tokens as the key of its model, and
+Copilot is configured to call only the rollout.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def agent_environment(
 
     Args:
         parent: usually `os.environ`.
-        provider: variables of the only provider that the agent is to call.
+        provider: variables that point the agent at the rollout, the only provider that it is to call.
         extra: the caller's own variables; a value of None removes the variable.
     """
     if extra is not None:
@@ -99,13 +100,16 @@ def is_provider_variable(name: str) -> bool:
 
 
 def opens_an_account(name: str) -> bool:
-    """Return True if a variable's name means a credential, or a file or program that contains credentials."""
+    """Return True if a variable with this name contains a credential.
+
+    Also return True if it names a file or a program that has credentials.
+    """
     name = name.upper()
     return name in ACCOUNTS or name.endswith(("CREDENTIALS", *SECRET_SUFFIXES))
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of variables whose names mean secrets (`…KEY`, `…TOKEN`, …), the longest first.
+    """Return the values of variables whose names are those of secrets (`…KEY`, `…TOKEN`, …), the longest value first.
 
     No error or log message may contain these values.
     """

@@ -1,16 +1,16 @@
-"""Search for the processes of an agent, and signals to them. Run as a script, this module is the watcher.
+"""Search for the processes of an agent, and signals to these processes. Run as a script, this module is the watcher.
 
 The script uses only the standard library, because the watcher must start in milliseconds, and must not fail.
 
 Rules:
 
 1. A process belongs to an agent in three cases: it is in the agent's group or session, it has one of the agent's two
-   marks, or its parent belongs to the agent. By the marks, processes are found that left the group by `setsid` and were
-   orphaned. One mark is in the environment, which a process can drop (`env -i`) or hide (another user's process, a
-   rewritten title). The other mark is a limit that the process cannot remove (see `launch`). This mark is unreadable
-   only if it is another user's process, whose limits are unreadable.
-2. The kernel may give the id of an ended process to a new process. A signal is therefore sent only if the process still
-   has the start time that was read before.
+   marks, or its parent belongs to the agent. The marks make it possible to find processes that left the group by
+   `setsid` and were orphaned. The first mark is a variable in the environment. A process can drop its environment (`env
+   -i`), or hide it (another user's process, a rewritten title). The second mark is a process limit that the process
+   cannot remove (see `launch`). It cannot be read if the process belongs to another user.
+2. The kernel may give the id of an ended process to a new process. So a signal is sent only if the process with this id
+   has the same start time as before.
 3. Ended processes that were not reaped yet (zombies) count as dead.
 4. Without a /proc (macOS), only the processes in the agent's group are found.
 """
@@ -29,7 +29,8 @@ MARK = "TRIOCEPT_AGENT"
 own token, separated by `:`."""
 
 LOCKS = 10
-"""Number of the resource RLIMIT_LOCKS. Its limit is the mark (see `launch`, which this script cannot import)."""
+"""Number of the resource RLIMIT_LOCKS. Its limit is the mark. (The same constant is in `launch`, which this script
+cannot import.)"""
 TERM_GRACE = 1.0
 """Seconds from the watcher's SIGTERM to its SIGKILL, so that all agents end within 2 s of the program's death."""
 SEARCH = 3.0
@@ -43,7 +44,7 @@ PAUSE = 0.05
 
 
 class ProcessTree:
-    """An agent whose processes are searched. Before the agent runs, only its token and its mark are known."""
+    """An agent whose processes are searched. Until the agent runs, only its token and its mark are known."""
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
         self.token: bytes = token.encode()
@@ -116,7 +117,7 @@ def open_handle(pid: int) -> int | None:
 
 
 class Ending:
-    """The end of some agents. The caller calls `send` repeatedly, until no process of the agents lives."""
+    """The end of the processes of some agents. The caller calls `send` until no process of these agents lives."""
 
     def __init__(self, agents: list[ProcessTree]) -> None:
         self._agents = agents
@@ -173,7 +174,10 @@ class Ending:
         return [process for process in found.values() if process.alive]
 
     def _groups(self, processes: dict[int, ProcessInfo]) -> set[int]:
-        """Return the agents' groups, except those whose id now belongs to a process with another start time."""
+        """Return the ids of the agents' process groups.
+
+        A group is left out if its id now belongs to a process with another start time.
+        """
         return {
             agent.pid
             for agent in self._agents
@@ -228,8 +232,8 @@ def _send(process: ProcessInfo, signum: int) -> None:
 def watch(program: int, since: int) -> None:
     """Run the watcher: read lines about agents from stdin, and end these agents when the process `program` has ended.
 
-    The line `+ token` registers an agent. `= token pid born` adds its process, `- token` removes the agent, `! token`
-    ends it now. After the line `quit`, no agent is ended.
+    The line `+ token` registers an agent. `= token pid born` adds the process of the agent, `- token` removes the
+    agent, `! token` ends the agent now. After the line `quit`, the watcher ends no agent.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
@@ -247,7 +251,7 @@ def watch(program: int, since: int) -> None:
 
 
 class _Listener:
-    """Reader of the lines that the program writes. It also checks that the program lives."""
+    """Reader of the lines that the program writes. The reader also checks that the program lives."""
 
     def __init__(self, program: int) -> None:
         self.agents: dict[str, ProcessTree] = {}
@@ -270,7 +274,7 @@ class _Listener:
 
     @property
     def is_orphan(self) -> bool:
-        """True if the program is dead. A program that lives, but has closed the pipe, will start no more agents."""
+        """True if the program is dead. If the program lives, but has closed the pipe, it will start no more agents."""
         return os.getppid() != self._program
 
     def poll(self, timeout: float | None = None) -> None:
@@ -308,7 +312,7 @@ def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bo
     """End the agents: send SIGTERM, and after `TERM_GRACE` seconds SIGKILL, until none of their processes lives.
 
     `last` is True if the watcher ends afterwards. If the program is dead, one of its agents may still be between fork
-    and exec, without a mark, so the search goes on for `SEARCH` seconds.
+    and exec, and have no mark yet. Therefore the search continues for `SEARCH` seconds.
     """
     ending, start, quiet = Ending(agents), time.monotonic(), 0
     while quiet < QUIET or (last and listener.is_orphan):

@@ -1,13 +1,13 @@
 """A script that marks its own process, and then replaces itself with an agent. It runs for some milliseconds.
 
-The mark is the value of a process limit, RLIMIT_LOCKS, soft and hard. This limit of file locks has had no effect
-since Linux 2.4.25 (setrlimit(2)). Every child inherits it, and raising the hard limit needs CAP_SYS_RESOURCE. A process
-therefore keeps the mark if it drops its environment (`env -i`), leaves its session (`setsid`) and loses its parent (a
-daemon's double fork).
+The mark is the value of the process limit RLIMIT_LOCKS, both the soft and the hard limit. This limit of file locks has
+had no effect since Linux 2.4.25 (setrlimit(2)). Every child inherits it, and raising the hard limit needs
+CAP_SYS_RESOURCE. So a process keeps the mark even if it drops its environment (`env -i`), leaves its session (`setsid`)
+and loses its parent (a daemon's double fork).
 
 The mark must be set before the agent's first instruction. Therefore this script sets it in the process that becomes the
-agent. A function between fork and exec could set it, too, but then every start would fork the whole program, which
-takes long for a large program.
+agent. A function between fork and exec could set the mark, too. But then every start would fork the whole program,
+which is slow for a large program.
 
 Rules:
 
@@ -31,7 +31,7 @@ NOT_HERE = {2, 20}
 
 
 def launch(pipe: int, mark: int, argv: list[str]) -> int:
-    """Mark this process with `mark`, and replace it with the command `argv`; return the error number if exec fails."""
+    """Mark this process with `mark`, and replace it with the command `argv`. Return the error number if exec fails."""
     posix.set_inheritable(pipe, False)
     posix.write(pipe, b"+")
     try:

@@ -1,7 +1,7 @@
 """The output of an agent, and the result of its run.
 
-The start and the end of each output stream are kept in memory, at most twice the limit. Files and terminals get all
-output.
+The start and the end of each output stream are kept in memory. They take at most twice the limit. Files and terminals
+get all output.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ class BinaryWriter(Protocol):
     """A target for output: a file opened in binary mode, or any other object with such a method `write`."""
 
     def write(self, data: bytes, /) -> Any:
-        """Write some or all of the bytes, and return their number; None means all. It is called in a worker thread."""
+        """Write some or all of the bytes, and return their number; None means all.
+
+        This method is called in a worker thread.
+        """
 
 
 @final
@@ -35,11 +38,11 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
     duration: float
     """Seconds from the agent's start to its end, on trio's clock."""
     stdout: bytes = b""
-    """The whole stdout, or its start and its end, with a note about the dropped middle in between. Empty if it was not
-    captured."""
+    """The whole stdout. If its middle was dropped: the start and the end, with a note about the dropped bytes. Empty if
+    stdout was not captured."""
     stderr: bytes = b""
-    """The whole stderr, or its start and its end, with a note about the dropped middle in between. Empty if it was not
-    captured."""
+    """The whole stderr. If its middle was dropped: the start and the end, with a note about the dropped bytes. Empty if
+    stderr was not captured."""
     stdout_dropped: int = 0
     """Number of bytes missing from `stdout`."""
     stderr_dropped: int = 0
@@ -58,7 +61,7 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.stderr.decode(errors="replace")
 
     def check(self) -> AgentResult:
-        """Return the result itself, if the return code is 0.
+        """Return this result if the return code is 0.
 
         Raises:
             AgentFailed: the return code is not 0. The error contains `stderr_tail`.
@@ -104,7 +107,10 @@ class OutputBuffer:
         return max(0, self._total - self._head_limit - self._tail_limit)
 
     def content(self) -> bytes:
-        """Return all bytes, or the first and the last bytes with a note about the dropped bytes in between."""
+        """Return all bytes.
+
+        If some were dropped, return the first and the last bytes, with a note about the dropped bytes.
+        """
         self._trim()
         if not self.dropped:
             return bytes(self._head + self._tail)
@@ -132,7 +138,7 @@ class Tee:
     async def write(self, data: bytes) -> None:
         """Write all bytes to the file, and flush it.
 
-        Cancellation: immediate. The thread is abandoned and finishes its current write.
+        Cancellation: immediate. The worker thread is abandoned, and finishes its current write.
 
         Raises:
             Exception: the file raised it; usually an OSError.
@@ -166,7 +172,8 @@ class OutputReader:
     async def read(self, on_error: Callable[[], None]) -> None:
         """Read the stream to its end.
 
-        It is read even if a tee fails, so that the agent neither hangs at a full pipe nor gets SIGPIPE.
+        Even if a tee fails, the stream is read to its end, so that the agent neither hangs at a full pipe nor gets
+        SIGPIPE.
 
         `on_error` is called when a tee fails. Cancellation: immediate; the bytes read so far are in the buffer.
         """

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. The agent leads its own session and group, without a terminal, so programs that would prompt there (ssh, git) fail
-   immediately. With `output="terminal"`, the agent leads its own group in the program's session, and gets the program's
-   terminal (`terminal`).
+1. The agent leads its own session and group, without a terminal. So programs that would prompt on a terminal (ssh, git)
+   fail immediately. With `output="terminal"`, the agent leads its own group in the program's session, and gets the
+   program's terminal (`terminal`).
 2. After the `async with` block, no process of the agent lives, however the block ended. The agent's group, and
-   processes that left the group (see `group`), get SIGTERM, some time to end, then SIGKILL. Then the agent is reaped.
-   The time for all this is limited.
+   processes that left the group (see `group`), get SIGTERM, then some time to end, then SIGKILL. After that, the agent
+   is reaped. The total time of these steps is limited.
 3. The agent is reaped last, because the ids of its process and its group can be reused afterwards.
 4. The output is read to its end, but a process that keeps a pipe open does not delay the end of the block for long.
 5. No error and no `repr` of this module contains a value of the environment or an argument.
@@ -46,10 +46,9 @@ log = logging.getLogger("triocept.agent")
 OutputFile: TypeAlias = str | os.PathLike[str] | BinaryWriter
 """The path of a file, which is created or emptied, or an object to which bytes are written."""
 OutputMode: TypeAlias = Literal["capture", "echo", "inherit", "terminal"]
-"""Destination of the agent's output. `capture`: the output is kept in memory. `echo`: it is kept, and also written to
-this program's stdout and stderr. `inherit`: the agent uses this program's stdout and stderr, and nothing is kept.
-`terminal`: the agent gets the terminal of this program, with the keyboard, and nothing is kept.
-"""
+"""Destination of the agent's output. `capture`: the output is kept in memory. `echo`: the output is kept in memory, and
+also written to this program's stdout and stderr. `inherit`: the agent uses this program's stdout and stderr, and
+nothing is kept. `terminal`: the agent gets the terminal of this program, with the keyboard, and nothing is kept."""
 
 OUTPUT_LIMIT = 1024 * 1024
 """Maximum bytes of each output stream that are kept in memory."""
@@ -99,15 +98,15 @@ async def open_process(
         stderr_file: file that receives all of stderr as it arrives; may be the same as `stdout_file`.
         terminate_grace: seconds between SIGTERM and SIGKILL.
 
-    Cancellation: the agent is ended, even if it is just being started.
-    Closing: all living processes of the agent are ended. This takes at most `terminate_grace` plus 7 s, usually some
-    milliseconds, even after a cancellation. A second Ctrl-C sends SIGKILL immediately.
+    Cancellation: the agent is ended, even if it is being started at this moment. Closing: all living processes of the
+    agent are ended. This takes at most `terminate_grace` plus 7 s, usually some milliseconds, even after a
+    cancellation. A second Ctrl-C sends SIGKILL immediately.
 
     Raises:
         TypeError, ValueError: `argv`, `env` or an option is invalid.
         AgentFailed: the agent cannot be started, or a file for its output cannot be written.
         NotImplementedError: on Windows.
-        Exception: writing the agent's stdin or reading its output failed. The agent has then been ended.
+        Exception: writing the agent's stdin or reading its output failed. The agent was ended because of this.
     """
     command, environment, token = check_argv(argv), check_env(env), secrets.token_hex(16)
     data = check_input(input)
@@ -233,7 +232,7 @@ class AgentProcess:
         return self.returncode
 
     async def wait_drained(self) -> None:
-        """Wait until the process has ended, and all of its output was read. Cancellation: as for `wait`."""
+        """Wait until the process has ended and all of its output was read. Cancellation: as for `wait`."""
         await self._drained.wait()
 
     @property
@@ -259,9 +258,9 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self, data: bytes | None) -> None:
-        """Run the tasks that feed stdin, read the output and wait for the exit, until `_end` cancels them.
+        """Run the tasks that feed stdin, read the output and wait for the exit. `_end` cancels these tasks.
 
-        They are shielded from any other cancellation.
+        The tasks are shielded from any other cancellation.
         """
         stdin = self._process.stdin
 
@@ -342,7 +341,10 @@ class AgentProcess:
             self._close()
 
     async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
-        """Send a signal to the agent's processes, and wait for their end. Return False if one lives after `seconds`."""
+        """Send a signal to the agent's processes, and wait for their end.
+
+        Return False if one still lives after `seconds`.
+        """
         if signum == signal.SIGKILL:  # first, and without a search in /proc, which can hang
             self._kill_group()
         with trio.move_on_after(seconds):
@@ -368,8 +370,8 @@ class AgentProcess:
     def _count(self, exited: bool, living: int) -> None:
         """Count consecutive searches after the agent's exit that found no living process.
 
-        `living` is the number of living processes that a search found. `exited` is True if it began after the agent's
-        exit.
+        `living` is the number of living processes that a search found. `exited` is True if this search began after the
+        agent's exit.
         """
         self._quiet = self._quiet + 1 if exited and not living else 0
 
@@ -395,7 +397,10 @@ class AgentProcess:
             time.sleep(0.01)
 
     def _leave(self) -> None:
-        """Unregister the agent if none of its processes lives. Otherwise let the watcher's process end them."""
+        """Unregister the agent if none of its processes lives.
+
+        Otherwise let the watcher's process end these processes.
+        """
         if self._blind:
             log.warning(
                 "this program has no file descriptor left to list the processes that agent %r started; the watcher "
@@ -462,7 +467,7 @@ def _check_file(name: str, file: object) -> None:
 
 
 def _read_returncode(pid: int) -> int | None:
-    """Return the return code without reaping the process; None if the process runs, or was already reaped."""
+    """Return the return code of a process without reaping it; None if it still runs, or was already reaped."""
     try:
         status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:
@@ -475,7 +480,10 @@ def _read_returncode(pid: int) -> int | None:
 def _open_tees(
     stack: AsyncExitStack, output: OutputMode, stdout: OutputFile | None, stderr: OutputFile | None
 ) -> tuple[list[Tee], list[Tee]]:
-    """Return the targets to which stdout is written, and those of stderr. A file for both is opened once."""
+    """Return the targets to which stdout is written, and the targets of stderr.
+
+    If both are written to the same file, this file is opened only once.
+    """
     tees: list[list[Tee]] = [[], []]
     if output == "echo":
         tees = [[Tee(sys.stdout.buffer)], [Tee(sys.stderr.buffer)]]

@@ -1,13 +1,14 @@
-"""Use of this program's terminal by an agent while the agent runs, as by a job of a shell.
+"""Use of this program's terminal by an agent, in the way in which a shell's foreground job uses the shell's terminal.
 
 Rules:
 
 1. The agent's group is the terminal's foreground group. Ctrl-C, other keys and changes of the window's size therefore
    reach the agent, not this program.
 2. When the agent is suspended (Ctrl-Z), this program takes the terminal back and suspends itself, so that the user's
-   shell continues. When the shell continues this program, the agent gets the terminal back, with the agent's modes.
-3. However the agent ends, the terminal afterwards gets the modes that it had before the agent's start. If the agent's
-   return code is not 0, typed input is dropped, and the modes that full-screen programs set are reset.
+   shell continues. When the shell continues this program, the agent gets the terminal back, with the terminal modes
+   that the agent had set.
+3. However the agent ends, the terminal then gets the modes that it had before the agent's start. If the agent's return
+   code is not 0, typed input is dropped, and the modes that full-screen programs set are reset.
 """
 
 from __future__ import annotations
@@ -57,12 +58,13 @@ class Terminal:
         self._modes = termios.tcgetattr(FD)
         self._group = os.getpgrp()
         self._given = False
-        """True while the agent has the terminal; False while the agent is suspended, when the shell may have it."""
+        """True while the agent has the terminal. False while the agent is suspended, because the shell may have the
+        terminal then."""
 
     async def follow(self, pid: int) -> None:
         """Give the terminal to the process group of `pid` until that process ends.
 
-        While that group is suspended, this program is suspended, too.
+        While the process group is suspended, this program is suspended, too.
         """
         with trio.open_signal_receiver(signal.SIGCHLD) as signals:
             self._give(pid)
@@ -135,7 +137,7 @@ def _stop_signal(pid: int) -> int | None:
 
 @contextlib.contextmanager
 def _in_background() -> Iterator[None]:
-    """Block SIGTTOU, which suspends a program in the background that changes its terminal."""
+    """Block SIGTTOU. This signal suspends a background program that changes its terminal."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         yield

@@ -1,8 +1,8 @@
 """The watcher: a small process that ends the program's agents if the program is killed. It reads a pipe of the program.
 
 The watcher is started with the first agent, so a program without agents starts no watcher. The module `group` contains
-its code. PR_SET_PDEATHSIG is not used, because its signal is sent when the *thread* that forked ends. trio forks in a
-worker thread, which ends after 10 idle seconds.
+its code. PR_SET_PDEATHSIG is not used, because its signal is sent when the *thread* that forked ends: trio forks in a
+worker thread, and such a thread ends after 10 idle seconds.
 
 Rules:
 
@@ -45,8 +45,8 @@ INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 async def open_watcher() -> AsyncIterator[Watcher]:
     """Open the watcher of a program's agents; its process starts when the first agent is registered.
 
-    Cancellation: the opening does not wait, so it cannot be cancelled.
-    Closing: takes at most 2 s, even after a cancellation. The watcher's process ends agents that are still registered.
+    Cancellation: entering the context does not wait, so it cannot be cancelled. Closing: takes at most 2 s, even after
+    a cancellation. Agents that are still registered are ended by the watcher's process.
     """
     watcher = Watcher()
     try:
@@ -58,14 +58,16 @@ async def open_watcher() -> AsyncIterator[Watcher]:
 
 @final
 class Watcher:
-    """A watcher of all agents of the program. Its process outlives the program until all agents are ended.
+    """The watcher of all agents of the program.
+
+    If the program dies, the watcher's process continues until all agents are ended.
 
     Only `open_watcher` creates it.
     """
 
     def __init__(self) -> None:
         self._agents: dict[str, bytes] = {}
-        """For each agent, by token: the line about it, which a new process of the watcher gets, too."""
+        """For each agent, by token, the line that registers it. A new process of the watcher gets these lines, too."""
         self._process: trio.Process | None = None
         self._pipe: int | None = None
         """The only write end of the pipe to the watcher's process. No process inherits it, so the pipe closes when the
@@ -88,7 +90,8 @@ class Watcher:
     async def register(self, token: str) -> None:
         """Register an agent's token. From now on, no process with this token outlives the program.
 
-        Cancellation: the token is not registered. A watcher that is being started is ended.
+        Cancellation: the token is not registered. If the watcher's process is being started at this moment, it is
+        ended.
 
         Raises:
             trio.ClosedResourceError: the watcher's endpoint has ended.
@@ -103,9 +106,9 @@ class Watcher:
             self._tell(self._agents[token])
 
     def started_nowait(self, agent: ProcessTree) -> None:
-        """Report to the watcher's process that the agent runs, and the agent's process group.
+        """Report to the watcher's process that the agent runs, and which process group it has.
 
-        By the group, processes are found whose environment cannot be read.
+        With the group, the watcher also finds processes whose environment cannot be read.
         """
         line = b"= %s %d %d\n" % (agent.token, agent.pid or 0, agent.born or 0)
         self._agents[agent.token.decode()] = line
@@ -117,14 +120,14 @@ class Watcher:
             self._tell(b"- %s\n" % token.encode())
 
     def hand_over_nowait(self, token: str) -> None:
-        """Let the watcher's process end an agent that this program cannot end: by SIGTERM, 1 s later by SIGKILL."""
+        """Let the watcher's process end an agent that this program cannot end, by SIGTERM and, 1 s later, SIGKILL."""
         if self._agents.pop(token, None) is not None:
             self._tell(b"! %s\n" % token.encode())
             self._handed_over = True
 
     @property
     def sees(self) -> bool:
-        """True if the system has a /proc, in which processes can be found."""
+        """True if the system has a /proc, so that processes can be found."""
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
@@ -140,7 +143,7 @@ class Watcher:
             return self._processes
 
     def _check_open(self) -> None:
-        """Raise trio.ClosedResourceError if the endpoint has ended: nothing would end a process that is started now."""
+        """Raise trio.ClosedResourceError if the endpoint has ended, because no watcher would end a new process."""
         if self._closed:
             raise trio.ClosedResourceError("the endpoint has ended, so no agent can be started")
 
@@ -187,7 +190,10 @@ class Watcher:
             self._on_died()
 
     def _on_died(self) -> None:
-        """Log that the watcher's process is dead or hangs, and kill it. The next agent starts a new process."""
+        """Log that the watcher's process is dead or hangs, and kill it.
+
+        When the next agent is registered, a new process of the watcher is started.
+        """
         log.warning(
             "the watcher (process %s) has died: until the next agent starts, agents would outlive this program "
             "if it were killed",

@@ -277,9 +277,9 @@ class Overdue:
     def is_silent(self) -> bool:
         """Return True if all bytes that have arrived were read and processed.
 
-        Also return True if the client has sent too many small pieces since its time limit. While the connection waits
-        for its turn, the result is False. At any other time, each result False counts as a small piece, except if a
-        request was served since the previous call: several requests may arrive in one piece.
+        Also return True if the client has sent too many small pieces since its time limit has passed. While the
+        connection waits for its turn, the result is False. At any other time, each result False counts as a small
+        piece, except if a request was served since the previous call: several requests may arrive in one piece.
         """
         guest, seen, served = self._guest, self._seen, self._served
         self._seen, self._served = guest.progress, guest.served

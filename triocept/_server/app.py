@@ -31,7 +31,7 @@ from .transport import BodyTooLarge, Reply
 def make_app(keys: Keys, dialects: Mapping[str, Dialect], replies: Replies) -> QuartTrio:
     """Return the Quart-Trio application of one endpoint.
 
-    The paths of requests reach it without the rollout's prefix.
+    The application gets the paths of requests without the rollout's prefix.
     """
     app = QuartTrio("triocept", static_folder=None)
     # Quart cuts a stream after 60 s, and a body at 16 MiB (it does not get the body: see `Front`).

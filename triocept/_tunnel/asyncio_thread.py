@@ -5,8 +5,9 @@ Rules:
 1. The thread ends with the context of `open_asyncio`, and no asyncio code runs in trio's thread.
 2. If a call is cancelled, its asyncio task is cancelled, and the call waits for the task to end. If the task's clean-up
    takes too long, the task is cancelled again.
-3. Work that asyncio runs in threads, such as the look-up of a name, cannot be cancelled, so no task waits for its end.
-4. KeyboardInterrupt is never raised in this code, because it could leave a thread that never ends.
+3. Work that asyncio runs in threads, such as the look-up of a host name, cannot be cancelled. So no task waits until
+   such work has ended.
+4. KeyboardInterrupt is never raised in this code: otherwise a thread could be left that never ends.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ async def open_asyncio() -> AsyncIterator[AsyncioThread]:
     Raises:
         Exception: the thread or the loop could not be started.
 
-    Cancellation: cancels the body, or the start. The thread ends immediately in both cases.
+    Cancellation: cancels the body, or the start of the thread. In both cases, the thread ends immediately.
     """
     thread = AsyncioThread()
     errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
@@ -141,7 +142,7 @@ class AsyncioThread:
 
 @final
 class _Threads(ThreadPoolExecutor):
-    """An executor with a new thread for each call. At its end, a program does not wait for these threads."""
+    """An executor with a new thread for each call. When the program ends, it does not wait for these threads."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()

@@ -3,8 +3,8 @@
 Rules:
 
 1. A tunnel gets a port on which the endpoint already listens. It never chooses the endpoint's port.
-2. A tunnel object holds only settings. Its resources exist only while the context of `open` is active, and one object
-   may be open many times at the same time.
+2. A tunnel object holds only settings. The resources of a tunnel exist only while the context of `open` is active. The
+   same object may be opened several times at once.
 3. If a tunnel dies, `open` cancels its body and raises `TunnelError`.
 """
 
@@ -25,7 +25,7 @@ Scheme: TypeAlias = Literal["http", "https"]
 
 
 class Tunnel(ABC):
-    """A way to make the endpoint's port reachable from elsewhere.
+    """A tunnel, which makes the endpoint's port reachable from other machines.
 
     Subclass it for a tunnel of your own::
 
@@ -49,17 +49,18 @@ class Tunnel(ABC):
             port: the port on which the endpoint already listens.
             host: the host on which the endpoint is reachable from this machine.
             scheme: the endpoint's scheme.
-            previous: the URL that this endpoint's tunnel had before it died. The new tunnel gets it again if possible.
+            previous: the URL of this endpoint's previous tunnel, which has died. The new tunnel gets the same URL if
+                possible.
 
         Raises:
-            TunnelError: the tunnel cannot be opened; raised when the context is entered. Or the tunnel has died, which
-                cancels the body; raised when the context is exited.
+            TunnelError: the tunnel cannot be opened (raised when the context is entered), or has died (raised when the
+                context is exited). If the tunnel dies, the body is cancelled.
 
         Closing: ends within a bounded time, also when cancelled. No process or task of the tunnel runs afterwards.
         """
 
     async def revive(self, url: str) -> bool:
-        """Try to restore a URL that has stopped answering. Return True if it works again.
+        """Try to restore a URL that no longer leads to the endpoint. Return True if the URL works again.
 
         If `revive` returns False, the tunnel is closed and opened again, perhaps with another URL.
         """
@@ -67,7 +68,7 @@ class Tunnel(ABC):
 
 
 def check_url(url: str, *, whose: str) -> str:
-    """Return the URL without a trailing slash, if agents can use it as their base URL.
+    """Check that agents can use the URL as their base URL. Return the URL without a trailing slash.
 
     Raises:
         ValueError: agents cannot use the URL. The error's text begins with `whose`, which names the URL's source.
@@ -87,7 +88,7 @@ def check_url(url: str, *, whose: str) -> str:
 
 
 def usable(url: str, *, whose: str) -> str:
-    """Return a tunnel's URL as `check_url` does, but raise TunnelError if agents cannot use it."""
+    """Check a tunnel's URL as `check_url` does, and return it. Raise TunnelError if agents cannot use the URL."""
     try:
         return check_url(url, whose=whose)
     except ValueError as exc:
@@ -131,7 +132,7 @@ def lost(url: str, why: object) -> TunnelError:
 
 @final
 class FixedURL(Tunnel):
-    """A URL that already leads to the endpoint, such as that of nginx, caddy, a load balancer, or your own tunnel.
+    """A URL that already leads to the endpoint, such as the URL of nginx, caddy, a load balancer, or your own tunnel.
 
     The proxy needs a fixed port, so choose the endpoint's port: `serve_endpoint(port=8080, tunnel=FixedURL(…))`.
 

@@ -1,4 +1,4 @@
-"""A tunnel that runs a program of the user's, which prints the tunnel's URL."""
+"""A tunnel that runs a program of the user. The program prints the tunnel's URL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class CommandTunnel(Tunnel):
             port, host and local URL (such as `http://127.0.0.1:40001`).
         pattern: a regular expression, searched in each line of stdout and stderr. The URL is its first group, or else
             the whole match. A match without a scheme (`bore.pub:40001`) gets `http://`. By default, the first URL whose
-            host is not this machine is taken; this fails for programs that print the address of their manual first.
+            host is not this machine is taken. This default is wrong for programs that print the address of their manual
+            first.
         timeout: maximum seconds until the program prints the URL.
         env: variables to add to the environment that the command inherits from this program.
 

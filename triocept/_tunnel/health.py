@@ -2,12 +2,13 @@
 
 Rules:
 
-1. A tunnel is checked by requests to its URL, on a new connection each time. A running program, or a service that
-   reports "connected", proves nothing.
-2. An answer counts only if it comes from this endpoint, and not from a proxy (an error page) or another endpoint.
+1. A tunnel is checked by requests to its URL, on a new connection each time. It is no proof that the tunnel's program
+   runs, or that the service reports "connected".
+2. Only an answer of this endpoint counts, not that of a proxy (such as an error page) or of another endpoint.
 3. A tunnel that has died is opened again, with back-off, for as long as the endpoint is open. An error is raised to the
    program only if the tunnel cannot be opened the first time.
-4. `on_lost` is called for an old URL as soon as a new URL replaces it, or when it was down for `patience` seconds.
+4. `on_lost` is called for an old URL as soon as a new URL replaces the old one, or when the old URL was down for
+   `patience` seconds.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     start_timeout: float = 30.0
     """Seconds to wait for the first answer through a new URL. It takes a while until a new name resolves everywhere."""
     interval: float = 10.0
-    """Seconds between two checks. They must be fewer than the 60 s after which proxies and services close idle
-    connections."""
+    """Seconds between two checks. The interval must be shorter than the 60 s after which proxies and services close
+    idle connections."""
     timeout: float = 5.0
     """Seconds to wait for the answer to one check."""
     failures: int = 3
@@ -109,9 +110,9 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
 class Supervisor:
     """The supervisor that keeps the tunnel of one endpoint open.
 
-    `host` is the endpoint's host as seen from this machine; `endpoint_id` is the id that its `/health` returns. If
-    `health` is None, there are no checks through the URL. `on_lost` is called with a URL that counts as lost, and the
-    reason; `on_change` is called when the tunnel comes up or goes down.
+    `host` is the host under which this machine reaches the endpoint. `endpoint_id` is the id that the endpoint's
+    `/health` returns. If `health` is None, no requests are sent to the URL to check it. `on_lost` is called with a URL
+    that counts as lost, and the reason; `on_change` is called when the tunnel comes up or goes down.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class Supervisor:
         self._scope = trio.CancelScope()
 
     def stop(self) -> None:
-        """Close the tunnel, and end `run`."""
+        """Close the tunnel, and let `run` return."""
         self._scope.cancel()
 
     async def wait_up(self) -> str:
@@ -157,7 +158,7 @@ class Supervisor:
         return self.url
 
     async def run(self, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
-        """Open the tunnel, and keep it open until `stop` is called. Must be started in `nursery`.
+        """Open the tunnel, and keep it open until `stop` is called. The caller must start this function in `nursery`.
 
         Raises:
             TunnelError: the tunnel cannot be opened. It is raised only before `started()`.
@@ -245,7 +246,7 @@ class Supervisor:
         ) from error
 
     async def _check(self, client: httpx2.AsyncClient, url: str) -> None:
-        """Check the URL periodically, until the tunnel is dead."""
+        """Check the URL periodically. Raise TunnelError when the tunnel is dead."""
         failures = 0
         while True:
             await trio.sleep(self._health.interval)
@@ -292,7 +293,7 @@ class Supervisor:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the exception's text, or else the text of its cause.
+    """Return the exception's text. If it is empty, return the text of the exception's cause.
 
     The HTTP client's error for an untrusted certificate has no text of its own.
     """

@@ -3,11 +3,11 @@
 Rules:
 
 1. The package uses asyncio, so it gets an asyncio loop in a worker thread, which ends with the tunnel.
-2. The package starts and ends the program `frpc`. `frpc` is also registered with the watcher, which ends it if this
-   program is killed.
-3. There is a pause between two starts, as the service requires. After a refused connection, a time-out, 5xx or "too
-   many requests", the start is retried.
-4. If `frpc` dies, it is restarted while the registration still exists, because the registration keeps the URL.
+2. The package starts and ends the program `frpc`. `frpc` is also registered with the watcher. If this program is
+   killed, the watcher ends `frpc`.
+3. The service limits the number of starts, so there is a pause between two starts. After a refused connection, a
+   time-out, a status of 5xx or "too many requests", the start is retried.
+4. If `frpc` dies while the registration still exists, `frpc` is restarted, because the registration keeps the URL.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ CLOSE_TIMEOUT = 1.0
 
 @final
 class PrimeTunnel(Tunnel):
-    """A tunnel with a URL at Prime Intellect, for agents in any sandbox.
+    """A tunnel with a URL of Prime Intellect's service, for agents in any sandbox.
 
-    Needs `pip install 'triocept[prime]'` and the service's key (`PRIME_API_KEY`, or `prime login`). The package fetches
-    the program `frpc` at its first use. Many endpoints, such as those of a pool, may share one object, which makes a
-    pause between their starts.
+    Needs `pip install 'triocept[prime]'` and the service's key (`PRIME_API_KEY`, or `prime login`). At its first use,
+    the package downloads the program `frpc`. Many endpoints, such as those of a pool, may share one `PrimeTunnel`. It
+    then makes a pause between the starts of their tunnels.
 
     Args:
         name: name of the tunnel at the service.
         team_id: team that owns the tunnel. None means the team of the package's configuration.
-        labels: labels for finding the tunnel at the service.
+        labels: labels by which the tunnel can be found at the service.
         timeout: maximum seconds until `frpc` is connected.
         starts_per_minute: maximum tunnels that this object starts per minute.
 
@@ -166,7 +166,7 @@ class PrimeTunnel(Tunnel):
 
 @final
 class _Client:
-    """Open tunnel of the package `prime-tunnel`."""
+    """An open tunnel of the package `prime-tunnel`."""
 
     def __init__(self, loop: AsyncioThread, watcher: Watcher, body: trio.CancelScope) -> None:
         self.problem = ""
@@ -177,7 +177,7 @@ class _Client:
         self._token = secrets.token_hex(16)
         self._frpc: ProcessTree | None = None
         self._processes: list[Any] = []
-        """Every `frpc` process so far, because the package leaves their pipes open."""
+        """Every `frpc` process so far. They are kept because the package leaves the pipes of these processes open."""
         self._tunnel: Any = None
         self._up = False
         self._restarting = trio.Lock()
@@ -194,8 +194,8 @@ class _Client:
     async def _register(self, make: Callable[[], Any]) -> str:
         """Start the package's tunnel, on the asyncio loop.
 
-        If this is cancelled before the service has answered, it still waits for the answer. Otherwise the id of the
-        registration would be unknown, and the registration would never be deleted.
+        If this function is cancelled before the service has answered, it still waits for the answer. Otherwise the id
+        of the registration would be unknown, so that the registration could not be deleted.
         """
         self._tunnel = make()
         starting = asyncio.ensure_future(self._tunnel.start())

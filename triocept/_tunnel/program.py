@@ -28,9 +28,10 @@ from ..errors import AgentFailed, TunnelError
 LAST_LINES = 20
 """Maximum lines that are kept for an error. cloudflared and ngrok describe a failure in three to ten lines."""
 LINE_LIMIT = 4096
-"""Maximum bytes that are kept of a line, because a progress bar is one endless line."""
+"""Maximum bytes that are kept of a line. The limit is needed because a progress bar is one endless line."""
 LAST_LINE = 1.0
-"""Seconds to wait for the last output of an ended program: it is late only if another process has the pipe open."""
+"""Seconds to wait for the last output of an ended program. Output arrives late only if another process has the pipe
+open."""
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
@@ -45,7 +46,7 @@ async def open_program(
     env: Mapping[str, str] | None = None,
     grace: float = GRACE,
 ) -> AsyncIterator[str]:
-    """Run a program. Yield the value that `find` returns for a line of its output, and end it after the body.
+    """Run a program. Yield the value that `find` returns for a line of the output. End the program after the body.
 
     Args:
         argv: the command and its arguments.
@@ -105,7 +106,7 @@ async def open_program(
 
 
 async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> str:
-    """Wait for a matching line. Return "" once there is one. If the program prints none, return the reason."""
+    """Wait until the program prints a matching line, and return "". If it does not print one, return the reason."""
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
 
@@ -152,7 +153,7 @@ class Output:
         await self._event.wait()
 
     def feed(self, line: str) -> None:
-        """Pass a line to `find`, and keep it for an error."""
+        """Pass a line to `find`, and keep the line for the text of an error."""
         if line.strip():
             self._lines.append(line.rstrip())
         if not self.found and (found := self._find(line)):
@@ -160,7 +161,7 @@ class Output:
             self._event.set()
 
     def last(self, secrets: Sequence[str]) -> str:
-        """Return the end of an error's text: the last lines of a program that has ended, without `secrets`."""
+        """Return the last lines of the output, without `secrets`, as the end of an error's text."""
         for stream in self._streams:
             stream.end()
         if not self._lines:
@@ -169,7 +170,7 @@ class Output:
 
 
 class _Stream:
-    """The writer of one stream of the program. `write` is called in a worker thread, as it is for agents."""
+    """The writer of one output stream of the program. Its method `write` is called in a worker thread."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -179,7 +180,7 @@ class _Stream:
         trio.from_thread.run_sync(self._feed, data)
 
     def end(self) -> None:
-        """Process the text after the last complete line."""
+        """Pass on the text after the last complete line, because the stream has ended."""
         self._feed(b"\n")
 
     def _feed(self, data: bytes) -> None:

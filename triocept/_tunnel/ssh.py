@@ -3,10 +3,11 @@
 Rules:
 
 1. `ssh` never prompts: if a key needs a passphrase, or the host is unknown, it fails immediately (`BatchMode`).
-2. `ssh` opens a connection of its own (`ControlPath=none`). Otherwise a running master process would do the forwarding,
-   and the forwarding would outlive this program.
-3. If the server is lost, this is noticed by the end of the connection or by unanswered keep-alives.
-4. A tunnel that is opened again requests its previous port, so that agents with the old URL may continue.
+2. `ssh` opens a connection of its own (`ControlPath=none`). Otherwise a running master process of ssh would do the
+   forwarding, and the forwarding would outlive this program.
+3. The loss of the server is noticed because the connection ends, or because keep-alives are not answered.
+4. A tunnel that is opened again requests its previous port from the server, so that agents with the old URL can
+   continue.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10
 ALIVE_INTERVAL = 5
 ALIVE_COUNT = 3
-"""Unanswered keep-alives that end the connection, so a dead network is noticed after 15 s (OpenSSH's default:
-never)."""
+"""Number of unanswered keep-alives after which ssh ends the connection: a dead network is noticed after 15 s (OpenSSH's
+default: never)."""
 GRACE = 2.0
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 """Output of `ssh` for `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""
@@ -44,20 +45,20 @@ REFUSED = "remote port forwarding failed"
 class SSHTunnel(Tunnel):
     """A tunnel by `ssh -R`: a port of another host leads to the endpoint.
 
-    The tunnel needs OpenSSH's client on this machine, and its server on the other host. Without a `public_host`, the
-    port is open only on the other host's loopback interface, for agents that run on that host. Their calls, including
-    the keys, cross the network inside the ssh connection.
+    The tunnel needs OpenSSH's client on this machine, and its server on the other host. If `public_host` is None, the
+    port is open only on the other host's loopback interface, for agents that run on that host. The calls of these
+    agents, with their keys, cross the network inside the ssh connection.
 
     Args:
         destination: `user@host`, `host`, or a name of `~/.ssh/config`.
         port: the ssh server's port. None means the port in ssh's configuration, or else 22.
         identity: the path of a private key. `ssh` then offers no other key. None means the keys of ssh's configuration.
         options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. If an
-            option is given twice, ssh uses the first; the options that the tunnel sets (BatchMode,
+            option is given twice, ssh uses the first value. The options that the tunnel sets (BatchMode,
             ExitOnForwardFailure, …) come first.
         public_host: the name or address under which other machines reach the other host. If given, the port is open on
             all interfaces of that host, whose sshd must allow this (`GatewayPorts clientspecified`). Calls of agents to
-            that host are then plain HTTP, unless the endpoint has a certificate.
+            that host are then plain HTTP if the endpoint has no certificate.
 
     Raises:
         TypeError, ValueError: an argument is invalid.

@@ -2,15 +2,15 @@
 
 Each agent has a small module with a function `NAME(rollout, directory, prompt, …) -> Launch`; opencode and kilo, which
 was derived from opencode, share a module. The function writes the agent's configuration files into `directory`, and
-returns the command and the environment. `Prepare` describes the arguments that all functions have; `dialect` is the
-dialect in which the agent calls the rollout. Each module names the versions of the agent with which it was tested.
-New versions of an agent may require changes of its function. An example::
+returns the command and the environment. `Prepare` describes the arguments that all functions have. If a function also
+has `dialect`, it is the dialect in which the agent calls the rollout. Each module names the versions of the agent with
+which it was tested. A new version of an agent may require changes of the agent's function. An example::
 
     launch = agents.codex(rollout, directory, "fix the bug")
     result = await rollout.run_agent(launch.argv, env=launch.env)
 
-Any other program can be run without these functions: most programs find the rollout through the environment variables
-that every agent gets.
+Other programs are run without these functions. Most of them find the rollout through the environment variables that
+`rollout.run_agent` sets for every agent.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
 """Hooks in an agent's configuration: the agent sends each tool call to triocept, which approves or rejects the call.
 
-A rollout needs a gate if it was opened with `gate=`, or if its handler comes from `approve`. Each agent reads these
+A rollout needs a gate if it was opened with `gate=`, or if its handler was made by `approve`. Each agent reads these
 hooks from a different place, and also runs the user's own hooks. If the rollout needs no gate, no hook is written. No
-file contains the key, because agents pass their environment to their hooks.
+file contains the rollout's key: the hook reads the key from the environment, which agents pass to their hooks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .._rollout.rollout import Rollout, take_hook
 from ._launch import Directory, made, write_json, write_text
 
 SECONDS = 7 * 24 * 3600
-"""Time-out of a hook in seconds: long, because a person may decide, and agents run the tool after the time-out."""
+"""Time-out of a hook in seconds. It is long, because a person may have to decide, and agents run the tool after the
+time-out."""
 
 _SCRIPT = """import os
 import sys
@@ -43,7 +44,10 @@ _EVENTS = {"gemini_cli": ("BeforeTool", "AfterTool"), "copilot": ("preToolUse", 
 
 
 def _events(rollout: Rollout, agent: str) -> tuple[str, ...]:
-    """Return the agent's names of the events on which its hook must run; empty if the rollout needs no gate."""
+    """Return the events on which the hook must run, with the names that the agent uses.
+
+    The tuple is empty if the rollout needs no gate.
+    """
     return _EVENTS.get(agent, ("PreToolUse", "PostToolUse"))[: len(take_hook(rollout, HOOKS[agent]))]
 
 
@@ -57,7 +61,7 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
     """Write the hooks to `gate.json`, and return the options that make Claude Code read this file.
 
     An http hook needs no program. `onFailure` (since 2.1.295) blocks a tool whose hook fails. Older versions run the
-    tool, and the gate then ends the rollout.
+    tool although the hook has failed; the gate then ends the rollout.
     """
     if not (events := _events(rollout, "claude_code")):
         return ()
@@ -76,8 +80,8 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
 def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
     """Return the hooks as text to append to Codex's `config.toml`, whose path is `config`.
 
-    Codex silently skips a hook that the user has not trusted. The text therefore contains the mark of trust: a hash of
-    the hook, under the resolved path of the file.
+    Codex silently skips a hook that the user has not trusted. The text therefore marks the hook as trusted: it contains
+    a hash of the hook, under the resolved path of the file.
     """
     if not (events := _events(rollout, "codex")):
         return ""
@@ -96,7 +100,7 @@ def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
 
 
 def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cli") -> dict[str, Any]:
-    """Return the hooks as settings for gemini-cli, or for qwen-code, which was derived from it."""
+    """Return the hooks as settings for gemini-cli, or for qwen-code, which was derived from gemini-cli."""
     if not (events := _events(rollout, agent)):
         return {}
     command = _command(rollout, directory, agent)

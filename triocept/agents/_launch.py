@@ -18,13 +18,13 @@ UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_
 
 @final
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """The command that starts an agent, and the environment variables to add, for `rollout.run_agent`."""
+    """The command that starts an agent, and the environment variables to add: arguments for `rollout.run_agent`."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str | None] = {}
     ungated: tuple[str, ...] = ()
-    """Tools for which the agent runs no hook, so that the gate cannot decide on them. For calls of these tools in the
-    model's answer, `approve` decides."""
+    """Tools for which the agent runs no hook, so that the gate cannot decide about their calls. `approve` decides about
+    these calls in the model's answer."""
 
     def __repr__(self) -> str:
         return f"Launch(argv={self.argv!r}, env of {', '.join(sorted(self.env)) or 'nothing'})"

@@ -1,9 +1,11 @@
 """Entries in an agent's configuration for the MCP server that offers the rollout's tools.
 
 If the rollout has no tools, the entries are empty. No file contains the key: each agent reads the key from the
-environment that every agent gets. (qwen-code rewrites its settings file, and makes the file readable for all users.)
+environment that every agent gets. (A key in the settings file of qwen-code would not be safe: qwen-code rewrites this
+file, and makes it readable for all users.)
 
-Each function raises `ModuleNotFoundError` if the rollout has tools, and the package that serves them is missing.
+Each function raises `ModuleNotFoundError` if the rollout has tools, but the package `mcp`, which serves them, is
+missing.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ NAME = "triocept"
 def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, ...], dict[str, str]]:
     """Write `mcp.json`, and return the options and variables that make Claude Code use this file.
 
-    `MCP_CONNECTION_NONBLOCKING=false` makes Claude Code wait for the server. Without it, the first call may come
-    without the tools (measured by inspect_swe: 18 of 100 samples, 250 at a time). `alwaysLoad` makes 2.1.331 offer the
-    tools directly, so that the model need not find them with `ToolSearch`; 2.1.197 has no such option.
+    `MCP_CONNECTION_NONBLOCKING=false` makes Claude Code wait for the server. Without this variable, the first model
+    call may lack the tools (measured by inspect_swe: in 18 of 100 samples, 250 at a time). In 2.1.331, `alwaysLoad`
+    makes Claude Code offer the tools directly, so that the model need not find them with `ToolSearch`. 2.1.197 has no
+    such option.
     """
     if not _has_tools(rollout):
         return (), {}
@@ -60,8 +63,9 @@ def gemini_servers(rollout: Rollout) -> dict[str, Any]:
 def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the MCP server as settings for qwen-code, and variables to set for it.
 
-    In 0.15.10, tools are offered only after the model has found them with `tool_search`. In 0.24.4, `alwaysLoadTools`
-    offers them from the start, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes the first call wait for them.
+    qwen-code 0.15.10 offers the tools only after the model has found them with `tool_search`. In 0.24.4,
+    `alwaysLoadTools` makes qwen-code offer the tools from the start, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes the
+    first model call wait until the tools are loaded.
     """
     settings = gemini_servers(rollout)
     for server in settings.get("mcpServers", {}).values():
@@ -78,7 +82,7 @@ def opencode_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def _has_tools(rollout: Rollout) -> bool:
-    """Return True if the rollout has tools; raise ModuleNotFoundError if they cannot be served.
+    """Return True if the rollout has tools. Raise ModuleNotFoundError if the package that serves tools is missing.
 
     Without this error, the agent would silently run without the tools.
     """

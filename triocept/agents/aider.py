@@ -9,11 +9,11 @@ from ._launch import Directory, Launch, made
 def aider(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "aider") -> Launch:
     """Return the command that runs `aider --message` with the rollout as its model.
 
-    aider uses chat completions without tools: the model's text contains whole files.
+    aider uses chat completions without tools: the model writes whole files in the text of its answers.
 
     No file is written, and `directory` becomes aider's HOME. The command disables commits, because each commit message
-    would need another model call. If there is no git repository, aider creates one. aider exits with 0 even if the
-    model failed.
+    would need another model call. If there is no git repository, aider creates one. The exit status of aider is 0 even
+    if the model call failed.
     """
     refuse_gate(rollout, "aider")
     return Launch(

@@ -25,14 +25,16 @@ def codex(
 ) -> Launch:
     """Return the command that runs `codex exec` without sandbox and approvals, with the rollout as its provider.
 
-    The function writes `codex/config.toml`, and for the built-in provider `codex/auth.json`, as `codex login
-    --with-api-key` does. If the rollout has a gate, the function also writes `gate.py`, which Codex runs as a hook.
+    The function writes `codex/config.toml`. For the built-in provider, it also writes `codex/auth.json`, as `codex
+    login --with-api-key` does. If the rollout has a gate, the function also writes `gate.py`, which Codex runs as a
+    hook.
 
     Args:
-        provider: `custom` defines a new provider in Codex, which may send no event for half an hour (default of Codex:
-            300 s). `built_in` changes only the URL of the built-in provider, which a user with an OpenAI key has; its
-            limits are fixed.
-        websocket: True if the custom provider tries a websocket first. The built-in provider always does.
+        provider: `custom` defines a new provider in Codex. Codex then waits up to half an hour for the next event
+            (default of Codex: 300 s). `built_in` changes only the URL of the built-in provider, which users with an
+            OpenAI key have. The time limits of this provider are fixed.
+        websocket: True if the custom provider tries a websocket first. The built-in provider always tries a websocket
+            first.
     """
     home = made(directory) / "codex"
     base_url = rollout.base_url("openai_responses")

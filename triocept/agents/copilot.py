@@ -20,11 +20,12 @@ def copilot(
 
     Copilot finds the rollout through environment variables. If the rollout has a gate, the function writes
     `copilot/hooks/triocept.json` and `gate.py`. Copilot needs no token, but exits with 1 if `GH_TOKEN` or
-    `GITHUB_TOKEN` is a classic token (`ghp_…`): remove the variable from its environment. Copilot keeps its sessions in
-    `directory`, so the command `copilot --resume=…` that Copilot prints at its end needs the same COPILOT_HOME.
+    `GITHUB_TOKEN` is a classic token (`ghp_…`). In this case, remove the variable from Copilot's environment. Copilot
+    keeps its sessions in `directory`. So the command `copilot --resume=…`, which Copilot prints at its end, must be run
+    with the same COPILOT_HOME.
 
     Args:
-        websocket: True to receive answers over a websocket.
+        websocket: True if Copilot is to send its calls over a websocket.
     """
     home = made(directory) / "copilot"
     copilot_hooks(rollout, directory, home)

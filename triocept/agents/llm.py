@@ -25,7 +25,8 @@ def llm(
     The function writes `llm/extra-openai-models.yaml`, `llm/keys.json` and `llm/functions.py`.
 
     Args:
-        functions: Python code, in which each function is a tool for the model. The empty string means no tools.
+        functions: Python code. Each function in this code becomes a tool for the model. The empty string means no
+            tools.
     """
     refuse_gate(rollout, "llm")
     home = made(directory) / "llm"

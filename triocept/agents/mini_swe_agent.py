@@ -9,7 +9,8 @@ from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, made, write_json
 
 _FOR_EVER = 2**32
-"""Expiry of the key, in seconds since the epoch: litellm requires a new login if a key has expired or has no expiry."""
+"""Expiry time of the key, in seconds since the epoch. litellm requires a new login if a key has expired or has no
+expiry time."""
 
 
 def mini_swe_agent(
@@ -25,9 +26,9 @@ def mini_swe_agent(
     mini-swe-agent writes its trajectory into `directory`.
 
     Args:
-        dialect: dialect in which mini-swe-agent calls the rollout. Chat completions are never streamed. The Responses
-            API uses litellm's `chatgpt` provider, which always streams, reads the key from a file, and puts the
-            instructions of Codex before those of the agent.
+        dialect: dialect in which mini-swe-agent calls the rollout. Chat completions are never streamed. For the
+            Responses API, litellm's provider `chatgpt` is used. It always streams, reads the key from a file, and puts
+            the instructions of Codex before those of mini-swe-agent.
     """
     refuse_gate(rollout, "mini-swe-agent")
     env = {

@@ -24,8 +24,8 @@ def mistral_vibe(
 ) -> Launch:
     """Return the command that runs `vibe -p` without confirmation of its tools, with the rollout as its provider.
 
-    The function writes `vibe/config.toml`, which disables generated titles, telemetry and experiments. mistral-vibe
-    keeps its state in the same directory.
+    The function writes `vibe/config.toml`. This file also disables generated titles, telemetry and experiments.
+    mistral-vibe keeps its state in the same directory.
     """
     refuse_gate(rollout, "mistral-vibe")
     home = made(directory) / "vibe"

@@ -21,8 +21,8 @@ def opencode(
 ) -> Launch:
     """Return the command that runs `opencode run`, with the rollout as its provider.
 
-    The option `--title` is set: without it, opencode would make a second call, at the same time as the first, to
-    generate a title.
+    The command has the option `--title`. Without this option, opencode would send a second call at the same time as the
+    first, to generate a title.
 
     The function writes `opencode.json` and, if the rollout has a gate, the plugin `gate.js`. opencode keeps its state
     in `directory`.
@@ -46,9 +46,9 @@ def kilo(
 ) -> Launch:
     """Return the command that runs `kilo run --auto`, with the rollout as its provider.
 
-    The option `--title` is set: without it, kilo would make a second call, at the same time as the first, to generate a
-    title. Environment variables disable kilo's telemetry. The function writes `kilo.json`. kilo keeps its state in
-    `directory`.
+    The command has the option `--title`. Without this option, kilo would send a second call at the same time as the
+    first, to generate a title. Environment variables disable kilo's telemetry. The function writes `kilo.json`. kilo
+    keeps its state in `directory`.
     """
     refuse_gate(rollout, "kilo")
     directory = made(directory)
