@@ -128,7 +128,7 @@ async def start_process(
     Args:
         argv: the command that `check_argv` returned.
         env: the environment that `check_env` returned.
-        cwd: working directory of the process; None means that of the program.
+        cwd: working directory of the process. None means the working directory of the program.
         feed: True for a pipe to the process's stdin, False for an empty stdin.
         capture: True for pipes from stdout and stderr, False to inherit the program's stdout and stderr.
         terminal: True if the process inherits the program's stdin as well, and stays in the program's session.

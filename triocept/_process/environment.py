@@ -1,4 +1,4 @@
-"""The environment of an agent: that of the program, without keys and endpoints of providers, plus the rollout's own.
+"""The environment of an agent: the program's environment without keys and endpoints of providers, plus the rollout's.
 
 These variables are removed, in upper and in lower case:
 
@@ -109,7 +109,7 @@ def opens_an_account(name: str) -> bool:
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of variables whose names are those of secrets (`…KEY`, `…TOKEN`, …), the longest value first.
+    """Return the values of variables that look like secrets by their names (`…KEY`, `…TOKEN`, …), longest first.
 
     No error or log message may contain these values.
     """

@@ -278,7 +278,7 @@ class _Listener:
         return os.getppid() != self._program
 
     def poll(self, timeout: float | None = None) -> None:
-        """Wait for lines, and process all of them."""
+        """Wait for lines from the program, and carry out each line."""
         if self.closed:
             return
         ready = [fd for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000)]
@@ -309,7 +309,7 @@ class _Listener:
 
 
 def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bool = False) -> None:
-    """End the agents: send SIGTERM, and after `TERM_GRACE` seconds SIGKILL, until none of their processes lives.
+    """End the agents: send SIGTERM, and after `TERM_GRACE` seconds SIGKILL, until no process of the agents lives.
 
     `last` is True if the watcher ends afterwards. If the program is dead, one of its agents may still be between fork
     and exec, and have no mark yet. Therefore the search continues for `SEARCH` seconds.

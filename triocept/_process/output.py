@@ -15,11 +15,11 @@ import trio
 from ..errors import AgentFailed
 
 STDERR_TAIL = 2000
-"""Maximum characters from the end of stderr that an error contains: about one screen."""
+"""Maximum characters of the end of stderr that an error contains: about one screen."""
 
 
 class BinaryWriter(Protocol):
-    """A target for output: a file opened in binary mode, or any other object with such a method `write`."""
+    """A target for output: a file opened in binary mode, or any other object that has this method `write`."""
 
     def write(self, data: bytes, /) -> Any:
         """Write some or all of the bytes, and return their number; None means all.
@@ -127,7 +127,7 @@ class OutputBuffer:
 
 @final
 class Tee:
-    """A file that receives all output. Worker threads write to it, so a slow disk delays only this agent."""
+    """A file that receives all output. Worker threads write to the file, so a slow disk delays only this agent."""
 
     def __init__(self, file: BinaryWriter) -> None:
         self._file = file

@@ -90,7 +90,7 @@ async def open_process(
         argv: the command and its arguments. A name without a slash is looked up in the `PATH` of `env`.
         env: the whole environment, as `environment.agent_environment` returns it. The agent's mark is added.
         watcher: the watcher, which ends the agent if the program is killed.
-        cwd: the agent's working directory. None means that of the program.
+        cwd: the agent's working directory. None means the working directory of the program.
         input: bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty.
         output: see `OutputMode`.
         output_limit: maximum bytes of each stream that are kept, half from its start and half from its end.

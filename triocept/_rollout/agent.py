@@ -129,8 +129,8 @@ def check_agent_options(
 ) -> tuple[Sequence[str | os.PathLike[str]], AgentOptions]:
     """Check the options of an agent, and return its command and options.
 
-    With `keep_home`, the returned command and `env` differ from the given ones. `function` is the name of the caller in
-    error texts.
+    If the option `keep_home` is True, the returned command and `env` differ from those that were passed. `function` is
+    the name of the caller in error texts.
 
     Raise TypeError or ValueError if an option is invalid.
     """

@@ -16,7 +16,8 @@ Rules:
 5. A provider's own bytes may accompany the increments (`Relayed`), for connections in that provider's dialect. Such a
    connection may get the bytes before they are parsed (`write_early`). The increment with the parsed bytes follows
    immediately.
-6. Raw bytes that are streamed are increments, too (`RawPiece`). An answer with raw bytes has no other increments.
+6. If raw bytes are sent piece by piece, the pieces are increments, too (`RawPiece`). An answer with raw bytes has no
+   other increments.
 7. If a connection's dialect cannot express an increment, only this connection fails; the producer gets no error.
 """
 
@@ -249,7 +250,7 @@ class Answer:
         self._progress.notify_all()
 
     async def wait_delivered(self) -> None:
-        """Wait until the whole answer is written to a connection, or until no connection waits for it."""
+        """Wait until the whole answer is written to a connection, or until no connection waits for the answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.delivered or not self.subscriptions:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -454,7 +455,10 @@ class Condition:
     _tasks: list[trio.lowlevel.Task] | None = None
 
     async def wait(self) -> None:
-        """Wait for the next `notify_all`. Cancellation: immediate, unless the task was already woken."""
+        """Wait for the next `notify_all`.
+
+        Cancellation: if the task was already woken, the wait ends normally. Otherwise it is cancelled immediately.
+        """
         task = trio.lowlevel.current_task()
         tasks = self._tasks = self._tasks or []
         tasks.append(task)

@@ -47,7 +47,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """
 
     turns: int | None = None
-    """Maximum number of answered model calls. A call in progress is counted, too, unless it ends without an answer."""
+    """Maximum number of answered model calls. A call in progress is counted, too. If it ends without an answer, it
+    no longer counts."""
     input_tokens: int | None = None
     """Maximum tokens of the prompts, cached tokens included. A call whose estimated input would exceed it is
     refused."""

@@ -2,8 +2,9 @@
 
 Rules:
 
-1. A client ignores the proxies of the environment, unless the caller's own `http_client` uses one.
-2. A blocking client raises an error if it is called in the thread in which its endpoint runs. Otherwise the client
+1. A client ignores the proxies that environment variables name. If the caller passes an `http_client` that uses a
+   proxy, the proxy is used.
+2. A blocking client raises an error if it is called in the thread in which the endpoint runs. Otherwise the client
    would block this thread, and wait forever for the endpoint's answer.
 """
 
@@ -101,5 +102,5 @@ def _elsewhere(kind: type) -> type:
 
 
 def _trio_run() -> trio.lowlevel.TrioToken | None:
-    """Return a token that identifies the trio run of this thread. Return None if trio does not run in it."""
+    """Return a token that identifies the trio run of this thread. Return None if trio does not run in this thread."""
     return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_run() else None

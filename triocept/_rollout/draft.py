@@ -6,9 +6,9 @@ this answer.
 
 Rules:
 
-1. A draft is not a turn. The turn of the agent's exchange contains the draft, unless the agent gets exactly the draft's
-   answer (`OpenDraft.use`). The turn contains the draft even if the outer handler fails, or if the agent disconnects
-   while the draft is read.
+1. A draft is not a turn. If the agent gets exactly the draft's answer (`OpenDraft.use`), the turn of the agent's
+   exchange does not contain the draft. Otherwise the turn contains it. The turn contains the draft even if the outer
+   handler fails, or if the agent disconnects while the draft is read.
 2. If the outer handler reads a draft slowly, the inner handler waits, as it waits for a slow agent.
 3. An exception of the inner handler is raised unwrapped in the outer handler's task, after the events that came before
    the exception.
@@ -271,7 +271,7 @@ async def pass_on(
         change: returns the events that the agent gets for one event. If None, the events are passed on unchanged.
         why: the name of the handler that reads the draft.
         keep: True to add the draft to the turn even if no event is changed.
-        before_end: called with the whole answer, before the agent gets the end of it.
+        before_end: called with the whole answer, before the agent gets the event that ends the answer.
     """
     first = await anext(draft, None)
     draft.adopt()
@@ -310,13 +310,13 @@ def keep_aborted(
     response: Response | None,
     tokens: Tokens | None,
 ) -> None:
-    """Record a model call that the model's server has aborted, as a draft in the turn of `exchange`.
+    """Record a call that the model's server has aborted. It is recorded as a draft in the turn of `exchange`.
 
     Args:
         exchange: the exchange, which is not settled.
         error: the error with which the call ended.
         since: seconds from the start of the exchange to the start of the call.
-        response, tokens: the part of the answer that the server has returned, if there is one.
+        response, tokens: the part of the answer that the server has returned, and its tokens. None if it returned none.
     """
     turn = exchange._turn(Failed(error), len(exchange.rollout.trace))
     turn = msgspec.structs.replace(
@@ -361,7 +361,7 @@ async def open_draft(
 
     Raises:
         LimitReached: the call is counted, and would cross a limit.
-        AlreadySettled, ExchangeAbandoned: as in `exchange.respond`.
+        AlreadySettled, ExchangeAbandoned: see `exchange.respond`.
 
     Cancellation: cancels the inner handler.
     """

@@ -7,7 +7,7 @@ Rules:
 2. An `Exception` of `on_event` is logged, once for each type of exception, and affects no exchange. Any other
    exception, such as KeyboardInterrupt, is raised to the rollout's owner, like an exception of a handler. `on_event` is
    then not called again for this rollout.
-3. Without `on_event` and without a live view, there is no `EventSender`, and no event is created.
+3. If there is neither `on_event` nor a live view, no `EventSender` is created, and no events.
 """
 
 from __future__ import annotations
@@ -181,7 +181,10 @@ class EventSender:
         self.send(TurnSettled, turn=turn)
 
     def lost(self, exchange: str, error: BaseException) -> None:
-        """Send the event that a turn could not be recorded, unless the event of the call's end was already sent."""
+        """Send the event that a turn could not be recorded.
+
+        If the event that the call has ended was already sent, send nothing.
+        """
         if exchange in self._arrived:
             self._end_call(exchange, answered=False)
             self.send(TurnLost, exchange=exchange, error=type(error).__name__)

@@ -128,9 +128,9 @@ class Exchange:
     async def respond(self, answer: Answerable) -> None:
         """Answer the call with a whole response. If the agent requested a stream, it gets the response as a stream.
 
-        Returns once the answer is recorded and written to the agent's connection. If the agent disconnects meanwhile,
-        the answer is still in the trace. If the rollout has ended, the exchange is already refused, and `respond` does
-        nothing.
+        Returns once the answer is recorded and written to the agent's connection. If the agent disconnects before the
+        answer is written, the answer is still in the trace. If the rollout has ended, the exchange is already refused,
+        and `respond` does nothing.
 
         Args:
             answer: a `Response`, or a single part of one; a `str` is a text part.
@@ -153,7 +153,7 @@ class Exchange:
     def open_stream(self) -> AbstractAsyncContextManager[ResponseStream, bool | None]:
         """Answer the call piece by piece: `async with exchange.open_stream() as stream: await stream.send("hel")`.
 
-        An agent that did not request a stream gets the whole answer at the end.
+        If the agent did not request a stream, it gets the whole answer when the stream has ended.
 
         Closing: on a clean exit, the event `ResponseEnd` is sent if the program has not sent it. After an exception,
         the exchange is failed, or refused if the exception is a `Refusal`. The agent's stream then breaks, so that the
@@ -307,7 +307,7 @@ class ResponseStream:
             AlreadySettled: the answer has ended.
             RolloutClosed: the rollout has ended. The error ends the block of `open_stream`, which suppresses it.
             DialectError: the event is not allowed after the events before it.
-            TypeError, ValueError: the argument is not an increment. No part of it was sent.
+            TypeError, ValueError: the argument is not an increment. No part of the argument was sent.
 
         If a text ends with the first half of a surrogate pair, this half is held back until the second half arrives, or
         until the part ends.
@@ -351,7 +351,7 @@ class ResponseStream:
         ends when the block of `open_stream` ends.
 
         Args:
-            stop_reason: why the model stopped. None means that it is derived from the content.
+            stop_reason: why the model stopped. None means that the reason is derived from the content.
             stop_sequence: the stop string at which the model stopped, if there was one.
             usage: token counts. None means an estimate.
 
@@ -363,13 +363,16 @@ class ResponseStream:
         await self._send_event(end)
 
     async def _relay(self, piece: Relayed) -> None:
-        """Send the agent a piece of a provider's stream. Errors and cancellation are as in `send`."""
+        """Send the agent a piece of a provider's stream.
+
+        The errors, and the effect of a cancellation, are those of `send`.
+        """
         self._started = True
         self.ended = self.ended or piece.last
         await self._send(piece)
 
     async def _end_text(self) -> None:
-        """Send the start of the answer if it was not sent yet. Then end the current text part, if there is one."""
+        """Send the start of the answer if it was not sent yet. If a text part is open, end it."""
         if not self._started:
             await self._send_event(ResponseStart())
         if self._text is not None:
@@ -430,7 +433,10 @@ class StreamContext(Context[ResponseStream]):
 def open_raw(
     exchange: Exchange, status: object, headers: object, end: object, response: object
 ) -> AbstractAsyncContextManager[RawStream]:
-    """Return a context manager whose stream sends a raw answer piece by piece. Errors are those of `respond_raw`."""
+    """Return a context manager whose stream sends a raw answer piece by piece.
+
+    The errors are those of `respond_raw`.
+    """
     core = exchange._core
     return core.open_raw(given_raw(status, headers, b"", end), _said(core, response))
 

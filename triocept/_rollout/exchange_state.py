@@ -7,8 +7,8 @@ Rules:
 2. Every recorder and the trace have the turn before the agent gets the event that ends the answer.
 3. A cancellation never loses an outcome: once the outcome is set, the turn is recorded and the answer is ended, both in
    a shielded cancel scope.
-4. If a disconnect or the end of the rollout settles the exchange (from outside), the code that answers is cancelled
-   first. Then the turn is recorded. The table in `outcome` lists the errors that this code may get.
+4. An exchange is settled from outside if the agent disconnects or the rollout ends. In this case, the code that answers
+   is cancelled first. Then the turn is recorded. The table in `outcome` lists the errors that this code may get.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class ExchangeState:
     def first_event(self) -> float | None:
         """Seconds from the start of the call to the first increment of its answer.
 
-        None if there was no increment yet.
+        None if the answer has no increments yet.
         """
         return None if self.answer.began_at is None else self.answer.began_at - self._start
 
@@ -352,7 +352,7 @@ class ExchangeState:
     def check_unbegun(self) -> None:
         """Raise an error if the exchange cannot be answered by a new stream.
 
-        After the end of the rollout no error is raised: a stream may begin, but its increments are dropped.
+        After the end of the rollout, no error is raised: a new stream may begin, but its increments are dropped.
         """
         if self.outcome is not None and not self._is_over:
             self.check_open()

@@ -5,7 +5,8 @@ Rules:
 1. Each tool call of an answer is added to the gate before the agent gets the end of that answer. A question belongs to
    the newest call without a result that has the question's id, tool and arguments. If the model has used the id only
    once, the id alone identifies the call. If the agent's hooks send no ids, equal calls of an answer get equal
-   decisions. If several calls match a question, and one of them is rejected, the answer is a rejection.
+   decisions. If several calls match a question, and one of these calls is rejected, the answer to the question is a
+   rejection.
 2. If `approve` has rejected or modified the call, the gate answers with that decision. Otherwise the policy of the gate
    decides once, also about a call that no answer of the model contains. A gate without a policy allows the calls of the
    model, and rejects all others.
@@ -369,7 +370,7 @@ class GateState:
     def _matches(self, known: _Call, name: str, arguments: Json) -> bool:
         """Return True if `known` has this name and these arguments, originally or after a decision that changed it.
 
-        `name` and `arguments` are written as in a message or a question of the agent.
+        `name` and `arguments` have the form that they have in a message or a question of the agent.
         """
         call, content = known.call, (self.hook or NEUTRAL).content
         modified = [each.arguments for each in (known.fixed, known.decision) if each and each.arguments]

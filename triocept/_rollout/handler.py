@@ -23,7 +23,8 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
     a function. If `handler` wraps another handler, the inner handler is checked as well.
 
     A function that is not `async` may return the awaitable of another function (`lambda exchange: answer(exchange,
-    5)`). Only a function that certainly returns a constant or a text is rejected here; `awaiting` rejects the others.
+    5)`). Here, only a function that certainly returns a constant or a text is rejected. `awaiting` raises an error when
+    any other function returns no awaitable.
 
     Raises:
         TypeError: `handler` is not a handler; the error's text gives the reason.

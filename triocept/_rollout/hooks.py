@@ -11,7 +11,7 @@ The neutral format is for agents and programs without a format of their own::
 
 In a question after the tool ran, the arguments may be the original or the changed ones. If the answer has a status
 other than 200, the agent must not run the tool. The format of each agent has its own path, `…/gate/NAME`. The formats
-are those of the versions that `agents` lists.
+are those of the agent versions that the package `agents` lists.
 """
 
 from __future__ import annotations

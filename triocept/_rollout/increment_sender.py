@@ -3,8 +3,8 @@
 Rules:
 
 1. The event of a piece is sent when the agent's connection gets the piece. The events of the last increments, and of
-   tool calls that were held back, follow once the turn is recorded, just before its `TurnSettled`. They are not sent
-   if the answer failed.
+   tool calls that were held back, are sent after the turn is recorded, just before the event `TurnSettled`. If the
+   answer failed, they are not sent.
 2. With a `Redaction`, each part has one event, sent when the part ends, because a pattern can match across increments.
 """
 

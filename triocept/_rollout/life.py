@@ -1,7 +1,7 @@
-"""The life of a rollout: its handler and its service calls run beside the body of its `async with` block.
+"""The life of a rollout: its handler and its service calls run while the body of its `async with` block runs.
 
-The body, the service calls and the handler end in this order. So the handler answers calls until the body has unwound.
-Finally the rollout refuses the waiting calls and seals its trace.
+First the body ends, then the service calls, then the handler. So the handler answers calls until the body has unwound.
+After that, the rollout refuses the waiting calls and seals its trace.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 async def open_rollout(
     rollout: RolloutState, handler: Handler | None, concurrency: int | None
 ) -> AsyncIterator[Rollout]:
-    """Run `rollout` while the body of the `async with` block runs. If there is a handler, it answers the calls.
+    """Run `rollout` while the body of the `async with` block runs. If `handler` is not None, it answers the calls.
 
-    An exception of the body is raised unwrapped. An exception of the handler cancels the body, and is then raised
-    unwrapped too. If both raise, a group of both exceptions is raised.
+    An exception of the body is raised unwrapped. An exception of the handler cancels the body. The exception is then
+    raised unwrapped, too. If both raise, a group of both exceptions is raised.
     """
     check_loop("open_rollout")
     rollout.registry.add(rollout)

@@ -79,7 +79,10 @@ def is_pattern(name: str) -> bool:
 
 
 def warn_of_unused_replies(rollout: RolloutState) -> None:
-    """Log the replies of a script that were not used, unless another open rollout has the same script."""
+    """Log the unused replies of the rollout's script.
+
+    If another open rollout has the same script, log nothing.
+    """
     script: Any = rollout.handler
     while (inner := getattr(script, "_handler_within", None)) is not None:
         script = inner
@@ -97,8 +100,9 @@ def not_used(script: object, left: int, of: str = "") -> str:
     """Return a text with the number of a script's unused replies: `1 of 2 replies was not used`.
 
     Args:
-        script: the handler. If it is not a `ScriptedModel`, its number of replies is unknown, and `left` is used.
-        left: number of its unused replies.
+        script: the handler. If it is not a `ScriptedModel`, its number of replies is unknown, and `left` is used in
+            place of this number.
+        left: number of the unused replies.
         of: the end of the text, which names the owner of the replies: ` of its script`, with the space.
     """
     total = getattr(script, "_total", left)

@@ -20,9 +20,10 @@ the errors above               the exchange
 a handler raises any other     a fault               a fault                        a fault
 =============================  ====================  =============================  =============================
 
-A fault of a handler is always raised to the owner of its rollout, whatever else ends at that moment. Exceptions in a
-loop over exchanges are exceptions of the body around the loop. An exception group is treated like the exceptions in it.
-A handler that has itself ended its rollout is not cancelled. Tests cover every cell: `tests/rollout/test_outcomes.py`.
+A fault of a handler is always raised to the owner of the handler's rollout, whatever else ends at the same moment.
+Exceptions in a loop over exchanges are exceptions of the body around the loop. An exception group is treated like the
+exceptions in it. A handler that has itself ended its rollout is not cancelled. Tests cover every cell:
+`tests/rollout/test_outcomes.py`.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 
 
 def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException | None, BaseException | None]:
-    """Split a handler's exception into an answer to the agent and a fault, and return both. Each of them may be None.
+    """Split a handler's exception into an answer to the agent and a fault. Return both; each may be None.
 
     The table in the docstring of this module defines what is a fault. The exception must not be a cancellation.
     """

@@ -106,7 +106,7 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record(self, make_turn: Callable[[int], Turn]) -> Turn:
-        """Record a turn. Cancellation: the turn is recorded nevertheless.
+        """Record a turn. Cancellation: does not prevent the recording.
 
         Args:
             make_turn: function that returns the turn. It is called with the number of the turn.
@@ -144,8 +144,8 @@ class RecordWriter:
     async def _begin(self) -> None:
         """Acquire the lock, after any other recording has finished.
 
-        If no recording is in progress, there is no checkpoint, because it would cost each call a cycle of the event
-        loop.
+        If no recording is in progress, the function has no checkpoint, because a checkpoint would cost each model call
+        a cycle of the event loop.
         """
         if not self._lock.locked():
             self._lock.acquire_nowait()
@@ -161,7 +161,8 @@ class RecordWriter:
     async def record_entry(self, entry: E) -> E:
         """Record an entry, such as the opening or a score, and return it as it was recorded.
 
-        Cancellation: the entry is recorded nevertheless. If the recorder does not take entries, there is no checkpoint.
+        Cancellation: does not prevent the recording. If the recorder does not take entries, the function has no
+        checkpoint.
 
         Raises:
             Exception: the error of the recorder. The trace does not contain the entry.
@@ -182,7 +183,7 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record_service(self, make_call: Callable[[int], ServiceCall]) -> None:
-        """Record a service call. Cancellation: the call is recorded nevertheless."""
+        """Record a service call. Cancellation: does not prevent the recording."""
         recorder: object = self.recorder
         self.check_free()
         with trio.CancelScope(shield=True):

@@ -131,8 +131,8 @@ class Registry(Generic[R]):
 
         Store `text`, which describes the request and the reason.
 
-        The request belongs to the rollout that its path names. If the path names none, it belongs to the open rollout,
-        if there is exactly one. All other requests are kept in `refusals`.
+        The request belongs to the rollout that its path names. If the path names none, and exactly one rollout is open,
+        the request belongs to this rollout. All other requests are kept in `refusals`.
         """
         only = next(iter(self._by_id.values())) if rollout_id is None and len(self._by_id) == 1 else None
         rollout = only if rollout_id is None else self._by_id.get(rollout_id)

@@ -135,8 +135,8 @@ class _Same:
         self.open: OrderedDict[ExchangeState, None] = OrderedDict()
         """Open exchanges whose answers retries can still share, in order."""
         self.left: OrderedDict[ExchangeState, None] = OrderedDict()
-        """Exchanges for which a connection has stopped waiting. An exchange may be removed again if another connection
-        waits for it."""
+        """Exchanges for which a connection has stopped waiting. An exchange is removed again if another connection
+        waits for its answer."""
 
     def add(self, exchange: ExchangeState, *, left: bool) -> None:
         self.open[exchange] = None

@@ -168,7 +168,8 @@ class Rollout(Given):
 
         Raises:
             ModuleNotFoundError: the SDK is not installed.
-            ValueError: there is no client for this dialect; `config` contains the values for the client of another SDK.
+            ValueError: there is no client for this dialect. For the client of another SDK, use the values that `config`
+                returns.
         """
         config = self.config(dialect)
         return open_client(self._core.addresses.dialects[dialect], config, sync=sync, options=options)
@@ -283,8 +284,8 @@ class Rollout(Given):
 
         Raises:
             TypeError: the handler is not valid.
-            RolloutClosed: the parent had already ended, or ended while the child was being opened or before the end of
-                the child's block.
+            RolloutClosed: the parent has ended: before the child was opened, while it was being opened, or before the
+                end of the child's block.
         """
         handler, concurrency = check_opening("open_child", handler, options)
         self._core.children.check_open()
@@ -378,7 +379,8 @@ class Rollout(Given):
             AgentFailed: the agent cannot be started. The error's text gives the reason and the remedy.
             TypeError, ValueError: `argv`, `env`, `input` or an option is invalid; nothing was started.
             RolloutClosed: the rollout has ended.
-            trio.ClosedResourceError: the endpoint has ended. A rollout of a pool may outlive its endpoint.
+            trio.ClosedResourceError: the endpoint has ended. This can happen in a pool, where a rollout may outlive its
+                endpoint.
 
         Cancellation: ends the agent and all processes that it started, with SIGTERM to its process group, and SIGKILL
         after `terminate_grace`. If this program itself is killed, its agents end within 2 s.
@@ -431,7 +433,7 @@ class Rollout(Given):
             TypeError: the reason is not a str.
             RuntimeError: the caller is a recorder that is recording a turn. Call `stop` in another task.
 
-        Cancellation: the calls are refused nevertheless.
+        Cancellation: does not prevent the refusal of the calls.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         check_str("the reason", reason)
@@ -471,7 +473,7 @@ def core_of_rollout(rollout: Rollout) -> RolloutState:
 async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncIterator[Rollout]:
     """Open a child rollout to which the parent's limits do not apply, even if they have stopped the parent.
 
-    A judge calls its model in such a child.
+    For example, a judge calls its model in such a child rollout.
     """
     core = rollout._core
     branch = core.children.branch()

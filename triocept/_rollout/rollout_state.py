@@ -175,11 +175,11 @@ class RolloutState:
         self.trace: Trace = Trace(self.id, run=run, branch=branch, prices=self.prices, opening=self.opening)
         self.memory: Memory = Memory()
         self.bodies: BodyReader = BodyReader()
-        """Reader of request bodies. It keeps the latest large body of each conversation, because the next body repeats
-        most of it."""
+        """Reader of request bodies. The reader keeps the latest large body of each conversation, because the next body
+        repeats most of this body."""
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
-        """The handler that answers the rollout's exchanges, if there is one."""
+        """The handler that answers the rollout's exchanges. None if there is no handler."""
         self.at_work: set[ExchangeState] = set()
         """Exchanges for which a handler is running, even if they are settled."""
         self.rested: Condition = Condition()
@@ -515,12 +515,14 @@ class RolloutState:
     def depart(self) -> None:
         """Detach the rollout from an endpoint that ends. Another endpoint may take it with `rebind`.
 
-        The children of the rollout are detached too, and so are children that are opened later.
+        The children of the rollout are also detached, as well as children that are opened later.
         """
         self.rebind(self.addresses, Registry(), self.watcher)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
-        """Move the rollout to another endpoint. A rollout that is closing does not get a valid key there.
+        """Move the rollout to another endpoint.
+
+        If the rollout is closing, its key does not become valid at the other endpoint.
 
         Raises:
             ValueError: an open rollout of the other endpoint has the same id as this rollout or one of its children.
@@ -555,7 +557,7 @@ class RolloutState:
         """End the rollout: accept no more exchanges, refuse all open exchanges, then record them.
 
         Raises:
-            BaseException: the recorder failed. All exchanges were refused nevertheless.
+            BaseException: the recorder failed. Even so, all exchanges were refused.
         """
         with trio.CancelScope(shield=True):
             raise_all(await run_each(*self.refuse_open(refusal)))
@@ -642,7 +644,7 @@ class RolloutState:
         """Close the rollout: revoke the key, refuse waiting calls, deliver the answers, seal the trace.
 
         Raises:
-            BaseException: the recorder failed. All other steps were done nevertheless.
+            BaseException: the recorder failed. Even so, all other steps were done.
         """
         refusal = Refusal(503, f"rollout {self.id} is closed", should_retry=False)
         with trio.CancelScope(shield=True):

@@ -7,8 +7,8 @@ Rules:
 2. A call is recorded in the trace and by the recorder before its caller gets the result.
 3. An exception of a service is an answer: a `Refusal` is sent to the caller with its status, any other exception as a
    500. The trace contains the exception, and the rollout stays open. Two kinds of exceptions are also raised to the
-   rollout's owner, like exceptions of a handler. The first are those that are no `Exception`, such as
-   KeyboardInterrupt. The second are those of a function that takes the place of a model (`owned`).
+   rollout's owner, like exceptions of a handler: any that is no `Exception`, such as KeyboardInterrupt, and any
+   exception of a function that takes the place of a model (`owned`).
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class ServiceCalls:
 
 
 def _over(rollout: RolloutState) -> Refusal:
-    """Return the refusal of a service call that comes after the end of the rollout.
+    """Return the refusal of a service call that arrives after the end of the rollout.
 
     Each call needs a new `Refusal`, because the traceback of an exception grows with every raise.
     """

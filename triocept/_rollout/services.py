@@ -38,8 +38,8 @@ class Services:
 
     Args:
         tools: functions, or `HostTool`s.
-        user: the simulated user, if there is one.
-        stop: the program's stop condition, in addition to `rollout.stop`. None means that there is none.
+        user: the simulated user. None means that there is no such user.
+        stop: the program's stop condition, in addition to `rollout.stop`. None means no condition.
         state: the initial value. If None, the rollout has no state, unless `state_type` is given.
         state_type: the type of all values of the state. None means the type of the initial value.
         embed: returns vectors for texts. If None, vectors are computed from the words.
@@ -94,9 +94,10 @@ class Services:
         """Call the tool `name`, and return its result as decoded JSON.
 
         Raises:
-            Refusal: with 404 if there is no such tool, 400 if the arguments do not fit its schema, 504 if it took too
-                long. With 500 if the tool raised an exception, or if its result is not JSON. A refusal that the tool
-                raises is raised unchanged. If the rollout has ended, the refusal that ended it is raised.
+            Refusal: with 404 if there is no such tool, 400 if the arguments do not fit its schema, 504 if the tool took
+                too long. With 500 if the tool raised an exception, or if its result is not JSON. If the tool raises a
+                `Refusal`, this refusal is raised unchanged. If the rollout has ended, the refusal that ended it is
+                raised.
 
         Cancellation: cancels the tool, and waits until it has ended.
         """
@@ -115,8 +116,8 @@ class Services:
     async def ask_user(self, rollout: RolloutState, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Call the simulated user, and return its next messages.
 
-        Raise a `Refusal` with 404 if the rollout has no simulated user. Other errors and cancellation are as in
-        `call_tool`.
+        Raise a `Refusal` with 404 if the rollout has no simulated user. All other errors, and the effect of a
+        cancellation, are those of `call_tool`.
         """
         user = self.user
         if user is None:
@@ -179,10 +180,10 @@ class Services:
         inputs: tuple[Embedded, ...],
         dimensions: int | None,
     ) -> tuple[Sequence[Vector], int]:
-        """Return one vector for each input, and the total number of tokens in the inputs.
+        """Return one vector for each input, and the total number of tokens of all inputs.
 
         If the program's function `embed` raises an exception, the exception is raised to the rollout's owner, like an
-        exception of a handler. Errors and cancellation are as in `call_tool`.
+        exception of a handler. All other errors, and the effect of a cancellation, are those of `call_tool`.
         """
         vectors: Sequence[Vector] = ()
         tokens = sum(map(token_count, inputs))
@@ -199,7 +200,10 @@ class Services:
     async def moderate(
         self, rollout: RolloutState, model: str, document: Json, texts: tuple[str, ...]
     ) -> Sequence[Verdict]:
-        """Return the moderation result of each text. Errors and cancellation are as in `embed`."""
+        """Return the moderation result of each text.
+
+        The errors, and the effect of a cancellation, are those of `embed`.
+        """
         verdicts: Sequence[Verdict] = ()
 
         async def run() -> Json:

@@ -3,8 +3,9 @@
 Claude Code takes its provider from the environment. Its settings may replace variables of the environment (observed
 with 2.1.332), so the settings are checked before Claude Code starts. In Codex, the command's options (`-c`) override
 the configuration (observed with 0.171.0), so Codex gets the settings of `agents.codex` as options. Roles for sub-agents
-in the user's configuration may still name another provider, so these roles are checked. Other agents are refused: most
-take their provider from their configuration. Copilot's `providers.json` adds models to the model in the environment.
+in the user's configuration of Codex may still name another provider, so these roles are checked. All other agents are
+refused, because most of them take their provider from the user's configuration. Copilot's `providers.json` adds models
+to the model in the environment.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ Rules:
 4. A handler that has failed is not called again. If its rollout stays open (`on_fault="stay"`), every later call gets
    the same outcome as the exchange in which the handler failed.
 5. If the rollout does not stay open, open exchanges are immediately refused with the same status, and their handlers
-   are cancelled. Later calls are refused too. So no agent waits for an answer that will not come, however long the body
-   takes to unwind. If the fault ended only a call of `serve`, model calls are refused until a task takes them again.
+   are cancelled. Later calls are also refused. So no agent waits for an answer that will not come, however long the
+   body takes to unwind. If the fault ended only a call of `serve`, model calls are refused until a task takes them
+   again.
 """
 
 from __future__ import annotations
@@ -267,7 +268,7 @@ _IN_HANDLER = "in the handler of rollout "
 
 
 def _note(fault: BaseException, exchange: ExchangeState) -> None:
-    """Add a note to a handler's exception that names the rollout and the exchange, unless it already has one."""
+    """Add a note with the rollout and the exchange to a handler's exception, if the exception has no such note yet."""
     notes = getattr(fault, "__notes__", ())
     if isinstance(fault, Unanswered) or any(str(note).startswith(_IN_HANDLER) for note in notes):
         return

@@ -112,7 +112,8 @@ class Admission:
         self._heads: dict[Guest, float] = {}
         """Connections with an incomplete request head, oldest first, each with the time at which the head began."""
         self._held: dict[Guest, int] = {}
-        """Number of bytes held for each keyless connection, if there are any, in the order of their first bytes."""
+        """For each keyless connection with held bytes, the number of these bytes, in the order in which the first
+        bytes arrived."""
         self._bytes_held = 0
         self._timer = trio.CancelScope()
 
@@ -264,8 +265,8 @@ the head.
 class Overdue:
     """A connection whose time limit has passed. The connection is closed as soon as it is silent.
 
-    Before each call of `is_silent`, wait for `MOMENT_TURNS` turns of the event loop. All bytes that were read from the
-    socket before this wait are then processed.
+    Before each call of `is_silent`, the caller waits for `MOMENT_TURNS` turns of the event loop. All bytes that were
+    read from the socket before this wait are then processed.
     """
 
     def __init__(self, guest: Guest) -> None:
@@ -319,7 +320,7 @@ class Turns:
 
         Args:
             begins: True if the connection has sent neither an incomplete head nor a request without a key. Such
-                connections get their turns before the others.
+                connections get their turns before all other connections.
 
         Cancellation: no turn was taken.
         """

@@ -291,7 +291,9 @@ class Wire:
 
 @final
 class Outbox:
-    """A send buffer. `write` never blocks, and sends the bytes that the kernel accepts. `flush` sends the rest.
+    """A send buffer.
+
+    `write` never blocks, and sends the bytes that the kernel accepts. `flush` sends the remaining bytes.
 
     On TLS, nothing can be sent without waiting, so `write` keeps all bytes.
 
@@ -299,7 +301,7 @@ class Outbox:
         stream: the connection.
         plain: the stream's socket, if the stream is plain TCP. Only the stream closes the socket, so the socket's file
             descriptor is looked up at each call (see `BareSocket`).
-        seconds: maximum seconds for which the client may read none of the bytes.
+        seconds: maximum seconds without progress: the client must read some of the bytes within this time.
     """
 
     __slots__ = ("_on_its_way", "_plain", "_rest", "_seconds", "_stream")
@@ -327,7 +329,9 @@ class Outbox:
         return bool(self._on_its_way or self._rest)
 
     def write(self, data: bytes | bytearray) -> bool:
-        """Send the part of `data` that the kernel accepts, and keep the rest. Return True if all data is sent.
+        """Send the part of `data` that the kernel accepts, and keep the remaining part.
+
+        Return True if all data is sent.
 
         `flush` raises if the connection has broken.
         """

@@ -1,4 +1,4 @@
-"""A connection based on hypercorn's TCPServer. If one connection fails, the others go on.
+"""A connection based on hypercorn's TCPServer. If one connection fails, the other connections continue.
 
 hypercorn 0.18 behaves in three ways that an endpoint cannot accept (each has a regression test in
 tests/server/test_findings.py):
@@ -53,9 +53,10 @@ if TYPE_CHECKING:
     from .transport import Head
 
 READ_AHEAD = 256 * 1024
-"""Maximum bytes of later requests that are read while a request waits for its answer, in order to notice a hang-up."""
+"""Maximum bytes of later requests that are read while a request waits for its answer. They are read in order to
+notice that the client hangs up."""
 _REFUSED_SECONDS = 1.0
-"""Seconds for which the rest of a refused head is still received and discarded."""
+"""Seconds for which the remaining bytes of a refused head are received and discarded."""
 
 
 def _last_words(status: int, text: str) -> bytes:
@@ -180,7 +181,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         return wrapper
 
     async def refuse_http2(self) -> None:
-        """Send 505 to a client whose first bytes are those of HTTP/2."""
+        """Send 505 to a client whose first bytes are the preface of HTTP/2."""
         self.note(
             "http/2",
             "a client that used HTTP/2 was refused with the status 505, because the endpoint supports only HTTP/1.1: "

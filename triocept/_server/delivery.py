@@ -20,10 +20,12 @@ Rules:
 
    * Chat and Completions begin with `{"id":"…","object":"chat.completion.chunk","created":…,"model":"…",`, where the
      object of Completions is `text_completion`. The id and the other values are those of the whole answer.
-   * Before the first keep-alive of Responses, the events `response.created` and `response.in_progress` are sent, unless
-     the answer has begun. Events are numbered from 0, so the first keep-alive then has the `sequence_number` 2.
+   * Before the first keep-alive of Responses, the events `response.created` and `response.in_progress` are sent, if
+     they were not sent with the answer yet. Events are numbered from 0, so the first keep-alive then has the
+     `sequence_number` 2.
    * On a websocket, a keep-alive is the frame `{"type":"keepalive","sequence_number":…}` (with the `stream_id` of its
-     lane). The first one, too, is sent after `KEEPALIVE_EVERY` seconds (`websocket`).
+     lane). On a websocket, the first keep-alive is also sent after `KEEPALIVE_EVERY` seconds, not after `HEAD_AFTER`
+     (`websocket`).
    * Before a whole JSON body (for a request without streaming), a keep-alive is one space.
 3. If a stream fails in the middle, the dialect's error event is sent, then the connection is broken off. So no client
    can mistake the stream for a complete answer.
@@ -79,7 +81,7 @@ async def deliver(
     """Send a whole answer: as a stream until its end, or as one JSON body, as `request` specifies.
 
     Raises:
-        ClientGone: the client has hung up before the end.
+        ClientGone: the client has hung up before the end of the answer.
     """
     delivery = (_Streamed if request.stream else _Whole)(subscription, request, dialect, transport)
     # If there is an outcome, the answer is written at once: a client that has only closed its sending side can read it.
@@ -121,7 +123,8 @@ class _HTTPDelivery(ABC):
     """Raw bytes that are still to be sent. If a program generates the bytes while they are sent, this is only the next
     part."""
     _raw_begins = _raw_ends = True
-    """`_raw_begins` is True if `_raw` contains the head, `_raw_ends` if it contains the end."""
+    """`_raw_begins` is True if `_raw` contains the head of the response. `_raw_ends` is True if `_raw` contains the
+    end."""
     _raw_begun = False
     """True if the first part of raw bytes was written."""
 
@@ -234,7 +237,7 @@ class _HTTPDelivery(ABC):
 
     @abstractmethod
     def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
-        """Yield the rendered bytes of each of these increments, and then those of the outcome."""
+        """Yield the rendered bytes of each of these increments, and then the rendered bytes of the outcome."""
 
     def _whole_reply(self, outcome: Outcome) -> Reply:
         """Return a response with the whole answer, or with the error."""
@@ -297,7 +300,7 @@ class _HTTPDelivery(ABC):
         self._transport.start(200, self._head())
 
     def _send(self, data: bytes, *, last: bool) -> bool:
-        """Write data. Return True if all of it is sent."""
+        """Write data. Return True if all bytes are sent."""
         self.due = trio.current_time() + KEEPALIVE_EVERY
         return self._transport.write(data, last=last)
 

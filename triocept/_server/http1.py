@@ -1,7 +1,7 @@
 """hypercorn's HTTP/1.1 implementation, changed in six ways.
 
-* If a client sends its next request before the answer to the first, hypercorn stops reading, and does not notice a
-  hang-up. In this module, the connection continues to read, into a buffer of `READ_AHEAD` bytes.
+* If a client sends its next request before the answer to the first, hypercorn stops reading, and does not notice when
+  the client hangs up. In this module, the connection continues to read, into a buffer of `READ_AHEAD` bytes.
 * From the upgrade request on, a websocket (`websocket_connection`) is the only reader and writer of the connection.
 * No request reaches hypercorn's HTTP/2: the preface of HTTP/2 is refused with 505, and `Upgrade: h2c` is ignored
   (RFC 9113, 3.1; Java's HttpClient sends it with each first request).

@@ -61,7 +61,7 @@ _READ_AHEAD = 256 * 1024
 """Maximum received bytes that no task has taken yet.
 
 The bytes belong to the body that is being read. Or they are later requests, which are read while a request waits for
-its answer, to notice a hang-up.
+its answer, in order to notice when the client hangs up.
 """
 
 
@@ -91,7 +91,7 @@ class HTTP11:
         self._outbox = connection.outbox
         self._most_lines = connection.limits.head_lines + 2  # including the request line and the blank line
         self._is_hypercorns = False
-        """True if hypercorn serves the rest of the connection."""
+        """True if hypercorn serves this connection from now on."""
 
     async def run(self) -> bool:
         """Serve requests until the connection ends, or until a request arrives that hypercorn must serve.

@@ -52,7 +52,8 @@ REFUSALS_OF_A_ROLLOUT = 10
 different mistakes."""
 BOTH_LENGTHS = "a request must have a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
-"""Seconds for which the rest of a body is read and discarded if its request was answered early."""
+"""Seconds for which the remaining bytes of a body are received and discarded, if the request was answered before its
+body was read."""
 
 _FEW = 16 * 1024
 """Maximum bytes of new items, such as messages, that are parsed without counting the items."""
@@ -230,7 +231,7 @@ async def _read_call(
 ) -> tuple[Json, Remembering]:
     """Return the decoded JSON body of a model call, and the owner of the `Memory` with which it must be parsed.
 
-    If the body repeats an earlier body, only the new part is decoded. Errors are those of `read_document`.
+    If the body repeats an earlier body, only the new part is decoded. The errors are those of `read_document`.
     """
     limits, headers = rollout.addresses.limits, head.headers
     if "transfer-encoding" in headers or "content-encoding" in headers:

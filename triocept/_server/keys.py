@@ -61,7 +61,7 @@ class Keys:
         self._forms = {"authorization": "Bearer …", **dict.fromkeys(_NAMES, "…")}
         """For each header in which a key is read: its value, with `…` in place of the key."""
         self._dialects: dict[str, list[Dialect]] = {}
-        """For each header: the dialects that define a form of their own for it."""
+        """For each header, the dialects that define their own form of this header."""
         for dialect in dialects:
             for name, value in lowered(dialect.key_headers("key")).items():
                 form = "…".join(value.rsplit("key", 1))
@@ -92,8 +92,8 @@ class Keys:
         """Return the rollout whose state key the request contains.
 
         Raises:
-            Refusal: as in `rollout`. Also 401 if the key is the API key of an agent, and 404 if its rollout has no
-                state.
+            Refusal: with the statuses that `rollout` lists. Also 401 if the key is the API key of an agent, and 404 if
+                its rollout has no state.
         """
         keys = self._keys_of_one(head)
         for key in keys:

@@ -1,4 +1,4 @@
-"""The listening socket of a server. It is bound once and stays open; its port is read from it.
+"""The listening socket of a server. It is bound once and stays open; the port is read from the bound socket.
 
 Rules:
 

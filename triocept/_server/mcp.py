@@ -50,8 +50,8 @@ async def serve_mcp(
     function `parsed` is called after the body was passed to the `mcp` package.
 
     Raises:
-        Refusal: with 405 if the method is not POST, with 501 if the `mcp` package is not installed. Errors of
-            `read_body` are raised, too.
+        Refusal: with 405 if the method is not POST, with 501 if the `mcp` package is not installed. `read_body` may
+            also raise its own errors.
 
     Cancellation: the running tool is cancelled.
     """

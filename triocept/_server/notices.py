@@ -26,7 +26,7 @@ class Notices:
         self._kinds: dict[str, _Kind] = {}
 
     def warn(self, kind: str, text: str, *args: object, most: int = 1) -> None:
-        """Log a line, unless `most` lines of the same kind were logged in the last minute."""
+        """Log a line, if fewer than `most` lines of the same kind were logged in the last minute."""
         now = trio.current_time()
         seen = self._kinds.get(kind)
         left_out = 0

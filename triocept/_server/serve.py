@@ -1,4 +1,4 @@
-"""A server: its start, its connections, its end.
+"""The server of an endpoint: its start, its connections and its end.
 
 This module is imported when the first endpoint is opened, because Quart and hypercorn take a while to load.
 
@@ -59,7 +59,7 @@ _ACCEPTED_AT_ONCE = 32
 _BREATH = 0.1
 """Seconds to wait for a free descriptor, or until the client of a refused connection has read its answer."""
 _MOST_REFUSED = 32
-"""Maximum connections that are answered with 503 at the same time. Further ones are closed without an answer."""
+"""Maximum connections that are answered with 503 at the same time. Further connections are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """Exceptions that a connection raises if its client has disconnected, or if the connection was closed here."""
 

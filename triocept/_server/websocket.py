@@ -16,7 +16,8 @@ Rules:
 4. Frames of unknown types are ignored, because later versions of the protocol may add types. A `response.steer` is
    answered with a failure.
 5. When the rollout ends, waiting calls are refused, then the socket is closed with 1001. If the agent reconnects, its
-   upgrade request is refused. Codex gives up after such a refusal (404), but not after a close.
+   upgrade request is refused. Codex gives up after the refusal of its upgrade request (404), but not after a close of
+   the socket.
 6. Raw bytes (`respond_raw`) with an SSE body are sent as one frame for each event; any other body is sent as one frame.
    Then the connection ends as the raw response specifies.
 7. The bytes of waiting frames are counted. While more than `EndpointLimits.websocket_backlog` bytes wait, nothing more
@@ -378,7 +379,8 @@ class _Response:
         self._subscription: Subscription | None = None
         self._raw: RawResponse | None = None
         self._frames: _RawFrames | None = None
-        """The frames of raw bytes that a program generates while they are sent. None if there are no such bytes."""
+        """The frames of raw bytes that a program generates while they are sent. None if no such bytes are being
+        sent."""
         self.stalls = False
         """True if the answer ended with a stall, so that nothing more is sent in this lane."""
 

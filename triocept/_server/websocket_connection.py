@@ -1,4 +1,4 @@
-"""A websocket (RFC 6455) on one connection: the handshake, the messages, the end.
+"""A websocket (RFC 6455) on one connection: its handshake, its messages and its end.
 
 The module `websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn's own
 websockets are not used. They accept compression, and treat a frame that directly follows the handshake as an error.

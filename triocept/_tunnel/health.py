@@ -4,7 +4,7 @@ Rules:
 
 1. A tunnel is checked by requests to its URL, on a new connection each time. It is no proof that the tunnel's program
    runs, or that the service reports "connected".
-2. Only an answer of this endpoint counts, not that of a proxy (such as an error page) or of another endpoint.
+2. Only an answer of this endpoint counts, not the answer of a proxy (such as an error page) or of another endpoint.
 3. A tunnel that has died is opened again, with back-off, for as long as the endpoint is open. An error is raised to the
    program only if the tunnel cannot be opened the first time.
 4. `on_lost` is called for an old URL as soon as a new URL replaces the old one, or when the old URL was down for
@@ -64,8 +64,8 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     patience: float = 60.0
     """Seconds of downtime after which a URL counts as lost for its rollouts, even if it works again later."""
     verify: ssl.SSLContext | bool = True
-    """Certificates to trust for an https URL: those of the usual authorities (True), those that an `ssl.SSLContext`
-    accepts, or any (False)."""
+    """Certificates to trust for an https URL. True: certificates of the usual authorities. An `ssl.SSLContext`: the
+    certificates that it accepts. False: any certificate."""
 
     def __post_init__(self) -> None:
         check_type("TunnelHealth.verify", self.verify, (bool, ssl.SSLContext), "a bool or an ssl.SSLContext")
@@ -139,7 +139,7 @@ class Supervisor:
         self._on_lost = on_lost
         self._on_change = on_change
         self._last: str | None = None
-        """The last URL that worked, which agents may still use. None once `on_lost` was called for it."""
+        """The last URL that worked, which agents may still use. None after `on_lost` was called for this URL."""
         self._up_since = 0.0
         self._down_since = 0.0
         self._delay = 0.0

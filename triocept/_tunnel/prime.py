@@ -36,7 +36,7 @@ from .base import Scheme, Tunnel, lost
 log = logging.getLogger("triocept.tunnel")
 
 STARTS_PER_MINUTE = 512
-"""Maximum starts per minute: the service's limit for one token, as in verifiers 0.3.1
+"""Maximum starts per minute. This is the service's limit for one token, according to verifiers 0.3.1
 (v1/interception/tunnel/prime.py)."""
 TRIES = 4
 FIRST_PAUSE = 1.0

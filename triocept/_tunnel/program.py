@@ -1,12 +1,12 @@
 """A program that prints its URL or port: its start, output and end.
 
-The program is started and ended like an agent. It leads a process group, and none of its processes outlives the
+The program is started and ended like an agent. The program leads a process group, and no process of it outlives the
 context. If the Python program that uses triocept is killed, the watcher ends the started program.
 
 Rules:
 
 1. If the program fails, the error contains its last output, without the keys of its environment.
-2. The output is read to its end, so that a full pipe never stops the program.
+2. The output is read until it ends, so that a full pipe never stops the program.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Rules:
 
 1. `ssh` never prompts: if a key needs a passphrase, or the host is unknown, it fails immediately (`BatchMode`).
-2. `ssh` opens a connection of its own (`ControlPath=none`). Otherwise a running master process of ssh would do the
-   forwarding, and the forwarding would outlive this program.
+2. `ssh` opens its own connection to the server (`ControlPath=none`). Otherwise a running master process of ssh would do
+   the forwarding, and the forwarding would outlive this program.
 3. The loss of the server is noticed because the connection ends, or because keep-alives are not answered.
 4. A tunnel that is opened again requests its previous port from the server, so that agents with the old URL can
    continue.

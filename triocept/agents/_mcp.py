@@ -42,7 +42,7 @@ def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, .
 
 
 def codex_config(rollout: Rollout) -> str:
-    """Return the MCP server as text to append to Codex's `config.toml`."""
+    """Return text to append to Codex's `config.toml`, which names the MCP server."""
     if not _has_tools(rollout):
         return ""
     url = json.dumps(rollout.service_url("mcp"))
@@ -61,7 +61,7 @@ def gemini_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the MCP server as settings for qwen-code, and variables to set for it.
+    """Return settings for qwen-code that name the MCP server, and environment variables to set.
 
     qwen-code 0.15.10 offers the tools only after the model has found them with `tool_search`. In 0.24.4,
     `alwaysLoadTools` makes qwen-code offer the tools from the start, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes the
