@@ -1,6 +1,6 @@
 """Check and start of an agent's command, with errors that name the cause.
 
-No error of this module contains an argument or a value of the environment, because these may be keys.
+No error of this module contains an argument of the command or a value of the environment, because it may be a key.
 """
 
 from __future__ import annotations

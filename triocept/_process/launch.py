@@ -13,7 +13,7 @@ Rules:
 
 1. The agent gets the arguments, environment, signals and descriptors that it would get without this script, except that
    SIGINT is never blocked.
-2. The script writes its progress to the pipe: `+` when it runs, then the error number if exec fails.
+2. The script writes to the pipe: `+` as soon as it runs, and the error number if exec fails.
 3. The script imports only built-in modules, because the import of any other module takes a millisecond.
 """
 

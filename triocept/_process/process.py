@@ -9,7 +9,8 @@ Rules:
    processes that left the group (see `group`), get SIGTERM, then some time to end, then SIGKILL. After that, the agent
    is reaped. The total time of these steps is limited.
 3. The agent is reaped last, because the ids of its process and its group can be reused afterwards.
-4. The output is read to its end, but a process that keeps a pipe open does not delay the end of the block for long.
+4. The output is read to its end. But if a process keeps a pipe open, the reading stops after a short time, so that the
+   block can end.
 5. No error and no `repr` of this module contains a value of the environment or an argument.
 """
 
@@ -424,7 +425,7 @@ class AgentProcess:
 def _leave(
     agent: AgentProcess | None, raised: type[BaseException] | None, watcher: Watcher, token: str
 ) -> None:
-    """Report to the watcher that an agent's `async with` block has ended, or that the agent could not be started."""
+    """Report to the watcher that the agent's `async with` block has ended, or that the agent could not be started."""
     if agent is not None:
         agent._leave()
     elif raised is None or issubclass(raised, Exception | trio.Cancelled):

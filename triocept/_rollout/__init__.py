@@ -1,7 +1,8 @@
 """The state layer. It holds the state of rollouts, exchanges and agents, runs on trio, and contains no HTTP code.
 
 * `outcome`: the four outcomes of an exchange.
-* `answer`: an answer in progress. One task produces it; each waiting connection reads it from the beginning.
+* `answer`: an answer in progress. One task produces the answer; each waiting connection reads the answer from the
+  beginning.
 * `exchange`: the facades of a live model call and of a streamed answer. `exchange_state`: the state of an exchange.
   `raw_stream`: answers that are raw bytes, sent piece by piece.
 * `rollout`: the facade of one agent run. `rollout_state`: its state. `life`: how a rollout runs and ends.
@@ -9,8 +10,8 @@
 * `children`: rollouts that are opened within another rollout. `asking`: model calls that the program sends itself.
 * `record_writer`: writes a rollout's trace and calls its recorder. `recorder_group`: several recorders as one.
   `event_sender`: calls the program's `on_event`. `increment_sender`: sends the pieces of an answer as events.
-* `handler`: the type of a handler, and the check that an object is one. `draft`: the answer of an inner handler. The
-  outer handler reads a draft before the agent gets an answer.
+* `handler`: the type of a handler, and the check that an object is a handler. `draft`: the answer of an inner handler.
+  The outer handler reads a draft before the agent gets an answer.
 * `workers`: call a handler for each exchange of a rollout.
 * `budget`: the `Limits` of a rollout, and the code that enforces them.
 * `registry`: maps keys to rollouts. `addresses`: the URLs of a rollout.

@@ -1,4 +1,4 @@
-"""The URLs of a rollout, and the properties of the API dialects that its endpoint serves."""
+"""The URLs of a rollout, and the properties of the API dialects that the rollout's endpoint serves."""
 
 from __future__ import annotations
 

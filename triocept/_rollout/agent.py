@@ -1,4 +1,4 @@
-"""A running agent: its process, and an iteration over its model calls, which stops when the process ends."""
+"""A running agent: its process, and an iterator over its model calls. The iteration stops when the process ends."""
 
 from __future__ import annotations
 

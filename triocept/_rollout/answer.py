@@ -1,4 +1,4 @@
-"""An answer in progress: one task produces it, and the connections of waiting clients read it.
+"""An answer in progress. One task produces the answer, and the connections of waiting clients read it.
 
 An answer has one producer and one subscription for each connection. Each subscription starts at the beginning of the
 answer. So if an agent re-sends its call while the answer is in progress, it reads the same answer.
@@ -108,7 +108,9 @@ class Delivery(Protocol):
         """Time by trio's clock at which the connection must send a keep-alive, so that its client does not time out."""
 
     def write(self, entry: Entry) -> bool:
-        """Render an increment. Return True if all its bytes are sent, so that the next increment can follow.
+        """Render an increment.
+
+        Return True if all bytes of the increment are sent, so that the next increment can be rendered.
 
         Raises:
             DialectError: the connection's dialect cannot express the increment.

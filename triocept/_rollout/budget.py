@@ -6,9 +6,9 @@ Rules:
    or abandoned by the agent), the reservation is released. So of ten simultaneous calls under a limit of three turns,
    three are answered.
 2. The tokens and the cost of the recorded turns count (see `_trace/cost`), and so do the reservations of calls in
-   progress. A call reserves its estimated input; its output is unknown and not reserved. Once the recorded turns have
-   used up a limit, later calls are refused. So the output of the calls in progress can exceed a limit, and so can an
-   input whose estimate was too low.
+   progress. A call reserves its estimated input tokens. Its output tokens are unknown, and are not reserved. Once the
+   recorded turns have used up a limit, later calls are refused. So the output of the calls in progress can exceed a
+   limit, and so can an input whose estimate was too low.
 3. The call that would cross a limit is refused. Calls in progress are finished; only the time limit cuts them off.
 4. A retry that shares the answer of another call is not counted.
 5. A call counts against the limits of its own rollout and of all rollouts above it. If the limits of several rollouts

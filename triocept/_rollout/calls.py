@@ -14,7 +14,7 @@ If a call has the same two values as earlier calls, `Calls.find` returns the fir
 
 1. A finished answer to an equal call, if no connection has received the whole answer, and no connection reads the
    answer now. If there are several such answers, the oldest is returned.
-2. The running exchange of an equal call; the call then reads the answer from its start. If there are several, an
+2. The running exchange of an equal call; the retry then gets the answer from the beginning. If there are several, an
    exchange that a connection has left, and whose answer no connection reads now, is returned first. Any other running
    exchange is returned only with proof that the call is a retry, because some agents sample several answers to equal
    calls.
@@ -31,8 +31,8 @@ Any other call becomes an exchange of its own. So if an agent re-sends a call th
 answered with raw bytes, the re-sent call goes to the model. The last 64 ended exchanges are kept (`KEPT_ANSWERS`).
 `on_retry="new"` switches all of these rules off.
 
-The table lists the headers and fields with which agents name the conversation of a call, as real versions send them. If
-an agent sends none, the trace finds the conversation by comparing messages:
+The table lists the headers and fields with which agents name the conversation of a call, as observed with real
+versions. If an agent names no conversation, the trace finds the conversation by comparing messages:
 
 =============  =============================  ==============================
 agent          conversation                   sub-agent
@@ -186,9 +186,9 @@ class Calls:
     def find(
         self, request: Request, retry_key: Hashable, headers: Mapping[str, str], *, named: bool
     ) -> ExchangeState | Answer | None:
-        """Return the exchange or the answer that this call shares, if it is a retry of an earlier call.
+        """If this call is a retry of an earlier call, return the earlier call's exchange or answer, which both share.
 
-        Return None if the call needs a new exchange.
+        Return None if this call needs a new exchange.
 
         Args:
             request: the call.

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Children:
-    """The open children of one rollout, and the children that are just being opened.
+    """The children of one rollout that are open, or are being opened now.
 
-    A child ends when its parent ends, or earlier.
+    Each child ends when its parent ends, or earlier.
     """
 
     def __init__(self, rollout: RolloutState) -> None:

@@ -1,8 +1,8 @@
 """Drafts: answers of an inner handler. The outer handler reads a draft before the agent gets an answer.
 
-A handler around another handler (`rewrite`, `best_of`, `approve`, …) opens a draft. The inner handler gets an exchange
-of its own, with the agent's request or a changed one, and answers it as usual. The outer handler reads the events of
-this answer.
+A handler around another handler (`rewrite`, `best_of`, `approve`, …) opens a draft. The inner handler gets a separate
+exchange, with the agent's request or a changed request, and answers this exchange as usual. The outer handler reads the
+events of this answer.
 
 Rules:
 
@@ -50,7 +50,10 @@ switches of tasks, and a stream through five handlers takes twice as many instru
 
 
 class _Records:
-    """Replacement for the record writer of a rollout: it creates the `Turn` of a draft, but does not write it."""
+    """Replacement for the record writer of a rollout.
+
+    It creates the `Turn` of a draft, but does not record the turn.
+    """
 
     events = None
 
@@ -222,8 +225,8 @@ class OpenDraft:
 
         Args:
             why: the name of the handler that has read the draft.
-            counted: True if the usage of the agent's answer does not contain the draft's usage. The limits of the
-                rollout then count the draft's usage from now on.
+            counted: True if the usage of the agent's answer does not contain the draft's usage. In this case, the
+                draft's usage counts against the limits of the rollout from now on.
         """
         self.use()
         self._take_inner()
@@ -267,7 +270,7 @@ async def pass_on(
 
     Args:
         exchange: the agent's exchange.
-        draft: the draft, of which nothing has been read yet.
+        draft: the draft. No event of it may have been read yet.
         change: returns the events that the agent gets for one event. If None, the events are passed on unchanged.
         why: the name of the handler that reads the draft.
         keep: True to add the draft to the turn even if no event is changed.
@@ -350,7 +353,7 @@ def _draft_of(exchange: ExchangeState, turn: Turn, why: str, *, counted: bool, s
 async def open_draft(
     exchange: Exchange, handler: Handler, request: Request | None = None, *, counted: bool = False
 ) -> AsyncIterator[OpenDraft]:
-    """Run `handler` on an exchange of its own, and yield a draft from which its answer can be read.
+    """Run `handler` on a separate exchange, and yield a draft from which the handler's answer can be read.
 
     Args:
         exchange: the agent's exchange.

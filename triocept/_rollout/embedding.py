@@ -37,8 +37,8 @@ async def embed(
             because the tokenizer of the ids is unknown. If None, vectors are computed from the words, see
             `_canonical.vectors`.
         inputs: the inputs of the call.
-        dimensions: how many numbers each vector must have. None means as many as the function returns, or a default
-            number without a function.
+        dimensions: how many numbers each vector must have. None means as many as `function` returns. If `function` is
+            also None, a default number is used.
 
     Raises:
         TypeError, ValueError: the function did not return one vector for each text.
@@ -61,7 +61,7 @@ async def embed(
 
 
 def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]:
-    """Check the vectors that the program's function has returned, and round their numbers to four-byte floats."""
+    """Check the vectors that the program's function has returned. Round the numbers to four-byte floats."""
     try:
         vectors = [array("f", vector).tolist() for vector in given]
     except (TypeError, ValueError, OverflowError) as exc:

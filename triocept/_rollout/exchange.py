@@ -187,7 +187,7 @@ class Exchange:
             message: the text that the agent receives.
             retry_after: seconds after which the agent may retry (header `retry-after`). None means no such header.
             should_retry: value of the header `x-should-retry`. None means no such header.
-            code: the dialect's own error code. If None, it is chosen by the status.
+            code: the dialect's own error code. If None, the status determines the code.
             headers: further response headers, such as rate limits (`x-ratelimit-remaining-tokens`, …).
 
         Raises:
@@ -345,7 +345,7 @@ class ResponseStream:
         stop_sequence: str | None = None,
         usage: Usage | None = None,
     ) -> None:
-        """End the answer. The turn is recorded first, then the agent gets the event that ends the stream.
+        """End the answer. First the turn is recorded, then the agent gets the event that ends the stream.
 
         Returns when this event is written to the agent's connection. If the program does not call `end`, the answer
         ends when the block of `open_stream` ends.

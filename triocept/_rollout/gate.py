@@ -8,15 +8,15 @@ Rules:
    decisions. If several calls match a question, and one of these calls is rejected, the answer to the question is a
    rejection.
 2. If `approve` has rejected or modified the call, the gate answers with that decision. Otherwise the policy of the gate
-   decides once, also about a call that no answer of the model contains. A gate without a policy allows the calls of the
-   model, and rejects all others.
+   decides once about the call, even if no answer of the model contains this call. A gate without a policy allows the
+   calls of the model, and rejects all others.
 3. Each tool result in the agent's next model call is compared with the questions. A tool call has bypassed the gate if
-   it has a result, although the gate got no question about it, or did not answer the question. A rejected call has
-   bypassed the gate if its result does not contain the rejection.
+   it has a result, although the gate got no question about the call, or did not answer the question. A rejected call
+   has bypassed the gate if its result does not contain the rejection.
 4. A result that the agent itself has made, without running a tool, needs no question. Examples are errors about an
    unknown tool, or about arguments that the tool does not take.
-5. If a policy raises, the exception is raised to the program, and the gate answers with a rejection. It does not answer
-   with an error status, because some agents then run the tool.
+5. If a policy raises, the exception is raised to the program, and the gate answers with a rejection. The gate does not
+   answer with an error status, because some agents run the tool after an error.
 """
 
 from __future__ import annotations
@@ -380,7 +380,7 @@ class GateState:
     # The results
 
     def bypassed(self, exchange: ExchangeState) -> Iterator[tuple[ToolCall, GateBypassed]]:
-        """Yield each tool call that has a result in the exchange's request and has bypassed the gate, with its error.
+        """Yield each tool call that has a result in the exchange's request and has bypassed the gate, with an error.
 
         Decisions that the gate's policy made about calls with results are added to the exchange.
         """

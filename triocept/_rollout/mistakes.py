@@ -74,7 +74,7 @@ class UnofferedTools:
 
 
 def is_pattern(name: str) -> bool:
-    """Return True if a tool name contains wildcards, so that it is a pattern."""
+    """Return True if `name` is a pattern, which contains wildcards, and not the name of a tool."""
     return not set("*?[").isdisjoint(name)
 
 

@@ -8,7 +8,7 @@ Rules:
    is sealed, the first exception object is raised again. Code that collects errors (`raise_all`) then drops the
    duplicate.
 4. A trace is sealed once, and nothing is written afterwards.
-5. A recorder that is recording an entry cannot make another entry, because it would wait for itself.
+5. While a recorder is recording an entry, the recorder cannot add another entry, because it would wait for itself.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class RecordWriter:
     def as_given(self, turn: Turn) -> Turn:
         """Return a recorded turn with its messages and answer as they were before redaction.
 
-        Everything that is sent to the agent or to a model must be built from this version of the turn.
+        Code that sends a part of the turn to an agent or a model must take the part from this version of the turn.
         """
         return self.redactor.as_given(turn)
 
@@ -159,7 +159,7 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record_entry(self, entry: E) -> E:
-        """Record an entry, such as the opening or a score, and return it as it was recorded.
+        """Record an entry, such as the opening or a score. Return the entry as it was recorded.
 
         Cancellation: does not prevent the recording. If the recorder does not take entries, the function has no
         checkpoint.

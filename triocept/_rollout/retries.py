@@ -3,8 +3,8 @@
 Agents re-send a call whose answer they did not receive, on a new connection. Some agents then write the call
 differently: Claude Code re-sends a streamed call without `stream`, Codex reorders keys. Two calls are equal if the
 model gets the same content. The comparison ignores how the answer is sent (`stream`, `include_usage`), the caller
-(`user`, client metadata) and cache marks. It also ignores whether a call contains all messages, or only those after an
-earlier response.
+(`user`, client metadata) and cache marks. The comparison also ignores whether a call contains all messages, or only the
+messages after an earlier response.
 
 An agent that samples may send thousands of equal calls. So the meaning of a call (a digest of the content that the
 model gets) is computed only once, and only when a comparison needs it. No lookup searches all calls.

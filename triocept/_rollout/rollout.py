@@ -175,7 +175,7 @@ class Rollout(Given):
         return open_client(self._core.addresses.dialects[dialect], config, sync=sync, options=options)
 
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
-        """Return environment variables that make agents send their calls to this rollout, with long timeouts.
+        """Return environment variables that make agents send their model calls to this rollout, and set long timeouts.
 
         The variables include `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for calls to the rollout's services, such as
         `$TRIOCEPT_URL/tools`.
@@ -280,7 +280,8 @@ class Rollout(Given):
         record_wire, embed and moderate.
 
         Closing: as for `Endpoint.open_rollout`. A child ends when its parent ends, or earlier: if a parent is stopped,
-        its children are stopped. If the parent's block ends, its children are closed and their bodies are cancelled.
+        its children are stopped. If the parent's block ends, the children are closed, and the bodies of the children's
+        blocks are cancelled.
 
         Raises:
             TypeError: the handler is not valid.
@@ -330,8 +331,8 @@ class Rollout(Given):
             Exception: a handler's exception, unwrapped; several exceptions are raised as a group. The agent has already
                 received a 500. Every waiting and later call also gets a 500, until a task takes calls again.
 
-        Cancellation: cancels the handlers. Exchanges that they have not settled stay open, and are refused at the end
-        of the rollout.
+        Cancellation: cancels the handlers. Exchanges that the handlers have not settled stay open, and are refused at
+        the end of the rollout.
         """
         check_handler(handler)
         _check_concurrency(concurrency)

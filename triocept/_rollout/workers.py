@@ -57,10 +57,10 @@ async def run_workers(
 
     The function also returns if the handler has raised an error for which `outlives` returns False.
 
-    A handler's exceptions are not raised here. Each is passed to `on_error` immediately, before the agent gets its
-    error response. An agent in the same program may fail because of that response. Because the handler's exception is
-    reported first, it is clear that the handler failed first. For the same reason, no cancellation can hide the
-    exception.
+    A handler's exceptions are not raised here. Each exception is passed to `on_error` immediately, before the agent
+    gets the error response. An agent in the same program may fail because of that response. Because the handler's
+    exception is reported first, it is clear that the handler failed first. For the same reason, no cancellation can
+    hide the exception.
 
     Args:
         rollout: the rollout whose exchanges are handled.

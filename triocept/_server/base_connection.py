@@ -209,7 +209,10 @@ class BaseConnection(ABC):
 
 @final
 class CountedReads(trio.abc.Stream):
-    """The socket of a TLS connection. It counts its reads, because TLS may return no bytes for a read."""
+    """The socket of a TLS connection.
+
+    It counts the reads of the socket, because the TLS stream may yield no bytes although the socket was read.
+    """
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.socket = stream.socket

@@ -290,7 +290,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await self.context.terminated.wait()
 
     def cork(self) -> None:
-        """Hold back all bytes to send, until `uncork` is called."""
+        """From now on, hold back all bytes that are to be sent, until `uncork` is called."""
         self._corked = bytearray()
 
     async def uncork(self) -> None:

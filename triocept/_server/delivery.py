@@ -78,7 +78,7 @@ _encode = msgspec.json.Encoder().encode
 async def deliver(
     subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
-    """Send a whole answer: as a stream until its end, or as one JSON body, as `request` specifies.
+    """Send a whole answer, as a stream or as one JSON body. `request` specifies which.
 
     Raises:
         ClientGone: the client has hung up before the end of the answer.

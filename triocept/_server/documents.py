@@ -10,8 +10,8 @@ Rules:
    messages are redacted, in steps with schedule points between them. An item takes some microseconds, so a request with
    100,000 items would otherwise delay every other agent for half a second. A usual request is parsed without a thread.
 4. Items are counted only if the body is not small. The number of items is the sum of the lengths of the body's lists.
-5. While the thread runs, only it uses the owner's `Memory` of parsed items. Another call that is parsed at the same
-   time gets a new `Memory`, which is then discarded.
+5. While the thread runs, only it uses the owner's `Memory` of parsed items. If another call is parsed at the same time,
+   this call gets a new `Memory`, which is discarded after the parsing.
 6. The results of the steps in rule 3 are kept, so that recording the call later takes almost no time.
 """
 

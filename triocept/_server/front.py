@@ -6,7 +6,7 @@ Rules:
    disconnect message after the last byte. Because of this message, Quart-Trio would cancel the task that closes the
    connection or marks it as idle.
 2. A `KeyboardInterrupt` (any exception that is neither an `Exception` nor cancellation) ends the endpoint. hypercorn
-   would only log it, as a failed request.
+   would only log the exception, as a failed request.
 3. If a request is answered before its body was read, the whole answer is sent first. For the next `LINGER` seconds, the
    body is received and discarded; then the connection is closed. An immediate close would reset the connection, and the
    client would lose the answer.

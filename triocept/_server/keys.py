@@ -130,7 +130,7 @@ class Keys:
         return {name: MARK if name in hidden or key in value else value for name, value in headers.items()}
 
     def _rollout_of_only_key(self, head: Head, rollout_id: str | None) -> RolloutState | None:
-        """Return the rollout of a request that certainly has only one key, which is the usual case.
+        """Return the rollout of a request, if the request certainly has only one key, as most requests have.
 
         Return None for any other request, and for an unknown key.
         """

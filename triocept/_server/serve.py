@@ -10,8 +10,8 @@ Rules (each had a test that failed without it):
 3. The server is shielded from cancellation, so that it still runs during the body's clean-up. The shield begins with
    `started()`, so that a hanging start can be cancelled. There is a shield only if the server's task was started in the
    caller's own nursery.
-4. The server ends within a bounded time. It refuses waiting exchanges, lets answers finish for `grace` seconds, then
-   closes the remaining connections.
+4. The server ends within a bounded time. It refuses waiting exchanges, gives answers in progress `grace` seconds to
+   finish, then closes the remaining connections.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class Connections:
 
 @final
 class Server:
-    """A server on one listener, with the connections that are accepted there. It closes the listener at its end.
+    """A server on one listener, with the connections that it accepts. When it ends, it closes the listener.
 
     When the server stops, waiting exchanges are refused, and open connections have `grace` seconds to finish. `options`
     are the arguments of `Connections`.
@@ -322,9 +322,9 @@ class Server:
     async def _accept(self, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
         """Accept connections until cancelled.
 
-        Several connections are accepted in one turn of the event loop. Otherwise a new agent would wait one turn for
-        each client before it in the kernel's queue. If accepted connections already wait to be read, the other
-        connections stay in the kernel's queue, where a client that disconnects costs least.
+        Several connections are accepted in one turn of the event loop. Otherwise a new agent would wait one turn of the
+        event loop for each client before it in the kernel's queue. If accepted connections already wait to be read, the
+        other connections stay in the kernel's queue, where a client that disconnects costs least.
         """
         async with self._listener:
             with shutting_down(self._listener):

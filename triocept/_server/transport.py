@@ -124,9 +124,9 @@ class Transport(Protocol):
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
         """Send raw bytes in place of a response, then end the connection as `raw.end` specifies.
 
-        No framing is added. If `raw.end` is `stall`, the connection stays open after the call. Raw bytes may be
-        generated while they are sent. They are then passed in parts: `begins` is True for the first part, which
-        contains the head, and `ends` is True for the last part.
+        No framing is added. If `raw.end` is `stall`, the connection stays open after the call. If raw bytes are
+        generated while they are sent, this method is called once for each part. `begins` is True for the first part,
+        which contains the head, and `ends` is True for the last part.
 
         Raises:
             ClientGone: see `flush`.

@@ -7,9 +7,10 @@ Rules:
 
 1. If a frame from the agent cannot be read, an error frame is sent, and the socket stays open. Codex ignores an error
    frame without a `status`.
-2. Calls without a `stream_id` are answered one at a time: a second `response.create` while one is answered is an error.
-   Each `stream_id` is a separate lane (a queue of calls). The calls of a lane are answered one after the other, and do
-   not wait for the calls of other lanes. The events of an answer contain the `stream_id` of the call.
+2. Calls without a `stream_id` are answered one at a time: if a second `response.create` arrives while the first is
+   being answered, the second is refused with an error. Each `stream_id` is a separate lane (a queue of calls). The
+   calls of a lane are answered one after the other, and do not wait for the calls of other lanes. The events of an
+   answer contain the `stream_id` of the call.
 3. A warm-up (`generate` is false) is not a model call. This module answers the warm-up, and keeps it while the socket
    is open, so that a later call can continue from it. Every other response from which an agent can continue is a turn
    of the rollout.
@@ -531,7 +532,10 @@ class _Response:
 
 
 class _RawFrames:
-    """Converts a raw body to websocket frames: one for each event of an SSE body, or one for any other body."""
+    """Converts a raw body to websocket frames.
+
+    An SSE body becomes one frame for each event, any other body a single frame.
+    """
 
     def __init__(self, head: RawResponse) -> None:
         events = head.headers.get("content-type", "").startswith("text/event-stream")

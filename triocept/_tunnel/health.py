@@ -75,7 +75,7 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
 
 
 async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout: float) -> None:
-    """Check that the URL leads to the endpoint, by a request that takes at most `timeout` seconds.
+    """Send a request to the URL, to check that it leads to the endpoint. Wait at most `timeout` seconds.
 
     Raises:
         TunnelError: the URL does not lead to the endpoint. The error's text describes the answer.

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. The package uses asyncio, so it gets an asyncio loop in a worker thread, which ends with the tunnel.
+1. The package needs asyncio. So an asyncio loop runs in a worker thread, which ends when the tunnel ends.
 2. The package starts and ends the program `frpc`. `frpc` is also registered with the watcher. If this program is
    killed, the watcher ends `frpc`.
 3. The service limits the number of starts, so there is a pause between two starts. After a refused connection, a
@@ -215,7 +215,7 @@ class _Client:
 
     @trio.lowlevel.enable_ki_protection
     async def look(self) -> None:
-        """Until `stop` is called, register each `frpc` process with the watcher, and restart it when it dies."""
+        """Register each `frpc` process with the watcher, and restart `frpc` when it dies, until `stop` is called."""
         with self._looking:
             while True:
                 self._register_frpc()

@@ -5,7 +5,7 @@ context. If the Python program that uses triocept is killed, the watcher ends th
 
 Rules:
 
-1. If the program fails, the error contains its last output, without the keys of its environment.
+1. If the program fails, the error contains the last output of the program, without the keys in its environment.
 2. The output is read until it ends, so that a full pipe never stops the program.
 """
 

@@ -57,8 +57,8 @@ class SSHTunnel(Tunnel):
             option is given twice, ssh uses the first value. The options that the tunnel sets (BatchMode,
             ExitOnForwardFailure, …) come first.
         public_host: the name or address under which other machines reach the other host. If given, the port is open on
-            all interfaces of that host, whose sshd must allow this (`GatewayPorts clientspecified`). Calls of agents to
-            that host are then plain HTTP if the endpoint has no certificate.
+            all interfaces of that host. The host's sshd must allow this (`GatewayPorts clientspecified`). Calls of
+            agents to that host are then plain HTTP if the endpoint has no certificate.
 
     Raises:
         TypeError, ValueError: an argument is invalid.

@@ -1,6 +1,6 @@
 """Hooks in an agent's configuration: the agent sends each tool call to triocept, which approves or rejects the call.
 
-A rollout needs a gate if it was opened with `gate=`, or if its handler was made by `approve`. Each agent reads these
+A rollout needs a gate if it was opened with `gate=`, or if its handler was made by `approve`. Each agent reads its
 hooks from a different place, and also runs the user's own hooks. If the rollout needs no gate, no hook is written. No
 file contains the rollout's key: the hook reads the key from the environment, which agents pass to their hooks.
 """

@@ -62,7 +62,7 @@ AGENTS: Mapping[str, Prepare] = MappingProxyType(_ALL)
 
 
 def agent(name: str) -> Prepare:
-    """Return the function that prepares the agent with this name, in which `-` may stand for `_`.
+    """Return the function that prepares the agent `name`. In the name, `-` may stand for `_`.
 
     Raises:
         ValueError: the name is unknown.
