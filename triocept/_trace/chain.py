@@ -2,12 +2,12 @@ r"""The hash chain over the lines of a rollout.
 
 Rules:
 
-1. The chain is a value of 16 bytes: the first half of a SHA-256 digest. The first value is made from the rollout's id
-   and run: `sha256(rollout + "\n" + run)`.
+1. The chain is a value of 16 bytes: the first half of a SHA-256 digest. Its first value is computed from the rollout's
+   id and run: `sha256(rollout + "\n" + run)`.
 2. Each line contains the number of earlier lines of its rollout (`seq`) and the chain so far (`prev`, 32 hex digits).
-   The line continues the chain: its next value is `sha256(chain + line)`, with the line without its newline.
-3. A seal, the line that ends a rollout, contains the chain after its own line as `digest`, its last member. To compute
-   this value, the seal's line is used without `digest`.
+   The line continues the chain: the next value of the chain is `sha256(chain + line)`. `line` lacks its newline.
+3. A seal is the line that ends a rollout. Its last member, `digest`, is the value of the chain after the seal. This
+   value is computed from the seal's line without `digest`.
 4. So a line that was changed, removed, repeated, moved or cut is detected: the `prev` of the next line, or the seal's
    `digest`, does not match.
 
@@ -25,7 +25,7 @@ _LENGTH = len(_DIGEST % (2 * _BYTES * b"0"))
 
 
 def start(rollout: str, run: str) -> bytes:
-    """Return the first value of a rollout's chain, which its first line has as `prev`."""
+    """Return the first value of a rollout's chain: the `prev` of the rollout's first line."""
     return sha256(f"{rollout}\n{run}".encode()).digest()[:_BYTES]
 
 
@@ -35,16 +35,22 @@ def link(chain: bytes, line: bytes | memoryview) -> bytes:
 
 
 def sealed_line(line: bytes, chain: bytes) -> bytes:
-    """Return a seal's line with `chain`, the value after this line, appended as the member `digest`."""
+    """Append `chain`, the value of the chain after this seal, as the member `digest` to the seal's line."""
     return line[:-1] + _DIGEST % chain.hex().encode()
 
 
 def unsealed_line(line: bytes) -> bytes:
-    """Return the part of a line that the chain covers: a seal without its `digest`, any other line unchanged."""
+    """Return the part of a line from which the chain is computed.
+
+    For a seal, this is the line without its `digest`; for any other line, the whole line.
+    """
     head, last = line[:-_LENGTH], line[-_LENGTH:]
     return head + b"}" if last.startswith(_DIGEST[:11]) and last.endswith(b'"}') else line
 
 
 def digest_of(data: bytes | memoryview) -> bytes:
-    """Return the first 16 bytes of the SHA-256 of a message, tools or a request. A file contains them as hex digits."""
+    """Return the first 16 bytes of the SHA-256 digest of `data`: a message, a list of tools or a request as JSON.
+
+    A trace file contains the digest as hex digits.
+    """
     return sha256(data).digest()[:_BYTES]

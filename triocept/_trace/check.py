@@ -1,9 +1,9 @@
 """Completeness check of a trace file. Each missing or changed part is reported as a gap with a name.
 
-The hash chains in a file do not show that all lines of a rollout are missing, or that the scores after a seal are. To
-detect such a loss, store `trace.digest` elsewhere, and compare it with `report.digests`. Without such a digest, the
-check finds only accidental damage, because a deliberate change can include new chains. A digest stored elsewhere
-reveals deliberate changes, too.
+The hash chains in a file cannot show two losses: that all lines of a rollout are missing, or that the scores after a
+seal are missing. To detect such a loss, store `trace.digest` outside the file, and compare it with `report.digests`.
+Without a stored digest, the check finds only accidental damage, because a person who changes a file can compute new
+chains. With a stored digest, you also detect deliberate changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .lines import VERSION, Found, OtherLine, Piece, SealLine, Unreadable, found
 from .proof import Proof
 
 MOST_GAPS = 10_000
-"""Maximum number of gaps in a report, because a file of another format may have a gap in each line."""
+"""Maximum number of gaps in a report. It is limited because in a file of another format each line is a gap."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,14 +29,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Number of readable lines."""
     rollouts: int
     turns: int
-    """Number of turns that can be read together with their requests."""
+    """Number of turns for which both the outcome and the request can be read."""
     gaps: tuple[Gap, ...]
     """The missing or changed parts of the file, in the order of the lines; at most 10,000."""
     more: int = 0
     """Number of further gaps, which `gaps` does not contain."""
     digests: dict[str, str] = {}
-    """Digest of each rollout's last seal. The key is `rollout/run`. When the file was written, `trace.digest` had this
-    value."""
+    """Digest of each rollout's last seal, by `rollout/run`. The program that wrote the file got the same value from
+    `trace.digest`."""
 
     @property
     def complete(self) -> bool:
@@ -47,8 +47,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def check(path: str | os.PathLike[str]) -> Report:
     """Check that no line of a `JSONLRecorder`'s file is missing or changed.
 
-    The check needs memory for the rollouts that have no seal yet, and a few hundred bytes for each sealed rollout. A
-    file that is still being written has gaps, too: `no_seal` for each running rollout, and `no_turn` for each running
+    The check keeps the state of each rollout without a seal in memory, and a few hundred bytes for each sealed rollout.
+    A file that is still being written has gaps, too: `no_seal` for each running rollout, and `no_turn` for each running
     call.
 
     Raises:
@@ -76,7 +76,7 @@ class _Check:
         self._proofs: dict[tuple[str, str], Proof] = {}
         self._lines = 0
         self._is_old = False
-        """True after a line of format 1 was found: its gap (`old_format`) is reported only once."""
+        """True after a line of format 1 was found. The gap `old_format` is reported only for the first such line."""
 
     def add(self, piece: Piece, number: int) -> None:
         """Check the next piece of the file (a line, or unreadable bytes), which is in line `number`."""

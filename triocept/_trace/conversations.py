@@ -7,9 +7,10 @@ The first rule that fits decides which conversation a call belongs to:
    repeated unchanged, joined from broken answers, or reworded. Of several turns the longest wins, then the latest.
 3. It repeats a call that got no answer.
 4. It sends the messages of an earlier call and more, but without the answer to that call, which the agent has dropped.
-   Exception: it looks like a request for a title, because it offers no tools and the conversation has tools.
+   Exception: the call offers no tools but the conversation has tools. Such a call looks like a request for a title.
 5. It repeats the latest call of one of the last 64 conversations, with one piece of text added to the last message,
-   which is the user's. No call so far has tools. (A DSPy program adds the results of its tools to the last message.)
+   which is the user's. The rule applies while no call of the rollout has tools. (A DSPy program adds the results of its
+   tools to the last message.)
 6. It is a handoff (see below) from one of the last 16 conversations: another agent takes the conversation over.
 7. It is a compaction (see below): it contains the summary of one of the last 16 turns that may be summaries.
 8. Otherwise the call begins a new conversation.
@@ -18,8 +19,8 @@ By rules 4 to 7, a call joins only a conversation that the agent has not named.
 
 Messages are equal if their roles, texts, calls, results and media are equal (`THREAD` in `_canonical/form`). Reasoning,
 ids of calls, cache marks and the split of a text into parts do not count. By rules 2 to 7, two calls never share a
-conversation if the agent names different kinds for them, or, where it names no conversation, different families
-(`prompt_cache_key`).
+conversation if the agent names different kinds for them. If the agent names no conversation, two calls with different
+families (`prompt_cache_key`) do not share one either.
 
 In a handoff, another agent continues the conversation under its own system prompt. After the system prompt, its first
 call has one of these forms:
@@ -37,13 +38,14 @@ call has one of these forms:
 Observed with openai-agents 0.24 and google-adk 2.13. Other filters of a history are not recognized.
 
 In a compaction, an agent whose context is full requests a summary, and restarts from it. A call contains the summary of
-a turn if
+a turn if all of these conditions hold:
 
-1. the turn's answer is text without a tool call; and either its call requested a summary, or the answer is marked as a
-   summary;
-2. a message of the call contains the summary, which is the text between the marks, or the whole answer without marks;
-3. no message of the call contains the request for the summary: an agent that repeats its whole history in one message
-   (DSPy) compacts nothing.
+1. The turn's answer is text without a tool call. Either the turn's call requested a summary, or the answer is marked as
+   a summary.
+2. A message of the later call contains the summary: the text between the marks or, if there are no marks, the whole
+   answer.
+3. No message of the later call contains the request for the summary. (An agent that repeats its whole history in one
+   message, such as DSPy, compacts nothing.)
 
 Observed with Claude Code 2.1, which puts the text between `<summary>` marks into the first message of the user.
 `<state_snapshot>` is the mark of gemini-cli and qwen-code. Other agents use no mark: for them the words of the request
@@ -88,26 +90,26 @@ _HANDED = 16
 _QUESTIONS = 64
 """Number of latest conversations with tools whose user texts are kept, to recognize requests for their titles."""
 _QUESTION = 8
-"""Number of user texts kept of a conversation's first call: the last ones."""
+"""Maximum user texts kept from a conversation's first call. Of more texts, the last are kept."""
 _NEAR = 64
-"""Characters on each side of a text's middle that are compared first, because a comparison of whole texts is slow."""
+"""Characters before and after the middle of a text that are compared first. A comparison of whole texts is slow."""
 _SUMMARIES = 16
 """Number of latest answers kept as possible summaries: an agent continues from a recent summary."""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
 _ASKED = re.compile("(?<!not a )summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
-"""Words that mark a request for a summary. CrewAI's requests contain "not a summary", which is no such request."""
+"""Pattern of words in a request for a summary. It excludes "not a summary", which CrewAI writes in other requests."""
 _TRANSFER = "transfer_to_"
 """Prefix of the names of handoff tools, by the convention of OpenAI Agents, LangGraph and AutoGen."""
 _FILTERED = (Reasoning, ToolCall, ToolResult, Opaque)
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """The place of a turn among the turns before it: its conversation, and the turn that it continues."""
+    """The relation of a turn to earlier turns: the turn's conversation, and the turn that it continues."""
 
     node: int
     """Node of the graph for the messages of the turn's request."""
     conversation: Hashable
-    """Key that is equal for the turns of one conversation."""
+    """Key of the turn's conversation. All turns of one conversation have equal keys."""
     parent: str | None
     """Id of the turn that this turn continues; None if it continues no turn."""
     summary: str | None
@@ -130,8 +132,8 @@ class _Unnamed:
         """Answer to the conversation's latest call."""
         self._last_text: str | None = None
         self._others: set[Hashable] = set()
-        """Other conversations that were already compared: this conversation's first call does not contain their user
-        texts."""
+        """Other conversations whose user texts are not in this conversation's first call. They need not be compared
+        again."""
 
     @property
     def last_text(self) -> str:
@@ -151,7 +153,7 @@ class _Unnamed:
         Args:
             has_tools: True if a call of this conversation has tools.
             others_have: True if any call of the rollout has tools.
-            has_main: True if an earlier conversation is the main conversation.
+            has_main: True if another conversation, which began earlier, is the main conversation.
             questions: the user's texts in the first calls of other conversations.
         """
         if self.said is not None:
@@ -161,7 +163,10 @@ class _Unnamed:
         return "sub_agent" if has_main and (has_tools or others_have) else "main"
 
     def _is_aside(self, questions: _Questions) -> bool:
-        """Return True if the first call, which has no tools, requests a title, a summary or an output format."""
+        """Return True if the first call requests a title, a summary or an output format, or its answer is a summary.
+
+        The caller has checked that the conversation's calls have no tools.
+        """
         first = self.first
         if not is_side_call(first):
             return _asks_for_summary(first)
@@ -178,12 +183,12 @@ class _Unnamed:
 
 
 _Questions: TypeAlias = Mapping[Hashable, tuple[str, ...]]
-"""The user's texts in the first call of each conversation. The key identifies the conversation (see `_key`)."""
+"""For each conversation, the user's texts in its first call. The key identifies the conversation (see `_key`)."""
 _Found: TypeAlias = Conversation | _Unnamed
 
 
 class Conversations:
-    """The conversation of each turn so far. Adding a turn takes time only for its new messages."""
+    """The conversation of each turn that was added. The time to add a turn depends only on the turn's new messages."""
 
     def __init__(self) -> None:
         self._graph = Graph()
@@ -191,13 +196,13 @@ class Conversations:
         """Conversation of each turn, by the turn's id."""
         self._unnamed: list[_Unnamed] = []
         self._asked: dict[int, _Found] = {}
-        """For each node: conversation of the latest call with the messages of this node."""
+        """For each node of the graph: conversation of the latest call with the messages of this node."""
         self._unanswered: dict[int, _Found] = {}
-        """For each node: conversation of the latest call with the messages of this node, if that call got no answer."""
+        """For each node of the graph whose latest call got no answer: conversation of that call."""
         self._summaries = _Summaries()
         self._growing: dict[str, _Unnamed] = {}
-        """Unnamed conversations whose latest call ends with a message of the user. The latest conversation is at the
-        end. Not used after the first call with tools."""
+        """Conversations that the agent has not named, and whose latest call ends with a message of the user; the latest
+        conversation comes last. The dict is not used after the first call with tools."""
         self._going_on: _Unnamed | None = None
         """Conversation of the latest call with tools."""
         self._last: _Found | None = None
@@ -219,7 +224,7 @@ class Conversations:
         return self._graph.parents
 
     def add(self, turn: Turn) -> Place:
-        """Add a turn. Return its conversation, and the turn that it continues or restarts from."""
+        """Add a turn. Return its `Place`: its conversation, and the turn that it continues or restarts from."""
         node = self._graph.nodes.end_of(turn.request.messages)
         found = self._of[turn.id] = self._find(turn, node)
         self._graph.add(turn, node)
@@ -275,7 +280,7 @@ class Conversations:
         return {id_: named[each.id] if isinstance(each, _Unnamed) else each for id_, each in self._of.items()}
 
     def of_call(self, turn: Turn) -> Conversation:
-        """Return the conversation of `turn`, a call that has no outcome yet and was not added."""
+        """Return the conversation of `turn`, which stands for a call without an outcome. `turn` is not added."""
         found = self._find(turn, self._graph.nodes.end_of(turn.request.messages))
         if not isinstance(found, _Unnamed):
             return found
@@ -283,15 +288,18 @@ class Conversations:
         return self._name(unnamed, (found, _has_tools(turn)))[found.id]
 
     def parent_of_call(self, turn: Turn) -> str | None:
-        """Return the id of the turn that `turn`, a call without an outcome yet, continues, or None."""
+        """Return the id of the turn that `turn` continues; None if it continues no turn.
+
+        `turn` stands for a call without an outcome. It is not added.
+        """
         return self._graph.continued(self._graph.nodes.end_of(turn.request.messages))
 
     def _name(
         self, unnamed: Iterable[_Unnamed], asking: tuple[_Unnamed, bool] | None
     ) -> dict[str, Conversation]:
-        """Return the conversations in `unnamed`, each with its kind, as a dict by id.
+        """Return a dict from the id of each conversation in `unnamed` to the `Conversation`, with its kind.
 
-        For a call that is not added yet, `asking` has the call's conversation, and True if the call has tools.
+        For a call that is not added yet, `asking` is a pair: the call's conversation, and True if the call has tools.
         """
         who, has_tools = asking or (None, False)
         others_have, has_main = self._has_tools or has_tools, self._has_main
@@ -323,7 +331,10 @@ class Conversations:
         return found or _Unnamed(turn, node)
 
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
-        """Return the conversation whose latest call `turn` repeats with a longer last message (rule 5), or None."""
+        """Return the conversation that `turn` continues by rule 5; None if there is none.
+
+        By this rule, `turn` repeats the conversation's latest call, with text added to the last message.
+        """
         if self._has_tools or turn.request.tools:
             return None
         nodes, last = self._graph.nodes, turn.request.last
@@ -337,7 +348,7 @@ class Conversations:
         return None
 
     def _handed_over(self, turn: Turn) -> _Unnamed | None:
-        """Return the conversation that this call continues under another system prompt (rule 6, handoff), or None."""
+        """Return the conversation that `turn` continues under another system prompt (rule 6); None if there is none."""
         request = turn.request
         if _asks_for_summary(request):
             return None
@@ -359,9 +370,9 @@ class Conversations:
         return None
 
     def _summed_up(self, turn: Turn) -> _Unnamed | None:
-        """Return the conversation that this call restarts from a summary (rule 7, compaction), or None.
+        """Return the conversation that `turn` restarts from a summary (rule 7); None if there is none.
 
-        If a side call requested the summary, the conversation of the latest call with tools is returned.
+        If a side call requested the summary, return the conversation of the latest call with tools.
         """
         for summary in self._summaries.found_in(turn.request):
             found: _Found | None = self._of[summary]
@@ -373,9 +384,9 @@ class Conversations:
 
 
 def _key(found: _Found) -> Hashable:
-    """Return a key of a conversation: its id and, if the agent named it, its kind.
+    """Return a key of a conversation: its id and, if the agent named the conversation, its kind.
 
-    The kind is needed because a side call may have its main conversation's id.
+    The kind is needed because an agent may send the id of its main conversation with a side call, too.
     """
     return (found.id, found.kind) if isinstance(found, Conversation) else found.id
 
@@ -385,7 +396,10 @@ def _said_kind(turn: Turn) -> CallKind | None:
 
 
 def _agree(turn: Turn, other: _Found) -> bool:
-    """Return True if a call may join a conversation: their kinds are equal, and their families are equal or unknown."""
+    """Return True if the call `turn` may join the conversation `other`.
+
+    Their kinds must be equal. Their families (`prompt_cache_key`) must be equal, or unknown.
+    """
     said = _said_kind(turn)
     if isinstance(other, Conversation):
         return other.kind != "tool" and said in (other.kind, None)
@@ -394,7 +408,7 @@ def _agree(turn: Turn, other: _Found) -> bool:
 
 
 def _is_aside(turn: Turn, other: _Unnamed) -> bool:
-    """Return True if a call looks like a side call, in a conversation whose other calls have tools."""
+    """Return True if a call looks like a side call: it has no tools, but the other calls of `other` have tools."""
     return other.has_tools and is_side_call(turn.request)
 
 
@@ -403,7 +417,7 @@ def _family(request: Request) -> Json:
 
 
 def _has_tools(turn: Turn) -> bool:
-    """Return True if a turn's call offers tools, and was sent by the agent itself, not by a tool of the program."""
+    """Return True if a turn's call offers tools, and the agent sent the call, not a tool of the program."""
     return bool(turn.request.tools) and _said_kind(turn) != "tool"
 
 
@@ -447,7 +461,7 @@ def _gives_summary(response: Response | None) -> bool:
 
 
 class _Summaries:
-    """The latest answers that may be summaries. A call is searched for these texts only if it continues no turn."""
+    """The latest answers that may be summaries. Only calls that continue no turn are searched for these summaries."""
 
     def __init__(self) -> None:
         self._kept: deque[_Said] = deque(maxlen=_SUMMARIES)

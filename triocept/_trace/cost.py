@@ -4,13 +4,13 @@ Rules:
 
 1. An answer costs the tokens in its usage; without a usage from the provider, the usage is an estimate
    (`usage.estimated`).
-2. A broken answer costs too: the usage that the provider sent before it broke, or an estimate of the content received.
-   A turn without any answer costs nothing.
+2. A broken answer has a cost, too: the cost of the usage that the provider sent before the answer broke or, without
+   such a usage, of an estimate for the received content. A turn without any answer costs nothing.
 3. The price of a turn is the price of its model. A model has up to three names: the `model=` of an upstream, the name
    that the agent requested, and the name in the answer. The first name with a price counts. If the upstream has a
    `model=`, the order is: the upstream's name, the answer's, the agent's. Otherwise the order is: the agent's name,
-   then the answer's. A cost limit is checked before there is an answer, so it uses the same names without the answer's
-   (`_rollout/budget`).
+   then the answer's. A cost limit is checked before there is an answer, so it uses these names without the name in the
+   answer (`_rollout/budget`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .turn import UPSTREAM, Turn
 
 
 def usage_of(turn: Turn) -> Usage | None:
-    """Return the tokens of a turn's answer and of its drafts with `counted=True`; None if it has no answer."""
+    """Return the tokens of a turn's answer and of its drafts with `counted=True`; None if the turn has neither."""
     own = answer_usage(turn)
     if not turn.drafts:
         return own
@@ -36,7 +36,7 @@ def usage_of(turn: Turn) -> Usage | None:
 
 
 def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
-    """Yield the model's names and the usage: for the turn's answer, and for each draft with `counted=True`."""
+    """Yield the names of the model and the usage, for a turn's answer and for each draft with `counted=True`."""
     broken = turn.outcome != "answered" and bool(turn.drafts)  # such an answer consists of its drafts
     if not broken and (usage := answer_usage(turn)) is not None:
         yield models_of(turn), usage
@@ -49,7 +49,7 @@ def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
 def answer_usage(turn: Turn) -> Usage | None:
     """Return the tokens of a turn's answer, without its drafts; None if the turn has no answer.
 
-    A broken answer counts as its whole input and the output that was received.
+    For a broken answer, return the tokens of the whole input, and of the part of the output that was received.
     """
     response = turn.response
     if response is None:
@@ -66,7 +66,7 @@ def answer_usage(turn: Turn) -> Usage | None:
 
 
 def usage_of_all(usages: Iterable[Usage]) -> Usage:
-    """Return the sum of all usages. A count of None adds nothing; a count that all usages lack stays None."""
+    """Return the sum of all usages. A count of None adds nothing; if a count is None in all usages, its sum is None."""
     whole = Usage(input_tokens=0, output_tokens=0)
     for usage in usages:
         whole = Usage(

@@ -3,9 +3,10 @@
 Rules:
 
 1. Messages are equal as in the graph (see `message_key`).
-2. Two unequal messages may have the same place between equal messages. They are one edited message if their roles are
-   equal, and at least half of the shorter text is equal at its beginning and end. Otherwise the old message was
-   dropped, and the new one was added.
+2. Between two equal messages, the first call may have an old message where the second call has a new message. They
+   count as one edited message if their roles are equal, and their texts are similar. Texts are similar if their common
+   beginning and end make up at least half of the shorter text. Otherwise the old message was dropped, and the new
+   message was added.
 3. A comparison takes time only for the differences: messages at both ends that are the same objects are skipped.
 """
 
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A change to a message: one replacement in its text (the texts of its parts, joined by line breaks)."""
+    """A change to a message: in its text, one piece is replaced. The text consists of the texts of the message's parts,
+    joined by line breaks."""
 
     at: Literal["start", "end", "middle", "elsewhere"]
-    """Place of the replacement in the old text; `end` also if text was only appended. `elsewhere` means that the texts
-    are equal and another field differs (a result's error flag, a name)."""
+    """Place of the replacement in the old text. If text was only appended, the place is `end`. `elsewhere` means that
+    the texts are equal and another field differs (a result's error flag, a name)."""
     place: int
     """Number of equal characters before the replacement."""
     removed: str = ""
@@ -45,10 +47,11 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
 
 class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A message of the first call, of the second call, or of both, and its difference."""
+    """A message of one or both of two calls, and the difference between its two versions."""
 
     kind: Literal["same", "added", "dropped", "edited"]
-    """`same` also if only cache marks or ids of tool calls differ, as in the graph of turns."""
+    """Kind of the difference. Messages in which only cache marks or ids of tool calls differ count as the same, as in
+    the graph of turns."""
     before: int | None = None
     """Index of the message in the first call; None if the call does not have it."""
     after: int | None = None
@@ -56,18 +59,19 @@ class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     old: Message | None = None
     new: Message | None = None
     edit: Edit | None = None
-    """The edit, if the kind is `edited`; else None."""
+    """The change to the message if `kind` is `edited`; otherwise None."""
 
 
 class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Differences between the tools that two calls offer, as names of tools."""
+    """Differences between the tools that two calls offer. Each difference is a tuple of names of tools."""
 
     added: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
     """Tools of both calls whose description, parameters or other fields differ."""
     reordered: bool = False
-    """True if the common tools are in another order: the model gets the same tools, but a prompt cache misses."""
+    """True if the tools of both calls come in different orders. The model gets the same tools, but its provider cannot
+    use the cached prompt."""
     count: int = 0
     """Number of tools in the second call."""
 
@@ -84,11 +88,11 @@ class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
     after: str
     """Id of the second turn."""
     messages: tuple[MessageDiff, ...]
-    """All messages of both calls, in order, equal messages included."""
+    """All messages of both calls, in order. Messages without a difference are included."""
     tools: ToolsDiff
     settings: dict[str, tuple[Json, Json]]
-    """Other values that differ, as (before, after). The key is the value's path in the request (`model`,
-    `sampling.temperature`, `extra.metadata`). None stands for a missing value."""
+    """Values of other fields that differ, as (value before, value after). The key is the field's path in the request
+    (`model`, `sampling.temperature`, `extra.metadata`). None stands for a missing value."""
 
     def __repr__(self) -> str:
         """Return a short text without the messages."""
@@ -144,7 +148,7 @@ def _messages(old: Sequence[Message], new: Sequence[Message]) -> Iterator[Messag
 
 
 def _common(one: Sequence[Message], other: Sequence[Message], taken: int) -> int:
-    """Return the number of equal messages at the beginning, apart from the last `taken` messages of each list."""
+    """Return the number of equal messages at the beginning of two lists, without the last `taken` messages of each."""
     count, most = 0, min(len(one), len(other)) - taken
     while count < most and (
         one[count] is other[count] or message_key(one[count]) == message_key(other[count])
@@ -161,7 +165,14 @@ def _same(places: range, shift: int, old: Sequence[Message], new: Sequence[Messa
 def _changed(
     olds: range, news: range, old: Sequence[Message], new: Sequence[Message]
 ) -> Iterator[MessageDiff]:
-    """Yield the edited, dropped and added messages between two groups of equal messages."""
+    """Yield the edited, dropped and added messages in a range without equal messages.
+
+    Args:
+        olds: the indexes of these messages in `old`.
+        news: the indexes of these messages in `new`.
+        old: the messages of the first call.
+        new: the messages of the second call.
+    """
     i, j = olds.start, news.start
     while i < olds.stop or j < news.stop:
         edit = edit_of(old[i], new[j]) if i < olds.stop and j < news.stop else None
@@ -203,14 +214,15 @@ def common_head(one: str, other: str) -> int:
 
 
 def tool_name(tool: Tool) -> str:
-    """Return the name of a tool; for a provider's own tool without a name, its kind."""
+    """Return the name of a tool. If a provider's own tool has no name, return its kind."""
     return tool.name or str((tool.extra or {}).get("type", tool.kind))
 
 
 def _flat(request: Request) -> dict[str, Json]:
     """Return a dict from paths in a request, such as `sampling.temperature`, to their values.
 
-    Left out are messages and tools, which are compared separately, and ids that differ in each call.
+    Messages and tools are left out, because they are compared separately. Ids that differ in each call are left out,
+    too.
     """
     rest = msgspec.structs.replace(
         request, messages=(), tools=(), previous_response=None, continued_from=None

@@ -52,14 +52,14 @@ def file_name(rollout: str, run: str) -> str:
 
 
 def family(trace: Trace) -> Iterator[Trace]:
-    """Yield a trace and all its descendants: its child rollouts' traces, their children's, and so on."""
+    """Yield a trace and all its descendants: the traces of its child rollouts, of their child rollouts, and so on."""
     yield trace
     for child in trace.children:
         yield from family(child)
 
 
 def sealed_files(directory: Path) -> list[Path]:
-    """Return the files of ended rollouts (`.jsonl`), which may be claimed, in the order of their modification.
+    """Return the files of ended rollouts (`.jsonl`), which may be claimed, ordered by their modification times.
 
     Raises:
         OSError: the directory cannot be read.
@@ -154,19 +154,19 @@ class DirectoryRecorder:
     the traces of parent and children together. Any number of recorders, in one program or in several, may share a
     directory.
 
-    Give a rollout its scores before its `async with` block ends. A later score can be written into the file only if no
-    process has claimed the file yet.
+    Score a rollout (`rollout.score`) before its `async with` block ends. A later score can be written into the file
+    only if no process has claimed the file yet.
 
     Args:
         directory: created if it does not exist; its parent directory must exist.
         fsync: True forces each line to the disk.
 
-    Closing: as for `JSONLRecorder`. The recorder keeps one file descriptor open for each open rollout. The name of a
-    file that a killed program left ends in `.open`, and `read_traces` reads it.
+    Closing: as for `JSONLRecorder`. The recorder keeps one file descriptor open for each open rollout. A killed program
+    leaves files whose names end in `.open`; `read_traces` can read them.
 
     Raises:
-        OSError: `aopen` raises it if the directory cannot be created. The methods that record raise it as those of
-            `JSONLRecorder` do.
+        OSError: `aopen` raises it if the directory cannot be created. The methods that record raise it under the same
+            conditions as the methods of `JSONLRecorder`.
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, fsync: bool = False) -> None:
@@ -174,7 +174,7 @@ class DirectoryRecorder:
         self.directory: Path = Path(directory)
         self._fsync = fsync
         self._files: dict[Key, _File] = {}
-        """File of each open rollout. A child rollout has the file of its parent."""
+        """File of each open rollout. For a child rollout, this is the file of its parent."""
         self._ended: dict[Key, tuple[_File, weakref.ref[Trace]]] = {}
         """File of each ended rollout that may still get a score, because the program holds the rollout's trace."""
 
@@ -264,8 +264,8 @@ class _File:
     def _under_its_first_name(self) -> Iterator[None]:
         """Give the file its name with `.open` while the block runs, because its recorder writes to that name.
 
-        If the file system has hard links, the file also keeps its final name: it is found even if the program is killed
-        here.
+        If the file system has hard links, the file also keeps its final name. So the file can be claimed even if the
+        program is killed in the block.
         """
         linked = True
         try:

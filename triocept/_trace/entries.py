@@ -52,9 +52,10 @@ class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     cwd: str
     """Absolute path of the agent's working directory."""
     home: str | None = None
-    """Environment variable HOME of the agent; None if it is not set."""
+    """Value of the agent's environment variable HOME; None if it is not set."""
     config: str | None = None
-    """Configuration directory set for the agent (`CODEX_HOME`, `CLAUDE_CONFIG_DIR`, …); None if not set."""
+    """Configuration directory of the agent, from its environment variable (`CODEX_HOME`, `CLAUDE_CONFIG_DIR`, …); None
+    if the variable is not set."""
     started_at: float
     """Time of the start, in seconds since the epoch."""
 
@@ -68,7 +69,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     """Record of a call that is about to be passed to its handler. A turn with the same id records its outcome."""
 
     id: str
-    """Id of the call's exchange, and of its turn."""
+    """Id of the call's exchange. The call's turn has the same id."""
     rollout: str
     """Id of the call's rollout."""
     run: str = ""
@@ -118,7 +119,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Id of the rollout with the gap; None if unknown."""
     run: str = ""
     call: str | None = None
-    """Id of the call with the gap, and of its turn; None if the gap concerns no single call."""
+    """Id of the call with the gap (its turn has the same id); None if the gap concerns no single call."""
 
     def __str__(self) -> str:
         place = self.path if self.line is None else f"{self.path}:{self.line}"

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEPT = 8
-"""Maximum conversations kept: more than agents usually alternate between. More conversations would only cost time."""
+"""Maximum conversations kept. Agents usually alternate between fewer conversations; to keep more would only cost
+time."""
 _CHANGED = 4
 """Number of last messages that an agent may change while it continues a conversation: Claude Code moves its cache
 mark."""
@@ -49,14 +50,14 @@ mark."""
 
 @dataclass(eq=False, slots=True)
 class Sent(Generic[T]):
-    """The messages of a conversation as the agent last sent them, and a value of the caller for each message."""
+    """The messages of a conversation as the agent last sent them. `known` has the caller's value for each message."""
 
     messages: tuple[Message, ...]
     known: list[T]
 
 
 class Recent(Generic[T]):
-    """The latest conversations, at most eight, among which a new call's conversation is searched."""
+    """The latest conversations, at most eight. `go_on` finds the conversation that a new call continues."""
 
     def __init__(self) -> None:
         self._latest: list[Sent[T]] = []
@@ -69,8 +70,8 @@ class Recent(Generic[T]):
     def go_on(self, messages: tuple[Message, ...]) -> Sent[T]:
         """Return the recent conversation that `messages` continue, or a new conversation.
 
-        Its list `known` has the values of the messages that a recent conversation begins with, too. The caller appends
-        the values of the other messages.
+        In the returned object, `known` has the values of the first messages, which a recent conversation has, too. The
+        caller must append the values of the other messages.
         """
         sent, head = None, 0
         for each in self._latest:
@@ -91,7 +92,10 @@ class Recent(Generic[T]):
 
 
 def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int:
-    """Return the number of equal messages at the beginning. Identical objects count as equal without a comparison."""
+    """Return the number of equal messages at the beginning of both tuples.
+
+    Identical objects count as equal without a comparison of their content.
+    """
     common = min(len(messages), len(sent))
     for end in (common, common - _CHANGED):
         if end > 0 and messages[end - 1] == sent[end - 1] and messages[:end] == sent[:end]:
@@ -102,7 +106,8 @@ def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int
 ROOT = 0
 """Node of an empty conversation, from which all other nodes descend."""
 _BROKEN = 8
-"""Maximum broken answers to one call that are kept, to be joined. Agents that join broken answers retry less often."""
+"""Maximum broken answers to one call that are kept, to recognize their joined content. Agents that join broken answers
+send fewer retries."""
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -111,9 +116,9 @@ class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Graph:
-    """The turns so far, and for each turn the turn that it continues.
+    """The turns that were added and, for each turn, the turn that it continues.
 
-    A node stands for all messages of a conversation up to one of them. Equal sequences of messages have the same node.
+    A node stands for a conversation's messages, from the first to some message. Equal sequences have the same node.
     """
 
     def __init__(self) -> None:
@@ -121,11 +126,11 @@ class Graph:
         """Dict from the id of each turn to the id of the turn that it continues; None if it continues no turn."""
         self.nodes = _Nodes()
         self._ends: dict[int, _Answer] = {}
-        """Latest answer for each node that stands for a call's messages followed by the answer."""
+        """For each node that stands for a call's messages and their answer: the latest such answer."""
         self._asked: dict[int, _Answer] = {}
-        """Latest answer for each node that stands for a call's messages."""
+        """For each node that stands for a call's messages: the latest answer to such a call."""
         self._broken: dict[int, list[Message]] = {}
-        """Broken answers for each node that stands for a call's messages."""
+        """For each node that stands for a call's messages: the broken answers to such calls."""
 
     def add(self, turn: Turn, node: int) -> None:
         """Add a turn. `node` stands for the messages of its request."""
@@ -144,7 +149,10 @@ class Graph:
             del broken[:-_BROKEN]
 
     def continued(self, node: int) -> str | None:
-        """Return the id of the turn that a call continues, or None. `node` stands for the call's messages."""
+        """Return the id of the turn that a call continues; None if it continues no turn.
+
+        `node` stands for the call's messages.
+        """
         behind = last = ROOT
         for at in self.nodes.upwards(node):
             if (end := self._ends.get(at)) is not None:
@@ -157,7 +165,7 @@ class Graph:
 
 
 def _put(answers: dict[int, _Answer], node: int, mine: _Answer) -> None:
-    """Store an answer for a node in place of the earlier answer. A broken answer does not replace a complete answer."""
+    """Store `mine` as the answer for `node`, unless it is broken and the stored answer is complete."""
     if mine.whole or node not in answers or not answers[node].whole:
         answers[node] = mine
 
@@ -165,7 +173,7 @@ def _put(answers: dict[int, _Answer], node: int, mine: _Answer) -> None:
 class _Nodes:
     """The tree of all conversations.
 
-    Each node adds one message to its parent, or several consecutive messages of the model.
+    Each node adds to the messages of its parent one message, or several consecutive messages of the model.
     """
 
     def __init__(self) -> None:
@@ -173,21 +181,22 @@ class _Nodes:
         """For each node: True if its last message is from the model."""
         self._before = [ROOT]
         self._steps: dict[tuple[int, int], int] = {}
-        """Child nodes, by the parent node and the number of the added message's key."""
+        """Each child node, by its parent node and the number of the key of the message that the child adds."""
         self._numbers: dict[bytes, int] = {}
         """A number for each distinct message key (see `message_key`)."""
         self._known: dict[int, tuple[Message, int]] = {}
         """Number of the key of each message object, by Python's `id`. The object is kept, so that its `id` stays
         unique."""
         self._runs: dict[tuple[int, ...], int] = {}
-        """Number of the key of several messages of the model joined into one, by the numbers of the single messages."""
+        """Number of the key of each joined message: consecutive messages of the model, joined into one. It is found by
+        the tuple of the single messages' numbers."""
         self._said: dict[int, tuple[tuple[Part, ...], int]] = {}
-        """Content of the latest answer after each node, and the number of its key."""
+        """For each node: content of the latest answer to its messages, and the number of the answer's key."""
         self._recent: Recent[int] = Recent()
-        """Recent conversations, with the node of each message."""
+        """Recent conversations. The value for each message is its node."""
 
     def upwards(self, node: int) -> Iterator[int]:
-        """Yield this node, its parent, and so on up to the root, without the root."""
+        """Yield `node` and all its ancestors except the root, the nearest first."""
         while node != ROOT:
             yield node
             node = self._before[node]

@@ -9,7 +9,7 @@ from .._canonical.events import Event, PartDelta, PartStart
 
 
 class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Lengths and times of the pieces of a streamed answer. The parts of the answer contain the text of the pieces."""
+    """Lengths and times of the pieces of a streamed answer. The text of the pieces is in the parts of the answer."""
 
     runs: tuple[tuple[int, int], ...]
     """Runs of consecutive pieces of one part, as (index of the part, number of pieces): `((0, 40), (1, 3))`."""

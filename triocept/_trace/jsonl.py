@@ -23,7 +23,7 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The byte ranges of a rollout's lines in a file shared with other rollouts."""
+    """The byte ranges of a rollout's lines in a file that other rollouts share."""
 
     ranges: tuple[tuple[int, int], ...]
     """Start and end of each range, in bytes from the file's beginning, in order. At least one range."""
@@ -61,9 +61,9 @@ class JSONLRecorder:
     file again when needed. A copy of the recorder (`pickle`, `copy`) contains only the path and opens the file itself.
 
     Raises:
-        OSError: the path cannot be written, or is no regular file; `aopen` raises this before the body of
-            `serve_endpoint` or `open_rollout` begins. Or a line could not be written whole; the methods that record
-            raise this. The text names the path.
+        OSError: the text names the path. `aopen` raises it, before the body of `serve_endpoint` or `open_rollout`
+            begins, if the path cannot be written or is no regular file. The methods that record raise it if a line
+            could not be written completely.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fsync: bool = False) -> None:
@@ -120,9 +120,9 @@ class JSONLRecorder:
         self._file.close()
 
     def _run_of(self, entry: Entry | Turn | ServiceCall | Trace) -> RunLines:
-        """Begin a block of lines for the rollout of `entry`, and return the state of the rollout's lines.
+        """Begin a block of lines for the rollout of `entry`, and return the rollout's `RunLines`.
 
-        If the recorder writes to another file than before, the state is new.
+        If another file is now at the recorder's path, return a new `RunLines` for that file.
         """
         number = self._file.look()
         key = (entry.rollout, entry.run)
@@ -167,9 +167,9 @@ def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
 
 
 def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: Trace) -> weakref.ref[Trace]:
-    """Return a weak reference to a trace, which deletes `known[key]` when the trace is deleted.
+    """Return a weak reference to a trace. When the trace is deleted, the reference deletes `known[key]`.
 
-    After that no score can follow, so the entry is no longer needed.
+    Without the trace, the program cannot score the rollout, so `known[key]` is no longer needed.
     """
 
     def forget(gone: object) -> None:
@@ -180,7 +180,7 @@ def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: T
 
 
 def _opening_of(entry: Entry | Turn | ServiceCall | Trace) -> Opening:
-    """Return the `Opening` of a rollout. If this recorder did not record its start, make it from `entry`."""
+    """Return the `Opening` of a rollout. If this recorder did not record one, make it from `entry`."""
     match entry:
         case Opening():
             return entry

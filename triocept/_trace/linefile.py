@@ -27,12 +27,14 @@ from .._util.disk import sync
 log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-"""Non-blocking, because the opening of a pipe would wait for a reader, and of a serial device for a carrier."""
+"""The file is opened non-blocking. Otherwise the opening of a pipe would wait for a reader, and the opening of a serial
+device for a carrier."""
 _HEAD = 256
-"""Bytes kept of the start of the last block, to recognize the file: they include the ids of the rollout and its run."""
+"""Bytes kept of the start of the block that was written last. They include the ids of the rollout and its run, so they
+identify the file."""
 _PATIENCE = 4
-"""Maximum checks for a newline at the end of a file that other programs write to. After too few, an empty line is
-written."""
+"""Maximum checks for a newline at the end of a file to which other programs write. If no check finds a newline, one is
+written, which may add an empty line to the file."""
 _process = os.getpid()
 """Id of this process, cached because each query is a system call."""
 
@@ -53,7 +55,7 @@ _KINDS = {
 
 
 class LineFile:
-    """A file of lines, opened on first use. Each OSError names the path.
+    """A file of lines, opened on first use. Each OSError that it raises names the path.
 
     Args:
         path: the file; created if it does not exist; its directory must exist.
@@ -64,8 +66,8 @@ class LineFile:
         self.path = path
         self.fsync = fsync
         self.opening = 0
-        """Number of different files opened at the path so far. After an increase, earlier lines may not be in the
-        current file."""
+        """Number of different files opened at the path so far. After it has grown, the current file may lack earlier
+        lines."""
         self._name = os.fspath(path)
         self._fd: int | None = None
         self._pid = 0
@@ -76,8 +78,8 @@ class LineFile:
         self._size: int | None = None
         """Size of the file in bytes, if it was checked since the last write; else None."""
         self._last = (0, b"")
-        """Offset and first bytes of the block that this object wrote last. A file that was truncated and has grown
-        again has other bytes at this offset."""
+        """Offset and first bytes of the block that this object wrote last. If the file was truncated and has grown
+        again, it has other bytes at this offset."""
         self.whole_lines = 0
         """Number of complete lines that an `append` wrote before it raised an OSError."""
         self.extent = (0, 0)
@@ -188,7 +190,7 @@ class LineFile:
         return done + 1 if lines[done : done + 1] == b"\n" else lines.rfind(b"\n", 0, done) + 1
 
     def _is_ours(self, found: os.stat_result, fd: int) -> bool:
-        """Return True if `fd` is the file of the last write, and it still contains the lines of that write."""
+        """Return True if `fd` is the file of this object's last write, and still contains the lines of that write."""
         if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
             return False
         self._size = found.st_size
@@ -208,8 +210,8 @@ class LineFile:
 def _ends_whole(fd: int) -> bool:
     """Return True if the file is empty, or ends with a complete line.
 
-    While another program is in the middle of a write, the file may end without a newline for a moment. An empty write
-    waits until the other write is complete (Linux locks the file for each write).
+    While another program writes, the file may end without a newline for a moment. So this function first makes an empty
+    write: it returns only after the other write (Linux locks the file for each write).
     """
     for _ in range(_PATIENCE):
         size = os.lseek(fd, 0, os.SEEK_END)

@@ -75,7 +75,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
-    """Number of the rollout's records of each kind that an earlier file contains."""
+    """For each kind of record, the number of the rollout's records in earlier files."""
 
     intents: int
     turns: int
@@ -160,9 +160,9 @@ class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
 
 
 class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type"}):
-    """Line of this format whose content this version of triocept cannot read.
+    """Line of this format with content that this version of triocept cannot read.
 
-    Only its place in the chain (`seq` and `prev`) is checked.
+    Only the line's place in the chain (`seq` and `prev`) is checked.
     """
 
     kind: str
@@ -173,7 +173,7 @@ class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
     call: Json = None
     digest: Json = None
     why: str = ""
-    """Reason why the line cannot be read. The line itself has no such member."""
+    """Reason why the line cannot be read. This field is not a member of the line in the file."""
 
     def __str__(self) -> str:
         return f"this version of triocept cannot read the {self.kind} line: {self.why}"
@@ -182,9 +182,10 @@ class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
 Line: TypeAlias = OpenLine | AgentLine | BlobLine | IntentLine | TurnLine | ServiceLine | ScoreLine | SealLine
 
 line_bytes = msgspec.json.Encoder().encode
-"""Function that encodes a line, without its newline."""
+"""Function that returns a line as JSON bytes, without a newline."""
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Exceptions that msgspec raises for bytes that are not JSON of the expected type. The last two are Python's own."""
+"""Exceptions from msgspec's decoders for bytes that are not JSON of the expected type. The last two are Python's own
+exceptions."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -234,9 +235,9 @@ def found_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, Piece]]:
 
 
 def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Piece]]:
-    """Yield the pieces of an open file from its beginning, each with its line number.
+    """Yield the pieces (lines, or unreadable bytes) of an open file from its beginning, each with its line number.
 
-    With `size`, read only the first `size` bytes: the file may grow meanwhile.
+    If `size` is given, read only the first `size` bytes, because the file may grow during the iteration.
     """
     left = size
     for number, data in enumerate(file, 1):
@@ -251,8 +252,8 @@ def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Pie
 def lines_between(data: bytes) -> Iterator[Piece]:
     """Yield the pieces in the bytes between two newlines: a line, unreadable bytes, or both.
 
-    A program that was killed while it wrote a line leaves the first part of that line. The next line, from another
-    program, may follow it without a newline. An empty line yields nothing.
+    Both occur if a program was killed while it wrote a line. The file then contains the first part of that line, and
+    the next line, from another program, may follow this part without a newline. An empty line yields nothing.
     """
     body = memoryview(data)[: -1 if data.endswith(b"\n") else None]
     if not data.strip():

@@ -9,7 +9,7 @@ from .._canonical.memory import common_head, equal_messages
 from . import chain
 
 _RECENT = 16
-"""Maximum conversations kept for later calls: more than any agent alternates between."""
+"""Maximum conversations kept for later calls. No known agent alternates between more."""
 _value_bytes = msgspec.json.Encoder().encode
 
 
@@ -24,11 +24,11 @@ class Conversation:
         self.inexact: list[int] = []
         """Indices of the messages that may equal a message with another encoding (see `Said.is_exact`)."""
         self.items = items
-        """A `Said` for each message. Equal messages have the same `Said`."""
+        """The `Said` object of each message. Equal messages share one object."""
         self.ranges = ranges
         """Numbers of the messages' blobs, as half-open ranges."""
         self.digests = digests
-        """Values of the hash chain over the first 0, 1, 2, … messages."""
+        """Hash chain over the digests of the messages: its values after 0, 1, 2, … messages."""
 
     def says(self, number: int) -> bool:
         """Return True if the conversation contains the message with this number."""
@@ -38,9 +38,9 @@ class Conversation:
         return False
 
     def begins(self, messages: tuple[Message, ...]) -> bool:
-        """Return True if `messages` begin with the messages of the latest call, to the last byte.
+        """Return True if `messages` begin with exactly the messages of the conversation's latest call.
 
-        Comparing tuples takes a fifth of the time of comparing each two messages by `is`.
+        The comparison of tuples takes a fifth of the time of comparing the messages one by one with `is`.
         """
         given = self.given
         return given == messages[: len(given)] and all(given[at] is messages[at] for at in self.inexact)
@@ -76,12 +76,12 @@ class Said(msgspec.Struct, eq=False, gc=False):
     message: Message
     digest: bytes
     value: bytes | None
-    """The message as JSON; None after the first line with it was made."""
+    """The message as JSON; None after the first blob line that contains the message was made."""
     number: int = -1
     """Number of the message's first blob (its line in the file); -1 if it has no blob yet."""
     is_exact: bool = True
-    """True if each message that equals this one has the same encoding. False if the message contains JSON, because in
-    Python 1 equals `True`."""
+    """True if each message that equals this message has the same encoding. False if the message contains values from
+    JSON, because 1 equals `True` in Python."""
 
 
 class Numbering:
@@ -104,7 +104,7 @@ class Numbering:
         """The latest conversations, the latest at the end."""
 
     def of(self, messages: tuple[Message, ...]) -> Conversation:
-        """Return the conversation that consists of these messages. New messages get the next numbers."""
+        """Return the conversation that consists of `messages`. Assign the next numbers to new messages."""
         # The known beginning is not kept meanwhile: an exception here (an interrupt) leaves no wrong conversation.
         latest = self._recent[-1] if self._recent else Conversation([], [], [b""])
         if latest.begins(messages):  # nearly always
@@ -134,9 +134,9 @@ class Numbering:
         return conversation
 
     def _take(self, items: list[Said]) -> Conversation:
-        """Remove the conversation that `items` continue from the recent conversations, and return it.
+        """Return the recent conversation that `items` continue, and remove it from the recent conversations.
 
-        If no such conversation exists, return the longest beginning that `items` has in common with a recent one.
+        If there is none, return a new conversation: the longest beginning that `items` share with a recent one.
         """
         most, best = 0, None
         for known in reversed(self._recent):

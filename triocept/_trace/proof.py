@@ -2,12 +2,13 @@
 
 Rules:
 
-1. If the line's `prev` equals the chain so far, the line is in its place. If only its number (`seq`) fits, the line
-   before it was changed. If its number is higher than expected, lines are missing before it. The line is accepted in
-   all three cases.
-2. If its number is lower than expected, there are two cases. A line that was missing before comes too late: it is
-   accepted. A line is repeated: the repetition is not accepted.
-3. A gap is reported once, not again for the lines after it, because the chain continues from the `prev` of the line.
+1. If a line's `prev` equals the chain so far, the line is in its place. If only the line's number (`seq`) fits, the
+   line before it was changed. If the line's number is higher than expected, lines are missing before it. The line is
+   accepted in all three cases.
+2. If the line's number is lower than expected, there are two cases. If the line was missing before, it comes too late,
+   and is accepted. If the line repeats an earlier line, it is not accepted.
+3. A gap is reported only once, and not again for the lines after it, because the chain continues from the `prev` of the
+   line at which the gap was found.
 
 An intent names its messages as half-open ranges of numbers, and most intents continue a recent conversation. So the
 latest conversations are kept, with a value for each of their messages. A call then takes time only for its new
@@ -44,24 +45,24 @@ from .lines import (
 T = TypeVar("T")
 
 _CONVERSATIONS = 16
-"""Maximum conversations kept: more than any agent alternates between."""
+"""Maximum conversations kept. No known agent alternates between more."""
 _CHANGED = 4
 """Number of last messages that an agent may rewrite while it continues a conversation."""
 
 
 @dataclass(eq=False, slots=True)
 class RangedConversation(Generic[T]):
-    """The messages of a call, and of the calls that continue it."""
+    """A conversation: the messages of a call and of the calls that continue it, as ranges of message numbers."""
 
     ranges: Ranges
     ends: list[int]
-    """Number of messages up to the end of each range."""
+    """For each range: number of the conversation's messages up to the end of this range."""
     values: list[T]
-    """The value for each message, made by `RecentRanges`."""
+    """The value for each message. `RecentRanges` makes it with its function `make`."""
     _whole: tuple[T, ...] = ()
 
     def head(self, count: int) -> tuple[T, ...]:
-        """Return the first `count` values. All calls of this method share one tuple, to save memory."""
+        """Return the first `count` values. They are slices of one cached tuple, to save memory."""
         if len(self._whole) < count:
             self._whole = tuple(self.values)
         return self._whole[:count]
@@ -71,8 +72,8 @@ class RecentRanges(Generic[T]):
     """The latest conversations, with a value for each of their messages.
 
     Args:
-        make: returns the value for a message. Its arguments are the values of the messages before it, and its number.
-            It raises KeyError if there is no message with this number.
+        make: function that returns the value for a message. Its arguments are the values of the earlier messages, and
+            the message's number. It raises KeyError if there is no message with this number.
     """
 
     def __init__(self, make: Callable[[list[T], int], T]) -> None:
@@ -81,11 +82,11 @@ class RecentRanges(Generic[T]):
         """Conversations, the latest first."""
 
     def go_on(self, ranges: Ranges) -> RangedConversation[T]:
-        """Return the conversation of the messages with these numbers. New messages get values by `make`.
+        """Return the conversation that consists of the messages with these numbers. New messages get values by `make`.
 
         Raises:
-            KeyError: there is no message with one of these numbers. The values before it are kept, because a damaged
-                range may have any length.
+            KeyError: there is no message with one of these numbers. The values of the messages before this number are
+                kept. Otherwise a long damaged range would be computed again for each call.
         """
         known, same, head = self._best(ranges)
         if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may continue
@@ -106,7 +107,10 @@ class RecentRanges(Generic[T]):
         return known
 
     def _best(self, ranges: Ranges) -> tuple[RangedConversation[T], int, int]:
-        """Return the kept conversation with the longest common beginning, and its length in ranges and in messages."""
+        """Return the kept conversation that shares the longest beginning with `ranges`; if none does, a new one.
+
+        Return, too, the length of this beginning: the number of complete ranges, and the number of messages.
+        """
         best, same, most = RangedConversation[T]([], [], []), 0, 0
         for known in self._kept:
             whole = common_head(ranges, known.ranges)
@@ -149,7 +153,7 @@ NAMES = {
     "file_not_read": "a trace file in a fleet's store is not a regular file, or is a link to a file outside the store",
     "token_gap": "some token ids of a turn are missing (see `Tokens.gaps`)",
 }
-"""Every name that a gap can have, and its meaning."""
+"""Dict from every possible name of a gap to the meaning of the name."""
 
 
 class Unfit(Exception):
@@ -161,8 +165,8 @@ class Proof:
 
     Args:
         rollout, run: id and run of the rollout.
-        take_gap: called with each gap.
-        path: path of the file, named in the gaps.
+        take_gap: function that is called with each gap.
+        path: path of the file, which the gaps name.
     """
 
     def __init__(self, rollout: str, run: str, path: str, take_gap: Callable[[Gap], None]) -> None:
@@ -171,27 +175,27 @@ class Proof:
         self._chain = chain.start(rollout, run)
         self._seq = 0
         self._last = 0
-        """Line number in the file of the rollout's latest line. Lines that come too late do not count."""
+        """Line number, in the file, of the rollout's latest line. Lines that come too late are ignored here."""
         self._missed: list[tuple[int, int]] = []
         """Numbers (`seq`) of the lines that were missing when later lines came, as half-open ranges."""
         self._opened = False
         self.whole = True
         """True as long as no gap was reported."""
         self.digest: str | None = None
-        """Digest of the rollout's last seal; None if there is no seal, or a line of the rollout follows it."""
+        """Digest of the rollout's last seal; None if there is no seal, or if a line of the rollout follows the seal."""
         self.value: Message | tuple[Tool, ...] | Request | Unfit | None = None
-        """Content of the last `blob` or `intent` line; for an intent, the request without messages and tools. `Unfit`
-        if it cannot be read."""
+        """Content of the last `blob` or `intent` line; an `Unfit` object if the content cannot be read. For an intent,
+        the content is the request without messages and tools."""
         self._messages: dict[int, bytes] = {}
         """Digest of each message, by the message's number."""
         self._tools: dict[int, bytes] = {}
         self._conversations = RecentRanges(self._link)
         self.turns = 0
-        """Number of turns that can be read together with their requests."""
+        """Number of turns for which both the outcome and the request can be read."""
         self._unreadable: set[str] = set()
-        """Ids of the calls with an unreadable request whose turn has not come yet."""
+        """Ids of calls with an unreadable request. An id is removed when the turn of its call is read."""
         self.waiting: dict[str, int] = {}
-        """Line number of each intent whose turn has not come yet, by the call's id."""
+        """Line number of each intent whose turn was not read yet, by the call's id."""
         self._counts = {"intents": 0, "turns": 0, "services": 0}
 
     def take(self, line: Line | OtherLine, data: memoryview, number: int) -> bool:
@@ -223,7 +227,7 @@ class Proof:
         return True
 
     def rest(self) -> None:
-        """Delete the messages and tools to which only further calls of the rollout could refer."""
+        """Delete the stored messages and tools, because no further call of the rollout will refer to them."""
         self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._link)
 
     def end(self) -> None:
@@ -265,9 +269,9 @@ class Proof:
         self.digest = None
 
     def _was_missed(self, line: Line | OtherLine, number: int) -> bool:
-        """Return True if a late line was missing before, and False if it is a repetition.
+        """Return True if a late line had been reported as missing, and False if it repeats an earlier line.
 
-        In both cases a gap is reported.
+        In both cases, report a gap.
         """
         for at, (start, stop) in enumerate(self._missed):
             if start <= line.seq < stop:
@@ -333,9 +337,9 @@ class Proof:
             self._gap("request_changed", number, "the call's request does not match its digest", line.call)
 
     def _link(self, before: list[bytes], number: int) -> bytes:
-        """Return the hash of a conversation up to message `number`.
+        """Return the hash over a conversation's messages, the last of which has the number `number`.
 
-        `before` contains the hash of the conversation up to each earlier message.
+        For each earlier message, `before` contains the hash over the messages up to that message.
         """
         return chain.link(before[-1] if before else b"", self._messages[number])
 

@@ -19,7 +19,7 @@ RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
 on an open connection (`stall`)."""
 Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]
 """Framing of a raw answer's body. `none`: there is no head. `own`: the server frames the body. `length`, `chunked`: the
-program's headers do. `close`: the body ends when the connection closes."""
+program's headers frame the body. `close`: the body ends when the connection closes."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -33,15 +33,15 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     headers: dict[str, str] = {}
     """Headers that the program passed, with names in lower case."""
     body: tuple[bytes | float, ...] = ()
-    """Pieces of the body, each sent by itself, and the pauses between them, in seconds. Empty if the program uses a
-    `Redaction`."""
+    """Pieces of the body, each sent separately, and the pauses between the pieces, in seconds. Empty if the program uses
+    a `Redaction`."""
     size: int = 0
     """Number of bytes of the sent body, even if `body` is empty because of a `Redaction`."""
     end: RawEnd = "whole"
 
     @property
     def framing(self) -> Framing:
-        """Framing of the body, which follows from the other fields."""
+        """Framing of the body, computed from the other fields."""
         if self.status is None:
             return "none"
         if "content-length" in self.headers:
@@ -85,7 +85,7 @@ def given_raw(
     """Check the arguments of `exchange.respond_raw`, and return them as a RawResponse. The body must be complete.
 
     Args:
-        most: maximum bytes of the body; None means any number.
+        most: maximum bytes of the body; None means no maximum.
 
     Raises:
         TypeError, ValueError: an argument is invalid; the text names the argument.
@@ -110,7 +110,7 @@ def given_raw(
 
 
 def is_made_on_the_way(body: object) -> bool:
-    """Return True if the pieces of a body are generated while it is sent, as by a generator or an async iterable.
+    """Return True if the pieces of a body are generated while the body is sent, as by a generator or async iterable.
 
     Raises:
         TypeError: `body` is neither bytes nor an iterable.
@@ -148,7 +148,7 @@ def _given_headers(headers: object) -> dict[str, str]:
 
 
 def given_piece(number: int, item: Any) -> bytes | float:
-    """Return an item of a body: bytes, or a pause in seconds. Raise if it is neither."""
+    """Return `item`, an item of a body: bytes, or a pause in seconds. Raise if it is neither."""
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     try:

@@ -3,8 +3,9 @@
 Rules:
 
 1. Every readable record is read, except turns whose messages are missing.
-2. A trace is sealed if the file proves that it is complete (see `proof`). Otherwise `trace.gaps` lists the problems.
-3. `iter_file` yields a trace after its last line in the file. So it keeps only unfinished traces in memory.
+2. A trace is sealed if the file proves that the trace is complete (see `proof`). Otherwise `trace.gaps` lists the
+   problems.
+3. `iter_file` yields a trace as soon as it has read the trace's last line. So it keeps only unfinished traces in memory.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ OnDamage: TypeAlias = Callable[[DialectError], object]
 Key: TypeAlias = tuple[str, str]
 E = TypeVar("E", Opening, AgentStart, Intent, Score)
 MOST_WARNINGS = 100
-"""Maximum warnings for one file, because in a file of another format each line would cause a warning."""
+"""Maximum warnings for one file. It is limited because in a file of another format each line causes a warning."""
 
 
 def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = None) -> list[Trace]:
@@ -88,7 +89,7 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
 
 class Damages:
-    """The errors of unreadable lines, up to a limit, and the number of further errors.
+    """The errors of unreadable lines up to a maximum, and the number of further errors.
 
     Args:
         most: maximum errors kept; None means a hundred.
@@ -100,7 +101,7 @@ class Damages:
         self._most = MOST_WARNINGS if most is None else most
 
     def take(self, damage: DialectError) -> bool:
-        """Add an error, or only count it if the limit is reached. Return True if it was added."""
+        """Add an error and return True. If the maximum is reached, only count the error, and return False."""
         kept = len(self.errors) < self._most
         if kept:
             self.errors.append(damage)
@@ -119,10 +120,10 @@ def iter_file(
 ) -> Generator[Trace]:
     """Yield each trace in a file as soon as its last line was read.
 
-    Damage is reported as by `read_traces`; without `on_damage`, `warn` is called with the text of a warning.
+    Damage is reported as by `read_traces`. If `on_damage` is None, `warn` is called with the text of each warning.
 
-    The file is read twice, the first time to count the lines of each rollout, because a score may come after a seal.
-    Lines that are written meanwhile are not read.
+    The file is read twice. The first reading counts the lines of each rollout, because a score may come after a seal.
+    Lines that are added to the file during the iteration are not read.
     """
     damages, count = Damages(), 0
 
@@ -161,7 +162,7 @@ class TraceReader:
     """Reader that builds traces, line by line.
 
     Args:
-        path: the path of the file, named in errors.
+        path: the path of the file, which errors name.
         on_damage: called with an error for each line that is unreadable, or does not fit the lines before it.
         prices: prices of the rollouts' limits, which the file does not contain.
     """
@@ -205,7 +206,7 @@ class TraceReader:
             self._on_damage(DialectError(str(exc), path=place))
 
     def give(self, key: Key) -> Trace | None:
-        """Return the trace of a rollout that has no further lines, and forget it; None if the rollout is unknown."""
+        """Return the trace of a rollout without further lines, and forget the rollout; None if it is unknown."""
         run = self._runs.pop(key, None)
         return run.finished() if run is not None else None
 
@@ -214,7 +215,7 @@ class TraceReader:
         return self._runs[key].trace
 
     def intent(self, key: Key, call: str) -> Intent | None:
-        """Return the intent of a call that has no turn yet; None if it is unknown, or its messages are missing."""
+        """Return the intent of a call whose turn was not read yet; None if the call is unknown or messages are missing."""
         make = self._runs[key].intents.get(call)
         return make() if make is not None else None
 
@@ -225,7 +226,7 @@ class TraceReader:
 
 
 class _Run:
-    """The trace of one rollout, and the state that is needed to read its further lines."""
+    """The trace of one rollout, and the state that is needed to read the rollout's further lines."""
 
     def __init__(self, rollout: str, run: str, path: str, prices: Mapping[str, Price] | None) -> None:
         self.trace = Trace(rollout, run=run, prices=prices)
@@ -235,15 +236,15 @@ class _Run:
         self._tools: dict[int, tuple[Tool, ...]] = {}
         self._conversations = RecentRanges(self._message)
         self.intents: dict[str, partial[Intent]] = {}
-        """For each call without a turn so far, by id: a function that makes its intent. Intents and turns are made on
-        first use."""
+        """For each call whose turn was not read yet, by id: a function that makes the call's intent. Intents and turns
+        are made on first use."""
         self._sealed_at: float | None = None
 
     def add(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
         """Add a line of the rollout.
 
         Raises:
-            Unfit: the line is a repetition, or a message or a list of tools to which it refers is missing.
+            Unfit: the line repeats an earlier line, or refers to a message or a list of tools that is missing.
         """
         if not self.proof.take(line, data, number):
             raise Unfit(f"the file contains line {line.seq} of rollout {line.rollout} twice")
@@ -320,7 +321,7 @@ def _intent(
     count: int,
     tools: tuple[Tool, ...],
 ) -> Intent:
-    """Return the intent of a line. Its messages are the first `count` messages of a conversation."""
+    """Return the intent of a line. The intent's messages are the first `count` messages of `conversation`."""
     request = msgspec.structs.replace(bare, messages=conversation.head(count), tools=tools)
     return entry_of(Intent, line, id=line.call, dialect=bare.dialect, request=request)
 
@@ -347,6 +348,6 @@ def score_of(line: ScoreLine) -> Score:
 
 
 def entry_of(kind: type[E], line: Line, **more: Any) -> E:
-    """Return the entry that a line contains. `more` has the fields that have other names in the line."""
+    """Return the entry that a line contains. `more` contains the entry's fields whose names differ in the line."""
     names = [name for name in kind.__struct_fields__ if name not in more]
     return kind(**{name: getattr(line, name) for name in names}, **more)

@@ -12,24 +12,24 @@ from .turn import ServiceCall, Turn
 
 
 class Recorder(Protocol):
-    """An object that receives every turn before the agent receives the end of the answer.
+    """An object that receives every turn before the agent receives the end of the turn's answer.
 
-    The methods are awaited in a shielded cancel scope, so that a turn is never recorded in part. So a recorder that
-    waits must limit its wait. An exception from `record` fails the exchange: the agent gets a 500, and the exception
-    reaches the code that answers. Further exceptions from `record`, or from `seal` after it, are reported only if they
-    differ from the first.
+    triocept awaits the methods in a shielded cancel scope, so that a turn is never recorded in part. A recorder that
+    waits must therefore limit its wait. If `record` raises an exception, the exchange fails: the agent gets a 500, and
+    the exception reaches the handler that answers. Further exceptions from `record` or `seal` are reported only if they
+    differ from the first exception.
     """
 
     async def record(self, turn: Turn) -> None:
         """Record `turn`."""
 
     async def seal(self, trace: Trace) -> None:
-        """Record that the rollout of `trace` has ended. After this call only a score can follow."""
+        """Record that the rollout of `trace` has ended. After this call, triocept records only scores of the rollout."""
 
     async def aclose(self) -> None:
         """Release files and connections after the endpoint has stopped.
 
-        If the recorder is used again later, `record` opens them again.
+        If the recorder is used again later, `record` must open the files and connections again.
         """
 
 
@@ -54,15 +54,15 @@ class EntryRecorder(Protocol):
     async def record_entry(self, entry: Entry) -> None:
         """Record `entry`. triocept awaits it in a shielded scope, like `Recorder.record`.
 
-        An `Opening` comes first, when the rollout opens; if recording it fails, the rollout does not open. An `Intent`
-        comes before its call is passed to a handler; if recording it fails, the call gets a 500. A `Score` may come
-        after `seal`.
+        The first entry is an `Opening`, when the rollout opens. If `record_entry` fails with an `Opening`, the rollout
+        does not open. An `Intent` comes before its call is passed to a handler. If `record_entry` fails with an
+        `Intent`, the agent gets a 500. A `Score` may come after `seal`.
         """
 
 
 @runtime_checkable
 class OpenedRecorder(Protocol):
-    """A recorder with the method `aopen` is opened before an agent runs, so that a failure to open it shows early."""
+    """A recorder with the method `aopen` is opened before an agent runs, so that its errors are reported early."""
 
     async def aopen(self) -> None:
         """Open the recorder. The body of the endpoint or rollout begins only after this method returns.
@@ -75,10 +75,10 @@ class OpenedRecorder(Protocol):
 
 
 def check_recorder(recorder: object) -> None:
-    """Raise TypeError if `recorder` lacks a method of a recorder, or a method is not async.
+    """Raise TypeError if `recorder` lacks a method of a recorder, or if one of these methods is not async.
 
     Raises:
-        TypeError: it is not a recorder; the text names the problem.
+        TypeError: `recorder` is not a recorder; the text names the problem.
     """
     wanted = "recorder must be a Recorder, such as JSONLRecorder(path)"
     if isinstance(recorder, (str, os.PathLike)):
