@@ -16,7 +16,8 @@ Three modules derive the structure of a trace from its messages. Each uses the r
 The other modules:
 
 * `diff`: the differences between two calls. `texts`: the readable text of a message.
-* `cost`: the tokens that turns used, and their price. `waits`: the time in which calls waited for decisions.
+* `cost`: the tokens that turns used, and their price. `waits`: the time in which calls waited for decisions about tool
+  calls.
 * `tokens`: the tokens that the engine read and sampled. `increments`: the pieces of an answer, and their times. `wire`:
   a call as sent over the wire. `raw`: raw bytes sent in place of an answer.
 * `views`: views of a trace for trainers: steps, flat branches, drift.

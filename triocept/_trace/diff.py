@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A change to a message: in its text, one piece is replaced. The text consists of the texts of the message's parts,
-    joined by line breaks."""
+    """A change to a message: one piece of its text was replaced.
+
+    The text consists of the texts of the message's parts, joined by line breaks.
+    """
 
     at: Literal["start", "end", "middle", "elsewhere"]
     """Place of the replacement in the old text. If text was only appended, the place is `end`. `elsewhere` means that

@@ -33,7 +33,7 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     headers: dict[str, str] = {}
     """Headers that the program passed, with names in lower case."""
     body: tuple[bytes | float, ...] = ()
-    """Pieces of the body, each sent separately, and the pauses between the pieces, in seconds. Empty if the program uses
+    """Pieces of the body, each sent separately, and the pauses between the pieces, in seconds. Empty if the program has
     a `Redaction`."""
     size: int = 0
     """Number of bytes of the sent body, even if `body` is empty because of a `Redaction`."""

@@ -5,7 +5,8 @@ Rules:
 1. Every readable record is read, except turns whose messages are missing.
 2. A trace is sealed if the file proves that the trace is complete (see `proof`). Otherwise `trace.gaps` lists the
    problems.
-3. `iter_file` yields a trace as soon as it has read the trace's last line. So it keeps only unfinished traces in memory.
+3. `iter_file` yields a trace as soon as it has read the trace's last line, so that only unfinished traces are in
+   memory.
 """
 
 from __future__ import annotations
@@ -215,7 +216,10 @@ class TraceReader:
         return self._runs[key].trace
 
     def intent(self, key: Key, call: str) -> Intent | None:
-        """Return the intent of a call whose turn was not read yet; None if the call is unknown or messages are missing."""
+        """Return the intent of a call whose turn was not read yet.
+
+        Return None if the call is unknown, or if some of its messages are missing.
+        """
         make = self._runs[key].intents.get(call)
         return make() if make is not None else None
 

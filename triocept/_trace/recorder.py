@@ -16,15 +16,15 @@ class Recorder(Protocol):
 
     triocept awaits the methods in a shielded cancel scope, so that a turn is never recorded in part. A recorder that
     waits must therefore limit its wait. If `record` raises an exception, the exchange fails: the agent gets a 500, and
-    the exception reaches the handler that answers. Further exceptions from `record` or `seal` are reported only if they
-    differ from the first exception.
+    the exception reaches the code that answers the exchange. Further exceptions from `record` or `seal` are reported
+    only if they differ from the first exception.
     """
 
     async def record(self, turn: Turn) -> None:
         """Record `turn`."""
 
     async def seal(self, trace: Trace) -> None:
-        """Record that the rollout of `trace` has ended. After this call, triocept records only scores of the rollout."""
+        """Record that the rollout of `trace` has ended. After this call, only scores of the rollout are recorded."""
 
     async def aclose(self) -> None:
         """Release files and connections after the endpoint has stopped.

@@ -3,19 +3,20 @@
 Rules:
 
 1. Keys are removed wherever they appear: every key that triocept made, and a provider's key as long as an upstream uses
-   it (see `_util.secrets`). So the reader of a trace cannot send calls as the agent did. Other keys, such as a key that
-   an agent reads from a file, are removed by their known forms with `Redaction(known_keys=True)`.
-2. A removed text is replaced by `[redacted]`. Only the record is redacted, both the trace in memory and what recorders
-   get. The messages between an agent and its model are unchanged.
+   it (see `_util.secrets`). So the reader of a trace cannot send calls with the agent's key. Other keys, such as a key
+   that an agent reads from a file, are removed only with `Redaction(known_keys=True)`, and only in known forms.
+2. A removed text is replaced by `[redacted]`. Only records are redacted: the trace in memory, and the records that
+   recorders get. The messages between an agent and its model are unchanged.
 3. Only texts are changed: contents, arguments and results of tools, a dialect's further members, metadata, notes, the
    agent's User-Agent header. Unchanged are roles, ids, the directories of an agent, names of members and of scores,
-   numbers, and words of a fixed set (a stop reason, an effort). But keys are removed from them too: an agent may use
-   its key as the name of its session.
+   numbers, and words of a fixed set (a stop reason, an effort). But keys are removed from all of these, too: an agent
+   may use its key as the name of its session.
 4. Arguments are searched both as JSON text and decoded, because JSON can write a letter in several ways.
 5. Token ids encode the text. So if an answer was redacted, its token ids and log probabilities are not recorded (gap
    `redacted`). If a request was redacted, the token ids of the prompt are not recorded (gap `prompt_redacted`).
 6. A message is searched once, when it is new. The other members of a request are searched only if they are not the same
-   objects as in the last request. (An agent repeats them with every call, and dialects decode them once: see `memory`.)
+   objects as in the last request. (An agent repeats these members with every call, and dialects decode them once: see
+   `memory`.)
 7. If a program passes a `Redaction`, the record of a call's wire view (`record_wire`), or of raw bytes, has no body.
 8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is decoded and redacted: one dialect sends
    such files as plain text, which triocept encodes. Nothing else is decoded except JSON's escapes: a key within base64,
@@ -58,30 +59,30 @@ _NO_TEXT = frozenset(
 )
 """Names of JSON members that hold a kind or an id, not a text."""
 _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
-"""Names of JSON members that hold JSON of the program or its tools: every string inside is a text, whatever its
-name."""
+"""Names of JSON members that hold JSON of the program or its tools. Every string in such JSON is a text, whatever its
+member's name is."""
 _WITH_BASE64 = frozenset({"media_type", "mime_type", "mimeType", "kind"})
 """If an object has one of these members, its `data` is base64."""
 _JOINED = 64 * 1024
-"""Maximum characters for which the texts of a message are joined and searched at once. Beyond that, joining them takes
-longer than searching each text."""
+"""Maximum characters of a message whose texts are joined and searched at once. For longer messages, the join takes
+longer than a search of each text."""
 _IS_TEXT_FILE = b'"media_type":"text/'
 _encode = msgspec.json.Encoder().encode
 
 
 @final
 class Redaction:
-    """The texts that a program wants removed from all records. Keys in use are removed even without it.
+    """The texts that a program wants removed from all records. Keys in use are removed even without a `Redaction`.
 
     Args:
-        patterns: regular expressions; each match becomes `[redacted]`.
-        function: `(text) -> text`, for texts that no pattern can describe. It is called with each complete text before
-            the text is recorded, and inserts its own mark. It must return the same result for the same text. It must
-            not be async, because the call waits for it. If it raises, the call fails and the rollout's body ends; no
-            further text of that rollout is recorded.
-        known_keys: also remove texts that look like a key of a known form (GitHub, AWS, OpenAI, Anthropic, Google,
-            Slack, private keys in PEM, others). Base64 (images, signatures) is not searched: it is random, and may look
-            like a key.
+        patterns: regular expressions; each match is replaced by `[redacted]`.
+        function: `(text) -> text`, for texts that no pattern can describe. triocept calls it with each complete text,
+            and records the text that it returns. It must return the same result for the same text. It must not be
+            async, because the model call waits for it. If it raises an exception, the model call fails, the rollout's
+            body ends, and no further text of that rollout is recorded.
+        known_keys: if True, texts that look like a key of a known form (GitHub, AWS, OpenAI, Anthropic, Google, Slack,
+            private keys in PEM, others) are removed, too. Base64 (images, signatures) is not searched, because random
+            data may look like a key.
 
     Raises:
         TypeError: a pattern is neither a str nor a compiled pattern of one; `function` cannot be called, or is async;
@@ -140,11 +141,11 @@ class Redaction:
 
 
 class Redactor:
-    """Redactor of the records of one rollout. It keeps the original texts for `as_given`.
+    """Redactor of the records of one rollout. It keeps the original texts, which `as_given` restores.
 
     Args:
         redaction: the program's redaction; if None, only keys in use are removed.
-        keys: further keys to remove; a caller that passes keys must pass a `redaction`, too.
+        keys: further keys to remove. A caller that passes `keys` must pass a `redaction`, too.
     """
 
     def __init__(self, redaction: Redaction | None = None, *, keys: Sequence[str] = ()) -> None:
@@ -153,17 +154,18 @@ class Redactor:
         self._looked: tuple[object, ...] = (self,)
         """The fields (without messages) of the request that was searched last, and the keys that were in use then."""
         self._said = b""
-        """JSON of those fields that a handler may change in place later, because requests share their objects."""
+        """JSON of the mutable fields of the request that was searched last. A handler may change these fields in place,
+        because requests share their objects."""
         self._rest: Request | None = None
-        """Redacted fields (without messages) of the last request; None if nothing in them was redacted."""
+        """The last request without its messages, redacted; None if nothing was redacted in these fields."""
         self._failed = False
         """True after the program's redaction raised an exception. From then on, no text is recorded."""
         self._table = MessageTable()
         self._requests: dict[int, tuple[Request, Request]] = {}
-        """Redacted requests in which more than the messages changed, by Python's `id`, each with the original request
-        without its messages."""
+        """Redacted requests in which more than the messages was redacted, by Python's `id` of the redacted request.
+        With each, the original request without its messages."""
         self._given: dict[str, tuple[Response | None, dict[str, Any]]] = {}
-        """Original answer and notes of each turn whose answer or notes were redacted, by the turn's id."""
+        """For each turn whose answer or notes were redacted, by the turn's id: the original answer and notes."""
 
     def message(self, message: Message) -> Message:
         """Return the redacted message."""
@@ -172,7 +174,7 @@ class Redactor:
         return self._clean(message)
 
     def request(self, request: Request) -> Request:
-        """Return the redacted request. Messages that earlier requests contained are the same objects again."""
+        """Return the redacted request. For messages of earlier requests, it contains the same redacted objects."""
         messages = self._table.intern(request.messages, self.message)
         rest = msgspec.structs.replace(request, messages=())
         looked = (LIVE_KEYS.bytes, self._failed, *msgspec.structs.astuple(rest))
@@ -190,7 +192,7 @@ class Redactor:
         return found
 
     def turn(self, turn: Turn) -> Turn:
-        """Return the redacted turn. The caller must have redacted the turn's request before."""
+        """Return the redacted turn. The caller must have replaced the turn's request by the redacted request before."""
         response = None if turn.response is None else self.response(turn.response)
         agent = turn.agent and self._text(turn.agent)
         if (response is turn.response and agent == turn.agent) and not (
@@ -226,7 +228,7 @@ class Redactor:
         )
 
     def as_given(self, turn: Turn) -> Turn:
-        """Return a recorded turn with its request, answer and notes as they were before redaction."""
+        """Return a recorded turn, but with the request, the answer and the notes from before the redaction."""
         response, notes = self._given.get(turn.id, (turn.response, turn.notes))
         request = self.request_as_given(turn.request)
         if response is turn.response and notes is turn.notes and request is turn.request:
@@ -234,7 +236,7 @@ class Redactor:
         return msgspec.structs.replace(turn, request=request, response=response, notes=notes)
 
     def request_as_given(self, request: Request) -> Request:
-        """Return a recorded request as it was before redaction."""
+        """Return the original request for a recorded (redacted) request."""
         known, messages = self._table.given_form, request.messages
         _, rest = self._requests.get(id(request), (request, request))
         if known and any(id(message) in known for message in messages):
@@ -248,7 +250,7 @@ class Redactor:
         return self._clean(call)
 
     def entry(self, entry: Entry) -> Entry:
-        """Return the redacted entry. The caller must have redacted the request of an intent before."""
+        """Return the redacted entry. In an intent, the caller must have redacted the request before."""
         if isinstance(entry, Opening) and entry.metadata:
             metadata = self.json(entry.metadata)
             return entry if metadata is entry.metadata else msgspec.structs.replace(entry, metadata=metadata)
@@ -274,7 +276,8 @@ class Redactor:
     def _wire(self, wire: WireView) -> WireView:
         """Return the redacted wire view (the request and answer as they were on the wire).
 
-        With a `Redaction` the bodies are left out, because escapes in a body would hide texts from its patterns.
+        If the program has a `Redaction`, the bodies are left out, because its patterns cannot find escaped texts in
+        them.
         """
         body, answer = wire.body, wire.answer
         if self._redaction is not None or self._failed:
@@ -293,7 +296,8 @@ class Redactor:
     def _raw(self, raw: RawResponse) -> RawResponse:
         """Return the redacted raw answer.
 
-        With a `Redaction`, the body is left out. A body that contained a key becomes a single piece.
+        If the program has a `Redaction`, the body is left out. The pieces of a body that contained a key become one
+        piece.
         """
         whole = b"".join([piece for _, piece in raw.pieces])
         hidden = self._redaction is not None or self._failed
@@ -320,7 +324,7 @@ class Redactor:
         return tokens
 
     def _clean(self, noun: T) -> T:
-        """Return the redacted struct; if there is nothing to redact, the same object."""
+        """Return the redacted struct. If there is nothing to redact, return `noun` itself."""
         if self._redaction is None:
             encoded = _encode(noun)
             if not may_hold_a_key(encoded) and _IS_TEXT_FILE not in encoded:
@@ -330,13 +334,14 @@ class Redactor:
         return noun if clean is plain else msgspec.convert(clean, type(noun))
 
     def _cleaned(self, value: Any, *, given: bool = False) -> Any:
-        """Return the redacted JSON value; if there is nothing to redact, the same object.
+        """Return the redacted JSON value. If there is nothing to redact, return `value` itself.
 
         The function uses no recursion, because JSON from an agent may be nested thousands of levels deep.
         """
         same, whole = True, [value]
         todo: list[tuple[Any, Any, str, bool]] = [(whole, 0, "", given)]
-        """Container, index in the container, member name, and True if every string in the container is a text."""
+        """Values to redact. For each: its container, its index there, its member name, and a flag. The flag is True if
+        every string in the container is a text."""
         while todo:
             into, at, name, given = todo.pop()
             match into[at]:
@@ -375,7 +380,7 @@ class Redactor:
         return self._text(text)
 
     def json_text(self, text: str) -> str:
-        """Return the redacted JSON text. `text` may be invalid JSON, or contain letters that are escaped as numbers."""
+        """Return the redacted JSON text. `text` may be invalid JSON, or contain letters as numeric escapes."""
         return cleaned_json(text, self._text)
 
     def json(self, value: Any) -> Any:
@@ -409,7 +414,7 @@ class Redactor:
 def _is_keyless(noun: Message | Response) -> bool:
     """Return True if a message or an answer consists only of texts, and contains no key.
 
-    The texts are not encoded as JSON for the search, because a text with non-ASCII characters then caches its encoded
+    The search does not encode the texts as JSON, because a text with non-ASCII characters would then keep its encoded
     bytes for its lifetime, which doubles its memory.
     """
     if noun.extra is not None:

@@ -58,15 +58,15 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     turn: str | None = None
     """Id of the related earlier turn; None if the turn begins a conversation and its origin is unknown."""
     call: int | None = None
-    """For a sub-agent: index, from 0, among the tool calls in the answer of `turn`, of the call that started it; None
-    if unknown."""
+    """For a sub-agent: the tool call that started it, as the index, from 0, among the tool calls in the answer of
+    `turn`; None if unknown."""
 
 
 class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
     """A sequence of turns, each of which continues the turn before it. Each turn of a trace is in exactly one branch.
 
-    If several turns continue the same turn, the first of them stays in that turn's branch, and each of the others
-    begins a branch.
+    If several turns continue the same turn, the first of them is in that turn's branch. Each of the others begins a new
+    branch.
     """
 
     turns: tuple[Turn, ...]
@@ -77,11 +77,10 @@ class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LAUNCHES = 64
-"""Number of latest tool calls searched for the start of a sub-agent, which begins soon after the call that starts
-it."""
+"""Number of latest tool calls that are searched for the call that started a sub-agent. A sub-agent begins soon after
+that call."""
 _LONG = 16
-"""Minimum characters of a task that is searched within the texts of messages. A shorter task must equal a whole
-text."""
+"""Minimum characters of a task that may be a part of a message's text. A shorter task must equal a whole text."""
 
 
 class Launch:
@@ -91,7 +90,7 @@ class Launch:
         self.turn = turn
         """Id of the turn whose answer called the tool."""
         self.number = number
-        """Index of this call among the tool calls of that answer."""
+        """Index of this call, from 0, among the tool calls of the answer of `turn`."""
         self.used = False
         self._call = call
 
@@ -117,9 +116,9 @@ class Launches:
             self._kept.extend(Launch(turn.id, number, call) for number, call in calls)
 
     def of(self, request: Request) -> Launch | None:
-        """Return the tool call that started the conversation whose first request is `request`, and mark it as used.
+        """Return the tool call that started the conversation with the first request `request`, and mark it as used.
 
-        Return None if no tool call has the task that the request contains.
+        Return None if no argument of the latest tool calls is a task that the request contains.
         """
         if not self._kept:
             return None
@@ -158,9 +157,9 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
     """True if this turn continues a turn of another conversation."""
 
     def relation(self, conversation: Conversation, aside: str | None) -> Relation:
-        """Return the turn's relation.
+        """Return the turn's relation to earlier turns.
 
-        `aside` is the turn to which a side call is related if it continues no turn.
+        `aside` is the id of the turn to which this turn is related if it is a side call and continues no turn.
         """
         parent = self.place.parent
         if self.again is not None:
@@ -216,10 +215,10 @@ class Relations:
         self._conversation_of[turn.id] = whose
 
     def all(self, conversations: Mapping[str, Conversation]) -> dict[str, Relation]:
-        """Return a dict from the id of each turn to its relation. `conversations` is a dict from these ids, too."""
+        """Return a dict from the id of each turn to its relation. `conversations` maps these ids to conversations."""
         found: dict[str, Relation] = {}
         at: dict[str, str] = {}
-        """For each conversation, by id: id of its latest turn so far."""
+        """For each conversation, by its id: id of its latest turn among the turns before the current one."""
         for fact in self._facts:
             conversation = conversations[fact.turn]
             aside = at.get(conversation.id) or at.get(conversation.parent or "")

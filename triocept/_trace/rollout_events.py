@@ -7,9 +7,9 @@ Rules:
 2. Each `CallArrived` is followed by exactly one `TurnSettled` or `TurnLost` of the same exchange. The exchange's other
    events come between these two, except decisions at the agent's gate (its hook), which come when the agent requests
    them.
-3. Events hold the entries as recorded: redacted, and shared with the trace. They must not be changed.
-4. No event holds a key in use, not even split over several events: if a text ends with what may be the start of a key,
-   this end is held back until the next piece.
+3. Events hold the recorded entries, which are redacted and shared with the trace. Functions must not change them.
+4. No event holds a key in use, and no key is split over several events. If a piece of text ends with characters that
+   may be the start of a key, these characters come with the next piece.
 """
 
 from __future__ import annotations
@@ -88,12 +88,13 @@ class AgentStarted(_Event, frozen=True, kw_only=True):
 
 
 class AgentEnded(_Event, frozen=True, kw_only=True):
-    """An agent's process has ended. There is no such event if the rollout ended first."""
+    """An agent's process has ended. There is no such event if the rollout ended before the process."""
 
     agent: AgentStart
     """Record of the agent's start."""
     returncode: int | None
-    """Return code of the process; negative: the signal that ended it. None if the process could not be started."""
+    """Return code of the process. If it is negative, a signal with this number ended the process. None if the process
+    could not be started."""
 
     def _more(self) -> dict[str, Json]:
         return {"argv": list(self.agent.argv), "returncode": self.returncode}
@@ -107,7 +108,7 @@ class CallArrived(_Event, frozen=True, kw_only=True):
     """
 
     exchange: str
-    """Id of the call's exchange, and of its turn."""
+    """Id of the call's exchange. The call's turn has the same id."""
     dialect: str
     request: Request
     agent: str | None
@@ -135,7 +136,7 @@ IncrementKind: TypeAlias = Literal["text", "reasoning", "refusal", "tool_call", 
 
 
 class IncrementSent(_Event, frozen=True, kw_only=True):
-    """A piece of an answer was sent to the agent. An answer that is not streamed causes no such event."""
+    """A piece of an answer was sent to the agent. If an answer is not streamed, there is no such event."""
 
     exchange: str
     """Id of the exchange."""
@@ -147,8 +148,9 @@ class IncrementSent(_Event, frozen=True, kw_only=True):
     part: int
     """Index of the part in the answer, from 0; 0 for raw bytes."""
     text: str = ""
-    """Text to append to the part; empty for raw bytes and `other`. If the piece ends with what may be the start of a
-    key, this end comes with the next piece. With a `Redaction`, each part comes as one piece when it is complete."""
+    """Text to append to the part; empty for raw bytes and `other`. If the piece ends with characters that may be the
+    start of a key, these characters come with the next piece. With a `Redaction`, each part comes as one piece when it
+    is complete."""
     call: str = ""
     """Id of the tool call, in the call's first piece; otherwise empty."""
     tool: str = ""
@@ -158,7 +160,7 @@ class IncrementSent(_Event, frozen=True, kw_only=True):
 class DecisionAsked(_Event, frozen=True, kw_only=True):
     """A policy was asked to decide about a tool call of the model.
 
-    A `DecisionMade` follows. If the agent disconnects first, or the policy fails, there is no such event.
+    A `DecisionMade` event follows, unless the agent disconnects before the decision, or the policy fails.
     """
 
     exchange: str
@@ -177,7 +179,7 @@ class DecisionMade(_Event, frozen=True, kw_only=True):
     exchange: str
     """Id of the exchange in which the model proposed the call."""
     asked: int
-    """Number of the `DecisionAsked` event that this event answers, because the ids of two tool calls may be equal."""
+    """Number of the `DecisionAsked` event about the same tool call. (The ids of two tool calls may be equal.)"""
     decision: Decided
     """The decision, its time, and the policy or the person that made it."""
 
@@ -210,7 +212,10 @@ class TurnSettled(_Event, frozen=True, kw_only=True):
 
 
 class TurnLost(_Event, frozen=True, kw_only=True):
-    """A model call has ended without a turn, because the turn could not be made or recorded. The agent gets a 500."""
+    """A model call has ended without a turn, because the turn could not be made or recorded.
+
+    The agent gets a 500.
+    """
 
     exchange: str
     """Id of the call's exchange."""
@@ -230,7 +235,7 @@ class ServiceCalled(_Event, frozen=True, kw_only=True):
 
 
 class Scored(_Event, frozen=True, kw_only=True):
-    """The rollout got a score, perhaps after its end."""
+    """The rollout got a score. This event may come after `RolloutEnded`."""
 
     score: Score
 

@@ -3,11 +3,11 @@
 Rules:
 
 1. A line is made for one place in the chain (`seq` and `prev`). The line is counted just before its write; if the write
-   fails, this is undone. So after an interrupt in between, a line may be missing, which is reported as a gap, but there
-   are never two lines with the same number.
+   fails, the count is undone. If an interrupt comes between the two, the line is missing, which is reported as a gap.
+   But there are never two lines with the same number.
 2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
-3. Every turn has an intent in the file. If the recorder got none (the call was refused before it was passed to a
-   handler, for example), the intent is made from the turn.
+3. Every turn has an intent in the file. If the recorder got no intent of a call (because the call was refused before it
+   was passed to a handler, for example), the intent is made from the turn.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from .turn import ServiceCall, Turn
 AT_INTENT: dict[str, Any] = dict.fromkeys(
     ("id", "rollout", "run", "branch", "dialect", "request", "agent"), msgspec.UNSET
 )
-"""The members of a turn that its intent or the rollout's opening already contains, so that `turn` lines leave them
-out."""
+"""The members of a turn that a `turn` line leaves out, because the turn's intent or the rollout's opening contains
+them."""
 _value_bytes = msgspec.json.Encoder().encode
 # Three kinds of lines are most of a file. Formatting them takes half the time of encoding a `BlobLine` or `IntentLine`.
 _BLOB = b'{"type":"blob",%b%d,"prev":"%b","kind":"message","number":%d,"digest":"%b",%b}'
@@ -58,7 +58,7 @@ _decode_line = msgspec.json.Decoder(Line).decode
 
 
 class _Written(msgspec.Struct, gc=False):
-    """The chain after some line of a rollout, and the counts of the lines up to this line."""
+    """The chain after some line of a rollout, and the numbers of lines up to this line, by their kinds."""
 
     chain: bytes
     seq: int = 0
@@ -90,7 +90,7 @@ class RunLines:
     """The lines of one rollout in one file.
 
     Args:
-        opening: the start of the rollout.
+        opening: record of the start of the rollout.
         number: value of `LineFile.opening`, which identifies the file of these lines.
         before: the rollout's lines in the previous file; None for the first file.
     """
@@ -102,8 +102,8 @@ class RunLines:
         self.ranges: list[tuple[int, int]] = []
         """Byte ranges of the rollout's lines in the file, in order; lines of other rollouts are between them."""
         self._written = self._last = _Written(chain.start(opening.rollout, opening.run))
-        """`_written`: chain and counts of the lines in the file. `_last`: chain and counts with the lines of the block,
-        too."""
+        """`_written`: the chain and counts of the lines in the file. `_last`: the chain and counts after the lines of
+        the block, which is not written yet."""
         self._elsewhere: Elsewhere | None = None
         """Counts of the rollout's records in earlier files; None if this is the first file."""
         if before is not None:
@@ -114,16 +114,16 @@ class RunLines:
         self._block: list[bytes] = []
         names = (_value_bytes(opening.rollout), _value_bytes(opening.run))
         self._start = b'"version":%d,"rollout":%b,"run":%b,"seq":' % (VERSION, *names)
-        """The first members of each line, which are before its number."""
+        """The first members of each line, after `type` and up to the name `seq`."""
         self._numbering = Numbering()
         self._tools: list[tuple[Sequence[Tool], bytes]] = []
         """Lists of tools, each with its digest. The index is the number of the list's blob."""
         self._tools_by_id: dict[int, int] = {}
         self._tools_by_digest: dict[bytes, int] = {}
         self._intents: dict[str, int] = {}
-        """Number of each intent that has no turn yet, by the call's id."""
+        """Number of each intent whose turn has no line yet, by the call's id."""
         self._seal: dict[str, Any] = before._seal if before is not None else {}
-        """Members of the first seal, which further seals (after late scores) repeat."""
+        """Members of the first seal. Further seals, which follow late scores, have the same members."""
 
     @property
     def digest(self) -> str:
@@ -156,7 +156,7 @@ class RunLines:
                 ranges.append((begin, end))
 
     def _forget_unwritten(self) -> None:
-        """Forget the records of a block that are not in the file."""
+        """Forget the intents and lists of tools of the last block that were not written to the file."""
         intents, tools = self._written.intents, self._written.tools
         self._intents = {call: number for call, number in self._intents.items() if number < intents}
         del self._tools[tools:]
@@ -179,7 +179,7 @@ class RunLines:
         self._add(AgentLine(**self._place() | asdict(start)))
 
     def intent(self, intent: Intent) -> None:
-        """Add the line that records a call, which is about to be passed to its handler."""
+        """Add the line that records that a call is about to be passed to its handler."""
         self._intend(intent.id, intent.request, intent.at, intent.agent)
 
     def turn(self, turn: Turn) -> None:
@@ -274,7 +274,10 @@ class RunLines:
         return number
 
     def _place(self) -> dict[str, Any]:
-        """Return the members that every line begins with. Intents and messages set them directly, in half the time."""
+        """Return the members that every line begins with.
+
+        The lines of intents, turns and messages do not use this method: they are formatted directly, in half the time.
+        """
         opening, last = self.opening, self._last
         return {"rollout": opening.rollout, "run": opening.run, "seq": last.seq, "prev": last.chain.hex()}
 

@@ -1,7 +1,8 @@
 """Search of turns by their text and other criteria.
 
-A text is searched only in what is new in a turn: its answer, and the messages that no earlier turn had. So the search
-finds the turn in which the text first appeared, not every call that repeats it. Each message is searched once.
+A text is searched only in the new content of a turn: its answer, and the messages that no earlier turn had. So the
+search finds the turn in which the text first appeared, and not every call that repeats the text. Each message is
+searched once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Search criteria. A criterion of None matches every turn."""
+    """Search criteria. A criterion that is None matches every turn."""
 
     text: str | re.Pattern[str] | None = None
     tool: str | None = None
@@ -33,7 +34,7 @@ class Wanted:
     model: str | None = None
 
     def fits(self, turn: Turn, conversation: Conversation) -> bool:
-        """Return True if a turn matches all criteria but the text."""
+        """Return True if a turn matches all criteria except the text, which is not checked."""
         response = turn.response
         called = [call.name for call in response.tool_calls] if response is not None else ()
         return (
@@ -46,7 +47,7 @@ class Wanted:
 
 
 class Search:
-    """Index for searching a trace. It holds each message once, for the first turn that contains it."""
+    """Index for searching a trace. It assigns each message to the first turn that contains the message."""
 
     def __init__(self) -> None:
         self._new: dict[str, list[Message]] = {}
@@ -56,7 +57,10 @@ class Search:
         self._count = 0
 
     def add(self, turns: Sequence[Turn]) -> None:
-        """Add the turns that earlier calls did not add. `turns` must begin with the turns of the previous call."""
+        """Add the turns that earlier calls of this method did not add.
+
+        `turns` must begin with the turns that were passed to the previous call of this method.
+        """
         for turn in turns[self._count :]:
             new = self._new[turn.id] = []
             known = self._recent.go_on(turn.request.messages).known
@@ -74,6 +78,6 @@ class Search:
         self._count = len(turns)
 
     def has(self, turn: Turn, text: str | re.Pattern[str]) -> bool:
-        """Return True if the text, or a match of the pattern, is in the answer or the new messages of a turn."""
+        """Return True if the answer or the new messages of a turn contain the text, or match the pattern."""
         parts = (part for message in self._new[turn.id] for part in texts_of(message))
         return any(text in part if isinstance(text, str) else text.search(part) is not None for part in parts)

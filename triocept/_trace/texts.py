@@ -1,4 +1,4 @@
-"""Readable text of a message and its parts, and the texts in the arguments of a call."""
+"""Functions that return readable texts: of messages and their parts, and of JSON values such as a call's arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def text_of(message: Message) -> str:
 
 
 def texts_of(message: Message) -> list[str]:
-    """Return a text for each part. A tool call becomes its name and arguments, media its kind, an opaque part JSON."""
+    """Return a text for each part of a message.
+
+    The text of a tool call is its name and arguments, that of media is its kind, and that of an opaque part is JSON.
+    """
     return [_text(part) for part in message.content]
 
 
@@ -49,16 +52,19 @@ def _text(part: Part) -> str:
 
 
 def agent_name(user_agent: str | None) -> str:
-    """Return the name and version in a User-Agent header, without the platform: `OpenAI/JS 6.26.0`; empty without one.
+    """Return the name and version in a User-Agent header, without the platform: `OpenAI/JS 6.26.0`.
 
-    A version may follow after a space, as with OpenAI's SDKs.
+    Return an empty text if there is no header. A space may separate the name and the version, as in OpenAI's SDKs.
     """
     found = _NAME.match(user_agent or "")
     return found[0] if found is not None else ""
 
 
 def task_name(metadata: Mapping[str, Json]) -> str:
-    """Return the task of a fleet's rollout, with the sample if it is not 0: `dates/1`; empty for other rollouts."""
+    """Return the id of the task of a fleet's rollout, with the number of the sample if this is not 0: `dates/1`.
+
+    Return an empty text for a rollout that belongs to no fleet.
+    """
     match metadata.get("fleet"):
         case {"task": str() as task, **more}:
             return f"{task}/{more['sample']}" if more.get("sample") else task

@@ -3,7 +3,7 @@
 Rules:
 
 1. Ids and log probabilities are stored as bytes, four for each number, because a long call has 100,000 of them.
-2. Each inconsistency is recorded as a named gap.
+2. Each inconsistency in the tokens is recorded by its name in `Tokens.gaps`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     engine: str = ""
     """Name of the engine's profile: `vllm`, `sglang`, `llama_cpp`."""
     policy_version: str | None = None
-    """Version of the weights, from the engine, or else from `upstream.policy_version`; None if both are missing."""
+    """Version of the weights, as the engine reported it, or else as in `upstream.policy_version`; None if unknown."""
     temperature: float | None = None
-    """Temperature that was requested from the server, or that the server reported; None if unknown (the server's
-    default)."""
+    """Temperature that was requested from the server, or that the server reported. None means that the server used its
+    default, which is unknown."""
     stop_included: bool | None = None
     """True if the completion ends with the end-of-turn token, according to the server; None if the server does not
     report this."""
     routed_experts: bytes = b""
     """Experts (of a mixture-of-experts model) that processed each token of prompt and completion, except the last
-    token, if the server returns them (vLLM with `--enable-return-routed-experts`, in an answer that is not streamed). A
-    `.npy` file of shape (tokens, layers, experts per token), which `numpy.load(io.BytesIO(...))` reads. Empty if not
-    returned."""
+    token. The value is a `.npy` file of shape (tokens, layers, experts per token); read it with
+    `numpy.load(io.BytesIO(...))`. Empty if the server did not return the experts. vLLM returns them with
+    `--enable-return-routed-experts`, in an answer that is not streamed."""
     gaps: tuple[str, ...] = ()
     """Names of the checks that the tokens failed: `ids_missing`, `ids_count`, `prompt_ids_missing`, `prompt_ids_count`,
     `logprob_count`, `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty means every
@@ -62,7 +62,7 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
 
 def packed_ids(ids: Iterable[int]) -> bytes:
-    """Return token ids as bytes; raise OverflowError for a number that does not fit into 32 bits."""
+    """Return token ids as bytes. Raise OverflowError if an id does not fit into 32 bits."""
     values = array("i", ids)
     if sys.byteorder == "big":
         values.byteswap()
@@ -70,7 +70,7 @@ def packed_ids(ids: Iterable[int]) -> bytes:
 
 
 def packed_floats(numbers: Iterable[float]) -> bytes:
-    """Return numbers as bytes, rounded to 32 bits."""
+    """Return numbers as bytes. Each number is rounded to a 32-bit float."""
     values = array("f", numbers)
     if sys.byteorder == "big":
         values.byteswap()

@@ -26,8 +26,8 @@ from .turn import Branch, OutcomeKind, ServiceCall, Turn
 class Turns(Sequence[Turn]):
     """Sequence of the turns of a trace, in order.
 
-    A turn that was read from a file is created on first use. Each turn contains its whole conversation, so creating all
-    turns of a long conversation takes time and memory that grow with the square of its length.
+    A turn that was read from a file is created on first use. Each turn contains its whole conversation. So the time and
+    the memory to create all turns of a conversation grow with the square of the conversation's length.
     """
 
     def __init__(self) -> None:
@@ -57,15 +57,15 @@ class Turns(Sequence[Turn]):
 class Derived:
     """Data derived from a growing list of turns: conversations, relations, threads and others.
 
-    It is never recorded, but computed on demand, turn by turn.
+    The derived data is never recorded. It is computed on demand, turn by turn.
 
-    A turn takes time only for its new messages: a message that the agent sends again is not compared again.
+    The time for a turn depends only on its new messages: a message that the agent sends again is not compared again.
     """
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         self._turns = turns
         self._conversations = Conversations()
-        """Conversations of the turns added so far. Further turns are added when data is requested."""
+        """Conversations of the turns added so far. The other turns are added when derived data is requested."""
         self._relations = Relations()
         self._search = Search()
         self._places: dict[str, int] = {}
@@ -100,7 +100,11 @@ class Derived:
         return self._relations.all(self.conversations())
 
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
-        """Return the threads of the trace: each leads from a first turn to a turn that no turn continues."""
+        """Return the threads of the trace.
+
+        A thread begins with a turn that continues no turn, and ends with a turn that no turn continues. In between,
+        each turn continues the turn before it.
+        """
         above, by_id = self.parents, {turn.id: turn for turn in self._turns}
         continued = set(above.values())
 
@@ -117,7 +121,7 @@ class Derived:
         above, conversations = self.parents, self.conversations()
         stretches: list[list[Turn]] = []
         ends: dict[str, list[Turn]] = {}
-        """Turns of each unfinished branch, by the id of its last turn so far."""
+        """Turns of each branch. The key is the id of the branch's last turn so far."""
         for turn in self._turns:
             parent = above[turn.id]
             stretch = ends.pop(parent, None) if parent is not None else None
@@ -140,7 +144,7 @@ class Derived:
         return tuple([turn for turn in turns if self._search.has(turn, wanted.text)])
 
     def _known(self) -> Conversations:
-        """Add the turns that were not added yet, and return the conversations."""
+        """Add all turns that were not added yet to the conversations, and return the conversations."""
         known = self._conversations
         for number in range(len(known), len(self._turns)):
             turn = self._turns[number]
@@ -169,8 +173,8 @@ class Trace:
         self.rollout = rollout
         """Id of the rollout."""
         self.run = run
-        """Id of this run: unique, even if rollouts of other programs have the same id. Empty in files of older
-        versions."""
+        """Unique id of this run. It tells apart rollouts with equal ids, which different programs may use. Empty in
+        files of older versions."""
         self.branch = branch
         """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
         self._turns = Turns()
@@ -196,7 +200,10 @@ class Trace:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Versions of `triocept` and `python` that recorded the trace, by these names; empty if not recorded."""
+        """Versions of triocept and Python when the trace was recorded.
+
+        The names are `triocept` and `python`. Empty if the versions were not recorded.
+        """
         return MappingProxyType(self._opening.versions if self._opening is not None else {})
 
     @property
@@ -213,13 +220,13 @@ class Trace:
     def pending(self) -> tuple[Intent, ...]:
         """The calls that were passed to a handler and have no turn.
 
-        In a live trace they are still running; in a trace that was read from a file they were lost.
+        In a live trace, these calls are still running. In a trace that was read from a file, their outcomes were lost.
         """
         return tuple(self._pending.values())
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """Scores of the rollout (`rollout.score`), by name. If a name was scored twice, the last value counts."""
+        """Scores of the rollout (`rollout.score`), by name. If a name got several values, the last value counts."""
         return MappingProxyType(self._scores)
 
     @property
@@ -234,8 +241,8 @@ class Trace:
     def digest(self) -> str | None:
         """Digest of the rollout's sealed record in its file: 32 hex digits.
 
-        Store the digest elsewhere to verify later that the file is unchanged (`check(path).digests`). None if the trace
-        is not in a file, or not sealed.
+        To verify later that the file is unchanged, store this digest outside the file, and compare it with
+        `check(path).digests`. None if the trace is not in a file, or not sealed.
         """
         return self._digest
 
@@ -260,16 +267,16 @@ class Trace:
 
     @property
     def sealed(self) -> bool:
-        """True if the rollout has ended: its trace does not change any more.
+        """True if the rollout has ended, so that its trace does not change any more.
 
-        A trace that was read from a file is sealed if the file holds its seal and proves that nothing is missing. Such
-        a trace has no `gaps`.
+        A trace that was read from a file is sealed if the file contains its seal, and proves that no line is missing.
+        Such a trace has no `gaps`.
         """
         return self._sealed
 
     @property
     def stopped(self) -> str | None:
-        """Reason why the rollout was stopped: a limit, or the argument of `rollout.stop`; None if it was not."""
+        """Reason why the rollout was stopped: a limit, or the argument of `rollout.stop`; None if nothing stopped it."""
         return self._stopped
 
     @property
@@ -283,12 +290,12 @@ class Trace:
     def cost_of(self, prices: Mapping[str, Price]) -> float | None:
         """Return the cost of the rollout and its child rollouts, at the given prices.
 
-        If the provider reported no token counts, an estimate is used; for a broken answer, the part received counts.
+        If the provider reported no token counts, an estimate is used. Of a broken answer, the received part counts.
 
         Args:
-            prices: prices by model name: an exact name wins, then the first pattern that fits (`*` and `?` match
-                anything). The model of a turn is the `model=` of its upstream, else the model that the agent requested,
-                else the model in the answer.
+            prices: prices by model name. An exact name takes precedence; otherwise the first pattern that matches the
+                name is used (with `*` and `?` as wildcards). The model of a turn is the `model=` of its upstream, else
+                the model that the agent requested, else the model in the answer.
 
         Returns:
             The cost in the currency of the prices; None if the price of a model is missing.
@@ -300,7 +307,7 @@ class Trace:
     def usage(self) -> Usage:
         """The tokens that the rollout and its child rollouts used; `estimated` is True if any count is an estimate.
 
-        If the provider reported no token counts, an estimate is used; for a broken answer, the part received counts.
+        If the provider reported no token counts, an estimate is used. Of a broken answer, the received part counts.
         `cached_tokens` and similar counts are the sums of the reported counts, or None if no provider reported them.
         """
         return usage_of_all(self._usages())
@@ -319,18 +326,22 @@ class Trace:
     def conversations(self) -> dict[str, Conversation]:
         """Dict from the id of each turn to the turn's conversation.
 
-        If the agent does not name the conversation of a call, it is derived from the messages.
+        If the agent does not name the conversation of a call, triocept derives the conversation from the messages.
         """
         return self._derived.conversations()
 
     @property
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
-        """The turns as threads: each thread leads from a first turn to a turn that no turn continues."""
+        """The turns, grouped into threads. A turn may belong to several threads.
+
+        A thread begins with a turn that continues no turn, and ends with a turn that no turn continues. In between,
+        each turn continues the turn before it.
+        """
         return self._derived.threads()
 
     @property
     def branches(self) -> tuple[TurnBranch, ...]:
-        """The turns, grouped into the branches of a tree. Turns that several threads share are in one branch only."""
+        """The turns, grouped into the branches of a tree. A turn that several threads share is in only one branch."""
         return self._derived.branches()
 
     def find(
@@ -367,7 +378,7 @@ class Trace:
         )
 
     def diff(self, before: Turn | int | str, after: Turn | int | str) -> TurnDiff:
-        """Return the differences between the calls of two turns: messages, tools, settings.
+        """Return the differences between the calls of two turns, in their messages, tools and settings.
 
         Args:
             before: a turn, its number, or its id.
@@ -495,7 +506,7 @@ class TraceWriter:
                 trace._scores[recorded.name] = recorded.value
 
     def add_later(self, call: str, make: Callable[[], Turn]) -> None:
-        """Add the turn of a call. `make` creates it on first use."""
+        """Add the turn of the call with the id `call`. `make` creates the turn on first use."""
         self.trace._turns.append(make)
         self.trace._pending.pop(call, None)
 
@@ -509,32 +520,35 @@ class TraceWriter:
             self.trace._ended = ending
 
     def seal(self, at: float | None = None) -> None:
-        """Seal the trace. From then on, only scores can be added. `at`: seconds since the epoch; None means now."""
+        """Seal the trace. From then on, only scores can be added.
+
+        `at` is the time of the seal in seconds since the epoch; None means now.
+        """
         if not self.trace._sealed:
             self.trace._sealed, self.trace._sealed_at = True, time.time() if at is None else at
 
     @property
     def was_sealed_at(self) -> float | None:
-        """Time of the seal in seconds since the epoch; None without a seal."""
+        """Time when the trace was sealed, in seconds since the epoch; None if the trace is not sealed."""
         return self.trace._sealed_at
 
     @property
     def sealed_at(self) -> float:
-        """Time of the seal, in seconds since the epoch. All recorders write it, so that their digests are equal."""
+        """Time of the seal, in seconds since the epoch. With this one time, all recorders get the same digest."""
         found = self.trace._sealed_at
         return time.time() if found is None else found
 
     def prove(self, digest: str) -> None:
-        """Store the digest that the seal has in the trace's file."""
+        """Store the digest of the seal that was written to the trace's file."""
         self.trace._digest = digest
 
     def miss(self, gap: Gap) -> None:
-        """Add a gap: a part of the trace that is missing in its file."""
+        """Add a gap: a part of the trace that is missing in its file, or was changed."""
         self.trace._gaps.append(gap)
 
 
 def snapshot(trace: Trace) -> Trace:
-    """Return a copy of the trace and its children with their current content, for use in another thread."""
+    """Return a copy of the trace and its children, for use in another thread. Later changes do not affect the copy."""
     copied: Trace = copy(trace)
     copied._children = [snapshot(child) for child in trace._children]
     return copied

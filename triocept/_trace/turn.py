@@ -38,37 +38,41 @@ OutcomeKind: TypeAlias = Literal["answered", "refused", "failed", "abandoned"]
 
 
 class TurnError(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """The reason why a turn was not answered."""
+    """The reason why a call was not answered."""
 
     type: str
     """Name of the exception's class."""
     message: str
     status: int | None = None
-    """HTTP status that was sent to the agent; None if no connection of the agent was waiting."""
+    """HTTP status that was sent to the agent; None if no connection of the agent was waiting for the answer."""
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """An answer that one handler has read from another handler. The agent did not get it, or got it changed."""
+    """An answer that one handler has read from another handler.
+
+    The agent did not get this answer, or got a changed version.
+    """
 
     why: str
-    """Name of the handler that has read it: `approve`, `best_of`, `rewrite`, …; `abort` means that the upstream's
-    server aborted the answer, and the call was sent again."""
+    """Name of the handler that has read the answer: `approve`, `best_of`, `rewrite`, …. `abort` means that the
+    upstream's server aborted the answer, and the call was sent again."""
     counted: bool = False
     """True if the draft's tokens count in addition to the tokens of the turn's answer."""
     common: int = 0
     """Number of equal messages at the beginning of the turn's request and the draft's request."""
     dropped: int = 0
-    """Number of the messages after these in the turn's request, which the draft's request does not have."""
+    """Number of messages after the common messages in the turn's request. The draft's request does not have them."""
     messages: tuple[Message, ...] = ()
-    """The messages of the draft's request after the common messages."""
+    """The messages after the common messages in the draft's request."""
     changed: bool = False
-    """True if the draft's request differs in more than its messages."""
+    """True if the draft's request differs from the turn's request in more than its messages."""
     response: Response | None = None
-    """The answer; None if the draft was not answered. For an aborted call, it is the part that the server returned."""
+    """The answer; None if the other handler gave no answer. If the server aborted the answer, the part that the server
+    returned."""
     error: TurnError | None = None
-    """Reason why the draft was not answered; None if it was answered."""
+    """Reason why the other handler gave no answer; None if it gave an answer."""
     notes: dict[str, Json] = {}
-    """Notes of the handlers that answered the draft."""
+    """Notes that handlers added while they produced the draft."""
     tokens: Tokens | None = None
     started: float
     """Seconds from the start of the turn to the start of the draft."""
@@ -88,25 +92,27 @@ class Decided(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """Name of the tool."""
     kind: DecisionKind
     arguments: str | None = None
-    """The changed arguments, if the decision modified the call; else None."""
+    """The changed arguments if `kind` is `modify`; otherwise None."""
     reason: str = ""
-    """The reason for a rejection, which the model gets; or the text that replaces the model's answer."""
+    """For a rejection, the reason that is sent to the model. For other kinds, the text that replaces the model's
+    answer."""
     by: str = ""
     """Name of the policy, or of the person, that decided."""
     seconds: float
     """Seconds that the decision took."""
     way: Literal["answer", "gate"] = "answer"
-    """`answer`: the decision changed the model's answer. `gate`: the agent's own hook carried out the decision."""
+    """Way in which the decision was carried out. `answer`: triocept changed the model's answer. `gate`: the agent's own
+    hook allowed or blocked the call."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Outcome of a call: the fields of a turn that are unknown when the call is passed to its handler."""
+    """Outcome of a call: those fields of a turn that are unknown when the call is passed to its handler."""
 
     number: int
     """Position in the order in which the rollout's exchanges settled, from 0."""
     outcome: OutcomeKind
     response: Response | None = None
-    """The answer. For a failed or abandoned stream, it is the part that was sent. None if nothing was sent."""
+    """The answer; if its stream failed or was abandoned, the part that was sent. None if nothing was sent."""
     error: TurnError | None = None
     """Reason why the call was not answered; None if the outcome is `answered`."""
     conversation: Conversation | None = None
@@ -123,32 +129,34 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """True if a connection of the agent waited for the answer when the exchange settled. How much of the answer the
     agent received is not recorded, because a turn is recorded before the last byte is sent."""
     rewritten: bool = False
-    """True if an upstream sampled `tokens` for this call, and the program then answered with other content."""
+    """True if an upstream sampled `tokens` for this call, but the program then answered the call with other content."""
     notes: dict[str, Json] = {}
     """Notes that the program added with `exchange.annotate`."""
     decisions: tuple[Decided, ...] = ()
     """Decisions about the tool calls of the model, in the order of the calls. Decisions of `open_rollout(gate=…)` are
-    made after the turn. So the turn whose request has the tools' results contains them."""
+    made after the turn that proposed the calls. So they are in a later turn: the turn whose request has the tools'
+    results."""
     drafts: tuple[Draft, ...] = ()
-    """Answers that a handler read from another handler, and that the agent did not get unchanged, in order."""
+    """Answers that one handler has read from another handler, in order. The agent did not get these answers, or got
+    changed versions."""
     tokens: Tokens | None = None
-    """Token ids and log probabilities, from an upstream that requests them; None if they were not requested."""
+    """Token ids and log probabilities of the call; None if the upstream did not request them from its server."""
     policy_start: str | None = None
-    """Version of the weights when the call was sent to its server; None if unknown. It comes from the server, else from
-    `upstream.policy_version`."""
+    """Version of the model's weights when the upstream sent the call to its server; None if unknown. The server reports
+    the version; otherwise it is `upstream.policy_version`."""
     policy_end: str | None = None
-    """Version of the weights when the answer was complete. It differs from `policy_start` if the server kept the call
-    running while its weights changed (`upstream.paused`)."""
+    """Version of the model's weights when the answer was complete. It differs from `policy_start` if the server changed
+    its weights while the call was running (`upstream.paused`)."""
     increments: Increments | None = None
     """The pieces of the answer, and their times; None if `record_increments` is not set, or the answer was not
     streamed."""
     wire: WireView | None = None
     """The call as sent over the wire; None if `record_wire` is not set."""
     raw: RawResponse | None = None
-    """The raw bytes sent to the agent (`exchange.respond_raw`), and how they ended; None if the call was answered, or
-    refused, in its dialect. With raw bytes, `response` is their content, if the program passed it. Bytes that were
-    generated while they were sent may be incomplete: the end is `reset` if the generator failed, and `stall` if the
-    agent disconnected."""
+    """The raw bytes sent to the agent (`exchange.respond_raw`), and how they ended. None if the call was answered, or
+    refused, in its dialect. If raw bytes were sent, `response` is their content, as far as the program passed it. Bytes
+    that were generated while they were sent may be incomplete. Their end is then `reset` if the generator failed, or
+    `stall` if the agent disconnected."""
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -169,11 +177,11 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
     @property
     def temperature(self) -> float | None:
-        """Temperature at which the answer was sampled.
+        """Temperature at which the answer was sampled; None if unknown, or if no upstream answered.
 
-        It is the temperature that the provider reported, or else the temperature that the upstream requested, after
-        `sampling=` and `extra_body=`. None if the provider reported none and the upstream requested none, or if no
-        upstream answered. `request.sampling` holds the temperature that the agent requested.
+        The provider may report the temperature. Otherwise it is the temperature that the upstream requested, after
+        `sampling=` and `extra_body=` were applied; None if the upstream requested none. `request.sampling` holds the
+        temperature that the agent requested.
         """
         if self.tokens is not None:
             return self.tokens.temperature
@@ -204,10 +212,10 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     """Position in the order in which the rollout's service calls ended, from 0."""
     kind: ServiceKind
     name: str
-    """For the kinds `tool` and `gate`, the tool's name; for embeddings and moderations, the model's. For other kinds,
-    the operation: `user`, `stop`, `get`, `put`."""
+    """For the kinds `tool` and `gate`, the name of the tool. For `embeddings` and `moderations`, the name of the model.
+    For other kinds, the operation: `user`, `stop`, `get`, `put`."""
     arguments: Json = None
-    """Arguments as received."""
+    """Arguments of the call, as received."""
     outcome: OutcomeKind
     """`answered`; `refused`: the arguments were invalid, or the service refused; `failed`: the service raised an
     exception; `abandoned`: the caller disconnected, or the rollout ended."""
@@ -216,7 +224,7 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     error: TurnError | None = None
     """Reason why the call was not answered; None if the outcome is `answered`."""
     turns: int = 0
-    """Number of turns in the trace when the call began, which shows its place among the model calls."""
+    """Number of turns in the trace when the call began: its place among the model calls."""
     started_at: float
     """Time when the call started, in seconds since the epoch."""
     duration: float

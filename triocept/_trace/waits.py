@@ -1,4 +1,4 @@
-"""The time in which a call waited for decisions about its tool calls."""
+"""The time in which a model call waited for decisions about the tool calls in its answer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .turn import Turn
 def waited(turn: Turn) -> float:
     """Return the seconds of a turn's duration in which policies, or people, decided about tool calls.
 
-    The calls of one answer are decided at the same time, so the longest of their decisions counts. Decisions about
-    calls of earlier turns (`open_rollout(gate=…)`) were made before the turn, and do not count.
+    The decisions about the calls of one answer run at the same time, so only the longest of them counts. Decisions
+    about calls of earlier turns (`open_rollout(gate=…)`) were made before the turn, and do not count.
     """
     if not turn.decisions:
         return 0.0

@@ -1,13 +1,14 @@
-"""The wire view of a call, recorded with `record_wire=True`.
+"""The wire view of a call: the request and the answer as sent over the wire, recorded with `record_wire=True`.
 
 Rules:
 
 1. `[redacted]` replaces each key in a header, and the rollout's key in the URL.
-2. The first 8 MiB of each body are kept, but nothing of a compressed request body. The size counts the whole body.
-3. The turn is recorded before the last part of its answer is sent. So this part is encoded in advance, and recorded,
-   too.
-4. For a call over a websocket, the record has the upgrade request. The body is the call's frame, and the answer has a
-   line for each frame.
+2. Of each body, the first 8 MiB are kept; of a compressed request body, nothing is kept. The recorded size is the size
+   of the whole body.
+3. The turn is recorded before the last part of its answer is sent. So this last part is encoded in advance, and
+   recorded with the turn.
+4. For a call over a websocket, method, URL and headers are those of the upgrade request. The body is the frame with the
+   call, and the answer has a line for each frame.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 MOST = 8 * 1024 * 1024
-"""Maximum bytes that are kept of a body: more than any known agent sends."""
+"""Maximum bytes that are kept of a body. No known agent sends a larger body."""
 
 
 class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -27,22 +28,23 @@ class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     url: str
     """Path and query of the request."""
     headers: dict[str, str]
-    """Headers of the agent, names in lower case; headers that contain a key hold `[redacted]`."""
+    """Headers that the agent sent, with names in lower case. In their values, `[redacted]` replaces each key."""
     body: bytes
-    """Body as received; for a websocket, the call's frame. Empty if it was compressed, or if the program has a
-    `Redaction`."""
+    """Body of the request, as received; for a websocket, the frame with the call. Empty if the body was compressed, or
+    if the program has a `Redaction`."""
     body_size: int
-    """Number of bytes of the whole body; `body` has fewer if it was cut or left out."""
+    """Number of bytes of the whole request body. `body` has fewer bytes if it was cut or left out."""
     status: int | None = None
     """Status of the answer; None if no status was sent when the turn was recorded."""
     answer_headers: dict[str, str] = {}
     answer: bytes = b""
-    """Body of the answer, with the part that is about to be sent. For a websocket, the frames, one on each line."""
+    """Body of the answer, including the last part, which is sent after the recording. For a websocket, the frames, one
+    on each line."""
     answer_size: int = 0
 
 
 class WireLog:
-    """The parts of a call recorded so far, from which `view` makes the `WireView`.
+    """The parts of a call that were recorded so far. `view` makes the `WireView` from them.
 
     Args:
         method, url, headers: parts of the request, without keys.
@@ -54,7 +56,7 @@ class WireLog:
         self.headers: dict[str, str] = dict(headers)
         self.body = b""
         self.closed: bool = False
-        """True if the whole answer was recorded in advance: bytes that are sent later are already included."""
+        """True if the whole answer was recorded in advance. Bytes that are sent later are then already recorded."""
         self._status: int | None = None
         self._answer_headers: dict[str, str] = {}
         self._answer: list[bytes] = []
@@ -73,7 +75,7 @@ class WireLog:
             self._size += len(data)
 
     def view(self) -> WireView:
-        """Return the view of the call so far."""
+        """Return the wire view of the call, with all parts that were recorded so far."""
         opaque = "content-encoding" in self.headers  # a key in it would not be recognized
         return WireView(
             method=self.method,
