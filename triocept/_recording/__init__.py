@@ -1,6 +1,7 @@
 """Recordings that answer calls in place of a model: replays of traces, and cassettes (YAML files).
 
-`_canonical.form` defines for both when two calls are equal. Both share these modules:
+There are two kinds of recordings. `_canonical.form` defines for both kinds when two calls are equal. Both kinds use
+these modules:
 
 * `volatile`: parts of texts that differ from run to run: directories, dates, times, ids.
 * `play`: a recorded answer as a value, and its playback.
@@ -9,15 +10,16 @@
 
 The two kinds of recordings:
 
-* `replay`: a trace answers calls (`Replay`). A recorded answer can be used any number of times, and events of
-  concurrent sub-agents happen in the recorded order.
+* `replay`: a trace answers calls (`Replay`). A recorded answer can be used any number of times. Answers to concurrent
+  sub-agents are sent in the recorded order.
 * `cassettes`: a YAML file answers calls, or calls are recorded in it (`open_cassette`, `use_cassette`). Each recorded
   answer is used once.
 
-A call misses for one of two reasons. Either no recorded call is equal: the error shows the differences to the closest
-recorded call. Or the equal recorded call has no answer, because the recorded agent disconnected, but the live agent
-stays connected. These modules define which details count when calls are compared:
+A recording cannot answer a call for one of two reasons:
 
-* in a replay: `replay/record`;
-* in a cassette: `cassettes/request_form`. Equal recorded calls are used in order, each once (`cassettes/cassette`).
+1. No recorded call is equal. The error shows the differences to the closest recorded call.
+2. An equal recorded call has no answer, because the recorded agent disconnected, but the live agent stays connected.
+
+For replays, the module `replay/record` defines which details count when calls are compared. For cassettes, it is
+`cassettes/request_form`. A cassette uses equal recorded calls in order, each once (`cassettes/cassette`).
 """

@@ -1,6 +1,6 @@
 """The error for a call that a recording cannot answer. It shows the closest recorded call, and the differing lines.
 
-Replays and cassettes share this error, because both compare calls as JSON values. The error shows these as YAML.
+Replays and cassettes share this error, because both compare calls as JSON values. The error shows these values as YAML.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _MOST = 60
 _LONGEST = 5000
 """Maximum lines to compare, from the first difference between two calls."""
 _SHORT = 1000
-"""Maximum lines for which an exact comparison is fast, whatever they contain. Frequent lines in more lines count as
-junk."""
+"""Maximum lines for which an exact comparison is fast, whatever the lines contain. In longer texts, the comparison
+ignores frequent lines at first (the "junk" of difflib)."""
 _AROUND = 2
 """Number of equal lines to show before and after each difference."""
 _LABEL = re.compile(r"[ -]*[\w ]{1,40}: ")
-"""Label at the beginning of a line, which is kept when the line is cut."""
+"""Pattern of a label at the beginning of a line. The label is kept when the line is cut."""
 
 
 class Closest(NamedTuple):
@@ -36,9 +36,9 @@ class Closest(NamedTuple):
 
     id: str
     place: str
-    """Place of the recorded call, in words."""
+    """Place of the recorded call in the recording, in words."""
     form: Json
-    """The content of the call that is compared."""
+    """The compared content of the recorded call."""
 
 
 def not_recorded(
@@ -50,8 +50,8 @@ def not_recorded(
         call: description of the live call.
         recording: description of the recording.
         advice: what to do.
-        form: the content of the live call that is compared.
-        count: number of recorded calls.
+        form: the compared content of the live call.
+        count: number of calls in the recording.
         closest: the recorded call that is closest to the live call.
     """
     if closest is None:
@@ -67,7 +67,7 @@ def not_recorded(
 
 
 def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
-    """Return the error for a call from which the recorded agent disconnected, but the live agent did not."""
+    """Return the error for a call during which the recorded agent disconnected, but the live agent did not."""
     return ReplayMiss(
         f"{call} has no complete recorded answer: the recorded agent disconnected from {place}.\n{advice}",
         closest=closest,
@@ -80,7 +80,10 @@ def lines_of(form: Json) -> list[str]:
 
 
 def difference(recorded: Json, live: Json) -> str:
-    """Return the differences between two calls in the format of `diff -u`, with long lines cut to what differs."""
+    """Return the differences between two calls in the format of `diff -u`.
+
+    Long lines are cut to their differing parts.
+    """
     one, other = lines_of(recorded), lines_of(live)
     head = max(0, common_head(one, other) - _AROUND)
     tail = common_head(one[:head:-1], other[:head:-1])
@@ -112,7 +115,10 @@ def difference(recorded: Json, live: Json) -> str:
 
 
 def _cut(line: str, head: int) -> str:
-    """Return a line; of a long line, its label and the text around position `head`, where it begins to differ."""
+    """Return a line. If it is long, return only its label and the text around its first difference.
+
+    `head` is the index of the first difference.
+    """
     label = found[0] if (found := _LABEL.match(line)) else ""
     start = max(len(label), head - _BEFORE) if len(line) > _WIDTH else len(label)
     text = line[start : start + _WIDTH]

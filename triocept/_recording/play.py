@@ -1,4 +1,4 @@
-"""A recorded answer as a value, and its playback: as a whole, in its increments, or up to the point where it broke off.
+"""A recorded answer as a value, and its playback: as a whole, in its increments, or up to the point where it broke.
 
 Rules:
 
@@ -7,8 +7,8 @@ Rules:
 3. The recorded answer is sent unchanged, with its stop reason and usage: an agent decides by the usage when to compact
    its history.
 4. A refused call is refused again, and a failed call fails again, with the recorded status.
-5. If the recorded agent disconnected, the live agent gets at least the recorded time to disconnect, whatever the pace
-   of the playback is: the agent's own clock decides when it disconnects.
+5. If the recorded agent disconnected, the playback waits for the live agent to disconnect, for at least the recorded
+   time. The pace of the playback does not shorten this wait, because an agent disconnects by its own clock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """The reason why a call got no answer, or only a part of one."""
 
     kind: FailureKind
-    """`refusal` means that a handler refused the call. Any other kind means that a provider failed."""
+    """Kind of the failure. `refusal`: a handler refused the call. Any other kind: a provider failed."""
     status: int
     message: str
     retry_after: float | None = None
@@ -53,7 +53,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The recorded outcome of a call."""
 
     response: Response | None = None
-    """The answer; if it broke, the part that was sent; None if nothing was sent."""
+    """The answer. If the answer broke, the part that was sent. None if nothing was sent."""
     failure: Failure | None = None
     hung_up: bool = False
     """True if the agent disconnected before the end of the answer."""
@@ -70,7 +70,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def same_content(one: Answer, other: Answer) -> bool:
     """Return True if two answers have equal content.
 
-    The contents may be equal although times, pieces, ids, and numbers of cached prompt tokens differ.
+    Times, pieces, ids, and numbers of cached prompt tokens are not compared.
     """
     return _content(one) == _content(other)
 
@@ -107,14 +107,14 @@ class Piece(NamedTuple):
 
 
 class _Part:
-    """A part of an answer, and the length of the text that was already sent."""
+    """A part of an answer during the playback, and the length of its text that was already sent."""
 
     def __init__(self, index: int, part: ResponsePart, recorded: int) -> None:
         self._index = index
         self._text = text_of(part)
         self._recorded = recorded
-        """Recorded number of characters. The text may have another length now, because live directories replaced
-        recorded ones."""
+        """Number of characters when the part was recorded. The text may have another length now, because the live
+        agent's directories have replaced recorded directories."""
         self._came = self._given = 0
         self.begin, *rest = part_events(index, part)
         self.rest = [event for event in rest if not isinstance(event, PartDelta)]
@@ -124,7 +124,7 @@ class _Part:
         return self._came >= self._recorded
 
     def take(self, length: int) -> Event:
-        """Return the next piece of the part. It had `length` characters when it was recorded."""
+        """Return the next piece of the part. The piece had `length` characters when it was recorded."""
         self._came += length
         until = round(self._came * len(self._text) / self._recorded)
         piece, self._given = self._text[self._given : until], until
@@ -134,7 +134,7 @@ class _Part:
 def pieces_of(answer: Answer) -> Iterator[Piece]:
     """Yield the recorded pieces of an answer, each with its time.
 
-    If no pieces were recorded, yield the start of the answer, then all other events with the time of the answer's end.
+    If no pieces were recorded, yield the start of the answer, then all other events, with the time of the answer's end.
     """
     response = answer.response
     assert response is not None
@@ -147,7 +147,7 @@ def pieces_of(answer: Answer) -> Iterator[Piece]:
     yield Piece(first if answer.first_event is None else answer.first_event, start)
     parts = response.content
     lengths: Counter[int] = Counter()
-    """Recorded number of characters of each part, by its index."""
+    """Number of characters of each part when it was recorded, by the part's index."""
     for index, length, _ in _cuts(answer.increments):
         lengths[index] += length
     begun: dict[int, _Part] = {}
@@ -176,7 +176,7 @@ def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
 
 
 def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
-    """Yield, for each piece, the index of its part, its length, and its time in seconds after the call."""
+    """Yield the part's index, the length and the time of each piece. Times are in seconds after the call arrived."""
     parts = [part for part, count in increments.runs for _ in range(count)]
     times = accumulate(increments.waits)
     for part, length, time in zip(parts, increments.lengths, times, strict=False):
@@ -184,29 +184,29 @@ def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
 
 
 def text_of(part: ResponsePart) -> str:
-    """Return the text of a part that is streamed; of a tool call, its arguments; of an opaque part, an empty text."""
+    """Return the text that is streamed of a part: of a tool call, its arguments; of an opaque part, an empty text."""
     if isinstance(part, Opaque):
         return ""
     return part.arguments if isinstance(part, ToolCall) else part.text
 
 
 Timing: TypeAlias = Literal["none", "recorded"] | float
-"""Time at which a recorded answer is sent: immediately, after the recorded time, or after this time multiplied by a
-number."""
+"""Time at which a recorded answer is sent. `none`: immediately. `recorded`: after the recorded time. A number: after
+the recorded time multiplied by this number."""
 HANG_UP = 10.0
 """Seconds, in addition to the recorded time, to wait for the live agent to disconnect as the recorded agent did."""
 _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}
 
 
 class StillThere(Exception):
-    """Raised if the recorded agent disconnected during this answer, but the live agent is still connected."""
+    """Exception: the recorded agent disconnected during this answer, but the live agent is still connected."""
 
 
 def pace_of(timing: Timing) -> float:
     """Return the factor by which recorded times are multiplied.
 
     Raises:
-        TypeError, ValueError: `timing` is neither a number nor one of the two words.
+        TypeError, ValueError: `timing` is neither `none` nor `recorded` nor a valid number.
     """
     if isinstance(timing, str):
         check_choice("timing must be a number; a text for timing", timing, Literal["none", "recorded"])
@@ -221,7 +221,7 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
     Args:
         exchange: the exchange.
         answer: the recorded answer.
-        pace: factor for the answer's times. With 0, the answer is sent at once.
+        pace: factor by which the recorded times are multiplied. With 0, the answer is sent at once.
 
     Raises:
         Refusal, UpstreamError: the recorded outcome.

@@ -2,10 +2,10 @@
 
 1. Directories of the agent: its working directory, home and configuration. Agents put them into their prompts,
    unchanged and as slugs (Claude Code 2.1.197: `/home/u/work` is `-home-u-work`), and models put them into arguments of
-   calls. They are masked to compare two runs; in a recorded answer, the live agent's own directories replace them. The
-   longest directory is replaced first, because a working directory is usually below the home. Only complete names are
-   replaced: `/home/u` is not in `/home/u2`. Two spellings are masked: the path as given, and the path without `..` and
-   symbolic links.
+   calls. The directories are masked to compare two runs. In a recorded answer, the live agent's directories replace the
+   recorded directories. The longest directory is replaced first, because a working directory is usually below the home.
+   Only complete names are replaced: `/home/u` is not replaced in `/home/u2`. Two spellings are masked: the path as
+   given, and the path without `..` and symbolic links.
 2. Dates, times, durations, ids. Observed with Claude Code 2.1.197, Codex 0.169 and opencode 1.18: their prompts contain
    the date in some form, and new ids for conversations, tasks and items.
 3. The state of the working directory, which the run itself changes: a git snapshot (Claude Code 2.1.197 and 2.1.332,
@@ -28,7 +28,7 @@ _FIELDS = ("cwd", "home", "config")
 
 
 class Started(Protocol):
-    """The directories of an agent's process, as far as they are known."""
+    """The known directories of an agent's process."""
 
     @property
     def cwd(self) -> str: ...
@@ -42,13 +42,13 @@ class Started(Protocol):
 def slug(path: str) -> str:
     """Return a path with `-` in place of each character that is no letter or digit.
 
-    Agents derive file names from paths in this way.
+    Agents use such texts as names of files and directories.
     """
     return re.sub(r"[^A-Za-z0-9]", "-", path)
 
 
 def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
-    """Return the directories of each agent, by their names: `cwd`, `home`, `config`, `real cwd`, …."""
+    """Return a dict for each agent, with its directories by their names: `cwd`, `home`, `config`, `real cwd`, …."""
     found: list[dict[str, str]] = []
     for agent in agents:
         roots = {name: path.rstrip("/") for name in _FIELDS if (path := getattr(agent, name))}
@@ -58,7 +58,7 @@ def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
 
 
 def in_json(value: Json, change: Callable[[str], str]) -> Json:
-    """Return a JSON value in which `change` was applied to all texts, but not to names of members."""
+    """Return a JSON value in which `change` was applied to all texts except the names of members."""
     match value:
         case str():
             return change(value)
@@ -73,7 +73,7 @@ def in_json(value: Json, change: Callable[[str], str]) -> Json:
 def mask_of(roots: Iterable[Mapping[str, str]]) -> Callable[[str], str]:
     """Return a function that replaces these directories in a text by `<root>`.
 
-    All directories get the same replacement, because two of them may be equal in one run and differ in the other.
+    All directories get the same replacement, because two of them may be equal in one run and differ in another run.
     """
     return _replacing({path: MASK for each in roots for path in each.values()}, {})
 
@@ -84,8 +84,9 @@ def translation(
     """Return a function that replaces recorded directories by live directories.
 
     Args:
-        recorded, live: the directories of each agent, in the order in which the agents were started.
-        more: further pairs of a recorded and a live directory; they take precedence.
+        recorded: the directories of each recorded agent, in the order in which the agents were started.
+        live: the directories of each live agent, in the same order.
+        more: dict from further recorded directories to live directories. Its items take precedence.
     """
     pairs: dict[str, str] = {}
     for before, now in zip(recorded, live, strict=False):
@@ -100,7 +101,10 @@ def translation(
 def _replacing(paths: Mapping[str, str], slugs: Mapping[str, str]) -> Callable[[str], str]:
     """Return a function that replaces these paths, and their slugs, in a text.
 
-    `slugs` contains the replacements of slugs. A slug that is missing there is replaced by the new path itself.
+    Args:
+        paths: dict from each path to the text that replaces the path.
+        slugs: dict from slugs of these paths to the texts that replace the slugs. If a path's slug is missing in this
+            dict, it is replaced by the same text as the path.
     """
     table = {slug(path): new for path, new in paths.items()} | dict(slugs) | dict(paths)
     if not table:

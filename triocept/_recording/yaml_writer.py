@@ -4,7 +4,7 @@ Rules:
 
 1. Equal values give equal texts: the caller orders the members, and the style depends only on the value.
 2. A text of several lines is written line by line, as a block, even if lines end with spaces. (YAML 1.2, 8.1.2 allows
-   this; PyYAML never writes it.) A text that a block cannot hold is quoted, as in JSON.
+   such a block; PyYAML never writes one.) A text that a block cannot hold is quoted, as in JSON.
 3. A word that has another meaning in an older version of YAML (`no`, `12:30`, a date) is quoted.
 4. Lists of numbers, short lists of words, and small objects of numbers are written on one line.
 """
@@ -20,19 +20,19 @@ from textwrap import wrap
 from .._canonical.content import Json
 
 _WIDTH = 100
-"""Maximum characters of a line with several values. A longer list continues on the next line. Texts are never cut."""
+"""Maximum characters of a line with several values. A longer list continues on the next line. No text is cut."""
 _LONGEST_KEY = 200
 """Maximum characters of a name before its colon. YAML's own limit is 1024 (1.2, 8.2.2)."""
 _PLAIN = re.compile(r"[A-Za-z_/(](?:[^\t\x00-\x1f\x7f]*[^\s:\x00-\x1f\x7f])?")
-"""Pattern of a text that may be written without quotes, by its first and last characters."""
+"""Pattern of texts that may be written without quotes. It checks mainly their first and last characters."""
 _NOT_PLAIN = re.compile(r": |:\t| #")
 _NOT_PLAIN_IN_FLOW = re.compile(r"[,\[\]{}:#]")
 _WORDS = re.compile(r"(?:y|yes|n|no|true|false|on|off|null)", re.IGNORECASE)
-"""Words that YAML 1.1 does not read as texts, although they begin with a letter."""
+"""Pattern of words that begin with a letter, but that YAML 1.1 does not read as texts."""
 _UNPRINTABLE = re.compile(
     "[^\\t\\n\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\U00010000-\U0010ffff]"
 )
-"""Characters that are not printable (YAML 1.2, 5.1), or that only some YAML readers treat as line ends."""
+"""Pattern of characters that are not printable (YAML 1.2, 5.1), or that some YAML readers treat as line ends."""
 
 
 def write_yaml(value: Json) -> str:

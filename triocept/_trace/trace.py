@@ -276,7 +276,7 @@ class Trace:
 
     @property
     def stopped(self) -> str | None:
-        """Reason why the rollout was stopped: a limit, or the argument of `rollout.stop`; None if nothing stopped it."""
+        """Reason why the rollout stopped: a limit, or the argument of `rollout.stop`; None if nothing stopped it."""
         return self._stopped
 
     @property

@@ -25,7 +25,8 @@ INTERVAL = 0.1
 """Seconds between two reads of a followed file."""
 _CHUNK = 1024 * 1024
 _HEAD = 256
-"""Bytes kept of the start of a line, to recognize the file: they include the line's run, number and chain."""
+"""Bytes kept of the start of the latest line. They include the line's run, number and chain, so they identify the
+file."""
 
 
 def iter_traces(
@@ -38,25 +39,25 @@ def iter_traces(
 
     Iterate with `for`, or, in a trio program, with `async for`, which reads the file in a thread.
 
-    The iteration keeps only the traces in memory that have begun in the file and have not ended yet. A child's trace is
-    yielded before its parent's trace, and is also in the parent's `children`.
+    The iteration keeps only unfinished traces in memory: traces that have begun, but not ended, at the current position
+    in the file. A child's trace is yielded before its parent's trace, and is also in the parent's `children`.
 
     Args:
         path: the file.
-        follow: True: at the end of the file, the iteration waits for new lines, and for a missing file; it does not
-            end. Each trace is yielded as soon as its seal is in the file. A score after the seal is added to the trace
-            that was yielded, if the program still holds it. If the file is moved away, it is read to its end; then the
-            file that is now at the path is read from its beginning. A truncated file is also read from its beginning,
-            even if it has grown since. False: each trace is yielded with all its scores, and traces without a seal at
-            the end.
+        follow: if True, the iteration does not end. At the end of the file, it waits for new lines; if the file does
+            not exist, it waits for the file. Each trace is yielded as soon as its seal is in the file. A score after
+            the seal is added to the yielded trace, if the program still holds this object. If the file is moved away,
+            it is read to its end; then the file that is now at the path is read from its beginning. A truncated file is
+            also read from its beginning, even if it has grown since. If False, each trace is yielded with all its
+            scores; traces without a seal are yielded last.
         on_damage: as in `read_traces`.
 
     Raises:
         OSError: during the iteration, if the file cannot be read.
-        DialectError: during the iteration, if a newer triocept wrote a line; or if the file ends without a readable
+        DialectError: during the iteration, if a newer triocept wrote a line. Or if the file ends without a readable
             line, and `on_damage` is None. The error's path is `file:line`.
 
-    Cancellation: `async for` ends at once. The position in the file is lost, no trace is.
+    Cancellation: `async for` ends at once. A new iteration begins at the start of the file.
     """
     check_bool("follow", follow)
     return TraceStream(path, follow=follow, on_damage=on_damage)
@@ -64,7 +65,7 @@ def iter_traces(
 
 @final
 class TraceStream:
-    """Iterable of the traces in a file, created by `iter_traces`. Each iteration begins at the start of the file."""
+    """Iterable over the traces in a file, created by `iter_traces`. Each iteration begins at the start of the file."""
 
     def __init__(
         self,
@@ -132,7 +133,7 @@ def _next(traces: Iterator[Trace]) -> Trace | None:
 
 
 def _warn(words: list[str]) -> None:
-    """Issue the collected warnings with the place in the user's code that iterates."""
+    """Issue the warnings `words`, with the line of the user's code that iterates as their origin."""
     texts = words[:]
     words.clear()
     for text in texts:
@@ -145,8 +146,9 @@ class GrowingTraces:
 
     Args:
         path: the file.
-        on_damage: called with an error for each line that is unreadable, or does not fit the lines before it.
-        prices: prices by model, from which the traces compute their `cost`.
+        on_damage: function that is called with an error for each line that is unreadable, or does not fit the lines
+            before it.
+        prices: prices by model name, from which the traces compute their `cost`.
     """
 
     def __init__(
@@ -160,13 +162,16 @@ class GrowingTraces:
         self._prices = prices
         tail = _Tail(path, self._begin)
         self.read = tail.read
-        """Return lines that were added to the file; an empty list if there are no new lines. May be called in a
+        """Function that returns the lines that were added to the file since its last call. It may be called in a
         thread."""
         self.close = tail.close
         self._begin()
 
     def look(self) -> list[Trace]:
-        """Return traces that have ended since the last call; an empty list if the file has no new traces."""
+        """Read lines that were added to the file until a trace ends, and return the traces that have ended.
+
+        Return an empty list if the added lines end no trace.
+        """
         while lines := self.read():
             found = [each for line in lines for each in self.take(line)]
             if traces := [trace for line, trace in found if isinstance(line, SealLine)]:
@@ -174,7 +179,7 @@ class GrowingTraces:
         return []
 
     def take(self, data: bytes) -> Iterator[tuple[Line | OtherLine, Trace]]:
-        """Add a line, and yield it with its trace. After a rollout's seal, only scores are yielded.
+        """Add the bytes `data` of a line; yield the line and its trace. After a rollout's seal, yield only scores.
 
         Raises:
             DialectError: a newer triocept wrote the line.
@@ -201,7 +206,10 @@ class GrowingTraces:
             yield line, trace
 
     def intent(self, line: IntentLine) -> Intent | None:
-        """Return the intent in an added line, whose call has no turn yet; None if its request is incomplete."""
+        """Return the intent in an added line; None if the file lacks a part of its request.
+
+        The call must not have a turn yet.
+        """
         return self._reader.intent(key_of(line), line.call)
 
     def _begin(self) -> None:
@@ -214,8 +222,8 @@ class GrowingTraces:
 class _Tail:
     """A file that may grow, and the position up to which it was read.
 
-    The file stays open, so that a file that is moved away is read to its end. It is unbuffered, so that no bytes from
-    before a truncation are read from a buffer. The function `begin` is called whenever the file is read from its
+    The file stays open, so that it is read to its end even if it is moved away. It is unbuffered: a buffer could still
+    contain bytes that a truncation has removed. The function `begin` is called whenever the file is read from its
     beginning.
     """
 
@@ -246,7 +254,7 @@ class _Tail:
         self._file = None
 
     def _is_cut(self) -> bool:
-        """Return True if the file no longer contains the lines that were read, because it was truncated."""
+        """Return True if the file was truncated, so that it no longer contains the lines that were read."""
         assert self._file is not None
         number = self._file.fileno()
         if os.fstat(number).st_size < self._at + len(self._part):

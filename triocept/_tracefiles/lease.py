@@ -2,10 +2,11 @@
 
 Rules:
 
-1. A claim is added to `_claims` before any exception can be raised, and removed when it is acknowledged or given back.
+1. A claim is added to `_claims` before any exception can be raised. It is removed when the file is acknowledged or given
+   back.
 2. A lease does not wait for locks of files. It reads the directory's modification time every 0.1 s, which takes a
-   microsecond. It lists the directory when that time has changed, and every 30 s. While other processes or leases have
-   claimed files, it is listed every second, because a killed process does not change that time.
+   microsecond. It lists the directory when this time has changed, and every 30 s. While other processes or leases have
+   claimed files, it lists the directory every second, because the death of a process does not change this time.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ log = logging.getLogger("triocept.trace")
 INTERVAL = 0.1
 """Seconds between two reads of the directory's modification time."""
 AGAIN = 1.0
-"""Seconds until a lease tries again to claim files that other processes or leases have claimed."""
+"""Seconds until a lease tries again to claim files that were claimed by other processes or leases."""
 ALL = 30.0
 """Seconds until the directory is listed even if its modification time is unchanged: another machine, with another
 clock, may have set this time."""
@@ -43,16 +44,16 @@ _COARSE = 1_000_000_000
 class TraceLease:
     """A lease on a directory: an async iterator that yields leased traces. Only `lease_traces` creates it.
 
-    Each trace is leased to this object alone until `acknowledge` is called with the trace. However the `async with`
-    block ends, traces that were not acknowledged are given back, and another lease can get them.
+    Each trace is leased to this object alone until the program calls `acknowledge` with the trace. When the `async
+    with` block ends, traces that were not acknowledged are given back, so that another lease can get them.
     """
 
     def __init__(self, directory: Path, *, wait: bool) -> None:
         self.directory: Path = directory
         self._wait = wait
         self._claims: dict[int, tuple[Trace | None, Claim]] = {}
-        """Traces and their claims, by the Python `id` of the trace; while the file is being read, by that of the
-        claim."""
+        """Traces and their claims. The key is the Python `id` of the trace or, while the trace is being read, the `id`
+        of the claim."""
         self._ready: deque[Path] = deque()
         self._seen: int | None = None
         """Modification time of the directory at the last listing; None if it must be listed again."""
@@ -99,10 +100,10 @@ class TraceLease:
                 raise StopAsyncIteration
 
     def acknowledge(self, *traces: Trace) -> None:
-        """Mark traces as done. Their files are moved to the subdirectory `taken`, and never leased again.
+        """Move the files of these traces to the subdirectory `taken`, so that the traces are never leased again.
 
         Raises:
-            ValueError: a trace is not leased by this object. Then no trace was acknowledged.
+            ValueError: a trace is not leased by this object. In this case, no trace was acknowledged.
             OSError: a file could not be moved; its trace is still leased by this object.
         """
         for trace in traces:
@@ -158,7 +159,7 @@ class TraceLease:
 
 @protected_context
 async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) -> AsyncIterator[TraceLease]:
-    """Lease the sealed traces that a `DirectoryRecorder` writes, each exactly once.
+    """Lease the sealed traces that a `DirectoryRecorder` writes. Each trace can be acknowledged only once.
 
     For example::
 
@@ -169,13 +170,14 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
 
     Any number of leases, in one program or in many, may use a directory: a trace is never leased to two of them at the
     same time. Traces that were not acknowledged when the block ends are given back. If the process is killed, other
-    leases can get its traces within two seconds. The lock on a file ends with the process and the processes that it has
-    forked. A trace comes with the traces of its children. An incomplete file is moved to `damaged`, with a warning.
+    leases can get its traces within two seconds. (The kernel releases the lock on a file when the process, and all
+    processes that it has forked, have ended.) A trace contains the traces of its children. A file that is incomplete is
+    moved to the subdirectory `damaged`, with a warning.
 
     Args:
         directory: an existing directory. A network file system must support locks.
-        wait: True: the iteration waits for the next trace. False: it ends when no trace is free, although another lease
-            may still give a trace back.
+        wait: if True, the iteration waits for the next trace. If False, the iteration ends when no trace is free,
+            although another lease may still give a trace back.
 
     Closing: traces that were not acknowledged are given back.
 
