@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A claim is added to `_claims` before any exception can be raised. It is removed when the file is acknowledged or given
-   back.
+1. A claim is added to `_claims` before any exception can be raised. It is removed when its trace is acknowledged or
+   given back.
 2. A lease does not wait for locks of files. It reads the directory's modification time every 0.1 s, which takes a
    microsecond. It lists the directory when this time has changed, and every 30 s. While other processes or leases have
    claimed files, it lists the directory every second, because the death of a process does not change this time.

@@ -1,11 +1,11 @@
-"""The routes of the view, and the checks in front of them.
+"""The routes of the view, and the checks that a request must pass before its route is called.
 
 Rules (see `protocol` for the routes):
 
-1. `Host` must be an address, `localhost`, or a name that the endpoint has been given. Otherwise any web site could read
-   the view, if the site's name resolves to this machine (DNS rebinding).
-2. `Origin`, if there is one, must be the page's own. The key is sent in a header, never in a cookie, so that a form of
-   another site cannot send it.
+1. `Host` must be an IP address, `localhost`, or a name that was passed to the endpoint. Otherwise a web site whose name
+   resolves to this machine could read the view (DNS rebinding).
+2. If a request has the header `Origin`, it must be the origin of the page. The key is sent in a header, never in a
+   cookie, so that a form of another site cannot send the key.
 3. Without the view's key, only the files of the page are served. Keys of rollouts do not open the view, and the view's
    key opens no rollout. The key is checked by `refusal`, and again before each function that serves more than the page.
 4. Nothing is read from the disk for a request: the files of the page are read once.
@@ -37,9 +37,9 @@ from .source import Source
 
 PATH = "/view"
 MOST_BODY = 16 * 1024 * 1024
-"""Maximum bytes of a decision: a tool call with long arguments, which a person has changed."""
+"""Maximum bytes of a decision. A decision may contain the changed arguments of a tool call, which may be long."""
 _LAST = 0.1
-"""Seconds after the endpoint's end in which viewers can read the last events."""
+"""Maximum seconds after the endpoint's end until viewers have read the last events."""
 _NO_KEY = "the key of the view is missing or wrong: open the view_url of the endpoint"
 _PUBLIC = ("page", "asset")
 """Names of the functions that serve requests without a key."""
@@ -58,7 +58,7 @@ Send: TypeAlias = Callable[[Any], Any]
 
 
 class _Decide(msgspec.Struct):
-    """The body of a decision."""
+    """The body of a request that decides about a tool call."""
 
     id: str
     kind: Literal["approve", "modify", "reject", "answer", "terminate"]
@@ -72,8 +72,8 @@ class ViewApp:
     """The view of one endpoint, as an ASGI application.
 
     Args:
-        source: what the page shows.
-        hosts: returns the names under which the endpoint may be addressed, in addition to addresses and `localhost`.
+        source: the runs that the page shows.
+        hosts: function that returns the host names that requests may use, in addition to IP addresses and `localhost`.
         scheme: the scheme of the endpoint's URLs.
     """
 
@@ -83,7 +83,7 @@ class ViewApp:
         self.source = source
         self.key: str = f"{OWN_TEXT}view-{token_urlsafe(32)}"
         self.on_end: set[Callable[[], object]] = set()
-        """Functions to call when the view ends, so that connections with the view's key expire."""
+        """Functions that are called when the view ends. They let connections with the view's key expire."""
         self.ended = trio.Event()
         self._hosts = hosts
         self._scheme = scheme
@@ -103,7 +103,7 @@ class ViewApp:
         return kind.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self.key.encode())
 
     def refusal(self, head: Head) -> Reply | None:
-        """Return the refusal of a request, or None."""
+        """Return the reply that refuses a request; None if the request is accepted."""
         host = head.headers.get("host", "")
         if not self._is_ours(host):
             return _refused(
@@ -148,7 +148,7 @@ class ViewApp:
                 self._requests.discard(request_scope)
 
     def end(self) -> None:
-        """End all streams after their last events. After `_LAST` seconds, cancel those whose viewers do not read."""
+        """End all streams after their last events. Streams that have not ended after `_LAST` seconds are cancelled."""
         if isinstance(self.source, LiveView):
             self.source.close()
         self.ended.set()

@@ -1,8 +1,8 @@
 """Two runs side by side: their turns, aligned by their answers.
 
-If one run has several equal answers, they are numbered. Each is aligned only with the answer that has the same number
-in the other run, so that the longest alignment takes n log n steps. Equal turns at the beginning and at the end of both
-runs are aligned without numbers.
+If a run has several equal answers, these answers are numbered. Each of them is aligned only with the equal answer that
+has the same number in the other run. So the longest alignment is found in n log n steps. Equal turns at the beginning
+and at the end of both runs are aligned without numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .runs import Row
 def compared(one: Sequence[Turn], other: Sequence[Turn]) -> list[Row]:
     """Align the turns of two rollouts, and return one row for each pair.
 
-    Turns with equal answers are a pair; the turns between two such pairs are paired in order, as changed.
+    Turns with equal answers form a pair. The other turns, between such pairs, are paired in order, as changed turns.
     """
     keys = [*map(_key, one)], [*map(_key, other)]
     pairs: list[Row] = []
@@ -43,7 +43,7 @@ def _key(turn: Turn) -> bytes:
 
 
 def _aligned(one: Sequence[bytes], other: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield the indexes of equal keys that are aligned, as pairs, in order."""
+    """Yield a pair of indexes, in `one` and in `other`, for each two equal keys that are aligned, in order."""
     shorter = min(len(one), len(other))
     start = next((i for i in range(shorter) if one[i] != other[i]), shorter)
     rest = shorter - start
@@ -63,7 +63,10 @@ def _numbered(keys: Sequence[bytes]) -> Iterator[Hashable]:
 
 
 def _longest(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the longest subsequence of the pairs in which the second numbers grow. The first numbers grow already."""
+    """Return the longest subsequence of `pairs` in which the second numbers grow.
+
+    In `pairs`, the first numbers already grow.
+    """
     ends: list[int] = []
     """For each length, the lowest number with which a subsequence of this length can end."""
     last: list[int] = []

@@ -17,7 +17,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     f"frame-ancestors 'none'; {_STRICT}"
 )
-"""The content security policy of the page: no request leaves it, and no text of an agent becomes a script."""
+"""The content security policy of the page. The page may send requests only to its own server, and no text of an agent
+can run as a script."""
 _STYLE = re.compile(r'<link rel="stylesheet" href="assets/([\w./-]+)">')
 _SCRIPT = re.compile(r'<script src="assets/([\w./-]+)"></script>')
 _TITLE = re.compile(r"<title>[^<]*</title>")
@@ -32,13 +33,13 @@ class Asset(NamedTuple):
 
 @cache
 def index() -> bytes:
-    """Return the page."""
+    """Return `index.html`, the page itself."""
     return (PAGE / "index.html").read_bytes()
 
 
 @cache
 def assets() -> dict[str, Asset]:
-    """Return the other files of the page, by name. They are read once."""
+    """Return the files that the page loads, by name. They are read from the disk only once."""
     found = {}
     for folder, before in ((PAGE, ""), (PAGE / "vendor", "vendor/")):
         for path in sorted(folder.glob("*")):
@@ -48,7 +49,7 @@ def assets() -> dict[str, Asset]:
 
 
 def html_of(document: bytes, title: str) -> bytes:
-    """Return the page with this document in it, as one file, which needs no server and loads nothing."""
+    """Return the page as one HTML file that contains `document`. The file needs no server, and loads nothing."""
     page = index().decode()
     hashes: dict[str, list[str]] = {"script": [], "style": []}
 

@@ -2,13 +2,14 @@
 
 Rules:
 
-1. The view gets each event in the task that caused it. It raises no exception there, and never waits.
-2. Frames are made only while there is a viewer. All frames of a tick are encoded once, in one chunk of bytes, which all
-   viewers share.
-3. The log of chunks has at most `_MOST_LOG` bytes. A viewer that is further behind gets a snapshot instead. So a slow
-   viewer takes no memory, and delays neither agents nor other viewers.
-4. Of runs that have ended, the newest `_MOST_ENDED` are kept, and at most `_MOST_KEPT` characters of messages in all.
-   Of an older run, only its row is kept. Of these rows, the newest `_MOST_ROWS` are kept.
+1. The view gets each event in the task that caused the event. In this task, the view raises no exception, and never
+   waits.
+2. Frames (the events of the stream) are made only while there is a viewer. All frames of a tick are encoded once, in
+   one chunk of bytes, which all viewers share.
+3. The log of chunks has at most `_MOST_LOG` bytes. If a viewer has missed chunks that are no longer in the log, it gets
+   a snapshot. So a slow viewer takes no memory, and delays neither agents nor other viewers.
+4. Of the runs that have ended, the newest `_MOST_ENDED` are kept, with at most `_MOST_KEPT` characters of messages in
+   all. Of older runs, only the rows are kept, and of these rows, only the newest `_MOST_ROWS`.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ from .source import Source, event_of
 log = logging.getLogger("triocept.view")
 
 _TICK = 0.05
-"""Seconds for which frames are collected before they are sent. A person sees no shorter pause, and sending more often
-costs several times more."""
+"""Seconds for which frames are collected before they are sent. A person does not notice so short a delay. To send more
+often would take several times more processor time."""
 _BEAT = 15.0
-"""Maximum seconds without a byte on a stream."""
+"""Maximum seconds without a byte on a stream. After this time, a comment line is sent."""
 _MOST_LOG = 4 * 1024 * 1024
 _MOST_PENDING = 5_000
 _MOST_ENDED = 200
@@ -61,7 +62,7 @@ _TOO_LATE = "this tool call does not wait any more"
 
 
 class Undecidable(Exception):
-    """The tool call was decided already, or withdrawn. `decision` is the decision, if there is one."""
+    """Exception: the tool call was already decided, or withdrawn. `decision` is the decision, if there is one."""
 
     def __init__(self, message: str, decision: Row | None) -> None:
         super().__init__(message)
@@ -69,14 +70,14 @@ class Undecidable(Exception):
 
 
 class _Waiting(msgspec.Struct):
-    """A tool call that waits, and the question for the page, if the page may decide."""
+    """A tool call that waits for a decision, with the question for the page if the page may decide."""
 
     row: Row
     asked: tuple[str, int]
     """Run of the rollout and number of the question, as in `ASKED`."""
     question: Question | None = None
     given: Row | None = None
-    """The decision that a person has made, until the policy returns it."""
+    """The decision that a person has made on the page. The policy has not returned it yet."""
 
 
 class _Text(msgspec.Struct):
@@ -106,17 +107,19 @@ class LiveView(Source):
         self._decided: dict[str, Row] = {}
         """The latest decisions, by the id of the question."""
         self._texts: dict[str, dict[int, _Text]] = {}
-        """Parts of the answers in progress, by call."""
+        """Parts of the answers in progress, by the id of the call and the index of the part."""
         self._pending: list[tuple[str, Row | msgspec.Raw]] = []
-        """Names and data of the frames that are not in the log yet. Only `more` frames are not encoded yet."""
+        """Name and data of each frame that is not in the log yet. The data of `more` frames is not encoded yet, and the
+        data of other frames is."""
         self._pending_size = 0
-        """Approximate size of the pending frames."""
+        """Approximate size of the pending frames, in bytes."""
         self._joins: dict[str, Row] = {}
-        """For each call, the pending `more` frame that its next piece may be joined to."""
+        """For each call, the pending `more` frame to which the next piece of its answer may be joined."""
         self._changed: dict[str, None] = {}
-        """Ids of the runs whose row has changed."""
+        """Ids of the runs whose row has changed since the last flush."""
         self._log: deque[tuple[int, int, bytes]] = deque()
-        """Chunks: the number of the last event before the chunk, the number of its last event, and its bytes."""
+        """Chunks. For each: the number of the last event before the chunk, the number of the last event in it, and its
+        bytes."""
         self._log_size = 0
         self._news = trio.Event()
         self._has_failed = False
@@ -143,7 +146,7 @@ class LiveView(Source):
                 )
 
     def show_tasks(self, evaluation: Row) -> None:
-        """Show the tasks of an evaluation, in place of those shown before."""
+        """Show the tasks of an evaluation, in place of the tasks that were shown before."""
         if evaluation != self.evaluation:
             self.evaluation = evaluation
             self._send("evaluation", evaluation)
@@ -224,7 +227,7 @@ class LiveView(Source):
             self._withdraw(id_)
 
     def whole_call(self, call: Row) -> Row:
-        """Return a call in flight with its text so far."""
+        """Return a call in flight, with the text of its answer so far."""
         parts: list[Json] = []
         for number, part in sorted(self._texts.get(call["id"], {}).items()):
             text = "".join(part.pieces)
@@ -256,7 +259,7 @@ class LiveView(Source):
             by: name of the person; may be empty.
 
         Raises:
-            Undecidable: the tool call does not wait any more, or the page must not decide about it.
+            Undecidable: the tool call no longer waits for a decision, or the page may not decide about this call.
             ValueError: the decision is invalid.
         """
         found = self._waiting.get(id_)
@@ -311,7 +314,10 @@ class LiveView(Source):
                 return
 
     def _on_question_closed(self, question: Question) -> None:
-        """Remove a closed question from the page. While the call is in flight, another policy may still decide."""
+        """Remove a closed question from the page.
+
+        While the call is in flight, another policy may still decide about the tool call.
+        """
         for id_, each in self._waiting.items():
             if each.question is question:
                 each.question = None
@@ -336,7 +342,7 @@ class LiveView(Source):
                 return
 
     def _withdraw(self, id_: str) -> None:
-        """Remove a question that is decided, or withdrawn."""
+        """Remove a question that was decided, or withdrawn."""
         row = self._waiting.pop(id_).row
         if (run := self.runs.get(row["run"])) is not None:
             run.waiting -= 1
@@ -359,7 +365,7 @@ class LiveView(Source):
             self._count_pending(len(data))
 
     def _count_pending(self, size: int) -> None:
-        """Flush if many frames are pending: all viewers are slow, so that no viewer has flushed them."""
+        """Count a pending frame of this size. Flush if many frames are pending, because no viewer has flushed them."""
         self._pending_size += size
         if self._pending_size > _MOST_LOG or len(self._pending) > _MOST_PENDING:
             self._flush()
@@ -386,7 +392,7 @@ class LiveView(Source):
             self._log_size -= len(self._log.popleft()[2])
 
     def _after(self, position: int) -> list[bytes] | None:
-        """Return the chunks after an event; None if the log does not have all of them."""
+        """Return the chunks after the event with the number `position`; None if the log lacks some of them."""
         if position == self.seq:
             return []
         found = [data for before, _, data in self._log if before >= position]
@@ -394,7 +400,10 @@ class LiveView(Source):
         return found if position in starts else None
 
     async def stream(self, last: int | None) -> AsyncIterator[bytes]:
-        """Yield the bytes of a viewer's stream until the endpoint ends. `last` is the last event that it has."""
+        """Yield the bytes of a viewer's stream until the endpoint ends.
+
+        `last` is the number of the last event that the viewer has received; None if it has received none.
+        """
         self.viewers += 1
         try:
             position = last

@@ -19,33 +19,36 @@ Routes. All paths begin with `/view`; the endpoint's other routes do not change.
 `POST /view/api/decide`                        a decision about a tool call that waits
 =============================================  ======================================================================
 
-RUN is `run` of a row (`Trace.run`), CALL the id of a call (`Turn.id`, the id of its exchange).
+RUN is the member `run` of a row (`Trace.run`). CALL is the id of a call (`Turn.id`, the id of the call's exchange).
 
 Key. `endpoint.view_url` is `http://HOST:PORT/view/#key=KEY`. A browser sends no fragment to a server. The page keeps
 the key in sessionStorage, removes it from the address with `history.replaceState`, and sends it with each request to
-`/api` as `Authorization: Bearer KEY`. Other members of the fragment are the page's own (`#key=…&run=…&turn=…`). A
-request with a wrong key, or none, gets 401; with a `Host` that is not this endpoint's 421; with a foreign `Origin` 403.
-The page must not repeat a request after 401, but ask for the key. `POST` needs `content-type: application/json`. Errors
-are JSON: `{"error": {"message": TEXT}}`. No response has an `Access-Control-Allow-Origin` header.
+`/api` as `Authorization: Bearer KEY`. The page may use other members of the fragment (`#key=…&run=…&turn=…`). A request
+with a wrong key, or without a key, gets 401. A request whose `Host` is not this endpoint gets 421. A request whose
+`Origin` is not this endpoint gets 403. After a 401, the page must not repeat the request, but ask the person for the
+key. `POST` needs `content-type: application/json`. Errors are JSON: `{"error": {"message": TEXT}}`. No response has an
+`Access-Control-Allow-Origin` header.
 
-Stream. The stream is `text/event-stream`, read with `fetch`, because EventSource cannot send a header. The stream of
-recorded runs is one event, the snapshot. Each event has
-`id` (a number that grows, with gaps), `event` (one of the names below) and `data` (JSON on one line). Comment lines
-(`: `) come every 15 s. The server sends the frames of 50 ms together.
+Stream. The stream is `text/event-stream`. The page reads it with `fetch`, because EventSource cannot send a header. The
+stream of recorded runs is one event, the snapshot. Each event has `id` (a number that grows, but may skip numbers),
+`event` (one of the names below) and `data` (JSON on one line). The server sends a comment line (`: `) every 15 s. It
+collects the events of 50 ms, and sends them together.
 
-1. The first event is `snapshot`, the whole state with `seq`, the number of the last event that it contains. Every later
-   event has a larger id.
+1. The first event is `snapshot`. It contains the whole state, and `seq`, the number of the last event that the state
+   includes. Every later event has a larger id.
 2. A page that was disconnected sends `Last-Event-ID: ID`. If the server still has the events after ID, it sends these
-   and no snapshot. Otherwise the first event is a `snapshot`, which replaces the page's whole state (`rows`, `calls`,
-   `waiting`; turns of runs in the cache stay valid, but may miss rows: load the turns of the run in view again).
+   events and no snapshot. Otherwise the first event is a `snapshot`, which replaces the page's whole state (`rows`,
+   `calls`, `waiting`). The turns in the page's cache stay valid, but some may be missing: the page loads the turns of
+   the run in view again.
 3. A viewer that reads too slowly gets a further `snapshot` in the middle of the stream, in place of the events that it
-   missed. Treat it as in 2.
-4. The stream ends with the endpoint, after the event `bye`; `data` is `{}`. The page then does not reconnect. After any
-   other end it reconnects, with growing pauses up to 15 s. Six streams exhaust a browser's connections to one host:
-   share one between tabs (Web Locks and BroadcastChannel).
+   missed. This snapshot replaces the page's state, too.
+4. When the endpoint ends, the stream ends with the event `bye`, whose `data` is `{}`. After `bye`, the page does not
+   reconnect. After any other end of the stream, it reconnects, with growing pauses up to 15 s. A browser opens at most
+   six connections to one host, so all tabs share one stream (Web Locks and BroadcastChannel).
 
-Frames. Times (`at`, `opened_at`, …) are seconds since the epoch; durations are seconds. A member that is `null` is
-unknown or does not apply. Later versions may add members and events: ignore those that are unknown.
+Frames (the events of the stream). Times (`at`, `opened_at`, …) are seconds since the epoch; durations are seconds. If a
+member is `null`, its value is unknown or does not apply. Later versions may add members and events: the page ignores
+unknown members and events.
 
 `snapshot`::
 
@@ -64,7 +67,8 @@ unknown or does not apply. Later versions may add members and events: ignore tho
                                 # with a list of samples for each store. Sample: {"run": "…" or null, "state": "passed",
                                 # "below" (scored, first score below 1), "unscored" or "missing", "text": "check 1"}
 
-`row` is a Row: a run began, or something in its row changed (replace the row with the same `run`)::
+`row` is a Row. It comes when a run has begun, or a member of its row has changed, and replaces the row with the same
+`run`::
 
     {"run": "…", "rollout": "r_1",
      "title": "Fix the bug",    # its task, its own id, or the first words of its prompt; "": no call yet
@@ -92,7 +96,7 @@ unknown or does not apply. Later versions may add members and events: ignore tho
      "scores": {"reward": 1.0}, "metadata": {},
      "kept": true}              # false: an old run, of which only this row is kept
 
-`call` is a Call that has arrived::
+`call` is a Call. It comes when a model call has arrived::
 
     {"run": "…", "id": "x_1", "at": …, "model": "…", "dialect": "anthropic_messages", "agent": "…",
      "messages": [[0, 7]],      # half-open ranges of message numbers, in order
@@ -106,22 +110,25 @@ unknown or does not apply. Later versions may add members and events: ignore tho
      "decisions": [Decided, …]} # about tool calls of this call; each `decided` frame adds one
 
 Part: `{"part": 0, "kind": "text", "text": "…", "call": "", "tool": "", "skipped": 0}`. `kind` is `text`, `reasoning`,
-`refusal`, `tool_call` (`text` is the arguments so far), `other` or `raw`. Only the last 20,000 characters of a text are
-in a snapshot; `skipped` is the number before them.
+`refusal`, `tool_call` (`text` is the arguments so far), `other` or `raw`. A snapshot contains only the last 20,000
+characters of a text; `skipped` is the number of characters before them.
 
-`more` is text of an answer in progress, to append: `{"run", "call": "x_1", "part", "kind", "text", "tool_call": "id",
-"tool": "name", "first": 0.8}`. The first piece of a part creates it. Adjacent pieces of one part come joined.
+`more` is a piece of an answer in progress, which the page appends to a part: `{"run", "call": "x_1", "part", "kind",
+"text", "tool_call": "id", "tool": "name", "first": 0.8}`. The first piece of a part creates the part. Adjacent pieces
+of one part may be joined into one `more`.
 
-`asked` is a Question, a tool call that waits (a second `asked` with the same id replaces the first)::
+`asked` is a Question. It comes when a tool call waits for a decision. A second `asked` with the same id replaces the
+first::
 
     {"id": "q_1", "run": "…", "call": "x_1", "tool_call": "toolu_1", "tool": "Bash", "arguments": "{…}", "at": …,
      "here": true}              # false: another policy decides (such as the terminal alone): show it without buttons
 
 `decided`: `{"id": "q_1", "run", "call", "decision": Decided}`, or `"decision": null` if the question was withdrawn
-(the agent left, or the run ended). Decided: `{"call": "toolu_1", "tool", "kind", "arguments": null, "reason": "", "by":
-"page: Ann", "seconds": 3.1, "way": "answer|gate"}`; kinds as in `decide`. Show in every page who decided.
+(the agent disconnected, or the run ended). Decided: `{"call": "toolu_1", "tool", "kind", "arguments": null, "reason":
+"", "by": "page: Ann", "seconds": 3.1, "way": "answer|gate"}`; `kind` has the same values as in `decide`. Every page
+shows the person that decided (`by`).
 
-`turn` is a TurnRow: a call has its outcome. It replaces the Call with the same id::
+`turn` is a TurnRow. It comes when a call has its outcome, and replaces the Call with the same id::
 
     {"run": "…", "id": "x_1", "number": 2, "at": …,
      "first": 0.8, "duration": 2.5,     # seconds; `first` null: the answer was given whole
@@ -146,15 +153,17 @@ in a snapshot; `skipped` is the number before them.
      "error": null,             # or {"type", "message", "status"}
      "decisions": [Decided, …], "drafts": 0}
 
-`lost`: `{"run", "call": "x_1"}`: a call ended without a turn. `service`: a ServiceRow of a host service::
+`lost` is `{"run", "call": "x_1"}`. It comes when a call ended without a turn. `service` is a ServiceRow. It comes when a
+call to a host service has ended::
 
     {"run", "id", "number", "kind": "tool", "name", "outcome", "at", "duration", "turns": 2, "error": null}
 
-`evaluation`: the tasks of the evaluation that is running have changed; `data` replaces the snapshot's `evaluation`.
+`evaluation` comes when the tasks of the running evaluation have changed. Its `data` replaces the snapshot's
+`evaluation`.
 
 Details. `GET …/turns` returns `{"turns": [TurnRow, …], "services": [ServiceRow, …], "agents": [{"argv": […], "cwd",
-"at"}]}`. The services also have `arguments` and `result` (JSON). Rows in it are better than earlier frames: a later
-call can show that an earlier one was a side call.
+"at"}]}`. Each ServiceRow also has `arguments` and `result` (JSON). The rows replace the rows of earlier `turn` events,
+because a later call can show that an earlier call was a side call.
 
 `GET …/turns/CALL` returns::
 
@@ -165,15 +174,17 @@ call can show that an earlier one was a side call.
      "notes": {…}, "has_wire": false}
 
 `GET …/raw` returns `{"turn": {…}, "wire": null or {"method", "url", "headers", "body": TEXT, "status",
-"answer_headers", "answer": TEXT}, "curl": {"method", "path", "body": TEXT}}`. `curl` is the request rebuilt in its
-dialect, for "copy as curl" with `$KEY` in place of the key; null if it cannot be rebuilt.
+"answer_headers", "answer": TEXT}, "curl": {"method", "path", "body": TEXT}}`. `curl` is the request, written anew in
+its dialect, for the button "copy as curl", with `$KEY` in place of the key. It is null if the dialect cannot write the
+request.
 
 `GET …/messages` returns `{"messages": {"0": Message, …}}`, where Message is `{"role": "system|developer|user|assistant|
 tool", "content": [Part, …], "name"?}`. Parts have the member `part`: `Text` (`text`), `Reasoning` (`text`), `Media`
 (`kind`, `url`, `data` (base64), `media_type`, `name`), `ToolCall` (`name`, `arguments` (text), `id`, `kind`),
 `RefusalText` (`text`), `Opaque` (`dialect`, `raw`), `ToolResult` (`id`, `content` (parts), `is_error`, `name`). Members
-with default values are left out. Equal messages have one number: cache marks and ids of calls do not make messages
-different, but reasoning does. Numbers of a run never change their meaning: keep messages by number.
+with default values are left out. Equal messages have the same number. Messages are equal even if their cache marks or
+ids of calls differ, but not if their reasoning differs. Within a run, a number always stands for the same message, so
+the page caches messages by number.
 
 `GET …/tools/N` returns `{"tools": [{"name", "description", "parameters", "kind"}]}`.
 
@@ -184,20 +195,22 @@ different, but reasoning does. Numbers of a run never change their meaning: keep
 `GET …/runs/RUN/file` returns the run as one HTML file (see below).
 
 `GET …/search` returns `{"q", "hits": [{"run", "call": "x_1", "message": NUMBER, "role", "excerpt", "start", "end"}],
-"more": false}`; `start` and `end` are places in `excerpt`; `call` is the first call that contains the message. At most
-200 hits. Case does not matter. `q` has at most 500 characters.
+"more": false}`. `start` and `end` are indexes in `excerpt`; `call` is the first call that contains the message. There
+are at most 200 hits. The search ignores case. `q` has at most 500 characters.
 
 `GET …/compare` returns `{"a": Row, "b": Row, "pairs": [{"a": CALL or null, "b": CALL or null, "kind":
 "same|changed|only_a|only_b"}]}`; the turns are those of `…/turns`.
 
 `POST …/decide` takes `{"id": "q_1", "kind": "approve|modify|reject|answer|terminate", "arguments"?: TEXT, "reason"?:
-TEXT, "by"?: TEXT}`. `modify` needs `arguments`, `reject`, `answer` and `terminate` take `reason`. It returns 200
-`{"decided": true}`; 409 with `{"error": {"message"}, "decision": Decided or null}` if the tool call was decided before,
-or withdrawn; 400 if the decision is invalid (arguments that are no JSON object, or that contain the mark of a key which
-the page did not get), with the reason: the question stays.
+TEXT, "by"?: TEXT}`. `modify` needs `arguments`; `reject`, `answer` and `terminate` may have `reason`. The answers are:
 
-One HTML file (`triocept export --to html`). It is `page/index.html` with style sheets and scripts inlined: these tags
-are replaced, so they must have exactly this form, each on a line of its own::
+* 200 `{"decided": true}`: the decision was accepted.
+* 409 `{"error": {"message"}, "decision": Decided or null}`: the tool call was decided before, or withdrawn.
+* 400 with the reason: the decision is invalid, and the question stays open. For example, the arguments are no JSON
+  object, or contain `[redacted]` in place of a key that the page did not get.
+
+One HTML file (`triocept export --to html`). The file is `page/index.html` with the style sheets and scripts in it. They
+replace the following tags, so these tags must have exactly this form, each on a line of its own::
 
     <link rel="stylesheet" href="assets/NAME.css">
     <script src="assets/NAME.js"></script>
@@ -209,11 +222,11 @@ JSON, with the same shapes::
      "runs": {RUN: {"turns": […], "services": […], "agents": […], "messages": [Message, …],      # by number
                     "tools": [[…], …], "details": {CALL: {"request", "response", "drafts", "notes"}}}}}
 
-If the element is there, the page reads everything from it, and sends no request. Search and compare then run in the
-page. In a browser without DecompressionStream it says so.
+If the page contains this element, it reads everything from the element, and sends no request. Search and comparison
+then run in the page. If the browser lacks DecompressionStream, the page shows an error.
 """
 
 from __future__ import annotations
 
 VERSION = 1
-"""Version of the protocol. It changes if a member changes its meaning."""
+"""Version of the protocol. It changes if the meaning of a member changes."""

@@ -1,4 +1,4 @@
-"""A server that serves only the page: for recorded runs, or for a fleet."""
+"""A server that serves only the page of the live view, for recorded runs or for a fleet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .source import Source
 
 @asynccontextmanager
 async def serve_source(source: Source, *, host: str, port: int) -> AsyncIterator[str]:
-    """Serve the page while the block runs; yield its URL, with the key. No model call is served.
+    """Serve the page while the block runs, and yield its URL, which contains the key. No model call is served.
 
     Raises:
         OSError: the address cannot be bound.

@@ -3,8 +3,8 @@
 Rules:
 
 1. A message has one number per run. Messages are equal as in the graph (`message_key`), except that reasoning counts.
-2. The time to add a turn depends on its new messages. Messages of earlier turns are only compared by identity.
-3. This module only reads the trace. The rollout may add turns to it meanwhile.
+2. The time to add a turn depends on its new messages. Messages of earlier turns are compared only by identity.
+3. This module only reads the trace. The rollout may add turns to the trace at the same time.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ Ranges: TypeAlias = list[list[int]]
 BRIEF = 200
 """Maximum characters of a text in a row."""
 _RANDOM = re.compile("r_[0-9a-f]{16}")
-"""The id of a rollout for which the program has chosen none."""
+"""Pattern of rollout ids that triocept made, because the program passed no id."""
 _ADDED = ("<", "# AGENTS")
-"""Beginnings of texts that agents add to a prompt: reminders, instructions of the project."""
+"""First characters of texts that agents add to a prompt, such as reminders or a project's instructions."""
 _COMPARED = ("continues", "compaction", "rewrite", "retry", "repeat")
-"""Relations whose earlier turn is the one that a turn is compared with."""
+"""Relations for which the page compares a turn with the earlier turn that the relation names."""
 _NO_EDIT: Row = {"removed": "", "added": ""}
 _USAGE = (
     "input_tokens",
@@ -68,12 +68,13 @@ class Messages:
     def __init__(self) -> None:
         self.all: list[Message] = []
         self.first: list[str] = []
-        """For each message, the id of the first call that contains it, or whose answer it is."""
+        """For each message, the id of the first call whose request or answer contains the message."""
         self.size = 0
         """Approximate number of characters of all messages."""
         self._by_key: dict[bytes, int] = {}
         self._by_id: dict[int, tuple[Message, int]] = {}
-        """Number of a message object. The object is kept, so that its `id` stays unique."""
+        """Each message object and its number, by the object's Python `id`. The object is kept, so that its `id` stays
+        unique."""
         self._recent: Recent[int] = Recent()
 
     def numbers(self, messages: tuple[Message, ...], call: str) -> list[int]:
@@ -84,7 +85,7 @@ class Messages:
         return known
 
     def number(self, message: Message, call: str) -> int:
-        """Return the number of a message."""
+        """Return the number of a message. A new message gets the next number."""
         found = self._by_id.get(id(message))
         if found is not None and found[0] is message:
             return found[1]
@@ -120,15 +121,15 @@ class Run:
         self.parent = parent
         self.messages = Messages()
         self.tools: list[tuple[Tool, ...]] = []
-        """Distinct lists of tools."""
+        """Distinct lists of tools. The index is the number of the list."""
         self.calls: dict[str, Row] = {}
         """Calls in flight, by id, in the order of their arrival."""
         self.waiting = 0
         """Number of tool calls that wait for a decision."""
         self.is_live = False
-        """True while the rollout is open, so that further events come."""
+        """True while the rollout is open, so that further events can come."""
         self._added = 0
-        """Number of turns in the row."""
+        """Number of turns that the row already counts."""
         self._numbers: dict[str, list[list[int]]] = {}
         """Ranges of the messages of each turn, by the turn's id."""
         self._answers: dict[str, int | None] = {}
@@ -182,7 +183,7 @@ class Run:
         return min((turn.started_at for turn in self.trace), default=None)
 
     def ended_at(self) -> float | None:
-        """Return the time of the end in seconds since the epoch; None if the run goes on."""
+        """Return the time when the run ended, in seconds since the epoch; None if the run has not ended."""
         if self.is_live:
             return None
         if self._ended_at is None:
@@ -227,9 +228,10 @@ class Run:
                 self._text = turn.response.text[-BRIEF:]
 
     def _name(self, request: Request, agent: str | None) -> None:
-        """Take the names of the run from a call, unless they are known: the agent's name, and the prompt's first words.
+        """Take two names of the run from a call: the agent's name, and the first words of the prompt.
 
-        The prompt of a side call counts only until another call comes.
+        A name that is already known is not replaced. But the prompt of a side call is used only until another call
+        comes.
         """
         started = self.trace.agents[0].name if self.trace.agents else ""
         self._agent = self._agent or started or agent_name(agent)[:BRIEF]
@@ -238,7 +240,7 @@ class Run:
             self._prompt, self._has_prompt = prompt, not is_side
 
     def ranges(self, turn: Turn) -> Ranges:
-        """Return the numbers of a turn's messages, as ranges."""
+        """Return the numbers of a turn's messages, as half-open ranges."""
         found = self._numbers.get(turn.id)
         if found is None:
             numbers = self.messages.numbers(turn.request.messages, turn.id)
@@ -249,7 +251,7 @@ class Run:
         return found
 
     def tools_of(self, request: Request) -> int | None:
-        """Return the number of a request's list of tools; None without tools."""
+        """Return the number of a request's list of tools; None if the request has no tools."""
         tools = request.tools
         if not tools:
             return None
@@ -264,7 +266,7 @@ class Run:
         return number
 
     def call(self, event: CallArrived) -> Row:
-        """Add a call in flight, and return its Call."""
+        """Add a call in flight, and return its `Call` (see `protocol`)."""
         id_, request = event.exchange, event.request
         turn = Turn(
             id=id_,
@@ -375,7 +377,7 @@ class Run:
         return listed(self.ranges(turn))[: sum(1 for _ in heads)]
 
     def _shared_with(self, parent: str, messages: Sequence[Message]) -> int:
-        """Return how many of a call's first messages are those of the turn `parent`, or that turn's answer."""
+        """Return the number of a call's first messages that the turn `parent` has, in its request or as its answer."""
         base = self.turn(parent)
         shared = min(len(base.request.messages), len(messages)) if base is not None else 0
         while shared < len(messages) and messages[shared].role == "assistant":
@@ -383,7 +385,7 @@ class Run:
         return shared
 
     def turn(self, id_: str | None) -> Turn | None:
-        """Return the turn with this id, or None."""
+        """Return the turn with this id; None if there is no such turn."""
         self.update()
         return self._writer.turn(id_) if id_ is not None else None
 
@@ -399,7 +401,7 @@ class Run:
         return {"call": call, "request": _bare(intent.request)} | empty
 
     def raw(self, id_: str) -> Row | None:
-        """Return a turn with everything that is recorded; None if there is no such call."""
+        """Return a turn, or a call without a turn, with all its recorded fields; None if there is no such call."""
         found: Turn | Intent | None = self.turn(id_)
         found = found or next((each for each in self.trace.pending if each.id == id_), None)
         if found is None:
@@ -452,7 +454,7 @@ class Run:
         return [{"argv": [*each.argv], "cwd": each.cwd, "at": each.started_at} for each in self.trace.agents]
 
     def document(self) -> Row:
-        """Return everything about the run, for a page without a server."""
+        """Return the whole run, with all turns and messages, for a page without a server."""
         rows = self.turn_rows()
         return {
             "turns": rows,
@@ -465,7 +467,7 @@ class Run:
 
 
 def details_of(turn: Turn) -> Row:
-    """Return the parts of a turn that its row does not have, without its messages."""
+    """Return the fields of a turn that its row does not contain, except its messages."""
     response = turn.response
     return {
         "request": _bare(turn.request),
@@ -489,19 +491,19 @@ def decided_json(decided: Decided) -> Row:
 
 
 def members(value: object, names: Iterable[str]) -> Row:
-    """Return the attributes of an object with these names."""
+    """Return a dict from these names to the attributes of `value` with these names."""
     return {name: getattr(value, name) for name in names}
 
 
 def _prompt_of(request: Request) -> str:
-    """Return the first words of the user; empty if there are none."""
+    """Return the beginning of the user's prompt in a request; empty if there is no prompt."""
     parts = (part for message in request.messages if message.role == "user" for part in message.content)
     texts = (" ".join(part.text[: 2 * BRIEF].split()) for part in parts if isinstance(part, Text))
     return next((text[:BRIEF] for text in texts if text and not text.startswith(_ADDED)), "")
 
 
 def ranges_of(numbers: Iterable[int]) -> Ranges:
-    """Return numbers as half-open ranges, in their order."""
+    """Convert numbers into half-open ranges. The order of the numbers is kept."""
     found: Ranges = []
     for number in numbers:
         if found and found[-1][1] == number:
@@ -512,7 +514,7 @@ def ranges_of(numbers: Iterable[int]) -> Ranges:
 
 
 def listed(ranges: Ranges) -> list[int]:
-    """Return the numbers in the ranges."""
+    """Return a list of all numbers in the ranges, in order."""
     return [number for start, stop in ranges for number in range(start, stop)]
 
 

@@ -23,19 +23,24 @@ from .runs import BRIEF, Row, Run, members
 _MOST_HITS = 200
 _MOST_MESSAGES = 500
 _AROUND = 80
-"""Characters of an excerpt before and after the text that was found."""
+"""Characters of an excerpt before the found text, and after it."""
 _SLICE = 0.003
 """Seconds that a search may take before other tasks run."""
 MOST_QUERY = 500
 """Maximum characters of the text to search for."""
 _STEPS = 100_000
-"""Maximum comparisons of characters between two looks at the clock. They take about 1 ms."""
+"""Maximum comparisons of characters between two readings of the clock. This many comparisons take about 1 ms."""
 _TOOL = ("name", "description", "parameters", "kind")
 _NUMBERS = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 
 class Source:
-    """Recorded runs. `title` is shown at the top of the page; `notes` describe problems of the files."""
+    """The recorded runs that a page shows.
+
+    Args:
+        title: shown at the top of the page.
+        notes: descriptions of problems of the files, for the page.
+    """
 
     can_decide = False
     live = False
@@ -48,14 +53,14 @@ class Source:
         self.evaluation: Row | None = None
         """The tasks of the evaluations, as in a snapshot; None if the runs belong to no evaluation."""
         self.gone: dict[str, Row] = {}
-        """Rows of old runs, of which nothing else is kept."""
+        """Rows of old runs, by the run's id. Of these runs, only the row is kept."""
         self._count = 0
         """Number of runs that were added."""
         self.seq = 0
-        """Number of the last event."""
+        """Number of the last event of the stream."""
 
     def add(self, trace: Trace, file: str = "") -> Run:
-        """Add a run. `file` is the name of its file, if there are several."""
+        """Add a run. `file` is the name of its file if the page shows several files; otherwise it is empty."""
         branch = trace.branch
         parent = branch.run or branch.rollout if branch is not None else None
         self._count += 1
@@ -68,7 +73,7 @@ class Source:
         return run
 
     def snapshot(self) -> Row:
-        """Return what a page needs first: the rows of all runs, the calls in flight and the questions."""
+        """Return the snapshot with which a page begins: the rows of all runs, calls in flight, and open questions."""
         rows = [*self.gone.values(), *(run.row() for run in self.runs.values())]
         return {
             "seq": self.seq,
@@ -85,11 +90,11 @@ class Source:
         }
 
     async def stream(self, last: int | None) -> AsyncIterator[bytes]:
-        """Yield the snapshot. Recorded runs do not change, so nothing follows."""
+        """Yield only the snapshot, because recorded runs do not change."""
         yield event_of(self.seq, "snapshot", self.snapshot())
 
     def whole_call(self, call: Row) -> Row:
-        """Return a call in flight with its text so far."""
+        """Return a call in flight, with the text of its answer so far."""
         return call
 
     def waiting(self) -> list[Row]:
@@ -117,7 +122,10 @@ class Source:
         return {"turns": found.turn_rows(), "services": found.services(), "agents": found.agents()}
 
     def messages(self, run: str, numbers: str) -> Row | None:
-        """Return messages by their numbers, `0-3,7`. Raise ValueError if this is not a list of numbers."""
+        """Return messages by their numbers; None if the run is unknown.
+
+        `numbers` has the form `0-3,7`. Raise ValueError if it has another form.
+        """
         found = self.runs.get(run)
         if found is None:
             return None
@@ -141,7 +149,7 @@ class Source:
         return {"tools": [members(each, _TOOL) for each in found.tools[number]]}
 
     async def compare(self, one: str, other: str) -> Row | None:
-        """Return the turns of two runs side by side, compared in a thread; None if one run does not exist."""
+        """Compare two runs in a worker thread, and return their turns side by side; None if a run does not exist."""
         a, b = self.runs.get(one), self.runs.get(other)
         if a is None or b is None:
             return None
@@ -150,7 +158,7 @@ class Source:
         return rows | {"pairs": await trio.to_thread.run_sync(compared, *turns, abandon_on_cancel=True)}
 
     async def search(self, text: str, run: str | None = None) -> Row:
-        """Return the messages that contain a text in upper or lower case. Raise ValueError if the text is too long."""
+        """Return the messages that contain `text`, regardless of case. Raise ValueError if `text` is too long."""
         if len(text) > MOST_QUERY:
             raise ValueError(f"q must be a text of at most {MOST_QUERY} characters, not {len(text):,}")
         step = max(len(text), _STEPS // len(text))
@@ -193,7 +201,7 @@ class Source:
 
 
 def event_of(seq: int, name: str, data: Json) -> bytes:
-    """Return an event of the stream."""
+    """Return an event of the stream as bytes."""
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name.encode(), msgspec.json.encode(data))
 
 

@@ -1,13 +1,13 @@
-"""Conversion of conversations to messages of OpenAI's chat completions, which every trainer can read.
+"""Conversion of conversations to messages in the form of OpenAI's chat completions, which every trainer can read.
 
 Rules:
 
-1. Results of tools are separate messages, before the text that came with them: chat templates need results directly
-   after their calls. (Anthropic's wire format packs results into the user's message.)
-2. `developer` becomes `system`: templates support no other name.
+1. Results of tools are separate messages. They come before the text that was sent with them, because chat templates
+   need results directly after their calls. (Anthropic's wire format packs results into the user's message.)
+2. The role `developer` becomes `system`, because chat templates do not support `developer`.
 3. The model's texts in a message are joined unchanged. Texts in a message to the model are joined with an empty line.
-4. A call to a free-text tool becomes a function call with one string argument, `input`, as in every dialect without
-   free-text tools. The arguments of other calls are the model's text, even if it is not JSON.
+4. A call of a free-text tool becomes a function call with one string argument, `input`, as in every dialect without
+   free-text tools. The arguments of other calls are the model's text, even if this text is not JSON.
 5. Content that this form cannot express is counted.
 """
 
@@ -55,10 +55,11 @@ class Chat:
     reasoning: bool = True
     errors: bool = True
     _known: dict[bytes, list[dict[str, Json]]] = field(default_factory=dict)
-    """The JSON definitions of tools, by the encoded tools of a request. Most calls of an agent offer equal tools."""
+    """Cache of JSON definitions of tools. The key is the encoded tools of a request: most requests of an agent have
+    equal tools."""
 
     def tools(self, tools: tuple[Tool, ...]) -> list[dict[str, Json]]:
-        """Return the tools as JSON definitions of functions, without tools that a provider runs itself."""
+        """Return the JSON definitions of the tools as functions. Tools that a provider runs itself are left out."""
         key = encode_json(tools)
         if key not in self._known:
             self._known[key] = chat_tools(tools, self.losses)
@@ -68,7 +69,7 @@ class Chat:
         return [document for message in messages for document in self.message(message)]
 
     def message(self, message: Message) -> list[dict[str, Json]]:
-        """Return the JSON messages for one message: one for each tool result, then one for its other content."""
+        """Return one message as JSON messages: one for each tool result, then one for the message's other content."""
         documents: list[dict[str, Json]] = []
         for result in message.tool_results:
             document: dict[str, Json] = {
@@ -143,7 +144,7 @@ def _content_part(part: Part) -> dict[str, Json] | None:
 
 
 def chat_tools(tools: Iterable[Tool], losses: Losses) -> list[dict[str, Json]]:
-    """Return the tools as JSON definitions of functions, without tools that a provider runs itself."""
+    """Return the JSON definitions of the tools as functions. Tools that a provider runs itself are left out."""
     documents = []
     for tool in tools:
         if tool.kind == "server":
@@ -161,7 +162,11 @@ def chat_tools(tools: Iterable[Tool], losses: Losses) -> list[dict[str, Json]]:
 
 
 def object_arguments(call: ToolCall, losses: Losses) -> dict[str, Json]:
-    """Return a call's arguments as a dict: free text as `{"input": …}`, any other non-object as `{"_raw": …}`."""
+    """Return a call's arguments as a dict.
+
+    If the arguments are free text, the dict is `{"input": …}`. If they are no JSON object for another reason, it is
+    `{"_raw": …}`.
+    """
     if call.kind == "text":
         losses.add(Lost.CUSTOM_CALLS)
         return {"input": call.arguments}

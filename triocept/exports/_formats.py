@@ -1,9 +1,9 @@
 """The export formats by name, and `write_export`, which leaves no incomplete file.
 
-Content is written next to its destination, under a name that begins with a dot. It gets its final name when it is
-complete and on the disk. An existing file is replaced only with `replace=True`. A folder is never replaced, and neither
-is anything else that is not a file, such as a device (`/dev/null`) or a pipe. If the path is a link, the file that it
-points to is replaced.
+An export is first written next to its final path, under a name that begins with a dot. It gets its final name when it
+is complete and on the disk. An existing file is replaced only with `replace=True`. A folder is never replaced, and
+neither is anything else that is not a regular file, such as a device (`/dev/null`) or a pipe. If the path is a link,
+the file to which the link points is replaced.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .otlp import write_otlp, write_otlp_with_content
 from .verifiers import write_verifiers
 
 WriteFile: TypeAlias = Callable[..., None]
-"""A function with the arguments `(traces, file, losses)`, and `reward=` if the format takes it."""
+"""A function with the arguments `(traces, file, losses)`; it also has `reward=` if the format has a reward."""
 WriteFolder: TypeAlias = Callable[[Iterable[Trace], Path, Losses], None]
 
 
@@ -50,7 +50,7 @@ class Format:
     write_folder: WriteFolder | None = None
     """Function that fills a folder; None if the format has one file."""
     takes_reward: bool = False
-    """True if `write` takes `reward`, the name of the score that is the reward."""
+    """True if `write` has a parameter `reward`: the name of the score that is the reward."""
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -76,7 +76,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 )
 """The formats, by name."""
 RESULT_FORMATS = ("inspect", "verifiers", "harbor")
-"""Formats for the store of an evaluation, which is then written as results: samples of tasks, with their scores."""
+"""Formats that can contain the results of an evaluation: samples of tasks, with their scores."""
 
 
 def write_export(
@@ -88,20 +88,20 @@ def write_export(
     losses: Losses | None = None,
     reward: str | None = None,
 ) -> Losses:
-    """Write traces in another format; after an error, no incomplete export is left.
+    """Write traces in another format. An error leaves no incomplete export.
 
     Args:
         traces: traces of any number of rollouts.
         to: the format, one of `FORMATS`.
         path: path of the new file; for `atif`, path of the new folder.
         replace: if True, an existing file is replaced. A folder is never replaced.
-        losses: counter of content that the format cannot express; if None, a new one is returned.
+        losses: counter of content that the format cannot express. If None, a new counter is created.
         reward: only for the format `verifiers`: name of the score that is the reward. All other scores are metrics. If
             None, and all rollouts together have only one score name, that score is the reward. Otherwise all scores are
             metrics, with a warning.
 
     Returns:
-        `losses`.
+        The counter `losses`, or the new counter.
 
     Raises:
         ValueError: the format is unknown; `reward` is passed for a format without a reward; or no rollout has a score
@@ -128,7 +128,7 @@ def write_export(
 
 @contextmanager
 def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
-    """Open a new file that gets the name `path` at the end of the block; after an exception, it is removed.
+    """Open a new file. At the end of the block, it gets the name `path`; after an exception, it is removed.
 
     Raise FileExistsError if `path` exists, and `replace` is False or `path` is not a file.
     """
@@ -159,7 +159,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Create a folder that gets the name `path` at the end of the block; after an exception, it is removed.
+    """Create a folder. At the end of the block, it gets the name `path`; after an exception, it is removed.
 
     Raise FileExistsError if `path` exists.
     """
@@ -196,7 +196,7 @@ def _check_place(path: Path, *, replace: bool) -> None:
 
 @contextmanager
 def _naming(beside: Path, path: Path) -> Iterator[None]:
-    """Replace the temporary path in an OSError by `path`, which the caller knows."""
+    """Replace the temporary path `beside` in an OSError by `path`, which the caller knows."""
     try:
         yield
     except OSError as exc:

@@ -1,8 +1,8 @@
 """The parts of a sample in an Inspect log: messages, tools, answers, and the spans around its events.
 
-Inspect's viewer has a row for each agent. It needs a span `solvers` around all other spans, and treats the only agent
-directly in it as the main agent. A sub-agent is placed in the span of the tool that began it, because the viewer
-otherwise hides a sub-agent with only one call as a minor helper.
+Inspect's viewer has a row for each agent. The viewer needs a span `solvers` around all other spans. If this span
+directly contains only one agent, that is the main agent. The span of a sub-agent is within the span of the tool call
+that started the sub-agent. Otherwise the viewer would hide a sub-agent with only one call as a minor helper.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _STOPPED: dict[StopReason, str] = {
 
 
 def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
-    """Yield Inspect's messages for one message; each tool result is a message of its own."""
+    """Convert one message into Inspect's messages, and yield them. Each tool result becomes a separate message."""
     for result in message.tool_results:
         document = {"role": "tool", "content": _content(result.content, losses), "tool_call_id": result.id}
         if result.name is not None:
@@ -95,15 +95,15 @@ def output_of(response: Response, losses: Losses) -> dict[str, Json]:
 
 
 def no_output(model: str, error: str | None) -> dict[str, Json]:
-    """Return Inspect's output for a call without an answer; it has one empty choice, which Inspect needs."""
+    """Return Inspect's output for a call without an answer. It has one empty choice, because Inspect requires one."""
     message = {"role": "assistant", "content": "", "source": "generate"}
     return {"model": model, "choices": [{"message": message, "stop_reason": "unknown"}], "error": error}
 
 
 def usage_of(usage: Usage) -> dict[str, Json]:
-    """Return Inspect's token counts; its input count excludes tokens that a cache read or wrote.
+    """Convert token counts into Inspect's token counts.
 
-    The input count of `usage` includes these tokens.
+    Inspect's input count excludes tokens that a cache read or wrote. The input count of `usage` includes them.
     """
     cached, written = usage.cached_tokens, usage.cache_write_tokens
     return {
@@ -151,7 +151,10 @@ def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
 
 
 def _content(parts: Iterable[Part], losses: Losses) -> Json:
-    """Return Inspect's `content` for the parts: a string if they are one text, else a list; tool calls are left out."""
+    """Convert parts of a message into Inspect's `content`: a string if there is only one text, otherwise a list.
+
+    Tool calls are left out.
+    """
     documents: list[dict[str, Json]] = []
     for part in parts:
         match part:
@@ -235,13 +238,13 @@ class Span:
     parent: str | None
     depth: int
     start: float
-    """Seconds since the epoch, as in `end`."""
+    """Time of the start in seconds since the epoch. `end` has the same unit."""
     end: float
     metadata: dict[str, str] = field(default_factory=dict)
 
 
 class SpanTree:
-    """The spans of a trace in an Inspect log; a span comes after the span that contains it."""
+    """The spans of a trace in an Inspect log. Each span comes after the span that contains it."""
 
     def __init__(self, turns: Iterable[Turn], segments: Iterable[Segment]) -> None:
         turns = list(turns)
@@ -249,7 +252,7 @@ class SpanTree:
         self._end = max(map(ended_at, turns), default=0.0)
         self.spans: dict[str, Span] = {}
         self.of_turn: dict[str, str] = {}
-        """Id of each turn's span, by the turn's id."""
+        """For each turn, by its id: id of the span that contains the turn."""
         self._known: dict[tuple[str, str], str] = {}
         """Id of each conversation's span, by the conversation's id and kind."""
         self._add(ROOT, ROOT, ROOT, None, turns)
@@ -261,11 +264,11 @@ class SpanTree:
 
     @property
     def main(self) -> str:
-        """The id of the main conversation's span; the outermost span's id if the trace has no main conversation."""
+        """Id of the main conversation's span. If the trace has no main conversation, the id of the outermost span."""
         return next((span for (_, kind), span in self._known.items() if kind == "main"), ROOT)
 
     def _span_of(self, segment: Segment) -> str:
-        """Return the id of the span of the segment's conversation; create the span if it does not exist."""
+        """Return the id of the span of the segment's conversation. If there is no such span yet, create it."""
         conversation, turns = segment.conversation, segment.turns
         key = (conversation.id, conversation.kind)
         if key in self._known:
@@ -304,7 +307,7 @@ class SpanTree:
         return identity
 
     def _widen(self, identity: str | None, turns: Iterable[Turn]) -> None:
-        """Extend a span, and the spans that contain it, to the end of the given turns."""
+        """Extend the span with the id `identity`, and the spans that contain it, to the end of the given turns."""
         end = max(map(ended_at, turns), default=0.0)
         while identity is not None:
             span = self.spans[identity]

@@ -1,8 +1,8 @@
 """Segments of the conversations in a trace, for formats that cannot express branches.
 
 A segment holds calls of one conversation and one kind (such as `main` or `sub_agent`), in the order in which they
-ended. A compaction ends a segment and begins the next one. `trace.relations` names the tool call that began a
-sub-agent, and the turn whose summary a compaction continues.
+ended. A compaction ends a segment and begins the next segment. From `trace.relations`, a segment has the tool call that
+started its sub-agent, and the turn with the summary from which it continues.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._chat import answer_of
 
 @dataclass(frozen=True)
 class Launch:
-    """The tool call that began a sub-agent, and the turn whose answer contains it."""
+    """The tool call that started a sub-agent, and the turn whose answer contains this call."""
 
     turn: Turn
     call: ToolCall
@@ -31,15 +31,19 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """The model calls of one conversation, from its start (or a compaction) to a compaction (or its end)."""
+    """Consecutive model calls of one conversation.
+
+    A segment begins with the conversation, or with a compaction. It ends before the next compaction, or with the
+    conversation.
+    """
 
     conversation: Conversation
     turns: tuple[Turn, ...]
     summarised_by: Turn | None = None
-    """The turn whose answer is the summary with which the segment begins; None if the segment begins without a
+    """The turn whose answer is the summary at the beginning of this segment; None if the segment begins without a
     summary."""
     launch: Launch | None = None
-    """The tool call that began the sub-agent. None if it is unknown, and in later segments of the sub-agent."""
+    """The tool call that started the sub-agent. None if the call is unknown, and in later segments of the sub-agent."""
 
 
 def segments_of(trace: Trace) -> list[Segment]:
@@ -77,7 +81,7 @@ def segments_of(trace: Trace) -> list[Segment]:
 
 
 def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
-    """Return those messages of a turn's request that are neither in the request `before` it nor in its answer."""
+    """Return the messages of a turn's request that are new: neither in the request nor in the answer of `before`."""
     messages = turn.request.messages
     if before is None:
         return messages
@@ -100,7 +104,7 @@ def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
 
 
 def _runs(messages: Iterable[Message]) -> list[tuple[Message, ...]]:
-    """Group the messages: adjacent messages of the model are one group, any other message is a group by itself."""
+    """Group the messages. Adjacent messages of the model form one group; each other message is a group by itself."""
     found: list[tuple[Message, ...]] = []
     for message in messages:
         if found and message.role == "assistant" == found[-1][-1].role:

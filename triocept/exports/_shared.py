@@ -1,4 +1,4 @@
-"""Helpers of several formats: counts of lost content, JSON lines, times, and imports of optional packages."""
+"""Helpers that several formats use: counts of lost content, JSON lines, times, and imports of optional packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..dialects.kit import encode_json
 
 _LEFT_OUT = "not in this format"
 _OWNED = re.compile(r"((?:(?! of ).)+?)(?:'s|(?<=s)') (.+)")
-"""Pattern of a plural such as `answers' ids`, which is shown as `the ids of 16 answers`."""
+"""Pattern of a plural such as `answers' ids`. With a number, it is written as `the ids of 16 answers`."""
 
 
 class Loss(NamedTuple):
@@ -28,12 +28,12 @@ class Loss(NamedTuple):
     one: str
     many: str
     fate: str = _LEFT_OUT
-    """The place or form of the content in the export."""
+    """Words for the place or form of the content in the export. By default, they mean that the content is left out."""
 
 
 @final
 class Losses:
-    """Counts of content that an export left out; as text, for example, `not in this format: 1 service call`."""
+    """Counts of content that an export left out. An example as text is `not in this format: 1 service call`."""
 
     def __init__(self) -> None:
         self._counts: Counter[Loss] = Counter()
@@ -45,7 +45,7 @@ class Losses:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of losses of each kind of content, by the kind's name in the plural: `{"custom tool calls": 1}`."""
+        """Number of losses of each kind of content, such as `{"custom tool calls": 1}`. Names are in the plural."""
         return {loss.many: count for loss, count in self._counts.items()}
 
     def __bool__(self) -> bool:
@@ -136,16 +136,17 @@ _COUNTS: Mapping[Loss, Callable[[Trace], int]] = {
     ),
     Lost.WIRE: lambda trace: sum(turn.wire is not None or turn.raw is not None for turn in trace),
 }
-"""For each kind, a function that counts its content in a trace."""
+"""For each kind of content, a function that counts this content in a trace."""
 _NO_SETTINGS = {
     *("dialect", "model", "messages", "tools", "stream", "include_usage", "sampling", "framing"),
     *("previous_response", "continued_from"),
 }
-"""Fields of a request that are exported elsewhere, or concern only the delivery: they do not count as settings."""
+"""Fields of a request that are not counted as settings, because they are exported elsewhere, or concern only the
+delivery."""
 
 
 def policy_of(turn: Turn) -> dict[str, Json]:
-    """Return the versions of the model's weights at the start and at the end of a turn, if they are known."""
+    """Return the known versions of the model's weights: at the start of a turn, and at its end."""
     versions = {"policy_start": turn.policy_start, "policy_end": turn.policy_end}
     return {name: version for name, version in versions.items() if version is not None}
 
@@ -157,9 +158,15 @@ def count_lost(
     settings: tuple[str, ...] | None = None,
     always: tuple[Loss, ...] = (Lost.DRAFTS, Lost.DECISIONS),
 ) -> None:
-    """Count the content that a format cannot express: content of these kinds, and settings of requests.
+    """Count the content of a trace that a format cannot express.
 
-    `settings`: fields of requests and of their sampling that the format supports; None means all fields.
+    Args:
+        losses: the counter.
+        trace: the trace.
+        kinds: the kinds of content that the format cannot express.
+        settings: fields of requests and of their sampling that the format supports. Requests with other fields are
+            counted. None means that the format supports all fields.
+        always: further kinds that the format cannot express. Most formats have the default.
     """
     for kind in (*kinds, *always):
         losses.add(kind, _COUNTS[kind](trace))
@@ -201,9 +208,10 @@ def ended_at(turn: Turn) -> float:
 
 
 def optional(module: str, what: str, extra: str) -> Any:
-    """Import a module of an optional package; if it is missing, the error names the extra of triocept to install.
+    """Import a module of an optional package, and return it.
 
-    `what` names the feature that needs the package, in the plural, for the error.
+    If the package is missing, the error names the extra of triocept to install. `what` is the feature that needs the
+    package, in the plural, for this error.
     """
     try:
         return import_module(module)

@@ -2,14 +2,14 @@
 
 Rules:
 
-1. A rollout is a document, `<rollout>.json`. After a compaction, the rest of the rollout is another document,
-   `<rollout>.cont-1.json`, and the document before it names this file.
-2. The messages that a call adds are steps of the system and the user. The answer is a step of the agent. The results of
-   its tool calls come with a later call, and become the observation of this step.
+1. A rollout is a document, `<rollout>.json`. If the agent compacts its history, the calls after the compaction are in
+   another document, `<rollout>.cont-1.json`. The document before it names this file.
+2. The messages that a call adds to the conversation are steps of the system and the user. The answer is a step of the
+   agent. The results of the answer's tool calls come with a later call, and become the observation of the agent's step.
 3. The trajectory of a sub-agent is embedded in a document, and the result of the tool call that began the sub-agent
-   refers to it. Side calls are embedded too; their `extra` names their kind.
-4. If the history contains a message of the model that is no answer of this conversation, the message is copied context,
-   which is not trained on.
+   refers to this trajectory. Side calls are embedded, too; their `extra` names their kind.
+4. If the history contains a message of the model that is no answer of this conversation, its step is marked as copied
+   context, which is not trained on.
 
 A document has no place for a call without an answer, so such calls are left out, and counted as losses.
 """
@@ -44,7 +44,7 @@ VERSION = "ATIF-v1.8"
 def atif_documents(
     trace: Trace, losses: Losses | None = None, *, name: str = ""
 ) -> dict[str, dict[str, Json]]:
-    """Return the ATIF documents of a trace, by file name; the first one begins the main conversation.
+    """Return the ATIF documents of a trace, by file name. The first document begins the main conversation.
 
     Args:
         trace: the trace. A trace without an answered call has no document.
@@ -98,7 +98,7 @@ def file_name(rollout: str) -> str:
 
 
 class _Document:
-    """ATIF trajectory: a document by itself, or a part of another ATIF trajectory."""
+    """ATIF trajectory. It is either a document by itself, or embedded in another trajectory."""
 
     def __init__(self, trace: Trace, segment: Segment, identity: str, chat: Chat) -> None:
         self.segment = segment
@@ -107,7 +107,7 @@ class _Document:
         self.steps.add_turns(segment.turns)
         self.embedded: list[_Document] = []
         self.continued: str | None = None
-        """File in which the trajectory continues."""
+        """Name of the file in which the trajectory continues; None if it does not continue."""
         self._trace = trace
         self._chat = chat
 
@@ -158,15 +158,16 @@ _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 class Steps:
     """The model calls of a conversation as a sequence of ATIF steps.
 
-    A tool's result comes with a later call, and is the observation of the step that called the tool. A result belongs
-    to the call with its id; if the agent changed the ids, to the first call without a result.
+    A tool's result comes with a later model call, and becomes the observation of the step that called the tool. A
+    result belongs to the tool call with the same id. If the agent has changed the ids, the result belongs to the first
+    tool call without a result.
     """
 
     def __init__(self, losses: Losses) -> None:
         self.documents: list[dict[str, Json]] = []
         self._losses = losses
         self._open: dict[str, dict[str, Json]] = {}
-        """Steps with tool calls that have no result yet, by the call's id."""
+        """For each tool call without a result, by its id: the step that contains the tool call."""
         self._answered: set[str] = set()
         """Ids of the tool calls that have a result."""
 
@@ -189,7 +190,7 @@ class Steps:
             before = turn
 
     def refer(self, call: ToolCall, trajectory: str) -> None:
-        """Add a reference to `trajectory`, which this tool call began, to the result of the tool call."""
+        """Add a reference to `trajectory` to the result of `call`, the tool call that started this trajectory."""
         for step in self.documents:
             if any(each["tool_call_id"] == call.id for each in step.get("tool_calls", ())):
                 results = step.setdefault("observation", {"results": []})["results"]
@@ -200,7 +201,7 @@ class Steps:
                 mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
 
     def _content(self, parts: Sequence[Part], text: str) -> Json:
-        """Return `text`; or, if the parts contain images, a list of the texts and images in the parts."""
+        """Return `text`. If the parts contain images, return instead a list of the texts and images in the parts."""
         documents: list[Json] = []
         for part in parts:
             image = data_url(part) if isinstance(part, Media) and part.kind == "image" else None

@@ -1,13 +1,14 @@
-"""OpenAI's fine-tuning JSONL: a writer of one line for each thread of conversation, and a checker of lines.
+"""OpenAI's fine-tuning JSONL: a writer of one line for each thread of a trace, and a checker of such lines.
 
 Rules:
 
-1. A line is a thread up to its last answer: the messages, the answer, and the tools.
+1. A line contains a thread (see `trace.threads`) up to its last answer: the messages, the answer, and the tools.
 2. An answer is trained on once. In every further line that contains the answer, it has `"weight": 0`. Two other kinds
-   of messages have weight 0: messages of the model that no call of this rollout produced, such as examples in a prompt;
-   and answers with a tool call whose arguments are not a JSON object, which keep the model's text.
-3. A thread without a message to train on has no line: for example, if no call was answered, or its only answer is
-   empty.
+   of messages have weight 0, too. The first are messages of the model that no call of this rollout produced, such as
+   examples in a prompt. The second are answers with a tool call whose arguments are not a JSON object; the arguments
+   stay as the model wrote them.
+3. A thread without a message to train on has no line. This is so if no call was answered, for example, or if the only
+   answer is empty.
 
 No package has a type for these lines, or a validator, so `check_fine_tuning` is triocept's own.
 """
@@ -94,7 +95,7 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
 
 
 def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
-    """Yield each message with a number; adjacent messages of the model have the same number."""
+    """Yield each message with a number. Adjacent messages of the model have the same number."""
     run, inside = -1, False
     for message in messages:
         is_answer = message.role == "assistant"
@@ -104,14 +105,14 @@ def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
 
 
 def _calls_objects(document: Mapping[str, Json]) -> bool:
-    """Return True if all tool calls in this message have arguments that are JSON objects."""
+    """Return True if the arguments of all tool calls in this message are JSON objects."""
     return all(is_object(call["function"]["arguments"]) for call in document.get("tool_calls", ()))
 
 
 def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
     """Return the problems in a fine-tuning file, as texts like `3: messages[2].tool_call_id: …`.
 
-    Each text begins with the number of the line and the place in the line.
+    Each text begins with the number of the line and the path of the field in the line.
 
     A line is an object with `messages`:
 
@@ -121,7 +122,7 @@ def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
     * In messages that are trained on, the arguments of tool calls are JSON objects, as text.
 
     Raises:
-        TypeError: `lines` is one text, not a series of lines.
+        TypeError: `lines` is a single str or bytes object, not an iterable of lines.
     """
     if isinstance(lines, bytes | str):
         raise TypeError(

@@ -1,14 +1,16 @@
 """Flat rows of traces, one for each turn, as JSONL (for jq, pandas and `datasets`) or as Parquet.
 
 The reference documentation describes each column. Each number and each word has a column of its own. Messages have the
-form of chat completions (see `_chat`), with `reasoning_content` and, for a result, `is_error`.
+form of chat completions (see `_chat`). In addition, a message may have `reasoning_content`, and a tool result
+`is_error`.
 
 Rules of Parquet, which needs `pip install 'triocept[parquet]'`:
 
-1. The schema is fixed, not inferred from rows: an inferred schema would give every tool's JSON Schema the keys of all
-   other tools.
+1. The schema is fixed, not inferred from rows. In an inferred schema, the JSON Schema of each tool would have the keys
+   of all other tools, too.
 2. Values without a fixed shape are JSON texts: `tools`, `notes`, `scores`, `metadata`.
-3. A message has all its fields in every row, with empty values where it has none: a reader drops null fields.
+3. Every message has all fields in every row. A field without a value is empty, not null, because readers drop null
+   fields.
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None
 
 
 def _fields(source: object, *names: str) -> dict[str, Json]:
-    """Return these attributes of `source` by name; the value of a missing attribute is null."""
+    """Return the attributes of `source` with these names. The value of a missing attribute is None."""
     return {name: getattr(source, name, None) for name in names}
 
 

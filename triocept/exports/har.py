@@ -1,9 +1,10 @@
 """Writer of HAR 1.2, the HTTP archive format of browsers, with a page per rollout and an entry per turn.
 
-With `record_wire=True`, the trace holds the bytes of each call, without keys, and the entries contain these bytes. Any
-other trace holds only the content: the dialect then renders request and answer anew, and the entry's comment notes it.
+If a trace was recorded with `record_wire=True`, it contains the bytes of each call, without keys, and the entries
+contain these bytes, too. Any other trace contains only the content of the calls. In this case, the dialect writes
+request and answer anew, and the entry has a comment about it.
 
-HAR requires every field, even if its value is unknown: -1, "" and [] stand for unknown values.
+HAR requires every field, even if its value is unknown. For unknown values, the fields are -1, "" or [].
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _LOST = (
     Lost.INCREMENTS,
 )
 _UPGRADED = 101
-"""Status of an upgrade, which means that the call was sent over a websocket."""
+"""HTTP status of an upgrade. A call with this status was sent over a websocket."""
 BODIES = Loss("body that its dialect cannot write", "bodies that their dialects cannot write")
 
 
@@ -195,7 +196,7 @@ def _response_document(
 
 
 def _as_text(data: bytes) -> tuple[str, bool]:
-    """Return a body as text, and True; if it is not UTF-8, return it as base64, and False."""
+    """Return a body as text, and True. If the body is not UTF-8, return it as base64, and False."""
     try:
         return data.decode(), True
     except UnicodeDecodeError:
@@ -203,7 +204,10 @@ def _as_text(data: bytes) -> tuple[str, bool]:
 
 
 def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, str]:
-    """Return the content type and the text of an answer that the dialect writes, and a comment if it cannot."""
+    """Return the content type, the text of an answer as the dialect writes it, and a comment.
+
+    The comment is the reason if the dialect cannot write the answer; otherwise it is empty.
+    """
     if spoken is None:
         return "", "", f"{UNSAID}: this program does not know the dialect {turn.dialect}"
     try:
@@ -221,7 +225,7 @@ def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, 
 
 
 def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
-    """Return the text of a stream; if the stream broke, the part before the break, and then the error."""
+    """Return the text of a stream. If the stream broke, return the part before the break, followed by the error."""
     renderer = spoken.stream_renderer(turn.request)
     events = list(events_of(spoken.streamed(response)))
     if turn.outcome == "answered":

@@ -22,14 +22,14 @@ def html_page(traces: Iterable[Trace], losses: Losses | None = None, *, title: s
     Args:
         traces: traces of any number of rollouts.
         losses: counter of content that is not in the page; None means that this is not counted.
-        title: the title of the page; None means the rollout, or the number of rollouts.
+        title: the title of the page. If None, the title is the id of the only rollout, or the number of rollouts.
     """
     source = source_of(traces, losses if losses is not None else Losses(), title)
     return html_of(source.document(), source.title)
 
 
 def source_of(traces: Iterable[Trace], losses: Losses, title: str | None = None) -> Source:
-    """Return the content of the page."""
+    """Return the traces as the `Source` of the page, and count content that is not in the page."""
     source = Source("")
     for trace in traces:
         source.add(trace)

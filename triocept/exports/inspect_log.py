@@ -2,14 +2,16 @@
 
 Rules:
 
-1. A rollout is a sample. A further rollout with the same id is the next epoch of that sample. In a fleet's store, the
-   sample of a task's only rollout has the task's id, and the number of the task's sample as its epoch.
-2. A conversation is a span of type `agent`, which has a row in the viewer's timeline. The span of a sub-agent is within
-   the span of the agent that began it. A compaction is an event before the call that continues from it.
-3. Content is written once: calls refer to messages in a pool, and tools refer to long texts in attachments. So read the
-   log with `read_eval_log(path, resolve_attachments=True)`.
+1. A rollout becomes a sample of the log. A further rollout with the same id becomes the next epoch of that sample. In a
+   fleet's store, if a task's sample has only one rollout, the log's sample has the id of the task, and its epoch is the
+   number of the task's sample.
+2. A conversation becomes a span of type `agent`, which has a row in the viewer's timeline. The span of a sub-agent is
+   within the span of the agent that started the sub-agent. A compaction becomes an event before the first call with the
+   summary.
+3. Each content is written only once: calls refer to messages in a pool, and tools refer to long texts in attachments.
+   So read the log with `read_eval_log(path, resolve_attachments=True)`.
 4. The log's status is always "success", because any other status would mean that the task is still running, or has
-   failed. The outcome of each rollout is in the metadata of its sample.
+   failed. The outcome of each rollout is in the metadata of the rollout's sample.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def _task_of(trace: Trace) -> tuple[str, int] | None:
-    """Return the id of a trace's task, and the number of its sample (from 1); None if the trace is from no fleet."""
+    """Return the id of a trace's task, and the number (from 1) of the task's sample; None if the trace has no task."""
     match trace.metadata.get("fleet"):
         case {"task": str(task), "sample": int(sample)}:
             return task, sample + 1
@@ -143,7 +145,7 @@ def _sample(trace: Trace, name: str, epoch: int, losses: Losses) -> dict[str, Js
 
 
 def _used(traces: Sequence[Trace]) -> dict[str, Json]:
-    """Return the sums of the token counts for each model."""
+    """Return a dict from each model's name to the sums of its token counts."""
     sums: dict[str, Counter[str]] = {}
     for trace in traces:
         for turn in trace:
@@ -175,7 +177,7 @@ def _identity(traces: Sequence[Trace]) -> str:
 
 
 LONG = 100
-"""Maximum characters of a text in an event. A longer text is an attachment, as in Inspect's own logs."""
+"""Maximum characters of a text in an event. A longer text is written as an attachment, as in Inspect's own logs."""
 
 
 class SampleEvents:
@@ -183,19 +185,19 @@ class SampleEvents:
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.pool: list[dict[str, Json]] = []
-        """The messages, each once."""
+        """All messages of the trace. Equal messages are in the pool only once."""
         self.attachments: dict[str, str] = {}
-        """Long texts, by their digests."""
+        """Long texts of the events, by their digests."""
         self._losses = losses
         self._begun = min((turn.started_at for turn in trace), default=0.0)
         self._places: dict[bytes, int] = {}
         self._known: dict[int, tuple[Message, list[int]]] = {}
-        """Each message and its positions in the pool, by its `id`. The message is kept, so that the `id` stays
-        unique."""
+        """Each message and its positions in the pool, by the message's Python `id`. The message is kept, so that its
+        `id` stays unique."""
         self._tools: dict[bytes, list[Json]] = {}
-        """Inspect's definitions of the tools, by the encoded tools of a request."""
+        """Cache of Inspect's definitions of tools. The key is the encoded tools of a request."""
         self._calls: dict[str, tuple[ToolCall, Turn]] = {}
-        """Tool calls without a result so far, by their ids."""
+        """Tool calls without a result so far, by their ids. With each tool call, the turn whose answer contains it."""
         segments = segments_of(trace)
         tree = SpanTree(trace, segments)
         events = self._of_segments(segments, tree)
@@ -218,7 +220,7 @@ class SampleEvents:
             self.output = output_of(last.response, Losses())
 
     def _of_segments(self, segments: Iterable[Segment], tree: SpanTree) -> list[tuple[float, int, Json]]:
-        """Return each event with its time, and with a rank that orders events of the same time."""
+        """Return each event with its time, and with a rank that orders events with the same time."""
         events: list[tuple[float, int, Json]] = []
         for span in tree.spans.values():
             facts = {"id": span.id, "name": span.name, "type": span.type, "parent_id": span.parent}

@@ -2,13 +2,13 @@
 
 Rules:
 
-1. No agent waits for a collector: spans go into the queue of a BatchSpanProcessor, whose thread sends them. (A
+1. No agent waits for a collector: spans are put into the queue of a BatchSpanProcessor, whose thread sends them. (A
    SimpleSpanProcessor would send them in trio's own thread, and block every task.)
-2. The time to close is limited: a collector that does not answer delays the endpoint's end by a few seconds, and its
-   spans are lost.
-3. A call's span is sent when its turn is recorded. The spans of agents, which contain the spans of calls, end when the
-   rollout ends.
-4. If another endpoint still uses the recorder, closing only sends the waiting spans, and the recorder stays open.
+2. The time to close a recorder is limited. If a collector does not answer, the endpoint ends a few seconds later, and
+   the unsent spans are lost.
+3. A call's span is sent when the call's turn is recorded. The spans of agents, which contain the spans of calls, end
+   when the rollout ends.
+4. If another endpoint still uses the recorder, `aclose` only sends the waiting spans, and the recorder stays open.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class OTelRecorder:
 
     The spans follow OpenTelemetry's conventions for generative AI. A rollout is a trace in OpenTelemetry's sense: an
     `invoke_agent` span, with a span below it for each sub-agent that the agent names, and a `chat` span for each turn.
-    `RecorderGroup([JSONLRecorder(path), OTelRecorder()])` also keeps a file. Only the file proves that nothing is
-    missing: spans that cannot be delivered are dropped.
+    With `RecorderGroup([JSONLRecorder(path), OTelRecorder()])`, the calls are also recorded in a file. Only the file
+    proves that no call is missing, because spans that cannot be delivered are dropped.
 
     Args:
         exporter: a `SpanExporter`, which is called in a thread. None means OTLP over HTTP, to the URL in
@@ -50,10 +50,10 @@ class OTelRecorder:
         content: if True, messages, answers and tools are attributes of each call. Then all content of the agent leaves
             this machine, and again with every call.
 
-    Closing: an endpoint closes its recorder when it ends, and this shuts down the `exporter` for good. So pass each
-    endpoint a recorder of its own, unless the endpoints run at the same time. A recorder that was passed only to a
-    rollout is not closed automatically: await its `aclose`, or the remaining spans are lost if the program ends soon. A
-    copy of a recorder (`pickle`, `copy`) has the exporter, but no open spans.
+    Closing: when an endpoint ends, it closes its recorder, which shuts down the `exporter` for good. So pass each
+    endpoint a recorder of its own; only endpoints that run at the same time may share a recorder. A recorder that was
+    passed only to a rollout is not closed automatically. Await its `aclose`, because otherwise the remaining spans are
+    lost if the program ends soon. A copy of a recorder (`pickle`, `copy`) has the exporter, but no open spans.
 
     Raises:
         ModuleNotFoundError: the SDK is not installed; the message names the extra to install.
@@ -67,7 +67,7 @@ class OTelRecorder:
         self._content = content
         self._provider: Any = None
         self._agents: dict[tuple[str, str], dict[str, Any]] = {}
-        """Open spans of each rollout and run, by the span's key."""
+        """For each rollout and run: its open spans, by their keys."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(OTelRecorder, self._exporter, content=self._content), ()
@@ -102,7 +102,7 @@ class OTelRecorder:
             span.end(_nanoseconds(whole.end))
 
     async def aclose(self) -> None:
-        """Send the remaining spans, which takes a few seconds at most."""
+        """Send the remaining spans. This takes a few seconds at most."""
         await trio.lowlevel.checkpoint()
         provider = self._provider
         if provider is None:
@@ -127,7 +127,7 @@ class OTelRecorder:
         return self._provider.get_tracer("triocept")
 
     def _root(self, rollout: str, run: str, start: float, branch: Branch | None = None) -> Any:
-        """Return the root span of a rollout; begin it if it has not begun."""
+        """Return the root span of a rollout. If the span has not begun, begin it."""
         spans = self._agents.setdefault((rollout, run), {})
         if ROOT not in spans:
             span = agent_span(Trace(rollout, run=run, branch=branch), None, [])

@@ -5,12 +5,13 @@ sub-agent has an `invoke_agent` span below the root. Each model call is a `chat`
 Each service call, such as a call of a tool that the program offers, is an `execute_tool` span below the root. The spans
 are plain values without OpenTelemetry's packages; `live` sends them while agents run.
 
-The names are from the repository of the conventions in November 2026, where their status is "Development". The
-constants of `opentelemetry-semantic-conventions` 0.66b2 are all deprecated, so the names are strings here.
+The names of spans and attributes are from the repository of OpenTelemetry's conventions in November 2026, where their
+status is "Development". The constants of `opentelemetry-semantic-conventions` 0.66b2 are all deprecated, so this module
+contains the names as strings.
 
 The file has a line for each rollout, in the format that a collector's file receiver reads. Each line is also a valid
 body for OTLP/HTTP. Span ids are derived from ids in the trace. So every export of a trace has the same span ids, and
-the spans of a child rollout can link to its parent's spans.
+the spans of a child rollout can link to the spans of its parent.
 """
 
 from __future__ import annotations
@@ -143,13 +144,13 @@ _FINISHED: dict[StopReason, str] = {
 @dataclass(frozen=True, kw_only=True)
 class SpanData:
     key: str
-    """The id of the object that the span describes: a turn's id, a conversation's key, or a service call's id."""
+    """Identifies the object that the span describes: the id of a turn or a service call, or a conversation's key."""
     parent: str | None
-    """Key of the parent span; None for the rollout's root span."""
+    """Key of the parent span; None if this is the rollout's root span."""
     name: str
     kind: Literal["internal", "client"]
     start: float
-    """Seconds since the epoch, as in `end`."""
+    """Time of the start in seconds since the epoch. `end` has the same unit."""
     end: float
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     error: str | None = None
@@ -157,10 +158,10 @@ class SpanData:
 
 
 def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Iterator[SpanData]:
-    """Yield all spans of a trace; a span comes after its parent.
+    """Yield all spans of a trace. Each span comes after its parent.
 
-    With `content`, messages, answers and tools are attributes of each call. The size then grows with the square of a
-    conversation's length.
+    If `content` is True, messages, answers and tools are attributes of each call's span. The size then grows with the
+    square of a conversation's length.
     """
     conversations = trace.conversations
     members: dict[str, list[Turn]] = {ROOT: []}
@@ -178,14 +179,14 @@ def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Itera
 
 
 def conversation_key(conversation: Conversation | None) -> str:
-    """Return the key of the span that contains a conversation's calls; each sub-agent has a span of its own."""
+    """Return the key of the span that contains a conversation's calls. Each sub-agent has a span of its own."""
     return (
         f"agent {conversation.id}" if conversation is not None and conversation.kind == "sub_agent" else ROOT
     )
 
 
 def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[Turn]) -> SpanData:
-    """Return the `invoke_agent` span of a sub-agent, or that of the whole rollout if `conversation` is None."""
+    """Return the `invoke_agent` span of a sub-agent. If `conversation` is None, return that of the whole rollout."""
     name = "sub-agent" if conversation is not None else trace.rollout
     attributes: dict[str, Attribute] = {
         "gen_ai.operation.name": "invoke_agent",
@@ -314,7 +315,7 @@ def _error_text(error: TurnError | None) -> str | None:
 
 
 def _content_of(turn: Turn, losses: Losses) -> dict[str, Attribute | None]:
-    """Return a call's messages, answer and tools as span attributes, each of which is a JSON text."""
+    """Return a call's messages, answer and tools as attributes of a span. Each value is a JSON text."""
     messages = turn.request.messages
     head = next((n for n, message in enumerate(messages) if message.role not in _SYSTEM), len(messages))
     system = [part for message in messages[:head] for part in _parts(message.content, losses)]

@@ -1,14 +1,16 @@
-"""Writer of episodes of verifiers (0.4.0) as in its file `traces.jsonl`, one line for each rollout.
+"""Writer of episodes in the format of the package verifiers (0.4.0): its file `traces.jsonl`, a line for each rollout.
 
 Rules:
 
 1. A trace is a graph of messages. Each message refers to the message before it, and answers are marked as `sampled`.
    Sub-agents and compactions are branches, and named links (`subagent_call`, `compaction`) lead to their origins.
 2. The tokens of a branch, in order, are exactly the tokens that the engine read and sampled. Only a renderer can assign
-   prompt tokens to messages. So a call's new prompt tokens are in the node of its answer, before the sampled tokens,
-   and are not trained on. If a call's prompt does not begin with the tokens of the previous call, the call begins its
-   own branch. A call whose tokens are incomplete (`Tokens.gaps`, see `steps`) is context, and masked out.
-3. This module does not import verifiers, and cannot, because verifiers pins versions that conflict with triocept's.
+   prompt tokens to messages. So a call's new prompt tokens are in the node of the call's answer, before the sampled
+   tokens, and are not trained on. If a call's prompt does not begin with the tokens of the previous call, the call
+   begins a new branch. If a call's tokens are incomplete (`Tokens.gaps`, see `steps`), its answer is context, which is
+   masked out.
+3. This module does not import verifiers. It cannot, because the versions that verifiers pins conflict with the versions
+   that triocept needs.
 """
 
 from __future__ import annotations
@@ -56,8 +58,9 @@ def verifiers_episode(
     Args:
         trace: the trace.
         losses: counter of content that the episode cannot express; None means that this is not counted.
-        reward: name of the score that is the reward; all other scores are metrics. If None, the only score is the
-            reward. Several scores are then all metrics, with a warning, because verifiers adds rewards up.
+        reward: name of the score that is the reward; all other scores are metrics. If None and the rollout has only one
+            score, this score is the reward. If None and it has several scores, all are metrics, with a warning, because
+            verifiers adds rewards up.
     """
     losses = losses if losses is not None else Losses()
     if reward is None and len(trace.scores) == 1:
@@ -153,16 +156,16 @@ def _error(error: TurnError) -> dict[str, Json]:
 
 
 class _Graph:
-    """The messages of a trace as nodes, each of which refers to the message before it."""
+    """The messages of a trace as nodes. Each node refers to the node of the message before it."""
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.nodes: list[dict[str, Json]] = []
         self.calls: list[dict[str, Json]] = []
         self._chat = Chat(losses, media=True, errors=False)
         self._shared: dict[tuple[int | None, bytes], int] = {}
-        """The node of each message that the model did not sample, by the node before it and the message's content."""
+        """Node of each message that the model did not sample, by the node before it and the message's content."""
         self._sampled: dict[str, int] = {}
-        """The node of each turn's answer, by the turn's id."""
+        """Node of each turn's answer, by the turn's id."""
         trained = {step.turn.id for step in steps(trace) if step.trained}
         parents = trace.parents
         by_id = {turn.id: turn for turn in trace}
@@ -229,7 +232,10 @@ class _Graph:
 def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> dict[str, Json]:
     """Return the fields for the tokens that an answer adds: new tokens of the prompt, then the sampled tokens.
 
-    `before`: tokens of the call that this call continues, if any. `trained`: True if the sampled tokens are trained on.
+    Args:
+        tokens: the tokens of the call.
+        before: the tokens of the call that this call continues; None if it continues no call.
+        trained: True if the sampled tokens are trained on.
     """
     if tokens is None:
         return {}
