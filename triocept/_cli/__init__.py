@@ -7,18 +7,18 @@
 * `run`: opens an endpoint and a rollout, and runs an agent.
 * `serve`: opens an endpoint and a rollout, for agents that are started elsewhere.
 * `approval`: decisions on tool calls.
-* `forward`, `script`, `handler_file`: the model that answers: a real model, a script, or a handler in a file.
-  `watch`: a script that is reloaded when its file changes.
-* `replay`: a handler that answers as a recorded run did, and runs that are recorded once.
+* `forward`, `script`, `handler_file`: three kinds of models that answer calls: a real model, a script, a handler in a
+  file. `watch`: a script that is reloaded when its file changes.
+* `replay`: a recorded run that answers calls. It may be recorded by the first run of the command.
 * `fleet`: runs many rollouts from a file of prompts. `fleet_command` defines its options, `fleet_given` checks the file
   of prompts and the engine, `fleet_worker` runs in each worker, and `fleet_live` shows the rollouts of all workers.
 * `eval`: runs an agent on a list of tasks, scores its work, and prints a table.
-* `compare`: compares the scores of two evaluations. `compare_runs`: two runs of one task side by side.
+* `compare`: compares the scores of two evaluations. `compare_runs`: shows two runs of one task side by side.
 * `export`: writes traces in another format.
 * `check`: checks that trace files are complete.
 * `demo`: `run` with a small bundled agent (`demo_agent`) and a scripted model.
 * `json_events`: prints the events of a run as JSON.
-* `live`: prints a run in progress for a person; the run continues if the terminal is closed.
+* `live`: prints a run in progress for a person. The run continues if the terminal is closed.
   `live_table`: the table of `--live`.
 * `looking`: the commands that read trace files (`files`), and their options. `show` prints a line for each turn,
   `turn` one complete turn, `diff` the differences between two turns. `stats` counts all calls and the percentiles of

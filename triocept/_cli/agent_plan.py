@@ -25,19 +25,20 @@ from ..agents import agent as find_agent
 from .options import Choice, F, Option, add_options, variables_of
 
 PROMPT = "{prompt}"
-"""Placeholder in a command, which is replaced by the prompt of a task."""
+"""Placeholder in a command. The prompt of a task replaces it."""
 TO_END = 10.0
-"""Maximum seconds that an agent may run after `--max-seconds`. Its calls are refused then, so most agents end soon."""
+"""Maximum seconds that an agent may run after `--max-seconds`. In this time its calls are refused, so most agents end
+soon."""
 
 
 @dataclass(frozen=True)
 class AgentPlan:
-    """An agent that a command starts once, or once for each task."""
+    """The description of an agent, which `triocept run` starts once, and `triocept fleet` once for each task."""
 
     command: tuple[str, ...]
-    """The command and its arguments; for a known agent, the words of the agent's task."""
+    """The agent's command and arguments. For a known agent, the words of the agent's task."""
     name: str | None = None
-    """Name of an agent in `AGENTS` (a known agent); if None, `command` starts the agent."""
+    """Name of a known agent (in `AGENTS`). If None, `command` starts the agent."""
     executable: str | None = None
     """Program to start for a known agent; None means the agent's usual program."""
     options: tuple[str, ...] = ()
@@ -45,7 +46,7 @@ class AgentPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that are added to the agent's environment."""
     keep_home: bool = False
-    """True if the agent has the user's own configuration."""
+    """True if the agent uses the user's own configuration (`--keep-home`)."""
 
     @property
     def usual(self) -> str:
@@ -55,7 +56,8 @@ class AgentPlan:
     def launch(self, rollout: Rollout, folder: Path, prompt: str | None = None) -> Launch:
         """Return the command that starts the agent. The configuration of a known agent is written into `folder`.
 
-        `prompt` is the task of a known agent; in a command it replaces `{prompt}`. If None, `command` stays unchanged.
+        `prompt` is the task of a known agent; for another agent, it replaces `{prompt}` in `command`. If `prompt` is
+        None, `command` is used unchanged.
         """
         if self.name is None:
             words = self.command
@@ -99,7 +101,7 @@ class AgentPlan:
 
 
 def patience(limits: Limits | None) -> float:
-    """Return the seconds after which triocept ends an agent that still runs."""
+    """Return the seconds after its start at which triocept ends an agent that still runs."""
     return inf if limits is None or limits.seconds is None else limits.seconds + TO_END
 
 
@@ -108,7 +110,10 @@ _NAMES = Choice(AGENTS)
 
 
 def agent_options(what: str) -> Callable[[F], F]:
-    """Return the options that choose the agent. `what` is the help text about COMMAND with and without `--agent`."""
+    """Return a decorator that adds the options for choosing the agent.
+
+    `what` is the help text about COMMAND, with `--agent` and without it.
+    """
     return add_options(
         _in_agent(
             "--agent",
@@ -200,7 +205,7 @@ def plan_run(
 
 
 def _check_task(plan: AgentPlan, agent: str) -> None:
-    """Raise click.UsageError if the task of a known agent is empty, or contains the agent's command or options."""
+    """Raise click.UsageError if the task of a known agent is empty, or contains a command or option of the agent."""
     task = plan.command
     usage = f'triocept run --agent {agent} -- "fix the bug"'
     if not any(word.strip() for word in task):
@@ -226,10 +231,10 @@ def plan_fleet(
     """Return the agent that `triocept fleet` starts.
 
     Args:
-        command: without `agent`, a command that contains `{prompt}`. With `agent`, options for that agent, after `--`
-            or after a second `--` (as in `run`).
-        agent: name of a known agent.
-        executable: program to start for the known agent.
+        command: if `agent` is None, a command that contains `{prompt}`. Otherwise options for the known agent, after
+            `--` or after a second `--` (as in `run`).
+        agent: name of a known agent, or None.
+        executable: program to start for the known agent; None means the agent's usual program.
         env: variables that are added to the environment of each agent.
         here: True if the agents run on this machine, where they must be installed.
     """

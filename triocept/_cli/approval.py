@@ -2,13 +2,14 @@
 
 Rules:
 
-1. Without `--policy`, a person decides on calls of the tools of `--approve`: at the terminal, and with `--view` on the
-   page, too. The first decision counts. Calls of all other tools are approved.
-2. With both options, the file of `--policy` decides first. The person decides on the tools of `--approve` that the file
-   does not name, or escalates. Calls of all other tools are rejected.
-3. A tool of `--approve` that the file decides is an error: the person would never be asked.
-4. While the agent has offered no tool of a name in `--approve`, the person is asked about every call: the name may be
-   mistyped.
+1. With `--approve` alone, a person decides on calls of the tools that `--approve` names: at the terminal and, with
+   `--view`, also on the page. The first decision counts. Calls of all other tools are approved.
+2. With both options, the file of `--policy` decides first. Of the tools that `--approve` names, the person decides on
+   those that the file does not name, or escalates. Calls of all other tools are rejected.
+3. If the file decides, without a person, on a tool that `--approve` names, this is an error, because the person would
+   never be asked.
+4. Until the agent has offered a tool with a name in `--approve`, the person is asked about every call, because the name
+   may be mistyped.
 """
 
 from __future__ import annotations
@@ -64,10 +65,15 @@ def policy_of(
 ) -> Policy | None:
     """Return the policy that `--policy` and `--approve` describe; None if neither option is given.
 
-    `no_terminal` is the reason why no person can be asked. If it is empty, standard input and error are checked.
-    `view` is True if people can be asked on the page, too.
+    Args:
+        file: the file of `--policy`.
+        approve: the names of tools in `--approve`.
+        no_terminal: reason why no person can be asked at the terminal. If it is empty, the function checks whether
+            standard input and standard error are a terminal.
+        view: True if people can also be asked on the page of `--view`.
 
-    Raise click.UsageError if the file is not a policy, or if a person must be asked and there is no terminal.
+    Raises:
+        click.UsageError: the file is not a policy; or a person must be asked, and there is no terminal.
     """
     if not no_terminal and not all(map(os.isatty, (0, 2))):
         no_terminal = "standard input or standard error is not a terminal"
@@ -100,7 +106,11 @@ def policy_of(
 
 
 class Others:
-    """The policy for tools that `--approve` does not name. It approves calls once the agent offers the named tools."""
+    """The policy for tools that `--approve` does not name.
+
+    Until the agent has offered the tools that `--approve` names, a person is asked about each call. From then on, calls
+    of the other tools are approved.
+    """
 
     def __init__(self, approve: Sequence[str], ask: PolicyFunction) -> None:
         self._ask = ask
@@ -125,7 +135,7 @@ class Others:
 def _decided(
     read: dict[str, Policy | Decision], approve: Sequence[str]
 ) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the tools of `--approve` that the file decides without a person, with the file's pattern and decision."""
+    """Yield each tool in `approve` on which the file decides without a person, with the file's pattern and decision."""
     for tool in approve:
         matching = [pattern for pattern in (tool, *read) if pattern in read and fnmatchcase(tool, pattern)]
         for pattern in matching:

@@ -18,10 +18,10 @@ from .files import UNREAD
 from .words import a_directory, counted
 
 WHOLE, GAPS = 0, 1
-"""Exit statuses: all files are complete, or there is a gap. `UNREAD` is the third status."""
+"""Exit statuses. `WHOLE`: all files are complete. `GAPS`: a file has a gap. A third status is `UNREAD`."""
 
 _SHOWN = 10
-"""Maximum gaps to list for a file in which no line is readable: each of its lines is a gap."""
+"""Maximum gaps to list for a file without a readable line. In such a file, each line is a gap."""
 
 
 def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:

@@ -1,4 +1,4 @@
-"""`triocept compare A B --task ID`: two runs of one task side by side, with their turns aligned by their answers."""
+"""`triocept compare A B --task ID`: shows two runs of one task side by side, with turns aligned by their answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .words import STYLES, counted, reason, said
 StoredResult: TypeAlias = Result[Json, Json]
 
 _LEAST = 60
-"""Minimum columns of a terminal for two columns of turns."""
+"""Minimum width of a terminal, in characters, to print two runs side by side."""
 _MOST = 20
 """Maximum tasks to list in an error."""
 _MARKS = {"same": ("=", ""), "changed": ("~", "yellow"), "only_a": ("-", "red"), "only_b": ("+", "green")}
@@ -51,7 +51,7 @@ def result_of(store: Path, task: str, sample: int) -> StoredResult:
 
 
 def show_runs(page: Page, stores: Sequence[Path], results: Sequence[StoredResult], *, as_json: bool) -> None:
-    """Print two runs side by side; on a narrow terminal or in a pipe, their turns one below the other."""
+    """Print two runs side by side. On a narrow terminal, or in a pipe, print paired turns one below the other."""
     traces = [
         next((each for each in result.traces if each.branch is None), result.traces[0]) for result in results
     ]

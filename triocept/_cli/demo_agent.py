@@ -1,4 +1,4 @@
-"""A small agent for `triocept demo`: a tool loop over plain HTTP that uses only the standard library.
+"""A small agent for `triocept demo`: a loop of model calls and tool calls, with only the standard library.
 
 The agent does not depend on triocept. It calls the model at OPENAI_BASE_URL with OPENAI_API_KEY, as any agent does.
 """

@@ -1,4 +1,4 @@
-"""`triocept diff FILE A B`: the difference between the calls of two turns."""
+"""`triocept diff FILE A B`: shows the differences between the calls of two turns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .page import Page, Piece
 from .words import counted, decision_words, draft_words
 
 _AROUND = 20
-"""Number of unchanged characters to show before an edit, or before the first difference of two texts."""
+"""Number of equal characters to show before an edit, or before the first difference between two texts."""
 _DEEPEST = 4
 """Maximum depth of nested objects that are compared field by field."""
 _MARKS = {"added": ("+", "green"), "dropped": ("-", "red"), "edited": ("~", "yellow")}
@@ -90,7 +90,10 @@ def _changed(each: MessageDiff) -> Iterator[Piece]:
 
 
 def _fields(name: str, old: Json, new: Json, depth: int = 0) -> Iterator[tuple[str, Json, Json]]:
-    """Yield a setting that differs, with its old and new value. Of two objects, yield each field that differs."""
+    """Yield the name, the old value and the new value of a setting that differs.
+
+    If both values are objects, yield each of their fields that differs.
+    """
     inner: list[tuple[str, Json, Json]] = []
     if isinstance(old, dict) and isinstance(new, dict) and depth < _DEEPEST:
         for key in dict.fromkeys([*old, *new]):

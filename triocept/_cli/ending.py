@@ -1,18 +1,19 @@
-"""The end of a command: with an exit status, with an error text, or by a signal.
+"""The end of a command: by an exit status, an error text or a signal.
 
 Rules:
 
 1. The first signal cancels the command. The agent is ended first, while its calls are still answered; then the trace is
    sealed and the endpoint closed.
 2. A second signal has the effect of a second Ctrl-C in any triocept program: the agent gets SIGKILL, and the command
-   waits for nothing. The agents of a fleet belong to its workers, which still have their grace period. A third signal
-   has its default effect, even if a function blocks the event loop, and the watcher ends the agent.
+   waits for nothing. The agents of a fleet are processes of its workers, so they still have the workers' grace period.
+   A third signal has its default effect, even if a function blocks the event loop. In this case, a separate process
+   (the watcher) ends the agent.
 3. A signal that was ignored when the command started stays ignored: under `nohup`, and SIGINT in a background job of a
    shell script.
 4. After the cleanup, the first signal ends the program. A shell therefore reports 128 plus the signal's number, a loop
    in a shell ends at Ctrl-C, and a service manager records an orderly end.
-5. A triocept error is printed in a line or two. An error in the user's script is printed with the script's frames, and
-   without triocept's frames.
+5. A triocept error is printed as one or two lines of text. An error in the user's script is printed with the script's
+   frames of the traceback, and without triocept's frames.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from ..errors import TrioceptError
 from ..handlers.script import NotAReply, ShadowedRule
 
 MOMENT = 1.0
-"""Seconds after the first signal until the notice is printed that the command is ending."""
+"""Seconds after the first signal until the command prints the notice that it is ending."""
 _SIGNALS = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
@@ -48,8 +49,8 @@ def end_with(
 ) -> NoReturn:
     """Run `work`, then end the program: with the status that `work` returns, with 1 after an error, or by a signal.
 
-    Errors in the file `script` are printed with their place. `notice` is printed if the program has not ended `MOMENT`
-    seconds after a signal.
+    Errors in the file `script` are printed with their line. `notice` is printed if the program has not ended `MOMENT`
+    seconds after the first signal.
     """
     received: list[signal.Signals] = []
     signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -161,7 +162,7 @@ def _default_for_third(signals: list[signal.Signals]) -> None:
 
 
 def describe_error(error: BaseException, script: Path | None = None) -> str:
-    """Describe an error: triocept's errors in words, errors in the script with their place, others with their type."""
+    """Describe an error: triocept's errors in words, errors in the script with their line, others with their type."""
     if isinstance(error, click.ClickException):
         return f"Error: {error.format_message()}"
     if script is not None and isinstance(error, NotAReply | ShadowedRule):
@@ -191,18 +192,22 @@ _AS_OPTIONS = (
     (r"an upstream's base_url", "a base URL"),
     (r"pass a key as api_key", "put the key into a variable, and name the variable with --api-key-env"),
 )
-"""Patterns of error texts that name arguments of Python, with replacements that name command-line options."""
+"""Patterns of error texts that name arguments of Python functions. With each, the replacement that names a command-line
+option."""
 
 
 def in_options(text: str) -> str:
-    """Return the text of an error with names of command-line options in place of arguments of Python."""
+    """Return the text of an error, with names of command-line options in place of arguments of Python functions."""
     for pattern, words in _AS_OPTIONS:
         text = re.sub(pattern, words, text)
     return text
 
 
 def _shorten(report: traceback.TracebackException, script: Path) -> None:
-    """Keep only the script's frames, the frames of functions that it called, and causes that were raised in it."""
+    """Remove frames and causes from a traceback that do not concern the script.
+
+    The script's frames, the frames of functions that the script called, and causes that were raised in the script stay.
+    """
     names = [frame.filename for frame in report.stack]
     first = names.index(str(script)) if str(script) in names else len(names)
     report.stack = traceback.StackSummary.from_list(report.stack[first:])

@@ -256,7 +256,7 @@ def _model_name(handler: Model | None) -> str:
 
 
 def _scorer(text: str) -> Any:
-    """Return the scorer that `--scorer` names; raise click.UsageError if there is none."""
+    """Return the scorer that `--scorer` names. Raise click.UsageError if there is no such scorer."""
     from .. import evaluation
 
     file, _, name = text.rpartition(":")

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from ..evaluation import EvaluationResults
 
 MOST = 10
-"""Maximum rollouts, or damaged lines, to list."""
+"""Maximum rollouts, and maximum damaged lines, to list."""
 
 STANDARD_OUTPUT = Path("-")
 
 
 class WrongPath(click.ClickException):
-    """A file that is named on the command line cannot be read or written."""
+    """Error for a path on the command line that cannot be read or written."""
 
     exit_code = UNREAD
 
@@ -53,16 +53,16 @@ class Export:
     """Ids of the rollouts to export; empty means all rollouts in the files."""
     replace: bool = False
     reward: str | None = None
-    """Name of the score that becomes the reward; only for the format verifiers."""
+    """Name of the score that becomes the reward. Used only for the format verifiers."""
     _damages: list[DialectError | StoreError] = field(default_factory=list)
     _seen: dict[str, int] = field(default_factory=dict)
     """Number of turns of each exported rollout."""
     _missing: list[str] = field(default_factory=list)
-    """A report for each store that lacks trace files."""
+    """For each store that lacks trace files: the text that reports this."""
     _others: set[str] = field(default_factory=set)
 
     def run(self) -> int:
-        """Write the export, and return the exit status: 1 if a store contains results without traces, else 0."""
+        """Write the export. Return the exit status: 1 if a store contains results without traces, otherwise 0."""
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise WrongPath(a_directory(folder))
         if len(self.files) == 1 and not self.rollouts and self.to in RESULT_FORMATS:
@@ -135,7 +135,10 @@ class Export:
         return losses
 
     def _print(self, write: Callable[..., Losses], *, is_folder: bool) -> Losses:
-        """Write to standard output, but only when the export is complete. If its reader has ended, end silently."""
+        """Write the export to standard output when it is complete.
+
+        If the process that reads the output has ended, end without an error text.
+        """
         if is_folder:
             raise WrongPath(
                 f"{self.to} writes a directory, so it cannot use standard output: name a directory with -o"
@@ -151,9 +154,9 @@ class Export:
         return losses
 
     def _chosen(self) -> Iterator[Trace]:
-        """Yield the traces that the command line requests.
+        """Yield the traces of the rollouts that the command line names; if it names no rollout, yield all traces.
 
-        Raise click.ClickException if a requested rollout does not exist, and DialectError if no file is a trace file.
+        Raise click.ClickException if a named rollout does not exist. Raise DialectError if no file is a trace file.
         """
         for trace in (each for file in self.files for each in self._traces_of(file)):
             if self.rollouts and trace.rollout not in self.rollouts:
@@ -185,6 +188,6 @@ class Export:
 
 
 def _some(names: list[str], what: str) -> list[str]:
-    """Return at most `MOST` names; if there are more, the last item is their number."""
+    """Return at most `MOST` names. If there are more, the last item of the result is the number of the others."""
     more = len(names) - MOST
     return [*names[:MOST], *([f"and {more} {what}"] if more > 0 else [])]

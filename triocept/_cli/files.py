@@ -1,6 +1,7 @@
-"""Reader of the rollouts in a trace file, one after the other. It describes errors in the file, with their line.
+"""Reader of the rollouts in a trace file, one after the other. It describes errors in the file, with their line number.
 
-All readable lines are read. The first `_SHOWN` unreadable lines are reported on standard error, the others are counted.
+All readable lines are read. The first `_SHOWN` unreadable lines are reported on standard error. The other unreadable
+lines are only counted.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ _SHOWN = 10
 
 
 class NotThere(TrioceptError):
-    """A file does not contain the requested rollout or turn."""
+    """Error for a file that does not contain the requested rollout or turn."""
 
 
 class NotAFile(NotThere):
-    """A directory was given for a file."""
+    """Error for a path that leads to a directory, but must lead to a file."""
 
 
 class NoSuchRollout(NotThere):
-    """A file contains rollouts, but not the requested rollout."""
+    """Error for a file that contains rollouts, but not the requested rollout."""
 
 
 class File:
-    """A file of `JSONLRecorder`, or a fleet's store, from which only the rollouts of results are read.
+    """A file of `JSONLRecorder`, or a fleet's store. Of a store, only the rollouts of results are read.
 
-    `rollout` is the id or the run of the requested rollouts; None means all rollouts.
+    `rollout` is the id, or the run, of the requested rollouts. None means all rollouts.
     """
 
     def __init__(self, path: Path, rollout: str | None = None) -> None:
@@ -146,11 +147,17 @@ def traces_of(
         f"a file was not read: {file} {reason}"
     ),
 ) -> Iterator[Trace]:
-    """Yield the rollouts of a file. Of a store, yield those with a result, and others if `leave_out` returns False.
+    """Yield the rollouts of a trace file or a store.
 
-    If results of a store lack a trace file, `on_missing` is called first, with the number of these results and the
-    number of all results. If `wanted` is not empty, only results that have one of these rollouts are counted.
-    `on_skip` is called with a trace file of a store that must not be read, and the reason.
+    Args:
+        path: the file, or the directory of a store.
+        on_damage: function that is called with each error in a file.
+        on_missing: function that is called first if results of a store lack a trace file. Its arguments are the number
+            of these results, and the number of all results.
+        leave_out: function that is called with each rollout of a store that has no result. The rollout is yielded only
+            if the function returns False.
+        wanted: ids of rollouts. If it is not empty, `on_missing` counts only results with one of these rollouts.
+        on_skip: function that is called with each trace file of a store that must not be read, and the reason.
     """
     if not is_store(path):
         yield from iter_traces(path, on_damage=on_damage)

@@ -34,17 +34,17 @@ from .script import Model
 from .words import counted
 
 REASON_LENGTH = 500
-"""Maximum characters of the error text of a failure to print."""
+"""Maximum characters to print of a failure's error text."""
 NAME_LENGTH = 256
-"""Maximum characters of a command's word that may be the name of a file."""
+"""Maximum characters of a word of a command that is checked as the name of a file."""
 TO_ANSWER = 10.0
-"""Maximum seconds until an upstream answers the check at the start."""
+"""Maximum seconds to wait for an upstream's answer to the check at the start."""
 
 
 @dataclass(frozen=True)
 class FleetRun:
     tasks: dict[str, dict[str, Any]]
-    """Tasks by the file and the line that contain them."""
+    """Tasks. The key is the file and the line with the task: `FILE:LINE`."""
     plan: Plan
     engine: Engine
     store: Path
@@ -53,14 +53,15 @@ class FleetRun:
     rollout_retries: int
     timeout: float | None
     most_failures: float | None
-    """Number of failed or lost rollouts that ends the run. A number below 1 is a share of all; None means no limit."""
+    """Number of failed or lost rollouts at which the run is ended. A number below 1 is a share of all rollouts. None
+    means no limit."""
     retry_errors: bool
     quiet: bool
     view: bool = False
     live: bool = False
 
     async def run(self) -> int:
-        """Run the fleet and return the exit status: 0 if all tasks are done, 1 if one failed or no agent made a call.
+        """Run the fleet. Return 0 if all tasks are done, and 1 if a task failed or no agent made a model call.
 
         Raises:
             Exception: the script is invalid.
@@ -93,7 +94,7 @@ class FleetRun:
         return 1 if stored.failed or lost or stored.without_calls else 0
 
     async def _map(self, store: Store) -> int:
-        """Run the remaining tasks; return the number of lost rollouts, which are not in the store."""
+        """Run the remaining tasks. Return the number of lost rollouts: those whose results are not in the store."""
         lost = failed = 0
         most = inf if self.most_failures is None else self.most_failures
         if most < 1:
@@ -144,14 +145,14 @@ class FleetRun:
 
 @dataclass(frozen=True)
 class Stored:
-    """Counts of the rollouts in a store that belong to the tasks of the run."""
+    """Counts of those rollouts in a store that belong to the tasks of this run."""
 
     done: int
     failed: int
     last_failure: str
     """Task and error of the last failure; empty if no task has failed."""
     without_calls: bool
-    """True if there are done rollouts, and each of them made no model call and was not ended by a limit."""
+    """True if rollouts are done, and none of them made a model call or was ended by a limit."""
 
     @classmethod
     def of(cls, store: Store, tasks: Iterable[dict[str, Any]]) -> Stored:
@@ -172,7 +173,10 @@ class Stored:
 
 
 def relative_file_in(plan: Plan) -> str | None:
-    """Return a hint if a word of the agent's command names a file of this directory that is not in the workspace."""
+    """Return a hint if the agent's command names a file of the current directory that is not in the workspace.
+
+    Return None otherwise.
+    """
     here = [
         word
         for word in (*plan.agent.command[1:], *plan.agent.options)
@@ -188,7 +192,7 @@ def relative_file_in(plan: Plan) -> str | None:
 
 
 async def check_model(handler: Model | None, say: Callable[[str], None]) -> None:
-    """Open the model once, so that its errors are reported before an agent starts."""
+    """Open the model once and close it, so that its errors are reported before an agent starts."""
     if handler is None:
         say(
             "every call gets the same greeting as its answer, because no --script, --handler or --upstream is given"
@@ -200,7 +204,7 @@ async def check_model(handler: Model | None, say: Callable[[str], None]) -> None
 
 
 async def check_reachable(url: str) -> None:
-    """Raise click.UsageError if no HTTP server answers at the URL. Any status is an answer."""
+    """Raise click.UsageError if no HTTP server answers at the URL. An answer with any status is accepted."""
     import httpx2  # imported here: commands that read files need no HTTP client
 
     address = parse_address(url)

@@ -37,7 +37,10 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
 
 
 def fleet_options(failures: str) -> Callable[[F], F]:
-    """Return the options of commands that run many agents. `failures` completes the help of `--fail-on-error`."""
+    """Return a decorator that adds the options of commands that run many agents.
+
+    `failures` completes the help text of `--fail-on-error`.
+    """
     return add_options(
         _in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks."),
         _in_tasks(
@@ -191,7 +194,10 @@ def fleet(
 def plan_of(
     command: tuple[str, ...], options: dict[str, Any], *, engine: Engine, policy: Path | None
 ) -> Plan:
-    """Take the settings that all tasks share out of `options`. Raise click.UsageError if an option is invalid."""
+    """Return the settings that all tasks share, and remove their options from `options`.
+
+    Raise click.UsageError if an option is invalid.
+    """
     if options["live"] and options["quiet"]:
         raise click.UsageError(
             "--live and --quiet exclude each other, because --live shows a table below the progress"
@@ -220,8 +226,8 @@ def plan_of(
 def check_resume(store: Path, resume: bool, settings: Mapping[str, Json], option: str = "--resume") -> None:
     """Raise click.UsageError if the run in the store cannot be resumed.
 
-    `resume` is True but the store has no run, or is False and it has one; or the content of a file in `settings` has
-    changed since the run started.
+    The run cannot be resumed in three cases: `resume` is True, but the store has no run. `resume` is False, but the
+    store has a run. The content of a file in `settings` has changed since the run started.
     """
     done = store / DONE
     if resume and not is_store(store):
@@ -257,7 +263,7 @@ def check_writable(store: Path) -> None:
 
 
 def settings_of(plan: Plan, policy: Path | None) -> dict[str, Json]:
-    """Return the settings of a run, which must be the same when the run is resumed."""
+    """Return the settings of a run that must be unchanged when the run is resumed."""
     handler, agent = plan.handler, plan.agent
     settings: dict[str, Json] = {"agent": agent.name or list(agent.command)}
     if agent.options:

@@ -1,6 +1,7 @@
-"""The input of `triocept fleet`, which is checked before anything starts.
+"""The input of `triocept fleet`. It is checked before any worker or agent starts.
 
-The input is the file of tasks, with a JSON object in each line, and the engine of `--engine`, which runs the workers.
+The input consists of the file of tasks, with a JSON object in each line, and the engine of `--engine`, which runs the
+workers.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     prompt: str
     """Prompt of the agent."""
     id: str | int | None = None
-    """Key that identifies the task, also when the run is resumed. If None, the task's whole content is its key."""
+    """Key that identifies the task, also in a resumed run. If None, the task's whole content is its key."""
     metadata: dict[str, Json] = {}
-    """Metadata of the task's traces."""
+    """Metadata that the task's traces get."""
 
 
 def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the tasks of a file as JSON objects without unset fields, by `FILE:LINE`. Blank lines are skipped.
+    """Return the tasks of a file, by `FILE:LINE`, as JSON objects without unset fields. Skip blank lines.
 
     Raise click.UsageError, with the numbers of the lines, if a line is not a task, or if two tasks are equal.
     """
@@ -42,7 +43,7 @@ def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
 
     tasks: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}
-    """Number of the line that contains the task with each key."""
+    """For each key of a task: number of the line with the task."""
     errors: list[str] = []
     for number, document in decoded_lines(path, _FORM):
         try:

@@ -3,9 +3,9 @@
 Rules:
 
 1. Workers may run on other machines, so the rollouts are read from the trace files that the workers write into the
-   store. A call is shown when it has arrived, and the words of its answer when its turn is recorded.
+   store. A call is shown when it has arrived, and its answer when the call's turn is recorded.
 2. Trace files that were in the store before the command started are not read.
-3. A file that cannot be read, or an error of the display, ends neither the fleet nor a rollout.
+3. If a file cannot be read, or the display raises an error, the fleet and its rollouts continue.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ EVERY = 0.25
 TASKS_EVERY = 1.0
 """Minimum seconds between two reads of an evaluation's results."""
 _SLICE = 0.005
-"""Seconds of work after which other tasks run."""
+"""Seconds of work after which the function lets other tasks run."""
 
 
 @final
 class WordsWithTable(Words):
-    """Texts of the progress display of a fleet, with the table of its rollouts below them."""
+    """The progress display of a fleet, with the table of the fleet's rollouts below its texts."""
 
     def __init__(self, table: LiveTable) -> None:
         self.below: Callable[[int, int], Table] = table.picture  # type: ignore[assignment]
@@ -129,9 +129,9 @@ async def followed_store(
 
 
 async def _show_tasks(view: LiveView | None, store: Path, due: float) -> float:
-    """Show the tasks of an evaluation on the page, if it is time; return the time of the next call that does so.
+    """Show the tasks of an evaluation on the page if the time `due` has come; return the time for the next update.
 
-    Most of the time is for other work: the whole store is read.
+    An update reads the whole store. So the pause before the next update is longer than an update takes.
     """
     began = trio.current_time()
     if view is None or began < due:
@@ -150,7 +150,7 @@ async def _show_tasks(view: LiveView | None, store: Path, due: float) -> float:
 
 @final
 class _Follower:
-    """Reads the lines that workers add to the trace files of a store, and sends an event for each of them."""
+    """Reader of the lines that workers add to the trace files of a store. It sends an event for each line."""
 
     def __init__(
         self,
@@ -166,9 +166,9 @@ class _Follower:
         self._known = {path.name for path in trace_files(store)}
         self._files: dict[str, GrowingTraces] = {}
         self._dead: set[str] = set()
-        """Names of the files of workers that have died."""
+        """Names of the trace files of workers that have died."""
         self._open: dict[str, dict[str, Trace]] = {}
-        """For each file, the rollouts that have not ended, by run."""
+        """For each trace file, the rollouts that have not ended, by their `run`."""
 
     def lose(self, worker: str) -> None:
         """Mark the files of a dead worker, so that the next `look` ends the rollouts in them."""
@@ -193,7 +193,7 @@ class _Follower:
             self._forget(name)
 
     def _forget(self, name: str) -> None:
-        """Stop reading a file, and end its rollouts."""
+        """Stop reading a trace file, and send the end of its rollouts."""
         self._files.pop(name).close()
         for trace in self._open.pop(name).values():
             self._end(trace, "the rollout's worker has ended")
@@ -267,7 +267,10 @@ class _Follower:
 
 
 def _read(files: list[tuple[str, GrowingTraces]]) -> dict[str, list[bytes] | OSError]:
-    """Return new lines, or an error, by the name of the file; empty if there are none. Called in a thread."""
+    """Return the new lines of each file, or the error, by the file's name. Leave out files without new lines.
+
+    This function is called in a worker thread.
+    """
     found: dict[str, list[bytes] | OSError] = {}
     for name, file in files:
         try:

@@ -25,26 +25,26 @@ from .run import say_hello
 from .script import Answers, Model
 
 OUTPUT_LENGTH = 20_000
-"""Characters to keep from the end of an agent's output, which usually reports the outcome."""
+"""Number of last characters to keep of an agent's output. The end of the output usually reports the outcome."""
 
 
 def ignore(warning: str) -> None:
-    """Ignore a warning of a worker, because the command has printed it before it started the first worker."""
+    """Ignore a warning in a worker. The command has already printed the warning, before it started a worker."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings that all tasks share, and that are sent to the workers."""
+    """Settings that all tasks share. They are sent to the workers."""
 
     handler: Model | None
-    """The model; None means that one fixed greeting answers every call."""
+    """The model that answers calls. None means that every call gets the same fixed greeting."""
     agent: AgentPlan
     limits: Limits
     """Limits of each rollout."""
     policy: Policy | None
     """Policy that decides on tool calls; if None, all calls are approved."""
     workspace: Path | None
-    """Directory that is copied for each agent to work in; None means an empty directory."""
+    """Directory of which each agent gets a copy to work in. None means that each agent gets an empty directory."""
     redact: Redaction | None = None
 
     def launch(self, run: Rollout, folder: Path, prompt: str) -> Launch:
@@ -60,7 +60,7 @@ class Bench:
     plan: Plan
     endpoint: Endpoint
     model: Model
-    """Model that is opened again for each rollout, so that a script starts from its beginning."""
+    """The model. It is opened again for each rollout, so that a script starts from its beginning."""
 
 
 @asynccontextmanager
@@ -81,9 +81,9 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
 
 
 async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[str, Any]:
-    """Run an agent with the prompt of a task. Return the result that the store keeps in addition to the traces.
+    """Run an agent with the prompt of a task. Return the result, which the store keeps in addition to the traces.
 
-    Raise AgentFailed if the agent ended with a status other than 0, unless a limit had ended the run before.
+    Raise AgentFailed if the agent ended with a status other than 0, and no limit had ended the run before.
     """
     plan = bench.plan
     folder = Path(tempfile.mkdtemp(prefix="triocept-"))

@@ -35,7 +35,7 @@ class Forward:
     model: str | None
     api_key: str | None
     variables: tuple[str, ...] = ()
-    """Environment variables to hide from the agent: the variable that holds the provider's key."""
+    """Names of environment variables to hide from the agent: the variable that contains the provider's key."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `open_upstream`."""
 
@@ -50,7 +50,8 @@ class Forward:
     ) -> Forward:
         """Return the real model that the options describe.
 
-        Raise click.UsageError if the variable for the key is not set, or two options contradict each other.
+        Raise click.UsageError if the environment variable with the key is not set, or if two options contradict each
+        other.
         """
         by_host = _HOSTS.get(urlsplit(url).hostname or "", "openai_chat")
         name = dialect.replace("-", "_") if dialect else by_host
@@ -71,7 +72,7 @@ class Forward:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Open a handler that forwards calls to the model. If a key is missing, print that with `say`.
+        """Open a handler that forwards calls to the model. If the provider's key is missing, warn with `say`.
 
         Raises:
             click.UsageError: the dialect does not support an option.
@@ -93,13 +94,17 @@ class Forward:
 _FIELDS: dict[str, Any] = {
     name: hint for name, hint in get_type_hints(Sampling).items() if name != "max_output_tokens"
 }
-"""Names that `--sampling` accepts. The token limit is left out: `--max-output-tokens` only lowers the agent's limit."""
+"""Names and types of the fields that `--sampling` accepts. It does not accept the token limit, which the user sets with
+`--max-output-tokens`: this option only lowers the limit that the agent requested."""
 
 
 def _parse_sampling(
     context: click.Context, option: click.Parameter, given: tuple[str, ...]
 ) -> Sampling | None:
-    """Return all `NAME=VALUE` options as one `Sampling`; `stop` may be given several times."""
+    """Return the values `NAME=VALUE` of all `--sampling` options as one `Sampling`.
+
+    If `stop` is given several times, all its values count. Of any other name, the last value counts.
+    """
     values: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")
@@ -179,9 +184,10 @@ forward_options: Callable[[F], F] = add_options(*_OPTIONS.values())
 
 
 def forward_of(options: dict[str, Any]) -> Forward | None:
-    """Return the real model that `options` describe, or None without `--upstream`; remove its options from them.
+    """Return the real model that `options` describe; None if `--upstream` is not given.
 
-    Raise click.UsageError if an option has no effect without `--upstream`, or contradicts another option.
+    The options of the model are removed from `options`. Raise click.UsageError if an option is given without
+    `--upstream` but has no effect without it, or if two options contradict each other.
     """
     popped = {name: options.pop(name) for name in _OPTIONS}
     given = {name: value for name, value in popped.items() if value is not None}

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A function or class that can be called without arguments is called once for each rollout. It returns the handler, or
-   a context that yields the handler. Any other object is itself the handler.
+1. If NAME is a function or class that can be called without arguments, it is called once for each rollout. It returns
+   the handler, or a context manager that yields the handler. Any other object is used as the handler.
 2. The file is run once in a process. It can import modules from its directory, as if Python had started the file.
 """
 
@@ -34,7 +34,7 @@ class HandlerFile:
     path: Path
     name: str
     variables: tuple[str, ...] = ()
-    """Environment variables to hide from the agent: none for a handler in a file; see `Forward`."""
+    """Names of environment variables to hide from the agent (see `Forward`). A handler in a file hides none."""
     option: str = "--handler"
     """The option that names the file."""
 
@@ -46,8 +46,8 @@ class HandlerFile:
         """Open the handler that the Python file contains.
 
         Raises:
-            click.UsageError: the file has a syntax error or no such handler.
-            Exception: an exception of the file's own code.
+            click.UsageError: the file has a syntax error, or does not contain the handler.
+            Exception: the file's own code raised an exception.
         """
         await trio.lowlevel.checkpoint()
         found = self.load_function()
@@ -63,7 +63,7 @@ class HandlerFile:
             yield Answers(found)
 
     def load_function(self) -> Any:
-        """Return the object that has the name `self.name` in the file."""
+        """Return the object with the name `self.name` in the file. The file is run only once in a process."""
         names = vars(_module(self.path, self.option))
         if self.name not in names:
             public = [name for name, value in names.items() if callable(value) and not name.startswith("_")]
@@ -114,7 +114,7 @@ handler_option: Callable[[F], F] = click.option(
 
 
 def one_model(script: Script | None, handler: HandlerFile | None, forward: Forward | None) -> Model | None:
-    """Return the model that an option names; None if no option does. Raise click.UsageError if several options do."""
+    """Return the one model that is not None; None if all are None. Raise click.UsageError if there are several."""
     given = {"--script": script, "--handler": handler, "--upstream": forward}
     names = [name for name, model in given.items() if model is not None]
     if len(names) > 1:

@@ -2,10 +2,10 @@
 
 Rules:
 
-1. Standard output contains only events: what the agent, a handler or triocept prints there goes to standard error.
-2. A slow reader does not delay the agent: events wait in memory. If the process that reads them has ended, events are
-   dropped, and the run continues.
-3. All events are written before the command ends. After an error or a signal, writing takes at most `PATIENCE`.
+1. Standard output contains only events. Other output of the agent, a handler or triocept goes to standard error.
+2. If the process that reads the events is slow, events wait in memory, and the agent is not delayed. If this process
+   has ended, events are dropped, and the run continues.
+3. All events are written before the command ends. After an error or a signal, this may take at most `PATIENCE` seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import trio
 from ..traces import OnEvent, RolloutEvent
 
 PATIENCE = 2.0
-"""Seconds to write the last events of a run that an error or a signal ended."""
+"""Maximum seconds to write the last events of a run that was ended by an error or a signal."""
 
 json_option = click.option(
     "--json",
@@ -36,7 +36,10 @@ json_option = click.option(
 
 @asynccontextmanager
 async def json_events(wanted: bool) -> AsyncIterator[OnEvent | None]:
-    """Use standard output for events only, and yield the function that prints an event; None if not `wanted`."""
+    """Reserve standard output for events while the block runs, and yield the function that prints an event.
+
+    If `wanted` is False, change nothing, and yield None.
+    """
     if not wanted:
         await trio.lowlevel.checkpoint()
         yield None

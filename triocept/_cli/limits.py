@@ -19,7 +19,7 @@ from .options import F, Option, WholeNumber, add_options, existing_file
 
 
 def _amount(text: str) -> float:
-    """Convert `text` to a number, 0 or more. Unlike `float` alone, do not accept `nan` and `inf`."""
+    """Convert `text` to a number that is 0 or more. Unlike `float`, this function does not accept `nan` and `inf`."""
     try:
         amount = float(text)
     except ValueError:
@@ -70,9 +70,9 @@ limit_options: Callable[[F], F] = add_options(
 
 
 def limits_of(options: dict[str, Any], forward: Forward | None) -> Limits:
-    """Return the limits that `options` describe; remove the options of the limits from them.
+    """Return the limits that `options` describe, and remove the options of the limits from `options`.
 
-    If `forward` names a model, each call costs the price of that model, whatever model the agent requests. Raise
+    If `forward` names a model, the price of that model counts for each call, whatever model the agent requests. Raise
     click.UsageError if a price is invalid, or if `--max-cost` is given without prices.
     """
     model = None if forward is None else forward.model

@@ -1,7 +1,8 @@
 """The output of a run in progress: a line on standard error for each exchange.
 
-The lines appear between the lines of the agent's own output. A further line below an exchange gives the reason of an
-error, or names a tool that the agent does not offer. However the run ends, the last line reports what was recorded.
+These lines appear between the lines of the agent's own output. A further line below an exchange shows the reason of an
+error, or names a tool that the model called but the agent does not offer. However the run ends, the last line shows
+how many turns were recorded.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from .words import STYLES, counted, cut, reason
 FILE_WIDTH = 200
 """Columns of a line if standard error is not a terminal."""
 RESULT_LENGTH = 60
-"""Maximum characters of a tool's result."""
+"""Maximum characters to print of a tool's result."""
 MOST_UNUSED = 5
 """Maximum unused replies of a script to list."""
 MOST_TOOLS = 10
@@ -47,12 +48,15 @@ MOST_TOOLS = 10
 class Live:
     """A recorder that prints each turn, after another recorder has written the turn to the file.
 
-    `quiet`: True to print nothing. `record`: the file of the recorded turns. `turns`: True to print each turn.
+    Args:
+        quiet: True to print nothing.
+        record: the file in which the other recorder records the turns; None if there is no such file.
+        turns: True to print each turn.
     """
 
     def __init__(self, *, quiet: bool = False, record: Path | None = None, turns: bool = True) -> None:
         self.file = record
-        """The file of the recorded turns, which the last line names."""
+        """The file with the recorded turns. The last line of the output names it."""
         self._begun = False
         self._turns = turns
         self._outcomes: Counter[str] = Counter()
@@ -83,7 +87,7 @@ class Live:
         self._print("▸", "cyan", what)
 
     def opened(self, rollout: Rollout) -> None:
-        """Record that the rollout has begun, so that `close` prints a summary."""
+        """Note that the rollout has begun, so that `close` prints a summary."""
         self._begun = True
         state = core_of_rollout(rollout)
         state.on_unknown_tools, state.logs_unused_replies = None, False  # they are printed here
@@ -141,7 +145,7 @@ class Live:
         pass
 
     def ended(self, result: AgentResult, why: str | None) -> None:
-        """Print that the agent has ended. `why` is the reason if triocept ended the agent; otherwise None."""
+        """Print that the agent has ended. `why` is the reason why triocept ended the agent; None if it did not."""
         what = f"the agent ended with exit status {result.returncode} after {result.duration:.1f} s"
         if why is not None and result.returncode < 0:
             name = signal.Signals(-result.returncode).name
@@ -152,7 +156,7 @@ class Live:
         self._print("▸", "green" if result.returncode == 0 else "red", what)
 
     def end(self, rollout: Rollout, handler: object, agent: str | None) -> None:
-        """Print, after a run without errors, that the agent made no call, or that replies of the script are unused."""
+        """Print warnings after a run without errors: the agent made no call, or replies of the script were not used."""
         if not len(rollout.trace) and rollout.trace.stopped is None:
             self.say(_without_calls(rollout, agent))
         if isinstance(handler, ScriptedModel) and (left := handler.remaining):
@@ -171,7 +175,10 @@ class Live:
         self._print("▸", "cyan", what if self.file is None else f"{what} recorded in {self.file}")
 
     def _print_cut(self, line: RichText, *said: str) -> None:
-        """Print `line` and the texts `said` as one line. If it is too long, print each text on its own line, cut."""
+        """Print `line` and the texts `said` on one line.
+
+        If this line would be too long, print `line` and each text on separate lines, which are cut.
+        """
         whole = RichText("  ").join([line, RichText(" ".join(said))]) if said else line
         fits = whole.cell_len <= self._console.width
         for each in [whole] if fits else [line, *(f"      {text}" for text in said)]:
@@ -182,7 +189,11 @@ class Live:
 
 
 def _why(error: TurnError, turn: Turn) -> str:
-    """Return the reason of an error; if the command prints a long error at its end, return only its first sentence."""
+    """Return the reason of an error.
+
+    If the reason of a failed call has several lines, return only the first sentence, because the command prints the
+    whole error when it ends.
+    """
     first, _, more = error.message.strip().partition("\n")
     is_cut = turn.outcome == "failed" and more
     if is_cut:
@@ -191,7 +202,10 @@ def _why(error: TurnError, turn: Turn) -> str:
 
 
 def _missing_tools(turn: Turn) -> str:
-    """Return a warning if the answer calls tools that the request does not offer; most agents ignore such calls."""
+    """Return a warning if the answer calls tools that the request does not offer; otherwise an empty text.
+
+    Most agents ignore such calls.
+    """
     if turn.response is None:
         return ""
     there = offered_names(turn.request)
@@ -206,7 +220,7 @@ def _missing_tools(turn: Turn) -> str:
 
 
 def _without_calls(rollout: Rollout, agent: str | None) -> str:
-    """Return advice for a rollout in which the agent made no model call."""
+    """Return a text with advice for a rollout in which the agent made no model call."""
     refused = refusals(rollout)
     if count := refused.count:
         many = "1 request was refused" if count == 1 else f"{count:,} requests were refused"

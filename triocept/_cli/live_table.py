@@ -2,12 +2,14 @@
 
 Rules:
 
-1. A rollout's row shows a call as soon as it arrives, and then the last words of its answer.
-2. Only rows that fit are drawn, because drawing blocks the event loop: first rollouts that wait for a decision, then
-   those whose last call failed, then the latest. Nothing is drawn if nothing has changed.
-3. Narrow terminals get fewer columns. If standard error is no terminal, the usual lines are printed instead.
+1. A rollout's row shows a call as soon as the call arrives, and then the last words of the call's answer.
+2. Drawing blocks the event loop. So only the rows that fit on the terminal are drawn, and nothing is drawn if nothing
+   has changed. First come rollouts that wait for a decision, then rollouts whose last call failed, then the latest
+   rollouts.
+3. On narrow terminals, the table has fewer columns. If standard error is no terminal, a line is printed for each
+   exchange, as without `--live`.
 4. Text of an agent or a model cannot control the terminal.
-5. Of the rollouts that have ended, only the latest keep a row. The sum below the table includes the others.
+5. Of the rollouts that have ended, only the latest keep a row. The sums below the table include rollouts without a row.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ _REFRESH = 0.25
 _MOST_WORDS = 200
 _MOST_ENDED = 50
 _RATE_SECONDS = 10.0
-"""Seconds over which the rate of tokens is measured."""
+"""Length, in seconds, of the latest period for which the rate of tokens is computed."""
 _COLUMNS = (
     # title, minimum columns of the terminal, aligned to the right
     ("rollout", 0, False),
@@ -65,23 +67,24 @@ _STYLES = {"waiting": "bold yellow", "failed": "bold red", "running": "green", "
 
 
 class _Row:
-    """The figures of one rollout, or the sums over all rollouts."""
+    """The counts and texts of one rollout, or the sums over all rollouts."""
 
     def __init__(self, name: str, at: float) -> None:
         self.name = name
         self.changed_at = at
         self.model = self.words = ""
         self.speaker = ""
-        """Id of the exchange whose answer `words` come from, while the answer is streamed."""
+        """Id of the exchange whose answer contains `words`, while the answer is streamed."""
         self.turns = self.failed = self.read = self.written = 0
         self.estimated = self.last_failed = self.has_ended = False
         self.cost: float | None = 0.0
         self.calls: dict[str, float] = {}
         """Arrival of each call in flight, in seconds since the epoch."""
         self.questions: dict[tuple[str, int], str] = {}
-        """Tool calls that wait for a decision, by the id of their exchange and their number in it."""
+        """Tool calls that wait for a decision. The key is the id of the exchange, and the number of the `DecisionAsked`
+        event."""
         self.rates: deque[tuple[float, int]] = deque()
-        """Times of the latest turns, and the output tokens of each."""
+        """Time and output tokens of each of the latest turns."""
 
     def count(self, turn: Turn, at: float, prices: Mapping[str, Price] | None) -> None:
         """Add the tokens, the cost and the outcome of a turn."""
@@ -96,7 +99,7 @@ class _Row:
         self.cost = None if cost is None or self.cost is None else self.cost + cost
 
     def figures(self, now: float, *, has_prices: bool) -> dict[str, str]:
-        """Return the texts of the cells with figures, by the title of their column."""
+        """Return the texts of the cells with numbers, by the title of their column."""
         mark = "~" if self.estimated else ""
         self._forget(now)
         rate = sum(count for _, count in self.rates) / _RATE_SECONDS
@@ -126,16 +129,16 @@ class _Row:
 
 @final
 class LiveTable:
-    """The table of `--live`. `take` is to be passed as `on_event`; `prices` are those of the run, by model."""
+    """The table of `--live`. Pass its method `take` as `on_event`. `prices` are the run's prices, by model name."""
 
     def __init__(self, prices: Mapping[str, Price] | None = None) -> None:
         self._prices = prices
         self._rows: dict[str, _Row] = {}
         self._ended: deque[str] = deque()
-        """The kept rollouts that have ended, in the order of their ends."""
+        """The rollouts that have ended but still have a row, in the order in which they ended."""
         self._all = _Row("all", 0)
         self._count = 0
-        """Number of rollouts."""
+        """Number of all rollouts so far."""
         self._has_changed = True
 
     def take(self, event: RolloutEvent) -> None:
@@ -232,7 +235,7 @@ class LiveTable:
         }
 
     async def show(self, live: RichLive, console: Console) -> None:
-        """Draw the table until cancelled."""
+        """Draw the table again and again, until this task is cancelled."""
         while True:
             if self._has_changed or any(row.calls for row in self._rows.values()):
                 self._has_changed = False
@@ -247,7 +250,7 @@ def has_terminal() -> bool:
 
 @asynccontextmanager
 async def shown_table(table: LiveTable | None) -> AsyncIterator[None]:
-    """Draw the table below the other output while the block runs; leave its last state on the screen."""
+    """Draw the table below the other output while the block runs. The last state of the table stays on the screen."""
     if table is None:
         await trio.lowlevel.checkpoint()
         yield

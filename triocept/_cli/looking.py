@@ -6,7 +6,7 @@ Rules:
    with the signal, as it ends any program.
 2. Errors in a file are described on standard error, with the number of the line; readable content is still shown. The
    exit status is then 1, or 2 if a file cannot be opened, as in `check`.
-3. Only those rollouts are in memory that are incomplete at the current position in the file.
+3. Only rollouts that have not ended at the current position in the file are in memory.
 """
 
 from __future__ import annotations
@@ -183,13 +183,13 @@ def _left_out(attempts: int) -> str:
 @dataclass
 class _Looked:
     status: int = 0
-    """Exit status: the highest of all files."""
+    """Exit status of the command: the highest status of all files."""
     attempts: int = 0
-    """Number of rollouts in stores that were left out because their attempts ended without a result."""
+    """Number of rollouts in stores that were left out, because their attempts ended without a result."""
 
 
 def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace], object]) -> _Looked:
-    """Call `take` with each rollout of each file. Unreadable parts are reported, and all other parts are still read."""
+    """Call `take` with each rollout of each file. Report unreadable parts of a file, and read its other parts."""
     looked = _Looked()
     without = 0
     for file in files:
@@ -214,12 +214,15 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
 
 
 def _status(file: File) -> int:
-    """Return the exit status after a file was read: 1 if a line is unreadable or a store's file is missing, else 0."""
+    """Return the exit status for a file that was read.
+
+    The status is 1 if a line is unreadable, or if a trace file of a store is missing; otherwise 0.
+    """
     return 1 if file.damages or file.missing else 0
 
 
 def _status_of(error: OSError | TrioceptError) -> int:
-    """Return the exit status for a file that could not be read to its end, or that lacks the requested item."""
+    """Return the exit status for an error: the file could not be read to its end, or lacks the requested item."""
     unread = isinstance(error, NotAFile | StoreError) or (
         isinstance(error, OSError) and error.filename is not None
     )
@@ -227,7 +230,10 @@ def _status_of(error: OSError | TrioceptError) -> int:
 
 
 def end_with_page(work: Callable[[Page], int]) -> NoReturn:
-    """Call `work`, then end the program with the exit status that it returns, or with another one after an error."""
+    """Call `work`, then end the program.
+
+    The exit status is the number that `work` returns or, after an error, the status for this error.
+    """
     for name in ("SIGPIPE", "SIGINT"):
         if name in signal.Signals.__members__ and signal.getsignal(signal.Signals[name]) is not None:
             signal.signal(signal.Signals[name], signal.SIG_DFL)

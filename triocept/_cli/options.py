@@ -1,4 +1,4 @@
-"""Commands with options in groups, suggestions for mistyped names, and the options of several commands."""
+"""Commands with options in groups, suggestions for mistyped names, and options that several commands share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ else:
 
 
 def did_you_mean(text: str, names: Iterable[str]) -> str:
-    """Return a hint for an error about a mistyped name: the most similar names; empty if no name is similar."""
+    """Return a hint, for an error about a mistyped name, with the most similar of `names`; empty if none is similar."""
     by_form = {name.replace("_", "-"): name for name in names}
     form = text.lower().replace("_", "-")
     near = [form] if form in by_form else get_close_matches(form, by_form, n=2)
@@ -41,7 +41,7 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command whose help lists the options in groups. The first option of each group determines their order."""
+    """A command whose help lists the options in groups. The groups are in the order of their first options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -54,7 +54,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of commands, such as `triocept`. The error for an unknown command names a similar command."""
+    """A command with subcommands, such as `triocept`. The error for an unknown subcommand suggests a similar name."""
 
     command_class = Command
 
@@ -71,7 +71,7 @@ class Group(click.Group):
 
 
 class Choice(_TextChoice):
-    """Type of an option: a name from a list. Underscores count as hyphens. The error suggests a similar name."""
+    """Type of an option: a name from a list. Underscores count as hyphens. The error for a wrong name suggests one."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__([name.replace("_", "-") for name in names])
@@ -96,7 +96,7 @@ class WholeNumber(click.IntRange):
 
 
 class NewFile(click.Path):
-    """Type of an option: a file to be written. Its directory exists, unless the command creates it (`parents`)."""
+    """Type of an option: a file to be written. Its directory must exist, unless the command creates it (`parents`)."""
 
     def __init__(self, *, dir_okay: bool = False, parents: bool = False) -> None:
         super().__init__(dir_okay=dir_okay, writable=True, path_type=Path)
@@ -117,7 +117,7 @@ class NewFile(click.Path):
 
 
 def base_url(text: str) -> str:
-    """Return the base URL of a provider. Raise click.BadParameter if the text is no URL."""
+    """Return `text` as the base URL of a provider. Raise click.BadParameter if `text` is no URL."""
     try:
         base = parse_address(text).base
     except ValueError as exc:

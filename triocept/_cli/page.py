@@ -2,9 +2,9 @@
 
 Rules:
 
-1. On a terminal, lines have colours and are cut at the edge, with `…`. In a pipe, lines are complete and plain, so that
-   `grep` finds everything. If `COLUMNS` is set, lines are also cut in a pipe. `NO_COLOR` and `FORCE_COLOR` have their
-   usual meaning.
+1. On a terminal, lines have colours and are cut at the edge, with `…`. In a pipe, lines are complete and have no
+   colours, so that `grep` finds everything. If `COLUMNS` is set, lines are also cut in a pipe. `NO_COLOR` turns colours
+   off, and `FORCE_COLOR` turns them on.
 2. Text from an agent or a model cannot control the terminal (see `visible` in `_util.terminal`).
 """
 
@@ -60,7 +60,7 @@ class Page:
         self._console.print(text, soft_wrap=True)
 
     def text(self, text: str, style: str = "") -> None:
-        """Print a text of any length with its line breaks, without cutting any line."""
+        """Print a text of any length with its line breaks. No line is cut."""
         text = visible(text, keep="\n\t")
         if self._is_plain or not style:
             self._write(text)
@@ -68,7 +68,7 @@ class Page:
             self._console.print(Text(text, style), soft_wrap=True)
 
     def table(self, rows: Iterable[tuple[Piece, ...]], right: Iterable[bool]) -> None:
-        """Print rows with aligned columns. `right` has an item for each column: True aligns the column to the right."""
+        """Print rows with aligned columns. For each column, `right` contains True if it is aligned to the right."""
         kept, aligned = list(rows), list(right)
         widths = [max(len(_text(row[at])) for row in kept) for at in range(len(aligned))]
         for row in kept:

@@ -30,11 +30,11 @@ class ReplayFile:
     then: Model | None = None
     match: Match = "strict"
     once: bool = False
-    """True for a file of `--record-once`, which is replayed without a handler for calls that it does not contain."""
+    """True for a file of `--record-once`. No other handler then answers calls that the file does not contain."""
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Environment variables to hide from the agent; see `Forward`."""
+        """Names of environment variables to hide from the agent (see `Forward`)."""
         return self.then.variables if self.then is not None else ()
 
     @property
@@ -47,11 +47,11 @@ class ReplayFile:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """Open a handler that answers as the recorded run did.
+        """Open a handler that gives the answers of the recorded run.
 
         Raises:
-            click.ClickException: the file does not contain the rollout, or contains several; or the rollout does not
-                contain the turn of `--until`.
+            click.ClickException: the file does not contain the rollout, or contains several rollouts. Or the rollout
+                does not contain the turn of `--until`.
             OSError, DialectError: the file cannot be read.
         """
         async with AsyncExitStack() as stack:
@@ -125,10 +125,10 @@ replay_options: Callable[[F], F] = add_options(
 
 
 def replay_of(options: dict[str, Any]) -> ReplayFile | None:
-    """Return the recorded run that `options` describe; remove its options from them.
+    """Return the recorded run that `options` describe, and remove its options from `options`.
 
-    If the file of `--record-once` does not exist, store its path as the option `keep_as`. The option `record` is then
-    a temporary file in the same directory.
+    If the file of `--record-once` does not exist, set the option `keep_as` to its path, and the option `record` to a
+    temporary file in the same directory. Return None in this case.
     """
     replay, once, until, rollout, match = (
         options.pop(name) for name in ("replay", "record_once", "until", "rollout", "match")

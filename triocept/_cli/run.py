@@ -35,7 +35,7 @@ from .script import Answers, Model
 
 
 async def say_hello(exchange: Exchange) -> None:
-    """Answer with a fixed greeting. This is the handler if no option names one."""
+    """Answer with a fixed greeting. This function is the handler if no option names a handler or a model."""
     await exchange.respond("Hello from triocept: your agent and its model can hear each other.")
 
 
@@ -46,7 +46,8 @@ class Run:
     record: Path | None = None
     redact: Redaction | None = None
     keep_as: Path | None = None
-    """Path to which the file of the recorded turns is moved if the agent ends with status 0."""
+    """Path to which the file with the recorded turns is moved if the agent ends with status 0. If None, the file is not
+    moved."""
     host: str = "127.0.0.1"
     port: int = 0
     quiet: bool = False
@@ -56,14 +57,15 @@ class Run:
     as_json: bool = False
     view: bool = False
     live: bool = False
-    """True if a table shows the run on the terminal. The agent's output is then printed when it has ended."""
+    """True if a table shows the run on the terminal. The agent's output is then printed after the agent has ended."""
     interactive: bool = False
-    """True if the agent gets the terminal. This program prints its own output when the agent has ended."""
+    """True if the agent gets the terminal. This program then prints its own output after the agent has ended."""
 
     async def run(self) -> int:
-        """Run the agent and return its exit status; as in a shell, 128 plus the number of a signal that ended it.
+        """Run the agent, and return its exit status. If a signal ended the agent, return 128 plus the signal's number.
 
-        An exception, for example in a handler, ends the command with another status, whatever the agent returned.
+        If an exception is raised, for example in a handler, the command ends with another status, regardless of the
+        agent's status.
         """
         table = table_of(self.live, self.limits)
         live = Live(quiet=self.quiet, record=self.record, turns=not self.interactive and table is None)
@@ -166,7 +168,10 @@ async def open_rollout(
     view: bool = False,
     table: LiveTable | None = None,
 ) -> AsyncIterator[tuple[Endpoint, Rollout, Answers]]:
-    """Open the handler, an endpoint at the host and port `at`, and a rollout. Each turn is recorded, then printed."""
+    """Open the handler, an endpoint at the host and port `at`, and a rollout.
+
+    While they are open, each turn is recorded, and then printed.
+    """
     recorders: list[Recorder] = [] if record is None else [JSONLRecorder(record)]
     recorder = RecorderGroup([*recorders, live])
     async with json_events(as_json) as print_event, handler.open(live.say) as answers:
@@ -198,7 +203,7 @@ def table_of(wanted: bool, limits: Limits | None) -> LiveTable | None:
 
 
 def print_held(folder: Path) -> None:
-    """Print the agent's output. It was written to files in `folder`, because a live table filled the terminal."""
+    """Print the agent's output, which was written to files in `folder` while a live table filled the terminal."""
     for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
         if (path := folder / name).exists():
             stream.write(path.read_text(errors="replace"))
@@ -207,7 +212,7 @@ def print_held(folder: Path) -> None:
 
 @contextmanager
 def held_output() -> Iterator[None]:
-    """Collect this program's output while an agent has the terminal, and print it afterwards."""
+    """Collect this program's output while the block runs and an agent has the terminal. Print the output afterwards."""
     with TemporaryFile() as held:
         before = [os.dup(number) for number in (1, 2)]
         for number in (1, 2):

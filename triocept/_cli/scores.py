@@ -1,4 +1,4 @@
-"""Output of `triocept stats` about the scores of evaluations: in total, or by task, scorer or metadata."""
+"""Output of `triocept stats` about scores of evaluations: of all samples, or grouped by task, scorer or metadata."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 SCORE_KEYS = ("task", "scorer")
 METADATA = "metadata."
 _EXPLANATION = 200
-"""Maximum characters of a sample's text on the page."""
+"""Maximum characters of the text about a sample on the page."""
 _LABEL = 28
 """Maximum characters of a group's name."""
 
 
 class StatsKey(Choice):
-    """Value of `--by`: a property of calls, or a property by which the scores of an evaluation are grouped."""
+    """Type of the value of `--by`: a property by which calls are grouped, or the scores of an evaluation."""
 
     def __init__(self) -> None:
         super().__init__([*KEYS, *SCORE_KEYS])
@@ -45,7 +45,7 @@ class StatsKey(Choice):
 
 
 def evaluation_of(path: Path) -> EvaluationResults | None:
-    """Return the results of the evaluation in a store; None if the path is anything else."""
+    """Return the results of the evaluation in the store at `path`; None if `path` is no store of an evaluation."""
     if not (path / EVALUATION).is_file():
         return None
     from ..evaluation import read_results
@@ -54,7 +54,10 @@ def evaluation_of(path: Path) -> EvaluationResults | None:
 
 
 def show_scores(page: Page, results: EvaluationResults, by: Sequence[str]) -> None:
-    """Print the scores of an evaluation. `by` contains `task`, `scorer` or names with `metadata.`; it may be empty."""
+    """Print the scores of an evaluation, grouped by `by`.
+
+    `by` contains `task`, `scorer` or names that begin with `metadata.`. If it is empty, the scores are not grouped.
+    """
     from ..evaluation._statistics import groups_of, summary_of
     from ..evaluation._table import ends_of, reasons_of, score_head, score_row, task_rows
 
@@ -119,14 +122,18 @@ def add_tasks(source: Source, files: Iterable[Path]) -> list[str]:
 
 
 def runs_of(source: Source) -> dict[str, str]:
-    """Return the id on the page of each run, by `Trace.run`."""
+    """Return a dict from the `Trace.run` of each run to the id of the run on the page."""
     return {run.trace.run: run.id for run in source.runs.values()}
 
 
 def tasks_document(stores: Mapping[Path, EvaluationResults], runs: Mapping[str, str]) -> dict[str, Json]:
-    """Return the tasks of evaluations with their samples, for the page. `runs`: ids on the page, by `Trace.run`.
+    """Return the tasks of evaluations with their samples, as JSON for the page.
 
-    A task is flipped if there are two stores, and it passes in only one of them.
+    A task has `flipped` if there are two stores, and the task passes in only one of them.
+
+    Args:
+        stores: results of the evaluations, by the path of the store.
+        runs: dict from the `Trace.run` of each run to the id of the run on the page.
     """
     from ..evaluation import compare_results
     from ..evaluation._table import explained

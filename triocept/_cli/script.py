@@ -21,11 +21,11 @@ from ..handlers.script.fixtures import VectorsLeft
 
 @dataclass(frozen=True)
 class Answers:
-    """An open handler that answers the calls of a rollout, and the function for embeddings that belongs to it."""
+    """An open handler that answers the calls of a rollout, and its function for embeddings."""
 
     model: Handler
     embeddings: Embed | None = None
-    """Function that returns vectors of texts from a file of fixtures; None if the file contains no vectors."""
+    """Function that returns the vectors of texts from a file of fixtures. None if the file contains no vectors."""
     variables: tuple[str, ...] = ()
     """Environment variables to hide from the agent; see `Forward`."""
 
@@ -37,7 +37,7 @@ class Answers:
 
 
 class Model(Protocol):
-    """A handler that the command's options describe; `open` opens it."""
+    """A handler that the command's options describe. It is closed until `open` opens it."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class Model(Protocol):
 class Script:
     path: Path
     variables: tuple[str, ...] = ()
-    """Environment variables to hide from the agent: none for a script; see `Forward`."""
+    """Names of environment variables to hide from the agent (see `Forward`). A script hides none."""
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
@@ -75,7 +75,7 @@ def add_directory(path: Path) -> None:
 
 
 def read_answers(path: Path, say: Callable[[str], None]) -> Answers:
-    """Read a script from a file. Print its warnings with `say`, without the line of triocept's code that warned."""
+    """Read a script from a file. Print its warnings with `say`, but not the lines of triocept's code that warned."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScriptWarning)
         warnings.simplefilter("ignore", VectorsLeft)  # the vectors are served

@@ -26,15 +26,16 @@ from .words import (
 )
 
 _NARROW = 100
-"""Minimum columns for complete lines. On a narrower terminal, times, output tokens and outcomes are left out."""
+"""Minimum width of a terminal, in characters, for complete lines. On a narrower terminal, times, output tokens and
+outcomes are left out."""
 
 _COMMANDS = 3
-"""Maximum agent commands to print."""
+"""Maximum commands of agents to print for a rollout."""
 
 
 @dataclass
 class _Group:
-    """Group of turns that are printed together: those of one conversation, or all side calls."""
+    """Group of turns that are printed together: the turns of one conversation, or all side calls."""
 
     title: str
     kind: str
@@ -68,7 +69,10 @@ class Overview:
                 before = turn.id
 
     def _groups(self) -> list[_Group]:
-        """Return main conversations, then sub-agents, side calls and calls of tools; each kind is ordered by start."""
+        """Return the groups: main conversations, then sub-agents, side calls and calls of tools.
+
+        Groups of the same kind are ordered by their starts.
+        """
         conversations = self._trace.conversations
         names = names_of(conversations.values())
         found: dict[object, _Group] = {}
@@ -113,7 +117,10 @@ class Overview:
 
 
 def begun_at(trace: Trace) -> float:
-    """Return the recorded start of the rollout, or the start of its first call, in seconds since the epoch."""
+    """Return the time of the rollout's start, in seconds since the epoch.
+
+    If no start was recorded, return the time of the first call.
+    """
     first = min((turn.started_at for turn in trace), default=0.0)
     return trace.started_at if trace.started_at is not None else first
 

@@ -31,14 +31,14 @@ KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
 PERCENTS = (50, 90, 99)
 _STEP = log(1.01)
 _LEAST = 1e-6
-"""Minimum seconds. A shorter time is counted as this time."""
+"""Minimum duration in seconds. A shorter duration counts as this duration."""
 
 
 class Quantiles:
     """Percentiles of any number of durations, in constant memory.
 
-    Durations are counted in classes, each one percent wider than the class before it. Percentiles are therefore
-    accurate to one percent.
+    Each duration is counted in a class. The upper limit of each class is one percent above the limit of the class
+    before it. Percentiles are therefore accurate to one percent.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Quantiles:
         self._classes[round(log(max(seconds, _LEAST)) / _STEP)] += 1
 
     def percentile(self, percent: float) -> float:
-        """Return the shortest duration that at least `percent` percent of all durations do not exceed."""
+        """Return the shortest duration that is not exceeded by at least `percent` percent of all durations."""
         if not self.count:
             raise ValueError("a percentile needs at least one time")
         wanted, seen = percent / 100 * self.count, 0
@@ -70,19 +70,19 @@ class Group:
         self.calls = 0
         self.outcomes: Counter[str] = Counter()
         self.usage: Usage | None = None
-        """Sum of the token counts, with those of counted drafts; None if no call has any."""
+        """Sum of the token counts, including the token counts of counted drafts. None if no call has token counts."""
         self.uncounted = 0
-        """Number of answered calls whose token counts were not reported, and are estimated."""
+        """Number of answered calls with estimated token counts, because the provider reported none."""
         self.decisions: Counter[str] = Counter()
         """Number of decisions about tool calls, by kind."""
         self.drafts = 0
-        """Number of answers that handlers have read, and that the agent did not get unchanged."""
+        """Number of answers that handlers have read from other handlers, and that the agent did not get unchanged."""
         self.draft_usage: Usage | None = None
-        """Sum of the reported token counts of counted drafts, which `usage` includes."""
+        """Sum of the reported token counts of counted drafts. `usage` includes this sum."""
         self.latency = Quantiles()
         """Durations of answered calls, without the time in which they waited for decisions."""
         self.first_token = Quantiles()
-        """Times to the first event, of streamed calls."""
+        """Seconds to the first event of the answer, for streamed calls."""
 
     @property
     def errors(self) -> int:
@@ -130,7 +130,7 @@ class Group:
 
 
 class Stats:
-    """Counts of all calls, and of each group of calls. `by` contains the names in `KEYS` by which calls are grouped."""
+    """Counts of all calls, and of each group of calls. `by` contains names in `KEYS`, by which calls are grouped."""
 
     def __init__(self, by: Sequence[str]) -> None:
         self.by = tuple(dict.fromkeys(by))
@@ -138,9 +138,9 @@ class Stats:
         self.sealed = 0
         self.sealed_with_gaps = 0
         self.attempts = 0
-        """Number of rollouts in stores that are not counted because their attempts ended without a result."""
+        """Number of rollouts in stores that are not counted, because their attempts ended without a result."""
         self.bypasses = 0
-        """Number of tool calls that ran without a decision of the gate."""
+        """Number of tool calls that the agent ran without a decision of the gate (`open_rollout(gate=…)`)."""
         self.total = Group()
         self.groups: dict[tuple[str, ...], Group] = {}
 
@@ -157,7 +157,7 @@ class Stats:
             self.total.add(turn)
 
     def sorted_groups(self) -> list[tuple[tuple[str, ...], Group]]:
-        """Return the groups, ordered by their number of calls, the largest first."""
+        """Return the groups, ordered by their numbers of calls. The group with the most calls comes first."""
         return sorted(self.groups.items(), key=lambda each: (-each[1].calls, each[0]))
 
     def document(self) -> dict[str, Json]:

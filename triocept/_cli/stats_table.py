@@ -26,15 +26,15 @@ COLUMNS: dict[str, Callable[[Group], str]] = {
     "first p90": lambda group: _time(group.first_token, 90),
 }
 LEAST_FIRST = ("first p90", "first p50", "cached", "p90", "max", "p50")
-"""Columns to leave out first if there is not enough width."""
+"""Columns that are left out first if the table is too wide."""
 LAST = ("err", "out", "in")
-"""Columns to leave out next, if the table does not fit even with the shortest names. Numbers are never cut."""
+"""Columns that are left out next, if the table is too wide even with the shortest names. Numbers are never cut."""
 LONG, SHORTEST = 24, 5
-"""Minimum characters to which names are cut: before a column is left out, and afterwards."""
+"""Minimum characters to which names are cut. `LONG`: before a column is left out. `SHORTEST`: afterwards."""
 
 
 def show_stats(page: Page, stats: Stats) -> None:
-    """Print the number of calls, and below it the table."""
+    """Print the number of calls, and the table below it."""
     gaps = (
         f", {stats.sealed_with_gaps:,} sealed with gaps (`triocept check` shows each)"
         if stats.sealed_with_gaps
@@ -76,7 +76,7 @@ def show_stats(page: Page, stats: Stats) -> None:
 
 
 def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:
-    """Return a table that fits the width: first cut names, then leave out columns, then cut names further."""
+    """Return a table that fits into `width`: first cut names, then leave out columns, then cut names further."""
     columns = list(COLUMNS)
     table = _table(by, rows, columns)
     if width is None:

@@ -1,4 +1,4 @@
-"""`triocept show FILE --turn N`: prints one complete turn with its request, its answer and all known facts."""
+"""`triocept show FILE --turn N`: prints one complete turn with its request, its answer and all other recorded data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -
 
 
 def _known(trace: Trace, turn: Turn) -> set[int | None]:
-    """Return the indexes of messages that were already in the turn that `turn` continues, or in its answer."""
+    """Return the indexes of messages that are not new in `turn`.
+
+    The turn that `turn` continues already has these messages, in its request or as its answer.
+    """
     parent = trace.parents[turn.id]
     if parent is None:
         return set()

@@ -23,7 +23,7 @@ MOST_NOTES = 20
 
 
 class Unreadable(click.ClickException):
-    """A file that is named on the command line cannot be read, or the files contain no rollout."""
+    """Error for a file on the command line that cannot be read, or for files without a rollout."""
 
     exit_code = UNREAD
 
@@ -58,7 +58,8 @@ class View:
     def read(self) -> Source:
         """Return the rollouts of all files, and the problems of the files as notes that the page shows.
 
-        A store may come from another person. So only its regular files are read, and no link that leads out of it.
+        A store may come from another person. So only regular files in the store are read, and no link that leads out of
+        the store is followed.
 
         Raises:
             NotThere: the files contain no rollout.

@@ -2,11 +2,11 @@
 
 Rules:
 
-1. If the file contains an error, is unreadable or is gone, the error is reported. The script that was loaded before
-   continues to answer, also while an editor replaces the file.
-2. A reloaded script starts from its beginning. Answers in progress are completed by the old script.
-3. A request for which the script has no reply is refused with the reason, and the reason is reported. The endpoint
-   stays open, so that the user can correct the script.
+1. If the file contains an error, is unreadable or does not exist, the error is printed. The script that was loaded
+   before continues to answer. It also answers while an editor replaces the file.
+2. A reloaded script starts from its beginning. The old script completes the answers that it has begun.
+3. If the script has no reply for a request, the request is refused with this reason, and the reason is printed. The
+   endpoint stays open, so that the user can correct the script.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _AS_BEFORE = "the previous version of the script continues to answer"
 class WatchedScript:
     """A handler that answers from the last valid version of a script file. The file must be valid at the start.
 
-    Errors are printed with `say`, successful reloads with `note`.
+    `say` is called to print errors, and `note` to print that the file was reloaded.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None], note: Callable[[str], None]) -> None:
@@ -49,7 +49,10 @@ class WatchedScript:
 
     @property
     def embed(self) -> Embed | None:
-        """Function that returns vectors of texts from the current file; None if the first version had no vectors."""
+        """Function that returns the vectors of texts from the current script.
+
+        None if the first version of the file had no vectors.
+        """
 
         def embed(texts: Sequence[str]) -> Any:
             embeddings = self._answers.embeddings
@@ -58,7 +61,10 @@ class WatchedScript:
         return embed if self._embeds else None
 
     def reset(self) -> None:
-        """Reload the file and start from its beginning. If the file is invalid, restart its last valid version."""
+        """Reload the file, and start the script from its beginning.
+
+        If the file is invalid, start the last valid version from its beginning.
+        """
         self._stamp = _stamp(self._path)
         self._read()
         if not self._is_good and isinstance(self._answers.model, ScriptedModel):
@@ -118,7 +124,7 @@ class WatchedScript:
 
 
 class _Stamp(msgspec.Struct, frozen=True):
-    """Attributes of a file, of which at least one changes when the file changes."""
+    """Attributes of a file. At least one of them changes when the file changes."""
 
     written: int
     size: int

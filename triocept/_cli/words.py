@@ -36,15 +36,16 @@ __all__ = [
 ]
 
 STYLES = {"answered": "green", "refused": "yellow", "failed": "bold red", "abandoned": "magenta"}
-"""Style of each outcome."""
+"""Style, for the terminal, of each outcome of a call."""
 REASON_LENGTH = 2000
-"""Maximum characters of the reason of an error, because a provider may send a page of HTML."""
+"""Maximum characters to print of an error's reason. A provider may send a page of HTML as the reason."""
 _TEXT, _ARGUMENTS = 60, 55
-"""Maximum characters of an answer's text, and of a call's arguments, if more follows on a line that is cut."""
+"""Maximum characters of an answer's text, and of a tool call's arguments, if more text follows on a line that is cut.
+"""
 
 
 def a_directory(path: Path) -> str:
-    """Return the text of the error for a path that is a directory instead of a file."""
+    """Return the text of the error for `path`, which is a directory, but must be a file."""
     return f"{path} is a directory: name the files in it, as in {path / '*.jsonl'}"
 
 
@@ -54,7 +55,10 @@ def command_line(agent: AgentStart) -> str:
 
 
 def flaw(trace: Trace) -> str:
-    """Return words that complete "the rollout is …" if its trace is not proved complete; otherwise an empty text."""
+    """Return words that complete "the rollout is …" if the file does not prove that the trace is complete.
+
+    Otherwise return an empty text.
+    """
     if trace.sealed:
         return ""
     if trace.digest is None:
@@ -63,7 +67,7 @@ def flaw(trace: Trace) -> str:
 
 
 def gap_names(trace: Trace) -> str:
-    """Return the names of the gaps, each once: `lines_missing, count_wrong`."""
+    """Return the names of a trace's gaps, each name once: `lines_missing, count_wrong`."""
     return ", ".join(dict.fromkeys(gap.name for gap in trace.gaps))
 
 
@@ -82,7 +86,7 @@ def seconds(value: float) -> str:
 
 
 def reason(error: TurnError) -> str:
-    """Return the reason of an error, with the HTTP status that the agent got unless the message begins with it."""
+    """Return the reason of an error. Add the HTTP status that the agent got, if the message does not begin with it."""
     text = " ".join(error.message.split())
     if error.status is not None and error.type == "RawResponse":  # it may be 200, and still no valid answer
         text = f"{text} (HTTP status {error.status})"
@@ -96,7 +100,7 @@ def cut(text: str, length: int | None) -> str:
 
 
 def said(turn: Turn, *, whole: bool) -> str:
-    """Return the answer in one line: its text, and the tools that it calls. If `whole`, nothing is cut."""
+    """Return the answer in one line: its text, and the tools that it calls. If `whole` is True, cut nothing."""
     response = turn.response
     if response is None:
         return ""
@@ -144,9 +148,10 @@ def draft_words(draft: Draft) -> str:
 
 
 def relation_words(relation: Relation, numbers: Mapping[str, int], before: str | None) -> str:
-    """Return words for the relation of a turn to earlier turns; empty if the turn continues the previous turn.
+    """Return words for the relation of a turn to earlier turns.
 
-    `numbers` maps the ids of turns to their numbers. `before` is the id of the previous turn in the conversation.
+    Return an empty text if the turn continues the turn `before`. `before` is the id of the previous turn in the
+    conversation. `numbers` is a dict from the ids of turns to their numbers.
     """
     of = str(numbers[relation.turn]) if relation.turn is not None else "?"
     match relation.kind:

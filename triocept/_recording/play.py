@@ -199,7 +199,7 @@ _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context
 
 
 class StillThere(Exception):
-    """Exception: the recorded agent disconnected during this answer, but the live agent is still connected."""
+    """Error if the recorded agent disconnected during this answer, but the live agent is still connected."""
 
 
 def pace_of(timing: Timing) -> float:

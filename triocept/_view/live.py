@@ -62,7 +62,7 @@ _TOO_LATE = "this tool call does not wait any more"
 
 
 class Undecidable(Exception):
-    """Exception: the tool call was already decided, or withdrawn. `decision` is the decision, if there is one."""
+    """Error for a tool call that was already decided, or withdrawn. `decision` is the decision, if there is one."""
 
     def __init__(self, message: str, decision: Row | None) -> None:
         super().__init__(message)

@@ -153,8 +153,9 @@ shows the person that decided (`by`).
      "error": null,             # or {"type", "message", "status"}
      "decisions": [Decided, …], "drafts": 0}
 
-`lost` is `{"run", "call": "x_1"}`. It comes when a call ended without a turn. `service` is a ServiceRow. It comes when a
-call to a host service has ended::
+`lost` is `{"run", "call": "x_1"}`. It comes when a call has ended without a turn.
+
+`service` is a ServiceRow. It comes when a call to a host service has ended::
 
     {"run", "id", "number", "kind": "tool", "name", "outcome", "at", "duration", "turns": 2, "error": null}
 
