@@ -3,16 +3,18 @@
 The first rule that fits decides which conversation a call belongs to:
 
 1. The agent names the conversation (`claimed_conversation` in `_rollout/calls`: headers of Claude Code, Codex, …).
-2. The call continues a turn (see `graph`): it sends the turn's messages, its answer, and more. The answer may be
-   repeated unchanged, joined from broken answers, or reworded. Of several turns the longest wins, then the latest.
-3. It repeats a call that got no answer.
-4. It sends the messages of an earlier call and more, but without the answer to that call, which the agent has dropped.
+2. The call continues a turn (see `graph`): it sends the turn's messages, the turn's answer, and more messages. The
+   answer may be repeated unchanged, joined from broken answers, or reworded. If several turns fit, the call continues
+   the longest of them; of equally long turns, the latest.
+3. The call repeats an earlier call that got no answer.
+4. The call sends the messages of an earlier call and more messages, but not the answer to the earlier call, which the
+   agent has dropped.
    Exception: the call offers no tools but the conversation has tools. Such a call looks like a request for a title.
-5. It repeats the latest call of one of the last 64 conversations, with one piece of text added to the last message,
-   which is the user's. The rule applies while no call of the rollout has tools. (A DSPy program adds the results of its
-   tools to the last message.)
-6. It is a handoff (see below) from one of the last 16 conversations: another agent takes the conversation over.
-7. It is a compaction (see below): it contains the summary of one of the last 16 turns that may be summaries.
+5. The call repeats the latest call of one of the last 64 conversations, with one piece of text added to the last
+   message, which is the user's. The rule applies while no call of the rollout has tools. (A DSPy program adds the
+   results of its tools to the last message.)
+6. The call is a handoff (see below) from one of the last 16 conversations: another agent takes the conversation over.
+7. The call is a compaction (see below): it contains the summary from one of the last 16 answers that may be summaries.
 8. Otherwise the call begins a new conversation.
 
 By rules 4 to 7, a call joins only a conversation that the agent has not named.

@@ -3,18 +3,20 @@
 Rules:
 
 1. A turn continues an earlier turn if its messages begin with the earlier turn's messages and answer (`message_key`
-   defines equal messages). Of several earlier turns the longest wins; of equally long turns, the latest.
+   defines equal messages). If several earlier turns fit, it continues the longest of them; of equally long turns, the
+   latest.
 2. The content of a broken answer counts as an answer, both alone and joined with the content of the retries, because
-   some agents keep it (kimi-code, Continue, open-interpreter).
-3. A turn is also continued if its answer was reworded (smolagents repeats its calls as text; other agents trim
-   answers): the later messages begin with the turn's messages, followed by any message of the model, and more.
+   some agents keep this content (kimi-code, Continue, open-interpreter).
+3. A turn is also continued if the agent has reworded the turn's answer (smolagents repeats its calls as text; other
+   agents trim answers). In this case, the later messages begin with the turn's messages, then a message of the model
+   with any content, then at least one more message.
 4. Each distinct message is hashed once. Messages that are already in one of the last conversations are not compared
    again, and an answer that the agent sends back unchanged is not hashed again.
 
-`Recent` finds the conversation that a new call continues. An agent sends its whole conversation again with every call,
-and several conversations alternate: sub-agents, side calls. So `Recent` keeps a few of the latest conversations. The
-prefix that a new call shares with the latest call of its conversation is compared in C, in a few nanoseconds for each
-message.
+`Recent` finds the conversation that a new call continues. An agent sends its whole conversation again with every call.
+Calls of several conversations (of sub-agents, for example) alternate, so `Recent` keeps a few of the latest
+conversations. The messages that a new call shares with the latest call of its conversation are compared in C, in a few
+nanoseconds for each message.
 
 `Recent` compares messages with Python's `==`, for which `true` equals `1`. Code that must distinguish `true` from `1`
 calls `tell_apart`. From then on, messages are compared by object identity, so only messages that a trace has interned
