@@ -1,10 +1,10 @@
-"""Cassettes: calls to a real model are recorded in a file once. From then on, the file answers them.
+"""Cassettes: calls to a real model are recorded in a file once. Later runs get their answers from the file.
 
 * `cassette`: the handler, `open_cassette`, `use_cassette`. Read this module first.
 * `request_form`: the form in which calls are compared and written, and the conversion of a form back to a request.
 * `hooks`: functions that a program passes to remove details that differ from run to run. It also contains `forward_to`,
   which forwards calls to a real model in programs that do not run in trio.
-* `recorder`: the outcome of a call as an `Answer` without keys, and the errors for outcomes that no cassette keeps.
+* `recorder`: makes the outcome of a call an `Answer` without keys, and the errors for outcomes that are not recorded.
 * `document`: the conversion of a cassette to JSON and back, its merge with a new recording, and its file.
   `answer_form`: the conversion of a cassette's answers.
 """

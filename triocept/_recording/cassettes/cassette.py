@@ -4,7 +4,7 @@ Rules:
 
 1. Matching is by content: a call gets the answer of the recorded call with an equal form (`request_form`), in any
    dialect. Equal recorded calls are used in order, each once. Different calls may come in any order.
-2. No answer is made up: a call that is not recorded is an error if this run does not record it.
+2. No answer is invented. If a call is not in the file and this run does not record calls, the call is an error.
 3. Only `write` writes the file, and always the whole file. A run that fails leaves the file unchanged. So does a run in
    which a call had an outcome that cannot be recorded (`recorder.unrecordable`).
 """
@@ -54,14 +54,14 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call in a cassette."""
 
     number: int
-    """Number of the call in the file; 0 for a call recorded in this run, which gets its number when it is written."""
+    """Number of the call in the file. It is 0 if the call was recorded in this run, and not written yet."""
     file: str
     line: int | None
     """Line number of the call in the file; None if the call was recorded in this run."""
     request: Request
-    """The dialect-neutral request that is compared: numbers stand for ids, and hashes for images."""
+    """The dialect-neutral request that is compared. It has numbers in place of ids, and hashes in place of images."""
     response: Response | None
-    """The answer; of a broken answer, the part that was sent. None if nothing was sent."""
+    """The answer. If the answer broke, the part that was sent. None if nothing was sent."""
     error: str | None
     """Reason why the call got no answer, or only a part of one; None if it was answered."""
 
@@ -87,8 +87,8 @@ def seen(call: Recorded, path: Path) -> RecordedCall:
 
 
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
-"""Calls to record. `none`: no calls; `once`: all calls, if there is no file; `new`: calls that are not in the file;
-`rewrite`: all calls, in place of the recorded ones."""
+"""Calls to record. `none`: no calls. `once`: all calls, if there is no file. `new`: calls that are not in the file.
+`rewrite`: all calls; they replace the calls in the file."""
 
 
 @final
@@ -145,10 +145,10 @@ class Cassette:
         if self._may_record:
             check_place(self._file)
         self._new: list[Recorded | None] = []
-        """Calls recorded in this run, in order of arrival. None stands for a call whose outcome is unknown yet, or
-        cannot be recorded."""
+        """Calls recorded in this run, in order of arrival. None stands for a call without an outcome so far, or with an
+        outcome that cannot be recorded."""
         self._failed = False
-        """True if a call had an outcome that cannot be recorded. Then the file is not written."""
+        """True if a call had an outcome that cannot be recorded. In this case, the file is not written."""
 
     def __repr__(self) -> str:
         left = sum(map(len, self._waiting.values()))
@@ -385,11 +385,11 @@ async def open_cassette(
             in it. `rewrite`: record all calls, in place of the recorded ones.
         upstream: the handler that answers the calls to record: an open upstream, `forward_to(…)`, or any other handler.
         normalise: a function that returns a `Request` without the parts that differ from run to run. It is called with
-            the dialect-neutral requests that are compared: those of this run, and those in the file.
+            the dialect-neutral requests that are compared: the requests of this run, and the requests in the file.
         normalise_text: a function that returns the text to compare for each text in these requests;
             `normalize(tmp_path)` returns such a function.
-        timing: `none`: answer immediately; `recorded`: answer after the recorded time; a number: multiply the recorded
-            time by it.
+        timing: `none`: answer immediately. `recorded`: answer after the recorded time. A number: answer after the
+            recorded time multiplied by this number.
         compare_model: if True, the model's name must be equal (the date of its version is always ignored).
         compare_sampling: if True, temperature, token limits, effort and similar settings must be equal.
         repeats: if True, the last of several equal recorded calls may answer any number of calls.

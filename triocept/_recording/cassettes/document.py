@@ -2,15 +2,16 @@
 
 Rules:
 
-1. A tool that several calls offer is written once, under its name. A call that continues an earlier call holds only the
-   new messages, and the number of the earlier call.
+1. A tool that several calls offer is written once, under its name. If a call continues an earlier call, the file
+   contains only the call's new messages, and the number of the earlier call.
 2. The number of a call is its name, not its position: if a call changes, all other calls keep their numbers. Calls that
    are recorded again keep their numbers and their order, because the order of concurrent calls is random.
-3. If a call is recorded again with equal content, the previous answer is kept: only its times and pieces would differ.
+3. If a call is recorded again and its answer has equal content, the previous answer is kept, because only times and
+   pieces would change.
 4. If several writers add to a file, no call is lost. Each writer adds only the calls that the file does not contain,
    because all writers may have recorded the same first calls.
-5. The content is written to a second file, forced to the disk, and renamed, so that a reader always reads one complete
-   version. A writer that first reads the file holds a lock from the read to the end of the write.
+5. The content is written to a second file, which is forced to the disk and renamed. So a reader always reads one
+   complete version. A writer that reads the file first holds a lock from the read to the end of the write.
 6. The last line marks the end of the file. Without it, the file was truncated.
 7. Errors in an edited cassette name the problem and the line.
 """
@@ -79,7 +80,7 @@ def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
 
 
 def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
-    """Return the longest call in `before` whose messages `messages` begin with; None if there is no such call."""
+    """Return the longest call in `before` with whose messages `messages` begin; None if there is no such call."""
     found: Recorded | None = None
     for call in before:
         length = len(call.form["messages"])
@@ -93,7 +94,10 @@ def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | No
 
 
 class _ToolNames:
-    """Names under which a document contains tools. Of several tools with one name, all but the first get a number."""
+    """Names under which a document contains tools.
+
+    If several tools have the same name, all but the first get a number.
+    """
 
     def __init__(self) -> None:
         self.table: dict[str, Json] = {}
@@ -183,7 +187,7 @@ def _read_call(
 def merged(
     old: Sequence[Recorded], new: Sequence[Recorded], key: Callable[[Recorded], bytes]
 ) -> list[Recorded]:
-    """Return the calls of a new recording. Calls that `old` contains, too, keep their numbers and order.
+    """Return the calls of a new recording. Calls that are also in `old` keep their numbers and order.
 
     Args:
         old: calls of the previous recording.

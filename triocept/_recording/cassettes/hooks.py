@@ -105,7 +105,7 @@ def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
 
 @final
 class ForwardTo:
-    """A handler that opens an upstream for each call. Only `forward_to` creates it."""
+    """A handler that opens an upstream for each call. Only `forward_to` creates such handlers."""
 
     def __init__(
         self, opens: Callable[[], AbstractAsyncContextManager[Upstream]], words: str, secrets: tuple[str, ...]
@@ -137,8 +137,8 @@ def forward_to(
 ) -> Handler:
     """Return a handler that forwards each call to a real model. It needs no `async with` block.
 
-    In a trio program, use `open_upstream`, which keeps its connections. Its documentation describes the arguments,
-    which both functions have.
+    In a trio program, use `open_upstream`, which keeps its connections. Both functions have the same arguments, which
+    the documentation of `open_upstream` describes.
 
     Raises:
         ValueError: the URL or the dialect is invalid.

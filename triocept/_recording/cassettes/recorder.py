@@ -1,12 +1,12 @@
-"""Conversion of a call's outcome to a value without keys. The value is recorded.
+"""Conversion of a call's outcome to a value without keys, which is recorded.
 
-For outcomes that cannot be recorded, the module makes an error.
+For outcomes that cannot be recorded, this module makes an error.
 
 Rules:
 
-1. A refusal of the API key is not an answer. If it was recorded, every later run would get it, and the test of an
-   application that ignores the error would always pass. With `record_auth_errors=True`, such refusals are recorded,
-   too.
+1. A refusal of the API key is not an answer. If such a refusal was recorded, every later run would get it, and the test
+   of an application that ignores the error would always pass. With `record_auth_errors=True`, refusals of the API key
+   are recorded, too.
 2. A failed connection is not an answer. To test how an application handles such a failure, use a fault, or a handler
    that raises an `UpstreamError`.
 3. Raw bytes belong to one dialect, and have an HTTP head. A cassette stores neither a dialect nor a head.
@@ -40,7 +40,7 @@ _GOOGLES = '"API_KEY_INVALID"'
 def unrecordable(
     outcome: Outcome | None, call: str, redactor: Redactor, *, auth_errors: bool
 ) -> RecordingFailed | None:
-    """Return the error for an outcome that cannot be recorded, or None if it can.
+    """Return the error for an outcome that cannot be recorded; None if the outcome can be recorded.
 
     Args:
         outcome: the outcome.
@@ -171,7 +171,7 @@ def recounted(
 ) -> Increments:
     """Return the pieces of an answer without keys.
 
-    If a key spanned several pieces, the last of them contains the text that replaces the key.
+    If a key spanned several pieces, the last of these pieces contains the text that replaces the key.
 
     Args:
         increments: the original pieces.

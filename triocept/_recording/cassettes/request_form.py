@@ -11,8 +11,8 @@ Rules:
    signatures, Claude Code's billing line. Sampling settings are included only if the program compares them.
 3. The form is a fixed point: `restored` makes a request from a form, and this request has an equal form.
 
-A call misses in three cases: no recorded call has an equal form; each recorded call with an equal form was already
-used; or the recorded client disconnected from the call, but the live client stays connected.
+A cassette cannot answer a call in three cases. No recorded call has an equal form. Each recorded call with an equal
+form was already used. Or the recorded client disconnected from the call, but the live client stays connected.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ _MEDIA = ("image", "audio", "file")
 
 
 class _Calls:
-    """Numbers of tool calls, in order. A result has the number of its call.
+    """Numbers of tool calls, in order. A tool result has the number of its tool call.
 
-    A result is written without its number if the number equals `due`.
+    A result is written without a number if its number equals `due`.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class _Calls:
     def due(self) -> int:
         """The number of the call that has waited longest for its result.
 
-        If no call waits for a result, it is the number that the next call will get.
+        If no call waits for a result, the number that the next call will get.
         """
         return self._waiting[0] if self._waiting else self.last + 1
 
@@ -152,7 +152,7 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
 def _stored_results(
     parts: Iterable[tuple[Part, list[Json]]], calls: _Calls, numbers: dict[str, int]
 ) -> list[dict[str, Json]]:
-    """Return the forms of adjacent results, in the order of their calls: tools may finish in any order."""
+    """Return the forms of adjacent results, ordered by their calls, because tools may finish in any order."""
     numbered: list[tuple[int, list[Json]]] = []
     new = calls.last
     for part, form in parts:

@@ -2,15 +2,16 @@
 
 Rules:
 
-1. Matching is by content, not by order: a call gets the answer of the recorded turn with an equal request. `record`
-   defines which requests are equal. `order` defines the events for which an answer waits.
+1. Calls are matched by content, not by order: a call gets the answer of the recorded turn with an equal request. The
+   module `record` defines which requests are equal. The module `order` defines the events for which an answer waits.
 2. A recorded answer can be used any number of times: an equal call gets an equal answer, in each rollout of the replay.
-3. No answer is made up: if the record does not contain a call, the handler `then` answers it; without `then`, the call
-   is an error.
+3. No answer is invented: if the record does not contain a call, the handler `then` answers the call. Without `then`,
+   the call is an error.
 4. The note `replay` of each turn names the recorded turn.
-5. An answer waits for the events that its record requires, and then a moment longer, so that the agent can process
-   them. If they do not happen, it waits as long as other events happen, and a while longer. Then it is sent anyway: the
-   run differs from the recorded run, and the turn's note lists the missing events.
+5. An answer waits for the events that came before it in the record, and then `MOMENT` seconds longer, so that the agent
+   can process these events. If they do not happen, the answer waits as long as other events happen, and `PATIENCE`
+   seconds longer. Then the answer is sent anyway: the run differs from the recorded run, and the turn's note lists the
+   missing events.
 """
 
 from __future__ import annotations
@@ -58,14 +59,14 @@ from .record import (
 )
 
 MOMENT = 0.1
-"""Seconds for an agent to process the answer in one of its conversations, so that another conversation can report it.
-Sufficient in 12 of 12 runs of Claude Code 2.1.332 with two sub-agents."""
+"""Seconds for an agent to process an answer in one of its conversations, before another conversation can report this
+answer. They were sufficient in 12 of 12 runs of Claude Code 2.1.332 with two sub-agents."""
 PATIENCE = 10.0
 """Seconds without an event, in addition to twice the recorded time, after which an answer stops waiting for events."""
 
 
 class Gate:
-    """The recorded events that have happened again so far in one live rollout."""
+    """The recorded events that have already happened again in one live rollout."""
 
     def __init__(self, order: Order, turns: tuple[Recorded, ...]) -> None:
         self._order = order
@@ -77,12 +78,12 @@ class Gate:
         self._latest = 0.0
 
     def note(self, number: int, *, settled: bool) -> None:
-        """Record that the live call for this recorded turn has arrived or, if `settled`, that it was answered."""
+        """Note that the live call for this recorded turn has arrived or, if `settled` is True, that it was answered."""
         self._latest = self._times[Happening(number, settled)] = trio.current_time()
         self._news.notify_all()
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Record that these turns will not happen, because they come after the fork."""
+        """Note that these recorded turns will not happen in this rollout, because they come after the fork."""
         self._gone |= set(numbers)
         self._news.notify_all()
 
@@ -119,7 +120,7 @@ class Plan(NamedTuple):
     """Factor by which recorded times are multiplied; 0 means that answers are sent at once."""
     fork: Recorded | None
     behind_fork: frozenset[int]
-    """Numbers of the turn at which the run forks, and of all turns that depend on its answer."""
+    """Numbers of the turn at which the run forks, and of all turns that depend on this turn's answer."""
     then: Handler | None
     results: bool
     roots: Sequence[dict[str, str]]
@@ -136,9 +137,9 @@ class ReplayRun:
         self._gate = Gate(plan.order, plan.record.turns)
         self._directories: _Directories | None = None
         self._forked: set[Thread] = set()
-        """Live conversations of which `then` gets all further calls."""
+        """Live conversations whose further calls are all passed to `then`."""
         self._is_open = plan.then is not None and plan.fork is None
-        """True if `then` gets the calls that the record does not contain."""
+        """True if calls that the record does not contain are passed to `then`."""
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer an exchange with its recorded answer, or let the handler `then` answer."""
@@ -188,7 +189,7 @@ class ReplayRun:
     async def _give(
         self, exchange: Exchange, conversation: Conversation, found: Recorded, notes: dict[str, Json]
     ) -> None:
-        """Give the recorded answer when the events before it have happened.
+        """Answer the exchange with the recorded answer, after the events that came before the answer have happened.
 
         `notes` contains the differences to the recorded call.
         """
@@ -239,7 +240,10 @@ def _place(turn: Recorded) -> str:
 
 
 class _Directories:
-    """The directories of the live agents, as functions that mask them, or insert them in place of recorded ones."""
+    """The directories of the live agents, as two functions.
+
+    One function masks these directories in a text. The other inserts them in place of recorded directories.
+    """
 
     def __init__(self, plan: Plan, agents: Sequence[Started]) -> None:
         self.count = len(agents)
@@ -254,8 +258,8 @@ class _Directories:
 __all__ = ["Match", "Replay", "Timing", "TurnName"]
 
 Match: TypeAlias = Literal["strict", "nearest"]
-"""Rule for choosing the turn that answers a call. `strict`: only a turn with an equal request; `nearest`: else the turn
-with the longest common beginning."""
+"""Rule for choosing the turn that answers a call. `strict`: only a turn with an equal request. `nearest`: if no request
+is equal, the turn with the longest common beginning."""
 
 
 @final
@@ -267,26 +271,26 @@ class Replay:
     Args:
         trace: the recorded trace. A child rollout needs a replay of its own.
         match: `strict`: use the recorded turn with an equal request. Dates, ids and directories are ignored. Results of
-            tools may differ; the turn's notes then record it. `nearest`: if there is no such turn, use the turn with
-            the longest common beginning, in a conversation of the same kind.
-        timing: `none`: answer immediately; `recorded`: answer after the recorded time; a number: multiply the recorded
-            time by it (0.5 is twice as fast). A stream has the recorded increments if they were recorded
-            (`record_increments`).
+            tools may differ; if they do, the turn's notes name the differences. `nearest`: if there is no such turn,
+            use the turn with the longest common beginning, in a conversation of the same kind.
+        timing: `none`: answer immediately. `recorded`: answer after the recorded time. A number: answer after the
+            recorded time multiplied by this number (0.5 is twice as fast). If increments were recorded
+            (`record_increments`), a stream has the same increments.
         until: the turn at which the run forks: its id, its number in the main conversation, or `(conversation,
-            number)`. The handler `then` gets this call and all calls that depend on its answer: the later calls of its
-            conversation, and the calls of sub-agents that these begin. All other calls are still replayed.
-        then: a handler: a real model, a script, another policy. Without `until`, it gets the calls that the record does
-            not contain.
+            number)`. The handler `then` gets this turn's call and all calls that depend on its answer: the later calls
+            of the conversation, and the calls of sub-agents that they start. All other calls are still replayed.
+        then: a handler: a real model, a script, another policy. If `until` is None, `then` gets the calls that the
+            record does not contain.
         compare_results: if True, the results of the agent's tools must be equal, too.
         paths: further recorded directories, each with the directory that replaces it in the live run. They are needed
             for agents that ran elsewhere, for example in a container.
-        redact: the `Redaction` with which the trace was recorded, if the live rollout does not use it. It is applied to
-            live calls before they are compared.
+        redact: the `Redaction` with which the trace was recorded, if the live rollout does not use it. The replay
+            applies it to live calls before they are compared.
 
     Raises:
         ReplayMiss: from an exchange whose call the record does not contain. The text shows the differences to the
             closest recorded call. The agent gets a 500.
-        LookupError: the trace has no such turn.
+        LookupError: the trace does not contain the turn `until`.
         TypeError, ValueError: an argument is invalid.
     """
 

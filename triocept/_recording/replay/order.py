@@ -29,8 +29,8 @@ of 10 runs of Claude Code with two sub-agents and a compaction failed.)
      call after the summary reports the end.
 4. If a side call without tools requested a summary, it counts as a call of the conversation that continues from the
    summary.
-5. No other turn waits, and no turn waits for an event that can only come later. A wait that would close a cycle is left
-   out. So is a wait for a disconnect, which may be the end of the agent.
+5. No other turn waits, and no turn waits for an event that can only come later. A wait is left out if it would close a
+   cycle, or if it is for a disconnect, which may be the end of the agent.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from ..._trace.texts import texts_in
 from .record import Record, Recorded, Thread
 
 _LEAST = 12
-"""Minimum characters of a prompt or an answer to be searched in other texts: a shorter text may occur there by
+"""Minimum characters of a prompt or an answer that is searched in other texts. A shorter text may occur in them by
 chance."""
 _NOTICE = "<task-id>"
 """Text before a sub-agent's name in the message that reports the sub-agent's end."""
@@ -58,15 +58,15 @@ _HEAD = 40
 
 
 class Report(NamedTuple):
-    """The position in a conversation at which it first reports the end of a sub-agent.
+    """The position at which a conversation first reports the end of a sub-agent.
 
-    Reports compare by their positions: an earlier report is less than a later one.
+    Reports are compared by their positions: an earlier report is less than a later report.
     """
 
     place: int
     """Index of the call in the conversation."""
     text: int
-    """Index of the text among the new texts of the call."""
+    """Index of the text with the report, among the new texts of the call."""
     at: int
     """Number of characters before the report in the text."""
 
@@ -97,7 +97,7 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
-    """Return the position at which a conversation first reports a sub-agent's end; None if it never does.
+    """Return the position at which a conversation first reports a sub-agent's end; None if it never reports the end.
 
     A text reports the end if it contains the sub-agent's name in a notification, or the sub-agent's final text.
 
@@ -125,7 +125,9 @@ def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Re
 
 
 def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
-    """Return True if a call's request lists a sub-agent as ended, False if it lists it as running, otherwise None.
+    """Return True if a call's request lists a sub-agent as ended, and False if it lists the sub-agent as running.
+
+    Return None if it does not list the sub-agent.
 
     Claude Code 2.1.332 lists its sub-agents by name in its first call after a compaction: `Task a25101af (type:
     local_agent) (status: completed)`, or `Background agent "count" (a25101af) is still running`.
@@ -164,7 +166,7 @@ _RIGHT_BEHIND = 0.1
 
 
 class Happening(NamedTuple):
-    """An event of a turn: its call arrived, or (`settled`) the turn settled."""
+    """An event of a turn: the turn settled if `settled` is True; otherwise its call arrived."""
 
     number: int
     """Number of the turn."""
@@ -176,15 +178,15 @@ class _SubAgent(NamedTuple):
     """The turn whose answer launched the sub-agent."""
     turns: Sequence[Recorded]
     family: Sequence[Recorded]
-    """The turns of the launching conversation, including summaries from side calls.
+    """The turns of the launching conversation, including side calls that made its summaries.
 
-    Like `turns`, they are in order of arrival."""
+    Like `turns`, the turns are in order of arrival."""
     parents: Mapping[str, str | None]
     """Dict from the id of each turn to the id of the turn that it continues, or None."""
     relations: Mapping[str, Relation]
     """Dict from the id of each turn to the turn's relation to earlier turns."""
     report: Report | None
-    """Position at which the launching conversation reports the sub-agent's end; None if it does not."""
+    """Position at which the launching conversation reports the sub-agent's end; None if it does not report the end."""
 
     @property
     def last(self) -> Recorded:
@@ -229,8 +231,8 @@ class _SubAgent(NamedTuple):
     def _compacts(self, place: int) -> bool:
         """Return True if the call at index `place` requests the summary of a compaction.
 
-        Such a call continues an earlier call, but the call after it continues no call. Or the call after it restarts
-        from its summary.
+        Such a call continues an earlier call, but the next call continues no call. Or the next call restarts from the
+        summary in this call's answer.
         """
         if not 0 < place < len(self.family) - 1 or self._goes_on(place + 1):
             return False
@@ -295,7 +297,7 @@ class Order:
                     self._wait(turn, Happening(latest, settled=True))
 
     def _find_causes(self, threads: Mapping[Thread, Sequence[Recorded]]) -> None:
-        """Add the order within each conversation: an answer comes after its call, a call after the previous answer."""
+        """Add the order within each conversation: an answer comes after its call, and a call after the last answer."""
         for thread, turns in threads.items():
             launch = self.launches.get(thread)
             before = {Happening(launch.number, settled=True)} if launch is not None else set()
@@ -332,7 +334,7 @@ class Order:
         return sorted(family, key=lambda each: each.arrived)
 
     def _follow(self, turn: Recorded, before: Recorded) -> None:
-        """Record that the call of `turn` came after the answer of `before`, because it contains that answer."""
+        """Note that the call of `turn` came after the answer of `before`, because the call contains this answer."""
         self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
@@ -361,8 +363,8 @@ class Order:
 def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
     """Return the sub-agents in the order in which they ended.
 
-    The recorded times decide. But if two ends are so close that the agent may have processed the later end first, and
-    one call reports both, the order of the reports decides.
+    The recorded times decide. Exception: if two ends are so close that the agent may have processed the later end
+    first, and one call reports both ends, the order of the reports decides.
     """
     ordered: list[_SubAgent] = []
     for sub in sorted(sub_agents, key=lambda sub: sub.last.settled):

@@ -1,10 +1,11 @@
-"""A recorded trace in the form in which two runs are compared. It finds the turn for a live call, to repeat its answer.
+"""A recorded trace in the form in which two runs are compared. This module finds the recorded turn for a live call.
 
-A call misses in two cases. Then `replay/handler.py` raises a `ReplayMiss`; `_recording/miss.py` words it:
+In two cases, there is no answer for a call. `replay/handler.py` then raises a `ReplayMiss` with a text from
+`_recording/miss.py`:
 
 * No turn has an equal `Key`: the moves (texts, tool calls and other parts of messages, in order) and the names of the
-  offered tools. The model, sampling settings and schemas of tools do not count. With `match="nearest"` (rule 8), a call
-  misses only if all turns of its kind have already answered its conversation.
+  offered tools. The model, sampling settings and schemas of tools do not count. With `match="nearest"` (rule 8), this
+  happens only if all turns of the call's kind have already answered its conversation.
 * The turn with an equal `Key` has no answer (rule 5), and the live agent stays connected.
 
 Calls of two runs of an agent have equal moves if only the environment, or the dialect, differs. Parts are compared by
@@ -26,15 +27,15 @@ their hash; reasoning, empty texts, ids and cache marks do not count. Further ru
    then the turns that have not answered this conversation, and from then on the last turn. So a call that was refused
    and retried is refused and retried again. If a record has several sub-agents with the same task as one conversation,
    the live sub-agents get all of its answers.
-7. A live conversation keeps to the recorded conversation in which its first call was found, as long as its calls are
-   found there. A new conversation prefers a recorded conversation that no other live conversation keeps to, because two
-   sub-agents may have the same task.
+7. A live conversation gets its answers from the recorded conversation in which its first call was found, as long as
+   this recorded conversation contains its calls. For a new live conversation, a recorded conversation that no other
+   live conversation uses is preferred, because two sub-agents may have the same task.
 8. The nearest turn is the turn with the longest common beginning of moves. It is in a conversation of the same kind,
-   and has not answered this conversation yet. Of several such turns, the first to settle wins. A repeated call is
-   answered as in rule 6. In this rule, system prompts do not count, because a new version of an agent has another
-   system prompt.
-9. In a recorded answer, the live directories replace the recorded ones. Tool calls keep their recorded ids. Raw bytes
-   are sent again unchanged, if the record has them.
+   and has not answered this conversation yet. Of several such turns, the turn that settled first is used. A repeated
+   call is answered as in rule 6. In this rule, system prompts do not count, because a new version of an agent has
+   another system prompt.
+9. In a recorded answer, the live directories replace the recorded directories. Tool calls keep their recorded ids. If
+   the record has raw bytes, they are sent again unchanged.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Move(NamedTuple):
 
     @property
     def shown(self) -> Json:
-        """The value, decoded if it is JSON. If masked directories made the JSON invalid, it is the undecoded text."""
+        """The value, decoded if it is JSON. If masked directories made the JSON invalid, the undecoded text."""
         try:
             return (
                 self.value if self.kind in ("text", "result", "refusal") else msgspec.json.decode(self.value)
@@ -88,7 +89,7 @@ Moves: TypeAlias = tuple[Move, ...]
 
 
 class Key(NamedTuple):
-    """The content of a request that is compared. A call gets the recorded answer of a request with an equal key."""
+    """The compared content of a request. A live call gets the recorded answer to a request with an equal key."""
 
     moves: Moves
     tools: tuple[str, ...]
@@ -196,7 +197,7 @@ class Recorded(NamedTuple):
 
     @property
     def thread(self) -> Thread:
-        """Key of the turn's conversation. Side calls have a separate key, because they may have the main one's id."""
+        """Key of the turn's conversation. It differs for side calls, which may have the main conversation's id."""
         return thread_of(self.conversation)
 
     @property
@@ -237,10 +238,10 @@ class Record:
 def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) -> Iterator[float]:
     """Yield the times at which the calls of these turns arrived, corrected for changes of the system's clock.
 
-    Each turn gets the smallest clock correction so far with which it settles after the previous turn. If no correction
-    so far suffices, the clock was set. If the call seems to come before all others, the clock was set back: the call is
-    placed after all answers. Otherwise it was set forward during the call, which is placed after the last answer of its
-    conversation. The real time without calls is unknown.
+    For each turn, one of the corrections found so far is used: the smallest with which the turn settles after the
+    previous turn. If no correction suffices, the clock was set again. If the call seems to come before all other calls,
+    the clock was set back: the call is placed after all answers. Otherwise the clock was set forward during the call:
+    the call is placed after the last answer of its conversation. The real time between calls is unknown.
     """
     first, latest, changes = float("inf"), float("-inf"), [0.0]
     ended: dict[Thread, float] = {}
@@ -265,7 +266,7 @@ def thread_of(conversation: Conversation) -> Thread:
 
 
 class Matching:
-    """The recorded turns that have answered calls of one live rollout, and the choice of further turns.
+    """The choice of recorded turns that answer the calls of one live rollout. It depends on the turns chosen before.
 
     Args:
         record: the record.
@@ -280,7 +281,7 @@ class Matching:
         live call."""
 
     def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the turn that answers a call: a turn with an equal request; None if there is no such turn."""
+        """Return the turn that answers a call; None if no turn has an equal request."""
         live = thread_of(conversation)
         found = self._record.asking(key)
         if not found:
@@ -295,7 +296,7 @@ class Matching:
     def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
         """Return the turn whose request has the longest common beginning with `key`.
 
-        Return None if all turns of the conversation's kind have already answered it.
+        Return None if all turns of the conversation's kind have already answered this conversation.
         """
         live = thread_of(conversation)
         had = self._had.get(live, {})
@@ -315,7 +316,7 @@ class Matching:
         return None if near is None else self._take(live, key, near)
 
     def give_back(self, conversation: Conversation, turn: Recorded) -> None:
-        """Record that this turn has not answered the conversation after all, because the live agent disconnected."""
+        """Note that this turn has not answered the conversation, because the live agent disconnected before."""
         self._had.get(thread_of(conversation), {}).pop(turn.number, None)
 
     def _next(self, live: Thread, found: Sequence[Recorded]) -> Recorded:
@@ -409,7 +410,7 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
 def following(record: Record, launches: Mapping[Thread, Recorded], turn: Recorded) -> frozenset[int]:
     """Return the numbers of a turn and of all turns that depend on its answer.
 
-    The dependent turns are the later turns of its conversation, and all turns of sub-agents that these turns launched.
+    The dependent turns are the later turns of the turn's conversation, and all turns of sub-agents that they launched.
 
     Args:
         record: the record.
@@ -438,7 +439,7 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
         exchange: the exchange.
         turn: the recorded turn.
         translate: function that replaces recorded directories in a text by live directories.
-        pace: factor for its times.
+        pace: factor by which recorded times are multiplied.
 
     Raises:
         Refusal, UpstreamError: the recorded outcome.

@@ -8,7 +8,8 @@ ids.
 =================  ==================================================  =============================================
 name               test                                                meaning
 =================  ==================================================  =============================================
-`extends`          the prompt begins with all of it                    one chain
+`extends`          the prompt begins with all ids of the earlier       both turns are one chain
+                   turn's prompt and completion
 `close_trim`       messages same; all but the last `TRIM` ids of the   the turn's end in other ids, or left out
                    completion
 `resampled_text`   messages same; all of the prompt, and less of the   the answer was tokenized anew, its reasoning
@@ -16,14 +17,14 @@ name               test                                                meaning
 `template_drift`   messages same; not even all of the prompt           the template renders history otherwise than
                                                                        the prompt that the model continued
 `history_rewrite`  messages edited                                     the agent's change: compaction, other tools
-`new_root`         it continues no turn, and rewrites none             a sub-agent, a side call
+`new_root`         the turn continues and rewrites no earlier turn     a sub-agent, a side call
 =================  ==================================================  =============================================
 
 Rules:
 
-1. A pair of turns may have two differences: if the template has changed the end of a prompt, the answer after it may
-   have other ids as well. So a `Drift` has two counts, of the ids kept of the prompt and of the answer, and a second
-   name (`also`).
+1. A pair of turns may have two differences: if the template has changed the end of a prompt, the answer after this
+   prompt may have other ids, too. So a `Drift` counts separately the ids kept of the prompt and of the answer, and has
+   a second name (`also`).
 2. If a template causes the same drift in each turn, the report has one alarm, not one alarm for each turn.
 3. A turn that cannot be compared is listed with the gap (the missing data) that prevents the comparison.
 
@@ -33,7 +34,7 @@ The changes that the agent made to the messages of a turn explain differences of
    answer is compared by `message_key`, because agents repeat it without the reasoning, and rewrite arguments.
 2. `edited`: only some messages are equal, or the tools differ. The agent has changed its history, its tools, or a line
    of the system prompt (Claude Code has a line that is new in each call).
-3. `none`: at most system prompts are equal, which many conversations share.
+3. `none`: no messages are equal, except perhaps system prompts, which many conversations share.
 """
 
 from __future__ import annotations
@@ -132,19 +133,20 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the earlier turn, whose tokens are compared; None for `new_root`."""
     name: DriftName
     also: DriftName | None = None
-    """Name of the answer's difference (`close_trim`, `resampled_text`), if `name` is `template_drift`; else None."""
+    """Name of the answer's difference (`close_trim`, `resampled_text`) if `name` is `template_drift`. Otherwise None.
+    """
     messages: MessageChange
     """Change of the messages and tools: the same, edited, or none in common."""
     prompt_length: int = 0
     """Number of tokens in the prompt of `earlier`."""
     prompt_kept: int = 0
-    """Number of tokens at the beginning of `earlier`'s prompt with which the prompt of `turn` begins, too."""
+    """Number of equal tokens at the beginning of the prompts of `earlier` and `turn`."""
     answer_length: int = 0
     """Number of tokens in the completion of `earlier`."""
     answer_kept: int = 0
     """Number of tokens from the beginning of `earlier`'s completion that the prompt of `turn` contains in sequence.
-    They are counted after `earlier`'s prompt; if that has other ids in the prompt of `turn`, at the position with the
-    most such tokens."""
+    These tokens are counted after the prompt of `earlier`. If that prompt has other ids in the prompt of `turn`, they
+    are counted at the position with the most such tokens."""
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,8 +157,8 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[DriftName, int]
     """Number of comparisons with each name."""
     alarms: tuple[Drift, ...]
-    """The first `template_drift` for each number of changed ids at the end of the prompt. Each is a reason to examine
-    the template, or its renderer."""
+    """For each number of changed ids at the end of a prompt, the first `template_drift` with this number. Each alarm is
+    a reason to examine the template, or its renderer."""
     sampled: int
     """Number of sampled tokens, in all turns."""
     drifted: int
@@ -164,8 +166,8 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
     """Number of sampled tokens that were delivered to the agent."""
     uncompared: dict[str, str]
-    """For each turn that cannot be compared, by id, the gap that prevents it. Gaps of the turn: `no_tokens`,
-    `prompt_ids_missing`, `prompt_redacted`; of the earlier turn: `ids_missing`, `redacted`."""
+    """For each turn that cannot be compared, by id, the gap (missing data) that prevents the comparison. In the turn,
+    this is `no_tokens`, `prompt_ids_missing` or `prompt_redacted`; in the earlier turn, `ids_missing` or `redacted`."""
 
     @property
     def delivered_fraction(self) -> float | None:
@@ -233,7 +235,7 @@ def _earlier(trace: Trace) -> dict[str, str | None]:
 
 
 def _gap(step: Step, before: Step | None) -> str | None:
-    """Return the gap that prevents the comparison of a turn with the turn before it, or None."""
+    """Return the gap that prevents the comparison of a turn with the earlier turn; None if they can be compared."""
     if step.turn.tokens is None or (before is not None and before.turn.tokens is None):
         return "no_tokens"
     for each in (step, before):

@@ -3,8 +3,8 @@
 Delivery:
 
 1. If the agent continues from an answer, the answer was delivered, even if the agent had disconnected.
-2. Any other answer counts as delivered if the agent waited when it was given (`Turn.attended`). A turn is recorded
-   before its last byte is sent, so no more is known about the last answer of a run.
+2. Any other answer counts as delivered if a connection of the agent waited for the answer (`Turn.attended`). A turn is
+   recorded before its last byte is sent. So no more is known about the last answer of a run.
 3. The next answer to an equal call supersedes an undelivered answer. If both answers were delivered, the agent sent the
    call twice to get two samples. (The second call was no retry, because a retry gets the first answer again.)
 
@@ -17,10 +17,11 @@ Gaps:
 
 The tree of tokens:
 
-1. The tokens of a turn are those of its prompt and its completion. Its parent is the turn whose tokens are the longest
-   beginning of its prompt. Messages are not compared, so the result does not depend on the order of the turns.
-2. If several turns have these tokens, the parent is the turn that the messages continue. If the messages continue no
-   turn among them, the parent is the first of them, and the choice is marked as ambiguous.
+1. The tokens of a turn are the tokens of its prompt and its completion. The parent of a turn is the turn whose tokens
+   are the longest beginning of the turn's prompt. Messages are not compared, so the result does not depend on the order
+   of the turns.
+2. If several turns have these tokens, the parent is the one that the turn's messages continue. If the messages continue
+   none of these turns, the parent is the first of them, and the choice is marked as ambiguous.
 3. A parent is looked up by its length and its last few ids before it is compared in full. So the time grows with the
    number of tokens, not with the number of pairs of turns.
 """
@@ -66,7 +67,7 @@ def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
 
 
 _TAIL = 32
-"""Number of bytes of the last eight ids, by which a parent is looked up."""
+"""Number of bytes of a parent's last eight ids. The parent is looked up by these ids."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Node:
     tokens: Tokens
     """Tokens of the turn; neither prompt nor completion is empty."""
     parent: Node | None
-    """The node whose tokens this node's prompt begins with; None if there is no such node."""
+    """The node with whose tokens the prompt of this node begins; None if there is no such node."""
     ambiguous: bool
     """True if several nodes have the parent's tokens, and the turn's messages continue no turn among them."""
 
@@ -88,7 +89,7 @@ class Node:
 
     @property
     def new(self) -> bytes:
-        """The bytes of the node's prompt and completion that come after those of its parent."""
+        """The bytes of the node's prompt and completion that come after the bytes of the parent."""
         return self.tokens.prompt[self.parent.end if self.parent else 0 :] + self.tokens.completion
 
     def begins(self, prompt: bytes) -> bool:
@@ -111,7 +112,7 @@ class _Index:
         self._nodes.setdefault(node.end, {}).setdefault(tail, []).append(node)
 
     def longest(self, prompt: bytes) -> list[Node]:
-        """Return the longest nodes with whose tokens `prompt` begins (several if their tokens are equal)."""
+        """Return the longest node with whose tokens `prompt` begins; several nodes if their tokens are equal."""
         for end in reversed(self._ends[: bisect_right(self._ends, len(prompt))]):
             alike = self._nodes[end].get(prompt[max(0, end - _TAIL) : end], ())
             if found := [node for node in alike if node.begins(prompt)]:
@@ -165,8 +166,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     delivered: bool
     """True if the answer was delivered: the agent continued from it, or was connected until its end."""
     superseded_by: str | None
-    """If this answer was not delivered: id of the turn with the next answer to an equal call; None if there is no such
-    turn."""
+    """Id of the turn with the next answer to an equal call, if this answer was not delivered. None if this answer was
+    delivered, or there is no such turn."""
 
     @property
     def tokens(self) -> Tokens:
@@ -190,7 +191,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mask(self) -> bytes:
-        """For each token of the completion: 1 to train on it, else 0. All tokens of a step have the same value."""
+        """One byte for each token of the completion: 1 to train on it, otherwise 0. All bytes of a step are equal."""
         return bytes([self.trained]) * (len(self.tokens.completion) // 4)
 
     @property
@@ -205,7 +206,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def temperature(self) -> float | None:
-        """Temperature that was requested from the server, or that it reported; None if unknown (its default)."""
+        """Temperature that was requested from the server, or that the server reported. None: the server's default."""
         return self.tokens.temperature
 
     @property
@@ -230,8 +231,8 @@ def steps(trace: Trace, *, accept: Collection[str] = ()) -> tuple[Step, ...]:
             `rewritten_response`, `superseded`, `upstream_truncated`.
 
     Raises:
-        TypeError: `trace` is not one trace.
-        ValueError: `accept` contains another name.
+        TypeError: `trace` is not a single trace.
+        ValueError: `accept` contains a name that is not in this list.
     """
     check_trace("steps", trace)
     return tuple(step for step, _ in rooted_steps(trace, accept))
@@ -285,7 +286,7 @@ def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node
 
 
 def _answered_after(turn: Turn, later: Sequence[Turn]) -> str | None:
-    """Return the id of the next answered turn whose call has equal messages and tools, or None."""
+    """Return the id of the next answered turn whose call has equal messages and tools; None if there is none."""
     asked, tools = turn.request.messages, turn.request.tools
     for each in later:
         messages = each.request.messages

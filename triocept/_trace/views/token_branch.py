@@ -34,7 +34,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     stop: int
     """Index, in the branch, after the completion's last token."""
     trained: bool
-    """True if the completion is to be trained on here: its call has no gaps, and no earlier branch contains it."""
+    """True if this branch is to train on the completion: its call has no gaps, and no earlier branch contains it."""
 
 
 class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
     ids: bytes
     """Token ids as little-endian int32; `token_ids` decodes them."""
     mask: bytes
-    """One byte for each token: 1 if the token was sampled and is to be trained on in this branch, else 0."""
+    """One byte for each token: 1 if the token was sampled and is to be trained on in this branch, otherwise 0."""
     probabilities: bytes
     """Log probability of each sampled token, and 0.0 for any other token, as little-endian float32; `logprobs` decodes
     them."""
@@ -70,8 +70,8 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
     def temperatures(self) -> array[float]:
         """Temperature at which each token was sampled, as an `array` of 32-bit floats.
 
-        It is 1.0 for a token that was not sampled, and NaN if unknown. Replace NaN by the server's real temperature
-        before you divide by it.
+        The value is 1.0 for a token that was not sampled, and NaN if the temperature is unknown. Before you divide by
+        the values, replace NaN by the server's real temperature.
         """
         values = array("f", [1.0]) * len(self.mask)
         for span in self.spans:
@@ -90,8 +90,8 @@ def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch
     """Return the sampled tokens of a rollout as flat sequences, in which each token is to be trained on at most once.
 
     If the next prompt begins with the ids of a call's prompt and completion, both calls are in one sequence. Otherwise
-    (a sub-agent, a compacted history, ids that differ: see `drift`) another sequence begins. A call with gaps that no
-    call without gaps continues is in no sequence; `steps` returns all calls.
+    (a sub-agent, a compacted history, ids that differ: see `drift`) another sequence begins. A call with gaps is in a
+    sequence only if a call without gaps continues it; `steps` returns all calls.
 
     Args:
         trace: live, sealed, or read from a file. Its children are not included.
