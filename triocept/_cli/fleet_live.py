@@ -69,7 +69,7 @@ class WordsWithTable(Words):
 
 @asynccontextmanager
 async def serve_view(wanted: bool, title: str) -> AsyncIterator[LiveView | None]:
-    """Serve a page that shows the rollouts of a fleet, and print its URL; yield None if it is not `wanted`."""
+    """Serve a page that shows the rollouts of a fleet, and print the page's URL. If not `wanted`, only yield None."""
     if not wanted:
         await trio.lowlevel.checkpoint()
         yield None

@@ -65,7 +65,7 @@ class Bench:
 
 @asynccontextmanager
 async def open_model(handler: Model | None) -> AsyncIterator[Model]:
-    """Open a real model, which all rollouts share. Yield any other model unopened: each rollout opens it."""
+    """Open a real model, and yield it: all rollouts share it. Yield any other model unopened: each rollout opens it."""
     if isinstance(handler, Forward):
         async with handler.open(ignore) as answers:
             yield answers

@@ -39,7 +39,7 @@ class ReplayFile:
 
     @property
     def what(self) -> str:
-        """Description of the file, and of the part of it that is replayed."""
+        """Description of the file, and of the part of the file that is replayed."""
         turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
         until = "" if turn is None else f", the turns before {turn}"
         missing = f"; the recorded run is {what}" if (what := flaw(self._trace)) else ""

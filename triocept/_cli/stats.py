@@ -145,7 +145,7 @@ class Stats:
         self.groups: dict[tuple[str, ...], Group] = {}
 
     def add(self, trace: Trace) -> None:
-        """Count the calls of a rollout. The calls of its child rollouts are counted separately."""
+        """Count the calls of a rollout, but not the calls of its child rollouts, which are added separately."""
         self.rollouts += 1
         self.sealed += trace.sealed
         self.sealed_with_gaps += not trace.sealed and trace.digest is not None

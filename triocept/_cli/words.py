@@ -116,7 +116,7 @@ def said(turn: Turn, *, whole: bool) -> str:
 def handled(turn: Turn) -> str:
     """Return the decisions about the tool calls of a turn, by kind, and the number of drafts: `2 reject, 1 draft`.
 
-    A draft is an answer of the model that the agent did not get, because all its tool calls were rejected.
+    A draft is an answer that a handler has read from another handler, and that the agent did not get unchanged.
     """
     kinds = Counter(each.kind for each in turn.decisions)
     drafts = [counted(len(turn.drafts), "draft", "drafts")] if turn.drafts else []

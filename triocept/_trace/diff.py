@@ -192,7 +192,7 @@ def _changed(
 
 
 def edit_of(old: Message, new: Message) -> Edit | None:
-    """Return the edit that turns `old` into `new`; None if their roles differ, or too little of their text is equal."""
+    """Return the edit that turns `old` into `new`; None if their roles differ, or their texts are not similar."""
     if old.role != new.role:
         return None
     one, other = text_of(old), text_of(new)

@@ -83,7 +83,7 @@ class Claim:
 
     @classmethod
     def of(cls, path: Path) -> Claim | None:
-        """Lock a file, and return the claim; None if another process has claimed the file, or it no longer exists.
+        """Lock a file, and return the claim. Return None if another process has the claim, or the file does not exist.
 
         Raises:
             OSError: the file cannot be opened, or its file system does not support locks.

@@ -1,7 +1,7 @@
 """Records other than turns and service calls: starts of rollouts and agents, calls passed to handlers, scores, gaps.
 
-All of them are frozen. A recorder receives them if it has the method `record_entry` (see `recorder`); gaps are found
-only when a file is read.
+All of these records are frozen. A recorder with the method `record_entry` receives them (see `recorder`), except gaps,
+which are found only when a file is read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Record of an agent's process that is about to start.
 
-    The name and version that the agent sends are in its turns: `turn.agent`.
+    The name and version that the agent sends are in the turns of its calls: `turn.agent`.
     """
 
     rollout: str

@@ -275,7 +275,7 @@ class _Nodes:
 
 
 def _has_opaque(message: Message) -> bool:
-    """Return True if a message has opaque parts. In them `true` and `1` differ, which Python's `==` treats as equal."""
+    """Return True if a message has opaque parts. In these parts, `true` and `1` differ, but they are equal by `==`."""
     return any(
         type(part) is Opaque or (type(part) is ToolResult and Opaque in map(type, part.content))
         for part in message.content

@@ -103,7 +103,7 @@ class AgentLine(_Line, frozen=True, kw_only=True, tag="agent"):
 
 
 class BlobLine(_Line, frozen=True, kw_only=True, tag="blob"):
-    """Line that contains a message or a list of tools. Intents refer to it by its number."""
+    """Line that contains a message or a list of tools. Intents refer to such a line by its number."""
 
     kind: Literal["message", "tools"]
     number: int

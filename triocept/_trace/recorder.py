@@ -40,7 +40,7 @@ class ServiceRecorder(Protocol):
     async def record_service(self, call: ServiceCall) -> None:
         """Record `call` before the caller gets the result.
 
-        triocept awaits it in a shielded scope, like `Recorder.record`.
+        triocept awaits this method in a shielded cancel scope, like `Recorder.record`.
         """
 
 
@@ -52,7 +52,7 @@ class EntryRecorder(Protocol):
     """
 
     async def record_entry(self, entry: Entry) -> None:
-        """Record `entry`. triocept awaits it in a shielded scope, like `Recorder.record`.
+        """Record `entry`. triocept awaits this method in a shielded cancel scope, like `Recorder.record`.
 
         The first entry is an `Opening`, when the rollout opens. If `record_entry` fails with an `Opening`, the rollout
         does not open. An `Intent` comes before its call is passed to a handler. If `record_entry` fails with an

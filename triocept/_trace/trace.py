@@ -72,7 +72,7 @@ class Derived:
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """Dict from the id of each turn to the id of the turn that it continues, or None."""
+        """Dict from the id of each turn to the id of the turn that it continues; None if it continues no turn."""
         return self._known().parents
 
     def conversations(self) -> dict[str, Conversation]:

@@ -1,6 +1,6 @@
 """The runs that the page shows, and the answers to the page's requests. `LiveView` adds live events and decisions.
 
-The search runs in the event loop. Every 3 ms it lets other tasks run, even within one long message.
+The search runs in the event loop. Every 3 ms, the search lets other tasks run, even within one long message.
 """
 
 from __future__ import annotations

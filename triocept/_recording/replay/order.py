@@ -182,7 +182,7 @@ class _SubAgent(NamedTuple):
 
     Like `turns`, the turns are in order of arrival."""
     parents: Mapping[str, str | None]
-    """Dict from the id of each turn to the id of the turn that it continues, or None."""
+    """Dict from the id of each turn to the id of the turn that it continues; None if it continues no turn."""
     relations: Mapping[str, Relation]
     """Dict from the id of each turn to the turn's relation to earlier turns."""
     report: Report | None
