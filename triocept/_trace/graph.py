@@ -5,8 +5,8 @@ Rules:
 1. A turn continues an earlier turn if its messages begin with the earlier turn's messages and answer (`message_key`
    defines equal messages). If several earlier turns fit, it continues the longest of them; of equally long turns, the
    latest.
-2. The content of a broken answer counts as an answer, both alone and joined with the content of the retries, because
-   some agents keep this content (kimi-code, Continue, open-interpreter).
+2. The content of a broken answer counts as an answer, both alone and joined with the content of the retries. Some
+   agents keep this content (kimi-code, Continue, open-interpreter).
 3. A turn is also continued if the agent has reworded the turn's answer (smolagents repeats its calls as text; other
    agents trim answers). In this case, the later messages begin with the turn's messages, then a message of the model
    with any content, then at least one more message.

@@ -7,8 +7,8 @@ Rules:
    accepted in all three cases.
 2. If the line's number is lower than expected, there are two cases. If the line was missing before, it comes too late,
    and is accepted. If the line repeats an earlier line, it is not accepted.
-3. A gap is reported only once, and not again for the lines after it, because the chain continues from the `prev` of the
-   line at which the gap was found.
+3. A gap is reported only once, and not again for the lines after it. After a gap, the chain continues from the `prev`
+   of the line at which the gap was found.
 
 An intent names its messages as half-open ranges of numbers, and most intents continue a recent conversation. So the
 latest conversations are kept, with a value for each of their messages. A call then takes time only for its new

@@ -414,8 +414,8 @@ class Redactor:
 def _is_keyless(noun: Message | Response) -> bool:
     """Return True if a message or an answer consists only of texts, and contains no key.
 
-    The search does not encode the texts as JSON, because a text with non-ASCII characters would then keep its encoded
-    bytes for its lifetime, which doubles its memory.
+    The search does not encode the texts as JSON. A text with non-ASCII characters would then keep its encoded bytes for
+    its lifetime, which doubles its memory.
     """
     if noun.extra is not None:
         return False

@@ -6,8 +6,8 @@ Rules:
    fails, the count is undone. If an interrupt comes between the two, the line is missing, which is reported as a gap.
    But there are never two lines with the same number.
 2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
-3. Every turn has an intent in the file. If the recorder got no intent of a call (because the call was refused before it
-   was passed to a handler, for example), the intent is made from the turn.
+3. Every turn has an intent in the file. If the recorder got no intent of a call, the intent is made from the turn. This
+   happens if the call was refused before it was passed to a handler, for example.
 """
 
 from __future__ import annotations

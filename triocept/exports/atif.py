@@ -8,8 +8,8 @@ Rules:
    agent. The results of the answer's tool calls come with a later call, and become the observation of the agent's step.
 3. The trajectory of a sub-agent is embedded in a document, and the result of the tool call that began the sub-agent
    refers to this trajectory. Side calls are embedded, too; their `extra` names their kind.
-4. If the history contains a message of the model that is no answer of this conversation, its step is marked as copied
-   context, which is not trained on.
+4. The history may contain a message of the model that is no answer of this conversation. The step of such a message is
+   marked as copied context, which is not trained on.
 
 A document has no place for a call without an answer, so such calls are left out, and counted as losses.
 """

@@ -3,8 +3,8 @@
 Rules:
 
 1. A rollout becomes a sample of the log. A further rollout with the same id becomes the next epoch of that sample. In a
-   fleet's store, if a task's sample has only one rollout, the log's sample has the id of the task, and its epoch is the
-   number of the task's sample.
+   fleet's store, a task's sample may have only one rollout. In this case, the log's sample has the id of the task, and
+   its epoch is the number of the task's sample.
 2. A conversation becomes a span of type `agent`, which has a row in the viewer's timeline. The span of a sub-agent is
    within the span of the agent that started the sub-agent. A compaction becomes an event before the first call with the
    summary.
