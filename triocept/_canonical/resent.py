@@ -139,7 +139,9 @@ class Conversation:
         return count >= len(self.items) - _REWRITTEN
 
     def read(self, body: bytes, count: int) -> tuple[Json, Conversation] | None:
-        """Return the document of `body`, which repeats `count` items, and the conversation as of this body.
+        """Return the decoded document of `body`, and the conversation that includes it.
+
+        The first `count` items of `body` repeat items of this conversation.
 
         Return None in any doubt. If `body` begins another conversation, that conversation gets a copy of the memory.
         """

@@ -176,7 +176,7 @@ class _Follower:
         self._dead.update(name for name in self._files if name.startswith(file_start(worker)))
 
     async def look(self) -> None:
-        """Send the events of all lines that were added since the last call."""
+        """Read the lines that were added to the trace files since `look` last ran, and send their events."""
         self._find()
         dead = {*self._dead}  # now: the last lines of these files are read below
         while found := await trio.to_thread.run_sync(_read, [*self._files.items()]):

@@ -93,7 +93,7 @@ class BaseConnection(ABC):
         return self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self, begins)
 
     def note_piece(self, size: int) -> None:
-        """Record that a piece was read while the connection was keyless.
+        """Record that `size` bytes were read at once, before the connection had sent the key of a rollout.
 
         A small piece is counted in `pieces` immediately. A large piece is counted when a request without a key is
         served.

@@ -333,7 +333,7 @@ class Conversations:
         return found or _Unnamed(turn, node)
 
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
-        """Return the conversation that `turn` continues by rule 5; None if there is none.
+        """Return the conversation that `turn` continues by rule 5, or None.
 
         By this rule, `turn` repeats the conversation's latest call, with text added to the last message.
         """
@@ -350,7 +350,7 @@ class Conversations:
         return None
 
     def _handed_over(self, turn: Turn) -> _Unnamed | None:
-        """Return the conversation that `turn` continues under another system prompt (rule 6); None if there is none."""
+        """Return the conversation that `turn` continues under another system prompt (rule 6), or None."""
         request = turn.request
         if _asks_for_summary(request):
             return None
@@ -372,7 +372,7 @@ class Conversations:
         return None
 
     def _summed_up(self, turn: Turn) -> _Unnamed | None:
-        """Return the conversation that `turn` restarts from a summary (rule 7); None if there is none.
+        """Return the conversation that `turn` restarts from a summary (rule 7), or None.
 
         If a side call requested the summary, return the conversation of the latest call with tools.
         """

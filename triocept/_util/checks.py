@@ -141,7 +141,7 @@ def _is_finite(value: Real) -> bool:
 
 
 def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:
-    """Return a TypeError about the first of `fields` that `says` cannot encode as JSON; None if there is none."""
+    """Return a TypeError about the first of `fields` that `says` cannot encode as JSON, or None."""
     for name, value in fields.items():
         try:
             says(value)

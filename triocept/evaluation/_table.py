@@ -75,7 +75,7 @@ def score_row(found: ScoreSummary) -> tuple[str, ...]:
 
 
 def range_of(estimate: Estimate | None) -> str:
-    """Return the interval of a mean as text: `0.34 .. 0.84`, or `n/a` if there is none."""
+    """Return the interval of a mean as text: `0.34 .. 0.84`, or `n/a` for a mean without an interval."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return "n/a"
     return f"{estimate.low:.2f} .. {estimate.high:.2f}"

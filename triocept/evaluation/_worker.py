@@ -99,7 +99,7 @@ class Plan:
     policy: Policy | None = None
     redact: Redaction | None = None
     store: Path | None = None
-    """The store; None if there is none."""
+    """The store; None for an evaluation without a store."""
     keeps_workdirs: bool = False
     """True keeps the working directory of each sample in the store. False keeps the directory of a sample only if a
     scorer fails, and only without redaction, because files are stored without changes."""

@@ -42,7 +42,7 @@ class Outcome:
         ran this task, and were then run again, separately. Empty if no other task ran in that worker."""
 
     class Stopped(msgspec.Struct, frozen=True):
-        """The group of the sample was stopped before the sample had ended.
+        """The sample was stopped before it had ended, because its group (the samples of one task) was stopped.
 
         The sample was cancelled, or it never began; in the second case `result.attempt` is 0.
         """

@@ -286,7 +286,7 @@ def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node
 
 
 def _answered_after(turn: Turn, later: Sequence[Turn]) -> str | None:
-    """Return the id of the next answered turn whose call has equal messages and tools; None if there is none."""
+    """Return the id of the next answered turn whose call has equal messages and tools, or None."""
     asked, tools = turn.request.messages, turn.request.tools
     for each in later:
         messages = each.request.messages

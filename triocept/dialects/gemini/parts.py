@@ -407,7 +407,7 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
-    """Convert reasoning into thought parts: one for each signature, or one without a signature if there is none.
+    """Convert reasoning into thought parts: one for each signature, or one part if no signature is known.
 
     `answer`: True for an answer to an agent; False for a request to a provider, which refuses signatures of other
     providers.
