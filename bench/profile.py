@@ -62,7 +62,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
         (answer.Answer, "end"),
         (answer.Subscription, "close"),
     ],
-    "tokens: estimate": [(tokens.Estimator, "usage")],
+    "tokens: estimate": [(tokens.Estimator, "input_tokens")],
     "the turn: build and record": [
         (exchange_state.ExchangeState, "_turn"),
         (redaction.Redactor, "request"),

@@ -8,7 +8,7 @@ from triocept import Message, Request, Text, ToolCall, ToolResult
 from triocept._canonical.form import message_key
 from triocept._recording.cassettes.request_form import key_of, normal_form
 from triocept._recording.replay.record import Normal
-from triocept._rollout.retries import same_request
+from triocept._rollout.retries import meaning
 from triocept.types import Media, Opaque, Reasoning, RefusalText
 
 Messages = Sequence[Message]
@@ -27,7 +27,7 @@ USES: dict[str, Callable[[Messages, Messages], bool]] = {
     "replay": lambda one, other: moves_of(one) == moves_of(other),
     "results": lambda one, other: moves_of(one, results=True) == moves_of(other, results=True),
     "cassette": lambda one, other: key_of(normal_form(request(one))) == key_of(normal_form(request(other))),
-    "retry": lambda one, other: same_request(request(one), request(other)),
+    "retry": lambda one, other: meaning(request(one)) == meaning(request(other)),
 }
 """`results` is a replay with `compare_results=True`."""
 

@@ -225,7 +225,7 @@ def test_prices_that_are_none_name_the_model(tmp_path: Path) -> None:
 def test_a_python_script_of_another_name_says_what_is_wrong(tmp_path: Path) -> None:
     done = triocept("run", "--script", written(tmp_path, "replies = ['a']", "replies"), *ASK)
     assert done.returncode == 1
-    assert "*.py" in done.stderr
+    assert "its name does not end in .py" in done.stderr
 
 
 def test_an_agent_that_made_no_call_is_told_with_what_to_do() -> None:

@@ -135,7 +135,7 @@ def test_a_script_is_read_anew_when_it_changes_and_an_error_leaves_it_as_it_was(
     with watching(script) as served:
         assert served.ask("a", "b") == "said: before\nsaid: before\n"
         script.write_text("- otherwise: {txet: after}")
-        assert "s.yaml:1: [0].otherwise.txet: not a reply" in served.wait_for("txet")
+        assert "s.yaml:1: [0].otherwise.txet: a reply cannot have the key 'txet'" in served.wait_for("txet")
         served.wait_for("the previous version of the script continues to answer")
         assert served.ask("c") == "said: before\n"
         other = written(tmp_path, "- when: {text: d}\n  reply: after\n", "other.yaml")
@@ -302,4 +302,4 @@ def test_a_python_script_that_fails_is_told_and_asked_again_when_it_is_mended(tm
 def test_a_script_to_be_watched_that_is_wrong_from_the_beginning_is_an_error(tmp_path: Path) -> None:
     done = triocept("serve", "--watch", "--script", written(tmp_path, "- {a: b}"))
     assert done.returncode == 1
-    assert "s.yaml:1: [0].a: not a reply" in done.stderr
+    assert "s.yaml:1: [0].a: a reply cannot have the key 'a'" in done.stderr

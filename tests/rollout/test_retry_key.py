@@ -9,12 +9,16 @@ import pytest
 from triocept import Message, Request, Text, Tool, ToolResult
 from triocept._rollout.answer import Answer, Subscription
 from triocept._rollout.calls import Calls, attempt_of, retry_key
-from triocept._rollout.retries import same_request
+from triocept._rollout.retries import meaning
 from triocept.dialects import dialect
 from triocept.types import Opaque, OutputFormat, ToolChoice
 
 COUNT = "x-stainless-retry-count"
 FIRST, MARKED = {COUNT: "0"}, {COUNT: "1"}
+
+
+def same_request(one: Request, other: Request) -> bool:
+    return meaning(one) == meaning(other)
 
 
 def request(text: str = "fix it", **more: object) -> Request:

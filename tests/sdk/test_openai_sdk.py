@@ -382,7 +382,7 @@ async def test_embeddings_and_moderations(kind: str) -> None:
 async def test_what_is_not_served_is_one_error_and_no_retry(kind: str) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
         async with open_client(rollout, "openai_chat", kind) as client:
-            with pytest.raises(openai.InternalServerError, match="there is no") as raised:
+            with pytest.raises(openai.InternalServerError, match="this endpoint has no path") as raised:
                 await client.images.generate(prompt="a cat")
             with pytest.raises(openai.BadRequestError, match="input: must not be empty"):
                 await client.embeddings.create(model="m", input=[])

@@ -44,10 +44,6 @@ class Estimator:
         characters = self._messages.count(request.messages) + self._tools.count(request.tools)
         return max(1, characters // CHARACTERS_PER_TOKEN)
 
-    def usage(self, request: Request, response: Response) -> Usage:
-        """Return the estimated token counts of a call. Their field `estimated` is True."""
-        return usage_after(self.input_tokens(request), response)
-
 
 def usage_after(prompt: int, response: Response) -> Usage:
     """Return the estimated token counts of an answer to a prompt of `prompt` tokens."""
@@ -70,7 +66,7 @@ def estimate_streamed(request: Request, characters: int) -> Usage:
 
 def estimate_usage(request: Request, response: Response) -> Usage:
     """Return the estimated token counts of a call. Their field `estimated` is True."""
-    return Estimator().usage(request, response)
+    return usage_after(estimate_input_tokens(request), response)
 
 
 _ESTIMATE = Usage(input_tokens=0, output_tokens=0, estimated=True)

@@ -17,7 +17,7 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 
 def check_handler(handler: object, *, plain: bool = False) -> None:
-    """Raise TypeError if `handler` cannot be called with an exchange, or certainly returns no awaitable.
+    """Raise TypeError if `handler` cannot be called with an exchange, or if it clearly returns no awaitable.
 
     If `plain` is True, a function that is not async is accepted, too: in a program without trio, `chaos` may wrap such
     a function. If `handler` wraps another handler, the inner handler is checked as well.

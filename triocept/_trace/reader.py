@@ -216,7 +216,7 @@ class TraceReader:
         return self._runs[key].trace
 
     def intent(self, key: Key, call: str) -> Intent | None:
-        """Return the intent of a call whose turn was not read yet.
+        """Return the intent (the line written when a call begins) of a call whose turn has not been read yet.
 
         Return None if the call is unknown, or if some of its messages are missing.
         """

@@ -157,7 +157,7 @@ def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
 
 
 def _put_back(found: dict[str, str | None]) -> None:
-    """Restore `found`, the values of variables before a block. If a newer block is open, let that block restore them."""
+    """Restore `found`, the values of variables before a block, or let a newer block that is open restore them."""
     with _lock:
         number = next((n for n, layer in enumerate(_layers) if layer is found), None)
         if number is None:  # a Ctrl-C arrived before any change
