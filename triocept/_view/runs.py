@@ -69,7 +69,7 @@ class Messages:
         self.all: list[Message] = []
         self.first: list[str] = []
         """For each message, the id of the first call whose request or answer contains the message."""
-        self.size = 0
+        self.size: int = 0
         """Approximate number of characters of all messages."""
         self._by_key: dict[bytes, int] = {}
         self._by_id: dict[int, tuple[Message, int]] = {}
@@ -117,9 +117,9 @@ class Run:
         self.file = file
         self.number = number
         self._writer = TraceWriter(trace)
-        self.id = trace.run or trace.rollout
+        self.id: str = trace.run or trace.rollout
         self.parent = parent
-        self.messages = Messages()
+        self.messages: Messages = Messages()
         self.tools: list[tuple[Tool, ...]] = []
         """Distinct lists of tools. The index is the number of the list."""
         self.calls: dict[str, Row] = {}

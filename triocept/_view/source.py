@@ -47,7 +47,7 @@ class Source:
 
     def __init__(self, title: str, notes: Sequence[str] = ()) -> None:
         self.title = title
-        self.notes = [*notes]
+        self.notes: list[str] = [*notes]
         self.runs: dict[str, Run] = {}
         """The runs by their id, in the order of their beginning."""
         self.evaluation: Row | None = None
