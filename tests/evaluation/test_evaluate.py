@@ -166,6 +166,49 @@ async def test_a_sample_whose_scorer_fails_has_no_score(scorer: Any, reason: str
     assert (sample.turns, sample.output_tokens > 0) == (1, True), "what the agent used is known, too"
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(3), GeneratorExit("x"), BaseExceptionGroup("several", [SystemExit(1), ValueError("x")])],
+)
+async def test_an_exception_that_is_no_exception_class_fails_only_its_scorer(
+    error: BaseException, is_async: bool
+) -> None:
+    def mine(trace: Any, task: Task, workdir: Path) -> float:
+        raise error
+
+    async def later(trace: Any, task: Task, workdir: Path) -> float:
+        raise error
+
+    scorer = later if is_async else mine
+    sample = await one(scorers=[exact(), scorer, includes()])
+    assert [*sample.scores] == ["exact", "includes"]
+    assert [*sample.failures] == [scorer.__name__]
+    assert sample.explanation.startswith(
+        f"the scorer {scorer.__name__} raised {type(error).__name__}: {error}"
+    )
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseExceptionGroup("several", [KeyboardInterrupt()])])
+async def test_an_interruption_of_a_scorer_ends_the_evaluation(error: BaseException) -> None:
+    def mine(trace: Any, task: Task, workdir: Path) -> float:
+        raise error
+
+    with pytest.RaisesGroup(KeyboardInterrupt, allow_unwrapped=True, flatten_subgroups=True):
+        await one(scorers=[exact(), mine])
+
+
+async def test_an_error_after_the_time_limit_of_a_scorer_fails_only_this_scorer() -> None:
+    async def mine(trace: Any, task: Task, workdir: Path) -> float:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise BaseExceptionGroup("several", [SystemExit(1)])
+
+    sample = await one(scorers=[exact(), mine], task={"scorer_timeout": 0.05})
+    assert ([*sample.scores], [*sample.failures]) == (["exact"], ["mine"])
+
+
 def fails_for_b(trace: Any, task: Task, workdir: Path) -> float:
     if task.id == "b":
         raise LookupError("no such row")
@@ -223,13 +266,18 @@ async def test_two_scores_with_the_same_name_are_an_error() -> None:
         await one(scorers=[exact(name="a.b"), a])
 
 
-@pytest.mark.parametrize("value", [None, "C", float("nan"), float("inf"), {}, {"a": None}, [1.0]])
+@pytest.mark.parametrize("value", [
+    None, "C", float("nan"), float("inf"), {}, {"a": None}, [1.0], 10**400,
+    pytest.param(10**5000, id="huge"), pytest.param(Score(10**5000), id="huge score"),
+    Score(1, answer=5), Score(1, metadata={"a": object()}),
+])  # fmt: skip
 async def test_a_scorer_that_returns_no_number_gives_no_score(value: Any) -> None:
     def mine(trace: Any, task: Task, workdir: Path) -> Any:
         return value
 
-    sample = await one(scorers=mine)
+    sample = await one(scorers=[exact(), mine])
     assert sample.reason == "invalid_score"
+    assert [*sample.scores] == ["exact"], "the others have theirs"
     assert "returned" in sample.explanation
 
 

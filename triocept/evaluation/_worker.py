@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -39,7 +39,7 @@ from .._rollout.rollout import Rollout, core_of_rollout, open_unlimited_child
 from .._trace.redaction import Redaction, Redactor
 from .._trace.trace import Trace
 from .._util.checks import described
-from .._util.failures import text_of
+from .._util.failures import leaves, text_of
 from ..errors import (
     AgentFailed,
     ContextLengthError,
@@ -386,21 +386,22 @@ async def _apply(
 
     Raise NoScore if the scorer raises an exception, exceeds its time limit, or returns something that is not a score.
     """
-    function = partial(scorer, answer=answer) if takes_answer(scorer) else scorer
-    with trio.move_on_after(task.scorer_timeout) as scope:
-        try:
+    try:
+        function = partial(scorer, answer=answer) if takes_answer(scorer) else scorer
+        with trio.move_on_after(task.scorer_timeout):
             if is_async(scorer):
                 given = await function(trace, task, workdir)
             else:
                 call = partial(function, trace, task, workdir)
                 given = await awaited(await trio.to_thread.run_sync(call, abandon_on_cancel=True))
-        except NoScore:
+            return scores_of(name, given)
+    except NoScore:
+        raise
+    except BaseException as exc:
+        if any(isinstance(each, trio.Cancelled | KeyboardInterrupt) for each in leaves(exc)):
             raise
-        except Exception as exc:
-            text = f"the scorer {name} raised {type(exc).__name__}: {text_of(exc)}{_place(exc)}"
-            raise NoScore(text, reason="scorer_failed") from exc
-        return scores_of(name, given)
-    assert scope.cancelled_caught
+        text = f"the scorer {name} raised {type(exc).__name__}: {text_of(exc)}{_place(exc)}"
+        raise NoScore(text, reason="scorer_failed") from exc
     text = f"the scorer {name} took longer than {task.scorer_timeout:g} s"
     raise NoScore(text, reason="scorer_timeout")
 
@@ -436,12 +437,30 @@ def scores_of(name: str, given: object) -> dict[str, Score]:
         return scores
     score = given if isinstance(given, Score) else Score(given)  # type: ignore[arg-type]
     value: object = score.value
-    # numpy's numbers support `__float__`, too, and a text does not.
-    if isinstance(value, str | bytes) or not hasattr(value, "__float__") or not isfinite(float(value)):
-        what = repr(value) if isinstance(value, float | None) else described(value)
+    if not isfinite(number := _number(value)):
+        if isinstance(value, int):
+            what = "an int that is too large for a float"
+        else:
+            what = repr(value) if isinstance(value, float | None) else described(value)
         text = f"the scorer {name} returned {what}: return a finite number, True or False, a Score, or a dict of them"
         raise NoScore(text, reason="invalid_score")
-    return {name: msgspec.structs.replace(score, value=float(value))}
+    try:
+        stored = msgspec.to_builtins(msgspec.structs.replace(score, value=number))
+        return {name: msgspec.convert(stored, Score)}
+    except (TypeError, msgspec.ValidationError) as exc:
+        text = f"the scorer {name} returned a Score that cannot be stored: {exc}"
+        raise NoScore(text, reason="invalid_score") from exc
+
+
+def _number(value: Any) -> float:
+    """Return `value` as a float; if it is no number, or too large, return NaN."""
+    # numpy's numbers support `__float__`, too, and a text does not.
+    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
+        return nan
+    try:
+        return float(value)
+    except OverflowError:
+        return nan
 
 
 def _shortened(score: Score, redactor: Redactor) -> Score:
