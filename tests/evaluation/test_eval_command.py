@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -321,21 +322,54 @@ def test_a_failed_scorer_and_a_changed_one_score_the_recorded_samples_again_with
     assert results.values("length") == {"a": [-5.0], "b": [-5.0]}
     assert results.values("includes") == {"a": [1.0], "b": [1.0]}
     assert {sample.attempts for sample in results.samples} == {1}
-    assert evaluated(*options, "--rescore", "--resume").returncode == 0
+    resumed = evaluated(*options, "--rescore", "--resume")
+    assert (resumed.returncode, "now the scorer includes differs" in resumed.stderr) == (2, True)
+    assert evaluated(*options[:2], "--engine", "processes:1", "--rescore", "--resume").returncode == 0
+    mine.write_text("def length(trace, task, workdir, *, answer):\n    return 7\n")
+    resumed = evaluated(*options[:2], "--engine", "processes:1", "--rescore", "--resume")
+    assert (resumed.returncode, "now the scorer length differs" in resumed.stderr) == (2, True)
     both = evaluated(*options, "--rescore", "--retry-errors")
     assert (both.returncode, "exclude each other" in both.stderr) == (2, True)
 
 
-def test_a_check_whose_directory_was_not_kept_gives_no_score_again_but_one_that_was_kept_does(
+def test_a_check_whose_directory_was_not_kept_keeps_its_score_and_the_status_is_1(
     folder: Path,
 ) -> None:
     write_tasks({"id": "a", "prompt": "say it"})
     assert evaluated().returncode == 0
     again = evaluated("--rescore")
     assert again.returncode == 1
-    assert "a/0: not recorded: the scorer needs the working directory of the sample" in again.stderr
-    kept = evaluated("--retry-errors", "--keep-workdirs")
+    assert "▸ check: 1 of 1 samples keep their earlier score, because the store has not kept" in again.stderr
+    assert read_results("run").values("check") == {"a": [1.0]}
+    assert evaluated("--resume").returncode == 0
+    shutil.rmtree("run")
+    kept = evaluated("--keep-workdirs")
     assert kept.returncode == 0, kept.stderr
     again = evaluated("--rescore")
     assert again.returncode == 0, again.stderr
     assert read_results("run").values("check") == {"a": [1.0]}
+
+
+def test_the_status_counts_the_scorers_of_the_command_and_a_failed_rescoring_is_done_again(
+    folder: Path,
+) -> None:
+    write_tasks(*({"id": name, "prompt": "say it"} for name in ("a", "b", "c")))
+    mine = folder / "mine.py"
+    mine.write_text("def mine(trace, task, workdir):\n    return 1 / (task.id != 'b')\n")
+    assert evaluated().returncode == 0
+    added = ("--scorer", "mine.py:mine", "--rescore")
+    part = evaluated(*added, "--limit", "1")
+    assert part.returncode == 1
+    assert "▸ mine: 1 of 3 samples have its score; the others: 2 not scored\n" in part.stderr
+    failed = evaluated(*added)
+    assert failed.returncode == 1
+    assert "▸ mine: 2 of 3 samples have its score; the others: 1 scorer failed\n" in failed.stderr
+    assert "repair it; to score them again, use the same command with --rescore, but without" in failed.stderr
+    assert "--retry-errors" not in failed.stderr
+    assert "\nof 3 samples, scored: 3 by check, 2 by mine\n" in triocept("stats", "run", timeout=60).stdout
+    for option in ("--resume", "--retry-errors"):
+        first = evaluated(option)
+        assert first.returncode == 0, "without the added scorer"
+    mine.write_text("def mine(trace, task, workdir):\n    return 1\n")
+    assert evaluated(*added).returncode == 0
+    assert evaluated("--scorer", "check", *added[:2], "--resume").returncode == 0, "with both scorers"

@@ -20,6 +20,7 @@ import triocept
 from tests.evaluation.agents import COMMAND, ask, behave, raise_key, says, write_key
 from tests.fleets.test_ends import lives
 from triocept import Exchange, Limits, Refusal, ScriptedModel, UpstreamError
+from triocept._util.failures import leaves
 from triocept._util.secrets import MARK
 from triocept.errors import StoreError
 from triocept.evaluation import (
@@ -37,6 +38,7 @@ from triocept.evaluation import (
     read_results,
 )
 from triocept.evaluation._evaluate import EvaluationRun, GivenModel
+from triocept.evaluation._table import counts_of
 from triocept.evaluation._worker import Plan
 from triocept.evaluation.readers.reading import listed
 from triocept.fleets import InProcess, Processes, open_fleet, open_store
@@ -194,8 +196,9 @@ async def test_an_interruption_of_a_scorer_ends_the_evaluation(error: BaseExcept
     def mine(trace: Any, task: Task, workdir: Path) -> float:
         raise error
 
-    with pytest.RaisesGroup(KeyboardInterrupt, allow_unwrapped=True, flatten_subgroups=True):
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
         await one(scorers=[exact(), mine])
+    assert [type(each) for each in leaves(caught.value)] == [KeyboardInterrupt]
 
 
 async def test_an_error_after_the_time_limit_of_a_scorer_fails_only_this_scorer() -> None:
@@ -811,9 +814,125 @@ async def test_a_rescoring_without_the_trace_gives_no_score(tmp_path: Path) -> N
     await run()
     (trace,) = (tmp_path / "s/traces").iterdir()
     trace.unlink()
-    (sample,) = (await run(rescore=True)).samples
-    assert sample.reason == "not_recorded"
+    (sample,) = (await run(scorers=[exact(), length], rescore=True)).samples
+    assert (sample.reason, [*sample.failures]) == ("not_recorded", ["length"])
+    assert (sample.scores["exact"].value, sample.not_rescored) == (1.0, ("exact",)), (
+        "the earlier score stands"
+    )
     assert "is missing" in sample.explanation
+
+
+async def test_a_rescoring_that_cannot_read_the_directory_keeps_the_earlier_score_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = partial(evaluate, TASKS, ask, model=says("hello"), scorers=reads_file, store=tmp_path / "s")
+    before = await run()
+    caplog.clear()
+    after = await run(rescore=True)
+    assert (
+        after.values("reads_file") == before.values("reads_file") == {"a": [1.0], "raises": [1.0], "b": [1.0]}
+    )
+    assert [each.failures for each in after.samples] == [{}] * 3
+    said = [line for line in caplog.messages if "keep their earlier score" in line]
+    assert said == [
+        "reads_file: 3 of 3 samples keep their earlier score, because the store has not kept what the scorer reads "
+        "(keep_workdirs)"
+    ]
+
+
+class Stopping:
+    """A scorer that hangs after some calls."""
+
+    name = "mine"
+
+    def __init__(self, after: float) -> None:
+        self.after = after
+        self.stopped = trio.Event()
+
+    async def __call__(self, trace: Any, task: Task, workdir: Path) -> float:
+        self.after -= 1
+        if self.after < 0:
+            self.stopped.set()
+            await trio.sleep_forever()
+        return 1.0
+
+
+async def test_an_unfinished_rescoring_is_resumed_only_with_its_scorers_and_tasks_and_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = [TASK | {"id": str(number)} for number in range(4)]
+    run = partial(evaluate, tasks, ask, model=says("hello"), store=tmp_path / "s", engine=InProcess(1))
+    await run(scorers=[exact()])
+    with pytest.raises(StoreError, match="it was never scored again"):
+        await run(scorers=exact(), rescore="resume")
+    stopping = Stopping(2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(run, scorers=stopping, rescore=True))
+        await stopping.stopped.wait()
+        nursery.cancel_scope.cancel()
+    text = "the rescoring by mine is not finished: 2 of 4 samples have their earlier scores"
+    before = read_results(tmp_path / "s")
+    assert before.unfinished == text
+    assert text in " ".join(before.table().split())
+    stopping.after = 100
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"scorers": exact(), "rescore": "resume"}, "now the scorer mine differs"),
+        ({"scorers": [stopping, exact()], "rescore": "resume"}, "now the scorer exact differs"),
+        ({"scorers": stopping, "limit": 1, "rescore": "resume"}, "4 tasks, and now other tasks are selected"),
+        ({"scorers": exact(), "rescore": True}, "rescore at least its scorers and its tasks"),
+        ({"scorers": stopping, "limit": 1, "rescore": True}, "rescore at least its scorers and its tasks"),
+    ]
+    for change, problem in changes:
+        with pytest.raises(StoreError, match=problem):
+            await run(**change)
+    assert read_results(tmp_path / "s") == before
+    caplog.clear()
+    await run(scorers=exact())
+    assert f'{text}; to continue it: rescore="resume"' in caplog.messages
+    done = await run(scorers=stopping, rescore="resume")
+    assert (done.unfinished, stopping.after) == ("", 98)
+    assert done.values("mine") == {task["id"]: [1.0] for task in tasks}
+
+
+async def test_an_added_scorer_neither_closes_the_store_nor_makes_its_failures_those_of_the_first_scorers(
+    tmp_path: Path,
+) -> None:
+    ran: list[str] = []
+    run = partial(evaluate, TASKS, counting(ask, ran), model=says("hello"), store=tmp_path / "s")
+    await run(scorers=exact(), limit=1)
+    await run(scorers=raises, limit=1, rescore=True)
+    ran.clear()
+    results = await run(scorers=exact(), limit=1, retry_errors=True)
+    assert ran == [], "the added scorer failed, and not the one of this run"
+    assert (len(results.scored), len(results.scored_by(["exact"]))) == (0, 1)
+    results = await run(scorers=exact())
+    assert results.values("exact") == {"a": [1.0], "raises": [1.0], "b": [1.0]}
+    with pytest.raises(StoreError, match="its setting scorers is"):
+        await run(scorers=[exact(), length])
+    with pytest.raises(StoreError, match="its setting scorers is"):
+        await run(scorers=raises)
+
+
+async def test_a_sample_that_a_later_scorer_has_not_scored_is_counted_as_one_without_its_score(
+    tmp_path: Path,
+) -> None:
+    run = partial(evaluate, TASKS, ask, model=says("hello"), store=tmp_path / "s")
+    await run(scorers=exact())
+    results = await run(scorers=length, limit=1, rescore=True)
+    assert [each.task for each in results.scored] == ["a"]
+    assert "no score    2   2 not scored (length)" in results.table()
+    assert results.document()["errors"] == {"not_scored": 2}
+    assert counts_of(results, results.scorers) == {"exact": (3, ""), "length": (1, "2 not scored")}
+
+
+async def test_a_rescoring_adds_no_tasks_and_no_samples_to_the_plan(tmp_path: Path) -> None:
+    run = partial(evaluate, TASKS, ask, model=says("hello"), scorers=exact(), store=tmp_path / "s")
+    before = await run(samples=2, limit=1)
+    with pytest.raises(StoreError, match="it contains 2 samples of each task, and a rescoring runs no other"):
+        await run(samples=3, limit=1, rescore=True)
+    assert read_results(tmp_path / "s") == before
+    after = await run(samples=2, rescore=True)
+    assert (after.planned, [task.id for task in after.tasks]) == (2, ["a"])
 
 
 @pytest.mark.parametrize(("change", "error", "text"), [

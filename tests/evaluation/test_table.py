@@ -139,7 +139,7 @@ def test_the_document_has_the_figures_that_programs_read() -> None:
 
 
 def test_the_progress_counts_scores_failures_tokens_and_cost() -> None:
-    counts = Counts("coding")
+    counts = Counts("coding", ["check"])
     for sample in results({"a": [1, 0], "b": [None, 1]}).samples:
         counts.add(sample)
     assert (

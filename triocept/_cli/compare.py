@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 import msgspec
 
+from .._util.terminal import say
 from .looking import end_with_page
 from .options import Choice, Command, WholeNumber
 from .page import Page
@@ -77,7 +78,11 @@ def compare(
         raise click.UsageError(f"--difference must be a finite number above 0, not {difference:g}")
 
     def look(page: Page) -> int:
-        compared = compare_results(read_results(a), read_results(b), difference=difference)
+        results = [read_results(path) for path in (a, b)]
+        for path, each in zip((a, b), results, strict=True):
+            if each.unfinished:
+                say(f"▸ {path}: {each.unfinished}")
+        compared = compare_results(*results, difference=difference)
         match form:
             case "json":
                 page.text(msgspec.json.format(msgspec.json.encode(compared.document()), indent=2).decode())

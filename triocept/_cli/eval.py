@@ -121,8 +121,8 @@ def evaluate(
 
     A sample is scored even if its agent failed or reached a limit. A sample lacks a score if the provider failed, if
     the agent never called the model or could not be started, or if a scorer failed. The exit status is 1 if any
-    sample lacks a score, 0 if each sample has all its scores, and 2 if the command line, the tasks or the store cannot
-    be used.
+    sample lacks a score of a scorer of this command, or if --rescore kept an earlier score. It is 0 if each sample has
+    all its scores, and 2 if the command line, the tasks or the store cannot be used.
 
     \b
     triocept eval tasks.jsonl --agent claude-code --scorer check \\
@@ -180,7 +180,7 @@ def evaluate(
 
 
 async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict[str, Any]) -> int:
-    from ..evaluation._table import cut, reasons_of
+    from ..evaluation._table import counts_of, cut, reasons_of
 
     if not options["rescore"]:
         await check_model(plan.handler, evaluation.say)
@@ -211,24 +211,39 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
         click.echo(msgspec.json.encode(results.document()))
     else:
         click.echo(results.table())
-    unscored = results.planned - len(results.scored)
+    scorers = [*evaluation.plan.scorers]
+    unscored = results.planned - len(results.scored_by(scorers))
     for text in reasons_of(results):
         evaluation.say(cut(text, REASON_LENGTH))
     if not results.score_names and (hint := relative_file_in(plan)):
         evaluation.say(hint)
     if unscored:
+        counts = counts_of(results, scorers)
+        for name, (number, why) in counts.items():
+            if why:
+                evaluation.say(
+                    f"{name}: {number:,} of {results.planned:,} samples have its score; the others: {why}"
+                )
         missing = results.planned - len(results.samples)
-        then = "--resume" if missing == unscored else "--retry-errors"
-        changed = "" if results.score_names or missing else "; for a changed command, name another --store"
-        evaluation.say(
-            f"{unscored:,} of {results.planned:,} samples lack a score; to run them again, use the same command "
-            f"with {then}{changed}"
-        )
-    return 1 if unscored else 0
+        if options["rescore"] or any("not scored" in why for _, why in counts.values()):
+            then = (
+                "if a scorer failed, repair it; to score them again, use the same command with --rescore, but without "
+                "--resume"
+            )
+        else:
+            option = "--resume" if missing == unscored else "--retry-errors"
+            changed = (
+                "" if results.score_names or missing else "; for a changed command, name another --store"
+            )
+            then = f"to run them again, use the same command with {option}{changed}"
+        evaluation.say(f"{unscored:,} of {results.planned:,} samples lack a score; {then}")
+    incomplete = options["rescore"] and (results.unfinished or evaluation.not_rescored(results))
+    return 1 if unscored or incomplete else 0
 
 
 def _say(text: str) -> None:
     text = text.replace("retry_errors", "--retry-errors").replace("keep_workdirs", "--keep-workdirs")
+    text = text.replace('rescore="resume"', "--rescore --resume")
     say(f"▸ {text}")
 
 

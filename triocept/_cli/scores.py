@@ -59,10 +59,16 @@ def show_scores(page: Page, results: EvaluationResults, by: Sequence[str]) -> No
     `by` contains `task`, `scorer` or names that begin with `metadata.`. If it is empty, the scores are not grouped.
     """
     from ..evaluation._statistics import groups_of, summary_of
-    from ..evaluation._table import ends_of, reasons_of, score_head, score_row, task_rows
+    from ..evaluation._table import counts_of, ends_of, reasons_of, score_head, score_row, task_rows
 
     head = f"{results.name} · {results.agent} · {results.model}"
-    page.line((head, "bold"), f", {len(results.scored):,} of {results.planned:,} samples scored")
+    counts = {each: number for each, (number, _) in counts_of(results, results.scorers).items()}
+    if len({*counts.values()}) == 1:
+        page.line((head, "bold"), f", {max(counts.values()):,} of {results.planned:,} samples scored")
+    else:
+        each_count = (f"{number:,} by {name}" for name, number in counts.items())
+        page.line((head, "bold"))
+        page.line(f"of {results.planned:,} samples, scored: {', '.join(each_count)}")
     keys = [each for each in by if each != "scorer"]
     if [*by] == ["task"]:
         rows, left = task_rows(results, results.score_names), 1 + len(results.score_names)

@@ -8,7 +8,9 @@ Rules:
 3. A sample that lacks a score is run again only with `retry_errors`. Each start reports such samples. If only scorers
    failed, and the store has kept the working directory, only these scorers run again, and not the agent.
 4. With `rescore`, no agent runs. If a scorer has scored a sample several times, its last score counts. The lines with
-   the earlier scores stay in `done.jsonl`.
+   the earlier scores stay in `done.jsonl`. An interrupted rescoring is resumed only with the same scorers and tasks.
+5. A scorer that a rescoring has added does not belong to the settings of the store. A later run may omit it, and then
+   its failures do not count.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -42,18 +45,20 @@ from ..errors import StoreError
 from ..fleets import Engine, Fleet, InProcess, Store, open_fleet, open_store
 from ..fleets.functions import name_of
 from ..fleets.store.keys import key_of
-from ..fleets.store.layout import EVALUATION, read_run, write_document
-from ..fleets.store.store import change_setting, check_unchanged, run_again
+from ..fleets.store.layout import EVALUATION, is_store, read_run, write_document
+from ..fleets.store.store import check_unchanged, run_again
 from ..handlers import ScriptedModel
 from ._progress import Counts
 from ._types import (
     EvaluationFile,
     EvaluationResults,
+    Rescoring,
     Sample,
     Task,
     read_evaluation,
     read_results,
     results_of,
+    sample_failed,
     sample_of,
 )
 from ._worker import AgentFunction, Answering, Plan, Scorer, loaded, open_bench, run_sample, takes_answer
@@ -124,8 +129,8 @@ async def evaluate(
             only these scorers run again, with the working directory that the store has kept.
         rescore: True scores the recorded samples of the store again, without running an agent. The scorers may differ
             from the scorers of earlier runs. A new score replaces the earlier score of the same scorer. "resume"
-            continues a rescoring that has ended early. A scorer gives no score if it needs a working directory that the
-            store has not kept.
+            continues a rescoring that has ended early; the scorers and tasks must be the same. A scorer gives no new
+            score if it needs a working directory that the store has not kept; an earlier score stands.
         keep_workdirs: True keeps the working directory of each sample in the store, so that scorers can read it again.
             False keeps the directory of a sample only if a scorer failed.
         name: name of the evaluation. None means the name of the file of tasks.
@@ -246,25 +251,16 @@ class EvaluationRun:
         )
         planned = {(task.id, number) for task in self.planned for number in range(self.samples)}
         if directory is None:
-            samples = await self._map(self.plan, None, Counts(self.name), planned, progress=progress)
+            samples = await self._map(
+                self.plan, None, Counts(self.name, self.plan.scorers), planned, progress=progress
+            )
             return results_of(about, {(each.task, each.number): each for each in samples})
-        names = [*self.plan.scorers]
-        stored = read_run(directory).settings.get("scorers", names) if rescore else names
-        settings = {**self.settings, "scorers": stored}
+        settings = {**self.settings, "scorers": self._scorers_of_run(directory, rescore=bool(rescore))}
         async with open_store(directory, settings=settings, retry_errors=retry_errors) as store:
-            about = self._check(store, about)
-            if rescore:
-                names = [*dict.fromkeys((*stored, *names))]
-                try:
-                    check_names(names)
-                except ValueError as exc:
-                    raise StoreError(str(exc), path=str(directory)) from None
-                change_setting(store, "scorers", names)
-                about = msgspec.structs.replace(
-                    about, scorers=tuple(names), rescorings=about.rescorings + (rescore is True)
-                )
+            about = self._check(store, about, rescore=rescore)
             write_document(store.directory, EVALUATION, about)
-            counts = Counts(self.name)
+            planned = {place for place in planned if place[0] in {task.id for task in about.tasks}}
+            counts = Counts(self.name, self.plan.scorers)
             before = read_results(store.directory)
             again: dict[tuple[str, int], bool] = {}
             """The samples in the store that run again. The value is True if only the scorers of the sample run."""
@@ -272,7 +268,10 @@ class EvaluationRun:
             for sample in before.samples:
                 if rescore and sample.ended is not None and sample.rescoring < about.rescorings:
                     again[sample.task, sample.number] = True
-                elif not sample.scored and not rescore and (retry_errors or sample.reason == "worker_lost"):
+                elif not rescore and (
+                    sample.reason == "worker_lost"
+                    or (retry_errors and sample_failed(sample, self.plan.scorers))
+                ):
                     again[sample.task, sample.number] = bool(sample.failures) and sample.workdir is not None
                 else:
                     done.add((sample.task, sample.number))
@@ -283,6 +282,8 @@ class EvaluationRun:
             if rescore:
                 self.say(f"{len(again):,} of {len(planned):,} samples are scored again; no agent runs")
             else:
+                if before.unfinished:
+                    self.say(f'{before.unfinished}; to continue it: rescore="resume"')
                 self._report(before, [alone for alone in again.values() if alone], retry_errors=retry_errors)
             offsets = run_again(store, again, runs_others=not rescore)
             plan = replace(
@@ -294,12 +295,40 @@ class EvaluationRun:
             )
             if wanted := {*again} if rescore else planned - done:
                 await self._map(plan, store, counts, wanted, progress=progress)
-        return read_results(directory)
+        results = read_results(directory)
+        if rescore:
+            for name, count in self.not_rescored(results).items():
+                self.say(
+                    f"{name}: {count:,} of {len(planned):,} samples keep their earlier score, because the store has "
+                    "not kept what the scorer reads (keep_workdirs)"
+                )
+        return results
 
-    def _check(self, store: Store, about: EvaluationFile) -> EvaluationFile:
-        """Return `about`, completed from the store: tasks, start time and number of rescorings of earlier runs.
+    def not_rescored(self, results: EvaluationResults) -> Counter[str]:
+        """Return, by scorer, the number of samples whose earlier scores stand, because their record was not kept."""
+        tasks = {task.id for task in self.planned}
+        names = (name for each in results.samples if each.task in tasks for name in each.not_rescored)
+        return Counter(name for name in names if name in self.plan.scorers)
 
-        Raise StoreError if the store was made with another list of tasks.
+    def _scorers_of_run(self, directory: Path, *, rescore: bool) -> list[str]:
+        """Return the names for the setting `scorers`: those with which the run was started, if these scorers fit.
+
+        A later run must have them, and may also have scorers that a rescoring has added.
+        """
+        names = [*self.plan.scorers]
+        if rescore:
+            return list(read_run(directory).settings.get("scorers", names))
+        if not is_store(directory) or (before := read_evaluation(directory)) is None:
+            return names
+        first = read_run(directory).settings.get("scorers", names)
+        return first if {*first} <= {*names} <= {*before.scorers} else names
+
+    def _check(
+        self, store: Store, about: EvaluationFile, *, rescore: bool | Literal["resume"]
+    ) -> EvaluationFile:
+        """Return `about`, completed from the store: tasks, scorers, start time and rescorings of earlier runs.
+
+        Raise StoreError if the store was made with another list of tasks, or if this rescoring does not fit.
         """
         path = str(store.directory)
         before = read_evaluation(store.directory)
@@ -322,7 +351,13 @@ class EvaluationRun:
                 "another directory",
                 path=path,
             )
-        known = {task.id for task in (*before.tasks, *about.tasks)}
+        if rescore and least < self.samples:
+            raise StoreError(
+                f"it contains {least} samples of each task, and a rescoring runs no other: pass {least} samples, not "
+                f"{self.samples}",
+                path=path,
+            )
+        known = {task.id for task in (before.tasks if rescore else (*before.tasks, *about.tasks))}
         tasks = [task for task in self.tasks.tasks if task.id in known]
         for task in tasks:
             try:
@@ -333,24 +368,44 @@ class EvaluationRun:
                     "this id: give it a new id, or use another directory",
                     path=path,
                 ) from None
+        names = tuple(dict.fromkeys((*before.scorers, *about.scorers)))
+        try:
+            check_names(names)
+        except ValueError as exc:
+            raise StoreError(str(exc), path=path) from None
+        last, rescorings = before.last_rescoring, before.rescorings
+        if rescore:
+            now = Rescoring(
+                scorers={name: description_of(scorer) for name, scorer in self.plan.scorers.items()},
+                tasks=tuple(task.id for task in about.tasks if task.id in known),
+            )
+            if problem := _conflict(now, last, read_results(store.directory).unfinished, rescore=rescore):
+                raise StoreError(problem, path=path)
+            last, rescorings = now, rescorings + (rescore is True)
         return msgspec.structs.replace(
-            about, started_at=before.started_at, tasks=tuple(tasks), rescorings=before.rescorings
+            about,
+            started_at=before.started_at,
+            tasks=tuple(tasks),
+            scorers=names,
+            rescorings=rescorings,
+            last_rescoring=last,
         )
 
     def _report(self, before: EvaluationResults, alone: Sequence[object], *, retry_errors: bool) -> None:
         """Report the earlier samples that lack a score. `alone` contains the samples to score without an agent."""
-        if not before.unscored:
+        unscored = [sample for sample in before.samples if sample_failed(sample, self.plan.scorers)]
+        if not unscored:
             return
-        kinds = Counter(sample.reason for sample in before.unscored)
+        kinds = Counter(sample.reason for sample in unscored)
         what = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common())
-        names = ", ".join(f"{sample.task}/{sample.number}" for sample in before.unscored[:5])
-        more = ", …" if len(before.unscored) > 5 else ""
+        names = ", ".join(f"{sample.task}/{sample.number}" for sample in unscored[:5])
+        more = ", …" if len(unscored) > 5 else ""
         again = retry_errors or [*kinds] == ["worker_lost"]
         then = "they are run again" if again else "to run them again: retry_errors"
         if alone:
             then += f", {len(alone):,} of them without their agents, because only scorers failed"
         self.say(
-            f"{len(before.unscored)} of {len(before.samples)} samples of earlier runs lack a score ({what}): "
+            f"{len(unscored)} of {len(before.samples)} samples of earlier runs lack a score ({what}): "
             f"{names}{more}; {then}"
         )
 
@@ -426,6 +481,46 @@ def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
             "an evaluation needs at least one scorer: pass, for example, scorers=evaluation.check_command()"
         )
     return found
+
+
+def description_of(scorer: Any) -> str:
+    """Return a text that tells a scorer from others: its name, its simple arguments, and the digest of its file."""
+    if isinstance(path := getattr(scorer, "path", None), Path) and path.is_file():  # `--scorer FILE.py:NAME`
+        return f"{scorer} sha256:{sha256(path.read_bytes()).hexdigest()}"
+    arguments = [
+        each
+        for each in getattr(getattr(scorer, "score", None), "args", ())
+        if isinstance(each, str | bool | None)
+    ]
+    return " ".join([name_of(scorer), *map(repr, arguments)])
+
+
+def _conflict(
+    now: Rescoring, last: Rescoring | None, unfinished: str, *, rescore: bool | Literal["resume"]
+) -> str | None:
+    """Return the reason why a rescoring would leave a mix of old and new scores; None if it would not."""
+    if rescore == "resume":
+        if last is None:
+            return "it was never scored again, so there is no rescoring to resume: omit resume"
+        if now.scorers != last.scorers:
+            names = {**last.scorers, **now.scorers}
+            changed = next(name for name in names if now.scorers.get(name) != last.scorers.get(name))
+            return (
+                f"its last rescoring was by {', '.join(last.scorers)}, and now the scorer {changed} differs: resume "
+                "with the same scorers, or score all samples again without resume"
+            )
+        if now.tasks != last.tasks:
+            return (
+                f"its last rescoring was of {len(last.tasks)} tasks, and now other tasks are selected "
+                f"({len(now.tasks)}): resume with the same tasks, or score all samples again without resume"
+            )
+    elif (
+        last is not None
+        and unfinished
+        and not ({*last.scorers} <= {*now.scorers} and {*last.tasks} <= {*now.tasks})
+    ):
+        return f"{unfinished}: first resume this rescoring, or rescore at least its scorers and its tasks"
+    return None
 
 
 def check_names(scorers: Collection[str]) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from typing import final
 
 from .._util.figures import clock, counted, short
 from ..fleets.progress import Words
 from ..fleets.tally import Tally
 from ._table import explained, money
-from ._types import Sample
+from ._types import Sample, sample_failed
 
 
 @final
 class Counts(Words):
-    """Counts of the ended samples, including samples of earlier runs."""
+    """Counts of the ended samples, including samples of earlier runs. Failures of other scorers do not count."""
 
-    def __init__(self, evaluation: str) -> None:
+    def __init__(self, evaluation: str, scorers: Collection[str]) -> None:
         self._evaluation = evaluation
+        self._scorers = scorers
         self._failure = ""
         self._scored = 0
         self._reasons: Counter[str] = Counter()
@@ -37,7 +39,7 @@ class Counts(Words):
         self._estimated |= sample.estimated
         if sample.cost is not None:
             self._cost = (self._cost or 0.0) + sample.cost
-        if sample.reason is not None:
+        if sample.reason is not None and sample_failed(sample, self._scorers):
             self._reasons[sample.reason] += 1
             self._failure = f"{sample.task}/{sample.number}: {explained(sample)}"
         else:

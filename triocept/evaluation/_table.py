@@ -13,7 +13,7 @@ from .._canonical.content import Json
 from .._util.figures import clock, counted, short
 from .._util.terminal import visible
 from ._statistics import Estimate, ScoreSummary, Used, summaries_of, used_by
-from ._types import EvaluationResults, Sample
+from ._types import EvaluationResults, Sample, belongs, lacking
 
 WIDTH = 78
 MOST_TASKS = 12
@@ -92,7 +92,9 @@ def money(cost: float) -> str:
 def ends_of(results: EvaluationResults) -> list[str]:
     """Return lines that count the samples without a score by reason, and the agents that ended at a limit by limit."""
     lines: list[str] = []
-    problems = [problem for sample in results.unscored for problem in problems_of(sample)]
+    if results.unfinished:
+        lines += wrap(results.unfinished, WIDTH)
+    problems = [problem for sample in results.unscored for problem in problems_of(sample, results.scorers)]
     reasons = Counter(
         reason.replace("_", " ") + (f" ({scorer})" if scorer else "") for scorer, reason, _ in problems
     )
@@ -119,10 +121,37 @@ def ends_of(results: EvaluationResults) -> list[str]:
     return lines
 
 
-def problems_of(sample: Sample) -> list[tuple[str, str, str]]:
-    """Return tuples that explain why a sample lacks scores: failed scorer (empty if none failed), reason, text."""
+def problems_of(sample: Sample, scorers: Iterable[str] = ()) -> list[tuple[str, str, str]]:
+    """Return tuples that explain why a sample lacks scores: scorer (empty if the agent's work has none), reason, text.
+
+    `scorers` contains the scorers of the evaluation. One that has not failed may not have scored the sample at all,
+    because it was added later.
+    """
     failures = [(scorer, str(reason), text) for scorer, (reason, text) in sample.failures.items()]
-    return failures or [("", str(sample.reason), sample.explanation)]
+    if sample.reason is not None and not failures:
+        return [("", str(sample.reason), sample.explanation)]
+    left = [each for each in lacking(sample, scorers) if each not in sample.failures]
+    return [*failures, *((each, "not_scored", "it has not scored this sample") for each in left)]
+
+
+def counts_of(results: EvaluationResults, scorers: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Return, for each scorer, the number of samples that have its score, and why the others lack it (or nothing)."""
+    found: dict[str, tuple[int, str]] = {}
+    for scorer in scorers:
+        reasons = Counter(
+            str(
+                sample.failures.get(scorer, (sample.reason if not sample.failures else None, ""))[0]
+                or "not_scored"
+            )
+            for sample in results.samples
+            if lacking(sample, [scorer])
+        )
+        number = len(results.samples) - reasons.total()
+        if missing := results.planned - len(results.samples):
+            reasons["not_run"] = missing
+        text = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in reasons.most_common())
+        found[scorer] = number, text
+    return found
 
 
 def explained(sample: Sample) -> str:
@@ -139,7 +168,7 @@ def reasons_of(results: EvaluationResults) -> list[str]:
     found = {
         (scorer, reason): f"{each.task}/{each.number}: {_line(reason, text)}"
         for each in results.unscored
-        for scorer, reason, text in problems_of(each)
+        for scorer, reason, text in problems_of(each, results.scorers)
     }
     return [*found.values()]
 
@@ -158,13 +187,16 @@ def task_rows(
     results: EvaluationResults, names: Sequence[str], most: int | None = None
 ) -> list[tuple[str, ...]]:
     """Return a head, and for each task (at most `most`) a row with its scores `names`, its turns, tokens and cost."""
+
+    def scorers_of(name: str) -> list[str]:
+        return [scorer for scorer in results.scorers if belongs(name, scorer)]
+
     rows = [("task", *(cut(visible(name), 16) for name in names), "turns", "tokens", "cost", "time")]
     values = {name: results.values(name) for name in names}
     for task, samples in islice(results.by_task().items(), most):
         missing = results.samples_per_task - len(samples)
         lost = {
-            name: missing + sum(not (each.scored or name in each.scores) for each in samples)
-            for name in names
+            name: missing + sum(bool(lacking(each, scorers_of(name))) for each in samples) for name in names
         }
         marks = (marks_of(found := values[name][task], len(found) + lost[name]) or "-" for name in names)
         rows.append((cut(visible(task), 28), *marks, *use_cells(used_by(samples))))
@@ -208,7 +240,7 @@ def cut(text: str, width: int = WIDTH) -> str:
 
 
 def document_of(results: EvaluationResults) -> dict[str, Json]:
-    errors = Counter(str(sample.reason) for sample in results.unscored)
+    errors = Counter(str(sample.reason or "not_scored") for sample in results.unscored)
     return {
         "name": results.name,
         "agent": results.agent,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
@@ -163,6 +163,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Number of times that scorers have scored this run of the agent."""
     rescoring: int = 0
     """Number of the rescoring (`evaluate(rescore=True)`) that last scored the sample; 0 if there was none."""
+    not_rescored: tuple[str, ...] = ()
+    """The scorers of the last rescoring that could not read the record of the sample, and whose earlier scores
+    therefore stand."""
     traces: Sequence[Trace] = ()
     """Traces of the sample, read from the store on each access: the agent's rollout first. The traces of judges are its
     children; if a judge belongs to a later scoring, its trace follows in this list."""
@@ -207,12 +210,23 @@ class EvaluationPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Time when the evaluation first started, in seconds since the epoch."""
 
 
+class Rescoring(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rescoring scores again, and by which scorers."""
+
+    scorers: dict[str, str]
+    """Descriptions of the scorers, by name; see `description_of`."""
+    tasks: tuple[str, ...]
+    """Ids of the tasks."""
+
+
 class EvaluationFile(EvaluationPlan, frozen=True, kw_only=True):
     """Content of `evaluation.json`."""
 
     format: int = 1
     rescorings: int = 0
     """Number of rescorings that were started: calls of `evaluate(rescore=True)`."""
+    last_rescoring: Rescoring | None = None
+    """The last rescoring that was started; None if there was none."""
 
 
 @final
@@ -223,6 +237,9 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
     """The ended samples, in the order of the tasks and of their numbers."""
     directory: Path | None = None
     """Directory of the store; None if the results are only in memory."""
+    unfinished: str = ""
+    """Text about a rescoring that has not been finished, so that the scores of some samples are the earlier ones; empty
+    if there is none."""
 
     @property
     def planned(self) -> int:
@@ -232,12 +249,18 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
     @property
     def scored(self) -> tuple[Sample, ...]:
         """The samples that were scored by every scorer."""
-        return tuple(sample for sample in self.samples if sample.scored)
+        return self.scored_by(self.scorers)
+
+    def scored_by(self, scorers: Iterable[str]) -> tuple[Sample, ...]:
+        """Return the samples that have a score of each of these scorers."""
+        names = [*scorers]
+        return tuple(sample for sample in self.samples if not lacking(sample, names))
 
     @property
     def unscored(self) -> tuple[Sample, ...]:
         """The ended samples that lack a score of at least one scorer."""
-        return tuple(sample for sample in self.samples if not sample.scored)
+        scored = {(sample.task, sample.number) for sample in self.scored}
+        return tuple(sample for sample in self.samples if (sample.task, sample.number) not in scored)
 
     @cached_property
     def score_names(self) -> tuple[str, ...]:
@@ -282,6 +305,17 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
         }
 
 
+def lacking(sample: Sample, scorers: Iterable[str]) -> list[str]:
+    """Return those of the scorers that have not given the sample a score."""
+    return [scorer for scorer in scorers if not any(belongs(score, scorer) for score in sample.scores)]
+
+
+def sample_failed(sample: Sample, scorers: Collection[str]) -> bool:
+    """Return True if the agent's work cannot be scored, or if one of these scorers has failed."""
+    failed = sample.failures.keys()
+    return not sample.scored and (not failed or not failed.isdisjoint(scorers))
+
+
 def belongs(score: str, scorer: str) -> bool:
     """Return True if the scorer `scorer` gives a score of the name `score`, itself or in a dict of scores."""
     return score == scorer or score.startswith(f"{scorer}.")
@@ -324,7 +358,23 @@ def results_of(
     places = ((task.id, number) for task in about.tasks for number in range(about.samples_per_task))
     ended = tuple(samples[place] for place in places if place in samples)
     plan = {name: getattr(about, name) for name in EvaluationPlan.__struct_fields__}
-    return EvaluationResults(**plan, samples=ended, directory=directory)
+    unfinished = unfinished_text(about, ended) if isinstance(about, EvaluationFile) else ""
+    return EvaluationResults(**plan, samples=ended, directory=directory, unfinished=unfinished)
+
+
+def unfinished_text(about: EvaluationFile, samples: Iterable[Sample]) -> str:
+    """Describe the last rescoring if it has not scored all its samples; return an empty text if it has."""
+    if (last := about.last_rescoring) is None:
+        return ""
+    tasks = set(last.tasks)
+    found = [each for each in samples if each.task in tasks and each.ended is not None]
+    left = sum(each.rescoring < about.rescorings for each in found)
+    if not left:
+        return ""
+    names = ", ".join(last.scorers)
+    return (
+        f"the rescoring by {names} is not finished: {left} of {len(found)} samples have their earlier scores"
+    )
 
 
 def read_evaluation(directory: Path) -> EvaluationFile | None:

@@ -49,7 +49,7 @@ from ..errors import (
     UpstreamTruncated,
 )
 from ..handlers import Policy, approve
-from ._types import WORKDIRS, AgentEnd, Failure, NoScore, Sample, Score, Task, belongs, sample_at
+from ._types import WORKDIRS, AgentEnd, Failure, NoScore, Sample, Score, Task, belongs, lacking, sample_at
 
 log: logging.Logger = logging.getLogger("triocept.evaluation")
 
@@ -256,10 +256,14 @@ async def _score_again(bench: Bench, task: Task, workdir: Path, offset: int) -> 
         services = Scoring(bench.endpoint._watcher, open_judge)
         place = workdir if kept is not None else None
         scores, failures = await _score(plan, scorers, services, trace, task, place, answer)
+    unread = {name for name, (reason, _) in failures.items() if reason == "not_recorded"}
+    stands = unread - {*lacking(before, unread)}
+    replaced = scorers.keys() - stands
+    failures = {name: each for name, each in failures.items() if name not in stands}
     kept_scores = {
         name: each
         for name, each in before.scores.items()
-        if not any(belongs(name, scorer) for scorer in scorers)
+        if not any(belongs(name, scorer) for scorer in replaced)
     }
     kept_failures = {name: each for name, each in before.failures.items() if name not in scorers}
     return {
@@ -267,6 +271,7 @@ async def _score_again(bench: Bench, task: Task, workdir: Path, offset: int) -> 
         **_outcome(kept_scores | scores, kept_failures | failures),
         "cost": sum(known) if (known := [cost for cost in costs if cost is not None]) else None,
         "scorings": before.scorings + 1,
+        "not_rescored": tuple(name for name in scorers if name in stands),
         "rescoring": before.rescoring if plan.only_failed else plan.rescoring,
         "traces": (),
     }
@@ -329,8 +334,7 @@ class MissingDirectory:
     def _fail(self, *args: object) -> Any:
         self._used = True
         raise NoScore(
-            "the scorer needs the working directory of the sample, which the store has not kept (keep_workdirs): run "
-            "the agent again (retry_errors)",
+            "the scorer needs the working directory of the sample, which the store has not kept (keep_workdirs)",
             reason="not_recorded",
         )
 

@@ -260,13 +260,6 @@ def check_unchanged(store: Store, key: Key, samples: int) -> None:
         task.is_done(sample)
 
 
-def change_setting(store: Store, name: str, value: Json) -> None:
-    """Replace a setting of the store. Later runs must open the store with the new value."""
-    state = store._state
-    state.run = msgspec.structs.replace(state.run, settings={**state.run.settings, name: value})
-    write_run(state.directory, state.run)
-
-
 def run_again(
     store: Store, samples: Mapping[tuple[str, int], bool], *, runs_others: bool = True
 ) -> dict[tuple[str, int], int]:
