@@ -870,7 +870,7 @@ async def test_an_unfinished_rescoring_is_resumed_only_with_its_scorers_and_task
         nursery.start_soon(partial(run, scorers=stopping, rescore=True))
         await stopping.stopped.wait()
         nursery.cancel_scope.cancel()
-    text = "the rescoring by mine is not finished: 2 of 4 samples have their earlier scores"
+    text = "the rescoring by mine is not finished: 2 of 4 samples have earlier scores"
     before = read_results(tmp_path / "s")
     assert before.unfinished == text
     assert text in " ".join(before.table().split())

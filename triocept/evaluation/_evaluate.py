@@ -39,6 +39,7 @@ from .._rollout.functions import awaited
 from .._rollout.handler import Handler, check_handler, configured_model
 from .._rollout.rollout import Rollout
 from .._util.checks import check_bool, check_callable, check_count, described, takes
+from .._util.figures import counted
 from .._util.terminal import say
 from ..agents import agent as find_agent
 from ..errors import StoreError
@@ -353,8 +354,8 @@ class EvaluationRun:
             )
         if rescore and least < self.samples:
             raise StoreError(
-                f"it contains {least} samples of each task, and a rescoring runs no other: pass {least} samples, not "
-                f"{self.samples}",
+                f"it contains {counted(least, 'sample', 'samples')} of each task, and a rescoring runs no other: the "
+                f"number of samples must be {least}, not {self.samples}",
                 path=path,
             )
         known = {task.id for task in (before.tasks if rescore else (*before.tasks, *about.tasks))}

@@ -373,7 +373,7 @@ def unfinished_text(about: EvaluationFile, samples: Iterable[Sample]) -> str:
         return ""
     names = ", ".join(last.scorers)
     return (
-        f"the rescoring by {names} is not finished: {left} of {len(found)} samples have their earlier scores"
+        f"the rescoring by {names} is not finished: {left} of {len(found)} samples have earlier scores"
     )
 
 
