@@ -372,9 +372,7 @@ def unfinished_text(about: EvaluationFile, samples: Iterable[Sample]) -> str:
     if not left:
         return ""
     names = ", ".join(last.scorers)
-    return (
-        f"the rescoring by {names} is not finished: {left} of {len(found)} samples have earlier scores"
-    )
+    return f"the rescoring by {names} is not finished: {left} of {len(found)} samples have earlier scores"
 
 
 def read_evaluation(directory: Path) -> EvaluationFile | None:
