@@ -517,7 +517,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "broken": (lambda path: (path / "run.json").write_text("{"), r"the run.json of the store cannot be read: "),
     "damaged line": (
      lambda path: (path / "done.jsonl").write_bytes(b"{}\n" + (path / "done.jsonl").read_bytes()),
-     r"s/done.jsonl:1: this line does not belong to a store: .*to run its task again, remove the line"),
+     r"s/done.jsonl:1: this line does not belong to a store: .*if you remove the line, its task runs again"),
     "damaged task": (lambda path: (path / "done.jsonl").write_bytes(
       (path / "done.jsonl").read_bytes().partition(b',"task":')[0] + b',"task":"\xff"}\n'),
      r"s/done.jsonl:1: this line does not belong to a store: .*(?i:utf-8)"),

@@ -1,4 +1,4 @@
-"""The environment of an agent: the program's environment without keys and endpoints of providers, plus the rollout's.
+"""The environment of an agent: the program's, without keys and URLs of providers, and with the rollout's key and URLs.
 
 These variables are removed, in upper and in lower case:
 

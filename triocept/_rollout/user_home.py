@@ -118,7 +118,9 @@ def _with_options(argv: Argv, written: str | None) -> Argv:
     words = [os.fspath(word) for word in argv]
     settings = tomllib.loads((Path(written) / "config.toml").read_text()) if written is not None else {}
     if settings.get("model_provider") != "triocept" or "exec" not in words:
-        raise ValueError("keep_home: Codex needs argv and env of agents.codex(...), with provider='custom'")
+        raise ValueError(
+            "keep_home: for Codex, pass the argv and env that agents.codex(..., provider='custom') returns"
+        )
     if "hooks" in settings:
         raise ValueError(
             "keep_home: Codex cannot have your own configuration in a rollout with a gate. Omit keep_home"

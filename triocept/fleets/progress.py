@@ -109,7 +109,7 @@ class Progress:
 
 @final
 class _LogDisplay:
-    """Progress display in a log: a line about each map every `LINE_EVERY` seconds."""
+    """Writer of progress to a log: every `LINE_EVERY` seconds, one line for each running call of `fleet.map`."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -168,7 +168,7 @@ def _init(address: str | None, where: str | None) -> None:
 
 
 async def _find(address: str | None) -> str | None:
-    """Return the address of the cluster that `address` selects; return None if the engine must start a cluster."""
+    """Return the address of the Ray cluster that `address` selects; None if triocept must start a cluster itself."""
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
     if given is not None and "://" in given:
         raise ValueError(

@@ -287,7 +287,7 @@ def render_history(
 def render_answer(
     parts: Iterable[Part], names: Names, identity: str, *, same_dialect: bool
 ) -> list[dict[str, Json]]:
-    """Convert the parts of an answer to an agent into items; `identity` is the answer's id."""
+    """Convert the parts of the answer that an agent gets to items; `identity` is the answer's id."""
     items = _render(parts, names, same_dialect=same_dialect, fresh=True, packed=True)
     return [complete(item, place(identity, number)) for number, item in enumerate(items)]
 

@@ -133,7 +133,7 @@ def index_of(
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 if on_damage is None:
                     raise StoreError(
-                        f"this line does not belong to a store: {exc}; to run its task again, remove the line",
+                        f"this line does not belong to a store: {exc}; if you remove the line, its task runs again",
                         path=f"{path}:{number}",
                     ) from None
                 on_damage(number, str(exc))
