@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 import trio
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as TooLate
 
 import triocept
 from tests.evaluation.test_page import two_stores
@@ -55,6 +56,16 @@ def turns(page: Page, number: int) -> None:
     """Choose a turn."""
     page.locator(".turns [role=option]").nth(number).click()
     expect(page.locator(".detail h2")).to_have_text(f"Turn {number}")
+
+
+def read_to_the_end(waiting: Locator) -> int:
+    """Press *Read on* until it is gone; return how often."""
+    presses = 0
+    while (button := waiting.get_by_role("button", name="Read on")).count():
+        with suppress(TooLate):  # it went while the pointer came
+            button.click(timeout=500)
+            presses += 1
+    return presses
 
 
 def press(page: Page, key: str) -> None:
@@ -433,8 +444,7 @@ async def test_a_long_call_is_approved_only_after_its_end_was_in_view() -> None:
             expect(waiting.get_by_role("button", name="Approve with")).to_be_disabled()
             page.keyboard.press("Control+Enter")
             waiting.get_by_role("button", name="Back").click()
-            while waiting.get_by_role("button", name="Read on").count():
-                waiting.get_by_role("button", name="Read on").click()
+            read_to_the_end(waiting)
             button.click()
             expect(page.locator(".turns [role=option]")).to_have_count(2)
             expect(button).to_be_disabled()
@@ -448,9 +458,89 @@ async def test_a_long_call_is_approved_only_after_its_end_was_in_view() -> None:
         assert [each.kind for turn in rollout.trace for each in turn.decisions] == ["approve"] * 2
 
 
+FORMS = {
+    "emptied, then left": (["e", "Control+a", "Delete", "Escape"], "a"),
+    "emptied, then undone": (["e", "Control+a", "Delete", "Control+z"], "Control+Enter"),
+    "a reason, then left": (["r", "Escape"], "a"),
+}
+
+
+@pytest.mark.parametrize(("keys", "last"), FORMS.values(), ids=FORMS)
+async def test_a_form_does_not_count_as_reading_a_long_call(keys: list[str], last: str) -> None:
+    async with served() as (endpoint, client, nursery):
+        call = ToolCall.of(
+            "Bash", command="\n".join(f"echo {number}" for number in range(200)) + "\nrm -rf /"
+        )
+        model = approve(ScriptedModel([call, "end"]), {"Bash": ask_page})
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            waiting = page.locator("section.waiting")
+            press(page, keys[0])
+            expect(waiting.locator("textarea")).to_be_focused()
+            for key in keys[1:]:
+                page.keyboard.press(key)
+                page.evaluate(
+                    "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+                )
+            expect(waiting.get_by_role("button", name="Approve")).to_be_disabled()
+            if last == "a":
+                press(page, last)
+            else:
+                page.keyboard.press(last)
+            expect(page.locator(".toasts")).to_contain_text("Read to the end of the call first")
+            if last == "a":
+                assert waiting.locator(".waiting-body").evaluate("(box) => box.scrollTop") == 0
+                press(page, "e")
+            waiting.locator("textarea").evaluate(TO_END)
+            waiting.locator("textarea").press("Control+Home")
+            page.keyboard.type(" ")  # who has read the text may change it
+            waiting.get_by_role("button", name="Approve with").click()
+            expect(waiting).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(Agent(client, rollout).call, "Go on.")
+            await browse(look)
+        assert [each.kind for turn in rollout.trace for each in turn.decisions] == ["modify"]
+
+
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [((600, 400), "Bash"), ((480, 320), "Bash"), ((400, 266), "Bash"), ((1200, 800), "B" * 6000)],
+)
+async def test_a_long_call_is_read_by_a_button_in_a_short_window_and_below_a_long_name(
+    size: tuple[int, int], name: str
+) -> None:
+    async with served() as (endpoint, client, nursery):
+        call = ToolCall.of(name, command="\n".join(f"echo {number}" for number in range(40)) + "\nrm -rf /")
+        model = approve(ScriptedModel([call, "end"]), {"B*": ask_page})
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            page.goto(endpoint.view_url)
+            waiting = page.locator("section.waiting")
+            read_on = waiting.get_by_role("button", name="Read on")
+            expect(read_on).to_be_visible()
+            assert waiting.locator(".waiting-body").evaluate("(box) => box.clientHeight") >= 80
+            assert read_to_the_end(waiting) < 40
+            expect(waiting.locator("dd")).to_be_in_viewport()
+            waiting.get_by_role("button", name="Approve").click()
+            expect(waiting).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(Agent(client, rollout).call, "Go on.")
+            await browse(look)
+        assert [each.kind for turn in rollout.trace for each in turn.decisions] == ["approve"]
+
+
+HIDING = "second" + " " * 200_000 + "; rm -rf /"
+
+
 async def test_a_call_that_waits_is_shown_in_its_turn_with_the_decisions_before_it() -> None:
     async with served() as (endpoint, client, nursery):
-        calls = [ToolCall.of("Bash", command=command) for command in ("first", "second")]
+        calls = [ToolCall.of("Bash", command=command) for command in ("first", HIDING)]
         model = approve(
             ScriptedModel(["Hi.", ["Let me look.", calls[0]], calls[1], "end"]), {"Bash": ask_page}
         )
@@ -458,8 +548,8 @@ async def test_a_call_that_waits_is_shown_in_its_turn_with_the_decisions_before_
         def look(tab: Tab) -> None:
             page = tab.page
             page.goto(endpoint.view_url)
-            page.locator(".turns [role=option]").first.click()
-            expect(page.locator(".detail h2")).to_have_text("Turn 0")
+            expect(page.locator(".turns [role=option]")).to_have_count(2)
+            turns(page, 0)
             waiting, detail = page.locator("section.waiting"), page.locator(".detail")
             waiting.get_by_role("button", name="Show the call").click()
             expect(detail.locator("h2")).to_have_text("Call in flight")
@@ -470,7 +560,8 @@ async def test_a_call_that_waits_is_shown_in_its_turn_with_the_decisions_before_
             press(page, "r")
             page.keyboard.type("no")
             page.keyboard.press("Control+Enter")
-            expect(asked).to_contain_text("second")
+            expect(asked).to_contain_text("second⟨200000 spaces⟩; rm -rf /")
+            expect(asked.locator(".more")).to_have_count(0)
             expect(detail.locator(".decision")).to_contain_text("Bash: rejected by page")
             press(page, "a")
             expect(detail.locator("h2")).to_have_text("Turn 1")

@@ -76,9 +76,7 @@ function toast(text, isBad = false) {
   changed();
 }
 
-function onAsked(question) {
-  if (question.here) toast(`${plain(question.tool)} waits for a decision`);
-}
+const onAsked = (question) => question.here && toast(`${plain(question.tool)} waits for a decision`);
 
 function onDecided(question, decision, id) {
   if (mine.delete(id)) return;
@@ -301,9 +299,7 @@ function outlineOf(list, items) {
   return found;
 }
 
-function nameOf(conversation) {
-  return oneLine(conversation?.name) || KINDS[conversation?.kind] || oneLine(conversation?.kind);
-}
+const nameOf = (conversation) => oneLine(conversation?.name) || KINDS[conversation?.kind] || oneLine(conversation?.kind);
 
 /** Return the axis of times for the rows in view. Long stretches without a call are shortened. */
 function axisOf(items) {
@@ -532,8 +528,8 @@ function TurnDetail({ item, back }) {
 function Asked({ question, isFound }) {
   const place = useRef();
   useEffect(() => void (isFound && place.current.scrollIntoView({ block: "start" })), [isFound]);
-  return html`<div ref=${place} class=${`call asked ${isFound ? "found" : ""}`}><div class="call-head"><span class="badge">waits for a decision, ${seconds(Math.max(0, now() - question.at))}</span> <strong>${visible(question.tool)}</strong></div>
-    <${Arguments} name=${`asked ${question.id}`} text=${question.arguments} /></div>`;
+  return html`<div ref=${place} class=${`call asked ${isFound ? "found" : ""}`}><div class="call-head"><span class="badge">waits for a decision, ${seconds(Math.max(0, now() - question.at))}</span> <strong>${visible(question.tool, "", HIDDEN_OR_LONG)}</strong></div>
+    <${Arguments} name=${`asked ${question.id}`} text=${question.arguments} isAsked /></div>`;
 }
 
 const sameNumbers = (a, b) => a.length === b.length && a.every((number, i) => number === b[i]);
@@ -648,6 +644,7 @@ class Waiting extends Component {
     super();
     this.state = { mode: null, problem: "", text: "" };
     current = this;
+    document.addEventListener("scroll", () => this.base && this.look(), true); // of the page, the call or the text to edit
   }
   render() {
     const all = [...state.waiting.values()].sort((a, b) => b.here - a.here || a.at - b.at);
@@ -659,7 +656,7 @@ class Waiting extends Component {
       this.shown = question.id;
       this.settle();
       Object.assign(this.state, { mode: null, problem: "", text: "", sending: false });
-      Object.assign(this, { isRead: false, below: 0 });
+      Object.assign(this, { read: {}, below: 0, before: null });
       view.question = question.id;
     }
     this.question = question;
@@ -668,8 +665,8 @@ class Waiting extends Component {
     const { mode, problem, text, sending } = this.state;
     const can = question.here && state.canDecide;
     const isOff = sending || !this.isSettled();
-    const isUnread = !this.isRead && [null, "modify"].includes(mode);
-    const more = can && isUnread && this.below > 0 && html`<button type="button" onClick=${() => this.box().scrollBy(0, this.box().clientHeight - 40)}>Read on ↓</button>
+    const isUnread = this.isUnread();
+    const more = can && isUnread && this.below > 0 && html`<button type="button" onClick=${this.readOn}>Read on ↓</button>
       <span class="small" role="status">${plural(Math.ceil(this.below / 20), "line")} below: approve when you have seen the end</span>`;
     const name = html`<span class="grow"></span><label class="small">Your name <input class="name" value=${localStorage.getItem(BY) ?? ""} onInput=${(event) => localStorage.setItem(BY, event.target.value)} /></label>`;
     const area = { modify: "Arguments", reject: "Reason", answer: "Result for the agent", terminate: "Reason" }[mode];
@@ -678,12 +675,12 @@ class Waiting extends Component {
         <span class="grow dim cut">${seconds(Math.max(0, now() - question.at))} · ${row && titleOf(row)}</span>
         <button type="button" onClick=${() => select(question.run, question.call, { panel: null, found: question.id })}>Show the call</button>
         ${all.length > 1 && html`<span><button type="button" aria-label="Previous question" onClick=${() => go(-1)}>‹</button> ${at + 1} of ${all.length} <button type="button" aria-label="Next question" onClick=${() => go(1)}>›</button></span>`}</div>
-      <div class="waiting-body" tabindex="0" role="group" aria-label="Arguments" onScroll=${this.look}>
+      <div class="waiting-body" tabindex="0" role="group" aria-label="Arguments">
         ${mode === "modify" && parsed(question.arguments) !== undefined ? null : html`<${Arguments} key=${question.id} name=${`question ${question.id}`} text=${question.arguments} isAsked />
         <${Fold} name="exact arguments" title="The exact text">${() => html`<${LongText} name="exact" text=${question.arguments} isAsked />`}<//>`}
         ${mode === "modify" && question.arguments.includes(MARK) && html`<p class="bad">These arguments are redacted: ${MARK} stands where the agent gets a key. To leave the key as it is, go back and approve.</p>`}
         ${mode && html`<label class="area">${area}<textarea key=${`${question.id} ${mode}`} rows=${mode === "modify" ? 8 : 2} value=${text}
-          onInput=${(event) => ((this.state.text = event.target.value), this.look())} onScroll=${this.look} onKeyDown=${this.onKey}></textarea></label>`}
+          onInput=${(event) => ((this.state.text = event.target.value), this.look())} onKeyDown=${this.onKey}></textarea></label>`}
         ${problem && html`<p class="bad" role="alert">${plain(problem)}</p>`}</div>
       ${!can
         ? html`<p class="dim">${state.canDecide ? "This page cannot decide: another policy does, such as the terminal." : "Recorded runs take no decisions."}</p>`
@@ -701,18 +698,24 @@ class Waiting extends Component {
       area.setSelectionRange(0, 0); // the focus would scroll to its end
       area.focus();
     }
+    if (before.mode && !this.state.mode) this.box().scrollTop = this.top; // the focus of a form has scrolled it
     this.look();
   }
   box = () => this.base.querySelector(this.state.mode === "modify" ? "textarea" : ".waiting-body");
-  /** See how much of the call is below what is in view. It can be approved once its end was in view. */
+  /** Return the text that an approval would send: as it came, or as it is edited; undefined in another form. */
+  text = () => ({ null: this.question.arguments, modify: this.state.text })[this.state.mode];
+  /** Return whether the end of this text was not in view yet. Who has read a text to edit may change it. */
+  isUnread = () => this.text() !== undefined && ![this.text(), this.before].includes(this.read[this.state.mode]);
+  /** See how much of the text is below what is in view. It can be approved once its end was in view. */
   look = () => {
-    if (!this.shown || this.isRead) return;
+    if (!this.shown || !this.isUnread()) return;
     const { scrollHeight, scrollTop, clientHeight } = this.box();
     const before = this.below;
-    this.below = Math.max(0, scrollHeight - scrollTop - clientHeight);
-    this.isRead = this.below < 20;
-    if (this.isRead || this.below !== before) changed();
+    this.below = Math.max(0, Math.round(scrollHeight - scrollTop - Math.min(clientHeight, innerHeight - this.box().getBoundingClientRect().top)));
+    if (this.below < 20) this.read[this.state.mode] = this.text();
+    if (this.below < 20 || this.below !== before) changed();
   };
+  readOn = () => (this.box().scrollIntoView({ block: "nearest" }), this.box().scrollBy(0, Math.max(20, this.box().clientHeight - 40)), this.look());
   onKey = (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.send(event);
     if (event.key === "Escape") this.setState({ mode: null, problem: "" });
@@ -722,7 +725,7 @@ class Waiting extends Component {
     const value = parsed(text, true);
     const shown = value !== undefined ? JSON.stringify(value, null, 2) : text;
     this.before = parsed(text) === undefined ? text : escaped(shown);
-    if (mode === "modify") this.isRead = false; // the text has its own end
+    this.top = this.box().scrollTop;
     this.setState({ mode, problem: "", text: mode === "modify" ? this.before : "" });
   }
   send(event) {
@@ -751,7 +754,7 @@ class Waiting extends Component {
   }
   async decide(kind, event, more = {}) {
     if (!this.isMeant(event)) return;
-    if (!this.isRead && ["approve", "modify"].includes(kind)) return this.box().focus(), toast("Read to the end of the call first: it goes on below (Space, Page Down).");
+    if (["approve", "modify"].includes(kind) && this.isUnread()) return this.box().focus(), toast("Read to the end of the call first: it goes on below (Space, Page Down).");
     const { id, tool } = this.question;
     if (this.state.sending) return;
     this.setState({ sending: true, problem: "" });
