@@ -24,6 +24,7 @@ from .conversation import Conversation
 from .cost import usage_of
 from .entries import AgentStart, Ending, Opening, Score
 from .turn import Decided, ServiceCall, Turn
+from .waits import waited
 
 _BRIEF = 200
 """Maximum characters of each text in the result of `brief`."""
@@ -203,6 +204,7 @@ class TurnSettled(_Event, frozen=True, kw_only=True):
             "turn": turn.number,
             "outcome": turn.outcome,
             "duration": turn.duration,
+            "waited": waited(turn),
             "text": response.text[-_BRIEF:] if response is not None else "",
             "tool_calls": [call.name for call in response.tool_calls] if response is not None else [],
             "input_tokens": usage.input_tokens if usage is not None else None,
