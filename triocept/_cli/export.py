@@ -129,6 +129,10 @@ class Export:
             return write_export(self._chosen(), to, path, replace=replace, reward=reward)
         losses = Losses()
         source = source_of(self._chosen(), losses)
+        source.notes += self._missing
+        source.notes += _some(
+            [f"a line was not read: {each}" for each in self._damages], "lines that cannot be read"
+        )
         source.notes += add_tasks(source, self.files)
         with new_file(path, replace=replace) as file:
             file.write(html_of(source.document(), source.title))
