@@ -21,6 +21,7 @@ from triocept._cli.stats import Group
 from triocept._view.app import ViewApp
 from triocept._view.source import Source
 from triocept.handlers import Decision, Stream, approve, ask_page, first_of
+from triocept.traces import TurnSettled
 
 
 @asynccontextmanager
@@ -343,6 +344,8 @@ async def test_a_rejected_answer_counts_in_all_sums_alike_and_the_time_for_decis
     head = "".join(each if isinstance(each, str) else each[0] for each in headline(rollout.trace))
     assert f"{usage.input_tokens}~ in {usage.output_tokens}~ out" in head
     assert row["cost"] == shown["cost"] == rollout.trace.cost
+    event = TurnSettled(rollout="r", run="x", number=0, at=0.0, clock=0.0, turn=turn).brief()
+    assert event["waited"] == row["waited"]
     assert row["waited"] == shown["waited"] == sum(each.seconds for each in turn.decisions) >= 0.1
     assert row["busy"] == pytest.approx(turn.duration - row["waited"])
     assert counts.latency.max == row["busy"]
@@ -358,7 +361,7 @@ async def test_a_rollout_is_titled_by_its_prompt_or_its_own_id_and_its_agent_kee
             run, agent = rollout.trace.run, Agent(client, rollout)
             assert (await row())["title"] == ""
             agent.headers["user-agent"] = "first/1.0"
-            agent.messages = [{"role": "user", "content": "<reminder>Be good.</reminder>"}]
+            agent.messages = [{"role": "user", "content": "<system-reminder>Be good.</system-reminder>"}]
             await agent.say("Fix\n the  bug.")
             assert [(await row())[name] for name in ("title", "agent")] == ["Fix the bug.", "first/1.0"]
             agent.headers["user-agent"] = "other/2.0"
@@ -368,10 +371,11 @@ async def test_a_rollout_is_titled_by_its_prompt_or_its_own_id_and_its_agent_kee
             ({"id": "mine"}, "mine"),
             ({"metadata": {"fleet": {"task": "t" * 9_999, "sample": 2}}}, "t" * 200),
             ({"metadata": {"fleet": {"task": "t", "sample": 2}}}, "t/2"),
+            ({}, "<div> is not closed."),
         ):
             async with endpoint.open_rollout(ScriptedModel(["a"]), **options) as rollout:
                 run = rollout.trace.run
-                await Agent(client, rollout).say("Fix the bug.")
+                await Agent(client, rollout).say("<div> is not closed.")
                 assert (await row())["title"] == title
 
 
@@ -546,7 +550,7 @@ async def test_a_page_and_another_policy_are_asked_at_once() -> None:
 async def test_ask_page_without_a_page_is_an_error_that_says_what_to_do() -> None:
     model = approve(ScriptedModel([ToolCall.of("bash", command="ls")]), {"bash": ask_page})
     async with httpx2.AsyncClient() as client, triocept.serve_endpoint() as endpoint:
-        with pytest.raises(RuntimeError, match="pass view=True to serve_endpoint"):
+        with pytest.raises(RuntimeError, match="view=True to serve_endpoint"):
             async with endpoint.open_rollout(model) as rollout:
                 await Agent(client, rollout).say("go")
                 await trio.sleep_forever()
@@ -637,7 +641,7 @@ async def test_ask_page_outside_a_policy_is_an_error_and_does_not_wait() -> None
         raise AssertionError
 
     async with viewed() as (endpoint, _, client):
-        with pytest.raises(RuntimeError, match="was not called as a policy"):
+        with pytest.raises(RuntimeError, match="not called as a policy"):
             async with endpoint.open_rollout(handler) as rollout:
                 await Agent(client, rollout).say("go")
                 await trio.sleep_forever()

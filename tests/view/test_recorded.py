@@ -21,6 +21,7 @@ import trio
 from tests.exports.sample import child, sample, trace_of, turn
 from tests.view.watching import TOOLS, Agent, Viewer
 from triocept import JSONLRecorder, Message, Response, ScriptedModel, Text, Trace, serve_endpoint
+from triocept._cli.export import Export
 from triocept._cli.view import View
 from triocept._view.recorded import serve_source
 from triocept._view.source import Source
@@ -139,6 +140,32 @@ async def test_a_file_that_was_cut_is_shown_with_a_note(tmp_path: Path) -> None:
     assert any("not sealed" in note and str(path) in note for note in snapshot["notes"])
     path.write_bytes(b"".join([*lines[:3], b"{damaged\n", *lines[4:]]))
     assert any("not read" in note for note in View([path], "", 0).read().notes)
+
+
+async def test_a_run_with_its_end_and_a_changed_line_is_ended_with_gaps(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    await recorded(path)
+    path.write_bytes(path.read_bytes().replace(b'"one"', b'"One"', 1))
+    [row] = View([path], "", 0).read().snapshot()["rows"]
+    assert row["state"] == "ended, with gaps"
+
+
+async def test_the_html_file_of_a_store_names_the_lines_that_were_not_read(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    make(store)
+    write_run(store, new_run({}))
+    await recorded(store / "traces" / "a.jsonl")
+    place = TracePlace(rollout="r", run=run_of(store / "traces" / "a.jsonl"), file="a.jsonl", begin=0, end=1)
+    done = DoneFile(store / "done.jsonl", fsync=False)
+    done.append(DoneLine(key="k", outcome="value", number=0, attempt=1, worker="w", at=0.0, traces=(place,)))
+    done.close()
+    with (store / "done.jsonl").open("ab") as file:
+        file.write(b"{damaged\n" * 30)
+    Export([store], "html", tmp_path / "out.html").run()
+    notes = data_of((tmp_path / "out.html").read_bytes())["snapshot"]["notes"]
+    assert (len(notes), "done.jsonl" in notes[0]) == (11, True)
+    assert notes[0].startswith("a line was not read: ")
+    assert notes[-1] == "and 20 lines that cannot be read"
 
 
 async def test_rollouts_of_several_files_name_their_file(tmp_path: Path) -> None:

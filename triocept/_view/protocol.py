@@ -78,7 +78,8 @@ unknown members and events.
      "opened_at": 1700000000.0, "ended_at": null,
      "state": "running",        # "waiting": for a decision; "running": a call is in flight; "idle": open, no call;
                                 # "ended"; "failed": the body raised, or the last call failed;
-                                # "stopped": a limit or the program stopped it; "cut": a file without its end
+                                # "stopped": a limit or the program stopped it; "cut": a file without its end;
+                                # "ended, with gaps": a file with its end, and lines that are missing or changed
      "stopped": null,           # reason of the stop
      "ended": null,             # "body", "cancelled", "raised"
      "agent": "claude-code 2.1",        # of the first agent or call; "" if unknown

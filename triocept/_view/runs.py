@@ -43,8 +43,11 @@ BRIEF = 200
 """Maximum characters of a text in a row."""
 _RANDOM = re.compile("r_[0-9a-f]{16}")
 """Pattern of rollout ids that triocept made, because the program passed no id."""
-_ADDED = ("<", "# AGENTS")
-"""First characters of texts that agents add to a prompt, such as reminders or a project's instructions."""
+_ADDED = re.compile(
+    "# AGENTS|<(system|INSTRUCTIONS|env|info-msg|turn_aborted|user_(info|instructions)|permissions instructions"
+    "|(system|local-command|command|environment|session|collaboration|skills|apps|plugins)[_-][a-z]+)>"
+)
+"""Beginnings of texts that agents add to a prompt: reminders, instructions of the project, facts about the machine."""
 _COMPARED = ("continues", "compaction", "rewrite", "retry", "repeat")
 """Relations for which the page compares a turn with the earlier turn that the relation names."""
 _NO_EDIT: Row = {"removed": "", "added": ""}
@@ -201,6 +204,8 @@ class Run:
             return "failed"
         if trace.stopped is not None:
             return "stopped"
+        if trace.digest is not None and not trace.sealed:
+            return "ended, with gaps"
         return "ended" if trace.sealed or trace.ended is not None else "cut"
 
     def update(self) -> None:
@@ -499,7 +504,7 @@ def _prompt_of(request: Request) -> str:
     """Return the beginning of the user's prompt in a request; empty if there is no prompt."""
     parts = (part for message in request.messages if message.role == "user" for part in message.content)
     texts = (" ".join(part.text[: 2 * BRIEF].split()) for part in parts if isinstance(part, Text))
-    return next((text[:BRIEF] for text in texts if text and not text.startswith(_ADDED)), "")
+    return next((text[:BRIEF] for text in texts if text and not _ADDED.match(text)), "")
 
 
 def ranges_of(numbers: Iterable[int]) -> Ranges:

@@ -95,6 +95,7 @@ const STATES = {
   running: ["●", "a call is in flight"],
   idle: ["○", "open, no call"],
   ended: ["✓", "ended"],
+  "ended, with gaps": ["△", "ended, but lines of its file are missing or changed"],
   failed: ["✕", "failed"],
   stopped: ["■", "stopped"],
   cut: ["…", "the file has no end of this rollout"],
