@@ -35,11 +35,11 @@ function Fold({ name, title, badge, initial, children }) {
 
 const MOST_CHARACTERS = 20_000;
 
-/** A text. With `lines`, a longer one shows its beginning, until it is unfolded. If `isAsked`, all of it is shown. */
-function LongText({ name, text, lines, mark = "", isAsked }) {
+/** A text. With `lines`, a longer one shows its beginning, until it is unfolded. If `isAsked`, all of it is shown. If `isWaiting`, long runs of white space are counted first. */
+function LongText({ name, text, lines, mark = "", isAsked, isWaiting }) {
   const [isOpen, toggle] = useFold(`text ${name}`);
   const [most, setMost] = useState(MOST_CHARACTERS);
-  text = String(text ?? "");
+  text = isWaiting ? plain(text, LONG) : String(text ?? "");
   let short = text;
   let more = 0;
   if (lines && !isAsked) {
@@ -61,18 +61,18 @@ function LongText({ name, text, lines, mark = "", isAsked }) {
 }
 
 /** The arguments of a tool call: members of a JSON object one below the other, other texts as they are. */
-function Arguments({ name, text, mark, isAsked }) {
+function Arguments({ name, text, mark, isAsked, isWaiting }) {
   const [value, close] = useMemo(() => (text.length < 500_000 ? [parsed(text, true), parsed(text)] : []), [text]);
   if (value === undefined && close !== undefined)
     return html`<p class="bad">Read and written again, this text would change, because a name is there twice or a number is not kept: this is the exact text.</p>
-      <${LongText} name=${name} text=${text} mark=${mark} isAsked=${isAsked} />`;
+      <${LongText} name=${name} text=${text} mark=${mark} isAsked=${isAsked} isWaiting=${isWaiting} />`;
   const members = value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value) : null;
-  if (!members) return html`<${LongText} name=${name} text=${text} lines=${30} mark=${mark} isAsked=${isAsked} />`;
+  if (!members) return html`<${LongText} name=${name} text=${text} lines=${30} mark=${mark} isAsked=${isAsked} isWaiting=${isWaiting} />`;
   if (!members.length) return html`<p class="dim">no arguments</p>`;
   return html`<dl class="arguments">
     ${members.map(([key, each]) => html`<div>
-      <dt>${visible(key, mark, isAsked ? HIDDEN_OR_LONG : HIDDEN)}</dt>
-      <dd><${LongText} name=${`${name} ${key}`} lines=${20} mark=${mark} isAsked=${isAsked} text=${typeof each === "string" ? each : JSON.stringify(each, null, 2)} /></dd>
+      <dt>${visible(key, mark, isAsked || isWaiting ? HIDDEN_OR_LONG : HIDDEN)}</dt>
+      <dd><${LongText} name=${`${name} ${key}`} lines=${20} mark=${mark} isAsked=${isAsked} isWaiting=${isWaiting} text=${typeof each === "string" ? each : JSON.stringify(each, null, 2)} /></dd>
     </div>`)}
   </dl>`;
 }

@@ -530,7 +530,7 @@ function Asked({ question, isFound }) {
   const place = useRef();
   useEffect(() => void (isFound && place.current.scrollIntoView({ block: "start" })), [isFound]);
   return html`<div ref=${place} class=${`call asked ${isFound ? "found" : ""}`}><div class="call-head"><span class="badge">waits for a decision, ${seconds(Math.max(0, now() - question.at))}</span> <strong>${visible(question.tool, "", HIDDEN_OR_LONG)}</strong></div>
-    <${Arguments} name=${`asked ${question.id}`} text=${question.arguments} isAsked /></div>`;
+    <${Arguments} name=${`asked ${question.id}`} text=${question.arguments} isWaiting /></div>`;
 }
 
 const sameNumbers = (a, b) => a.length === b.length && a.every((number, i) => number === b[i]);

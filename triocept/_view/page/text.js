@@ -11,7 +11,8 @@ const HIDDEN = new RegExp(
   "gu",
 );
 // And long runs of white space, behind which text is not seen: for what a person decides about.
-const HIDDEN_OR_LONG = new RegExp(`(?<=\\S)[ \\t]{9,}|[ \\t]{41,}|(?:[ \\t]*\\r?\\n){9,}|${HIDDEN.source}`, "gu");
+const LONG = /(?<=\S)[ \t]{9,}|[ \t]{41,}|(?:[ \t]*\r?\n){9,}/gu;
+const HIDDEN_OR_LONG = new RegExp(`${LONG.source}|${HIDDEN.source}`, "gu");
 const BLANKS = { " ": "spaces", "\t": "tabs", "\n": "newlines" };
 const nameOfHidden = (found) =>
   `⟨${found.length > 2 ? `${found.length} ${BLANKS[[...new Set(found)].join("")] ?? "blanks"}` : found.codePointAt(0).toString(16).padStart(4, "0")}⟩`;
