@@ -284,8 +284,9 @@ async def test_a_stop_ends_it_with_no_further_call(
 ) -> None:
     played = await play(case, executable_of(case.agent), tmp_path, fault=stop)
     check_stopped(played)
-    # Claude Code asks once more, without a stream, and Copilot in its websocket; what comes after a stop is in no trace
-    assert calls.main == (2 if case.name in ("claude_code", "copilot-openai_responses-websocket") else 1)
+    # Claude Code may ask once more, without a stream, and Copilot in its websocket: no trace has these calls
+    twice = case.name in ("claude_code", "copilot-openai_responses-websocket")
+    assert calls.main == 1 or (calls.main == 2 and twice)
     assert calls.side == 0
 
 
