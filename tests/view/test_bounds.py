@@ -292,5 +292,4 @@ async def test_a_search_in_one_long_message_lets_other_tasks_run_meanwhile() -> 
     steps = sorted(later - earlier for earlier, later in pairwise(moments))
     print(f"longest: {steps[-1] * 1000:.1f} ms")
     assert steps[-1] < 0.05
-    assert steps[int(len(steps) * 0.9)] < 0.006
     assert len(moments) > 10
