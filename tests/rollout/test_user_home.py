@@ -150,9 +150,9 @@ async def test_codex_is_refused_without_its_launch_with_a_profile_and_with_a_gat
 ) -> None:
     async with serve_endpoint() as endpoint:
         async with endpoint.open_rollout() as rollout:
-            with pytest.raises(ValueError, match="needs argv and env of agents"):
+            with pytest.raises(ValueError, match="for Codex, pass the argv and env"):
                 await rollout.run_agent([home / "codex", "exec", "a task"], keep_home=True)
-            with pytest.raises(ValueError, match="needs argv and env of agents"):
+            with pytest.raises(ValueError, match="for Codex, pass the argv and env"):
                 await run_codex(rollout, home, provider="built_in")
             with pytest.raises(ValueError, match="omit the profile"):
                 await run_codex(rollout, home, "-p", "work")
