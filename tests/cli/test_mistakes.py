@@ -5,12 +5,16 @@ import re
 import socket
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from cli_helpers import AGENT, on_a_terminal
 
 from tests.cli.cli_forks import triocept as forked
+from tests.real_agents.cases import SOURCES
+from triocept._cli.agent_plan import _INSTALL
+from triocept.agents import AGENTS
 
 pytestmark = pytest.mark.once
 
@@ -178,7 +182,9 @@ def test_a_function_that_cannot_be_called_with_a_request_is_said_before_the_agen
 def test_a_script_that_exits_ends_the_command_as_it_would_end_itself(
     code: str, status: int, said: str, tmp_path: Path
 ) -> None:
-    done = triocept("run", "--script", written(tmp_path, f"import sys\nsys.exit({code})\n"), *ASK)
+    done = triocept(
+        "run", "--script", written(tmp_path, f"import sys\nsys.exit({code})\nreplies = []\n"), *ASK
+    )
     assert (done.returncode, done.stderr) == (status, said)
 
 
@@ -384,3 +390,172 @@ def test_a_variable_that_is_not_set_cannot_be_passed_to_an_agent() -> None:
         "'NOT_SET_ANYWHERE' is not set in this environment: set it, or write NOT_SET_ANYWHERE=VALUE"
         in done.stderr
     )
+
+
+TINY_AGENT = Path(__file__).parents[2] / "docs/examples/tiny_agent.py"
+SHELL = "from triocept import ToolCall\nreplies = [ToolCall.of('bash', command='echo hi'), 'sorry']\n"
+
+
+def test_the_end_of_a_run_counts_rejected_tool_calls_and_names_the_tool_that_the_policy_misnames(
+    tmp_path: Path,
+) -> None:
+    script, policy = written(tmp_path, SHELL), written(tmp_path, "Bash: approve\n", "policy.yaml")
+    arguments = ("run", "--script", script, "--policy", policy, "--", sys.executable, TINY_AGENT, "hi")
+    done = triocept(*arguments)
+    assert done.returncode == 0
+    assert "▸ 1 tool call was rejected: bash (1)\n" in done.stderr
+    what = "the policy decides about Bash, but the agent's tool is bash: write bash in the policy"
+    assert what in done.stderr
+    policy.write_text("read_file: approve\n")
+    assert (
+        "the policy has no decision about bash: add bash, or '*' for all other tools"
+        in triocept(*arguments).stderr
+    )
+    policy.write_text("bash: reject\n")
+    done = triocept(*arguments)
+    assert "▸ 1 tool call was rejected: bash (1)\n" in done.stderr
+    assert "has no decision" not in done.stderr
+    policy.write_text("bash: approve\n")
+    assert "rejected" not in triocept(*arguments).stderr
+
+
+@pytest.mark.parametrize(("proxy", "said"), [
+    ("socks5://127.0.0.1:1", "names a SOCKS proxy, for which the package socksio is missing: run pip install 'httpx2"),
+    ("http://[bad", "is not the URL of a proxy (Invalid IPv6 URL): write HTTPS_PROXY=http://HOST:PORT"),
+    ("http://host:port", "is not the URL of a proxy (Invalid port: 'port'): write HTTPS_PROXY=http://HOST:PORT"),
+    ("not a url", "is not the URL of a proxy: write HTTPS_PROXY=http://HOST:PORT, or run `unset HTTPS_PROXY`"),
+    ("ftp://me:secret@host", "names a proxy of a kind that triocept cannot use, ftp: write HTTPS_PROXY="),
+])  # fmt: skip
+def test_a_proxy_variable_that_cannot_be_used_is_named_in_one_line(proxy: str, said: str) -> None:
+    env = {"HTTPS_PROXY": proxy, "OPENAI_API_KEY": "k", "NO_PROXY": ""}
+    done = forked("run", "--upstream", "https://api.openai.com/v1", "--", "true", timeout=60, env=env)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"Error: the environment variable HTTPS_PROXY {said}" in line
+    assert "secret" not in line
+
+
+def test_a_program_that_is_given_as_the_script_is_not_run_and_named() -> None:
+    done = triocept("run", "--script", TINY_AGENT, "--", "true")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"{TINY_AGENT}: a Python script must define a list named 'replies'; this file defines no" in line
+    assert "If the file is an agent, write it after --, as in: triocept run -- python FILE.py" in line
+
+
+@pytest.mark.parametrize("text", [
+    "from replies import *\n",
+    "globals()['replies'] = ['a']\n",
+    "globals().update(replies=['a'])\n",
+    "import replies\nreplies = replies.replies\n",
+    "if True:\n    from other import REPLIES as replies\n",
+])  # fmt: skip
+def test_a_script_may_define_its_replies_in_any_way(text: str, tmp_path: Path) -> None:
+    written(tmp_path, "replies = REPLIES = ['a']\n")
+    written(tmp_path, "REPLIES = ['a']\n", "other.py")
+    done = triocept("run", "--quiet", "--script", written(tmp_path, text, "script.py"), *ASK, "hi")
+    assert done.stdout == "said: a\n", done.stderr
+
+
+MISTYPED = [
+    (
+        ("run", "--agent", "codex"),
+        'the agent has no task: add it, as in: triocept run --agent codex -- "fix the bug"',
+    ),
+    (("run",), "COMMAND is missing: name the agent to run, as in: triocept run -- claude -p hello"),
+    (
+        ("run", "--", "--agent", "codex"),
+        "--agent is an option of triocept, but it is written after --: write it before --, as in: triocept run --ag",
+    ),
+    (
+        ("run", "--agent", "codex", "--", "hi", "--record", "t.jsonl"),
+        "As an option of triocept, write --record before the first --",
+    ),
+    (
+        ("run", "--http2", "--", "true"),
+        "there is no option --http2; it was removed, because the endpoint uses HTTP/1.1",
+    ),
+    (("serve", "--http2"), "there is no option --http2; it was removed, because the endpoint uses HTTP/1.1"),
+    (
+        ("run", "--upstrem", "http://x/v1", "--", "true"),
+        "there is no option --upstrem; did you mean --upstream or",
+    ),
+    (
+        ("show", "--upstrem", "x"),
+        "there is no option --upstrem; python -m triocept show --help lists the options",
+    ),
+    (
+        ("--upstream", "http://x/v1"),
+        "--upstream; it is an option of triocept run, triocept serve, triocept fleet and triocept eval",
+    ),
+    (("-v",), "there is no option -v; to print the version: triocept --version"),
+    (("version",), "there is no command 'version'; to print the version: triocept --version"),
+    (("help",), "there is no command 'help'; to print the help: triocept --help"),
+    (
+        ("run", "--interactive", "--", "cat"),
+        "in the foreground of a terminal, without a pipe or a redirection, or omit",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), MISTYPED, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_a_command_line_that_is_wrong_names_the_next_step(arguments: tuple[str, ...], said: str) -> None:
+    done = triocept(*arguments)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
+def test_an_agent_that_is_not_installed_names_the_command_that_installs_it() -> None:
+    env = {"PATH": "/nowhere"}
+    done = forked("run", "--agent", "claude-code", "--", "hi", timeout=60, env=env)
+    assert done.returncode == 2
+    what = "'claude' on the PATH: install it with: npm install -g @anthropic-ai/claude-code; or give"
+    assert what in done.stderr
+    done = forked("run", "--", "mini", "-t", "hi", timeout=60, env=env)
+    assert "install it with: pip install mini-swe-agent; or give its full path" in done.stderr
+
+
+def test_each_known_agent_has_a_command_that_installs_it() -> None:
+    known = {
+        source.command: ("npm install -g " if source.registry == "npm" else "pip install ") + source.package
+        for name, source in SOURCES.items()
+    }
+    programs = {signature(prepare).parameters["executable"].default for prepare in AGENTS.values()}
+    assert programs <= _INSTALL.keys()
+    assert {name: _INSTALL[name] for name in programs} == {name: known[name] for name in programs}
+
+
+@pytest.mark.parametrize(("text", "name", "said"), [
+    ("async def answer():\n    pass\n", "answer",
+     "answer takes no argument, so triocept called it to get the handler, and it returned None: return the handler, "
+     "or, if answer itself is the handler, write `async def answer(exchange)`"),
+    ("def make():\n    pass\n", "make", "and it returned None: return the handler"),
+    ("from math import sqrt\nasync def answer(exchange): ...\nclass Guard: ...\n", "nope",
+     "there is no 'nope' in {file}; it defines answer, Guard"),
+    ("from math import sqrt\nx = 1\n", "nope", "there is no 'nope' in {file}; it defines no function, class"),
+    ("async def answer(exchange): ...\n", "answr", "there is no 'answr' in {file}; did you mean answer?"),
+])  # fmt: skip
+def test_a_handler_that_a_file_does_not_have_is_named_with_what_it_has(
+    text: str, name: str, said: str, tmp_path: Path
+) -> None:
+    file = written(tmp_path, text, "guard.py")
+    done = triocept("run", "--handler", f"{file}:{name}", "--", "true")
+    assert done.returncode == 2
+    assert said.format(file=file) in done.stderr
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("Bash: {rejct: no}\n", "policy.yaml:1: Bash: unknown decision 'rejct'; did you mean reject?"),
+    ("Bash: approv\n", "policy.yaml:1: Bash: unknown decision 'approv'; did you mean approve?"),
+    ("Bash: Reject\n", "policy.yaml:1: Bash: unknown decision 'Reject'; did you mean reject?"),
+    ("Read: approve\nBash: [reject\nWrite: ask\n",
+     "policy.yaml:2: this is not YAML: the [ in line 2 is not closed: close it with ], or put a text"),
+    ("Read: approve\nBash: {reject: no\n",
+     "policy.yaml:2: this is not YAML: the { in line 2 is not closed: close it with }"),
+])  # fmt: skip
+def test_a_policy_that_is_mistyped_names_what_to_write(text: str, said: str, tmp_path: Path) -> None:
+    done = triocept("run", "--policy", written(tmp_path, text, "policy.yaml"), "--", "true")
+    assert done.returncode == 2
+    assert said in done.stderr

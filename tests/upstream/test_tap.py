@@ -218,14 +218,15 @@ async def test_a_proxy_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{nobody}")
         async with open_upstream("https://provider.invalid/v1", dialect=CHAT) as upstream:
             with pytest.raises(
-                UpstreamError, match=r"no connection .* \(by the proxy of HTTP_PROXY, HTTPS_PROXY or"
+                UpstreamError,
+                match=r"no connection .* by the proxy 127.0.0.1:\d+, which https_proxy names: .*; to call the ",
             ):
                 await upstream.fetch(request)
         async with serve_provider(says(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")) as proxy:
             monkeypatch.setenv("https_proxy", proxy.url)
             async with open_upstream("https://provider.invalid/v1", dialect=CHAT) as upstream:
                 with pytest.raises(
-                    UpstreamError, match=r"the proxy did not connect to the provider: 502 .*HTTPS_"
+                    UpstreamError, match=r"the proxy did not connect to the provider: 502 .*https_proxy names"
                 ):
                     await upstream.fetch(request)
 

@@ -30,6 +30,30 @@ TO_END = 10.0
 """Maximum seconds that an agent may run after `--max-seconds`. In this time its calls are refused, so most agents end
 soon."""
 
+_INSTALL = {
+    **{
+        program: f"npm install -g {package}"
+        for program, package in {
+            "claude": "@anthropic-ai/claude-code",
+            "cline": "cline",
+            "cn": "@continuedev/cli",
+            "codex": "@openai/codex",
+            "copilot": "@github/copilot",
+            "gemini": "@google/gemini-cli",
+            "kilo": "@kilocode/cli",
+            "kimi": "@moonshot-ai/kimi-code",
+            "opencode": "opencode-ai",
+            "pi": "@mariozechner/pi-coding-agent",
+            "qwen": "@qwen-code/qwen-code",
+        }.items()
+    },
+    "aider": "pip install aider-chat",
+    "llm": "pip install llm",
+    "mini": "pip install mini-swe-agent",
+    "vibe": "pip install mistral-vibe",
+}
+"""Commands that install the programs of the known agents."""
+
 
 @dataclass(frozen=True)
 class AgentPlan:
@@ -82,7 +106,8 @@ class AgentPlan:
             )
         if os.sep not in name:
             other = "give its full path" if self.name is None else "give its path with --executable"
-            raise click.UsageError(f"there is no program {name!r} on the PATH: install it, or {other}")
+            how = f"install it with: {_INSTALL[name]}; or" if name in _INSTALL else "install it, or"
+            raise click.UsageError(f"there is no program {name!r} on the PATH: {how} {other}")
         if not Path(name).is_file():
             what = "is a directory" if Path(name).is_dir() else "does not exist"
             raise click.UsageError(f"the program {name!r} {what}: correct the path")
@@ -182,8 +207,21 @@ def plan_run(
             "the agent's command instead, as in: triocept run --interactive -- claude"
         )
     if interactive and (problem := terminal_problem()) is not None:
-        raise click.UsageError(f"--interactive cannot give the agent the terminal: {problem}")
-    if cwd is not None and command and os.sep in command[0]:  # a path from here, not from there
+        raise click.UsageError(
+            f"--interactive cannot give the agent the terminal: {problem}. Run the command in the foreground of a "
+            "terminal, without a pipe or a redirection, or omit --interactive"
+        )
+    if not command:
+        what = "COMMAND is missing: name the agent to run, as in: triocept run -- claude -p hello"
+        if agent is not None:
+            what = f'the agent has no task: add it, as in: triocept run --agent {agent} -- "fix the bug"'
+        raise click.UsageError(what)
+    if agent is None and (option := command[0].partition("=")[0]) in _own_options():
+        raise click.UsageError(
+            f"{option} is an option of triocept, but it is written after --: write it before --, as in: triocept run "
+            f"{shlex.join(command[:2])} -- …"
+        )
+    if cwd is not None and os.sep in command[0]:  # a path from here, not from there
         command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:
         raise click.UsageError(
@@ -204,6 +242,16 @@ def plan_run(
     return plan
 
 
+def _own_options() -> set[str]:
+    """Return the names of the options of the triocept command that is running."""
+    context = click.get_current_context(silent=True)
+    return (
+        set()
+        if context is None
+        else {name for each in context.command.params for name in each.opts if "-" in name}
+    )
+
+
 def _check_task(plan: AgentPlan, agent: str) -> None:
     """Raise click.UsageError if the task of a known agent is empty, or contains a command or option of the agent."""
     task = plan.command
@@ -218,10 +266,12 @@ def _check_task(plan: AgentPlan, agent: str) -> None:
         )
     if (option := next((word for word in task if re.match(r"-[^\s\d]", word)), None)) is not None:
         words = " ".join(task[: task.index(option)]) or "fix the bug"
+        is_own = option in _own_options()
+        more = f". As an option of triocept, write {option} before the first --" if is_own else ""
         raise click.UsageError(
             f"{option} looks like an option of {agent}, but COMMAND is the agent's task. Write options of the agent "
             f"after a second --, as in: triocept run --agent {agent} -- {shlex.quote(words)} -- {option}. If {option} "
-            "belongs to the task, put the whole task in quotes"
+            f"belongs to the task, put the whole task in quotes{more}"
         )
 
 

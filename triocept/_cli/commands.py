@@ -77,7 +77,7 @@ def main() -> None:
 @live_option
 @json_option
 @click.option("--quiet", is_flag=True, help="Print only the agent's own output.")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND...")
 def run(
     script: Path | None,
     handler: HandlerFile | None,

@@ -183,6 +183,10 @@ def describe_error(error: BaseException, script: Path | None = None) -> str:
 
 
 _AS_OPTIONS = (
+    (
+        r"(a Python script must define a list named 'replies'; this file defines no such list)",
+        r"\1. If the file is an agent, write it after --, as in: triocept run -- python FILE.py",
+    ),
     (r"match='nearest' uses", "--match nearest uses"),
     (r"then=handler \(on the command line --script or --upstream\)", "--script or --upstream"),
     (r", or call fleet\.map with key=…, which compares the keys of tasks, and not the tasks themselves", ""),

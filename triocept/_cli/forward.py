@@ -75,7 +75,8 @@ class Forward:
         """Open a handler that forwards calls to the model. If the provider's key is missing, warn with `say`.
 
         Raises:
-            click.UsageError: the dialect does not support an option.
+            click.UsageError: the dialect does not support an option, or the proxy that the environment names cannot be
+                used.
             UpstreamError: the upstream does not return the token ids that `--tokens` requests.
         """
         if self.api_key is None and not is_near(urlsplit(self.url).hostname or ""):
@@ -86,7 +87,7 @@ class Forward:
         async with AsyncExitStack() as stack:
             try:
                 upstream = await stack.enter_async_context(opened)
-            except ValueError as exc:
+            except (ValueError, ModuleNotFoundError) as exc:
                 raise click.UsageError(str(exc)) from exc
             yield Answers(upstream)
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
+from inspect import isclass, isroutine
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,25 +52,44 @@ class HandlerFile:
         """
         await trio.lowlevel.checkpoint()
         found = self.load_function()
+        is_made = callable(found) and takes(found, 0)
         async with AsyncExitStack() as stack:
-            if callable(found) and takes(found, 0):
+            if is_made:
                 found = await awaited(found())
                 if isinstance(found, AbstractAsyncContextManager):
                     found = await stack.enter_async_context(found)
             try:
                 check_handler(found)
             except TypeError as exc:
-                raise click.UsageError(f"--handler {self}: {exc}") from None
+                text = str(exc)
+                if is_made and found is None:
+                    text = (
+                        f"{self.name} takes no argument, so triocept called it to get the handler, and it returned "
+                        f"None: return the handler, or, if {self.name} itself is the handler, write `async def "
+                        f"{self.name}(exchange)`"
+                    )
+                raise click.UsageError(f"--handler {self}: {text}") from None
             yield Answers(found)
 
     def load_function(self) -> Any:
         """Return the object with the name `self.name` in the file. The file is run only once in a process."""
         names = vars(_module(self.path, self.option))
         if self.name not in names:
-            public = [name for name, value in names.items() if callable(value) and not name.startswith("_")]
-            hint = did_you_mean(self.name, public)
+            public = [name for name, value in names.items() if _is_own(name, value, names["__name__"])]
+            there = (
+                f"; it defines {', '.join(public)}"
+                if public
+                else "; it defines no function, class or handler"
+            )
+            hint = did_you_mean(self.name, public) or there
             raise click.UsageError(f"{self.option} {self}: there is no {self.name!r} in {self.path}{hint}")
         return names[self.name]
+
+
+def _is_own(name: str, value: object, module: str) -> bool:
+    """Return True if a file's public name may be a handler that the file defines, and not an imported function."""
+    imported = isroutine(value) or isclass(value)
+    return callable(value) and not name.startswith("_") and (not imported or value.__module__ == module)
 
 
 @cache

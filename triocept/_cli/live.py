@@ -25,6 +25,7 @@ from rich.text import Text as RichText
 from .._canonical.request import offered_names
 from .._endpoint import Endpoint
 from .._process.output import AgentResult
+from .._rollout.decision import NO_POLICY, Policy, patterns_of
 from .._rollout.mistakes import not_used
 from .._rollout.rollout import Rollout, core_of_rollout, refusals
 from .._trace.cost import usage_of
@@ -33,6 +34,7 @@ from .._trace.turn import Turn, TurnError
 from .._trace.waits import waited
 from .._util.terminal import Screen, visible
 from ..handlers import ScriptedModel
+from .options import similar
 from .words import STYLES, counted, cut, reason
 
 FILE_WIDTH = 200
@@ -52,13 +54,26 @@ class Live:
         quiet: True to print nothing.
         record: the file in which the other recorder records the turns; None if there is no such file.
         turns: True to print each turn.
+        policy: the policy that decides on tool calls; None if there is no policy.
     """
 
-    def __init__(self, *, quiet: bool = False, record: Path | None = None, turns: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        record: Path | None = None,
+        turns: bool = True,
+        policy: Policy | None = None,
+    ) -> None:
         self.file = record
         """The file with the recorded turns. The last line of the output names it."""
         self._begun = False
         self._turns = turns
+        self._policy = policy
+        self._rejected: Counter[str] = Counter()
+        """Number of rejected calls of each tool."""
+        self._undecided: set[str] = set()
+        """Names of tools whose calls were rejected because no policy has decided about them."""
         self._outcomes: Counter[str] = Counter()
         self._console = Console(file=cast(IO[str], Screen()), quiet=quiet, highlight=False, soft_wrap=True)
         if not self._console.is_terminal:
@@ -96,6 +111,9 @@ class Live:
 
     async def record(self, turn: Turn) -> None:
         self._outcomes[turn.outcome] += 1
+        rejections = [each for each in turn.decisions if each.kind == "reject"]
+        self._rejected.update(each.tool for each in rejections)
+        self._undecided.update(each.tool for each in rejections if each.by == NO_POLICY)
         if not self._turns:
             return
         response, error = turn.response, turn.error
@@ -168,6 +186,13 @@ class Live:
         """Print how many turns were recorded, even after an error or a signal. Print nothing if no rollout began."""
         if not self._begun:
             return
+        if self._rejected:
+            tools = ", ".join(f"{tool} ({count:,})" for tool, count in self._rejected.most_common(MOST_TOOLS))
+            self.say(
+                f"{counted(self._rejected.total(), 'tool call was', 'tool calls were')} rejected: {tools}"
+            )
+        for tool in sorted(self._undecided)[:MOST_TOOLS]:
+            self._print("    └", "yellow", _undecided(tool, [*patterns_of(self._policy or [])]))
         total = sum(self._outcomes.values())
         what = counted(total, "turn", "turns")
         if self._outcomes["answered"] != total:
@@ -217,6 +242,14 @@ def _missing_tools(turn: Turn) -> str:
         return f"{what} no tools"
     more = f", and {len(there) - MOST_TOOLS} more" if len(there) > MOST_TOOLS else ""
     return f"{what} only {', '.join(there[:MOST_TOOLS])}{more}"
+
+
+def _undecided(tool: str, patterns: Sequence[str]) -> str:
+    """Return the reason why no policy with these `patterns` has decided about a tool, and what to change."""
+    if near := similar(tool, patterns):
+        named = " and ".join(near)
+        return f"the policy decides about {named}, but the agent's tool is {tool}: write {tool} in the policy"
+    return f"the policy has no decision about {tool}: add {tool}, or '*' for all other tools, to the policy"
 
 
 def _without_calls(rollout: Rollout, agent: str | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import click
 
 from .._trace.redaction import Redaction
 from .._upstream.address import parse_address
+from .._util.checks import REMOVED
 from .ending import in_options
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,13 +25,19 @@ else:
     _TextChoice = click.Choice
 
 
-def did_you_mean(text: str, names: Iterable[str]) -> str:
-    """Return a hint, for an error about a mistyped name, with the most similar of `names`; empty if none is similar."""
-    by_form = {name.replace("_", "-"): name for name in names}
+def similar(text: str, names: Iterable[str]) -> list[str]:
+    """Return those of `names`, at most two, that are most similar to a mistyped name."""
+    by_form = {name.lower().replace("_", "-"): name for name in names}
     form = text.lower().replace("_", "-")
     near = [form] if form in by_form else get_close_matches(form, by_form, n=2)
     near = near or [name for name in by_form if len(form) > 2 and form in name]
-    return f"; did you mean {' or '.join(by_form[name] for name in near)}?" if near else ""
+    return [by_form[name] for name in near]
+
+
+def did_you_mean(text: str, names: Iterable[str]) -> str:
+    """Return a hint, for an error about a mistyped name, with the most similar of `names`; empty if none is similar."""
+    near = similar(text, names)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 class Option(click.Option):
@@ -40,8 +48,37 @@ class Option(click.Option):
         self.group = group
 
 
+@contextmanager
+def _hints(ctx: click.Context) -> Iterator[None]:
+    """Add a hint to click's error for an unknown option: why it was removed, a similar option, or its command."""
+    try:
+        yield
+    except click.NoSuchOption as exc:
+        name = exc.option_name
+        mine = [option for each in ctx.command.get_params(ctx) for option in each.opts]
+        others = ctx.find_root().command
+        found = [
+            f"triocept {command}"
+            for command, each in (others.commands.items() if isinstance(others, click.Group) else ())
+            if each is not ctx.command and any(name in option.opts for option in each.params)
+        ]
+        if (gone := REMOVED.get(name.lstrip("-").replace("-", "_"))) is not None:
+            hint = f"; it was removed, because {gone}"
+        elif name == "-v":
+            hint = "; to print the version: triocept --version"
+        elif found:
+            hint = f"; it is an option of {', '.join(found[:-1])}{' and ' if found[1:] else ''}{found[-1]}"
+        else:
+            hint = did_you_mean(name, mine) or f"; {ctx.command_path} --help lists the options"
+        raise click.UsageError(f"there is no option {name}{hint}", ctx) from None
+
+
 class Command(click.Command):
     """A command whose help lists the options in groups. The groups are in the order of their first options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _hints(ctx):
+            return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -58,11 +95,17 @@ class Group(click.Group):
 
     command_class = Command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _hints(ctx):
+            return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            if name in ("version", "help"):
+                ctx.fail(f"there is no command {name!r}; to print the {name}: triocept --{name}")
             hint = did_you_mean(name, self.commands)
             if not hint and which(name) is not None:
                 hint = f"; to run {name} as an agent: triocept run -- {' '.join(args)}"

@@ -68,7 +68,12 @@ class Run:
         agent's status.
         """
         table = table_of(self.live, self.limits)
-        live = Live(quiet=self.quiet, record=self.record, turns=not self.interactive and table is None)
+        live = Live(
+            quiet=self.quiet,
+            record=self.record,
+            turns=not self.interactive and table is None,
+            policy=self.policy,
+        )
         if self.keep_as is not None and self.record is not None:
             self.record.unlink(missing_ok=True)  # left by a run that did not end well
         try:

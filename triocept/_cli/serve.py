@@ -42,7 +42,7 @@ class Serve:
 
     async def run(self) -> int:
         table = table_of(self.live, self.limits)
-        live = Live(quiet=self.quiet, record=self.record, turns=table is None)
+        live = Live(quiet=self.quiet, record=self.record, turns=table is None, policy=self.policy)
         try:
             async with trio.open_nursery() as nursery:
                 handler = self.handler

@@ -37,6 +37,9 @@ from .questions import ASKED
 UNDECIDED = "no policy allows this tool call"
 """Reason of a rejection if no policy has given a reason."""
 
+NO_POLICY = "default"
+"""Value of `Decided.by` if no policy has decided."""
+
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """A decision about a tool call, such as `Decision.approve()` or `Decision.reject("not allowed")`."""
@@ -189,6 +192,17 @@ def names_beside_patterns(policy: Policy) -> Iterator[str]:
             yield from names_beside_patterns(each)
 
 
+def patterns_of(policy: Policy | Decision) -> Iterator[str]:
+    """Yield every tool name and pattern in the mappings of a policy."""
+    if isinstance(policy, Mapping):
+        yield from policy
+        for value in policy.values():
+            yield from patterns_of(value)
+    elif isinstance(policy, Sequence):
+        for each in policy:
+            yield from patterns_of(each)
+
+
 async def decide(
     policy: Policy,
     call: ToolCall,
@@ -229,7 +243,7 @@ async def decide(
     if limit.cancelled_caught or trio.current_time() >= limit.deadline:
         decision = Decision.reject(f"no decision within {timeout:g} seconds", by="timeout")
     elif decision.kind == "escalate":
-        decision = Decision.reject(by="default")
+        decision = Decision.reject(by=NO_POLICY)
     elif decision.kind == "modify" and call.kind == "json" and not is_object(decision.arguments or ""):
         raise TypeError(
             f"Decision.modify: the arguments of {call.name} must be a JSON object, not {decision.arguments!r}"

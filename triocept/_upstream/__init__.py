@@ -7,6 +7,7 @@
 * `history`: restores signed or encrypted reasoning in the agent's messages, if the agent could not keep it.
 * `headers`: the headers that are forwarded, in both directions.
 * `transport`: HTTP by httpx2, and the conversion of httpx2's errors to triocept's.
+* `proxies`: the proxies that the environment names.
 * `tap`, `chunked`: read the body of a stream without httpx2, for speed.
 * `patience`: the time limits of a call, and the pauses before retries.
 * `counting`: calls the provider for the number of tokens in a prompt.

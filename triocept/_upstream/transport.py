@@ -14,7 +14,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from urllib.request import getproxies
+from socket import gaierror
+from urllib.parse import urlsplit
 
 import httpcore2
 import httpx2
@@ -25,6 +26,7 @@ from ..errors import UpstreamError, UpstreamTruncated
 from .address import Address
 from .patience import Patience
 from .pausing import InFlight
+from .proxies import Proxy, check_proxies, proxies, proxy_for
 from .request import MAX_DOCUMENT, ProviderRequest
 from .tap import TappedPool, take_body
 
@@ -122,7 +124,7 @@ class ProviderClient:
 
     def __init__(self, client: httpx2.AsyncClient, *, proxied: bool) -> None:
         self._client = client
-        self._via = _BY_PROXY if proxied else ""
+        self._proxied = proxied
         self.closed = False
 
     @asynccontextmanager
@@ -143,7 +145,8 @@ class ProviderClient:
             request = self._client.build_request(call.method, call.url, headers=headers, content=call.body)
             response = await self._client.send(request, stream=True)
         except _FOREIGN as exc:
-            raise _mapped(exc, begun=False, address=f"{call.address}{self._via}") from exc
+            proxy = proxy_for(call.url) if self._proxied else None
+            raise _mapped(exc, begun=False, address=call.address, proxy=proxy) from exc
         reply = ProviderReply(response, patience, stream=call.stream)
         try:
             yield reply
@@ -165,11 +168,16 @@ async def open_provider_client(
         tls: TLS settings. None means that the system's certificates are trusted.
         address: the base URL. An upstream on this machine is called directly, even if the environment names a proxy,
             because the proxy would get the key and could not reach the upstream.
+
+    Raises:
+        ValueError, ModuleNotFoundError: a proxy that the environment names cannot be used.
     """
     # True if the environment names a proxy: httpx2 then decides which calls go through it.
-    proxied = not (address.here or {"http", "https", "all"}.isdisjoint(getproxies()))
+    proxied = not address.here and bool(proxies())
     if tls is None and address.secure:  # plain HTTP needs no certificates, which take 20 ms to load
         tls = httpx2.create_ssl_context()
+    if proxied:
+        check_proxies()
     async with httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=connect_timeout),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE),
@@ -184,9 +192,6 @@ async def open_provider_client(
             transport.closed = True
 
 
-_BY_PROXY = " (by the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY in the environment, unless NO_PROXY lists its host)"
-
-
 _FOREIGN = (
     *(httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL),
     *(httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError),
@@ -194,22 +199,32 @@ _FOREIGN = (
 )
 
 
-def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
+def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | None = None) -> UpstreamError:
     """Return the `UpstreamError` for an error of httpx2 or httpcore2.
 
-    `begun` is True if the head of the answer has arrived. `address` is the URL of the call, with a note if a proxy is
-    used.
+    `begun` is True if the head of the answer has arrived. `address` is the URL of the call, and `proxy` its proxy.
     """
+    by, otherwise = "", ""
+    if proxy is not None:
+        by = f" by the proxy {proxy.address}, which {proxy.variable} names"
+        otherwise = f"; to call the provider without the proxy, run `unset {proxy.variable}`"
     match exc:
         case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():
             return UpstreamError(
-                f"no connection to the provider within the time limit, at {address}", status=504
+                f"no connection to the provider within the time limit, at {address}{by}{otherwise}",
+                status=504,
             )
         case httpx2.ConnectError() | httpcore2.ConnectError():
-            return UpstreamError(f"no connection to the provider at {address}: {_reason(exc)}")
+            reason = _reason(exc)
+            if (unknown := _unknown_host(exc)) is not None:
+                host = urlsplit(address).hostname if proxy is None else proxy.address
+                reason = (
+                    f"the host {host} was not found ({unknown}){'' if proxy else '; correct the base URL'}"
+                )
+            return UpstreamError(f"no connection to the provider at {address}{by}: {reason}{otherwise}")
         case httpx2.ProxyError() | httpcore2.ProxyError():
             return UpstreamError(
-                f"the proxy did not connect to the provider: {_reason(exc)}; the address is {address}"
+                f"the proxy did not connect to the provider: {_reason(exc)}; the address is {address}{by}{otherwise}"
             )
         case httpx2.DecodingError():
             return UpstreamError(f"the provider's answer does not match its content-encoding: {_reason(exc)}")
@@ -219,6 +234,13 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
             return UpstreamTruncated(f"the provider's answer ended too early: {_reason(exc)}")
         case _:
             return UpstreamError(f"the connection to the provider failed: {_reason(exc)}")
+
+
+def _unknown_host(exc: BaseException | None) -> str | None:
+    """Return the system's text if the cause of an error is a host name without an address; otherwise None."""
+    while exc is not None and not isinstance(exc, gaierror):
+        exc = exc.__cause__ or exc.__context__
+    return None if exc is None else exc.strerror
 
 
 def _reason(exc: Exception) -> str:

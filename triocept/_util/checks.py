@@ -23,7 +23,7 @@ import msgspec
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_REMOVED = {
+REMOVED = {
     "fast": "model calls always use the fast path if they can",
     "http2": "the endpoint uses HTTP/1.1 only, also behind a reverse proxy that offers HTTP/2 to its clients",
 }
@@ -68,7 +68,7 @@ def check_choice(name: str, value: object, choices: object) -> None:
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
     """Raise TypeError if `given` has a keyword that is not in `known`. The error suggests a similar keyword."""
     for name in given.keys() - known:
-        gone = _REMOVED.get(name)
+        gone = REMOVED.get(name)
         hint = f"; it was removed, because {gone}" if gone is not None else meant(name, known, "it accepts")
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import trio
@@ -14,11 +16,15 @@ from .._rollout.questions import ASKED
 from .._util.documents import Node
 from .._util.failures import keeping_each, raise_all
 from .._util.terminal import all_visible, visible
+from ..errors import DialectError
 from .script.file import read_document
 
 _FORMS = (
     "approve, reject, ask, escalate, {reject: REASON}, {answer: TEXT}, {terminate: REASON} or {modify: {…}}"
 )
+
+_WORDS = ("approve", "reject", "ask", "escalate")
+_KEYS = ("reject", "answer", "terminate", "modify")
 
 
 def read_policy(path: str | Path) -> Policy:
@@ -66,9 +72,17 @@ def _decision(node: Node) -> Policy | Decision:
         case {"modify": arguments, **rest} if not rest:
             return Decision.modify(arguments.json, by="policy file")
         case str() as word:
-            raise node.error(f"unknown decision {word!r}; a decision must be {_FORMS}")
+            raise _unknown(node, word, _WORDS)
+        case {**members} if wrong := [name for name in members if name not in _KEYS]:
+            raise _unknown(node, str(wrong[0]), _KEYS)
         case _:
             raise node.error(f"a decision must be {_FORMS}, not {node.kind}")
+
+
+def _unknown(node: Node, word: str, known: Sequence[str]) -> DialectError:
+    near = get_close_matches(word.lower(), known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"a decision must be {_FORMS}"
+    return node.error(f"unknown decision {word!r}; {hint}")
 
 
 _turns = trio.Lock()

@@ -59,12 +59,30 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
             raise Node(file, line, "", None).error(
                 "the file contains an unresolved merge conflict of git: keep the complete entries of both sides"
             ) from None
+        if (opened := _unclosed(exc)) is not None:
+            mark, line = opened
+            raise Node(file, line, "", None).error(
+                f"this is not YAML: the {mark} in line {line} is not closed: close it with {_CLOSED[mark]}, or put a "
+                f"text that begins with {mark} in quotes"
+            ) from None
         problem = ", ".join(filter(None, (getattr(exc, "context", None), getattr(exc, "problem", None))))
         problem = problem or str(exc).splitlines()[0]
         hint = "; put a text with such a character in quotes" if _UNQUOTED.search(problem) else ""
         raise Node(file, _line_of(exc, text), "", None).error(f"this is not YAML: {problem}{hint}") from None
     except RecursionError:
         raise Node(file, 1, "", None).error("the document is nested too deeply") from None
+
+
+_CLOSED = {"[": "]", "{": "}"}
+_OPENED = {"while parsing a flow sequence": "[", "while parsing a flow mapping": "{"}
+
+
+def _unclosed(error: Any) -> tuple[str, int] | None:
+    """Return the bracket that is not closed in its line, and the number of the line; None for another error."""
+    mark = _OPENED.get(getattr(error, "context", None) or "")
+    if mark is None or error.context_mark.line == error.problem_mark.line:
+        return None
+    return mark, error.context_mark.line + 1
 
 
 def _line_of(error: Any, text: str) -> int:

@@ -40,12 +40,24 @@ def read_script(path: str | Path) -> list[Item]:
     """
     path = Path(path)
     if path.suffix == ".py":
+        _check_defines(path)
         found = runpy.run_path(str(path)).get("replies")
         if not isinstance(found, (list, tuple)):
             raise DialectError("a Python script must define a list named 'replies'", path=str(path))
         return ReadScript(found)
     document = read_document(path)
     return ReadScript([read_fixtures(document)] if is_fixture_file(document) else read_items(document))
+
+
+def _check_defines(path: Path) -> None:
+    """Raise DialectError if no line of a Python file can define `replies`. So a program given by mistake is not run."""
+    code = compile(path.read_bytes(), str(path), "exec")
+    names = {*code.co_names, *[each for each in code.co_consts if isinstance(each, str | tuple)]}
+    if names.isdisjoint({"replies", ("replies",), ("*",)}):
+        raise DialectError(
+            "a Python script must define a list named 'replies'; this file defines no such list",
+            path=str(path),
+        )
 
 
 def read_embeddings(path: str | Path) -> Embed:
