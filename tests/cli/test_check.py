@@ -73,8 +73,8 @@ def test_what_is_no_trace_file_is_told_in_words_and_the_others_are_looked_at(
     assert said[-1].startswith(f"{file}: complete: ")
     assert said[-2] == f"{empty}: the file is empty"
     assert (
-        f"{tmp_path}/other\\x1b[2J.csv is not a trace file: the line does not begin like a line of a trace"
-        in said
+        f"{tmp_path}/other\\x1b[2J.csv is not a trace file: its first line is 'a,b'. Trace files are written by "
+        "`triocept run --record FILE`, and by JSONLRecorder in a program" in said
     )
     assert "\x1b" not in done.stdout
 
@@ -83,7 +83,10 @@ def test_what_is_no_trace_file_is_said_in_one_line(tmp_path: Path) -> None:
     other = tmp_path / "x"
     other.write_bytes(b"a,b\n" * 99)
     said = triocept("check", other).stdout.splitlines()
-    assert said == [f"{other} is not a trace file: the line does not begin like a line of a trace"]
+    assert len(said) == 1
+    assert said[0].startswith(
+        f"{other} is not a trace file: its first line is 'a,b'. Trace files are written by "
+    )
     other.write_bytes(b'{"type":"turn","version":99}\n')
     said = triocept("check", other).stdout.splitlines()
     assert said[0] == f"{other}:1: newer_version: the line was written by a newer triocept (format 99)"

@@ -559,3 +559,37 @@ def test_a_policy_that_is_mistyped_names_what_to_write(text: str, said: str, tmp
     done = triocept("run", "--policy", written(tmp_path, text, "policy.yaml"), "--", "true")
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--replay", "--record-once"])
+def test_a_file_to_replay_that_is_no_trace_is_described_in_one_line(option: str, tmp_path: Path) -> None:
+    file = written(tmp_path, '{\n"model": "gpt",\n"messages": []\n}\n', "request.json")
+    done = triocept("run", option, file, "--", "true")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Error: {file}: this is not a trace file: it contains a JSON object with the keys 'model', 'messages'. Trace "
+        "files are written by `triocept run --record FILE`, and by JSONLRecorder in a program\n"
+    )
+
+
+@pytest.mark.parametrize("more", [(), ("--task", "x")])
+def test_a_comparison_of_what_is_no_store_names_what_it_is(more: tuple[str, ...], tmp_path: Path) -> None:
+    file, folder = written(tmp_path, "{}", "a.json"), tmp_path / "folder"
+    folder.mkdir()
+    for path, what in (
+        (tmp_path / "none", "there is no such directory"),
+        (file, "this is a file, but a store is a directory"),
+        (folder, "the directory is not a store: it contains no run.json"),
+    ):
+        done = triocept("compare", path, path, *more)
+        assert done.returncode == 2
+        assert (
+            f"Error: {path}: {what}; name a directory that `triocept eval`, `triocept fleet`" in done.stderr
+        )
+
+
+def test_a_provider_whose_host_does_not_exist_is_named() -> None:
+    done = triocept("run", "--upstream", "http://model.invalid/v1", *ASK, "hi")
+    what = "http://model.invalid/v1/chat/completions: the host model.invalid was not found ("
+    assert what in done.stderr
+    assert "correct the base URL" in done.stderr

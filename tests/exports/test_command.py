@@ -158,8 +158,8 @@ def test_what_is_no_trace_is_said_in_a_line_and_nothing_is_written(tmp_path: Pat
     (tmp_path / "folder").mkdir()
     said = {
         "empty": "there is no rollout in empty",
-        "text": "text:1: this line does not belong to a triocept trace",
-        "bytes": "bytes:1: this line does not belong to a triocept trace",
+        "text": "text: this is not a trace file: its first line is 'hello'",
+        "bytes": "bytes: this is not a trace file: its first line is",
         "folder": "folder is a directory",
         "missing": "missing: No such file or directory",
     }

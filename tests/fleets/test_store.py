@@ -676,7 +676,7 @@ async def test_a_worker_that_has_another_disk_says_so(tmp_path: Path) -> None:
         (tmp_path / "s").rename(tmp_path / "t")
         with pytest.raises(
             StoreError,
-            match=r"could not record task 0: .*s: the directory is not a store: it contains no run\.json",
+            match=r"could not record task 0: .*s: there is no such directory; name",
         ):
             await results_of(fleet, work.double, [1], store=store)
 

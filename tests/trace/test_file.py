@@ -283,7 +283,7 @@ def test_a_line_that_cannot_be_read_is_told_as_a_warning_or_to_whoever_asks(tmp_
 def test_a_file_of_something_else_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     file.write_bytes(b"a,b\n1,2\n")
-    with pytest.raises(DialectError, match=r"t\.jsonl:1: this line does not belong"):
+    with pytest.raises(DialectError, match=r"t\.jsonl: this is not a trace file: its first line is 'a,b'"):
         read_traces(file)
     file.write_bytes(b"")
     assert read_traces(file) == []

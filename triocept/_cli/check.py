@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from .._trace.check import Report, check
+from .._trace.reader import content_of
 from .._util.terminal import visible
 from ..errors import StoreError
 from ..fleets.store.checking import StoreReport, check_store
@@ -59,7 +60,7 @@ def lines_of(report: Report | StoreReport) -> Iterator[str]:
         and {gap.name for gap in report.gaps} == {"unreadable_line"}
     ):
         # no line of it is triocept's, of any version: the gaps of single lines do not help
-        yield f"{report.path} is not a trace file: {report.gaps[0].message}"
+        yield f"{report.path} is not a trace file: {content_of(report.path)}"
         return
     shown = report.gaps if report.lines or isinstance(report, StoreReport) else report.gaps[:_SHOWN]
     yield from map(str, shown)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .._trace.reader import error_of_all
 from .._trace.trace import Trace
 from .._util.terminal import say
 from .._view.files import html_of
@@ -175,7 +176,11 @@ class Export:
         if not known and self._missing:
             raise click.ClickException(self._missing[0])
         if not known and self._damages:
-            raise self._damages[0]
+            first = self._damages[0]
+            if len(self.files) > 1 or is_store(self.files[0]) or not isinstance(first, DialectError):
+                raise first
+            damages = [each for each in self._damages if isinstance(each, DialectError)]
+            raise error_of_all(damages, self.files[0])
         if not known:
             raise click.ClickException(f"there is no rollout in {where}")
         if missing := next((each for each in self.rollouts if each not in known), None):

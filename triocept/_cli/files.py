@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from .._trace.reader import error_of_all
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .._tracefiles.follow import iter_traces
@@ -54,9 +55,17 @@ class File:
         """Number of results in a store that lack a trace file."""
 
     def __iter__(self) -> Iterator[Trace]:
+        held: (
+            list[DialectError] | None
+        ) = []  # until the first trace, because the file may not be a trace file
+
         def on_damage(damage: DialectError | StoreError) -> None:
             self.damages += 1
-            if self.damages <= _SHOWN:
+            if self.damages > _SHOWN:
+                return
+            if held is not None and isinstance(damage, DialectError) and not is_store(self._path):
+                held.append(damage)
+            else:
                 say(f"a line was not read: {damage}")
 
         def leave_out(trace: Trace) -> bool:  # a rollout without a result, unless it is requested
@@ -74,11 +83,16 @@ class File:
         others: list[str] = []
         wanted = () if self._rollout is None else (self._rollout,)
         for trace in traces_of(self._path, on_damage, on_missing, leave_out, wanted):
+            for damage in held or ():
+                say(f"a line was not read: {damage}")
+            held = None
             if self._rollout in (None, trace.rollout, trace.run):
                 found += 1
                 yield trace
             elif len(others) <= _SHOWN:
                 others.append(trace.rollout)
+        if held:
+            raise NotThere(str(error_of_all(held, self._path)))
         if self.damages > _SHOWN:
             more = counted(self.damages - _SHOWN, "more line", "more lines")
             say(f"{self._path}: {more} cannot be read")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Any, TypeAlias, TypeVar
@@ -24,9 +24,11 @@ import msgspec
 from .._canonical.content import Message
 from .._canonical.price import Price
 from .._canonical.request import Request, Tool
+from .._util.secrets import without_keys
 from ..errors import DialectError
 from .entries import AgentStart, Intent, Opening, Score
 from .lines import (
+    BROKEN,
     VERSION,
     AgentLine,
     BlobLine,
@@ -52,6 +54,13 @@ from .turn import Branch, Turn, TurnRecord
 OnDamage: TypeAlias = Callable[[DialectError], object]
 Key: TypeAlias = tuple[str, str]
 E = TypeVar("E", Opening, AgentStart, Intent, Score)
+_FOREIGN = "this line does not belong to a triocept trace"
+_HEAD = 1024 * 1024
+"""Bytes of a file to read for a description of its content."""
+_SHOWN = 40
+"""Maximum characters to show of a file that is not a trace file."""
+_KEYS = 5
+"""Maximum keys to show of a file that is a JSON object."""
 MOST_WARNINGS = 100
 """Maximum warnings for one file. It is limited because in a file of another format each line causes a warning."""
 
@@ -70,15 +79,15 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: no line of the file is readable (for example, because triocept 0.2.0 wrote it), or a newer
-            triocept wrote a line; the path is `file:line`.
+        DialectError: the file is not a trace file; or none of its lines is readable (for example, because triocept
+            0.2.0 wrote it), or a newer triocept wrote a line: the path is then `file:line`.
     """
     damages = Damages(None if on_damage is None else inf)
     reader = TraceReader(path, damages.take)
     for number, piece in found_lines(path):
         reader.add(piece, number)
     traces = reader.end()
-    damages.raise_if_all(len(traces))
+    damages.raise_if_all(len(traces), path)
     for damage in damages.errors:
         if on_damage is None:
             warnings.warn(str(damage), stacklevel=2)
@@ -110,10 +119,34 @@ class Damages:
             self.more += 1
         return kept
 
-    def raise_if_all(self, traces: int) -> None:
-        """Raise the first error if `traces`, the number of traces read from the file, is 0."""
+    def raise_if_all(self, traces: int, path: str | os.PathLike[str]) -> None:
+        """Raise an error if `traces`, the number of traces read from the file at `path`, is 0, and there are errors."""
         if self.errors and not traces:
-            raise self.errors[0]
+            raise error_of_all(self.errors, path)
+
+
+def error_of_all(errors: Sequence[DialectError], path: str | os.PathLike[str]) -> DialectError:
+    """Return one error for a file without a readable line. `errors` are the errors of its first lines."""
+    if not all(error.problem.startswith(_FOREIGN) for error in errors):
+        return errors[0]
+    return DialectError(f"this is not a trace file: {content_of(path)}", path=os.fspath(path))
+
+
+def content_of(path: str | os.PathLike[str]) -> str:
+    """Return a description of a file that is not a trace file, with the advice how a trace file is written."""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+    try:
+        value: object = msgspec.json.decode(head)
+    except BROKEN:
+        line = without_keys(head.partition(b"\n")[0].decode(errors="replace"))
+        content = f"its first line is {line[:_SHOWN]!r}{' …' if line[_SHOWN:] else ''}"
+    else:
+        content = "it contains a JSON list" if isinstance(value, list) else "it contains a JSON value"
+        if isinstance(value, dict):
+            keys = ", ".join(map(repr, [*value][:_KEYS]))
+            content = f"it contains a JSON object with the keys {keys}{', …' if len(value) > _KEYS else ''}"
+    return f"{content}. Trace files are written by `triocept run --record FILE`, and by JSONLRecorder in a program"
 
 
 def iter_file(
@@ -149,7 +182,7 @@ def iter_file(
                     yield trace
     rest = reader.end()
     if on_damage is None:
-        damages.raise_if_all(count + len(rest))
+        damages.raise_if_all(count + len(rest), path)
     if damages.more and on_damage is None:
         warn(f"{path}: {damages.more:,} more lines cannot be read")
     yield from rest
@@ -192,7 +225,7 @@ class TraceReader:
                 case Unreadable(cut=True):
                     pass
                 case Unreadable(why=why):
-                    raise Unfit(f"this line does not belong to a triocept trace: {why}")
+                    raise Unfit(f"{_FOREIGN}: {why}")
                 case Found(line=line, data=data):
                     key = key_of(line)
                     if (run := self._runs.get(key)) is None:

@@ -119,7 +119,7 @@ def read_run(directory: Path) -> RunFile:
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"the directory is not a store: it contains no {RUN}", path=str(directory)) from None
+        raise StoreError(_no_store(directory), path=str(directory)) from None
     try:
         found = msgspec.json.decode(data, type=_Format)
         if found.what != _WHAT:
@@ -135,6 +135,16 @@ def read_run(directory: Path) -> RunFile:
         return msgspec.json.decode(data, type=RunFile)
     except msgspec.DecodeError as exc:
         raise StoreError(f"the {RUN} of the store cannot be read: {exc}", path=str(directory)) from None
+
+
+def _no_store(directory: Path) -> str:
+    """Return the text of the error for a path that is not the directory of a store."""
+    what = f"the directory is not a store: it contains no {RUN}"
+    if not directory.exists():
+        what = "there is no such directory"
+    elif not directory.is_dir():
+        what = "this is a file, but a store is a directory"
+    return f"{what}; name a directory that `triocept eval`, `triocept fleet` or a program with a store has written"
 
 
 def write_run(directory: Path, run: RunFile) -> None:
