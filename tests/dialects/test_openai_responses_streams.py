@@ -1,6 +1,7 @@
 """Responses, streamed: the grammar, what Codex and the official client see, and what servers really send."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -20,12 +21,15 @@ from triocept._canonical.events import (
     assemble,
     events_of,
 )
+from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request, Tool
 from triocept._canonical.response import Response, Usage
 from triocept._util.sse import SSEDecoder
 from triocept.dialects import DIALECTS, Failure
-from triocept.dialects.kit import OVERFLOW
+from triocept.dialects._clock import answered_at
+from triocept.dialects.kit import OVERFLOW, encode_json
 from triocept.dialects.openai_responses.stream_renderer import Documents, Renderer
+from triocept.dialects.openai_responses.tools import echoed_tools
 from triocept.errors import ContextLengthError, UpstreamError, UpstreamTruncated
 
 NAME, CHAT = "openai_responses", "openai_chat"
@@ -123,6 +127,50 @@ def test_the_minimal_stream_is_this() -> None:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 15,
     }
+
+
+def changed_copy(request: Request) -> Request:
+    copy = deepcopy(request)
+    for tool in copy.tools[:1]:
+        assert tool.parameters is not None
+        tool.parameters["properties"] = {"more": {"type": "null"}}
+    return copy
+
+
+EDITS: dict[str, Callable[[Request], Request]] = {
+    "none": lambda request: request,
+    "fewer tools": lambda request: msgspec.structs.replace(request, tools=request.tools[1:]),
+    "another dialect": lambda request: msgspec.structs.replace(request, dialect=CHAT),
+    "a changed copy": changed_copy,
+}
+
+
+@pytest.mark.parametrize("extra", [None, {"service_tier": "flex"}, {"tools": [{"strict": True, "more": 1}]}])
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_an_answer_repeats_the_tools_of_its_own_request_however_often_they_were_repeated(
+    edit: Callable[[Request], Request], extra: dict[str, Json] | None
+) -> None:
+    function = {"type": "function", "name": "ls", "description": "\ud83d", "parameters": {"type": "object"}}
+    space = {"type": "namespace", "name": "agents", "tools": [{**function, "name": "spawn"}]}
+    memory, response = Memory(), Response((Text("hi"),), usage=USAGE, model="M", id="resp_1", extra=extra)
+    for number in range(3):
+        tools = [function, space, {"type": "web_search"}]
+        asked = {"model": "M", "input": f"hi {number}", "tools": deepcopy(tools)}
+        parsed = RESPONSES.parse_request(asked, memory=memory)
+        Renderer(parsed).render(ResponseStart())
+        request = edit(parsed)
+        unshared = msgspec.structs.replace(request, tools=(*request.tools,))
+        with answered_at(1.0):
+            documents = Documents(request)
+            stream = [wire for event in events_of(response) for wire in documents.render(event)]
+            whole = RESPONSES.render_response(response, unshared)
+        events = [msgspec.json.decode(wire.data) for wire in stream]
+        assert [encode_json(event) for event in events] == [wire.data for wire in stream]
+        begun = msgspec.json.decode(
+            encode_json(echoed_tools(unshared.tools, same_dialect=request.dialect == NAME))
+        )
+        assert [event["response"]["tools"] for event in events[:2]] == [begun, begun]
+        assert events[-1]["response"] == msgspec.json.decode(encode_json(whole))
 
 
 ITEM_KINDS = {

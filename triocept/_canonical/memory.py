@@ -147,7 +147,7 @@ class Memory:
             if same < len(items) and same < len(old):
                 same += _equal_head(items[same:], old[same:]) if same else _equal_head(items, old)
         new = [frozen(parse(items[number], f"{field}[{number}]")) for number in range(same, len(items))]
-        parsed = (*made[:same], *new)
+        parsed = made if same == len(made) and not new else (*made[:same], *new)
         self._latest[dialect, field] = ((*items,), parsed)
         return parsed  # type: ignore[return-value]
 

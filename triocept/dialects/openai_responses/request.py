@@ -57,7 +57,17 @@ from ..base import HERE, Target
 from ..openai_chat.request import parse_sampling, read_format, render_sampling, render_user
 from ..side import only
 from .items import parse_item, parse_part, render_history, render_parts
-from .tools import DECLARING, NAME, NO_NAMES, Names, parse_choice, parse_tools, render_choice, render_tools
+from .tools import (
+    DECLARING,
+    NAME,
+    NO_NAMES,
+    Names,
+    names_of,
+    parse_choice,
+    parse_tools,
+    render_choice,
+    render_tools,
+)
 
 NOT_POSTED = frozenset({"type", "generate", "stream_id"})
 """Fields of websocket frames that are not sent to a provider over HTTP."""
@@ -119,7 +129,7 @@ def _parse(document: Json, memory: Memory, *, declares: bool = True) -> tuple[Re
             raise DialectError("is missing" if value is None else "must not be empty", path="input")
         value = []
     tools = parse_tools(fields, value if declares else [], memory)
-    messages = parse_input(value, Names(tools), memory)
+    messages = parse_input(value, names_of(tools), memory)
     instructions = parse_instructions(fields.text("instructions"), memory)
     choice = parse_choice(fields.take("tool_choice"), "tool_choice")
     parallel = fields.flag("parallel_tool_calls")
@@ -151,7 +161,7 @@ def render_request(request: Request) -> Json:
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else distinct_calls(request.messages)
-    instructions, items = render_input(messages, Names(request.tools), same_dialect=same_dialect)
+    instructions, items = render_input(messages, names_of(request.tools), same_dialect=same_dialect)
     if not items and request.previous_response is None:
         items = [{"type": "message", "role": "user", "content": ""}]
     document: dict[str, Json] = {"model": request.model, "input": items}

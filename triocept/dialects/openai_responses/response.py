@@ -45,7 +45,7 @@ from ..openai_chat.response import parse_usage as parse_openai_usage
 from ..openai_chat.response import render_error as render_chat_error
 from .items import parse_item, render_answer
 from .request import render_format, render_instructions
-from .tools import NAME, NO_NAMES, Names, is_from_codex, render_choice, render_tools
+from .tools import NAME, NO_NAMES, echoed_tools, is_from_codex, names_of, render_choice
 
 _ECHOED = (
     "object",
@@ -126,8 +126,9 @@ def render_response(response: Response, request: Request) -> Json:
     same_dialect = is_same_dialect(response.dialect, NAME)
     customs = custom_names(request)
     parts = [fitted_call(part, customs) if isinstance(part, ToolCall) else part for part in response.content]
-    document = envelope(request, response.id, response.model, int(answer_time()))
-    items = render_answer(parts, Names(request.tools), document["id"], same_dialect=same_dialect)
+    tools = echoed_tools(request.tools, same_dialect=request.dialect == NAME)
+    document = envelope(request, response.id, response.model, int(answer_time()), tools)
+    items = render_answer(parts, names_of(request.tools), document["id"], same_dialect=same_dialect)
     last = parts[-1] if parts else None
     if is_cut(response.stop_reason) and isinstance(last, ToolCall) and not is_whole(last):
         items[-1]["status"] = "incomplete"
@@ -146,8 +147,11 @@ def render_response(response: Response, request: Request) -> Json:
     )
 
 
-def envelope(request: Request, identity: str, model: str, created: int) -> dict[str, Json]:
-    """Return the JSON body of an answer that has just begun: its status is `in_progress`, its output is empty."""
+def envelope(request: Request, identity: str, model: str, created: int, tools: list[Json]) -> dict[str, Json]:
+    """Return the JSON body of an answer that has just begun: its status is `in_progress`, its output is empty.
+
+    `tools`: the request's tools, as `echoed_tools` returns them.
+    """
     extra = request.extra or {}
     same_dialect = request.dialect == NAME
     choice, wish = request.tool_choice, request.output_format
@@ -179,10 +183,7 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
         "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
         "text": merged(text, extra.get("text") or {}),
         "tool_choice": render_choice(choice, request.tools, same_dialect=same_dialect) if choice else "auto",
-        "tools": [
-            {**tool, **_FUNCTION, **tool} if tool.get("type") == "function" else tool
-            for tool in render_tools(request.tools, same_dialect=same_dialect)
-        ],
+        "tools": tools,
         "top_logprobs": extra.get("top_logprobs") or 0,
         "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
         "truncation": extra.get("truncation") or "disabled",
@@ -195,8 +196,6 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
 _TIER = "default"
 """The service tier to write if the provider's tier is unknown. The requested tier is not written, since a provider may
 choose another."""
-_FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict": None}
-"""The fields that every function tool in an answer has, with their defaults."""
 
 
 def ending(

@@ -25,7 +25,7 @@ from .items import PREFIXES, complete, parse_item
 from .request import INSTRUCTIONS, parse_request, render_input
 from .response import render_response
 from .stream_renderer import Documents
-from .tools import NAME, Names
+from .tools import NAME, names_of
 
 _COUNTED = frozenset(
     {"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "parallel_tool_calls"}
@@ -64,7 +64,9 @@ def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "des
     The newest item is first by default, as at OpenAI.
     """
     same_dialect = request.dialect == NAME
-    _, items = render_input(request.messages, Names(request.tools), same_dialect=same_dialect, replay=False)
+    _, items = render_input(
+        request.messages, names_of(request.tools), same_dialect=same_dialect, replay=False
+    )
     data: list[dict[str, Json]] = []
     for number, item in enumerate(items):
         made = legal_id(f"{number} {encode_json(item).decode()}", PREFIXES.get(item["type"], "item_"))
@@ -174,7 +176,7 @@ def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) ->
             break
     if not found:
         return request
-    names = Names(request.tools)
+    names = names_of(request.tools)
     messages: list[Message] = []
     for message in request.messages:
         content: list[Part] = []

@@ -26,6 +26,7 @@ Rules of an item, each part of which is written by a writer:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 import msgspec
 
@@ -52,7 +53,7 @@ from .items import (
     text_field,
 )
 from .response import ending, envelope, is_cut, is_whole, render_event_error, render_usage
-from .tools import NAME, Names
+from .tools import NAME, echo_of, names_of
 
 ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 
@@ -334,7 +335,7 @@ class _CallWriter(ItemWriter):
     def __init__(self, item: Item, call: ToolCall, request: Request, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
         self._fitted = FittedCall(call, custom_names(request))
-        self._names = Names(request.tools)
+        self._names = names_of(request.tools)
 
     def start(self, *, first: bool) -> list[WireEvent]:
         return [] if self._fitted.held else [*self._begin(), *self.text(self._call.arguments)]
@@ -389,6 +390,8 @@ class Documents:
         self._counter = Counter()
         self._own = True
         self._envelope: dict[str, object] = {}
+        self._tools: list[Json] = []
+        self._encoded_tools = b""
         self._start_usage: Usage | None = None
         self._items: list[Item] = []
         self._writers: dict[int, ItemWriter] = {}
@@ -438,13 +441,19 @@ class Documents:
         return [*begun, self._counter.event("keepalive", {})]
 
     def _open(self, identity: str, model: str, extra: dict[str, object] | None = None) -> list[WireEvent]:
-        document = envelope(self._request, identity, model, int(answer_time()))
+        self._tools, self._encoded_tools = echo_of(self._request)
+        document = envelope(self._request, identity, model, int(answer_time()), self._tools)
         self._envelope = merged(document, extra) if extra else document
         self._counter.answer = self.response_id
-        return [
-            self._counter.event(kind, {"response": self._envelope})
-            for kind in ("response.created", "response.in_progress")
-        ]
+        begun = msgspec.Raw(encode_json(self._with_echo(self._envelope)))
+        kinds = ("response.created", "response.in_progress")
+        return [self._counter.event(kind, {"response": begun}) for kind in kinds]
+
+    def _with_echo(self, document: dict[str, object]) -> dict[str, object]:
+        """Return the document with its tools encoded, so that they are encoded only once."""
+        if document["tools"] is not self._tools:
+            return document
+        return {**document, "tools": msgspec.Raw(self._encoded_tools)}
 
     def _part(self, index: int, part: ResponsePart) -> list[WireEvent]:
         last = self._items[-1] if self._items else None
@@ -508,7 +517,7 @@ class Documents:
             extra=event.extra if self._own else None,
         )
         kind = f"response.{document['status']}"
-        return [*begun, *left, *done, self._counter.event(kind, {"response": document})]
+        return [*begun, *left, *done, self._counter.event(kind, {"response": self._with_echo(document)})]
 
 
 class Renderer(StreamRenderer):
@@ -533,4 +542,6 @@ class Renderer(StreamRenderer):
 
 
 def _framed(events: Iterable[WireEvent]) -> bytes:
-    return b"".join([b"event: %b\ndata: %b\n\n" % (event.type.encode(), event.data) for event in events])
+    # Joined only once, because the events that repeat the request's tools are long.
+    pieces = [(b"event: ", event.type.encode(), b"\ndata: ", event.data, b"\n\n") for event in events]
+    return b"".join(chain.from_iterable(pieces))

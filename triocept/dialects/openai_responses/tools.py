@@ -21,16 +21,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import groupby
+from typing import final
 
 import msgspec
 
 from ..._canonical.content import Json
+from ..._canonical.frozen import frozen
 from ..._canonical.memory import Memory
 from ..._canonical.request import Request, Tool, ToolChoice
 from ...errors import DialectError
 from .._calls import short_id
-from .._documents import Fields, merged
+from .._documents import Fields, encode_json, merged
 from ..openai_chat.parts import choice_of, kept_tool, parse_function
 from ..openai_chat.parts import render_choice as render_chat_choice
 
@@ -74,6 +77,54 @@ NO_NAMES = Names(())
 """The names of a request without tools."""
 
 
+_FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict": None}
+"""The fields that every function tool in an answer has, with their defaults."""
+
+
+@final
+class OfferedTools(tuple[Tool, ...]):
+    """The tools in the field `tools` of a request. What is made of them for each answer is made once.
+
+    If the next requests of the conversation have the same tools, they contain the same object, which is read-only. A
+    copy of the object (`copy.deepcopy`) is a plain tuple, whose tools can be changed.
+    """
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type, tuple[list[Tool]]]:
+        return tuple, ([*self],)
+
+    @cached_property
+    def names(self) -> Names:
+        """The names of the tools."""
+        return Names(self)
+
+    @cached_property
+    def echo(self) -> tuple[list[Json], bytes]:
+        """The tools as an answer repeats them: decoded (must not be changed), and encoded."""
+        documents = echoed_tools(self, same_dialect=True)
+        return documents, encode_json(documents)
+
+
+def names_of(tools: Sequence[Tool]) -> Names:
+    """Return the names of a request's tools."""
+    return tools.names if isinstance(tools, OfferedTools) else Names(tools)
+
+
+def echo_of(request: Request) -> tuple[list[Json], bytes]:
+    """Return the request's tools as an answer repeats them: decoded (must not be changed), and encoded."""
+    if isinstance(request.tools, OfferedTools) and request.dialect == NAME:
+        return request.tools.echo
+    documents = echoed_tools(request.tools, same_dialect=request.dialect == NAME)
+    return documents, encode_json(documents)
+
+
+def echoed_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
+    """Return the tools of a request as an answer repeats them."""
+    return [
+        {**tool, **_FUNCTION, **tool} if tool.get("type") == "function" else tool
+        for tool in render_tools(tools, same_dialect=same_dialect)
+    ]
+
+
 def namespace_of(tool: Tool) -> dict[str, Json] | None:
     """Return the fields of the tool's namespace; None if the tool has no namespace."""
     found = (tool.extra or {}).get("namespace")
@@ -97,18 +148,29 @@ _NO_PARAMETERS: dict[str, Json] = {"type": "object", "properties": {}}
 def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]:
     """Return the tools that the agent declares in the field `tools`, and in items of the `input`."""
     read = memory.read(NAME, "tools", fields.array("tools"), _parse)
+    items = items if isinstance(items, list) else []
+    declaring = [
+        (f"input[{number}]", item)
+        for number, item in enumerate(items)
+        if isinstance(item, dict) and item.get("type") in DECLARING
+    ]
+    if not declaring:
+        return memory.read(NAME, "offered", [read], _offered)[0]
     tools = [tool for several in read for tool in several]
-    for number, item in enumerate(items if isinstance(items, list) else ()):
-        if isinstance(item, dict) and item.get("type") in DECLARING:
-            inner = Fields(item, f"input[{number}]").items("tools")
-            declared = [tool for path, value in inner for tool in _parse(value, path)]
-            known = {(namespace_name(tool), tool.name) for tool in tools}
-            tools += [
-                _with_extra(tool, declared_in=item["type"])
-                for tool in declared
-                if (namespace_name(tool), tool.name) not in known
-            ]
+    for path, item in declaring:
+        declared = [tool for at, value in Fields(item, path).items("tools") for tool in _parse(value, at)]
+        known = {(namespace_name(tool), tool.name) for tool in tools}
+        tools += [
+            _with_extra(tool, declared_in=item["type"])
+            for tool in declared
+            if (namespace_name(tool), tool.name) not in known
+        ]
     return _distinct(tools)
+
+
+def _offered(read: Sequence[Sequence[Tool]], _: str) -> tuple[Tool, ...]:
+    tools = frozen(_distinct([tool for several in read for tool in several]))
+    return OfferedTools(tools) if tools else ()
 
 
 def render_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
