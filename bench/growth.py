@@ -16,7 +16,7 @@ import msgspec
 from triocept._canonical.memory import Memory
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response
-from triocept._canonical.tokens import Estimator
+from triocept._canonical.tokens import Estimator, usage_after
 from triocept._rollout.calls import retry_key
 from triocept._trace.redaction import Redactor
 from triocept._trace.trace import Trace, TraceWriter
@@ -77,7 +77,7 @@ def _marked(message: dict[str, Any]) -> dict[str, Any]:
 
 def _record(request: Request, estimator: Estimator, redactor: Redactor, writer: TraceWriter) -> None:
     retry_key(request, None)
-    estimator.usage(request, _ANSWER)
+    usage_after(estimator.input_tokens(request), _ANSWER)
     turn = Turn(
         id=f"x{len(writer.trace)}",
         rollout="bench",

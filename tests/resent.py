@@ -205,7 +205,7 @@ def by_reader(reader: BodyReader, body: bytes, field: str) -> tuple[object, bool
 
 
 class Calls:
-    """The calls of one rollout: each body is decoded, parsed, kept, and its document changed by a program."""
+    """The calls of one rollout: each body is decoded, parsed and kept. Then the request and the list are changed."""
 
     def __init__(self, rng: random.Random, field: str) -> None:
         self.rng, self.field = rng, field
@@ -232,11 +232,13 @@ class Calls:
         assert all(memory is not each.memory for each in self.open), "two calls use one memory at a time"
         fit = rng.random() < 0.7
         request, as_read = self.parsed(document, memory, fit), self.parsed(decode_json(body), None, fit)
-        same = same and _exact(request) == _exact(as_read)
+        same = same and _exact(request) == _exact(as_read) and _exact(document) == expected
         if conversation is not None and rng.random() < 0.9:  # otherwise its parse failed
             self.open.append(conversation)
         if rng.random() < 0.5:
-            _change(rng, [request] if conversation is None else [request, document], 200)
+            _change(rng, [request], 200)
+            if conversation is not None:
+                document.pop(self.field).clear()
         while self.open and rng.random() < 0.8:
             self.reader.keep(self.open.pop(rng.randrange(len(self.open))))
         if rng.random() < 0.05:

@@ -2,7 +2,7 @@
 
 import pickle
 from copy import copy, deepcopy
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
@@ -12,7 +12,7 @@ import yaml
 from tests.asking import ask
 from triocept import Exchange, Message, Request, Text, Tool, serve_endpoint
 from triocept._canonical.content import Opaque
-from triocept._canonical.frozen import FrozenDict, FrozenList, frozen
+from triocept._canonical.frozen import _FIELDS, FrozenDict, FrozenList, count_members, frozen
 from triocept._canonical.memory import Memory
 from triocept.dialects import dialect
 from triocept.types import ToolResult
@@ -113,6 +113,26 @@ def test_json_within_every_part_of_a_message_is_read_only() -> None:
     )
     assert (raw, type(raw)) == ({"x": [1]}, dict)
     assert plain_json_in(message) == []
+
+
+def may_hold_json(kind: Any) -> bool:
+    if kind is Any or kind in _FIELDS or get_origin(kind) in (dict, list):
+        return True
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return any(may_hold_json(field.type) for field in msgspec.structs.fields(kind))
+    return get_origin(kind) is not Literal and any(map(may_hold_json, get_args(kind)))
+
+
+@pytest.mark.parametrize("kind", _FIELDS, ids=lambda kind: kind.__name__)
+def test_each_field_that_can_hold_json_is_made_read_only_and_no_other_is_looked_at(kind: Any) -> None:
+    fields = [field.name for field in msgspec.structs.fields(kind) if may_hold_json(field.type)]
+    assert [*_FIELDS[kind]] == fields
+
+
+def test_members_are_counted_at_all_levels_up_to_a_number_of_dicts_and_lists() -> None:
+    assert count_members([PLAIN, frozen(PLAIN), "text"], 100) == 3 + 2 * (2 + 3 + 2 + 1 + 1 + 1)
+    value = [{"a": []}, 1]
+    assert [count_members(value, most) for most in (2, 3)] == [None, 3]
 
 
 def test_json_within_a_list_of_tools_is_read_only() -> None:

@@ -10,16 +10,17 @@ plain dicts and lists.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from operator import is_
-from sys import maxsize, modules
-from typing import Any, NoReturn, TypeVar, cast, final
+from sys import modules
+from typing import Any, NoReturn, TypeVar, final
 
 import msgspec
 
-from .content import Json, Message, Opaque, Part, ToolResult
-from .request import Request
+from .content import Json, Media, Message, Opaque, Reasoning, RefusalText, Text, ToolCall, ToolResult
+from .request import OutputFormat, Request, Tool, ToolChoice
 
-T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 @final
@@ -72,7 +73,17 @@ def _tell_yaml() -> None:
     _known_to_yaml = bool(dumpers)
 
 
+_FIELDS: dict[type, tuple[str, ...]] = {
+    **dict.fromkeys((Text, Reasoning, Media, ToolCall, RefusalText, ToolChoice), ("extra",)),
+    **dict.fromkeys((Message, ToolResult), ("content", "extra")),
+    Opaque: ("raw",),
+    Tool: ("parameters", "extra"),
+    OutputFormat: ("schema", "extra"),
+    Request: ("messages", "tools", "tool_choice", "output_format", "extra"),
+}
+"""The fields that can contain JSON, at any level."""
 _FROZEN: dict[type, type] = {dict: FrozenDict, list: FrozenList}
+_CONTAINERS = frozenset((dict, list, FrozenDict, FrozenList))
 _CONSTANT = frozenset((str, type(None), bool, int, float, FrozenDict, FrozenList))
 _set_field: Any = dict.__setitem__
 _set_item: Any = list.__setitem__
@@ -83,20 +94,40 @@ def is_constant(values: Iterable[Json]) -> bool:
     return _CONSTANT.issuperset(map(type, values))
 
 
-def frozen(value: T) -> T:
+def frozen(value: Any) -> Any:
     """Return a parsed value with read-only copies of its dicts and lists; the same object if it contains none."""
-    kind, found = type(value), cast(Any, value)
-    if kind is list and any(isinstance(each, msgspec.Struct) for each in found):
-        return cast(T, FrozenList(map(frozen, found)))
-    if kind in _FROZEN:
-        return cast(T, frozen_json(found))
-    if kind is tuple:
-        parts = tuple([frozen(each) for each in found])
-        return value if all(map(is_, parts, found)) else cast(T, parts)
-    if not isinstance(value, msgspec.Struct) or (isinstance(value, Message) and not _has_json(value)):
+    kind = type(value)
+    if kind is Message and not _has_json(value):
         return value
+    if kind is tuple:
+        parts = tuple([frozen(each) for each in value])
+        return value if all(map(is_, parts, value)) else parts
+    if (names := _FIELDS.get(kind)) is not None:
+        return _with_frozen(value, names)
+    if kind is list and any(isinstance(each, msgspec.Struct) for each in value):
+        return FrozenList(map(frozen, value))
+    if kind in _FROZEN:
+        return frozen_json(value)
+    return _with_frozen(value, value.__struct_fields__) if isinstance(value, msgspec.Struct) else value
+
+
+def _has_json(value: Message | ToolResult) -> bool:
+    """Return True if a message or a result contains JSON. Most messages and results do not."""
+    if value.extra is not None:
+        return True
+    content: tuple[Any, ...] = value.content
+    for part in content:
+        kind = type(part)
+        if kind is Opaque or part.extra is not None or (kind is ToolResult and _has_json(part)):
+            return True
+    return False
+
+
+def _with_frozen(value: S, names: Iterable[str]) -> S:
+    """Return a struct in whose fields of these names all dicts and lists are read-only."""
     changed: dict[str, object] = {}
-    for name, old in zip(value.__struct_fields__, msgspec.structs.astuple(value), strict=True):
+    for name in names:
+        old = getattr(value, name)
         if type(old) not in _CONSTANT and (new := frozen(old)) is not old:
             changed[name] = new
     return msgspec.structs.replace(value, **changed) if changed else value
@@ -104,51 +135,36 @@ def frozen(value: T) -> T:
 
 def frozen_request(request: Request, before: int) -> Request:
     """Return a request whose JSON is read-only. Its messages from index `before` on are not converted."""
-    head = frozen(request.messages[:before])
-    rest = frozen(msgspec.structs.replace(request, messages=()))
-    return msgspec.structs.replace(rest, messages=(*head, *request.messages[before:]))
+    known = request.messages[:before]
+    if (head := frozen(known)) is not known:
+        request = msgspec.structs.replace(request, messages=(*head, *request.messages[before:]))
+    return _with_frozen(request, [name for name in _FIELDS[Request] if name != "messages"])
 
 
 def frozen_json(value: Json) -> Json:
-    """Return a read-only copy of a JSON value."""
-    found = frozen_within(value, maxsize)
-    assert found is not None
-    return found[0]
-
-
-def frozen_within(value: Json, most: int) -> tuple[Json, int] | None:
-    """Return a read-only copy of a JSON value, and the number of its members at all levels.
-
-    Return None if the value has more than `most` dicts and lists. Each takes 0.4 µs. The function does not call itself,
-    because an agent's document may be nested thousands of levels deep.
-    """
+    """Return a read-only copy of a JSON value. It may be nested thousands of levels deep."""
     if type(value) not in _FROZEN:
-        return value, 0
+        return value
     if not _known_to_yaml and "yaml.representer" in modules:
         _tell_yaml()
     whole = _FROZEN[type(value)](value)
-    left, size = [whole], 0
+    left = [whole]
     for node in left:
-        size += len(node)
-        put, members = (
-            (_set_field, node.items()) if type(node) is FrozenDict else (_set_item, enumerate(node))
-        )
-        for place, old in members:
+        put = _set_field if type(node) is FrozenDict else _set_item
+        for place, old in node.items() if type(node) is FrozenDict else enumerate(node):
             if type(old) in _FROZEN:
-                if len(left) >= most:
-                    return None
                 new = _FROZEN[type(old)](old)
                 put(node, place, new)
                 left.append(new)
-    return whole, size
+    return whole
 
 
-def _has_json(value: Message | ToolResult) -> bool:
-    """Return True if a message or a result contains JSON. Most messages and results do not."""
-    return value.extra is not None or any(map(_has_own_json, value.content))
-
-
-def _has_own_json(part: Part) -> bool:
-    return (
-        isinstance(part, Opaque) or part.extra is not None or (type(part) is ToolResult and _has_json(part))
-    )
+def count_members(value: Json, most: int) -> int | None:
+    """Return the number of members of a JSON value at all levels; None if it has more than `most` dicts and lists."""
+    left = [value]
+    push = left.append
+    for node in islice(left, most):
+        for each in node.values() if isinstance(node, dict) else node:
+            if type(each) is not str and type(each) in _CONTAINERS:
+                push(each)
+    return sum(map(len, left)) if len(left) <= most else None

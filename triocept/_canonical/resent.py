@@ -19,7 +19,9 @@ Rules:
 4. If the bytes behind the list equal those of the earlier body, the other fields are equal, too. The bytes before the
    list are common to both bodies. All new bytes of the list must be items, with a comma between any two.
 5. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
-6. Items and other fields that several calls share are read-only (`frozen`). Each document has a list of its own.
+6. The documents of several calls contain the same items, and each document has a list of its own. No code changes an
+   item: a program gets a copy of the document (`Exchange.raw`), and a request contains read-only copies of the JSON in
+   an item (`frozen`). Other fields that several documents share are read-only.
 7. While the body of a call is parsed, the conversation that the call continues is not among the kept conversations. So
    no two calls, which may be parsed in threads, use one `Memory` at a time.
 8. A reader belongs to one rollout, and keeps `_CONVERSATIONS` conversations. All readers of the process together keep
@@ -39,7 +41,7 @@ from weakref import ref
 import msgspec
 
 from .content import Json
-from .frozen import frozen_within
+from .frozen import count_members, frozen_json
 from .memory import Memory
 
 ENABLED = True
@@ -56,7 +58,7 @@ MOST_NEW = 512 * 1024
 MOST_ITEMS = 10_000
 """Maximum items of a conversation that is kept: a longer list is parsed in a thread."""
 MOST_CONTAINERS = 20_000
-"""Maximum dicts and lists that are made read-only in one step, which takes up to 8 ms."""
+"""Maximum dicts and lists that are counted in one step, which takes up to 4 ms."""
 MOST_BYTES = 512 * 1024 * 1024
 """Maximum bytes of all kept conversations of the process, as estimated (`_size`)."""
 _CONVERSATIONS = 4
@@ -86,7 +88,7 @@ class Conversation:
     Args:
         body: the body.
         field: the field of its long list.
-        items: the read-only items of the list.
+        items: the items of the list.
         memory: the memory for the parse of the body and its continuations.
         size: estimated bytes of everything that the conversation keeps.
         fresh: number of bytes of the items that the previous body did not have; all bytes if this is the first body.
@@ -160,13 +162,17 @@ class Conversation:
             return None
         if len(ends) != len(new) or bool(new) != (first > end) or count + len(new) > MOST_ITEMS:
             return None
-        if (found := frozen_within(new, MOST_CONTAINERS)) is None:
+        if (members := count_members(new, MOST_CONTAINERS)) is None:
             return None
-        items, members = (*self.items[:count], *found[0]), found[1]
+        items = (*self.items[:count], *new)
         rest = self.rest if same else None
         if same and rest is None:
-            shared = frozen_within({**document, field: None}, MOST_CONTAINERS) or ({}, 0)
-            document, rest, members = shared[0] or document, shared[0], members + shared[1]
+            shared = {**document, field: None}
+            if (more := count_members(shared, MOST_CONTAINERS)) is None:
+                rest = {}
+            else:
+                document = rest = frozen_json(shared)
+                members += more
         ends = self.ends[:count] + ends
         memory = self.memory if self.is_continued(count) else self.memory.fork()
         size = self.size + _size(body, members) - 2 * len(self.body)
@@ -236,7 +242,7 @@ class BodyReader:
     def begin(self, body: bytes, field: str, document: Json, memory: Memory) -> Conversation | None:
         """Return a new conversation for a body that was decoded whole; None if such a body is not kept.
 
-        The items of the document become read-only. Pass the conversation to `keep` once the document is parsed.
+        Pass the conversation to `keep` once the document is parsed. The items of the document must not be changed.
 
         Args:
             body: the body.
@@ -255,11 +261,10 @@ class BodyReader:
         self._missed += 1
         if self._missed > _RARELY and self._missed % _RARELY:
             return None
-        if (found := frozen_within(items, MOST_CONTAINERS)) is None:
+        if (members := count_members(items, MOST_CONTAINERS)) is None:
             return None
-        document[field] = [*found[0]]
         memory = next((known.memory for known in self._alive()), memory).fork()
-        return Conversation(body, field, tuple(found[0]), memory, _size(body, found[1]), len(body))
+        return Conversation(body, field, tuple(items), memory, _size(body, members), len(body))
 
     def keep(self, conversation: Conversation) -> None:
         """Keep a conversation. Call this method only after its latest document was parsed without an error."""

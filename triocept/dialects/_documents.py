@@ -138,6 +138,10 @@ class Fields:
         """Return the field without a type check, and leave it unread; None if it is missing."""
         return self._left.get(name)
 
+    def lack(self, names: Iterable[str]) -> bool:
+        """Return True if no field of these names is unread."""
+        return self._left.keys().isdisjoint(names)
+
     def take(self, name: str) -> Json:
         """Return the field without a type check; None if it is missing."""
         return self._left.pop(name, None)

@@ -212,10 +212,13 @@ def parse_function(fields: Fields, name: str | None) -> Tool:
 DETAILS = "reasoning_details"
 _DEFAULT = "reasoning_content"
 _NAMES = ("reasoning", _DEFAULT)
+_WITH_DETAILS = (*_NAMES, DETAILS)
 
 
 def take_reasoning(fields: Fields) -> Reasoning | None:
     """Read the reasoning from the fields of a message or a stream delta; return None if they have no reasoning."""
+    if fields.lack(_WITH_DETAILS):
+        return None
     name, text = DETAILS, ""
     for candidate in _NAMES:
         value = fields.peek(candidate)
@@ -248,7 +251,7 @@ def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[
 def field_of(part: Reasoning, *, same_dialect: bool) -> str:
     """Return the name of the message field to which the text of this reasoning is written."""
     name = (part.extra or {}).get("field") if same_dialect else None
-    return name if name in (*_NAMES, DETAILS) else _DEFAULT
+    return name if name in _WITH_DETAILS else _DEFAULT
 
 
 def render_detail(blob: Blob) -> Json:
