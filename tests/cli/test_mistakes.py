@@ -138,7 +138,7 @@ def test_how_the_agent_ended_is_said_though_the_script_has_failed(tmp_path: Path
     ("replies = ['one', None]", "replies[1] is not a reply: None"),
     ("replies = [lambda request: 5]", "replies[0] is a function, and returned 5"),
     ("replies = [lambda request: None]", "replies[0] is not a reply: None"),
-    ("replies = 'hello'", "a list named 'replies'"),
+    ("replies = 'hello'", "a list named 'replies', not str: 'hello'"),
     ("", "a list named 'replies'"),
 ])  # fmt: skip
 def test_what_is_no_reply_is_said_with_its_place(text: str, said: str, tmp_path: Path) -> None:

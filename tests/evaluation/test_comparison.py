@@ -126,7 +126,7 @@ def test_a_task_with_another_prompt_is_named() -> None:
 @pytest.mark.parametrize(("other", "text"), [
     (run(x="1"), "no task is in both runs: the tasks of n are a, b, c, d, e, gone; those of n are x"),
     (run(a="?"), "n contains no score: 1 sample ended, and none is scored"),
-    (results_of({"judge": {"a": [1.0]}}), "no score of a task is in both runs: n has check; n has judge"),
+    (results_of({"judge": {"a": [1.0]}}), "same score in both: the scores of n are check; those of n are judge"),
 ])  # fmt: skip
 def test_runs_that_have_nothing_in_common_are_an_error_that_names_what_they_have(
     other: EvaluationResults, text: str

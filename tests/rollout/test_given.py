@@ -217,15 +217,13 @@ NO_HANDLERS: dict[str, tuple[Any, str]] = {
     "a generator": (_generator, "is a generator"),
     "a function of nothing": (_of_none, "does not take one argument, the exchange"),
     "a function of two": (_with_two, "does not take one argument, the exchange"),
-    "its coroutine": (None, "cannot be called"),
+    "its coroutine": (None, "pass _of_none, not _of_none(…)"),
 }
 
 
 @pytest.mark.parametrize(("handler", "words"), NO_HANDLERS.values(), ids=NO_HANDLERS.keys())
 async def test_what_is_no_handler_is_said_where_it_is_given(handler: Any, words: str) -> None:
-    coroutine = _of_none()
-    coroutine.close()
-    handler = coroutine if handler is None else handler
+    handler = _of_none() if handler is None else handler
     async with serve_endpoint() as endpoint:
         with pytest.raises(TypeError) as caught:
             endpoint.open_rollout(handler)
@@ -285,10 +283,23 @@ async def test_a_handler_that_returns_its_answer_is_told_how_to_give_it(returned
     assert "await exchange.respond(…)" in str(caught.value)
 
 
-@pytest.mark.parametrize("replies", ["hello", b"hello", ToolCall.of("t"), Response.of("x"), 5, {"a": 1}])
+@pytest.mark.parametrize("replies", ["hello", b"hello", ToolCall.of("t"), Response.of("x"), 5])
 def test_a_script_that_is_no_list_is_refused(replies: Any) -> None:
-    with pytest.raises(TypeError, match=r"a script must be a list of replies: write ScriptedModel\(\["):
+    with pytest.raises(
+        TypeError, match=r"a script must be a list of replies, not .*: write ScriptedModel\(\["
+    ):
         ScriptedModel(replies)
+
+
+@pytest.mark.parametrize("replies", [None, {"a": 1}])
+def test_no_advice_follows_what_a_list_would_not_make_a_script(replies: Any) -> None:
+    with pytest.raises(TypeError, match=r"a script must be a list of replies, not (None|dict: {'a': 1})$"):
+        ScriptedModel(replies)
+
+
+def test_a_text_in_a_dict_is_to_be_written_alone() -> None:
+    with pytest.raises(TypeError, match=r"is not a reply: {'text': 'hi'}; write the text alone: 'hi'"):
+        ScriptedModel(["a", {"text": "hi"}])  # type: ignore[list-item]
 
 
 def test_a_script_says_the_place_of_a_reply_that_cannot_be_given() -> None:

@@ -769,3 +769,36 @@ async def test_a_score_may_be_below_0_and_is_told_so_where_it_is_no_number(value
         await rollout.score("loss", -3.0)
         with pytest.raises(ValueError, match=f"^a score must be {wanted}"):
             await rollout.score("loss", value)
+
+
+@pytest.mark.parametrize("name", ["key", "api_key"])
+async def test_a_rollout_that_is_given_a_key_says_that_it_has_its_own(name: str) -> None:
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(TypeError, match=f"keyword argument '{name}'; .* read `rollout.api_key`"):
+            endpoint.open_rollout(echo, **{name: "sk-1"})  # type: ignore[arg-type]
+
+
+async def test_an_agent_in_one_text_is_to_be_written_as_items() -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        with pytest.raises(AgentFailed, match=r"item of its own, as in \['python', '-m', 'agent'\]"):
+            await rollout.run_agent(["python -m agent"])
+
+
+async def test_a_second_answer_says_what_the_first_one_was() -> None:
+    errors = []
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond("the first")
+        try:
+            await exchange.respond("the second")
+        except triocept.errors.AlreadySettled as exc:
+            errors.append(str(exc))
+
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        await ask(rollout)
+    assert "already has an outcome, the answer 'the first'" in errors[0]
+
+
+def test_a_class_that_derives_from_dialect_is_refused() -> None:
+    with pytest.raises(TypeError, match="class Mine: Dialect is not a base class"):
+        type("Mine", (dialects.Dialect,), {})

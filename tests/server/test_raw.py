@@ -462,10 +462,11 @@ async def test_over_a_websocket_a_stall_ends_with_its_rollout() -> None:
 async def test_over_a_websocket_a_status_is_refused_with_a_word() -> None:
     async def handler(exchange: Exchange) -> None:
         with pytest.raises(
-            ValueError, match="an answer on a websocket has no HTTP status, so it cannot have the status 502"
+            ValueError,
+            match="status 502, but the agent called over a websocket, whose answers have no HTTP status",
         ):
             await exchange.respond_raw(502, {}, b"<html></html>")
-        with pytest.raises(ValueError, match="outside a frame"):
+        with pytest.raises(ValueError, match="bytes can be sent only in a frame"):
             await exchange.respond_raw(None, {}, b"<html></html>")
         await exchange.respond("ok")
 

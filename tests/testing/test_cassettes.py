@@ -420,6 +420,7 @@ def test_a_sync_application_that_asks_what_is_not_there_is_told_at_the_end(tmp_p
 
 @pytest.mark.parametrize(("options", "error", "words"), [
     ({"record": "all"}, ValueError, "record must be 'none', 'once', 'new' or 'rewrite', not 'all'"),
+    ({"record": "once"}, TypeError, "needs a real model to record from, because there is no file "),
     ({"record": "new"}, TypeError, "record='new' needs a real model to record from: pass upstream="),
     ({"upstream": "https://api.openai.com"}, TypeError, "a handler must be"),
     ({"normalise": "a"}, TypeError, "normalise must be a function that takes a Request and returns one"),

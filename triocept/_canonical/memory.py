@@ -149,7 +149,7 @@ class Memory:
         new = [frozen(parse(items[number], f"{field}[{number}]")) for number in range(same, len(items))]
         parsed = made if same == len(made) and not new else (*made[:same], *new)
         self._latest[dialect, field] = ((*items,), parsed)
-        return parsed
+        return parsed  # type: ignore[return-value]
 
     def group(
         self,

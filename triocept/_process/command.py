@@ -232,6 +232,11 @@ def _what_to_do(name: str, cwd: str | os.PathLike[str] | None, error: OSError) -
         return f"its working directory {os.fspath(cwd)!r} is unusable ({error.strerror}): pass another one as cwd"
     if error.errno == errno.ENOENT and "/" in name:
         return "this file, or the interpreter that its first line names, does not exist: check the path"
+    if error.errno == errno.ENOENT and " " in name:
+        words = ", ".join(map(repr, name.split()))
+        return (
+            f"there is no command with this name: write each argument as an item of its own, as in [{words}]"
+        )
     if error.errno == errno.ENOENT:
         return "there is no such command on the PATH in its environment: install the command, or pass its full path"
     if error.errno == errno.EACCES and os.path.isdir(name):

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterat
 from contextlib import contextmanager
 from functools import partial
 from os import urandom
+from reprlib import repr as short
 from typing import TYPE_CHECKING, final
 
 import msgspec
@@ -316,9 +317,10 @@ class ExchangeState:
     def check_open(self) -> None:
         if isinstance(self.outcome, Abandoned):
             raise ExchangeAbandoned(f"{self!r} cannot be answered, because the agent has disconnected")
-        if self.outcome is not None:
+        if (found := self.outcome) is not None:
+            answer = f", the answer {short(found.response.text)}" if isinstance(found, Answered) else ""
             raise AlreadySettled(
-                f"{self!r} already has an outcome, so it cannot be answered or refused again"
+                f"{self!r} already has an outcome{answer}, so it cannot be answered or refused again"
             )
 
     def _check_awaited(self) -> None:

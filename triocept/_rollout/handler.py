@@ -34,6 +34,12 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
         raise TypeError(
             f"a handler must be `async def handler(exchange)`; {short(handler)} looks like {what}"
         )
+    if inspect.iscoroutine(handler):
+        handler.close()  # otherwise Python warns, too, that the coroutine was never awaited
+        name = handler.__name__
+        raise TypeError(
+            f"a handler must be a function, but this is a call of one: pass {name}, not {name}(…)"
+        )
     if (inner := getattr(handler, "_handler_within", None)) is not None:
         check_handler(inner)
     if (problem := _problem(handler, plain=plain)) is not None:

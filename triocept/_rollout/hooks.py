@@ -157,12 +157,14 @@ def _in_shape(result: Json, shape: Json) -> Json:
     if isinstance(result, str) and isinstance(shape, dict):
         if "stdout" not in shape:
             raise TypeError(
-                f"Gate(after) must return an object with the fields {', '.join(shape)} for this tool, not a text"
+                f"a text cannot replace the result of this tool: the function of Gate(after=…) must return an object "
+                f"with the fields {', '.join(shape)}"
             )
         return {**shape, "stdout": result, "stderr": ""}
     if type(result) is not type(shape):
         text = (
-            f"Gate(after) must return a {type(shape).__name__} for this tool, not a {type(result).__name__}"
+            f"a {type(result).__name__} cannot replace the result of this tool: the function of Gate(after=…) must "
+            f"return a {type(shape).__name__}"
         )
         raise TypeError(text)
     return result

@@ -442,13 +442,13 @@ class _Response:
     def check_raw(self, raw: RawResponse) -> None:
         if raw.status is None and raw.size:
             raise ValueError(
-                "the raw answer has a body and no status, but a websocket sends no bytes outside a frame: use the "
-                "status 200, or no body"
+                "the raw answer has a body but no status, so its bytes would be sent before any head; over a "
+                "websocket, bytes can be sent only in a frame: set the status to 200, or omit the body"
             )
         if raw.status not in (None, 200):
             raise ValueError(
-                f"an answer on a websocket has no HTTP status, so it cannot have the status {raw.status}; an answer to "
-                "a POST request can have this status"
+                f"the raw answer has the status {raw.status}, but the agent called over a websocket, whose answers "
+                "have no HTTP status: send an error event as the body, with the status 200"
             )
         for name in ("content-length", "content-encoding"):
             if name in raw.headers:

@@ -68,8 +68,12 @@ def check_choice(name: str, value: object, choices: object) -> None:
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
     """Raise TypeError if `given` has a keyword that is not in `known`. The error suggests a similar keyword."""
     for name in given.keys() - known:
-        gone = REMOVED.get(name)
-        hint = f"; it was removed, because {gone}" if gone is not None else meant(name, known, "it accepts")
+        if (gone := REMOVED.get(name)) is not None:
+            hint = f"; it was removed, because {gone}"
+        elif name in ("key", "api_key"):
+            hint = "; the endpoint generates a key for each rollout: read `rollout.api_key`"
+        else:
+            hint = meant(name, known, "it accepts")
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 

@@ -83,6 +83,12 @@ def _no_earlier(request: Request, earlier: Request, answer: Response) -> Request
 class Dialect:
     """A wire format, as a record without state: functions that convert from and to the format, and facts about it."""
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError(
+            f"class {cls.__name__}: Dialect is not a base class (in 0.2.0 it was): create the dialect with "
+            "Dialect(name=…, parse_request=…, …)"
+        )
+
     name: str
     """The dialect's name in arguments, traces and the command line: `openai_chat`, `anthropic_messages`, …"""
 

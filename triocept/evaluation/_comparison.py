@@ -235,8 +235,8 @@ def compare_results(a: EvaluationResults, b: EvaluationResults, *, difference: f
     scores = tuple(each for each in compared if each is not None)
     if not scores:
         raise TrioceptError(
-            f"no score of a task is in both runs: {_place(a)} has {_named(a.score_names)}; {_place(b)} has "
-            f"{_named(b.score_names)}"
+            f"the runs cannot be compared, because no task has the same score in both: the scores of {_place(a)} are "
+            f"{_named(a.score_names)}; those of {_place(b)} are {_named(b.score_names)}"
         )
     return Comparison(
         a=_place(a),

@@ -238,8 +238,8 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
     directory: Path | None = None
     """Directory of the store; None if the results are only in memory."""
     unfinished: str = ""
-    """Text about a rescoring that has not been finished, so that the scores of some samples are the earlier ones; empty
-    if there is none."""
+    """Text about a rescoring that was interrupted, so that some samples still have their earlier scores. Empty if no
+    rescoring was interrupted."""
 
     @property
     def planned(self) -> int:

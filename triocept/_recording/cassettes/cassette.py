@@ -112,8 +112,11 @@ class Cassette:
         check_choice("record", record, RecordMode)
         if upstream is not None:
             check_handler(upstream)
-        elif record in ("new", "rewrite"):
-            raise TypeError(f"record={record!r} needs a real model to record from: pass upstream=handler")
+        elif record in ("new", "rewrite") or (record == "once" and not Path(path).exists()):
+            why = f", because there is no file {path}" if record == "once" else ""
+            raise TypeError(
+                f"record={record!r} needs a real model to record from{why}: pass upstream=handler"
+            )
         if normalise is not None:
             check_hook("normalise", normalise, "a function that takes a Request and returns one")
         if normalise_text is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..._canonical.vectors import vector_of
 from ..._rollout.embedding import Embed
+from ..._util.checks import described
 from ..._util.documents import Node, decoded, read_json, read_yaml
 from ...errors import DialectError
 from .fixture_reading import is_fixture_file, read_fixtures, read_vectors
@@ -43,7 +44,8 @@ def read_script(path: str | Path) -> list[Item]:
         _check_defines(path)
         found = runpy.run_path(str(path)).get("replies")
         if not isinstance(found, (list, tuple)):
-            raise DialectError("a Python script must define a list named 'replies'", path=str(path))
+            text = f"a Python script must define a list named 'replies', not {described(found)}"
+            raise DialectError(text, path=str(path))
         return ReadScript(found)
     document = read_document(path)
     return ReadScript([read_fixtures(document)] if is_fixture_file(document) else read_items(document))

@@ -102,7 +102,9 @@ class _Maker:
     def _plain(self, schema: Json, at: _Place) -> Json:
         """Return a value for a schema without references and without branches (`anyOf`, …)."""
         if unknown := [key for key in _NOT_UNDERSTOOD if key in schema]:
-            raise NoInstance(f"{at.path}: {unknown[0]!r} is not supported: pass the value with AskedJSON(…)")
+            raise NoInstance(
+                f"{at.path}: {unknown[0]!r} is not supported: set the field, as in AskedJSON(name=value)"
+            )
         kinds = _kinds(schema)
         if "const" in schema or "enum" in schema:
             named = [schema["const"]] if "const" in schema else schema["enum"]
@@ -134,7 +136,9 @@ class _Maker:
         names = [name for name in known if name in required]
         names += dict.fromkeys(name for name in required if name not in known)
         if names and "propertyNames" in schema:
-            raise NoInstance(f"{at.path}: 'propertyNames' is not supported: pass the value with AskedJSON(…)")
+            raise NoInstance(
+                f"{at.path}: 'propertyNames' is not supported: set the field, as in AskedJSON(name=value)"
+            )
         others = [name for name in known if name not in names]
         least = max(schema.get("minProperties") or 0, len(names))
         made: dict[str, Json] = {}
@@ -143,7 +147,7 @@ class _Maker:
                 return made
             if schema.get("patternProperties"):
                 raise NoInstance(
-                    f"{at.path}: 'patternProperties' is not supported: pass the value with AskedJSON(…)"
+                    f"{at.path}: 'patternProperties' is not supported: set the field, as in AskedJSON(name=value)"
                 )
             inner = known[name] if name in known else schema.get("additionalProperties", True)
             made[name] = self.make(inner, at._replace(path=f"{at.path}.{name}", name=name))
@@ -257,7 +261,7 @@ def _merged(schemas: Sequence[Json]) -> Json:
                 whole[name] = one[name]
             elif name in ("anyOf", "oneOf", "$ref"):
                 raise ValueError(
-                    f"two {name!r} for one value are not supported: pass the value with AskedJSON(…)"
+                    f"two {name!r} for one value are not supported: set the field, as in AskedJSON(name=value)"
                 )
             elif (join := _JOINS.get(name)) is None:
                 raise ValueError(f"{name!r} cannot be both {one[name]!r} and {other[name]!r}")

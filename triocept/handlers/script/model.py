@@ -19,6 +19,7 @@ from typing import TypeAlias, cast, final
 import trio
 
 from ..._rollout.exchange import Exchange
+from ..._util.checks import described
 from ...errors import ScriptExhausted
 from .conditions import Conditions
 from .fixtures import Fixtures, source_of
@@ -53,7 +54,11 @@ class ScriptedModel:
 
     def __init__(self, replies: Iterable[Item]) -> None:
         if isinstance(replies, (str, bytes, Mapping, Rule, Fixtures)) or not isinstance(replies, Iterable):
-            raise TypeError(f"a script must be a list of replies: write ScriptedModel([{short(replies)}])")
+            none: object = replies
+            hint = (
+                "" if none is None or isinstance(none, Mapping) else f": write ScriptedModel([{short(none)}])"
+            )
+            raise TypeError(f"a script must be a list of replies, not {described(replies)}{hint}")
         self._items = items = list(replies)
         only = items[0] if len(items) == 1 else None
         # A list in another list: usually each text in it was meant as a reply.

@@ -11,7 +11,7 @@ import msgspec
 
 from ..._canonical.content import Reasoning, RefusalText, ToolCall
 from ..._canonical.response import Response, ResponsePart, Usage
-from ..._util.checks import meant
+from ..._util.checks import described, meant
 from ..._util.documents import Node
 from ...errors import DialectError, Refusal
 from ..faults import MAKERS, Fault
@@ -43,7 +43,8 @@ def read_items(document: Node) -> list[Reply | Rule]:
         read_form(document, forms.FileForm)
         document = document.value["script"]
     if not isinstance(document.value, list):
-        raise document.error("a script must be a list of replies, or a mapping with the list under 'script'")
+        text = "a script must be a list of replies, or a mapping with the list under 'script'"
+        raise document.error(f"{text}, not {described(document.json)}")
     return [_read_rule(node) or _read_reply(node, pauses=True) for node in document.value]
 
 
@@ -129,7 +130,10 @@ def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> Dia
     heads = [head_of(form) for form in among]
     if isinstance(node.value, dict) and node.value:
         name, inner = next(iter(node.mapping().items()))
-        hint = meant(name, heads, "it must have one of")
+        if name in ("text", "reply"):
+            hint = f"; write the value of {name!r} alone, as the item"
+        else:
+            hint = meant(name, heads, "it must have one of")
         return inner.error(f"a {what} cannot have the key {name!r}{hint}")
     return node.error(
         f"this is not a {what}: {short(node.json)}; a {what} is a text, or a mapping with one of the keys "

@@ -33,6 +33,10 @@ Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[S
 * a function of the `Request` that returns a reply other than a pause (async or not). `Template` is such a function.
 """
 
+_FORMS = (
+    "a reply is a text, a ToolCall, a list of these, a Response, a Stream, a Refusal, a Fault, a number (a pause), "
+    "or a function of the request"
+)
 _PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)
 _HANDLERS = (Stream, Fault)
 """Kinds of replies that are also handlers."""
@@ -138,10 +142,9 @@ def check_reply(reply: object, place: str) -> None:
         return
     is_list = isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply)
     if not is_list and not isinstance(reply, (ToolCall, Response)):
-        raise NotAReply(
-            f"{place} is not a reply: {short(reply)}; a reply is a text, a ToolCall, a list of these, a Response, "
-            "a Stream, a Refusal, a Fault, a number (a pause), or a function of the request"
-        )
+        text = reply.get("text") if isinstance(reply, dict) and len(reply) == 1 else None
+        hint = f"write the text alone: {text!r}" if isinstance(text, str) else _FORMS
+        raise NotAReply(f"{place} is not a reply: {short(reply)}; {hint}")
     try:
         given_response(_as_response(cast(Scripted, reply)))
     except (TypeError, ValueError) as exc:

@@ -108,7 +108,9 @@ def text_for(schema: Json, name: str, variant: int) -> str:
     for guess in guesses:
         if len(guess) >= least and (most is None or len(guess) <= most) and _fits(pattern, guess):
             return guess
-    raise ValueError("cannot generate a text that fits the schema: pass the value with AskedJSON(…)")
+    raise ValueError(
+        "cannot generate a text that fits the schema: set the field, as in AskedJSON(name=value)"
+    )
 
 
 def _fits(pattern: str | None, text: str) -> bool:
