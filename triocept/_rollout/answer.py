@@ -42,7 +42,8 @@ class ClientGone(Exception):
 class Relayed(msgspec.Struct, frozen=True, gc=False):
     """Several events that are sent as one increment.
 
-    The events are a piece of a provider's stream, or belong to tool calls that were held back until the answer's end.
+    The events are a piece of a provider's stream, or one `send` of a handler has caused all of them, or they belong to
+    tool calls that were held back until the answer's end.
     """
 
     data: bytes | None

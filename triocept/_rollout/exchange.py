@@ -316,12 +316,13 @@ class ResponseStream:
         at all. Earlier increments stay sent.
         """
         if isinstance(item, str):
-            if self._text is None:
-                if not self._started:
-                    await self._send_event(ResponseStart())
-                self._text = self._count
-                await self._send_event(PartStart(self._count, Text("")))
-            await self._send_event(PartDelta(self._text, item))
+            if self._text is not None:
+                await self._send_events(PartDelta(self._text, item))
+                return
+            await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
+            start = () if self._started else (ResponseStart(),)
+            self._text = number = self._count
+            await self._send_events(*start, PartStart(number, Text("")), PartDelta(number, item))
             return
         try:
             given = given_increment(item)
@@ -329,14 +330,11 @@ class ResponseStream:
             raise exc.with_traceback(None) from None  # the relevant line is the caller's
         match given:
             case Text() | Reasoning() | ToolCall() | RefusalText() | Opaque():
-                await self._end_text()
-                for event in part_events(self._count, given):
-                    await self._send_event(event)
+                await self._send_behind_text(*part_events(self._count, given))
             case ResponseEnd():
-                await self._end_text()
-                await self._send_event(given)
+                await self._send_behind_text(given)
             case _:
-                await self._send_event(given)
+                await self._send_events(given)
 
     async def end(
         self,
@@ -359,8 +357,7 @@ class ResponseStream:
             ExchangeAbandoned, AlreadySettled, RolloutClosed, TypeError, ValueError: see `send`.
         """
         end = given_event(ResponseEnd(stop_reason, stop_sequence, usage))
-        await self._end_text()
-        await self._send_event(end)
+        await self._send_behind_text(end)
 
     async def _relay(self, piece: Relayed) -> None:
         """Send the agent a piece of a provider's stream.
@@ -371,27 +368,33 @@ class ResponseStream:
         self.ended = self.ended or piece.last
         await self._send(piece)
 
-    async def _end_text(self) -> None:
-        """Send the start of the answer if it was not sent yet. If a text part is open, end it."""
+    async def _send_behind_text(self, *events: Event) -> None:
+        """Send events. Before them, send the start of the answer, or the end of an open text part, if it is missing."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
         if not self._started:
-            await self._send_event(ResponseStart())
+            await self._send_events(ResponseStart())
         if self._text is not None:
-            index, self._text = self._text, None
-            await self._send_event(PartEnd(index))
+            events, self._text = (PartEnd(self._text), *events), None
+        await self._send_events(*events)
 
-    async def _send_event(self, event: Event) -> None:
+    async def _send_events(self, *events: Event) -> None:
+        """Send events as one increment, in a single write."""
         self._started = True
-        if isinstance(event, PartStart):
-            self._count = max(self._count, event.index + 1)
-        elif isinstance(event, ResponseEnd):
-            self.ended = True
-        if not self._seams and (not isinstance(event, PartDelta) or event.text.isascii()):
-            await self._send(event)
-            return
-        fit = self._seams.take(event)
-        for each in fit:
-            await self._send(each)
+        fit = not self._seams
+        for event in events:
+            if isinstance(event, PartDelta):
+                fit = fit and event.text.isascii()
+            elif isinstance(event, PartStart):
+                self._count = max(self._count, event.index + 1)
+            elif isinstance(event, ResponseEnd):
+                self.ended = True
         if not fit:
+            events = tuple([each for event in events for each in self._seams.take(event)])
+        if len(events) == 1:
+            await self._send(events[0])
+        elif events:
+            await self._send(Relayed(None, events))
+        else:
             await trio.lowlevel.checkpoint()
 
 
@@ -422,8 +425,7 @@ class StreamContext(Context[ResponseStream]):
             return await exchange.leave_stream(exc)
         try:
             if not stream.ended and (exchange.outcome is None or exchange.from_outside):
-                await stream._end_text()
-                await stream._send_event(ResponseEnd())
+                await stream._send_behind_text(ResponseEnd())
         except BaseException as failure:
             if not await exchange.leave_stream(failure):
                 raise

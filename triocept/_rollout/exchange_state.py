@@ -445,11 +445,7 @@ class ExchangeState:
         if self.hold_calls and (self._held or may_call) and self._held.hold(event):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        if isinstance(event, ResponseStart) and event.usage is None:
-            tokens = self.estimate_input()
-            usage = msgspec.structs.replace(_NO_USAGE, input_tokens=tokens)
-            event = msgspec.structs.replace(event, usage=usage)
-        await self._put(event)
+        await self._put(self._with_usage(event))
 
     def _put(self, entry: Entry) -> Awaitable[None]:
         """Pass an increment to the agent's connection and to the program's `on_event`."""
@@ -458,10 +454,10 @@ class ExchangeState:
         return self.answer.put(entry)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
-        """Send the agent one piece of a provider's stream.
+        """Send the agent several events, such as a piece of a provider's stream.
 
         If the agent has already received another id for the answer, the piece's events are rendered anew. Otherwise the
-        bytes of the piece are sent unchanged.
+        bytes of the piece, if it has bytes, are sent unchanged.
         """
         data = None if self.answer.announced else piece.data
         events = tuple(self._complete_event(event) for event in piece.events)
@@ -469,6 +465,8 @@ class ExchangeState:
             fold.add(event)
             if self._increments is not None:
                 self._increments.add(event, trio.current_time() - self._start)
+        if piece.data is None and events:
+            events = (self._with_usage(events[0]), *events[1:])
         if isinstance(end := events[-1] if events else None, ResponseEnd):
             await self._end_stream(end, fold, Relayed(data, events))
             return
@@ -498,6 +496,13 @@ class ExchangeState:
             entry = Relayed(None, (*held, last)) if held else last
         await self.settle(Answered(response), entry)
         await self.answer.wait_delivered()
+
+    def _with_usage(self, event: Event) -> Event:
+        """Return the event; if it starts an answer of unknown usage, with an estimate of the input tokens."""
+        if not isinstance(event, ResponseStart) or event.usage is not None:
+            return event
+        usage = msgspec.structs.replace(_NO_USAGE, input_tokens=self.estimate_input())
+        return msgspec.structs.replace(event, usage=usage)
 
     def _complete_event(self, event: Event) -> Event:
         """Return the event, with ids and the model's name added if they are missing."""
