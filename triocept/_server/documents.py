@@ -35,7 +35,8 @@ from ..errors import DialectError, Refusal
 LARGE = 512 * 1024
 """Maximum bytes that are decoded without a schedule point: about half a millisecond."""
 SMALL = 64 * 1024
-"""Maximum bytes of a body that is passed to its dialect without counting its items. It has at most 22,000 values."""
+"""Maximum bytes of a body, or of its new items, that are passed to the dialect without counting the items. They have at
+most 22,000 values."""
 _STEP = 256 * 1024
 """Bytes whose marks (see `count_marks`) are counted without a schedule point."""
 _PIECE = 16 * 1024

@@ -57,6 +57,8 @@ _MAX_HEAD = 64 * 1024
 """Maximum bytes of a head that is read here. hypercorn reads a longer head, with its own limit."""
 _CONTROLS = 0x20
 """Characters up to this code cannot begin a head: h11 refuses them immediately."""
+_LARGE_PIECE = 4096
+"""Minimum bytes of a piece of a body that is not joined with other pieces before the body is complete."""
 _READ_AHEAD = 256 * 1024
 """Maximum received bytes that no task has taken yet.
 
@@ -207,16 +209,22 @@ class HTTP11:
         self._unread -= len(piece)
         if not self._unread:
             return piece  # the usual case: no wait
-        body = bytearray(piece)
+        pieces: list[bytes | bytearray] = [piece]
         share.add(len(piece))
         while self._unread:
             if self._inbox.gone and not self._inbox.data:
                 raise ClientGone
             await share.next(self._inbox.arrival, self._connection)
-            body += (piece := self._inbox.take(self._unread))
+            piece = self._inbox.take(self._unread)
             self._unread -= len(piece)
             share.add(len(piece))
-        return bytes(body)
+            if len(piece) >= _LARGE_PIECE:
+                pieces.append(piece)
+            elif isinstance(small := pieces[-1], bytearray):
+                small += piece  # not another object, which would take 34 bytes for a piece of one byte
+            else:
+                pieces.append(bytearray(piece))
+        return b"".join(pieces)
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         self._inbox.on_gone = callback

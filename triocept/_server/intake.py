@@ -55,8 +55,6 @@ LINGER = 5.0
 """Seconds for which the remaining bytes of a body are received and discarded, if the request was answered before its
 body was read."""
 
-_FEW = 16 * 1024
-"""Maximum bytes of new items, such as messages, that are parsed without counting the items."""
 _LONGEST_KEPT = 128
 """Maximum characters of a path that is kept in the cache. Real paths have some 50."""
 _KEPT_QUERIES = frozenset({"", "beta=true", "alt=sse"})
@@ -159,7 +157,7 @@ async def intake(
         document, owner = await _read_call(head, transport, max_body, route.dialect, rollout, share)
         if route.kind is not None and isinstance(document, dict):
             document.setdefault("model", rollout.model)  # a tool may leave the model's name out
-        if share.bytes <= SMALL or (isinstance(owner, Conversation) and owner.fresh <= _FEW):
+        if share.bytes <= SMALL or (isinstance(owner, Conversation) and owner.fresh <= SMALL):
             request = route.dialect.parse_request(document, route.target, owner.memory)
         else:
             request = await read_large(route.dialect, document, route.target, rollout, owner)
