@@ -70,7 +70,7 @@ def test_the_status_is_1_if_a_sample_has_no_score_and_the_next_start_names_it(fo
     assert found["scores"]["check"]["mean"] == 1.0
     assert "▸ b/0: setup failed: the setup script returned 1\n" in run.stderr
     assert (
-        "▸ 1 of 2 samples lack a score; to run them again, use the same command with --retry-errors"
+        "▸ 1 of 2 samples lack a score\n▸ to run them again, use the same command with --retry-errors"
         in run.stderr
     )
     refused = evaluated()
@@ -102,6 +102,8 @@ def test_scorers_of_a_file_and_of_the_command_line_score_together(folder: Path) 
             "--scorer",
             "regex:^h",
             "--scorer",
+            "polite=regex:a=b|please",
+            "--scorer",
             "file:out.txt",
         ),
         *("--engine", "processes:1"),
@@ -109,8 +111,22 @@ def test_scorers_of_a_file_and_of_the_command_line_score_together(folder: Path) 
     assert run.returncode == 0, run.stderr
     (sample,) = read_results("run").samples
     assert {name: score.value for name, score in sample.scores.items()} == {
-        "short.short": 1.0, "short.files": 1.0, "includes": 1.0, "regex": 1.0, "file": 1.0,
+        "short.short": 1.0, "short.files": 1.0, "includes": 1.0, "regex": 1.0, "polite": 0.0, "file": 1.0,
     }  # fmt: skip
+
+
+def test_after_a_rescoring_of_a_run_that_ended_early_the_samples_that_were_not_run_are_counted(
+    folder: Path,
+) -> None:
+    write_tasks(*({"id": name, "prompt": "say it", "target": "hello"} for name in ("a", "b", "c")))
+    (folder / "mine.py").write_text("def mine(trace, task, workdir):\n    raise ValueError\n")
+    one = ("--engine", "in-process:1", "--scorer", "mine.py:mine", "--fail-on-error", "1")
+    assert evaluated(*one).returncode == 1
+    again = evaluated("--scorer", "includes", "--rescore")
+    assert again.returncode == 1
+    assert again.stderr.endswith(
+        "▸ 2 of 3 samples lack a score\n▸ 2 samples were not run: first resume the run, without --rescore\n"
+    )
 
 
 def reasons() -> list[str | None]:
@@ -184,7 +200,7 @@ def test_a_relative_path_in_the_agents_command_is_explained(folder: Path) -> Non
     run = triocept("eval", "tasks.jsonl", *USUAL, "--", sys.executable, "agent.py", "{prompt}", timeout=90)
     assert run.returncode == 1
     assert "each agent works in its own directory, but agent.py is a file of this directory" in run.stderr
-    assert "with --retry-errors; for a changed command, name another --store" in run.stderr
+    assert "with --retry-errors\n▸ for a changed command, name another --store\n" in run.stderr
     shown = triocept("stats", "run", "--by", "task", timeout=90).stdout
     assert "no score    1   1 no model call" in shown
     assert "a/0: no model call: the agent never called the model" in shown
@@ -307,7 +323,7 @@ def test_a_failed_scorer_and_a_changed_one_score_the_recorded_samples_again_with
     assert first.returncode == 1
     assert "b/0: scorer failed: the scorer length raised ZeroDivisionError" in first.stderr
     assert (
-        "1 of 2 samples lack a score; to run them again, use the same command with --retry-errors"
+        "1 of 2 samples lack a score\n▸ to run them again, use the same command with --retry-errors"
         in first.stderr
     )
     mine.write_text("def length(trace, task, workdir, *, answer):\n    return len(answer)\n")
@@ -364,7 +380,9 @@ def test_the_status_counts_the_scorers_of_the_command_and_a_failed_rescoring_is_
     failed = evaluated(*added)
     assert failed.returncode == 1
     assert "▸ mine: 2 of 3 samples have its score; the others: 1 scorer failed\n" in failed.stderr
-    assert "repair it; to score them again, use the same command with --rescore, but without" in failed.stderr
+    assert (
+        "▸ repair failed scorers, and use the same command with --rescore, without --resume" in failed.stderr
+    )
     assert "--retry-errors" not in failed.stderr
     assert "\nof 3 samples, scored: 3 by check, 2 by mine\n" in triocept("stats", "run", timeout=60).stdout
     for option in ("--resume", "--retry-errors"):

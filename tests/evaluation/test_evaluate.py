@@ -201,6 +201,16 @@ async def test_an_interruption_of_a_scorer_ends_the_evaluation(error: BaseExcept
     assert [type(each) for each in leaves(caught.value)] == [KeyboardInterrupt]
 
 
+async def test_a_score_that_comes_after_the_time_limit_is_no_score() -> None:
+    async def mine(trace: Any, task: Task, workdir: Path) -> float:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.1)
+        return 1.0
+
+    sample = await one(scorers=[exact(), mine], task={"scorer_timeout": 0.05})
+    assert ([*sample.scores], sample.reason) == (["exact"], "scorer_timeout")
+
+
 async def test_an_error_after_the_time_limit_of_a_scorer_fails_only_this_scorer() -> None:
     async def mine(trace: Any, task: Task, workdir: Path) -> float:
         try:
@@ -875,7 +885,7 @@ async def test_an_unfinished_rescoring_is_resumed_only_with_its_scorers_and_task
         nursery.start_soon(partial(run, scorers=stopping, rescore=True))
         await stopping.stopped.wait()
         nursery.cancel_scope.cancel()
-    text = "the rescoring by mine is not finished: 2 of 4 samples have earlier scores"
+    text = "the rescoring by mine is not finished: 2 of 4 samples are not scored again yet"
     before = read_results(tmp_path / "s")
     assert before.unfinished == text
     assert text in " ".join(before.table().split())
@@ -897,6 +907,41 @@ async def test_an_unfinished_rescoring_is_resumed_only_with_its_scorers_and_task
     done = await run(scorers=stopping, rescore="resume")
     assert (done.unfinished, stopping.after) == ("", 98)
     assert done.values("mine") == {task["id"]: [1.0] for task in tasks}
+
+
+async def test_a_rescoring_that_has_scored_nothing_hinders_no_other_and_hides_no_unfinished_one(
+    tmp_path: Path,
+) -> None:
+    tasks = [TASK | {"id": str(number)} for number in range(4)]
+    run = partial(evaluate, tasks, ask, model=says("hello"), store=tmp_path / "s", engine=InProcess(1))
+    await run(scorers=exact())
+
+    async def stop(after: int) -> None:
+        stopping = Stopping(after)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(run, scorers=stopping, rescore=True))
+            await stopping.stopped.wait()
+            nursery.cancel_scope.cancel()
+
+    await stop(0)
+    done = await run(scorers=includes(), rescore=True)
+    assert (done.unfinished, done.score_names) == ("", ("exact", "includes"))
+    for after in (2, 0):
+        await stop(after)
+    with pytest.raises(
+        StoreError, match="the rescoring by mine is not finished: 4 of 4 samples are not scored"
+    ):
+        await run(scorers=includes(), rescore=True)
+
+
+async def test_an_evaluation_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    run = partial(evaluate, [TASK], ask, model=says("hello"), scorers=exact(), store=tmp_path / "s")
+    await run()
+    file = tmp_path / "s" / "evaluation.json"
+    file.write_text(file.read_text().replace('"format": 1', '"format": 2'))
+    for use in (partial(run, rescore=True), partial(trio.to_thread.run_sync, read_results, tmp_path / "s")):
+        with pytest.raises(StoreError, match=r"evaluation.json was written by a newer triocept \(format 2\)"):
+            await use()
 
 
 async def test_an_added_scorer_neither_closes_the_store_nor_makes_its_failures_those_of_the_first_scorers(
@@ -944,6 +989,7 @@ async def test_a_rescoring_adds_no_tasks_and_no_samples_to_the_plan(tmp_path: Pa
     ({"store": None}, ValueError, "rescore needs store="),
     ({"retry_errors": True}, ValueError, "rescore and retry_errors exclude each other"),
     ({"rescore": "again"}, ValueError, 'rescore must be True, False or "resume"'),
+    ({"rescore": 1}, ValueError, 'rescore must be True, False or "resume", not 1'),
     ({"scorers": exact(name="exact.b")}, StoreError, "the scorers 'exact' and 'exact.b' may give scores with the same"),
     ({"model": overloaded}, StoreError, "its setting model is"),
 ])  # fmt: skip

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import trio
+from click.testing import CliRunner
 
 from tests.cli.cli_forks import triocept
 from tests.exports.sample import child, sample, trace_of, turn
 from triocept import JSONLRecorder, Response, Trace, read_traces
+from triocept._cli.commands import main
 from triocept.exports import FORMATS, write_export
 from triocept.exports._formats import new_file, new_folder
 from triocept.traces import Score
@@ -231,6 +233,14 @@ def test_of_a_link_the_file_that_it_leads_to_is_replaced(tmp_path: Path) -> None
     write_export([sample()], "jsonl", tmp_path / "link", replace=True)
     assert (tmp_path / "link").is_symlink()
     assert there.read_text().startswith('{"rollout":"r"')
+
+
+def test_standard_output_needs_no_directory_that_can_be_written(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)
+    done = CliRunner().invoke(main, ["export", "--to", "jsonl", str(file), "-o", "-"])
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 8), done.output
 
 
 def test_a_dash_is_standard_output(tmp_path: Path, file: Path) -> None:

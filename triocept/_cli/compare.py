@@ -79,9 +79,9 @@ def compare(
 
     def look(page: Page) -> int:
         results = [read_results(path) for path in (a, b)]
-        for path, each in zip((a, b), results, strict=True):
-            if each.unfinished:
-                say(f"▸ {path}: {each.unfinished}")
+        for path, text in {a: results[0].unfinished, b: results[1].unfinished}.items():
+            if text:
+                say(f"▸ {path}: {text}")
         compared = compare_results(*results, difference=difference)
         match form:
             case "json":

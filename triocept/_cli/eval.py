@@ -51,7 +51,8 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
     help="How to score a sample. check: run the task's check command; exact, includes, regex[:PATTERN]: compare the "
     "agent's answer with the task's target or with PATTERN; file:PATH: compare the content of this file with the "
     "target; reward: use the reward of a Harbor task; FILE.py:NAME: call this function (trace, task, workdir). May be "
-    "given several times. Default: check or reward, if every task has a check command or is a Harbor task.",
+    "given several times; greets=regex:hello gives a scorer another name. Default: check or reward, if every task has "
+    "a check command or is a Harbor task.",
 )
 @_in_tasks(
     "--samples",
@@ -224,19 +225,20 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
                 evaluation.say(
                     f"{name}: {number:,} of {results.planned:,} samples have its score; the others: {why}"
                 )
+        evaluation.say(f"{unscored:,} of {results.planned:,} samples lack a score")
         missing = results.planned - len(results.samples)
         if options["rescore"] or any("not scored" in why for _, why in counts.values()):
-            then = (
-                "if a scorer failed, repair it; to score them again, use the same command with --rescore, but without "
-                "--resume"
-            )
+            if missing:
+                evaluation.say(f"{missing:,} samples were not run: first resume the run, without --rescore")
+            if unscored > missing:
+                evaluation.say(
+                    "repair failed scorers, and use the same command with --rescore, without --resume"
+                )
         else:
             option = "--resume" if missing == unscored else "--retry-errors"
-            changed = (
-                "" if results.score_names or missing else "; for a changed command, name another --store"
-            )
-            then = f"to run them again, use the same command with {option}{changed}"
-        evaluation.say(f"{unscored:,} of {results.planned:,} samples lack a score; {then}")
+            evaluation.say(f"to run them again, use the same command with {option}")
+            if not results.score_names and not missing:
+                evaluation.say("for a changed command, name another --store")
     incomplete = options["rescore"] and (results.unfinished or evaluation.not_rescored(results))
     return 1 if unscored or incomplete else 0
 
@@ -279,7 +281,9 @@ def _scorer(text: str) -> Any:
         if not Path(file).is_file():
             raise click.UsageError(f"--scorer {text}: the file {file} does not exist")
         return HandlerFile(Path(file).absolute(), name, option="--scorer")
-    name, colon, argument = text.partition(":")
+    label, equals, rest = text.partition("=")
+    named = {"name": label} if equals and label.isidentifier() else {}
+    name, colon, argument = (rest if named else text).partition(":")
     with_argument: dict[str, Any] = {"regex": evaluation.regex, "file": evaluation.file_content}
     factories: dict[str, Any] = with_argument | {
         "check": evaluation.check_command,
@@ -297,7 +301,7 @@ def _scorer(text: str) -> Any:
             "--scorer file needs the path of a file in the agent's working directory: write file:PATH"
         )
     try:
-        return factories[name](*([argument] if colon else []))
+        return factories[name](*([argument] if colon else []), **named)
     except re.error as exc:
         raise click.UsageError(f"--scorer {text}: {exc}") from exc
 

@@ -142,12 +142,14 @@ class NewFile(click.Path):
     """Type of an option: a file to be written. Its directory must exist, unless the command creates it (`parents`)."""
 
     def __init__(self, *, dir_okay: bool = False, parents: bool = False) -> None:
-        super().__init__(dir_okay=dir_okay, writable=True, path_type=Path)
+        super().__init__(dir_okay=dir_okay, writable=True, path_type=Path, allow_dash=parents)
         self.parents = parents
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         folder = path.parent
+        if self.allow_dash and path == Path("-"):
+            return path
         if self.parents:
             folder = next(each for each in path.parents if os.path.lexists(each))
         if not folder.is_dir():

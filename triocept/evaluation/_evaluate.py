@@ -151,7 +151,7 @@ async def evaluate(
     check_count("samples", samples, least=1)
     check_bool("retry_errors", retry_errors)
     check_bool("keep_workdirs", keep_workdirs)
-    if rescore not in (True, False, "resume"):
+    if not isinstance(rescore, bool) and rescore != "resume":
         raise ValueError(f'rescore must be True, False or "resume", not {rescore!r}')
     if store is None and (rescore or keep_workdirs):
         raise ValueError(
@@ -380,7 +380,7 @@ class EvaluationRun:
                 scorers={name: description_of(scorer) for name, scorer in self.plan.scorers.items()},
                 tasks=tuple(task.id for task in about.tasks if task.id in known),
             )
-            if problem := _conflict(now, last, read_results(store.directory).unfinished, rescore=rescore):
+            if problem := _conflict(now, last, read_results(store.directory), rescore=rescore):
                 raise StoreError(problem, path=path)
             last, rescorings = now, rescorings + (rescore is True)
         return msgspec.structs.replace(
@@ -497,7 +497,7 @@ def description_of(scorer: Any) -> str:
 
 
 def _conflict(
-    now: Rescoring, last: Rescoring | None, unfinished: str, *, rescore: bool | Literal["resume"]
+    now: Rescoring, last: Rescoring | None, before: EvaluationResults, *, rescore: bool | Literal["resume"]
 ) -> str | None:
     """Return the reason why a rescoring would leave a mix of old and new scores; None if it would not."""
     if rescore == "resume":
@@ -517,10 +517,13 @@ def _conflict(
             )
     elif (
         last is not None
-        and unfinished
+        and before.unfinished
+        and len({each.rescoring for each in before.samples if each.task in last.tasks and each.ended}) > 1
         and not ({*last.scorers} <= {*now.scorers} and {*last.tasks} <= {*now.tasks})
     ):
-        return f"{unfinished}: first resume this rescoring, or rescore at least its scorers and its tasks"
+        return (
+            f"{before.unfinished}: first resume this rescoring, or rescore at least its scorers and its tasks"
+        )
     return None
 
 

@@ -131,7 +131,10 @@ def problems_of(sample: Sample, scorers: Iterable[str] = ()) -> list[tuple[str, 
     if sample.reason is not None and not failures:
         return [("", str(sample.reason), sample.explanation)]
     left = [each for each in lacking(sample, scorers) if each not in sample.failures]
-    return [*failures, *((each, "not_scored", "it has not scored this sample") for each in left)]
+    return [
+        *failures,
+        *((each, "not_scored", f"the scorer {each} has not scored this sample") for each in left),
+    ]
 
 
 def counts_of(results: EvaluationResults, scorers: Iterable[str]) -> dict[str, tuple[int, str]]:

@@ -24,7 +24,7 @@ from .._trace.trace import Trace
 from ..errors import RemoteError, StoreError, TrioceptError
 from ..fleets import Outcome, Result
 from ..fleets import read_results as read_stored
-from ..fleets.store.layout import DONE, EVALUATION, LOST
+from ..fleets.store.layout import DONE, EVALUATION, FORMAT, LOST
 from ..fleets.store.lines import DoneLine, LostFile
 from ..fleets.store.places import StoredTraces
 from ..fleets.store.reading import result_of
@@ -222,7 +222,7 @@ class Rescoring(msgspec.Struct, frozen=True, kw_only=True):
 class EvaluationFile(EvaluationPlan, frozen=True, kw_only=True):
     """Content of `evaluation.json`."""
 
-    format: int = 1
+    format: int = FORMAT
     rescorings: int = 0
     """Number of rescorings that were started: calls of `evaluate(rescore=True)`."""
     last_rescoring: Rescoring | None = None
@@ -372,20 +372,26 @@ def unfinished_text(about: EvaluationFile, samples: Iterable[Sample]) -> str:
     if not left:
         return ""
     names = ", ".join(last.scorers)
-    return f"the rescoring by {names} is not finished: {left} of {len(found)} samples have earlier scores"
+    return (
+        f"the rescoring by {names} is not finished: {left} of {len(found)} samples are not scored again yet"
+    )
 
 
 def read_evaluation(directory: Path) -> EvaluationFile | None:
     """Return the content of `evaluation.json` in a store; None if there is no such file.
 
-    Raise StoreError if the file is damaged.
+    Raise StoreError if the file is damaged, or if a newer triocept wrote it.
     """
     try:
-        return msgspec.json.decode((directory / EVALUATION).read_bytes(), type=EvaluationFile)
+        found = msgspec.json.decode((directory / EVALUATION).read_bytes(), type=EvaluationFile)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as exc:
         raise StoreError(f"its {EVALUATION} cannot be read: {exc}", path=str(directory)) from None
+    if found.format > FORMAT:
+        problem = f"its {EVALUATION} was written by a newer triocept (format {found.format})"
+        raise StoreError(problem, path=str(directory))
+    return found
 
 
 def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:

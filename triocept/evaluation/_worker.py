@@ -392,12 +392,13 @@ async def _apply(
     """
     try:
         function = partial(scorer, answer=answer) if takes_answer(scorer) else scorer
-        with trio.move_on_after(task.scorer_timeout):
+        with trio.move_on_after(task.scorer_timeout) as scope:
             if is_async(scorer):
                 given = await function(trace, task, workdir)
             else:
                 call = partial(function, trace, task, workdir)
                 given = await awaited(await trio.to_thread.run_sync(call, abandon_on_cancel=True))
+        if not scope.cancel_called:  # it also was in time: a scorer may block, or ignore the cancellation
             return scores_of(name, given)
     except NoScore:
         raise
