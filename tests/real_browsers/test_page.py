@@ -90,13 +90,16 @@ async def test_a_stream_appears_word_by_word_and_then_as_a_turn() -> None:
             page = tab.page
             page.goto(endpoint.view_url)
             expect(page.locator(".turns")).to_contain_text("waits for the first token")
-            for word in ("Once ", "upon ", "a time."):
+            for word in ("Once ", "upon ", " " * 200, "a time."):
                 trio.from_thread.run(words.send, word)
-                expect(page.locator(".message.live")).to_contain_text(word.strip())
+                expect(page.locator(".message.live")).to_contain_text(word.strip() or "upon ")
+            expect(page.locator(".message.live")).to_contain_text("upon⟨201 spaces⟩a time.")
             assert endpoint.view_url.partition("#key=")[2] not in page.url
             trio.from_thread.run(words.aclose)
             expect(page.locator(".detail h2")).to_have_text("Turn 0")
-            expect(page.locator(".detail .message.assistant")).to_contain_text("Once upon a time.")
+            expect(page.locator(".detail .message.assistant")).to_contain_text(
+                re.compile("Once upon +a time.")
+            )
             expect(page.locator(".runs .state")).to_contain_text("idle")
 
         async with endpoint.open_rollout(answer) as rollout:
@@ -458,6 +461,72 @@ async def test_a_long_call_is_approved_only_after_its_end_was_in_view() -> None:
         assert [each.kind for turn in rollout.trace for each in turn.decisions] == ["approve"] * 2
 
 
+async def test_each_of_several_long_calls_begins_at_its_first_line_and_is_read_too() -> None:
+    def command(word: str) -> str:
+        return "\n".join(f"echo {word} {number}" for number in range(100))
+
+    async with served() as (endpoint, client, nursery):
+        calls = [ToolCall.of("Bash", command=command(word)) for word in ("one", "two")]
+        model = approve(ScriptedModel([calls, "end"]), {"Bash": ask_page})
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.goto(endpoint.view_url)
+            waiting = page.locator("section.waiting")
+            button = waiting.get_by_role("button", name="Approve")
+            read_on = waiting.get_by_role("button", name="Read on")
+            expect(read_on).to_be_visible()
+            for _ in range(20):
+                page.keyboard.press(" ")  # reads on, wherever the focus is
+            expect(read_on).to_have_count(0)
+            button.click()
+            expect(waiting.locator("dd")).to_contain_text("echo two 0")
+            press(page, "a")
+            expect(page.locator(".toasts")).to_contain_text("Read to the end of the call first")
+            assert waiting.locator(".waiting-body").evaluate("(box) => box.scrollTop") == 0
+            read_to_the_end(waiting)
+            button.click()
+            expect(waiting).to_have_count(0)
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(Agent(client, rollout).call, "Go on.")
+            await browse(look)
+
+
+async def test_a_call_that_is_above_the_window_or_below_a_message_is_not_read() -> None:
+    async with served() as (endpoint, client, nursery):
+        model = approve(
+            ScriptedModel([[ToolCall.of("Bash", command=f"ls {number}") for number in range(3)], "end"]),
+            {"Bash": ask_page},
+        )
+
+        def look(tab: Tab) -> None:
+            page = tab.page
+            page.set_viewport_size({"width": 600, "height": 300})
+            page.goto(endpoint.view_url)
+            button = page.get_by_role("button", name="Approve")
+            expect(button).to_be_enabled()
+            page.evaluate("() => scrollTo(0, 10000)")
+            page.get_by_role("button", name="Next question").evaluate("(button) => button.click()")
+            expect(page.get_by_role("button", name="Answer instead")).to_be_enabled()
+            expect(button).to_be_disabled()
+            page.evaluate("() => scrollTo(0, 0)")
+            expect(button).to_be_enabled()
+            page.set_viewport_size({"width": 600, "height": 120})
+            page.evaluate("() => { for (let i = 0; i < 4; i++) toast('a message '.repeat(20)); }")
+            expect(page.locator(".toasts p")).to_have_count(4)
+            page.get_by_role("button", name="Next question").evaluate("(button) => button.click()")
+            expect(page.get_by_role("button", name="Answer instead")).to_be_enabled()
+            expect(button).to_be_disabled()
+            page.set_viewport_size({"width": 600, "height": 300})
+            expect(page.locator(".toasts p")).to_have_count(0)  # after seven seconds
+            expect(button).to_be_enabled()
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(Agent(client, rollout).call, "Go on.")
+            await browse(look)
+
+
 FORMS = {
     "emptied, then left": (["e", "Control+a", "Delete", "Escape"], "a"),
     "emptied, then undone": (["e", "Control+a", "Delete", "Control+z"], "Control+Enter"),
@@ -747,6 +816,21 @@ async def test_a_question_hides_no_part_of_its_arguments_and_an_unchanged_edit_s
         assert decided == [each.arguments for each in calls]
 
 
+async def test_names_of_arguments_that_are_empty_or_end_with_blanks_are_quoted() -> None:
+    async with served() as (endpoint, client, nursery):
+        call = ToolCall.of("Bash", **{"": "a", " ": "b", "command": "c", "command ": "d"})
+        model = approve(ScriptedModel([call, "end"]), {"Bash": ask_page})
+
+        def look(tab: Tab) -> None:
+            tab.page.goto(endpoint.view_url)
+            names = tab.page.locator("section.waiting dt")
+            expect(names).to_have_text(['""', '" "', "command", '"command "'])
+
+        async with endpoint.open_rollout(model) as rollout:
+            nursery.start_soon(Agent(client, rollout).call, "Go on.")
+            await browse(look)
+
+
 async def test_the_page_and_the_terminal_mark_the_same_characters() -> None:
     letters = [
         chr(each)
@@ -914,6 +998,10 @@ async def test_tasks_of_two_stores_stand_side_by_side_and_are_filtered(tmp_path:
         names = panel.locator("tbody th")
         expect(names).to_have_text([re.compile("easy.*flipped"), re.compile("hard.*flipped"), "silent"])
         expect(panel.locator("thead th")).to_have_count(3)
+        names.first.evaluate("(name) => (name.textContent = 'a-long-id-'.repeat(30))")
+        widths = panel.locator("thead th").evaluate_all("(cells) => cells.map((cell) => cell.offsetWidth)")
+        assert max(widths) - min(widths) <= 2, widths
+        page.reload()
         for wanted, shown in {
             "flipped": ["easy", "hard"],
             "unscored": ["silent"],

@@ -27,7 +27,7 @@ from triocept import Limits, Price, ScriptedModel, ToolCall
 from triocept._view.recorded import serve_source
 from triocept._view.source import Source
 from triocept.exports import html_page
-from triocept.handlers import approve, ask_page
+from triocept.handlers import Decision, approve, ask_page
 
 pytestmark = [
     pytest.mark.once,
@@ -242,6 +242,31 @@ async def test_bars_of_time_are_in_order_and_mark_the_first_token() -> None:
             async with endpoint.open_rollout(answer) as rollout:
                 for _ in range(3):
                     await Agent(client, rollout).call("Go.", stream=True)
+            await browse(partial(look, url=endpoint.view_url))
+
+
+async def test_the_bar_of_a_turn_shows_the_time_for_decisions_apart() -> None:
+    async def decide(call: ToolCall, exchange: triocept.Exchange) -> Decision:
+        await trio.sleep(0.3)
+        return Decision.approve()
+
+    def look(tab: Tab, url: str) -> None:
+        tab.page.goto(url)
+        bars = tab.page.locator(".track .time")
+        expect(bars).to_have_count(2)
+        waits = bars.evaluate_all(
+            "(bars) => bars.map((bar) => parseFloat(bar.style.getPropertyValue('--waits')))"
+        )
+        assert waits[0] < 50, waits
+        assert waits[1] == 100, waits
+
+    with trio.fail_after(200):
+        async with httpx2.AsyncClient() as client, triocept.serve_endpoint(view=True) as endpoint:
+            model = approve(ScriptedModel([ToolCall.of("Bash", command="ls"), "end"]), {"Bash": decide})
+            async with endpoint.open_rollout(model) as rollout:
+                agent = Agent(client, rollout)
+                agent.result(await agent.call("Go."), "a.py")
+                await agent.call()
             await browse(partial(look, url=endpoint.view_url))
 
 

@@ -14,7 +14,7 @@ function App() {
     <${Waiting} />
     <main class=${`pane-${pane}`}>
       <${Runs} />
-      ${view.run ? html`<${Turns} key=${view.run} />` : html`<div class="turns empty">${NOTHING}</div>`}
+      ${view.run ? html`<${Turns} key=${view.run} />` : html`<div class="turns empty"><p class="dim">Choose a rollout.</p></div>`}
       <${view.panel === "search" ? Search : view.panel === "compare" ? Compare : view.panel === "tasks" && state.evaluation ? Tasks : Detail} />
     </main>
     ${view.help && html`<${Help} />`}

@@ -71,7 +71,7 @@ function Arguments({ name, text, mark, isAsked, isWaiting }) {
   if (!members.length) return html`<p class="dim">no arguments</p>`;
   return html`<dl class="arguments">
     ${members.map(([key, each]) => html`<div>
-      <dt>${visible(key, mark, isAsked || isWaiting ? HIDDEN_OR_LONG : HIDDEN)}</dt>
+      <dt>${visible(key.trim() === key && key ? key : JSON.stringify(key), mark, isAsked || isWaiting ? HIDDEN_OR_LONG : HIDDEN)}</dt>
       <dd><${LongText} name=${`${name} ${key}`} lines=${20} mark=${mark} isAsked=${isAsked} isWaiting=${isWaiting} text=${typeof each === "string" ? each : JSON.stringify(each, null, 2)} /></dd>
     </div>`)}
   </dl>`;
@@ -217,7 +217,7 @@ function LiveParts({ parts }) {
       ${part.kind !== "text" && html`<span class="label">${part.kind === "tool_call" ? "call" : plain(part.kind)}</span>`}
       ${part.tool && html`<strong>${visible(part.tool)}</strong>`}
       ${before > 0 && html`<p class="dim">… ${count(before)} characters before</p>`}
-      <pre class="text">${visible(end)}</pre>
+      <pre class="text">${visible(end, "", HIDDEN_OR_LONG)}</pre>
     </div>`;
   });
 }

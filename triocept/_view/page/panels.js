@@ -19,7 +19,6 @@ const view = {
   base: null, // number of the turn to compare with, if it was chosen
 };
 const toasts = [];
-const NOTHING = html`<p class="dim">Choose a rollout.</p>`;
 const BY = "triocept-view-name";
 
 // Selection, and the address: #run=…&turn=…
@@ -62,10 +61,8 @@ function settle() {
     const rows = [...state.rows.values()];
     view.run = (rows.find((row) => row.state === "waiting") ?? rows.findLast((row) => row.in_flight) ?? rows.at(-1))?.run ?? null;
   }
-  if (view.run == null || !view.follows || (view.panel && view.panel !== "tasks")) return;
-  if (isNarrow()) return;
-  const items = itemsOf(view.run);
-  view.turn = items.at(-1)?.id ?? null;
+  if (view.run == null || !view.follows || (view.panel && view.panel !== "tasks") || isNarrow()) return;
+  view.turn = itemsOf(view.run).at(-1)?.id ?? null;
 }
 
 function toast(text, isBad = false) {
@@ -76,7 +73,7 @@ function toast(text, isBad = false) {
   changed();
 }
 
-const onAsked = (question) => question.here && toast(`${plain(question.tool)} waits for a decision`);
+const onAsked = (question) => question.here && state.waiting.size && toast(`${plain(question.tool)} waits for a decision`);
 
 function onDecided(question, decision, id) {
   if (mine.delete(id)) return;
@@ -338,10 +335,11 @@ function TimeBar({ item, axis }) {
   const end = item.isLive ? now() : item.at + (item.duration ?? 0);
   const left = Math.min(99, axis(item.at));
   const width = Math.max(1, axis(end) - left);
-  const first = item.first != null && end > item.at ? (100 * (axis(item.at + item.first) - left)) / width : null;
+  const share = (time) => `${Math.max(0, Math.min(100, (100 * (axis(time) - left)) / width))}%`;
+  const waited = item.isLive ? end - (asksFor(item)?.at ?? end) : item.waited ?? 0; // at the end, even if it was between drafts
   const kind = item.isService ? "service" : item.isLive ? "live" : item.outcome === "answered" ? "" : "bad";
   const title = `${seconds(end - item.at)}${item.waited >= 0.05 ? `, of them ${seconds(item.waited)} for decisions` : ""}${item.first != null ? `, first token after ${seconds(item.first)}` : ""}`;
-  const style = { left: `${left}%`, width: `${width}%`, "--first": `${Math.max(0, Math.min(100, first ?? 0))}%` };
+  const style = { left: `${left}%`, width: `${width}%`, "--first": share(item.first != null ? item.at + item.first : 0), "--waits": waited >= 0.05 ? share(end - waited) : "100%" };
   return html`<span class="track" title=${title}><span class=${`time ${kind}`} style=${style}></span></span>`;
 }
 
@@ -400,7 +398,7 @@ function RunHead({ row, list }) {
   const children = [...state.rows.values()].filter((each) => each.parent === row.run);
   const others = [...state.rows.values()].filter((each) => each.run !== row.run);
   const facts = [row.busy ? `${seconds(row.busy)} in calls` : "", row.waited >= 0.05 ? `${seconds(row.waited)} for decisions` : "", clock(row.opened_at) && `began ${clock(row.opened_at)}`,
-    row.ended_at ? `ended ${clock(row.ended_at)}` : "", row.stopped ? `stopped: ${oneLine(row.stopped)}` : "", row.ended ? oneLine(row.ended) : ""].filter(Boolean);
+    row.ended_at ? `ended ${clock(row.ended_at)}` : "", row.stopped ? `stopped: ${oneLine(row.stopped)}` : "", row.ended === "body" ? "" : oneLine(row.ended)].filter(Boolean);
   return html`<div class="run-head small">
     <div class="line"><strong class="cut">${titleOf(row)}</strong><${State} row=${row} /><span class="grow"></span>${idOf(row)}</div>
     <div class="line"><span>${tokens(row)}${row.cost != null ? ` · ${money(row.cost)}` : ""}</span></div>
@@ -676,7 +674,7 @@ class Waiting extends Component {
         <span class="grow dim cut">${seconds(Math.max(0, now() - question.at))} · ${row && titleOf(row)}</span>
         <button type="button" onClick=${() => select(question.run, question.call, { panel: null, found: question.id })}>Show the call</button>
         ${all.length > 1 && html`<span><button type="button" aria-label="Previous question" onClick=${() => go(-1)}>‹</button> ${at + 1} of ${all.length} <button type="button" aria-label="Next question" onClick=${() => go(1)}>›</button></span>`}</div>
-      <div class="waiting-body" tabindex="0" role="group" aria-label="Arguments">
+      <div key=${`body ${question.id}`} class="waiting-body" tabindex="0" role="group" aria-label="Arguments">
         ${mode === "modify" && parsed(question.arguments) !== undefined ? null : html`<${Arguments} key=${question.id} name=${`question ${question.id}`} text=${question.arguments} isAsked />
         <${Fold} name="exact arguments" title="The exact text">${() => html`<${LongText} name="exact" text=${question.arguments} isAsked />`}<//>`}
         ${mode === "modify" && question.arguments.includes(MARK) && html`<p class="bad">These arguments are redacted: ${MARK} stands where the agent gets a key. To leave the key as it is, go back and approve.</p>`}
@@ -710,13 +708,14 @@ class Waiting extends Component {
   /** See how much of the text is below what is in view. It can be approved once its end was in view. */
   look = () => {
     if (!this.shown || !this.isUnread()) return;
-    const { scrollHeight, scrollTop, clientHeight } = this.box();
+    const { top, bottom } = this.box().getBoundingClientRect();
+    const end = top + this.box().scrollHeight - this.box().scrollTop;
     const before = this.below;
-    this.below = Math.max(0, Math.round(scrollHeight - scrollTop - Math.min(clientHeight, innerHeight - this.box().getBoundingClientRect().top)));
-    if (this.below < 20) this.read[this.state.mode] = this.text();
-    if (this.below < 20 || this.below !== before) changed();
+    this.below = Math.max(0, Math.round(end - Math.min(bottom, toasts.length ? document.querySelector(".toasts").getBoundingClientRect().top : innerHeight)));
+    if (this.below < 20 && end > 0) return (this.read[this.state.mode] = this.text()), changed(); // end < 0: above what is in view
+    if (this.below !== before) changed();
   };
-  readOn = () => (this.box().scrollIntoView({ block: "nearest" }), this.box().scrollBy(0, Math.max(20, this.box().clientHeight - 40)), this.look());
+  readOn = () => (this.box().scrollIntoView({ block: "start" }), this.box().scrollBy(0, Math.max(20, this.box().clientHeight - 40)), this.look());
   onKey = (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.send(event);
     if (event.key === "Escape") this.setState({ mode: null, problem: "" });
@@ -823,7 +822,7 @@ function Compare() {
     const turn = id && turnsOf(run).byId.get(id);
     return html`<td>${id && html`<button type="button" class="hit" onClick=${() => select(run, id, { panel: null })}>${turn ? html`<span class="dim">${turn.number}</span> ${oneLine(turn.text || turn.error?.message || (turn.calls.length ? "" : turn.outcome))} ${turn.calls.map((name, i) => html`<span class="tool">${oneLine(name)}</span> ${calls.get(`${run} ${id}`)?.[i]} `)}` : "…"}</button>`}</td>`;
   };
-  const totals = (row) => row && html`${titleOf(row)} ${idOf(row)} <${State} row=${row} /><br /><span class="dim small">${plural(row.turns, "turn")} · ${tokens(row)} ${money(row.cost)} ${scoresOf(row)}</span>`;
+  const totals = (row) => row && html`${titleOf(row)} ${idOf(row)} <${State} row=${row} /><br /><span class="dim small">${plural(row.turns, "turn")} · ${[tokens(row), money(row.cost), scoresOf(row)].filter(Boolean).join(" · ")}</span>`;
   return html`<section class="detail" aria-label="Comparison" tabindex="0"><div class="detail-head line"><h2 class="grow">Two runs side by side</h2><button type="button" onClick=${close}>Close</button></div>
     ${problem ? html`<p class="bad pad">${plain(problem)}</p>` : !value ? html`<p class="dim pad">loading …</p>`
       : html`<table class="compare"><thead><tr><th scope="col">${totals(rows[0])}</th><th scope="col"><span class="hidden">alike</span></th><th scope="col">${totals(rows[1])}</th></tr></thead>
@@ -868,7 +867,7 @@ function Toasts() {
   return html`<div class="toasts" role="status" aria-live="polite">${toasts.map((each) => html`<p key=${each.id} class=${each.isBad ? "bad" : ""}>${each.text}</p>`)}</div>`;
 }
 
-const KEYS = [["j  k", "next, previous turn"], ["J  K", "next, previous rollout"], ["l", "follow the newest call"], ["a", "approve the tool call that waits"], ["r", "reject it, with a reason"],
+const KEYS = [["j  k", "next, previous turn"], ["J  K", "next, previous rollout"], ["l", "follow the newest call of the rollout"], ["Space", "read on in a long tool call"], ["a", "approve the tool call that waits"], ["r", "reject it, with a reason"],
   ["e", "edit its arguments"], ["i", "answer instead"], ["[  ]", "previous, next tool call that waits"], ["/", "search in messages"], ["Esc", "close"], ["?", "this help"]];
 
 function Help() {
@@ -876,7 +875,7 @@ function Help() {
   const dialog = useRef();
   useEffect(() => dialog.current.showModal(), []);
   return html`<dialog ref=${dialog} aria-label="Keys" onClose=${close}><h2>Keys</h2><dl class="keys">${KEYS.map(([key, what]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl>
-    <p class="dim">Invisible and control characters are shown as ⟨202e⟩. “~” marks an estimate. In a bar of time, the light part is the wait for the first token.</p>
+    <p class="dim">Invisible and control characters are shown as ⟨202e⟩. “~” marks an estimate. In a bar of time, the light part is the wait for the first token, and the striped part is the time for decisions.</p>
     <button type="button" onClick=${() => dialog.current.close()}>Close</button></dialog>`;
 }
 
@@ -892,6 +891,7 @@ function onKey(event) {
     if (event.key === "Escape" && event.target.id === "search") event.target.blur();
     return;
   }
+  if ([" ", "PageDown"].includes(event.key) && event.target === document.body && current?.shown && current.isUnread()) return event.preventDefault(), current.readOn();
   if (current?.shown && !current.isSettled()) current.settle(); // perhaps a reason for the question before is still being typed
   const actions = {
     j: () => view.run && move(itemsOf(view.run, true), view.turn, 1, (id) => select(view.run, id)),
