@@ -146,7 +146,7 @@ def test_an_agent_that_ends_badly_has_failed_and_is_run_again_when_that_is_asked
     assert "the last failure: task x: triocept.errors.AgentFailed: agent " in run.stderr
     resumed = fleet("--resume")
     assert resumed.returncode == 1, "what failed has failed"
-    assert "all 2 were done before" in resumed.stderr
+    assert "all 2 were done in an earlier run" in resumed.stderr
     again = fleet("--resume", "--retry-errors")
     assert again.returncode == 1
     assert "0 done, 1 failed (1 AgentFailed), 1 done before" in again.stderr

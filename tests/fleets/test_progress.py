@@ -121,7 +121,7 @@ def test_a_map_whose_tasks_were_all_done_before_has_a_summary_of_that_alone() ->
     tally = Tally("solve", 4, 0.0)
     tally.add(TaskSkipped(map=0, task=0, count=4), 0.0)
     tally.add(MapEnded(map=0, unfinished=0), 0.0)
-    assert summary(tally, 0.0) == "solve: all 4 were done before"
+    assert summary(tally, 0.0) == "solve: all 4 were done in an earlier run"
 
 
 async def test_the_summary_reports_rollouts_that_received_no_model_call(

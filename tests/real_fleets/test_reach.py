@@ -112,7 +112,7 @@ async def test_one_that_does_not_answer_for_the_grace_is_killed(
 ) -> None:
     handle.rules = {"call": away, "ping": away}
     started = trio.current_time()
-    with pytest.raises(WorkerLost, match="could not be reached for 20 s, and was given up"):
+    with pytest.raises(WorkerLost, match="could not be reached for 20 s, so it was killed"):
         await worker.call(b"job")
     assert GRACE <= trio.current_time() - started < GRACE + 6
     assert worker.killed == [handle]

@@ -1,19 +1,20 @@
 """Writers of traces in other formats: `write_export(read_traces(path), "inspect", "log.json")`.
 
-* `flat`: a row for each turn, as JSONL and as Parquet.
-* `fine_tuning`: lines for OpenAI's fine-tuning, and a checker of such lines.
-* `verifiers`, `inspect_log`, `atif`: rollouts as episodes of verifiers, samples of Inspect, and trajectories of ATIF.
-* `har`: rollouts as an HTTP archive. `html`: the page of the live view as one file.
-* `otlp`: OpenTelemetry spans in a file. `live`: spans that are sent while agents run.
+* `flat` writes a row for each turn, as JSONL or as Parquet.
+* `fine_tuning` writes and checks lines for OpenAI's fine-tuning.
+* `verifiers`, `inspect_log` and `atif` write rollouts as episodes of verifiers, samples of Inspect, and trajectories of
+  ATIF.
+* `har` writes rollouts as an HTTP archive. `html` writes the page of the live view as one file.
+* `otlp` writes OpenTelemetry spans into a file. `live` sends such spans while agents run.
 
 Shared modules:
 
-* `_formats`: the formats by name, and the writing of files, whole or not at all.
-* `_shared`: counts of content that a format cannot express; lines, times, and imports of optional packages.
-* `_chat`: messages in the form of chat completions. `_segments`: a trace as linear segments.
-* `_inspect_parts`: messages and spans of Inspect.
+* `_formats` lists the formats by name, and writes each file either completely or not at all.
+* `_shared` counts content that a format cannot express, converts lines and times, and imports optional packages.
+* `_chat` writes messages in the form of chat completions. `_segments` divides a trace into linear segments.
+* `_inspect_parts` writes messages and spans of Inspect.
 
-Only Parquet and the live spans import a package for their format, and only when they are used.
+Only Parquet and the live spans need another package, which is imported when they are used.
 """
 
 from ._formats import FORMATS, Format, write_export

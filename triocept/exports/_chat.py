@@ -3,11 +3,11 @@
 Rules:
 
 1. Results of tools are separate messages. They come before the text that was sent with them, because chat templates
-   need results directly after their calls. (Anthropic's wire format packs results into the user's message.)
+   need results directly after their calls. (In Anthropic's wire format, results are parts of the user's message.)
 2. The role `developer` becomes `system`, because chat templates do not support `developer`.
 3. The model's texts in a message are joined unchanged. Texts in a message to the model are joined with an empty line.
-4. A call of a free-text tool becomes a function call with one string argument, `input`, as in every dialect without
-   free-text tools. The arguments of other calls are the model's text, even if this text is not JSON.
+4. A call of a free-text tool becomes a function call with one string argument, `input`. Dialects without free-text
+   tools do the same. The arguments of other calls are the model's text, even if this text is not JSON.
 5. Content that this form cannot express is counted.
 """
 
@@ -47,7 +47,7 @@ class Chat:
     Args:
         media: if True, images are written as parts of the content.
         reasoning: if True, reasoning is written as `reasoning_content`.
-        errors: if True, a result that is an error has `is_error`.
+        errors: if True, a tool result that is an error has the field `is_error`.
     """
 
     losses: Losses
@@ -55,8 +55,8 @@ class Chat:
     reasoning: bool = True
     errors: bool = True
     _known: dict[bytes, list[dict[str, Json]]] = field(default_factory=dict)
-    """Cache of JSON definitions of tools. The key is the encoded tools of a request: most requests of an agent have
-    equal tools."""
+    """Cache of JSON definitions of tools, since most requests of an agent have equal tools. The key is the encoded
+    tools of a request."""
 
     def tools(self, tools: tuple[Tool, ...]) -> list[dict[str, Json]]:
         """Return the JSON definitions of the tools as functions. Tools that a provider runs itself are left out."""
@@ -69,7 +69,7 @@ class Chat:
         return [document for message in messages for document in self.message(message)]
 
     def message(self, message: Message) -> list[dict[str, Json]]:
-        """Return one message as JSON messages: one for each tool result, then one for the message's other content."""
+        """Return `message` as a list of JSON messages: one for each tool result, then one for all other content."""
         documents: list[dict[str, Json]] = []
         for result in message.tool_results:
             document: dict[str, Json] = {

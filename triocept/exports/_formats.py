@@ -1,9 +1,9 @@
 """The export formats by name, and `write_export`, which leaves no incomplete file.
 
 An export is first written next to its final path, under a name that begins with a dot. It gets its final name when it
-is complete and on the disk. An existing file is replaced only with `replace=True`. A folder is never replaced, and
-neither is anything else that is not a regular file, such as a device (`/dev/null`) or a pipe. If the path is a link,
-the file to which the link points is replaced.
+is complete and on the disk. An existing file is replaced only with `replace=True`. Folders, devices (`/dev/null`),
+pipes and everything else that is not a regular file are never replaced. If the path is a link, the file to which the
+link points is replaced.
 """
 
 from __future__ import annotations
@@ -33,24 +33,25 @@ from .otlp import write_otlp, write_otlp_with_content
 from .verifiers import write_verifiers
 
 WriteFile: TypeAlias = Callable[..., None]
-"""A function with the arguments `(traces, file, losses)`; it also has `reward=` if the format has a reward."""
+"""A function with the arguments `(traces, file, losses)`. For a format with a reward, it also has the argument
+`reward=`."""
 WriteFolder: TypeAlias = Callable[[Iterable[Trace], Path, Losses], None]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """The name of an export format, and the function that writes it."""
+    """The name of an export format, and the function that writes an export in this format."""
 
     name: str
     what: str
     """Short description of the format."""
     write: WriteFile | None = None
-    """Function that writes one file; None if the format has several files."""
+    """Function that writes the export into one file; None if the format has several files."""
     write_folder: WriteFolder | None = None
-    """Function that fills a folder; None if the format has one file."""
+    """Function that writes the export's files into a folder; None if the format has one file."""
     takes_reward: bool = False
-    """True if `write` has a parameter `reward`: the name of the score that is the reward."""
+    """True if `write` has a parameter `reward`, the name of the score that is the reward."""
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -76,7 +77,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 )
 """The formats, by name."""
 RESULT_FORMATS = ("inspect", "verifiers", "harbor")
-"""Formats that can contain the results of an evaluation: samples of tasks, with their scores."""
+"""Names of the formats that can contain the results of an evaluation: samples of tasks, with their scores."""
 
 
 def write_export(
@@ -97,8 +98,8 @@ def write_export(
         replace: if True, an existing file is replaced. A folder is never replaced.
         losses: counter of content that the format cannot express. If None, a new counter is created.
         reward: only for the format `verifiers`: name of the score that is the reward. All other scores are metrics. If
-            None, and all rollouts together have only one score name, that score is the reward. Otherwise all scores are
-            metrics, with a warning.
+            None, and the scores of all rollouts have the same name, that score is the reward. If None, and there are
+            several names, all scores are metrics, and a warning is issued.
 
     Returns:
         The counter `losses`, or the new counter.
@@ -128,9 +129,10 @@ def write_export(
 
 @contextmanager
 def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
-    """Open a new file. At the end of the block, it gets the name `path`; after an exception, it is removed.
+    """Open a new file. After the block, the file gets the name `path`; if the block raises, the file is removed.
 
-    Raise FileExistsError if `path` exists, and `replace` is False or `path` is not a file.
+    If `path` exists, raise FileExistsError, except if it is a regular file and `replace` is True. If `replace` is True
+    and `path` is a folder, raise IsADirectoryError.
     """
     _check_place(path, replace=replace)
     if replace:
@@ -159,7 +161,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Create a folder. At the end of the block, it gets the name `path`; after an exception, it is removed.
+    """Create a folder. After the block, the folder gets the name `path`; if the block raises, the folder is removed.
 
     Raise FileExistsError if `path` exists.
     """
@@ -196,7 +198,10 @@ def _check_place(path: Path, *, replace: bool) -> None:
 
 @contextmanager
 def _naming(beside: Path, path: Path) -> Iterator[None]:
-    """Replace the temporary path `beside` in an OSError by `path`, which the caller knows."""
+    """If the body raises an OSError that names the temporary path `beside`, replace this name by `path`.
+
+    The caller of the export knows only `path`.
+    """
     try:
         yield
     except OSError as exc:

@@ -1,8 +1,8 @@
 """The parts of a sample in an Inspect log: messages, tools, answers, and the spans around its events.
 
-Inspect's viewer has a row for each agent. The viewer needs a span `solvers` around all other spans. If this span
-directly contains only one agent, that is the main agent. The span of a sub-agent is within the span of the tool call
-that started the sub-agent. Otherwise the viewer would hide a sub-agent with only one call as a minor helper.
+Inspect's viewer shows a row for each agent. It needs one span, `solvers`, around all other spans. If `solvers` directly
+contains only one agent, the viewer treats it as the main agent. The span of a sub-agent is within the span of the tool
+call that started the sub-agent. Otherwise the viewer would hide a sub-agent that makes only one call.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _STOPPED: dict[StopReason, str] = {
 
 
 def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
-    """Convert one message into Inspect's messages, and yield them. Each tool result becomes a separate message."""
+    """Yield Inspect's messages for one message. Each tool result becomes a separate message."""
     for result in message.tool_results:
         document = {"role": "tool", "content": _content(result.content, losses), "tool_call_id": result.id}
         if result.name is not None:
@@ -103,7 +103,7 @@ def no_output(model: str, error: str | None) -> dict[str, Json]:
 def usage_of(usage: Usage) -> dict[str, Json]:
     """Convert token counts into Inspect's token counts.
 
-    Inspect's input count excludes tokens that a cache read or wrote. The input count of `usage` includes them.
+    The input count of `usage` includes tokens that a cache read or wrote. Inspect's input count excludes them.
     """
     cached, written = usage.cached_tokens, usage.cache_write_tokens
     return {
@@ -153,7 +153,7 @@ def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
 def _content(parts: Iterable[Part], losses: Losses) -> Json:
     """Convert parts of a message into Inspect's `content`: a string if there is only one text, otherwise a list.
 
-    Tool calls are left out.
+    Tool calls are left out, because Inspect has a separate field for them.
     """
     documents: list[dict[str, Json]] = []
     for part in parts:
@@ -238,13 +238,13 @@ class Span:
     parent: str | None
     depth: int
     start: float
-    """Time of the start in seconds since the epoch. `end` has the same unit."""
+    """Start of the span, in seconds since the epoch. `end` has the same unit."""
     end: float
     metadata: dict[str, str] = field(default_factory=dict)
 
 
 class SpanTree:
-    """The spans of a trace in an Inspect log. Each span comes after the span that contains it."""
+    """The spans of a trace in an Inspect log. In the list, each span comes after the span that contains it."""
 
     def __init__(self, turns: Iterable[Turn], segments: Iterable[Segment]) -> None:
         turns = list(turns)
@@ -252,9 +252,9 @@ class SpanTree:
         self._end = max(map(ended_at, turns), default=0.0)
         self.spans: dict[str, Span] = {}
         self.of_turn: dict[str, str] = {}
-        """For each turn, by its id: id of the span that contains the turn."""
+        """Id of the span that contains each turn, by the turn's id."""
         self._known: dict[tuple[str, str], str] = {}
-        """Id of each conversation's span, by the conversation's id and kind."""
+        """Id of the span of each conversation, by the conversation's id and kind."""
         self._add(ROOT, ROOT, ROOT, None, turns)
         for segment in sorted(segments, key=lambda each: each.conversation.kind != "main"):
             span = self._span_of(segment)
@@ -268,7 +268,7 @@ class SpanTree:
         return next((span for (_, kind), span in self._known.items() if kind == "main"), ROOT)
 
     def _span_of(self, segment: Segment) -> str:
-        """Return the id of the span of the segment's conversation. If there is no such span yet, create it."""
+        """Return the id of the span of the segment's conversation. If the conversation has no span yet, create it."""
         conversation, turns = segment.conversation, segment.turns
         key = (conversation.id, conversation.kind)
         if key in self._known:
@@ -307,7 +307,7 @@ class SpanTree:
         return identity
 
     def _widen(self, identity: str | None, turns: Iterable[Turn]) -> None:
-        """Extend the span with the id `identity`, and the spans that contain it, to the end of the given turns."""
+        """Extend the span with the id `identity`, and all spans that contain it, to the end of the last of `turns`."""
         end = max(map(ended_at, turns), default=0.0)
         while identity is not None:
             span = self.spans[identity]

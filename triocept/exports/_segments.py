@@ -1,8 +1,8 @@
 """Segments of the conversations in a trace, for formats that cannot express branches.
 
 A segment holds calls of one conversation and one kind (such as `main` or `sub_agent`), in the order in which they
-ended. A compaction ends a segment and begins the next segment. From `trace.relations`, a segment has the tool call that
-started its sub-agent, and the turn with the summary from which it continues.
+ended. A compaction ends a segment, and begins the next segment. Two members of a segment are taken from
+`trace.relations`: the tool call that started its sub-agent, and the turn whose answer is the summary at its beginning.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Consecutive model calls of one conversation.
+    """Consecutive model calls of one conversation, without a compaction between them.
 
-    A segment begins with the conversation, or with a compaction. It ends before the next compaction, or with the
-    conversation.
+    The first call of a segment is the first call of its conversation, or the first call after a compaction. The last
+    call is the last before the next compaction, or the last of the conversation.
     """
 
     conversation: Conversation
@@ -43,7 +43,8 @@ class Segment:
     """The turn whose answer is the summary at the beginning of this segment; None if the segment begins without a
     summary."""
     launch: Launch | None = None
-    """The tool call that started the sub-agent. None if the call is unknown, and in later segments of the sub-agent."""
+    """The tool call that started the sub-agent; set only in the sub-agent's first segment. None if the call is unknown.
+    """
 
 
 def segments_of(trace: Trace) -> list[Segment]:
@@ -81,7 +82,7 @@ def segments_of(trace: Trace) -> list[Segment]:
 
 
 def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
-    """Return the messages of a turn's request that are new: neither in the request nor in the answer of `before`."""
+    """Return the new messages in a turn's request, which are neither in the request nor in the answer of `before`."""
     messages = turn.request.messages
     if before is None:
         return messages
@@ -104,7 +105,7 @@ def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
 
 
 def _runs(messages: Iterable[Message]) -> list[tuple[Message, ...]]:
-    """Group the messages. Adjacent messages of the model form one group; each other message is a group by itself."""
+    """Group the messages. Adjacent messages of the model form one group; each other message forms its own group."""
     found: list[tuple[Message, ...]] = []
     for message in messages:
         if found and message.role == "assistant" == found[-1][-1].role:

@@ -19,7 +19,7 @@ from ..dialects.kit import encode_json
 
 _LEFT_OUT = "not in this format"
 _OWNED = re.compile(r"((?:(?! of ).)+?)(?:'s|(?<=s)') (.+)")
-"""Pattern of a plural such as `answers' ids`. With a number, it is written as `the ids of 16 answers`."""
+"""Pattern of a plural name such as `answers' ids`. With a number, such a name is written as `the ids of 16 answers`."""
 
 
 class Loss(NamedTuple):
@@ -28,24 +28,27 @@ class Loss(NamedTuple):
     one: str
     many: str
     fate: str = _LEFT_OUT
-    """Words for the place or form of the content in the export. By default, they mean that the content is left out."""
+    """Words that state what becomes of the content in the export. Default: words that state that it is left out."""
 
 
 @final
 class Losses:
-    """Counts of content that an export left out. An example as text is `not in this format: 1 service call`."""
+    """Counts of content that an export left out; as text, for example, `not in this format: 1 service call`."""
 
     def __init__(self) -> None:
         self._counts: Counter[Loss] = Counter()
 
     def add(self, loss: Loss, times: int = 1) -> None:
-        """Add `times` to the count of this kind of content."""
+        """Add `times` to the count of the content of kind `loss`."""
         if times:
             self._counts[loss] += times
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of losses of each kind of content, such as `{"custom tool calls": 1}`. Names are in the plural."""
+        """Number of losses of each kind of content, such as `{"custom tool calls": 1}`.
+
+        The kinds are named in the plural.
+        """
         return {loss.many: count for loss, count in self._counts.items()}
 
     def __bool__(self) -> bool:
@@ -141,12 +144,12 @@ _NO_SETTINGS = {
     *("dialect", "model", "messages", "tools", "stream", "include_usage", "sampling", "framing"),
     *("previous_response", "continued_from"),
 }
-"""Fields of a request that are not counted as settings, because they are exported elsewhere, or concern only the
-delivery."""
+"""Fields of a request that are not counted as settings. They are exported elsewhere, or concern only the delivery of
+the answer."""
 
 
 def policy_of(turn: Turn) -> dict[str, Json]:
-    """Return the known versions of the model's weights: at the start of a turn, and at its end."""
+    """Return the versions of the model's weights at the start and at the end of a turn, as far as they are known."""
     versions = {"policy_start": turn.policy_start, "policy_end": turn.policy_end}
     return {name: version for name, version in versions.items() if version is not None}
 
@@ -158,15 +161,15 @@ def count_lost(
     settings: tuple[str, ...] | None = None,
     always: tuple[Loss, ...] = (Lost.DRAFTS, Lost.DECISIONS),
 ) -> None:
-    """Count the content of a trace that a format cannot express.
+    """Count the content of `trace` that a format cannot express.
 
     Args:
         losses: the counter.
         trace: the trace.
         kinds: the kinds of content that the format cannot express.
-        settings: fields of requests and of their sampling that the format supports. Requests with other fields are
+        settings: fields of requests, and of their sampling, that the format supports. Requests with other fields are
             counted. None means that the format supports all fields.
-        always: further kinds that the format cannot express. Most formats have the default.
+        always: further kinds that the format cannot express. The default fits most formats.
     """
     for kind in (*kinds, *always):
         losses.add(kind, _COUNTS[kind](trace))
@@ -185,7 +188,7 @@ _LINE_ENDS = {mark.encode(): f"\\u{ord(mark):04x}".encode() for mark in "\x85\u2
 
 
 def json_line(document: Json) -> bytes:
-    """Return the document as JSON on one line, which ends with a line feed."""
+    """Return `document` as JSON on one line that ends with a line feed."""
     data = encode_json(document)
     for mark, escape in _LINE_ENDS.items():
         if mark in data:
@@ -208,10 +211,10 @@ def ended_at(turn: Turn) -> float:
 
 
 def optional(module: str, what: str, extra: str) -> Any:
-    """Import a module of an optional package, and return it.
+    """Import `module`, which belongs to an optional package, and return it.
 
-    If the package is missing, the error names the extra of triocept to install. `what` is the feature that needs the
-    package, in the plural, for this error.
+    If the package is missing, raise an error that names `extra`, the extra of triocept to install. For this error,
+    `what` is the feature that needs the package, in the plural.
     """
     try:
         return import_module(module)

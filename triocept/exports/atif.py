@@ -3,15 +3,17 @@
 Rules:
 
 1. A rollout is a document, `<rollout>.json`. If the agent compacts its history, the calls after the compaction are in
-   another document, `<rollout>.cont-1.json`. The document before it names this file.
-2. The messages that a call adds to the conversation are steps of the system and the user. The answer is a step of the
-   agent. The results of the answer's tool calls come with a later call, and become the observation of the agent's step.
-3. The trajectory of a sub-agent is embedded in a document, and the result of the tool call that began the sub-agent
-   refers to this trajectory. Side calls are embedded, too; their `extra` names their kind.
-4. The history may contain a message of the model that is no answer of this conversation. The step of such a message is
-   marked as copied context, which is not trained on.
+   another document, `<rollout>.cont-1.json`. The document with the calls before the compaction names this file.
+2. The messages that a call adds to the conversation are steps of the system and the user. The call's answer is a step
+   of the agent. The results of the answer's tool calls are sent with a later call. They become the observation of the
+   agent's step.
+3. The trajectory of a sub-agent is embedded in a document. The result of the tool call that began the sub-agent refers
+   to this trajectory. Calls outside the conversations (side calls, for example for a title) are embedded, too; their
+   `extra` names their kind.
+4. The history may contain a message of the model that is no answer of this conversation. Its step is marked as copied
+   context, which is not trained on.
 
-A document has no place for a call without an answer, so such calls are left out, and counted as losses.
+A document cannot contain a call without an answer, so such calls are left out, and counted as losses.
 """
 
 from __future__ import annotations
@@ -44,10 +46,10 @@ VERSION = "ATIF-v1.8"
 def atif_documents(
     trace: Trace, losses: Losses | None = None, *, name: str = ""
 ) -> dict[str, dict[str, Json]]:
-    """Return the ATIF documents of a trace, by file name. The first document begins the main conversation.
+    """Return the ATIF documents of a trace, by file name. The first document is the start of the main conversation.
 
     Args:
-        trace: the trace. A trace without an answered call has no document.
+        trace: the trace. If no call in it was answered, it has no document.
         losses: counter of content that the documents cannot express; None means that this is not counted.
         name: beginning of the file names; empty means the rollout's id.
     """
@@ -98,7 +100,7 @@ def file_name(rollout: str) -> str:
 
 
 class _Document:
-    """ATIF trajectory. It is either a document by itself, or embedded in another trajectory."""
+    """An ATIF trajectory: either a document of its own, or embedded in another trajectory."""
 
     def __init__(self, trace: Trace, segment: Segment, identity: str, chat: Chat) -> None:
         self.segment = segment
@@ -158,7 +160,7 @@ _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 class Steps:
     """The model calls of a conversation as a sequence of ATIF steps.
 
-    A tool's result comes with a later model call, and becomes the observation of the step that called the tool. A
+    A tool's result is sent with a later model call. It becomes the observation of the step that called the tool. A
     result belongs to the tool call with the same id. If the agent has changed the ids, the result belongs to the first
     tool call without a result.
     """
@@ -190,7 +192,7 @@ class Steps:
             before = turn
 
     def refer(self, call: ToolCall, trajectory: str) -> None:
-        """Add a reference to `trajectory` to the result of `call`, the tool call that started this trajectory."""
+        """Make the result of `call`, which started a sub-agent, refer to `trajectory`, the trajectory of this agent."""
         for step in self.documents:
             if any(each["tool_call_id"] == call.id for each in step.get("tool_calls", ())):
                 results = step.setdefault("observation", {"results": []})["results"]
@@ -201,7 +203,7 @@ class Steps:
                 mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
 
     def _content(self, parts: Sequence[Part], text: str) -> Json:
-        """Return `text`. If the parts contain images, return instead a list of the texts and images in the parts."""
+        """Return `text`; but if `parts` contain images, a list of the texts and images in `parts`."""
         documents: list[Json] = []
         for part in parts:
             image = data_url(part) if isinstance(part, Media) and part.kind == "image" else None

@@ -3,14 +3,14 @@
 Rules:
 
 1. A line contains a thread (see `trace.threads`) up to its last answer: the messages, the answer, and the tools.
-2. An answer is trained on once. In every further line that contains the answer, it has `"weight": 0`. Two other kinds
-   of messages have weight 0, too. The first are messages of the model that no call of this rollout produced, such as
-   examples in a prompt. The second are answers with a tool call whose arguments are not a JSON object; the arguments
-   stay as the model wrote them.
-3. A thread without a message to train on has no line. This is so if no call was answered, for example, or if the only
-   answer is empty.
+2. Each answer is trained on in one line only. In every further line that contains the answer, it has `"weight": 0`. Two
+   other kinds of messages also have weight 0. The first are messages of the model that no call of this rollout
+   produced, such as examples in a prompt. The second are answers with a tool call whose arguments are not a JSON
+   object; these arguments stay as the model wrote them.
+3. A thread without a message to train on has no line, for example if no call was answered, or if the only answer is
+   empty.
 
-No package has a type for these lines, or a validator, so `check_fine_tuning` is triocept's own.
+No package has a type or a validator for these lines, so `check_fine_tuning` is triocept's own.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
 
 
 def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
-    """Yield each message with a number. Adjacent messages of the model have the same number."""
+    """Yield each message with the number of its place. Adjacent messages of the model share one place."""
     run, inside = -1, False
     for message in messages:
         is_answer = message.role == "assistant"
@@ -105,7 +105,7 @@ def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
 
 
 def _calls_objects(document: Mapping[str, Json]) -> bool:
-    """Return True if the arguments of all tool calls in this message are JSON objects."""
+    """Return True if, in the message `document`, the arguments of all tool calls are JSON objects."""
     return all(is_object(call["function"]["arguments"]) for call in document.get("tool_calls", ()))
 
 

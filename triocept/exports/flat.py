@@ -6,8 +6,8 @@ form of chat completions (see `_chat`). In addition, a message may have `reasoni
 
 Rules of Parquet, which needs `pip install 'triocept[parquet]'`:
 
-1. The schema is fixed, not inferred from rows. In an inferred schema, the JSON Schema of each tool would have the keys
-   of all other tools, too.
+1. The schema is fixed and not inferred from rows. In an inferred schema, the JSON Schema of each tool would contain the
+   keys of all other tools, too.
 2. Values without a fixed shape are JSON texts: `tools`, `notes`, `scores`, `metadata`.
 3. Every message has all fields in every row. A field without a value is empty, not null, because readers drop null
    fields.
@@ -91,12 +91,12 @@ def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None
 
 
 def _fields(source: object, *names: str) -> dict[str, Json]:
-    """Return the attributes of `source` with these names. The value of a missing attribute is None."""
+    """Return the attributes `names` of `source`. The value of a missing attribute is None."""
     return {name: getattr(source, name, None) for name in names}
 
 
 GROUP = 256
-"""Maximum rows in memory, because each row holds a complete conversation."""
+"""Maximum number of rows in memory. It is small because each row holds a complete conversation."""
 _TEXTS = (
     *("rollout", "run", "parent_rollout", "stopped", "turn", "parent", "conversation", "parent_conversation"),
     *(
@@ -137,10 +137,10 @@ def write_parquet(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def parquet_schema() -> Any:
-    """Return the names and types of the columns as a `pyarrow.Schema`.
+    """Return the names and types of the Parquet columns as a `pyarrow.Schema`.
 
     Raises:
-        ModuleNotFoundError: pyarrow is not installed; the message names the extra to install.
+        ModuleNotFoundError: pyarrow is not installed; the message names the extra of triocept to install.
     """
     pa = _imported("pyarrow")
     text = pa.string()

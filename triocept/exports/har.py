@@ -1,10 +1,10 @@
-"""Writer of HAR 1.2, the HTTP archive format of browsers, with a page per rollout and an entry per turn.
+"""Writer of HAR 1.2, the HTTP archive format of browsers, with a page for each rollout and an entry for each turn.
 
-If a trace was recorded with `record_wire=True`, it contains the bytes of each call, without keys, and the entries
-contain these bytes, too. Any other trace contains only the content of the calls. In this case, the dialect writes
-request and answer anew, and the entry has a comment about it.
+If a trace was recorded with `record_wire=True`, it contains the bytes of each call, without keys. The entries then
+contain these bytes, too. Any other trace contains only the content of the calls. Then the turn's dialect writes request
+and answer anew, and a comment in the entry mentions this.
 
-HAR requires every field, even if its value is unknown. For unknown values, the fields are -1, "" or [].
+HAR requires every field, even if its value is unknown. An unknown value is written as -1, "" or [].
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ NOT_RECEIVED = "no client was connected to receive the answer"
 CUT = "incomplete: cut after 8 MiB, or omitted by the recorder"
 UNSAID = "the dialect cannot write this from the recorded turn"
 NOWHERE = "http://triocept.invalid"
-"""URL of a call whose URL was not recorded. RFC 6761 reserves this name, so it never resolves."""
+"""URL that is written for a call whose URL was not recorded. RFC 6761 reserves its domain, so it never resolves."""
 _LOST = (
     *(Lost.SERVICE_CALLS, Lost.CONVERSATIONS, Lost.TOKENS, Lost.SCORES, Lost.METADATA, Lost.NOTES),
     Lost.INCREMENTS,
 )
 _UPGRADED = 101
-"""HTTP status of an upgrade. A call with this status was sent over a websocket."""
+"""HTTP status of an upgrade. If a call has this status, it was sent over a websocket."""
 BODIES = Loss("body that its dialect cannot write", "bodies that their dialects cannot write")
 
 
@@ -196,7 +196,7 @@ def _response_document(
 
 
 def _as_text(data: bytes) -> tuple[str, bool]:
-    """Return a body as text, and True. If the body is not UTF-8, return it as base64, and False."""
+    """Return a body as text, and True. If the body is not UTF-8, return it encoded as base64, and False."""
     try:
         return data.decode(), True
     except UnicodeDecodeError:
@@ -204,9 +204,9 @@ def _as_text(data: bytes) -> tuple[str, bool]:
 
 
 def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, str]:
-    """Return the content type, the text of an answer as the dialect writes it, and a comment.
+    """Return the content type of an answer, its text as the dialect writes it, and a comment.
 
-    The comment is the reason if the dialect cannot write the answer; otherwise it is empty.
+    If the dialect cannot write the answer, the comment contains the reason; otherwise it is empty.
     """
     if spoken is None:
         return "", "", f"{UNSAID}: this program does not know the dialect {turn.dialect}"
@@ -225,7 +225,7 @@ def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, 
 
 
 def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
-    """Return the text of a stream. If the stream broke, return the part before the break, followed by the error."""
+    """Return the text of a streamed answer. If the stream broke, this is the part before the break, and the error."""
     renderer = spoken.stream_renderer(turn.request)
     events = list(events_of(spoken.streamed(response)))
     if turn.outcome == "answered":

@@ -29,7 +29,7 @@ def html_page(traces: Iterable[Trace], losses: Losses | None = None, *, title: s
 
 
 def source_of(traces: Iterable[Trace], losses: Losses, title: str | None = None) -> Source:
-    """Return the traces as the `Source` of the page, and count content that is not in the page."""
+    """Return the traces as the `Source` that the page shows, and count content that is not in the page."""
     source = Source("")
     for trace in traces:
         source.add(trace)

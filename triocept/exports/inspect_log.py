@@ -3,15 +3,15 @@
 Rules:
 
 1. A rollout becomes a sample of the log. A further rollout with the same id becomes the next epoch of that sample. In a
-   fleet's store, a task's sample may have only one rollout. In this case, the log's sample has the id of the task, and
-   its epoch is the number of the task's sample.
+   fleet's store, a sample of a task may have only one rollout. Then the log's sample has the id of the task, and its
+   epoch is the number of the task's sample.
 2. A conversation becomes a span of type `agent`, which has a row in the viewer's timeline. The span of a sub-agent is
-   within the span of the agent that started the sub-agent. A compaction becomes an event before the first call with the
-   summary.
+   within the span of the agent that started the sub-agent. A compaction becomes an event before the first call that
+   contains the summary.
 3. Each content is written only once: calls refer to messages in a pool, and tools refer to long texts in attachments.
    So read the log with `read_eval_log(path, resolve_attachments=True)`.
 4. The log's status is always "success", because any other status would mean that the task is still running, or has
-   failed. The outcome of each rollout is in the metadata of the rollout's sample.
+   failed. The outcome of each rollout is in the metadata of its sample.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _sample(trace: Trace, name: str, epoch: int, losses: Losses) -> dict[str, Js
 
 
 def _used(traces: Sequence[Trace]) -> dict[str, Json]:
-    """Return a dict from each model's name to the sums of its token counts."""
+    """Return the sum of each token count for each model, by the model's name."""
     sums: dict[str, Counter[str]] = {}
     for trace in traces:
         for turn in trace:
@@ -177,7 +177,7 @@ def _identity(traces: Sequence[Trace]) -> str:
 
 
 LONG = 100
-"""Maximum characters of a text in an event. A longer text is written as an attachment, as in Inspect's own logs."""
+"""Maximum characters of a text in an event. A longer text becomes an attachment, as in Inspect's own logs."""
 
 
 class SampleEvents:
@@ -185,19 +185,19 @@ class SampleEvents:
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.pool: list[dict[str, Json]] = []
-        """All messages of the trace. Equal messages are in the pool only once."""
+        """All messages of the trace, each only once even if several calls contain an equal message."""
         self.attachments: dict[str, str] = {}
         """Long texts of the events, by their digests."""
         self._losses = losses
         self._begun = min((turn.started_at for turn in trace), default=0.0)
         self._places: dict[bytes, int] = {}
         self._known: dict[int, tuple[Message, list[int]]] = {}
-        """Each message and its positions in the pool, by the message's Python `id`. The message is kept, so that its
-        `id` stays unique."""
+        """Each message and its positions in the pool, by Python's `id` of the message. The message itself is kept
+        because only then its `id` stays unique."""
         self._tools: dict[bytes, list[Json]] = {}
         """Cache of Inspect's definitions of tools. The key is the encoded tools of a request."""
         self._calls: dict[str, tuple[ToolCall, Turn]] = {}
-        """Tool calls without a result so far, by their ids. With each tool call, the turn whose answer contains it."""
+        """Tool calls without a result so far, by their ids; each with the turn whose answer contains it."""
         segments = segments_of(trace)
         tree = SpanTree(trace, segments)
         events = self._of_segments(segments, tree)
@@ -220,7 +220,7 @@ class SampleEvents:
             self.output = output_of(last.response, Losses())
 
     def _of_segments(self, segments: Iterable[Segment], tree: SpanTree) -> list[tuple[float, int, Json]]:
-        """Return each event with its time, and with a rank that orders events with the same time."""
+        """Return each event with its time, and with a rank that sorts events of the same time."""
         events: list[tuple[float, int, Json]] = []
         for span in tree.spans.values():
             facts = {"id": span.id, "name": span.name, "type": span.type, "parent_id": span.parent}
@@ -291,9 +291,9 @@ class SampleEvents:
         return event
 
     def _results(self, turn: Turn, of_turn: dict[str, str]) -> Iterable[tuple[float, int, Json]]:
-        """Yield an event for each tool result that is new in this turn.
+        """Yield an event for each tool result that is new in the request of `turn`.
 
-        The event lasts from the end of the turn that called the tool to the start of this turn.
+        The event lasts from the end of the turn that called the tool to the start of `turn`.
         """
         for message in turn.request.messages:
             for result in message.tool_results if id(message) not in self._known else ():
@@ -329,7 +329,7 @@ class SampleEvents:
         return self._tools[key]
 
     def _places_of(self, message: Message) -> list[int]:
-        """Return a message's positions in the pool of messages; add the message if it is new."""
+        """Return the positions of `message` in the pool. If it is not in the pool yet, add it."""
         known = self._known.get(id(message))
         if known is None or known[0] is not message:
             known = self._known[id(message)] = (message, [])
@@ -346,7 +346,7 @@ def _input_tokens(turn: Turn) -> int | None:
 
 
 def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Convert numbers into half-open ranges of adjacent numbers."""
+    """Convert numbers into ranges of adjacent numbers; each range is (first number, last number + 1)."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         if found and found[-1][1] == number:

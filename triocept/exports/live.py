@@ -31,7 +31,7 @@ from .otlp import ROOT, SpanData, agent_span, conversation_key, service_span, tu
 log: logging.Logger = logging.getLogger("triocept.exports")
 
 PATIENCE = 5.0
-"""Maximum seconds to send the remaining spans when the endpoint closes."""
+"""Maximum seconds for sending the remaining spans when the endpoint closes."""
 
 
 @protected_methods
@@ -40,20 +40,20 @@ class OTelRecorder:
     """A recorder that sends OpenTelemetry spans: `serve_endpoint(recorder=OTelRecorder())`.
 
     The spans follow OpenTelemetry's conventions for generative AI. A rollout is a trace in OpenTelemetry's sense: an
-    `invoke_agent` span, with a span below it for each sub-agent that the agent names, and a `chat` span for each turn.
-    With `RecorderGroup([JSONLRecorder(path), OTelRecorder()])`, the calls are also recorded in a file. Only the file
-    proves that no call is missing, because spans that cannot be delivered are dropped.
+    `invoke_agent` span, with a span below it for each sub-agent that the agent's requests name, and a `chat` span for
+    each turn. With `RecorderGroup([JSONLRecorder(path), OTelRecorder()])`, the calls are also recorded in a file. Only
+    the file proves that no call is missing, because spans that cannot be delivered are dropped.
 
     Args:
         exporter: a `SpanExporter`, which is called in a thread. None means OTLP over HTTP, to the URL in
             `OTEL_EXPORTER_OTLP_ENDPOINT` (default: `http://localhost:4318`).
-        content: if True, messages, answers and tools are attributes of each call. Then all content of the agent leaves
-            this machine, and again with every call.
+        content: if True, messages, answers and tools are attributes of each call's span. Each call then sends the whole
+            conversation so far to the collector, which may be on another machine.
 
-    Closing: when an endpoint ends, it closes its recorder, which shuts down the `exporter` for good. So pass each
-    endpoint a recorder of its own; only endpoints that run at the same time may share a recorder. A recorder that was
-    passed only to a rollout is not closed automatically. Await its `aclose`, because otherwise the remaining spans are
-    lost if the program ends soon. A copy of a recorder (`pickle`, `copy`) has the exporter, but no open spans.
+    Closing: when an endpoint ends, it closes its recorder, which shuts down the `exporter` permanently. So pass each
+    endpoint its own recorder; only endpoints that run at the same time may share a recorder. A recorder that was passed
+    only to a rollout is not closed automatically. Await its `aclose`; otherwise the remaining spans are lost if the
+    program ends soon. A copy of a recorder (`pickle`, `copy`) has the same exporter, but no open spans.
 
     Raises:
         ModuleNotFoundError: the SDK is not installed; the message names the extra to install.
@@ -67,7 +67,7 @@ class OTelRecorder:
         self._content = content
         self._provider: Any = None
         self._agents: dict[tuple[str, str], dict[str, Any]] = {}
-        """For each rollout and run: its open spans, by their keys."""
+        """For each pair of rollout and run: the open spans, by `SpanData.key`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(OTelRecorder, self._exporter, content=self._content), ()
@@ -102,7 +102,7 @@ class OTelRecorder:
             span.end(_nanoseconds(whole.end))
 
     async def aclose(self) -> None:
-        """Send the remaining spans. This takes a few seconds at most."""
+        """Send the remaining spans. This takes at most a few seconds."""
         await trio.lowlevel.checkpoint()
         provider = self._provider
         if provider is None:
@@ -127,7 +127,7 @@ class OTelRecorder:
         return self._provider.get_tracer("triocept")
 
     def _root(self, rollout: str, run: str, start: float, branch: Branch | None = None) -> Any:
-        """Return the root span of a rollout. If the span has not begun, begin it."""
+        """Return the root span of a rollout. If there is none yet, begin it."""
         spans = self._agents.setdefault((rollout, run), {})
         if ROOT not in spans:
             span = agent_span(Trace(rollout, run=run, branch=branch), None, [])

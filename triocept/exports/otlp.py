@@ -10,7 +10,7 @@ status is "Development". The constants of `opentelemetry-semantic-conventions` 0
 contains the names as strings.
 
 The file has a line for each rollout, in the format that a collector's file receiver reads. Each line is also a valid
-body for OTLP/HTTP. Span ids are derived from ids in the trace. So every export of a trace has the same span ids, and
+body for OTLP/HTTP. Span ids are computed from ids in the trace. So every export of a trace has the same span ids, and
 the spans of a child rollout can link to the spans of its parent.
 """
 
@@ -54,8 +54,8 @@ def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool =
     Args:
         trace: the trace.
         losses: counter of content that the spans cannot express; None means that this is not counted.
-        content: if True, messages, answers and tools are attributes of each call. The size then grows with the square
-            of a conversation's length.
+        content: if True, messages, answers and tools are attributes of each call's span. The size of the document then
+            grows with the square of a conversation's length.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, *_LOST, *([] if content else [Lost.CONTENT]), settings=_SETTINGS)
@@ -144,13 +144,13 @@ _FINISHED: dict[StopReason, str] = {
 @dataclass(frozen=True, kw_only=True)
 class SpanData:
     key: str
-    """Identifies the object that the span describes: the id of a turn or a service call, or a conversation's key."""
+    """Identifier of the object that the span describes: the id of a turn or a service call, or a conversation's key."""
     parent: str | None
-    """Key of the parent span; None if this is the rollout's root span."""
+    """Key of the parent span; None for the rollout's root span."""
     name: str
     kind: Literal["internal", "client"]
     start: float
-    """Time of the start in seconds since the epoch. `end` has the same unit."""
+    """Start of the span, in seconds since the epoch. `end` has the same unit."""
     end: float
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     error: str | None = None
@@ -160,8 +160,8 @@ class SpanData:
 def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Iterator[SpanData]:
     """Yield all spans of a trace. Each span comes after its parent.
 
-    If `content` is True, messages, answers and tools are attributes of each call's span. The size then grows with the
-    square of a conversation's length.
+    If `content` is True, messages, answers and tools are attributes of each call's span. The size of all spans then
+    grows with the square of a conversation's length.
     """
     conversations = trace.conversations
     members: dict[str, list[Turn]] = {ROOT: []}
@@ -179,14 +179,14 @@ def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Itera
 
 
 def conversation_key(conversation: Conversation | None) -> str:
-    """Return the key of the span that contains a conversation's calls. Each sub-agent has a span of its own."""
+    """Return the key of the span that contains the calls of `conversation`. Each sub-agent has a span of its own."""
     return (
         f"agent {conversation.id}" if conversation is not None and conversation.kind == "sub_agent" else ROOT
     )
 
 
 def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[Turn]) -> SpanData:
-    """Return the `invoke_agent` span of a sub-agent. If `conversation` is None, return that of the whole rollout."""
+    """Return the `invoke_agent` span of a sub-agent; if `conversation` is None, the root span of the rollout."""
     name = "sub-agent" if conversation is not None else trace.rollout
     attributes: dict[str, Attribute] = {
         "gen_ai.operation.name": "invoke_agent",
@@ -315,7 +315,7 @@ def _error_text(error: TurnError | None) -> str | None:
 
 
 def _content_of(turn: Turn, losses: Losses) -> dict[str, Attribute | None]:
-    """Return a call's messages, answer and tools as attributes of a span. Each value is a JSON text."""
+    """Return the messages, the answer and the tools of a call as attributes of its span. Each value is a JSON text."""
     messages = turn.request.messages
     head = next((n for n, message in enumerate(messages) if message.role not in _SYSTEM), len(messages))
     system = [part for message in messages[:head] for part in _parts(message.content, losses)]

@@ -3,13 +3,14 @@
 Rules:
 
 1. A trace is a graph of messages. Each message refers to the message before it, and answers are marked as `sampled`.
-   Sub-agents and compactions are branches, and named links (`subagent_call`, `compaction`) lead to their origins.
+   Sub-agents and compactions are branches. Named links (`subagent_call`, `compaction`) lead from a branch to its
+   origin.
 2. The tokens of a branch, in order, are exactly the tokens that the engine read and sampled. Only a renderer can assign
    prompt tokens to messages. So a call's new prompt tokens are in the node of the call's answer, before the sampled
    tokens, and are not trained on. If a call's prompt does not begin with the tokens of the previous call, the call
-   begins a new branch. If a call's tokens are incomplete (`Tokens.gaps`, see `steps`), its answer is context, which is
-   masked out.
-3. This module does not import verifiers. It cannot, because the versions that verifiers pins conflict with the versions
+   begins a new branch. If a call's tokens are incomplete (`Tokens.gaps`, see `steps`), its answer is masked out, as
+   context.
+3. This module does not import verifiers, because the versions of packages that verifiers requires conflict with those
    that triocept needs.
 """
 
@@ -38,7 +39,7 @@ _LOST = (
     *(Lost.INCREMENTS, Lost.WIRE),
 )
 VERSION = "0.4.0"
-"""Version of verifiers whose format this module writes."""
+"""Version of the package verifiers whose format this module writes."""
 _FINISHED: dict[StopReason, str] = {
     "end": "stop",
     "stop_sequence": "stop",
@@ -59,8 +60,8 @@ def verifiers_episode(
         trace: the trace.
         losses: counter of content that the episode cannot express; None means that this is not counted.
         reward: name of the score that is the reward; all other scores are metrics. If None and the rollout has only one
-            score, this score is the reward. If None and it has several scores, all are metrics, with a warning, because
-            verifiers adds rewards up.
+            score, this score is the reward. If None and it has several scores, all become metrics, and a warning is
+            issued: verifiers would add several rewards up.
     """
     losses = losses if losses is not None else Losses()
     if reward is None and len(trace.scores) == 1:
@@ -75,8 +76,8 @@ def write_verifiers(
 ) -> None:
     """Write one line for each trace.
 
-    `reward` names the score that is the reward. If it is None, and all traces together have only one score name, that
-    score is the reward. Raise ValueError if no rollout has a score with the name `reward`.
+    `reward` is the name of the score that is the reward. If it is None, and all scores in the traces have the same
+    name, that score is the reward. Raise ValueError if no rollout has a score named `reward`.
     """
     names: Counter[str] = Counter()
     with TemporaryFile() if reward is None else nullcontext(file) as lines:
@@ -99,7 +100,7 @@ def write_verifiers(
 
 
 def _scored(scores: Mapping[str, float], reward: str | None) -> dict[str, Json]:
-    """Return the fields `rewards` and `metrics` for these scores."""
+    """Return the fields `rewards` and `metrics` for `scores`; the score named `reward` is the reward."""
     metrics = dict(scores)
     if reward is None:
         return {"rewards": {}, "metrics": metrics}
@@ -163,7 +164,8 @@ class _Graph:
         self.calls: list[dict[str, Json]] = []
         self._chat = Chat(losses, media=True, errors=False)
         self._shared: dict[tuple[int | None, bytes], int] = {}
-        """Node of each message that the model did not sample, by the node before it and the message's content."""
+        """Node of each message that the model did not sample, by the node of the message before it and the message's
+        content."""
         self._sampled: dict[str, int] = {}
         """Node of each turn's answer, by the turn's id."""
         trained = {step.turn.id for step in steps(trace) if step.trained}
@@ -234,7 +236,7 @@ def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> d
 
     Args:
         tokens: the tokens of the call.
-        before: the tokens of the call that this call continues; None if it continues no call.
+        before: the tokens of the previous call, which this call continues; None if there is no such call.
         trained: True if the sampled tokens are trained on.
     """
     if tokens is None:

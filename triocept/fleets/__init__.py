@@ -13,18 +13,19 @@ how many calls run at the same time::
             async for result in results:
                 print(result.task, result.outcome, result.traces)
 
-* `fleet`: `open_fleet`, and `Fleet`. `mapping`: a map: one function is called for many tasks. `functions`, `tasks`: the
-  arguments of a map. `slots`: assigns each call to a worker.
+* `fleet`: `open_fleet`, and `Fleet`. `mapping`: a map, which calls one function for many tasks. `functions`, `tasks`:
+  the arguments of a map. `slots`: assigns each call to a worker.
 * `outcomes`: the result of a task. `groups`: several samples of one task.
-* `events`: events as they happen. `progress`: the progress display. `tally`: counts, rates, the time left.
-* `engine`: the engine interface; `in_process`: the only worker runs in the program's own trio loop. `processes`: the
-  workers are subprocesses; `worker_process` and `frames` belong to this engine.
-* `ray_engine`: workers that are actors of Ray. `ray_cluster`: the connection to Ray. `ray_worker`: the actor's code
-  in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the code in the actor itself.
+* `events`: events that a program can read while the fleet runs. `progress`: the progress display. `tally`: counts,
+  rates, the time left.
+* `engine`: the interface of engines. `in_process`: engine whose only worker runs in the program's own trio loop.
+  `processes`: engine whose workers are subprocesses; `worker_process` and `frames` belong to it.
+* `ray_engine`: engine whose workers are actors of Ray. `ray_cluster`: the connection to Ray. `ray_worker`: the code
+  that runs in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the code in the actor itself.
 * `store`: finished results on disk, so that a run can be resumed.
 * `each`: runs a function once in each worker, and pauses the upstreams of all workers.
 * `looking_after`: communicates with a remote worker until the worker has ended.
-* `site`: the code that runs in the worker, for every engine. `packing`: the encoding of functions, tasks and results.
+* `site`: the code that runs in a worker of every engine. `packing`: the encoding of functions, tasks and results.
 """
 
 from typing import TYPE_CHECKING

@@ -1,12 +1,12 @@
-"""Code of `Fleet.each`, which runs a function once in each worker, and of `Fleet.paused`, which pauses upstreams.
+"""Implementation of `Fleet.each` (run a function once in each worker) and of `Fleet.paused` (pause the upstreams).
 
 Rules:
 
-1. The function needs no slot: during a pause, waiting calls of maps may occupy all slots.
+1. The function needs no slot, because during a pause waiting calls of maps may occupy all slots.
 2. If a worker dies, the results contain no entry for it. The worker that replaces it runs the function, too.
-3. While a fleet is paused, a worker that starts gets no calls. At the end of the pause, each living worker resumes its
-   upstreams. A replacement does so, too: it has paused nothing, but the dead worker that it replaces may have paused
-   the servers.
+3. While a fleet is paused, a newly started worker gets no calls. At the end of the pause, each living worker resumes
+   its upstreams. A worker that replaced a dead worker also does this: it has paused nothing itself, but the dead worker
+   may have paused the servers.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ FindUpstreams: TypeAlias = Callable[[Any], Upstream | Iterable[Upstream]]
 """`(worker) -> upstreams`: returns one or more upstreams of a worker."""
 
 TRIES = 3
-"""Maximum number of times that a function is run in a worker that is alive, but whose answers are lost."""
+"""Maximum number of times that a function is run in a worker that stays alive but whose answers do not arrive."""
 END_SECONDS = RESUME_SECONDS + 30
-"""Maximum seconds until all workers have resumed their upstreams."""
+"""Maximum seconds, at the end of a pause, until all workers have resumed their upstreams."""
 
 
 async def call_worker(
     worker: FleetWorker, function: WorkerFunction[T], packing: Packing, results: dict[str, T]
 ) -> bool:
-    """Run a function in a worker, and add its return value to `results`. Return False if the worker died.
+    """Run `function` in a worker, and store its return value in `results`. Return False if the worker died.
 
     Raises:
-        BaseException: the exception that the function raised.
+        BaseException: the exception that `function` raised.
     """
     packed = packing.pack(partial(_run, function), "the function", keep=True)
     for _ in range(TRIES):
@@ -66,19 +66,19 @@ async def call_worker(
 
 
 async def hold_calls(find: FindUpstreams | None, mode: PauseMode, worker: object) -> None:
-    """Stop a worker's upstreams from sending model calls. All workers do this before any worker pauses a server."""
+    """Make a worker's upstreams hold back model calls. All workers do this before any worker pauses a server."""
     for upstream in _upstreams_of(worker, find):
         await pauses_of(upstream).hold_calls(mode)
 
 
 async def pause_servers(find: FindUpstreams | None, worker: object) -> tuple[Pause, ...]:
-    """Pause the servers of the worker's upstreams that `hold_calls` has stopped; skip its other upstreams."""
+    """Pause the inference servers of the worker's upstreams; skip an upstream that `hold_calls` has not stopped."""
     pauses = [pauses_of(upstream) for upstream in _upstreams_of(worker, find)]
     return tuple([await each.pause_server() for each in pauses if each.is_paused])
 
 
 async def update_versions(find: FindUpstreams | None, worker: object) -> None:
-    """Read the weight versions of the servers. All workers do this before any worker resumes a shared server."""
+    """Read the servers' weight versions. All workers do this before any worker resumes a server that they share."""
     with suppress(Exception):  # a version may be missing
         for upstream in _upstreams_of(worker, find):
             await pauses_of(upstream).update_version()
@@ -93,14 +93,14 @@ async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
 
 
 async def finish(step: Callable[[], Awaitable[object]]) -> list[BaseException]:
-    """Run `step`, a step at the end of a pause, shielded from cancellation. Return the exceptions that it raised."""
+    """Run `step`, a step that ends a pause, shielded from cancellation. Return the exceptions that it raised."""
     errors: list[BaseException] = []
 
     async def run() -> None:
         with keeping(errors), trio.move_on_after(END_SECONDS, shield=True) as scope:
             await step()
         if scope.cancelled_caught:
-            errors.append(trio.TooSlowError(f"not every worker has resumed within {END_SECONDS:g} s"))
+            errors.append(trio.TooSlowError(f"not every worker has resumed its upstreams within {END_SECONDS:g} s"))
 
     with keeping(errors):
         async with trio.open_nursery() as nursery:  # a Ctrl-C interrupts the main task only
@@ -119,5 +119,5 @@ def _upstreams_of(worker: object, find: FindUpstreams | None) -> tuple[Upstream,
         hint = (
             "pass upstreams=, a function that returns them" if find is None else "upstreams= must return them"
         )
-        raise TypeError(f"a pause needs the upstreams of each worker, not {described(found)}: {hint}")
+        raise TypeError(f"a pause needs one or more upstreams of each worker, not {described(found)}: {hint}")
     return upstreams

@@ -1,7 +1,7 @@
 """The interface of engines, which run the workers of a fleet.
 
-Calls and answers are passed as bytes, which the engine's `packing` encodes. The fleet decides when to start, replace
-and end a worker; the engine only carries this out. The driver is the program that opened the fleet.
+Calls and answers are sent as bytes, encoded by the engine's `packing`. The fleet decides when to start, replace and end
+a worker; the engine only carries these decisions out. The driver is the program that opened the fleet.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .packing import Packing
 
 
 class WorkerLost(TrioceptError):
-    """A worker died, or was killed because it did not answer, while a call ran in it.
+    """A worker died, or was killed because it did not answer, while it ran a call.
 
     Attributes:
         worker: the name of the worker.
         reason: description of how the worker died, or of why the answer did not arrive.
-        worker_lives: True if the worker is alive: then only the answer of this call was lost.
+        worker_lives: True if the worker is still alive. Then only the answer of this call was lost.
     """
 
     def __init__(self, worker: str, reason: str, *, worker_lives: bool = False) -> None:
@@ -34,11 +34,11 @@ class FleetWorker(ABC):
     """A running worker: a subprocess, a Ray actor, or a part of this program."""
 
     name: str
-    """Name in messages, for example `worker 3 (pid 4711)`."""
+    """Name of the worker in messages, for example `worker 3 (pid 4711)`."""
     reason: str = ""
-    """Reason of the worker's death, once it has died."""
+    """Reason of the worker's death; empty until the worker has died."""
     changed: Callable[[], None] = staticmethod(lambda: None)
-    """Function that the worker calls when its `alive` has become True again. The fleet sets this attribute."""
+    """Function that the worker calls when its property `alive` becomes True again. The fleet sets this attribute."""
 
     @abstractmethod
     async def call(self, job: bytes) -> bytes:
@@ -69,9 +69,9 @@ class Engine(ABC):
     """Base class of engines, which start workers: as subprocesses, as Ray actors, or in this program."""
 
     packing: Packing
-    """Encoding of values for the engine's workers."""
+    """Encoding of the values that are sent to the engine's workers and back."""
     workers: int
-    """Number of workers that a fleet starts when it opens. It is known once the context `opened` is entered."""
+    """Number of workers that a fleet starts when it opens. The number is known once the context `opened` is entered."""
     slots_per_worker: int
     """Maximum concurrent calls of one worker."""
 
@@ -89,14 +89,14 @@ class Engine(ABC):
 
         Args:
             name: name of the worker in messages.
-            setup: the packed function that opens the worker's context; the context's value is the first argument of
-                each call.
+            setup: the packed function that opens the worker's context. The context's value becomes the first argument
+                of each call.
             grace: maximum seconds for the worker to close, or for a cancelled call to end.
 
         Raises:
             BaseException: the exception that `setup` raised.
             WorkerLost: the worker died before it was ready.
 
-        Closing: the worker closes its context and ends. If that takes longer than `grace`, the worker is killed. If the
-        worker is already dead, closing raises no error.
+        Closing: the worker closes its context and ends. If this takes longer than `grace`, the worker is killed. If the
+        worker is already dead, the exit of the context raises no error.
         """

@@ -4,9 +4,9 @@ Rules:
 
 1. The fleet never waits for a reader of its events. Each reader has its own buffer. If the buffer is full, further
    events are dropped, and the reader gets one `EventsMissed` with the number of the dropped events.
-2. An event contains neither the task nor its value nor a trace, so that unread events need little memory.
-3. For each sample that was started, a `TaskEnded` is sent. But if the map ends before the sample, `MapEnded.unfinished`
-   counts the sample.
+2. An event contains no task, no return value and no trace, so that unread events need little memory.
+3. For each sample that was started, a `TaskEnded` is sent. If the map ends before the sample, `MapEnded.unfinished`
+   counts the sample instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .tasks import Call
 
 OutcomeName: TypeAlias = Literal["value", "error", "lost", "stopped"]
-"""Name of a task's outcome."""
+"""Name of a task's outcome in events."""
 OUTCOME_NAMES: dict[type, OutcomeName] = {
     Outcome.Value: "value",
     Outcome.Error: "error",
@@ -45,13 +45,13 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerStarted(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker is ready. It is one of the first workers, an additional worker, or the replacement of a dead worker."""
+    """A worker is ready to run calls: a first worker, an additional worker, or the replacement of a dead worker."""
 
     worker: str
 
 
 class WorkerDied(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker died, or did not answer and was killed."""
+    """A worker died, or was killed because it did not answer."""
 
     worker: str
     reason: str
@@ -65,13 +65,13 @@ class WorkerGivenUp(_Event, frozen=True, kw_only=True, tag=True):
 
 
 class WorkerLeft(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker gets no new calls from now on and will end, because the fleet was made smaller or is closing."""
+    """A worker gets no new calls from now on, because the fleet was made smaller or is closing. The worker will end."""
 
     worker: str
 
 
 class FleetResized(_Event, frozen=True, kw_only=True, tag=True):
-    """`fleet.resize` was called."""
+    """The program called `fleet.resize`."""
 
     workers: int
     """New number of workers."""
@@ -79,7 +79,7 @@ class FleetResized(_Event, frozen=True, kw_only=True, tag=True):
 
 class _OfMap(_Event, frozen=True, kw_only=True):
     map: int
-    """Number of the map in the fleet, from 0."""
+    """Index of the map among the maps of the fleet, from 0."""
 
 
 class MapStarted(_OfMap, frozen=True, kw_only=True, tag=True):
@@ -92,19 +92,19 @@ class MapStarted(_OfMap, frozen=True, kw_only=True, tag=True):
 
 
 class MapEnded(_OfMap, frozen=True, kw_only=True, tag=True):
-    """A map has ended: all its tasks have outcomes, its `async with` block has ended, or no worker is alive."""
+    """A map has ended: all its tasks have outcomes, or its `async with` block was left, or no worker is alive."""
 
     unfinished: int
     """Number of tasks or samples that were started but have no outcome."""
 
 
 class TaskSkipped(_OfMap, frozen=True, kw_only=True, tag=True):
-    """A task, or one of its samples, is skipped: the store has its outcome from an earlier run."""
+    """A task, or one of its samples, is not run, because the store has its outcome from an earlier run."""
 
     task: int
     """Index of the task."""
     count: int
-    """Number of outcomes found in the store: one, or one for each sample of the task."""
+    """Number of stored outcomes: one, or one for each sample of the task."""
 
 
 class _OfTask(_OfMap, frozen=True, kw_only=True):
@@ -115,17 +115,17 @@ class _OfTask(_OfMap, frozen=True, kw_only=True):
     sample: int
     """Index of the sample in its group, as in `Result.sample`."""
     attempt: int
-    """Number of the attempt, from 1; 0 for a sample that was stopped before it began."""
+    """Number of the attempt, from 1; 0 for a sample that was stopped before its first attempt."""
     worker: str
     """Name of the worker."""
 
 
 class TaskStarted(_OfTask, frozen=True, kw_only=True, tag=True):
-    """A worker begins to run a task, or one of its samples, for the first time or again."""
+    """A worker starts an attempt of a task, or of one of its samples."""
 
 
 class TaskRequeued(_OfTask, frozen=True, kw_only=True, tag=True):
-    """The worker that ran a task died. The task will run again."""
+    """The worker that ran a task died. The task waits for a slot, and will run again."""
 
     reason: str
 
@@ -137,22 +137,23 @@ class TaskRetried(_OfTask, frozen=True, kw_only=True, tag=True):
 
 
 class TaskEnded(_OfTask, frozen=True, kw_only=True, tag=True):
-    """A task or sample has its outcome. The program may not have read the result yet."""
+    """A task or sample has its outcome. The program may not have read its result yet."""
 
     outcome: OutcomeName
     reason: str = ""
-    """Class and text of the error if the outcome is an error; the reason of the worker's end if the task was lost."""
+    """For an error, the class and text of the exception; for a lost task, the reason why its worker ended; otherwise
+    empty."""
     seconds: float = 0.0
-    """Seconds since the task was first started."""
+    """Seconds since the first attempt of the task began."""
     rollouts: int = 0
-    """Rollouts of the last attempt; `turns` and the token counts are sums over these rollouts."""
+    """Number of rollouts in the last attempt; `turns` and the token counts are sums over these rollouts."""
     turns: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
 
 
 class EventsMissed(_Event, frozen=True, kw_only=True, tag=True):
-    """`count` events are missing from the stream here. They were dropped because the reader's buffer was full."""
+    """At this point of the stream, `count` events are missing, because the reader's buffer was full."""
 
     count: int
 
@@ -176,7 +177,7 @@ FleetEvent: TypeAlias = (
 
 @final
 class EventStream:
-    """The events of a fleet: `async for event in events`, until the fleet has ended. Made by `Fleet.events` only."""
+    """The events of a fleet: `async for event in events` runs until the fleet ends. Made by `Fleet.events` only."""
 
     def __init__(self, buffer: int) -> None:
         self._buffer = buffer
@@ -192,7 +193,7 @@ class EventStream:
         """Return the next event.
 
         Raises:
-            StopAsyncIteration: the fleet has ended.
+            StopAsyncIteration: the fleet has ended, and all its events were returned.
 
         Cancellation: no event is lost; the next call of this method returns it.
         """
@@ -207,7 +208,7 @@ class EventStream:
         return EventsMissed(count=missed)
 
     def add(self, event: FleetEvent) -> None:
-        """Add an event. If the buffer is full, or holds an unread `EventsMissed`, only count the event as missed."""
+        """Add `event`. If the buffer is full, or ends with an unread `EventsMissed`, only count `event` as missed."""
         if self._missed or len(self._events) >= self._buffer:
             self._missed += 1
         else:
@@ -225,7 +226,7 @@ class EventStream:
 
 @final
 class Observers:
-    """Listeners and streams that receive the events of a fleet."""
+    """All listeners and streams that receive the events of a fleet."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[FleetEvent], None]] = []
@@ -244,7 +245,7 @@ class Observers:
 
     @contextmanager
     def events(self, buffer: int) -> Iterator[EventStream]:
-        """Yield a stream that receives all events which the fleet sends while the `with` block runs."""
+        """Yield a stream of the events that the fleet sends while the `with` block runs."""
         stream = EventStream(buffer)
         self._streams.add(stream)
         if self._over:
@@ -263,7 +264,7 @@ class Observers:
 
 @final
 class MapEvents:
-    """Sender of one map's events. `total` is the expected number of outcomes of the map; None if unknown."""
+    """Sender of the events of one map. `total` is the expected number of the map's outcomes; None if unknown."""
 
     def __init__(self, observers: Observers, map_number: int, function: str, total: int | None) -> None:
         self._observers = observers
@@ -271,7 +272,7 @@ class MapEvents:
         self._function = function
         self._total = total
         self._started_at: dict[int, float] = {}
-        """Start times of the tasks or samples that have no outcome yet, by their number."""
+        """Start times of the tasks or samples without an outcome, by `Result.number`."""
 
     def map_started(self) -> None:
         self._observers.send(MapStarted(map=self._map, function=self._function, total=self._total))
@@ -323,7 +324,7 @@ class MapEvents:
 
 
 def _words(error: BaseException) -> str:
-    """Return the class and the text of an error, for example `LookupError: no such bug`."""
+    """Return the class and the text of `error`, for example `LookupError: no such bug`."""
     text = " ".join(text_of(error).split())
     name = type(error).__name__
     return f"{name}: {text}"[:REASON_LENGTH] if text else name

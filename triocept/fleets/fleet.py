@@ -2,9 +2,9 @@
 
 Rules:
 
-1. No worker outlives the `async with` block of its fleet, and no call outlives its map.
-2. A dead worker is replaced; if the replacement cannot be started, this is retried for some seconds. When no worker is
-   alive and none is being started, every map raises `FleetLost`.
+1. Every worker ends before the `async with` block of its fleet has ended, and every call before its map has ended.
+2. A dead worker is replaced. If the replacement cannot be started, the fleet tries again for some seconds. When no
+   worker is alive and none is being started, every map raises `FleetLost`.
 3. If a worker cannot be started when the fleet opens, `open_fleet` raises the exception of that start itself, not an
    exception group.
 """
@@ -72,10 +72,10 @@ T = TypeVar("T")
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 FRESH = 10.0
-"""Seconds after its start: if a worker dies sooner, before any call ran in it, this is an early death."""
+"""A worker has died early if it died less than this number of seconds after its start, before any call ran in it."""
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds of the pauses before another worker is started: one pause for each early death or failed start in a row.
-After the last pause, the worker is not replaced any more."""
+"""Pauses in seconds before another worker is started, after 0, 1, 2, … early deaths or failed starts in a row. After
+the last pause and one more such failure, the worker is not replaced any more."""
 
 
 @shown_context
@@ -91,15 +91,16 @@ async def open_fleet(
 
     Args:
         engine: the kind and number of workers, for example `Processes(4)`. None means `InProcess()`.
-        worker: a function that returns an async context manager, for example `serve_endpoint` with options, or a
-            function of yours that opens an upstream, tools, a tunnel or a pool. Each worker enters the context once.
-            Its value is the first argument of every call of a map's function in this worker. `worker` must be
+        worker: a function that returns an async context manager, for example `serve_endpoint` with options, or your
+            own function that opens an upstream, tools, a tunnel or a pool. Each worker enters the context once. In
+            this worker, the context's value is the first argument of every call of a map's function. `worker` must be
             importable, or defined in `__main__`. None means `serve_endpoint`.
         retries: maximum retries of a task whose worker died while no other task ran in it. When exceeded: the outcome
-            is `Outcome.Lost`. If several tasks ran in a worker that died, all of them run again, and are separated so
-            that the fatal task is found. `retries` also limits how often `retry_if` can retry a task.
-        grace: maximum seconds for a worker to close, or for a cancelled call to end. When exceeded: the worker is
-            killed. An agent that ignores SIGTERM needs 5 s to end.
+            is `Outcome.Lost`. If several tasks ran in a worker that died, all of them run again, in different workers,
+            so that the task that ended the worker is found. `retries` also limits how often `retry_if` can retry a
+            task.
+        grace: maximum seconds for a worker to close its context, or for a cancelled call to end. When exceeded: the
+            worker is killed. An agent that ignores SIGTERM needs 5 s to end.
         progress: True shows the progress of each map and the outcomes of its tasks on standard error. In a terminal
             the lines are updated; otherwise a line is printed every 30 seconds. Other output appears above the lines.
 
@@ -153,7 +154,7 @@ async def open_fleet(
 
 @final
 class Fleet:
-    """A set of running workers, on which maps run. Made by `open_fleet` only."""
+    """A set of running workers. `map` runs a function for many tasks on them. Made by `open_fleet` only."""
 
     def __init__(
         self,
@@ -191,11 +192,11 @@ class Fleet:
         Use it as `with fleet.events() as events: async for event in events: …`.
 
         Args:
-            buffer: maximum unread events. When exceeded: further events are dropped, and one `EventsMissed` with their
-                number takes their place. A slow reader delays neither the fleet nor other readers.
+            buffer: maximum unread events. When exceeded: further events are dropped, and the stream yields one
+                `EventsMissed` with their number. A slow reader delays neither the fleet nor other readers.
 
-        The stream ends when the fleet has ended. To read even the last events, read them in a task of a nursery that is
-        opened outside the `open_fleet` block.
+        The stream ends when the fleet has ended. If your program should also get the last events, read the stream in a
+        task of a nursery that is opened outside the `open_fleet` block.
         """
         check_count("buffer", buffer, least=1)
         return self._observers.events(buffer)
@@ -219,7 +220,7 @@ class Fleet:
 
         Args:
             function: `async (worker, task, *, attempt) -> T`; see `RolloutFunction`.
-            tasks: an iterable, also an async or an endless one. The map reads a task only when a slot is free.
+            tasks: an iterable or async iterable; it may be endless. The map reads a task only when a slot is free.
             ordered: True yields the results in the order of the tasks; False yields each result when it arrives.
             retry_if: called with an exception that the function raised; returns True if the task should run again. A
                 task is retried at most `retries` times (see `open_fleet`).
@@ -227,25 +228,25 @@ class Fleet:
             group_size: number of samples of each task, each with its own outcome (`result.group`, `result.sample`),
                 attempts and rollouts. A function with a `sample` parameter is called with the sample's index.
                 `results.groups()` yields whole groups. If None, each task is run once, and there are no groups.
-            stop_group: called after each result of a group, except the last, with the group's results so far; returns
-                True if the group should end now. Running samples of the group are then cancelled, waiting samples never
-                start, and the outcome of both is `Outcome.Stopped`.
+            stop_group: called with the group's results so far after each result of a group, except the last; returns
+                True if the group should end now. Running samples of the group are then cancelled, and waiting samples
+                never start. The outcome of all these samples is `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
                 is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
-                longer than the fleet's `grace`, its worker is killed. Killing the worker ends its other calls, too. A
-                call whose timeout has passed gets the same outcome; any other call runs again. With `InProcess` the map
-                waits until the call ends. If a call blocks the worker's trio loop (`time.sleep`), the worker's other
-                calls cannot run meanwhile. So each blocked period counts as at most a tenth of the timeout, for all
-                calls of the worker. A function that blocks the loop is therefore not ended by `timeout`; use
-                `Processes(hung_after=)` for this. None means no limit.
-            prefetch: number of unread results that may exist in addition to one for each slot. If the program (such as
-                a trainer) works for long between two reads, the workers produce this many results in advance.
-            store: stores the results and records the rollouts. A task whose outcome is in the store is not run, and
-                yields no result (`results.skipped` counts it). But if any sample of a group must run, the whole group
-                is yielded, including its stored results. The function's return value must be JSON; any other value is
-                an error.
+                longer than the fleet's `grace`, its worker is killed, which ends the worker's other calls, too. Those
+                whose timeouts have passed get the same outcome; all others run again. With `InProcess`, the map waits
+                until the call ends. If a call blocks the worker's trio loop (`time.sleep`), the worker's other calls
+                cannot run meanwhile. So for all calls of the worker, each blocked period counts as at most a tenth of
+                the timeout. `timeout` therefore does not end a function that blocks the loop; use
+                `Processes(hung_after=)` to end it. None means no limit.
+            prefetch: number of unread results that may exist in addition to one for each slot. While the program (such
+                as a trainer) works for long between two reads, the workers produce this many results in advance.
+            store: store in which the results are stored and the rollouts recorded. A task whose outcome is in the store
+                is not run, and yields no result (`results.skipped` counts it). But if any sample of a group must run,
+                the whole group is yielded, including its stored results. The function must return JSON; any other
+                value is an error.
             key: `(task) -> a text or a number` that identifies the task in the store. If None, the key is the task's
-                `id` (a member of a mapping, or an attribute). A task without `id` has as key a digest of its JSON.
+                `id` (a member of a mapping, or an attribute). If the task has no `id`, its key is a digest of its JSON.
 
         Raises:
             TypeError: the function takes other arguments, or cannot be sent to a worker; a task has no key.
@@ -253,8 +254,8 @@ class Fleet:
                 of another function. If the iterable of tasks can be read only once, each task is checked when it is
                 read.
 
-        Leaving or cancelling the block cancels the running calls, and waits until they and their agents have ended. A
-        worker that does not end its calls within the fleet's `grace` is killed.
+        When the block is left or cancelled, the running calls are cancelled. The block ends when these calls and their
+        agents have ended. A worker that does not end its calls within the fleet's `grace` is killed.
         """
         self._check_open()
         passes_sample, name = takes_sample(function), name_of(function)
@@ -319,8 +320,8 @@ class Fleet:
 
         Raises:
             TypeError: the function takes other arguments, or cannot be sent to the workers.
-            BaseException: the exception that the function raised, after the function has ended in all workers. If the
-                function failed in several workers, the exceptions are raised as a group.
+            BaseException: the exception that the function raised. It is raised after the function has ended in all
+                workers. If the function failed in several workers, the exceptions are raised as a group.
 
         Cancellation: cancels the function in each worker.
         """
@@ -344,7 +345,7 @@ class Fleet:
         Args:
             mode: see `Upstream.paused`.
             upstreams: `(worker) -> upstreams`: returns one or more upstreams of a worker. It must be importable, or
-                defined in `__main__`. None means that the value that `worker=` of `open_fleet` opens is an upstream.
+                defined in `__main__`. None means that the value opened by `worker=` of `open_fleet` is an upstream.
 
         Raises:
             ValueError: `mode` is unknown.
@@ -376,7 +377,7 @@ class Fleet:
         raise_all(errors)
 
     async def _each(self, function: WorkerFunction[T], *, with_starting: bool = False) -> dict[str, T]:
-        """Run a function in each worker; if `with_starting`, run it also in workers that are being started."""
+        """Run `function` in each worker; if `with_starting` is True, also in workers that are being started."""
         results: dict[str, T] = {}
         errors: list[BaseException] = []
         done: set[FleetWorker] = set()
@@ -415,8 +416,8 @@ class Fleet:
     async def resize(self, workers: int) -> None:
         """Change the number of workers.
 
-        If workers are added, they are ready when this method returns. If the number becomes smaller, surplus workers
-        get no new calls, and end when their running calls have ended.
+        If the number becomes larger, the new workers are ready when this method returns. If the number becomes smaller,
+        surplus workers get no new calls, and end when their running calls have ended.
 
         Raises: the errors of `open_fleet`, if a new worker cannot be started.
         """
@@ -450,7 +451,7 @@ async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> lis
 
 
 class _Admission:
-    """Gate that holds back calls from new workers during a pause, and an event for started and ended workers."""
+    """Gate that keeps new workers from getting calls during a pause, and an event for each started or ended worker."""
 
     def __init__(self) -> None:
         self.changed = trio.Event()
@@ -462,7 +463,7 @@ class _Admission:
         return self._opened is None
 
     def close(self) -> None:
-        """Let workers that start from now on get no calls until `open` is called."""
+        """Close the gate: a worker that starts from now on gets no calls until `open` is called."""
         if self._opened is not None:
             raise RuntimeError("the fleet is paused already: end the other pause first")
         self._opened = trio.Event()
@@ -473,7 +474,7 @@ class _Admission:
             self._opened = None
 
     async def wait(self) -> None:
-        """Wait until new workers may run calls; return at once if the fleet is not paused."""
+        """Wait until new workers may get calls; return at once if the fleet is not paused."""
         if self._opened is not None:
             await self._opened.wait()
 
@@ -484,7 +485,7 @@ class _Admission:
 
 @dataclass(eq=False)
 class _Position:
-    """A place in the fleet for one worker at a time: if the worker dies, another worker takes its place."""
+    """Position of one worker at a time in the fleet: if the worker dies, another worker takes its position."""
 
     engine: Engine
     setup: bytes
@@ -496,15 +497,15 @@ class _Position:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     worker: FleetWorker | None = None
     has_slots: bool = False
-    """True if the worker may run calls."""
+    """True if calls may be assigned to the worker."""
     had_worker: bool = False
     leaving: trio.Event = field(default_factory=trio.Event)
-    """Set when the worker must get no new calls."""
+    """Set from the moment when the worker must get no new calls."""
     over: trio.Event = field(default_factory=trio.Event)
-    """Set when the position has no worker, and will not get another."""
+    """Set when the position has no worker and will never get another."""
 
     def leave(self) -> None:
-        """Send the worker no new calls. The position ends when the worker's last running call has ended."""
+        """Give the worker no new calls from now on. The position ends when the worker's last running call has ended."""
         if self.leaving.is_set():
             return
         self.leaving.set()
@@ -516,7 +517,7 @@ class _Position:
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Run a worker, and replace it when it dies.
 
-        Once the first worker has started, a cancellation of the caller does not end this method.
+        Until the first worker has started, the caller's cancellation ends this method. Later only `close` ends it.
         """
         self.slots.expect()
         early = 0
@@ -544,9 +545,10 @@ class _Position:
             self.admission.notify()
 
     async def _run_worker(self, task_status: trio.TaskStatus[None]) -> Exception | None:
-        """Run a worker until it ends; return an exception if it died early. Raise the error of a failed first start.
+        """Run a worker until it ends. If it died early, or failed to start as a replacement, return an exception.
 
-        A worker has died early if it died within `FRESH` seconds of its start, before any call ran in it.
+        If the first worker of this position cannot be started, raise the error. A worker has died early if it died
+        within `FRESH` seconds of its start, before any call ran in it.
         """
         since = trio.current_time()
         try:
@@ -617,7 +619,7 @@ class _Position:
         self.slots.add(worker)
 
     async def close(self) -> None:
-        """Close this position: end its worker without waiting for the worker's calls."""
+        """Close this position: end its worker and cancel the calls that still run in it."""
         self.leave()
         self.scope.cancel()
         await self.over.wait()

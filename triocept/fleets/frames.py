@@ -1,7 +1,7 @@
 """Frames: the messages between the program that opened a fleet and one worker process, over a socket.
 
-A frame consists of a length (8 bytes, big-endian: the number of bytes that follow), a kind (1 byte), the number of a
-call (8 bytes), and a payload.
+A frame consists of a length, a kind (1 byte), the number of a call (8 bytes), and a payload. The length has 8 bytes,
+big-endian, and is the number of the bytes that follow it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ import trio
 HEAD = struct.Struct(">QBQ")
 LENGTH = struct.Struct(">Q")
 CHUNK = 256 * 1024
-"""Maximum bytes of one read."""
+"""Maximum number of bytes that one read from the socket returns."""
 
 
 class Kind(IntEnum):
     SETUP = 1
-    """To the worker, as the first frame: the import path, and the function that opens its context."""
+    """To the worker, as the first frame: the import path, and the packed function that opens the worker's context."""
     READY = 2
-    """From the worker: its context is open."""
+    """From the worker: its context is open, so it can run calls."""
     FAILED = 3
-    """From the worker: the error because of which its context could not be opened."""
+    """From the worker: the error that occurred when the worker opened its context."""
     CALL = 4
-    """To the worker: a job."""
+    """To the worker: a job, that is one packed call of a function."""
     CANCEL = 5
-    """To the worker: a request to cancel the call."""
+    """To the worker: a request to cancel the call whose number the frame contains."""
     ANSWER = 6
-    """From the worker: the answer to a job; empty if the job was cancelled."""
+    """From the worker: the packed answer of a job; empty if the job was cancelled."""
     PING = 7
-    """To the worker: a request to send a `PONG`, which shows that its event loop runs."""
+    """To the worker: a request to send a `PONG`, by which the worker shows that its event loop is not blocked."""
     PONG = 8
-    """From the worker: the answer to a `PING`."""
+    """From the worker: the reply to a `PING`."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -50,8 +50,8 @@ class Frame(msgspec.Struct, frozen=True):
 class FrameStream:
     """Sender and receiver of frames over a byte stream. If the stream ends or fails, the other process counts as ended.
 
-    `put` only queues a frame. `write`, which runs in its own task, sends the queued frames; so the cancellation of a
-    task that calls `put` cannot leave a partial frame.
+    `put` only queues a frame. `write` runs in a task of its own, and sends the queued frames. So if a task that calls
+    `put` is cancelled, no frame is sent in part.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -68,7 +68,7 @@ class FrameStream:
         self._news.set()
 
     def put_eof(self) -> None:
-        """Close the sending direction when the queued frames are sent. Frames can still be received."""
+        """Close the sending direction after the queued frames are sent. Frames can still be received."""
         self._ending = True
         self._news.set()
 
@@ -83,7 +83,7 @@ class FrameStream:
                 await self._news.wait()
 
     async def flush(self) -> bool:
-        """Send the queued frames; return False if the other process has ended. Only one task may run this method."""
+        """Send the queued frames; return False if the other process has ended. Only one task at a time may call it."""
         try:
             while self._outbox:
                 await self._stream.send_all(self._outbox.popleft())
@@ -123,5 +123,5 @@ class FrameStream:
         return taken
 
     async def aclose(self) -> None:
-        """Close the stream. Iterations over `frames` in other tasks then end."""
+        """Close the stream, which also ends each `async for` loop over `frames` in another task."""
         await self._stream.aclose()

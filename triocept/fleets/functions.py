@@ -1,4 +1,4 @@
-"""Types of the functions that a map calls, and a check of the function passed to a map before any task runs."""
+"""Types of the functions that a map calls, and the check that a map can call a function, made before any task runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Contra = TypeVar("Contra", contravariant=True)
 Co = TypeVar("Co", covariant=True)
 
 RetryIf: TypeAlias = Callable[[BaseException], bool]
-"""`(error) -> True if the task should be retried`."""
+"""`(error) -> True` if the task should run again."""
 
 
 class RolloutFunction(Protocol[Contra, Co]):
@@ -24,11 +24,11 @@ class RolloutFunction(Protocol[Contra, Co]):
         """Run one task.
 
         Args:
-            worker: the value that the fleet's `worker` opened: by default an `Endpoint`.
+            worker: the value of the context that the function `worker` of `open_fleet` opened: by default an
+                `Endpoint`.
             task: one of the map's tasks.
-            attempt: number of the attempt, from 1. In a later attempt, a worker has died during an earlier attempt, or
-                `retry_if` has returned True for the exception of an earlier attempt. Earlier attempts may have had side
-                effects.
+            attempt: number of the attempt, from 1. A later attempt is made if the worker died during the attempt
+                before, or if `retry_if` returned True for its exception. Earlier attempts may have had side effects.
         """
 
 
@@ -53,7 +53,7 @@ def name_of(function: object) -> str:
 
 
 def takes_sample(function: object) -> bool:
-    """Return True if the function has a parameter `sample`; raise TypeError if a map cannot call the function."""
+    """Return True if `function` has a parameter `sample`; raise TypeError if a map cannot call `function`."""
     if not callable(function):
         raise TypeError(f"a map needs an async function, not {described(function)}")
     name = name_of(function)

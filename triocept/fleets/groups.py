@@ -1,8 +1,8 @@
-"""Groups: a group is several samples of one task, compared by algorithms such as GRPO. A group may be stopped early.
+"""Groups of samples. Algorithms such as GRPO compare several samples of one task, which together are a group.
 
 Rules:
 
-1. Each sample has exactly one outcome. If a group is stopped, its running samples are cancelled, and its waiting
+1. Each sample has exactly one outcome. If a group is stopped early, its running samples are cancelled, and its waiting
    samples never begin. The outcome of all these samples is `Outcome.Stopped`.
 2. Each group is yielded once and complete, with its results in the order of the samples. If the map ends early, groups
    may be incomplete; they are yielded before the error is raised.
@@ -24,7 +24,7 @@ Task = TypeVar("Task")
 T = TypeVar("T")
 
 StopGroup: TypeAlias = Callable[[tuple[Result[Any, Any], ...]], bool]
-"""`(results so far, in the order of arrival) -> True if the group should end now`."""
+"""`(results so far, in the order of their arrival) -> True` if the group should end now."""
 
 
 class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     task: Task
     """The task as passed to the map."""
     results: tuple[Result[Task, T], ...]
-    """Results in the order of the samples."""
+    """Results of the samples, in the order of the samples."""
     complete: bool = True
     """False if the map ended before all samples had an outcome."""
 
@@ -52,7 +52,7 @@ class Groups(Generic[Task, T]):
         self._mapping = mapping
         self._size = size
         self._parts: dict[int, list[Result[Task, T]]] = {}
-        """The results read so far of groups that are not yet complete, by the group's number."""
+        """For each incomplete group, by its number: the results that have been read so far."""
 
     def __aiter__(self) -> Groups[Task, T]:
         return self

@@ -1,4 +1,4 @@
-"""Engine whose only worker runs in this program's own process and trio loop; tasks and results are not copied."""
+"""Engine with one worker in this program's own process and trio loop, so that nothing is copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Communication with a remote worker until it ends, and timeouts that tolerate that this program's loop is blocked."""
+"""Communication with a remote worker until it ends, and timeouts that allow for a blocked loop of this program."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import trio
 
 LOOKS = 10
-"""Number of waits of `happens`: if the event is not set in any of them, it returns False."""
+"""Number of equal waits into which `happens` divides its time limit."""
 
 
 async def happens(event: trio.Event, within: float) -> bool:
-    """Wait for `event`, which an answer of a worker sets; return False if it was not set in `within` seconds.
+    """Wait for `event`, which is set when a worker answers; return False if it is not set after `within` seconds.
 
-    While this program's loop is blocked (by a trainer's step), it cannot read an answer that is already in its socket.
-    So the time is divided into `LOOKS` waits. A long blocked period uses up only one of these waits.
+    While this program's loop is blocked (by a trainer's step), it cannot read an answer that has already reached its
+    socket. So the time is divided into `LOOKS` waits. A long blocked period uses up only one of these waits.
     """
     for _ in range(LOOKS):
         with trio.move_on_after(within / LOOKS):
@@ -28,10 +28,10 @@ async def happens(event: trio.Event, within: float) -> bool:
 async def looked_after(
     serve: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """Run `serve`, which communicates with a worker, while the body runs. After the body, run `end` beside `serve`.
+    """Run `serve`, which communicates with a worker, while the body runs. Then run `end` while `serve` continues.
 
-    `end` ends the worker. `serve` is cancelled only when `end` has returned, even if the caller was cancelled. `end` is
-    shielded from cancellation, so it must limit its own time.
+    `end` ends the worker. `serve` is cancelled only after `end` has returned, even if the caller was cancelled. `end`
+    is shielded from cancellation, so it must limit its own time.
     """
     service = trio.CancelScope(shield=True)
 

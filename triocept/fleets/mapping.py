@@ -3,19 +3,20 @@
 Rules:
 
 1. A task is read from the iterable only when a slot is free for this task.
-2. If a worker dies, its tasks run again, separated from each other: see `slots`. A task is lost only if workers died
-   while they ran this task alone. An exception of the function is an outcome, except if `retry_if` returns True.
-3. The number of unread outcomes is bounded by the slots and by `prefetch`, so a slow reader of the results slows the
-   tasks down.
+2. If a worker dies, the tasks that ran in it run again, in different workers: see `slots`. A task is lost only if
+   workers died while they ran this task alone. An exception of the function is an outcome, except if `retry_if` returns
+   True.
+3. The number of unread outcomes is limited by the number of slots and by `prefetch`. So if the program reads results
+   slowly, the tasks also run more slowly.
 4. The map ends when its last task has an outcome.
 5. A task may run more than once, since a worker may die before it sends its answer. Still, only one outcome of the task
    is delivered.
 6. With groups, these rules apply to each sample of a task.
 7. A task whose outcome is in the store is not run. A new outcome is stored before it is delivered. If only some samples
    of a group are in the store, the whole group is delivered, including the stored samples.
-8. If a call has not ended within the fleet's grace after its timeout, its worker is killed. The outcome of this call is
-   an error, and so is that of each other call of the worker whose timeout has passed. The worker's other calls run
-   again, and are not suspected of having ended it.
+8. If a call has not ended within the fleet's `grace` after its timeout, its worker is killed. The outcome of this call
+   is an error. Other calls of the worker whose timeouts have passed get an error as well. The remaining calls of the
+   worker run again; they are not suspected of having caused the worker's end.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class Results(Generic[Task, T]):
             FleetLost: no worker is left, and some tasks have no outcome.
             StoreError: a result could not be recorded, or two tasks have the same key.
             OSError: the store could not be written.
-            BaseException: an exception that the iterable of tasks has raised. Before it is raised, the results of all
-                tasks that were read are returned.
+            BaseException: an exception that the iterable of tasks raised. The results of all tasks that were read
+                before are returned first.
 
         Cancellation: no result is lost; the next call of this method returns it.
         """
@@ -80,14 +81,14 @@ class Results(Generic[Task, T]):
 
     @property
     def skipped(self) -> int:
-        """Number of tasks or samples skipped so far. The store had their outcomes from an earlier run."""
+        """Number of tasks or samples not run so far, because the store has their outcomes from an earlier run."""
         return self._mapping.source.skipped
 
     def groups(self) -> Groups[Task, T]:
         """Return the results in groups: `async for group in results.groups()`.
 
         Each `Group` is yielded when its last sample has its outcome. With `ordered=True`, the groups are yielded in the
-        order of the tasks. A program must read the results of a map either in groups or one by one.
+        order of the tasks. A program must read the results of a map either all in groups or all one by one.
 
         Raises:
             RuntimeError: the map has no groups, or the program has already read single results.
@@ -122,16 +123,16 @@ class Mapping(Generic[Task, T]):
     """True if the function has the parameter `sample`."""
     timeout: float | None
     grace: float
-    """Maximum seconds for the end of a call after its timeout."""
+    """Maximum seconds that a call may still need to end after its timeout has passed."""
     prefetch: int
     store: MapStore | None
     events: MapEvents
     results: dict[int, Result[Task, T]] = field(default_factory=dict)
-    """Unread results, by the order of their calls."""
+    """Unread results, by `Call.order`."""
     read: int = 0
-    """Number of results read."""
+    """Number of results that the program has read."""
     unfinished: dict[int, Task] = field(default_factory=dict)
-    """Tasks that will not have all their outcomes, by index."""
+    """Tasks of which at least one outcome will never arrive, by the index of the task."""
     no_workers: NoWorkers | None = None
     errors: list[BaseException] = field(default_factory=list)
     over: bool = False
@@ -139,7 +140,7 @@ class Mapping(Generic[Task, T]):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Results[Task, T]]:
-        """Run the map while the body runs; raise StoreError if another map already uses the same store."""
+        """Run the map while the body runs; raise StoreError if another map already uses the store."""
         if self.store is not None:
             self.store.open()
         errors: list[BaseException] = []
@@ -173,8 +174,8 @@ class Mapping(Generic[Task, T]):
     async def _begin_calls(self, nursery: trio.Nursery) -> None:
         """Start the map's calls one by one, each when a slot is free.
 
-        Get a slot first, then read a task: in the opposite order, a waiting call of another map would get the slot. But
-        occupy no slot while an async iterable delays its next task.
+        First get a slot, then read a task. In the opposite order, a waiting call of another map would get the slot.
+        While an async iterable delays its next task, occupy no slot.
         """
         while True:
             while self.no_workers is None and self.source.calls - self.read > self._most_unread:
@@ -211,11 +212,11 @@ class Mapping(Generic[Task, T]):
 
     @property
     def _most_unread(self) -> int:
-        """Maximum running calls plus unread results. Higher if `ordered`, since results then wait for earlier tasks."""
+        """Maximum sum of running calls and unread results. Higher if `ordered`: results then wait for earlier tasks."""
         return self.slots.total * (2 if self.ordered else 1) + self.prefetch
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
-        """Record that no worker is left, so that the task `begun` will not get all its outcomes."""
+        """Record that no worker is left (`why`), and that the task `begun` will therefore not get all its outcomes."""
         self.no_workers = why
         if begun is not None:
             self.unfinished[begun.number] = begun.task
@@ -259,7 +260,10 @@ class Mapping(Generic[Task, T]):
         call.group.add(result, scope)
 
     async def _run_attempts(self, call: Call[Task], slot: Slot) -> tuple[AnyOutcome[T], Answer]:
-        """Run a call, and repeat it if necessary, until it has an outcome; then free its slot."""
+        """Run a call, and if necessary repeat it, until it has an outcome; then free its slot.
+
+        Return the outcome and the worker's answer.
+        """
         retried = 0
         try:
             while True:
@@ -305,7 +309,7 @@ class Mapping(Generic[Task, T]):
             self.slots.give_back(slot)
 
     def _answer_of_overdue(self, worker: FleetWorker) -> Answer:
-        """Return an answer with a TooSlowError, for a call whose timeout had passed when `worker` was killed."""
+        """Return an answer with a TooSlowError, for a call whose timeout had passed when its worker was killed."""
         error = trio.TooSlowError(
             f"the call took longer than the timeout of its map, {self.timeout:g} s, and its worker was killed: "
             f"{worker.reason}"
@@ -334,7 +338,7 @@ class Mapping(Generic[Task, T]):
         return self.take()
 
     async def has_next(self) -> bool:
-        """Wait until another result exists or the map has ended; return True if one exists."""
+        """Wait until a further result exists or the map has ended; return True if a further result exists."""
         await trio.lowlevel.checkpoint()
         while True:
             # Results after a task without an outcome are returned out of order.
@@ -347,7 +351,7 @@ class Mapping(Generic[Task, T]):
             await self.changed.wait()
 
     def take(self) -> Result[Task, T]:
-        """Return the next result. Only call this method if `has_next` has returned True."""
+        """Return the next result. The caller must first have got True from `has_next`."""
         result = self.results.pop(self.read if self.ordered else next(iter(self.results)))
         self.read += 1
         self._notify()

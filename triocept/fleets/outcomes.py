@@ -1,4 +1,4 @@
-"""Results of tasks: a result contains the outcome of a task, and the data recorded with it."""
+"""Results of tasks: each contains the outcome of a task, and the traces and scores that were recorded for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @final
 class Outcome:
-    """The possible outcomes of a task: `result.outcome` is an instance of one of these classes."""
+    """Namespace of the classes of outcomes: `result.outcome` is an instance of one of these classes."""
 
     class Value(msgspec.Struct, Generic[T], frozen=True):
         """The function returned a value."""
@@ -28,23 +28,24 @@ class Outcome:
         """The function raised an exception that is not retried, or the call exceeded the `timeout` of the map."""
 
         error: BaseException
-        """The exception, with its class and attributes; a `RemoteError` if it cannot be sent to this process."""
+        """The exception, with its class and attributes. If it cannot be sent to this process, a `RemoteError` replaces
+        it."""
         traceback: str = ""
-        """The traceback in the worker, as Python prints it."""
+        """The traceback of the exception in the worker, as Python prints it."""
 
     class Lost(msgspec.Struct, frozen=True):
-        """Workers died or hung each time that one ran this task alone, until the fleet's `retries` were used up."""
+        """Each worker that ran this task alone died or hung, until the fleet's `retries` were used up."""
 
         reason: str
         """Reason why the worker of the last attempt ended."""
         beside: tuple[int, ...] = ()
-        """Numbers (`result.number`) of other tasks. They ran beside this task in the first worker that died while it
-        ran this task, and were then run again, separately. Empty if no other task ran in that worker."""
+        """Numbers (`result.number`) of other tasks that ran in the first worker that died while it ran this task. These
+        tasks were then run again, separately. Empty if no other task ran in that worker."""
 
     class Stopped(msgspec.Struct, frozen=True):
         """The sample was stopped before it had ended, because its group (the samples of one task) was stopped.
 
-        The sample was cancelled, or it never began; in the second case `result.attempt` is 0.
+        A running sample was cancelled. A waiting sample never began; its `result.attempt` is 0.
         """
 
 
@@ -63,8 +64,8 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     sample: int = 0
     """Index of the sample in its group, from 0."""
     attempt: int
-    """Number of the attempt that had this outcome, from 1. Earlier attempts, which ended because the worker died or
-    with an error that was retried, are counted. 0 if the task never began."""
+    """Number of the attempt that had this outcome, from 1. Earlier attempts count, too: they ended because the worker
+    died, or with an error for which `retry_if` returned True. 0 if the task never began."""
     worker: str
     """Name of the worker that ran the last attempt; empty if the task never began."""
     outcome: AnyOutcome[T]
@@ -76,9 +77,10 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     their recorders; they are unsealed if the worker died.
     """
     scores: dict[str, float] = {}
-    """Scores by name, recorded by `rollout.score` in the rollouts of `traces`; of several values, the last one."""
+    """Scores by name, recorded by `rollout.score` in the rollouts of `traces`. If a score was recorded several times,
+    its last value."""
     key: str | None = None
-    """Identifier of the task in the store; None if there is no store."""
+    """Key of the task in the store; None if the map has no store."""
 
     @property
     def value(self) -> T:

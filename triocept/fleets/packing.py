@@ -4,9 +4,9 @@ Rules:
 
 1. If a value cannot be packed, the triocept function to which the value was passed raises an error that describes the
    value.
-2. An error that a worker sends keeps its class and its attributes. An error that cannot be pickled is replaced by a
-   `RemoteError` with the name of its class and its text.
-3. A trace is pickled as one object, so that its turns still share equal messages and tools.
+2. An error that a worker sends keeps its class and its attributes. If the error cannot be pickled, a `RemoteError` with
+   the name of its class and its text replaces it.
+3. A trace is pickled as one object, so that messages and tools that several turns share are still shared afterwards.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Job(msgspec.Struct, frozen=True):
     timeout: float | None = None
     """Maximum seconds of the call; None means no limit."""
     grace: float = 0.0
-    """Maximum seconds for the end of the call after `timeout`."""
+    """Maximum seconds that the call may still need to end after `timeout` has passed."""
     slot: int = 0
-    """Number of the call's slot; 0 for a call without a slot."""
+    """Number of the call's slot; 0 if the call needs no slot (`Fleet.each`)."""
     record: RecordTo | None = None
-    """Destination of the records of the call's rollouts; None if the map has no store."""
+    """Store in which the call's rollouts are recorded; None if the map has no store."""
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """Numbers of rollouts, turns and tokens that one job has used."""
+    """Numbers of rollouts, turns and tokens that one job used."""
 
     rollouts: int = 0
     turns: int = 0
@@ -62,13 +62,14 @@ class Answer(msgspec.Struct, frozen=True):
     value: Any = None
     failure: Failure | None = None
     traces: tuple[Trace, ...] = ()
-    """Traces of the job's rollouts, if the map has no store."""
+    """Traces of the job's rollouts; empty if the map has a store."""
     scores: dict[str, float] = {}
     kept: Kept | None = None
-    """Places of the records in the store, if the map has a store."""
+    """Places of the job's traces in the store; None if the map has no store."""
     spent: Spent = Spent()
     overdue: tuple[int, ...] = ()
-    """Numbers of the slots whose calls have not ended after their timeouts; empty if this call has ended."""
+    """If this call did not end after its timeout: the slot numbers of all calls of the worker to which this applies.
+    Otherwise empty."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class WorkerTraceback(Exception):
-    """Error set as `__cause__` of an exception that a worker sent; its text is the traceback in the worker."""
+    """Cause (`__cause__`) of an exception that a worker sent. Its text is the traceback in the worker."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
@@ -93,11 +94,11 @@ class Packing(Protocol):
 
         Args:
             value: any object.
-            what: description of the value, for the text of the TypeError.
+            what: description of `value`, for the text of the TypeError.
             keep: True if the bytes will be unpacked more than once.
 
         Raises:
-            TypeError: the value cannot be encoded.
+            TypeError: `value` cannot be encoded.
         """
 
     def unpack(self, data: bytes) -> Any:
@@ -121,9 +122,10 @@ class Pickled:
 
 @cache
 def _pickler() -> Callable[..., pickle.Pickler]:
-    """Return a pickler class that keeps the file name of pickled code, which cloudpickle's drops since 3.1.3.
+    """Return a pickler class that keeps the file name of pickled code; cloudpickle's own class drops it since 3.1.3.
 
-    With the file name, the traceback of an exception in a worker can show the source lines of a function of `__main__`.
+    The file name is needed so that the traceback of an exception in a worker can show source lines of functions of
+    `__main__`.
     """
     import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
 
@@ -182,18 +184,21 @@ def failure_of(error: BaseException, packing: Packing) -> Failure:
 
 
 def chained(error: BaseException, traceback: str) -> BaseException:
-    """Set `error.__cause__` to an error that shows `traceback`, from the process that sent `error`; return `error`."""
+    """Set `error.__cause__` to an error whose text is `traceback`; return `error`.
+
+    `traceback` is the text of the traceback in the process that sent `error`.
+    """
     if error.__traceback__ is None and traceback:
         error.__cause__ = WorkerTraceback(traceback)
     return error
 
 
 def raise_failure(failure: Failure) -> NoReturn:
-    """Raise the exception in `failure`, with which a worker failed to open the context for its calls."""
+    """Raise the exception that a worker raised when it opened the context for its calls; `failure` contains it."""
     failure.error.add_note("this exception was raised when a worker opened the context for its calls")
     raise chained(failure.error, failure.traceback)
 
 
 def import_path() -> list[str]:
-    """Return `sys.path` with absolute paths, for processes with another working directory."""
+    """Return `sys.path` with absolute paths, for use in processes whose working directory differs."""
     return [os.path.abspath(entry) for entry in sys.path]

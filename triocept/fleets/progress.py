@@ -3,8 +3,9 @@
 Rules:
 
 1. The display never delays a task: if the terminal does not accept output, lines of the display are dropped.
-2. The program's own output is printed unchanged above the display; redirected output is not touched.
-3. However the fleet ends, each map's last line summarizes the outcomes of its tasks.
+2. The program's own output is printed unchanged above the display. Output that is redirected to a file or a pipe is
+   left as it is.
+3. The last line about each map summarizes the outcomes of its tasks, even if the fleet ends with an error.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ MOST_SHOWN = 4
 
 
 class Words:
-    """The texts that the progress display shows about one map. An evaluation uses a subclass with other texts."""
+    """The texts that the progress display shows about one map. An evaluation shows other texts through a subclass."""
 
     def name(self, tally: Tally) -> str:
         return tally.name
@@ -51,7 +52,7 @@ class Words:
         return summary(tally, now)
 
     def below(self, width: int, height: int) -> RenderableType | None:
-        """Return a text of at most `height` lines to show below the lines about maps; None to show nothing."""
+        """Return a text of at most `height` lines, shown below the lines about maps; None for no text."""
         return None
 
 
@@ -109,7 +110,7 @@ class Progress:
 
 @final
 class _LogDisplay:
-    """Writer of progress to a log: every `LINE_EVERY` seconds, one line for each running call of `fleet.map`."""
+    """Writer of progress to a log: every `LINE_EVERY` seconds, it prints one line for each running map."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -141,7 +142,7 @@ class _LogDisplay:
 
 @final
 class _LiveDisplay:
-    """Progress display in a terminal: updated lines below the program's other output."""
+    """Progress display in a terminal: its lines are updated in place, below the program's other output."""
 
     def __init__(self, progress: Progress) -> None:
         from rich.console import Console
@@ -153,7 +154,7 @@ class _LiveDisplay:
         )
         self._live: Live | None = None
         self._is_midline = False
-        """True if the program's last output has no newline at its end, for example a prompt."""
+        """True if the program's last output did not end with a newline; a prompt is an example."""
 
     async def show(self) -> None:
         from rich.live import Live
@@ -181,7 +182,10 @@ class _LiveDisplay:
 
     @contextmanager
     def _above(self, name: str) -> Iterator[None]:
-        """If the stream `name` (`stdout`, `stderr`) is a terminal, print output to it above the progress display."""
+        """While the body runs, print output to the stream `name` (`stdout`, `stderr`) above the display.
+
+        Do nothing if the stream is not a terminal.
+        """
         stream = getattr(sys, name)
         if stream is None or not stream.isatty():
             yield
@@ -296,7 +300,7 @@ _WORDS = {"value": "done", "error": "failed", "lost": "lost", "stopped": "stoppe
 
 
 def _ends(tally: Tally) -> list[str]:
-    """Return the number of tasks with each outcome as texts, for example `984 done` and `12 failed`."""
+    """Return one text for each kind of outcome, with its number of tasks, for example `984 done` and `12 failed`."""
     return [
         f"{tally.outcomes[name]:,} {word}"
         for name, word in _WORDS.items()
@@ -307,7 +311,7 @@ def _ends(tally: Tally) -> list[str]:
 def summary(tally: Tally, now: float) -> str:
     """Return a map's summary: `solve: 1,000 in 12m03s: 984 done, 12 failed (9 AgentFailed, 3 ValueError), 4 lost`."""
     if tally.skipped and tally.skipped == tally.there and tally.total in (None, tally.there):
-        return f"{tally.name}: all {tally.skipped:,} were done before"
+        return f"{tally.name}: all {tally.skipped:,} were done in an earlier run"
     elapsed = tally.elapsed(now)
     ends = _ends(tally)
     if tally.kinds:

@@ -1,8 +1,8 @@
 """The actor that Ray starts on a node: it reports the node's versions, and then forwards each call to `ray_bridge`.
 
 The actor's class is sent to the node by value. It imports no triocept module before the driver (the program that opened
-the fleet) has compared the versions. So a node with another version of triocept, or without triocept, can report its
-versions.
+the fleet) has compared the versions. So even a node that has another version of triocept, or does not have triocept,
+can report its versions.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 
 def make_actor_class() -> type[Any]:
-    """Return the class of the actor. The class is made in a function, so that it is pickled by value."""
+    """Return the class of the actor. The class is defined in a function because Ray then pickles it by value."""
 
     class TrioceptWorker:
-        """Ray actor with async methods, so that calls run concurrently. Each method only waits for the `Bridge`."""
+        """Ray actor. Its methods are async, so that calls run concurrently; each method only waits for the `Bridge`."""
 
         _bridge: Any = None
 
@@ -56,18 +56,24 @@ def make_actor_class() -> type[Any]:
             return bytes(await self._bridge.call(number, job))
 
         async def cancel(self, number: int) -> None:
-            """Cancel the call `number`. The method `call` that waits for its answer returns when the call has ended."""
+            """Cancel the call `number`. The method `call` that runs it returns as soon as the call has ended."""
             self._bridge.cancel(number)
 
         async def wait_over(self, number: int) -> None:
-            """Cancel the call `number`, whose answer cannot arrive any more, and wait until the call has ended."""
+            """Cancel the call `number`, and wait until it has ended.
+
+            Used if its answer cannot reach the driver any more.
+            """
             await self._bridge.wait_over(number)
 
         async def ping(self) -> None:
             await self._bridge.ping()
 
         async def live(self) -> None:
-            """Never return. The fleet's program waits for this method, so Ray notifies it when the actor dies."""
+            """Never return.
+
+            The driver waits for this method, so Ray raises an error in the driver when the actor dies.
+            """
             import asyncio
 
             await asyncio.Event().wait()

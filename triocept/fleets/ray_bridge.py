@@ -2,9 +2,10 @@
 
 Rules:
 
-1. Ray's loop only waits. It starts calls in trio's loop by `run_sync_soon`, and gets the results through futures.
-2. If trio's loop ends unexpectedly, the process ends, too. The worker is useless without a loop, and the end of the
-   process notifies the driver (the program that opened the fleet).
+1. Ray's asyncio loop only waits. It starts calls in trio's loop by `run_sync_soon`, and gets the results through
+   futures.
+2. If trio's loop ends unexpectedly, the process ends, too. The worker could run no calls without this loop, and the end
+   of the process notifies the driver (the program that opened the fleet).
 3. Ray changes environment variables and the niceness of its processes. Agents do not inherit these changes.
 """
 
@@ -32,7 +33,10 @@ log: logging.Logger = logging.getLogger("triocept.fleet")
 
 @final
 class Bridge:
-    """Bridge from Ray's asyncio loop, which calls all public methods, to a `Site`, which runs calls in trio's loop."""
+    """Bridge from Ray's asyncio loop to a `Site`, which runs calls in trio's loop.
+
+    Ray's loop calls the public methods.
+    """
 
     def __init__(self) -> None:
         self._ready: Future[bytes] = _future()
@@ -77,7 +81,10 @@ class Bridge:
         self._soon(lambda: self._call(number).scope.cancel())
 
     async def wait_over(self, number: int) -> None:
-        """Cancel a call and wait for its end. Do not wait for an unknown call: it has ended, or will never arrive."""
+        """Cancel a call and wait for its end.
+
+        Do not wait for an unknown call: it has ended already, or will never arrive.
+        """
         over: Future[None] = _future()
 
         async def end() -> None:
@@ -152,7 +159,7 @@ def _future() -> Future:  # type: ignore[type-arg]  # of the type that its calle
 
 
 def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterator[str]:
-    """Yield the names of the environment variables that Ray has set in a worker for itself.
+    """Yield the names of the environment variables that Ray itself has set in the process of a worker.
 
     Ray 2.60 sets RAY_*, SPT_NOENV (of setproctitle), PYTHONBREAKPOINT (to its debugger), and OMP_NUM_THREADS unless it
     was set before.
@@ -164,7 +171,7 @@ def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterato
 
 
 def _set_niceness() -> None:
-    """Set the niceness of the parent process, the raylet. Ray adds 15 for workers, and agents would inherit that."""
+    """Set the niceness to that of the parent process, the raylet. Ray adds 15 in workers; agents would inherit this."""
     raylet = os.getpriority(os.PRIO_PROCESS, os.getppid())
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, raylet)

@@ -1,4 +1,4 @@
-"""The connection of this program to a Ray cluster. If no cluster is found, a new one is started.
+"""The connection of this program to a Ray cluster. If no cluster is found, a new cluster is started.
 
 Rules:
 
@@ -6,8 +6,8 @@ Rules:
    when the last fleet that uses it closes.
 2. If no cluster answers at the given address, Ray would wait for two minutes and then end the program. So this module
    first opens a TCP connection to the cluster's address.
-3. Ray starts its processes so that they die with the *thread* that started them. Each connection has its own thread,
-   which lives as long as the connection.
+3. Ray starts its processes so that they die with the *thread* that started them. So this module starts a thread for
+   each connection, which lives as long as the connection.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import trio
 DIAL_TIMEOUT = 5.0
 """Maximum seconds until a server answers at a cluster's address."""
 CONNECT_TIMEOUT = 60.0
-"""Maximum seconds to connect. To start a new cluster on this machine took 5 to 12 s on two busy cores."""
+"""Maximum seconds to connect. The start of a new cluster on this machine took 5 to 12 s on two busy cores."""
 SHUTDOWN_TIMEOUT = 30.0
-"""Maximum seconds to disconnect, which took 2 s in measurements."""
+"""Maximum seconds to disconnect; in measurements it took 2 s."""
 SETTINGS = 4
 """Type of the first frame of an HTTP/2 server (RFC 9113, 3.4); gRPC is HTTP/2."""
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0])
@@ -42,12 +42,15 @@ def check_installed() -> None:
 
 @asynccontextmanager
 async def connected(address: str | None) -> AsyncIterator[None]:
-    """Keep a connection to a Ray cluster open while the body runs. Fleets that use the same cluster share it.
+    """Keep a connection to a Ray cluster open while the body runs.
+
+    Fleets that use the same cluster share the connection.
 
     Raises:
         ConnectionError: no cluster answers at the address.
-        RuntimeError: the cluster has another version of Ray or Python, or this program is connected to another cluster.
-        ValueError: the address is not one of a cluster.
+        RuntimeError: the cluster has another version of Ray or Python, or this program is already connected to another
+            cluster.
+        ValueError: `address` is not the address of a Ray cluster.
     """
     is_ours = await _connection.enter(address)
     try:
@@ -71,7 +74,7 @@ class _Connection:
     async def enter(self, address: str | None) -> bool:
         """Connect and return True. If other code has already connected this program, only return False.
 
-        If the method returns False, `leave` must not be called: the other code also ends its connection.
+        If the method returns False, `leave` must not be called, because the other code also closes its connection.
         """
         async with self._changing:
             import ray
@@ -147,7 +150,8 @@ _connection = _Connection()
 def _init(address: str | None, where: str | None) -> None:
     """Connect to the cluster at `where`, an address that was checked; if `where` is None, start a cluster.
 
-    Pass `address` to Ray as the user gave it. If it names no cluster, Ray itself then finds the cluster's token, too.
+    Pass `address` to Ray as the user gave it. If `address` is None or "auto", Ray itself then also finds the cluster's
+    token.
     """
     import ray
 
@@ -168,7 +172,7 @@ def _init(address: str | None, where: str | None) -> None:
 
 
 async def _find(address: str | None) -> str | None:
-    """Return the address of the Ray cluster that `address` selects; None if triocept must start a cluster itself."""
+    """Return the address of the Ray cluster that `address` selects; None if triocept itself must start a cluster."""
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
     if given is not None and "://" in given:
         raise ValueError(
@@ -210,7 +214,7 @@ def _bootstrap_address(address: str | None) -> str | None:
 
 @final
 class Waited:
-    """Wrapper of a future that another thread completes. Tasks of the trio loop that made the wrapper can await it."""
+    """Wrapper of a future that another thread completes. Tasks of the trio loop in which it was made can await it."""
 
     def __init__(self, future: Future[Any]) -> None:
         self.over: trio.Event = trio.Event()

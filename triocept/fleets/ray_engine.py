@@ -1,8 +1,8 @@
-"""Engine whose workers are actors of a Ray cluster, on all its machines.
+"""Engine whose workers are actors of a Ray cluster, on all machines of the cluster.
 
-Ray places the actors, transfers bytes, and reports the deaths of actors; the engine uses no other feature of Ray. A
-dead actor is replaced by the fleet, and not restarted by Ray: the fleet must number the attempts of a task, and calls
-that Ray repeats have no numbers.
+Ray places the actors, transfers bytes, and reports the deaths of actors; the engine uses no other feature of Ray. The
+fleet, and not Ray, replaces a dead actor: the fleet must number the attempts of a task, and calls that Ray repeats have
+no numbers.
 """
 
 from __future__ import annotations

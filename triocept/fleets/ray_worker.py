@@ -1,4 +1,4 @@
-"""A worker that is a Ray actor: the code in the program that opened the fleet, which calls the actor.
+"""A worker that is a Ray actor. This code runs in the program that opened the fleet, and calls the actor.
 
 Rules:
 
@@ -29,20 +29,20 @@ from .ray_cluster import Waited
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 START_TIMEOUT = 300.0
-"""Maximum seconds until an actor is ready: an autoscaler may need minutes to start a node."""
+"""Maximum seconds until an actor is ready. This includes the minutes that an autoscaler may need to start a node."""
 PLACEMENT_TIME = 15.0
-"""Seconds that a worker waits for free resources of the cluster before a warning is logged."""
+"""Seconds for which a worker waits for free resources of the cluster before it logs a warning."""
 KILL_TIMEOUT = 5.0
-"""Maximum seconds until Ray reports the death of an actor that it should kill."""
+"""Maximum seconds, after a request to kill an actor, until Ray reports the actor's death."""
 PAUSE = 0.5
-"""Seconds between two checks of an unreachable actor."""
+"""Seconds between two checks that an unreachable actor answers again."""
 
 
 @asynccontextmanager
 async def open_actor(
     make: Callable[[], Any], name: str, setup: bytes, grace: float, packing: Packing, hung_after: float | None
 ) -> AsyncIterator[FleetWorker]:
-    """Start an actor by a call of `make` in a thread. Yield the worker when it is ready; end it after the block.
+    """Call `make` in a thread, which starts an actor. Yield the worker when it is ready; end it after the block.
 
     For the other arguments see `Engine.open_worker` and `RayEngine`.
 
@@ -86,7 +86,7 @@ class _Actor(FleetWorker):
         return Waited(getattr(self._actor, method).remote(*args).future())
 
     async def start(self, setup: bytes, packing: Packing) -> None:
-        """Wait until the actor has started, compare its versions with this program's, and open the worker's context."""
+        """Wait until the actor has started, compare its versions with this program's, and make it open its context."""
         failure = b""
         with trio.move_on_after(START_TIMEOUT) as limit:
             try:
@@ -139,7 +139,7 @@ class _Actor(FleetWorker):
         return await self._answer(number, answer)
 
     async def _answer(self, number: int, answer: Waited) -> bytes:
-        """Return the answer of call `number` after the wait for it has ended. Raise WorkerLost if none has arrived."""
+        """Return the answer of the call `number`, if it has arrived. Raise WorkerLost if it can no longer arrive."""
         if not answer.future.done():
             raise WorkerLost(self.name, self.reason)
         try:
@@ -160,14 +160,20 @@ class _Actor(FleetWorker):
         return data
 
     async def _has_ended(self, over: Waited) -> bool:
-        """Wait for the end of a cancelled call. If it does not end in time, kill the worker and return False."""
+        """Wait until a cancelled call has ended.
+
+        If it has not within the fleet's `grace`, kill the worker; return False.
+        """
         if await happens(over.over, self._grace):
             return True
         await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
         return False
 
     async def _find_out(self, error: BaseException) -> None:
-        """Check if the actor is alive, after one of its methods failed with `error`; kill it if it is unreachable."""
+        """Check if the actor is alive, after one of its methods failed with `error`.
+
+        Kill the actor if it is unreachable.
+        """
         if isinstance(error, self._died):
             self._lose(_reason(error))
         async with self._finding_out:
@@ -186,7 +192,7 @@ class _Actor(FleetWorker):
                         await trio.sleep(PAUSE)
                 self.changed()
                 return
-            self.reason = f"it could not be reached for {self._grace:g} s, and was given up: {_reason(error)}"
+            self.reason = f"it could not be reached for {self._grace:g} s, so it was killed: {_reason(error)}"
             await self.kill()
 
     def _lose(self, why: str) -> None:
@@ -218,7 +224,7 @@ class _Actor(FleetWorker):
         await self.kill()
 
     async def end(self) -> None:
-        """Let the actor close its context and end; wait for that at most for the fleet's `grace`."""
+        """Let the actor close its context and end; wait at most the fleet's `grace` for this."""
         if not self._lost.is_set():
             with trio.move_on_after(self._grace):
                 with suppress(self._failed):  # it is dead, or cannot be reached: it is killed
@@ -239,7 +245,7 @@ class _Actor(FleetWorker):
 
 
 def _compared(facts: dict[str, str]) -> tuple[str, ...]:
-    """Return the versions that must be equal on all nodes. Of Python's version, only `3.x` matters to pickled code."""
+    """Return the versions that must be equal on all nodes. Python's is cut to `3.x`, on which pickled code depends."""
     return facts["Python"].rpartition(".")[0], facts["ray"], facts["triocept"]
 
 
@@ -248,7 +254,7 @@ def _listed(facts: dict[str, str]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the part of an error's text in which Ray explains why an actor died, without Ray's advice."""
+    """Return the part of the error's text in which Ray explains the actor's death, without Ray's advice."""
     text = str(error)
     for mark in ("Worker exit detail: ", "The actor is dead because "):
         if mark in text:

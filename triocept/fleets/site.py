@@ -1,4 +1,4 @@
-"""The code that runs in a worker, for every engine: it opens the worker's context once, and runs calls in it."""
+"""The code that runs in a worker of every engine: it opens the worker's context once, and runs calls in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .store.keys import json_of
 from .store.recording import Kept, Recorders
 
 OpenWorker: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
-"""Function that returns the context that a worker opens once for all its calls: `serve_endpoint`, or one of yours."""
+"""Function that returns the context that a worker opens once for all its calls: `serve_endpoint`, or your function."""
 
 Report: TypeAlias = Callable[[bytes], None] | None
 
@@ -39,7 +39,7 @@ class Site:
         self._value = value
         self._packing = packing
         self._raised: tuple[type[BaseException], ...] = (trio.Cancelled,)
-        """Exceptions of the function that `call` raises, in place of returning them as a part of the answer."""
+        """Classes of exceptions of the function that `call` raises. Other exceptions become a part of the answer."""
         if isinstance(packing, ByReference):  # in the program's own process it may be Ctrl-C
             self._raised += (KeyboardInterrupt,)
         self._recorders = Recorders()
@@ -50,14 +50,14 @@ class Site:
     async def call(self, data: bytes, report: Report = None) -> bytes:
         """Run a job (one packed call of a function), and return the packed answer.
 
-        An exception of the function is part of the answer. Only two exceptions are raised: the cancellation of this
-        method, and a KeyboardInterrupt in the process of the program that opened the fleet.
+        An exception of the function becomes part of the answer. Only two exceptions are raised: the cancellation of
+        this method, and a KeyboardInterrupt if this code runs in the process of the program that opened the fleet.
 
         Args:
             data: the packed job.
             report: called with a packed answer if the function has not ended within the job's grace after its timeout.
                 The driver (the program that opened the fleet) then kills this process. None if this code runs in the
-                driver's own process, which waits until the function ends.
+                driver's own process. Then `call` waits until the function ends.
         """
         try:
             job: Job = self._packing.unpack(data)
@@ -69,7 +69,7 @@ class Site:
             self._overdue.discard(job.slot)
 
     async def _watch(self, job: Job, limit: trio.CancelScope, over: trio.Event, report: Report) -> None:
-        """Cancel a call after its timeout. If the call has not ended `job.grace` seconds later, call `report`."""
+        """Cancel a call after its timeout. If it has not ended `job.grace` seconds after that, call `report`."""
         assert job.timeout is not None
         if await happens(over, job.timeout):  # hardly counts the time for which another call blocks the loop
             return
@@ -82,7 +82,7 @@ class Site:
             report(self._pack(Answer(overdue=tuple(self._overdue))))
 
     async def _run(self, job: Job, report: Report) -> Answer:
-        """Run a job; record its rollouts in the store, if the map has one."""
+        """Run a job. If the map has a store, record the job's rollouts in the store."""
         recorder = collector = None
         if job.record is not None:
             try:

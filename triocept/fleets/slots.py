@@ -3,13 +3,13 @@
 Rules:
 
 1. Waiting calls get slots by priority; calls of equal priority get them in the order in which they began to wait. A
-   call gets its slot on the worker with the most free slots.
-2. When a worker dies, any call in it may have caused the death: these calls are the suspects of a `_Case`. One half of
+   call gets its slot on the worker that runs the fewest calls.
+2. When a worker dies, each call in it may have caused the death. These calls are the suspects of a `_Case`. One half of
    the suspects runs again, on a worker that runs nothing else. If that worker dies, this half becomes a new case, and
    the other half is no longer suspected. If the worker survives, one half of the remaining suspects runs next. So a
    call that ends its workers is soon the only call in its worker.
-3. While no worker is free for a case, the worker with the fewest calls gets no new calls, so that it becomes free. If
-   several workers are idle, each of them runs some suspects of a case.
+3. While no worker is idle for a case, the worker with the fewest calls gets no new calls, so that it becomes idle. If
+   several workers are idle, each of them runs some suspects of the case.
 4. If no worker is alive and none is being started, waiting calls raise `NoWorkers`.
 """
 
@@ -26,19 +26,22 @@ from .engine import FleetWorker
 
 
 class NoWorkers(Exception):
-    """A call waits for a slot, but no worker is alive. `__cause__` is the error with which the last worker ended."""
+    """A call waits for a slot, but no worker is alive.
+
+    `__cause__` is the error with which the last worker died or failed to start.
+    """
 
 
 @final
 class Slot:
-    """Place of one call in a worker, kept from the call's first attempt to its last. Made by `Slots.take` only."""
+    """Slot of one call on a worker, used from the call's first attempt to its last. Made by `Slots.take` only."""
 
     def __init__(self, priority: int, number: int) -> None:
         self.number = number
         self.call: tuple[object, int] = (None, -1)
-        """The map of the call, and the number of the task, once they are known."""
+        """The map of the call, and the number of the task; `(None, -1)` until the task has been read."""
         self.lost_with: tuple[tuple[object, int], ...] = ()
-        """All calls in the worker that was lost last while this call ran in it, including this call."""
+        """All calls that ran in the last worker that was lost while this call ran in it, including this call."""
         self.overdue = False
         """True if the worker is being killed and the timeout of this call has passed."""
         self._priority = priority
@@ -49,7 +52,7 @@ class Slot:
 
     @property
     def worker(self) -> FleetWorker:
-        """The worker in which the call has its slot, even after this worker was lost."""
+        """Worker on which the call has its slot; if the worker was lost, still this worker until `retake` returns."""
         assert self._state is not None
         return self._state.worker
 
@@ -59,8 +62,7 @@ class _WorkerState:
         self.worker = worker
         self.slots: dict[Slot, None] = {}
         self.case: _Case | None = None
-        """The case whose suspects the worker runs; then other calls get no slot on this worker. None if it runs no
-        suspects."""
+        """The case whose suspects run on this worker, or None. While it is set, the worker gets no other calls."""
         self.retires = False
         self.dead = False
         self.answered = False
@@ -72,23 +74,26 @@ class _WorkerState:
 
 
 class _Case:
-    """The calls that ran in a worker when it died. They are suspects: one of them may have caused the death."""
+    """The calls that ran in a worker when it died. Each of them may have caused the death, so they are suspects."""
 
     def __init__(self, suspects: list[Slot]) -> None:
         self.rest = suspects
-        """The suspects that have not run again."""
+        """The suspects that have not been run again yet."""
         self.states: list[_WorkerState] = []
-        """The workers that run suspects of this case now."""
+        """The workers that now run suspects of this case."""
         for slot in suspects:
             slot._case = self
 
     @property
     def is_ready(self) -> bool:
-        """True if all suspects in `rest` wait for a slot. Just after the worker's death, some do not wait yet."""
+        """True if all suspects in `rest` wait for a slot. Some begin to wait only a moment after the worker's death."""
         return bool(self.rest) and all(slot._waits for slot in self.rest)
 
     def take(self, parts: int) -> list[Slot]:
-        """Divide `rest` into `parts` equal parts; remove the first part, and return its suspects, which run next."""
+        """Divide `rest` into as many equal parts as `parts` requires.
+
+        Remove the first part from `rest`, and return it.
+        """
         size = -(-len(self.rest) // parts)
         taken, self.rest = self.rest[:size], self.rest[size:]
         for slot in taken:
@@ -98,7 +103,10 @@ class _Case:
 
 @final
 class Slots:
-    """The slots of a fleet: `per_worker` on each worker. `coming` is the number of workers that are being started."""
+    """The slots of a fleet: each worker has `per_worker` slots.
+
+    `coming` is the number of workers that are being started.
+    """
 
     def __init__(self, per_worker: int, coming: int) -> None:
         self._per_worker = per_worker
@@ -121,7 +129,10 @@ class Slots:
         return [state.worker for state in self._states.values() if not state.retires]
 
     async def take(self, priority: int) -> Slot:
-        """Wait for a slot and return it; the caller must `give_back` the slot. Raise NoWorkers if no worker is left."""
+        """Wait for a slot and return it.
+
+        The caller must pass it to `give_back`. Raise NoWorkers if no worker is left.
+        """
         slot = Slot(priority, next(self._numbers))
         self._queue(slot, priority)
         self.assign()
@@ -129,7 +140,10 @@ class Slots:
         return slot
 
     async def retake(self, slot: Slot) -> None:
-        """Wait until `slot`, which was passed to `lost` or `give_back`, is on a worker again. For errors see `take`."""
+        """Wait until `slot` is on a worker again, after it was passed to `lost` or `give_back`.
+
+        For errors see `take`.
+        """
         slot._decided = trio.Event()
         slot._waits = True
         if slot._case is None:
@@ -152,9 +166,10 @@ class Slots:
             raise NoWorkers from self._why
 
     def lost(self, slot: Slot, *, worker_lives: bool) -> None:
-        """Record that the worker of a call died. If `worker_lives` is True, only the call's answer was lost.
+        """Record that the worker of `slot` died.
 
-        The caller must call `retake` or `give_back` next.
+        If `worker_lives` is True, the worker is alive, and only the answer of the slot's call was lost. The caller must
+        call `retake` or `give_back` next.
         """
         state = slot._state
         assert state is not None
@@ -166,10 +181,12 @@ class Slots:
         self._cases.append(_Case([slot]))
 
     def end_worker_of(self, slot: Slot, overdue: Collection[int]) -> None:
-        """Give the worker of `slot` no more calls. The caller kills the worker, because the call of `slot` did not end.
+        """Give the worker of `slot` no more calls.
 
-        The worker's other calls are not suspected of having ended it. `overdue` contains the numbers of the slots whose
-        calls have exceeded their timeouts.
+        The caller then kills this worker, because the call of `slot` did not end.
+
+        The other calls of the worker are not suspected of having caused its end. `overdue` contains the numbers of the
+        slots whose calls have exceeded their timeouts.
         """
         assert slot._state is not None
         for other in self._mark_dead(slot._state):
@@ -177,7 +194,7 @@ class Slots:
             other.overdue = other.number in overdue
 
     def _open_case(self, state: _WorkerState) -> None:
-        """Create a `_Case` for the calls that ran in a worker that has died."""
+        """Create a `_Case` with the calls that ran in a worker that has died."""
         if not state.dead:
             suspects = self._mark_dead(state)
             calls = tuple([slot.call for slot in suspects])
@@ -186,7 +203,10 @@ class Slots:
             self._cases.append(_Case(suspects))
 
     def _mark_dead(self, state: _WorkerState) -> list[Slot]:
-        """Mark a worker as dead; return the slots of its calls. End its case: clear all other suspects."""
+        """Mark a worker as dead; return the slots of its calls.
+
+        If it ran suspects of a case, clear the case's other suspects.
+        """
         if state.dead:
             return []
         state.dead = True
@@ -200,7 +220,7 @@ class Slots:
         return list(state.slots)
 
     def assign(self) -> None:
-        """Assign free slots to waiting calls. If no worker is left, let these calls raise NoWorkers."""
+        """Assign free slots to waiting calls. If no worker is left, make these calls raise NoWorkers."""
         held = self._test_suspects() if self._cases else 0
         if not self._waiting:
             return
@@ -219,11 +239,11 @@ class Slots:
 
     @property
     def _none_will_come(self) -> bool:
-        """True if all workers are retiring and none is being started, even as the replacement of a dead worker."""
+        """True if every worker is retiring, and no worker is being started, not even to replace a dead worker."""
         return not self._coming and all(state.retires for state in self._states.values())
 
     def _test_suspects(self) -> int:
-        """Assign suspects to idle workers; return the number of cases that still need a worker to become idle."""
+        """Run suspects on idle workers. Return the number of cases that still need a worker to become idle."""
         self._cases = [case for case in self._cases if case.rest or case.states]
         ready = [case for case in self._cases if case.is_ready]
         fresh_wait = any(slot._waits for _, _, slot in self._waiting)
@@ -248,7 +268,7 @@ class Slots:
         return sum(not case.states for case in ready)
 
     def _give(self, slot: Slot, state: _WorkerState | None) -> None:
-        """End the wait of a call: place `slot` on the worker of `state`; if `state` is None, the call gets no slot."""
+        """End a call's wait: place `slot` on the worker of `state`. If `state` is None, the call raises NoWorkers."""
         slot._waits = slot.overdue = False
         slot._state = state
         if state is not None:
@@ -281,17 +301,17 @@ class Slots:
         self.assign()
 
     def retire(self, worker: FleetWorker) -> None:
-        """Give a worker no new calls; its running calls continue."""
+        """Give `worker` no new calls. Its running calls continue."""
         self._states[worker].retires = True
         self.assign()
 
     async def wait_idle(self, worker: FleetWorker) -> None:
-        """Wait until the last call of a retiring worker has ended."""
+        """Wait until the last call has ended in `worker`, which must be retiring."""
         while self._states[worker].slots:
             await self._returned.wait()
 
     def remove(self, worker: FleetWorker) -> bool:
-        """Remove a dead worker, which may be replaced; return True if any call ran in it."""
+        """Remove a worker that has died and may be replaced. Return True if any call ever ran in it."""
         self._coming += 1
         state = self._states.pop(worker)
         was_used = state.answered or bool(state.slots)
@@ -303,7 +323,7 @@ class Slots:
         self._coming += 1
 
     def give_up(self, why: BaseException | None = None) -> None:
-        """Record that a worker could not be started, and the reason `why`."""
+        """Record that an expected worker will not come. `why` is the error, or None if there is no error."""
         self._coming -= 1
         self._why = why or self._why
         self.assign()

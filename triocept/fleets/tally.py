@@ -1,4 +1,4 @@
-"""Counts of a map's events, its tasks and tokens per second, and the estimated time left."""
+"""Counters of a map's events, from which its tasks and tokens per second and the time left are computed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import final
 from .events import FleetEvent, MapEnded, TaskEnded, TaskRequeued, TaskRetried, TaskSkipped, TaskStarted
 
 WINDOW = 60
-"""Seconds over which a rate is averaged. If no task or token was counted in these seconds, the rate is the average
-since the start."""
+"""Seconds over which a rate is averaged. If nothing was counted in these seconds, the rate is the average since the
+start."""
 MOST_KINDS = 20
 """Maximum number of error classes that are counted separately."""
 
@@ -22,7 +22,7 @@ class Rate:
         self._since = now
         self._total = 0
         self._seconds: deque[tuple[int, int]] = deque()
-        """Pairs of a second and the amount added in it, for the last `WINDOW` seconds."""
+        """For each of the last `WINDOW` seconds: the second, and the amount that was added in it."""
 
     def add(self, amount: int, now: float) -> None:
         self._total += amount
@@ -33,7 +33,7 @@ class Rate:
         self._forget(now)
 
     def per_second(self, now: float) -> float | None:
-        """Return the average number per second; None if nothing was added yet."""
+        """Return the average amount per second; None if nothing was added yet."""
         self._forget(now)
         late = sum(amount for _, amount in self._seconds)
         if late:
@@ -51,7 +51,7 @@ class Tally:
 
     Args:
         total: number of expected outcomes; None if unknown.
-        now: current time in seconds. All methods must be passed times of the same clock.
+        now: current time in seconds. The times passed to all methods must be of the same clock.
     """
 
     def __init__(self, name: str, total: int | None, now: float) -> None:
@@ -63,12 +63,12 @@ class Tally:
         """Number of errors, by class."""
         self.last_failure: str = ""
         self.again: int = 0
-        """Number of attempts that must be repeated, for any reason."""
+        """Number of attempts after which a task had to run again, for any reason."""
         self.tokens: int = 0
         self.rollouts: int = 0
         self.turns: int = 0
         self.skipped: int = 0
-        """Number of outcomes that the store had from an earlier run."""
+        """Number of outcomes of an earlier run that the store already had."""
         self.unfinished: int | None = None
         """Number of started tasks that had no outcome when the map ended; None while the map runs."""
         self._since = now
@@ -84,7 +84,7 @@ class Tally:
 
     @property
     def there(self) -> int:
-        """Number of outcomes, including those that the store had from an earlier run."""
+        """Number of outcomes, including those of an earlier run that the store already had."""
         return self.ended + self.skipped
 
     @property
@@ -127,7 +127,10 @@ class Tally:
         return (self._until or now) - self._since
 
     def tokens_per_second(self, now: float) -> float | None:
-        """Return the recent average of tokens per second, counted for ended tasks; None if no tokens were counted."""
+        """Return the recent average of tokens per second; None if no tokens were counted.
+
+        A task counts when it ends.
+        """
         return self._token_rate.per_second(now)
 
     def seconds_left(self, now: float) -> float | None:

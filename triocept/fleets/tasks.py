@@ -1,7 +1,7 @@
 """The tasks of a map, read one by one from their iterable, and the samples of these tasks.
 
-A task whose outcome is in the store is skipped. A task whose outcome was `Lost` in an earlier run with this store is
-read last.
+A task whose outcome is in the store is skipped. A task whose outcome in an earlier run with this store was `Lost` is
+read after all other tasks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Task = TypeVar("Task")
 
 @final
 class Begun(Generic[Task]):
-    """A task whose samples are being run."""
+    """A task whose samples have begun to run."""
 
     def __init__(self, number: int, task: Task, size: int | None, stop: StopGroup | None) -> None:
         self.number = number
@@ -37,7 +37,7 @@ class Begun(Generic[Task]):
         self._results: list[Result[Any, Any]] = []
 
     def next_sample(self) -> int | None:
-        """Return the index of the next sample; None if all samples have begun."""
+        """Return the index of the next sample; None if all samples have already been returned."""
         if self._samples == self._size:
             return None
         self._samples += 1
@@ -53,7 +53,7 @@ class Begun(Generic[Task]):
         return scope
 
     def add(self, result: Result[Any, Any], scope: trio.CancelScope) -> None:
-        """Add the result of a sample, and stop the group if the `stop_group` function of the map returns True."""
+        """Add the result of a sample. If the map's function `stop_group` then returns True, stop the group."""
         self._scopes.discard(scope)
         if self._stop is None or self._stopped:
             return
@@ -78,7 +78,7 @@ class Call(msgspec.Struct, Generic[Task]):
     attempt: int = 0
     worker: str = ""
     lost_with: tuple[tuple[object, int], ...] = ()
-    """The calls in the first worker that was lost while this call ran in it, including this call."""
+    """All calls that ran in the first worker that was lost while this call ran in it, including this call."""
     ended_alone: int = 0
     """Number of workers that were lost while this call ran alone in them."""
 
@@ -94,10 +94,10 @@ class Call(msgspec.Struct, Generic[Task]):
 
 @final
 class TaskSource(Generic[Task]):
-    """The samples of a map's tasks, in their order. For the options see `Fleet.map`.
+    """The samples of a map's tasks, in the order of the tasks. For the options see `Fleet.map`.
 
     Args:
-        ordered: True keeps the order of the tasks, even for tasks that were lost in an earlier run.
+        ordered: if True, the order of the tasks is kept, even if tasks were lost in an earlier run.
         on_skipped: called for each task whose outcomes are all in the store, with the task's index and the number of
             these outcomes.
     """
@@ -126,12 +126,12 @@ class TaskSource(Generic[Task]):
         self._task_store: TaskStore | None = None
         """Entry of the task `begun` in the store."""
         self._lost_before: deque[tuple[int, Task, TaskStore]] = deque()
-        """Tasks that were lost in an earlier run with the store."""
+        """Tasks that an earlier run with the store lost. They are read after all other tasks."""
         self._tasks_pulled = 0
         self.calls: int = 0
         """Number of calls that `next_call` has returned."""
         self.skipped: int = 0
-        """Number of outcomes of tasks that were skipped because all their outcomes are in the store."""
+        """Number of outcomes of tasks that were skipped, because the store had all their outcomes."""
 
     async def next_call(self) -> Call[Task]:
         """Return the next sample of the current task; if it has no further sample, return the next task's first sample.
@@ -145,7 +145,7 @@ class TaskSource(Generic[Task]):
         return Call(self.calls - 1, number, self.begun, sample, self._task_store)
 
     async def _next_task(self) -> Begun[Task] | None:
-        """Read the next task and return it; return None if the store has its outcomes, or if it must run last."""
+        """Read the next task and return it. Return None if the store has its outcomes, or if it must be run last."""
         try:
             task = await anext(self._tasks)
         except StopAsyncIteration:
@@ -169,7 +169,7 @@ class TaskSource(Generic[Task]):
         return Begun(number, task, self._group_size, self._stop_group)
 
     async def aclose(self) -> None:
-        """Close the iterator of the tasks, if it is a generator."""
+        """Close the iterator of the tasks if it is a generator; other iterators cannot be closed."""
         if isinstance(self._tasks, AsyncGenerator):
             await self._tasks.aclose()
 

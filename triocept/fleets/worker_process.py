@@ -3,9 +3,9 @@
 Rules:
 
 1. The process ends when its driver (the program that opened the fleet) ends. The socket CONTROL is then closed, so all
-   calls are cancelled. If trio's loop is blocked and so cannot cancel the calls, a thread kills the process. This
+   calls are cancelled. If trio's loop is blocked, it cannot cancel the calls; then a thread kills the process. This
    thread reads the pipe DEATH, which is closed only by the end of the driver.
-2. The driver handles a Ctrl-C in the terminal. The worker catches SIGINT and does not ignore it, since agents would
+2. The driver handles a Ctrl-C in the terminal. The worker catches SIGINT instead of ignoring it, since agents would
    inherit an ignored signal.
 3. The answer of a call is always sent whole; only the death of the process can cut it off.
 """
@@ -30,12 +30,12 @@ from .packing import Pickled, failure_of
 from .site import Site, open_site
 
 DEATH_GRACE = 1.5
-"""Seconds in which a worker must end its agents after the driver has died. When exceeded: the worker is killed, and a
-watcher process ends the agents."""
+"""Maximum seconds, after the driver's death, until the worker has ended its agents. When exceeded: the worker is
+killed, and a watcher process ends the agents."""
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """Payload of the first frame that a worker process receives from the program that opened the fleet."""
+    """Payload of the first frame that the driver sends to a worker process."""
 
     path: list[str]
     """The driver's `sys.path`, so that the worker can import the same modules."""
@@ -79,7 +79,7 @@ async def _serve(control: socket.socket) -> None:
 
 
 async def _run_calls(site: Site, stream: FrameStream, frames: AsyncIterator[Frame]) -> None:
-    """Handle the frames of the program that opened the fleet until `stream` ends; then cancel all calls."""
+    """Handle the frames that the driver sends until `stream` ends; then cancel all calls."""
     scopes: dict[int, trio.CancelScope] = {}
 
     async def call(number: int, job: bytes, scope: trio.CancelScope) -> None:

@@ -10,18 +10,17 @@ The driver is the program that opened the fleet. The directory of a store::
 Rules:
 
 1. A task is done if and only if it has a line in `done.jsonl`. A trace to which no line of `done.jsonl` refers belongs
-   to an attempt without a result. Such a trace may be sealed (recorded as complete), since a cancelled rollout is
+   to an attempt without a result. Even such a trace may be sealed (recorded as complete), since a cancelled rollout is
    sealed, too.
 2. First the worker writes the traces, then the driver writes the line in `done.jsonl`, then the map yields the result.
-   So if a process is killed, only running calls are lost, and never a result.
-3. Only one process writes a file of traces, and no later process writes to it again. So only its last line can be
-   incomplete.
+   So if a process is killed, running calls are lost, but no result is lost.
+3. Only one process ever writes to a file of traces. So only the last line of the file can be incomplete.
 4. A task is identified by its key, and never by its index.
 5. If the result of a task cannot be recorded, the task is not done, and the map raises the error.
 
 * `layout`: the directory, its lock, `run.json`. `lines`: `done.jsonl`.
-* `keys`: identifiers of tasks that stay the same in a resumed run.
-* `recording`: the code in a worker. `places`: the traces of a result, which are read when they are accessed.
+* `keys`: identifiers of tasks, which stay the same in a resumed run.
+* `recording`: the code in a worker. `places`: the traces of a result, which each access reads from the files.
 * `store`: the code in the driver: `open_store`, and the part of a store that one map uses. `reading`: `read_results`.
 * `checking`: `check_store`.
 """

@@ -1,4 +1,4 @@
-"""Check of a store: each result must have its traces, and each trace must be unchanged since it was written."""
+"""Check of a store: each result must have its traces, unchanged since the result was stored."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
     rollouts: int
     """Number of rollouts of the results."""
     attempts: int
-    """Number of rollouts of attempts that have no result. Missing parts of such rollouts are not reported."""
+    """Number of rollouts of attempts without a result. Missing parts of these rollouts are not reported."""
     turns: int
-    """Number of turns of all rollouts."""
+    """Number of turns of all rollouts in the store."""
     lines: int
-    """Number of readable lines of all rollouts."""
+    """Number of readable lines of all rollouts in the store."""
     gaps: tuple[Gap, ...]
-    """The missing or changed parts of results; at most 10,000 for each file. For their names see
-    `triocept.traces.check`."""
+    """The missing or changed parts of results, at most 10,000 for each file. `triocept.traces.check` lists the names of
+    gaps."""
     more: int = 0
     """Number of further missing or changed parts, which `gaps` does not contain."""
 
@@ -44,8 +44,9 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
 def check_store(directory: str | os.PathLike[str]) -> StoreReport:
     """Check every line of a store, and that each result has its traces, unchanged since the result was stored.
 
-    A store may be checked while a driver (the program that runs the fleet) uses it: running tasks have no results yet,
-    so they cause no gaps. The check needs one or two kilobytes of memory for each result, and keeps no trace in memory.
+    A store may be checked while a driver (the program that runs the fleet) uses it. Running tasks have no results yet,
+    so the check misses nothing of them. The check needs one or two kilobytes of memory for each result, and keeps no
+    trace in memory.
 
     Raises:
         StoreError: the directory is not a store, or a newer triocept wrote it.
@@ -64,7 +65,7 @@ class _Check:
         self._path = path
         self._gaps: list[Gap] = []
         self._named: dict[str, dict[str, TracePlace]] = {}
-        """Places of the traces of results, by the name of the file and by `Trace.run`."""
+        """For each file, by its name: the places of the traces to which results refer, by `Trace.run`."""
         self._results = self._lines = self._turns = self._rollouts = self._attempts = self._more = 0
 
         def on_damage(number: int, why: str) -> None:
@@ -94,16 +95,16 @@ class _Check:
                 continue
             if digest is None:
                 self._add_gap(
-                    "no_rollout", file, "a result names this rollout, but the file has no line of it", place
+                    "no_rollout", file, "a result refers to this rollout, but the file has no line of it", place
                 )
             elif place.digest is not None:
                 (trace,) = read_places(file.parent, [place])
                 if trace.digest != place.digest:  # else a score came later, with another seal
-                    text = "the rollout's seal has changed since the task was done"
+                    text = "the rollout's seal has changed since the task's result was stored"
                     self._add_gap("seal_changed", file, text, place)
 
     def skip(self, file: Path, reason: str) -> None:
-        """Report a file that must not be read."""
+        """Report that `file`, with traces, must not be read, and the `reason`."""
         self._named.pop(file.name, None)
         gap = Gap(name="file_not_read", message=f"the file {reason}", path=os.fspath(file))
         self._gaps.append(gap)
@@ -136,5 +137,5 @@ class _Check:
 
 
 _OF_ALL = {"newer_version", "old_format"}
-"""Names of gaps that are always reported, since it is unknown to which rollout the damaged line belongs. An unreadable
-line is also reported as a missing line of its rollout."""
+"""Names of gaps that are always reported, since the rollout of the damaged line is unknown. For an unreadable line, the
+check also reports a missing line of its rollout."""

@@ -24,8 +24,8 @@ class Key(msgspec.Struct, frozen=True):
     """Name of the task in messages."""
     key: str
     digest: str | None
-    """Digest of the task, which must not change under this key. None if this is not checked, because the user's
-    function returned the key, the key itself is the digest, or the task is not JSON."""
+    """Digest of the task's content, which must not change under this key. None if the content is not compared: the
+    user's function returned the key, the key itself is the digest, or the task is not JSON."""
     data: bytes | None
     """The task as JSON; None if it is not JSON."""
 
@@ -33,9 +33,8 @@ class Key(msgspec.Struct, frozen=True):
 def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
     """Return the key of a task: the value of `own(task)`, else the task's `id`, else a digest of the task.
 
-    If the task is a mapping, `id` is a member of it; otherwise `id` is an attribute. Raise TypeError if the key is
-    neither a text nor a whole number, or if a task without `id` is not JSON. `place` is the name of the task in
-    messages.
+    In a mapping, `id` is a member; in any other object, an attribute. Raise TypeError if the key is neither a text nor
+    a whole number, or if a task without `id` is not JSON. `place` is the name of the task in messages.
     """
     try:
         data = json_of(task, place)
@@ -63,10 +62,10 @@ def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
 
 
 def json_of(value: object, what: str) -> bytes:
-    """Return a value as JSON; equal values have equal bytes. Paths are allowed, and all types that msgspec encodes.
+    """Return `value` as JSON; equal values have equal bytes. Paths and all types that msgspec encodes are allowed.
 
-    Raise TypeError if the value cannot be encoded, or contains a float that is not finite: JSON would contain null in
-    its place.
+    Raise TypeError if `value` cannot be encoded, or contains a float that is not finite. JSON would contain null in
+    place of such a float.
     """
     try:
         try:

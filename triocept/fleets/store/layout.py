@@ -3,7 +3,7 @@
 Rules:
 
 1. A directory that has content but is no store is left unchanged.
-2. `run.json` is written under another name and then renamed, so that no process can read it half written.
+2. `run.json` is written under another name and then renamed, so that no process can read a part of it.
 3. Errors of the directory and its files are raised before any task runs.
 """
 
@@ -34,7 +34,7 @@ EVALUATION = "evaluation.json"
 _PART = RUN + ".part"
 _WHAT = "a store of triocept.fleets"
 _PROBE = 64 * 1024
-"""Bytes that `probe` writes to check that the disk has space."""
+"""Number of bytes that `probe` writes to check that the disk has free space."""
 
 
 class RunFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ def make(directory: Path) -> None:
 
 
 def probe(directory: Path) -> None:
-    """Raise OSError, with the directory's name, if the disk is full or no file can be created in the directory."""
+    """Raise OSError if the disk is full, or if no file can be created in `directory`. The error names `directory`."""
     path = directory / TRACES / f".probe-{token_hex(4)}"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -96,9 +96,10 @@ def probe(directory: Path) -> None:
 
 
 def unsafe(file: Path, store: Path) -> str:
-    """Return the reason why an existing file of a store must not be read; empty if it may be read.
+    """Return the reason why `file`, an existing file of `store`, must not be read; empty if it may be read.
 
-    A store may have been made by a stranger, so only regular files are read, and no link that leads out of the store.
+    A stranger may have made the store. So only regular files are read, and no link that leads out of the store is
+    followed.
     """
     real = Path(os.path.realpath(file))
     if not real.is_relative_to(os.path.realpath(store)):
@@ -152,7 +153,7 @@ def write_run(directory: Path, run: RunFile) -> None:
 
 
 def write_document(directory: Path, name: str, document: object) -> None:
-    """Write a file of the store as JSON, and return when its content has reached the disk."""
+    """Write a file of the store as JSON; return when its content has reached the disk."""
     part = directory / f"{name}.part"
     data = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -177,10 +178,10 @@ def new_run(settings: Mapping[str, Json]) -> RunFile:
 
 @final
 class Lock:
-    """Lock of the program that uses a store. The kernel releases it when the process ends, even by a signal.
+    """Lock of the program that uses a store. The kernel releases it when the process ends, even if a signal kills it.
 
     Raises:
-        StoreError: another driver has locked the store.
+        StoreError: another program has locked the store.
         OSError: the lock file cannot be written, or the file system does not support locks.
     """
 
@@ -205,14 +206,14 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Release the lock; a second call does nothing."""
+        """Release the lock. Further calls do nothing."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Describe the first difference between the settings of two runs; return None if the settings are equal."""
+    """Describe the first difference between the settings `before` and `now`; return None if they are equal."""
     for name in dict.fromkeys([*before, *now]):
         one, other = before.get(name), now.get(name)
         if one != other or (name in before) != (name in now):

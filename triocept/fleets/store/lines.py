@@ -1,12 +1,13 @@
 """The file `done.jsonl`: it has a line, one JSON object, for each task or sample that has an outcome.
 
-If a task was run again after an error (`retry_errors`), it has several lines, of which the last one counts.
+If a task was run again after an error (`retry_errors`), the file has several lines about it, of which the last line
+counts.
 
 Rules:
 
-1. The driver that has the lock writes each line with one `write`, before the result is delivered. If only a part of a
-   line could be written, the driver removes that part.
-2. Bytes after the last newline are not a line: the driver with the lock removes them, and readers ignore them.
+1. The driver (the program that opened the fleet) holds the store's lock. It writes each line with one `write`, before
+   the result is delivered. If only a part of a line could be written, the driver removes this part.
+2. Bytes after the last newline are not a line: the driver removes them, and readers ignore them.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ import msgspec
 from ...errors import StoreError
 
 OutcomeWord: TypeAlias = Literal["value", "error", "stopped"]
-"""Outcome of a task, as its line names it; `stopped` means that the sample's group was stopped."""
+"""Name of an outcome in a line of `done.jsonl`. For `stopped`, the sample's group was stopped."""
 
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 
 class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Place of a trace's lines in a file. The file may also contain lines of other traces."""
+    """Place of a trace's lines in a file, which may also contain lines of other traces."""
 
     rollout: str
     """Id of the trace's rollout."""
@@ -40,11 +41,11 @@ class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     begin: int
     """Start of the trace's first line, in bytes from the start of the file."""
     end: int
-    """End of the trace's last line, in bytes, when the task got its outcome. The line of a score that was recorded
-    later is not included."""
+    """End of the trace's last line, in bytes, at the time when the task got its outcome. The line of a score that was
+    recorded later is not included."""
     ranges: tuple[tuple[int, int], ...] = ()
-    """Start and end of each block of the trace's lines, in bytes, if lines of other traces are between the blocks.
-    Otherwise empty."""
+    """If lines of other traces are between the trace's lines: start and end, in bytes, of each block of the trace's
+    lines. Otherwise empty."""
     digest: str | None = None
     """`Trace.digest`; None if the rollout was still open when the task got its outcome."""
 
@@ -59,8 +60,8 @@ class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str
     sample: int = msgspec.field(default_factory=int)
-    """Index of the sample in its group. It is always written, because msgspec does not omit a field with
-    `default_factory`. If it is missing, as in files of earlier versions, it is 0."""
+    """Index of the sample in its group; 0 if the line has no `sample`, as in files of earlier versions. It is always
+    written, because msgspec does not omit a field with `default_factory`."""
     group: int | None = None
     outcome: OutcomeWord
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -69,17 +70,18 @@ class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int
     worker: str
     at: float
-    """Time of writing: seconds since the epoch."""
+    """Time when the line was written, in seconds since the epoch."""
     scores: dict[str, float] = {}
     traces: tuple[TracePlace, ...] = ()
     digest: str | None = None
-    """Digest of the task if a resumed run should compare it; see `Key.digest`."""
+    """Digest of the task's content, with which a resumed run compares its task; None if it compares nothing
+    (`Key.digest`)."""
     task: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    """The task, if it is JSON."""
+    """The task; unset if it is not JSON."""
 
 
 class LostLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Line about a task or sample whose outcome is `Outcome.Lost`. A resumed run runs this task again."""
+    """Line about a task or sample whose outcome is `Outcome.Lost`. A resumed run runs the task again."""
 
     key: str
     sample: int
@@ -90,11 +92,11 @@ class LostLine(msgspec.Struct, frozen=True, kw_only=True):
     beside: tuple[int, ...]
     """Numbers of other tasks, as in `Outcome.Lost.beside`."""
     at: float
-    """Time of writing: seconds since the epoch."""
+    """Time when the line was written, in seconds since the epoch."""
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """Data that stays in memory about each task or sample that has an outcome in the store."""
+    """The data about a stored outcome of a task or sample that is kept in memory."""
 
     offset: int
     """Start of the task's line in the file, in bytes."""
@@ -110,10 +112,12 @@ _encode = msgspec.json.Encoder().encode
 def index_of(
     path: Path, on_damage: Callable[[int, str], object] | None = None
 ) -> tuple[dict[tuple[str, int], Done], int]:
-    """Read a `done.jsonl`: return a `Done` for the last line of each (key, sample), and the end of the complete lines.
+    """Read a `done.jsonl`.
 
-    The end is an offset in bytes. Call `on_damage` with the number and the reason of each unreadable line; if
-    `on_damage` is None, raise StoreError for the first such line.
+    Return a `Done` for the last line of each (key, sample), and the end of the last complete line.
+
+    This end is an offset in bytes. Call `on_damage` with the number of each unreadable line and the reason. If
+    `on_damage` is None, raise StoreError for the first unreadable line.
     """
     found: dict[tuple[str, int], Done] = {}
     end = 0
@@ -144,7 +148,7 @@ def index_of(
 
 
 def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterator[DoneLine]:
-    """Yield the last line of each task or sample, in the file's order; raise StoreError if a line cannot be read."""
+    """Yield the last line of each task or sample, in the file's order. Raise StoreError if a line cannot be read."""
     if not end:
         return
     lasts = {done.offset for done in index.values()}
@@ -167,7 +171,10 @@ def _decoded(data: bytes, place: str) -> DoneLine:
 
 @final
 class DoneFile:
-    """The file `done.jsonl`, opened for appending by the program that holds the lock. `fsync=True` syncs each line."""
+    """The file `done.jsonl`, to which the program that holds the lock appends.
+
+    `fsync=True` syncs the file after each line.
+    """
 
     def __init__(self, path: Path, *, fsync: bool) -> None:
         self.path = path
@@ -218,7 +225,7 @@ class DoneFile:
             return _decoded(file.readline(), str(self.path))
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file. Further calls do nothing."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
@@ -226,10 +233,13 @@ class DoneFile:
 
 @final
 class LostFile:
-    """The file `lost.jsonl`: the tasks whose outcome is `Outcome.Lost`. A resumed run runs them after all other tasks.
+    """The file `lost.jsonl`: the tasks whose outcome is `Outcome.Lost`.
 
-    Only the program that holds the lock opens the file. The file is created when its first line is written. A line that
-    is incomplete, because the program was killed, is skipped; that changes only the order of the tasks.
+    A resumed run runs these tasks after all other tasks.
+
+    Only the program that holds the lock opens the file. The file is created when its first line is written. If the
+    program was killed, the last line may be incomplete. Such a line is skipped, which changes only the order of the
+    tasks.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The traces of a stored result. Each access reads them from the store's files; they are not kept in memory."""
+"""The traces of a stored result. They are not kept in memory; each access reads them from the store's files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .layout import unsafe
 from .lines import TracePlace
 
 _HEAD = 400
-"""Maximum bytes at the start of a line in which its `rollout` and `run` are found."""
+"""Maximum number of bytes, at the start of a line, that are searched for the line's `rollout` and `run`."""
 
 _CHUNK = 1024 * 1024
 
@@ -25,9 +25,9 @@ _CHUNK = 1024 * 1024
 class StoredTraces(Sequence[Trace]):
     """The traces of a stored result, read from disk on each access. Made by a store only.
 
-    So in memory, ten thousand results keep only the places of their traces. To use a trace twice, keep a reference to
-    the trace. Each access may raise `StoreError` if the file is missing, or `OSError` if it cannot be read. In a
-    damaged trace, `Trace.gaps` lists what is missing.
+    So ten thousand results keep only the places of their traces in memory. If a program uses a trace twice, it should
+    keep a reference to the trace. Each access raises `StoreError` if the file is missing, and `OSError` if it cannot be
+    read. In a damaged trace, `Trace.gaps` lists the missing parts.
     """
 
     def __init__(self, folder: Path, places: tuple[TracePlace, ...], key: str) -> None:
@@ -35,7 +35,7 @@ class StoredTraces(Sequence[Trace]):
         self._key = key
         """Key of the result."""
         self.places: tuple[TracePlace, ...] = places
-        """Places of the traces, in their order."""
+        """Places of the traces, in the order of the traces."""
 
     @property
     def store(self) -> Path:
@@ -80,7 +80,10 @@ class StoredTraces(Sequence[Trace]):
 
 
 def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
-    """Return the traces at `places`. The trace of a child rollout is also in the `children` of its parent's trace."""
+    """Return the traces at `places`, in this order.
+
+    A child rollout's trace is also in `children` of its parent's trace.
+    """
     found: dict[tuple[str, str], Trace] = {}
     for name in dict.fromkeys(place.file for place in places):
         path, in_file = folder / name, [place for place in places if place.file == name]

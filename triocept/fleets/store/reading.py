@@ -1,4 +1,4 @@
-"""Reading of a store, by the program that writes it or by another program, during a run or after it."""
+"""Functions that read a store during a run or after it, in the program that writes the store or in another program."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Jso
     """Return the results of a store, in the order in which they were finished. A run may still write to the store.
 
     Each task (and each sample of a group) is returned once, with its last outcome. `task` and the value of an
-    `Outcome.Value` are the stored JSON; `task` is None if it is not JSON. An error is a `RemoteError` with the name of
-    its class. `traces` are read from the store each time that they are accessed. The call needs some hundred bytes of
-    memory for each result, and keeps no trace in memory.
+    `Outcome.Value` are the stored JSON; `task` is None if the task is not JSON. An error is a `RemoteError` with the
+    name of its class. Each access to `traces` reads them from the store. The call needs some hundred bytes of memory
+    for each result, and keeps no trace in memory.
 
     Raises:
-        StoreError: the directory is not a store, a newer triocept wrote it, or the line that the text names is damaged.
-        OSError: the store cannot be read. Both errors are raised by the call itself. The iteration raises them only if
-            a line was damaged after the call.
+        StoreError: the directory is not a store, a newer triocept wrote it, or a line is damaged; the text names the
+            line.
+        OSError: the store cannot be read. The call itself raises both errors. The iteration raises them only if the
+            store was damaged after the call.
     """
     path = Path(os.path.abspath(directory))
     read_run(path)
@@ -46,7 +47,7 @@ def trace_files(
 ) -> list[Path]:
     """Return the files with traces in a store, in the order of their names.
 
-    Call `on_skip` with each file that must not be read, and the reason (see `unsafe`).
+    For each file that must not be read, call `on_skip` with the file and the reason (see `unsafe`).
     """
     found: list[Path] = []
     for path in sorted((directory / TRACES).iterdir()):
@@ -60,12 +61,12 @@ def trace_files(
 def named_runs(
     directory: Path, wanted: Collection[str] = (), on_damage: Callable[[StoreError], object] | None = None
 ) -> tuple[set[str], int, int]:
-    """Return `Trace.run` of all results' traces, the number of results, and the number that lack a trace file.
+    """Return `Trace.run` of each result's traces, the number of results, and how many results lack a trace file.
 
-    A result lacks a trace file if a file to which its line in `done.jsonl` refers does not exist. If `wanted` contains
-    ids or runs of rollouts, only the files that should contain these rollouts are checked. Traces in the store whose
-    run is not returned belong to attempts without a result. Call `on_damage` with the error of each damaged line of
-    `done.jsonl`; if it is None, raise the first error.
+    A result lacks a trace file if its line in `done.jsonl` refers to a file that does not exist. If `wanted` contains
+    ids or runs of rollouts, only the files that should contain these rollouts are checked. A trace in the store whose
+    run is not returned belongs to an attempt without a result. For each damaged line of `done.jsonl`, call `on_damage`
+    with an error. If `on_damage` is None, raise the first error.
     """
     read_run(directory)
 

@@ -1,7 +1,8 @@
 """Recording in a worker process: the rollouts of all its calls are recorded in one file.
 
 The rollouts of every endpoint in the process are recorded, even if the endpoint has its own recorder: see `collecting`
-in the `_rollout` package. If a record cannot be written, the task is not done, even if the function handles the error.
+in the `_rollout` package. If a line cannot be written, the task has no stored result, even if the function catches the
+error.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ P = ParamSpec("P")
 
 
 class RecordTo(msgspec.Struct, frozen=True):
-    """The store that records the rollouts of one task, and the identity of the task. Sent to workers."""
+    """The store in which the rollouts of one task are recorded, and the identity of the task. It is sent to workers."""
 
     directory: str
-    """Absolute path of the store, which must be the same directory for all workers."""
+    """Absolute path of the store; every worker must find the same directory under this path."""
     run: str
-    """`RunFile.run`, the id of the store."""
+    """Id of the store, as in `RunFile.run`."""
     worker: str
     """The name of the worker."""
     task: dict[str, Json]
-    """The task's identity, added to the metadata of its rollouts as `fleet`."""
+    """The task's identity, which its rollouts get as the member `fleet` of their metadata."""
     fsync: bool
 
 
@@ -49,7 +50,7 @@ class Kept(msgspec.Struct, frozen=True):
     value: bytes = b""
     """Return value of the function, as JSON."""
     problem: str | None = None
-    """Reason why the record is incomplete."""
+    """Reason why the call's traces are incomplete in the store; None if they are complete."""
 
 
 @final
@@ -60,17 +61,17 @@ class Recorders:
         self._recorders: dict[tuple[str, str], JSONLRecorder] = {}
 
     def of(self, to: RecordTo) -> CallRecorder:
-        """Return the recorder for the rollouts of one call.
+        """Return the recorder for the rollouts of one call, which belongs to the store of `to`.
 
-        Raise StoreError if the store does not exist on this machine, for example because the machine does not share the
-        disk of the program that opened the fleet.
+        Raise StoreError if this store does not exist on this machine, for example because the machine does not share
+        the disk of the program that opened the fleet.
         """
         key = (to.directory, to.run)
         if (recorder := self._recorders.get(key)) is None:
             directory = Path(to.directory)
             if read_run(directory).run != to.run:
                 raise StoreError(
-                    "this directory is another store than the one that the program with the fleet has opened",
+                    "on this machine, the directory is not the store that the program with the fleet has opened",
                     path=to.directory,
                 )
             unique = f"{file_start(to.worker)}{os.getpid()}-{token_hex(8)}.jsonl"  # unique across machines and time
@@ -79,7 +80,7 @@ class Recorders:
 
 
 def file_start(worker: str) -> str:
-    """Return the prefix of the names of a worker's trace files. No other worker of the fleet uses this prefix."""
+    """Return the prefix of the names of a worker's trace files. No other worker of the fleet uses the same prefix."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", worker.partition(" (")[0]).strip("-")[:60] or "worker"
     return f"{name}-"
 
@@ -87,13 +88,13 @@ def file_start(worker: str) -> str:
 @protected_methods
 @final
 class CallRecorder:
-    """Recorder for the rollouts of one call. It passes records to the recorder that all calls of the process share."""
+    """Recorder for the rollouts of one call. It forwards to the recorder that all calls of the process share."""
 
     def __init__(self, recorder: JSONLRecorder, *, fsync: bool) -> None:
         self._recorder = recorder
         self._fsync = fsync
         self.problem: str | None = None
-        """Reason why the record is incomplete."""
+        """Reason why the call's traces are incomplete in the file; None if no write has failed."""
 
     async def aopen(self) -> None:
         await self._do(self._recorder.aopen)
@@ -111,7 +112,7 @@ class CallRecorder:
         await self._do(self._recorder.seal, trace)
 
     async def aclose(self) -> None:
-        """Do nothing: other calls of the process use the same recorder."""
+        """Do nothing, because other calls of the process still use the shared recorder."""
 
     async def _do(self, step: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -121,7 +122,7 @@ class CallRecorder:
             raise
 
     async def keep(self, traces: Iterable[Trace], value: bytes) -> Kept:
-        """Return the places of a call's `traces` in the file. If the store has `fsync=True`, sync the file first."""
+        """Return the places of a call's `traces` in the file. If the store has `fsync=True`, first sync the file."""
         path = self._recorder.path
         places = tuple(
             [

@@ -1,4 +1,4 @@
-"""The code of a store in the program that opened the fleet: it locks the store, and reads and writes results."""
+"""The store in the program that opened the fleet: the code that locks it, and reads and writes results."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ from .reading import result_of, results_in
 from .recording import Kept, RecordTo
 
 LOOK_AHEAD = 100_000
-"""Maximum number of tasks that are checked before the first task runs. There must be a limit, as a `range` may be huge;
-to check this number takes some seconds."""
+"""Maximum number of tasks that are checked before the first task runs. A limit is needed because a `range` may be huge.
+To check this many tasks takes some seconds."""
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -69,9 +69,10 @@ async def open_store(
             machines, it must be on a disk that they share, under the same path.
         settings: settings that distinguish this run from others, such as the model or the prompt's version. The
             settings are stored. If the store is later opened with other settings, `StoreError` is raised.
-        retry_errors: True runs tasks again whose outcome is an error. The new outcome then counts.
+        retry_errors: if True, tasks whose outcome is an error run again. The new outcome then counts.
         fsync: True forces a result and its traces to the disk before the result is delivered. If False, a result
-            survives a SIGKILL of the program, but a power cut may lose the last results; `triocept check` reports it.
+            survives a SIGKILL of the program, but the last results may be lost in a power cut. `triocept check`
+            reports lost parts.
 
     Raises:
         StoreError: the directory is not a store, or has other settings; a newer triocept wrote it; another program has
@@ -121,27 +122,27 @@ class Store:
     def results(self) -> Iterator[Result[Json, Json]]:
         """Return the finished results, including those of earlier runs, in the order in which they were finished.
 
-        See `read_results`.
+        For the details see `read_results`.
         """
         return results_in(self.directory)
 
 
 @final
 class MapStore:
-    """The part of a store that one map uses. Made by `map_store` only."""
+    """The part of a store that one map uses. Made by the function `map_store` only."""
 
     def __init__(self, state: _State, own_key: TaskKey | None) -> None:
         self._state = state
         self._own_key = own_key
         self._numbers: dict[str, int] = {}
-        """Indexes of the tasks that the map has read so far, by key."""
+        """Indexes, by key, of the tasks that the map has read so far."""
 
     def open(self) -> None:
-        """Mark the store as used by this map. Raise StoreError if another map uses the store, or if it was closed."""
+        """Reserve the store for this map. Raise StoreError if another map uses the store, or if the store is closed."""
         self._state.begin()
 
     def task(self, number: int, task: object) -> TaskStore:
-        """Return the store's entry for a task; raise StoreError if another task of the map has the same key."""
+        """Return the store's entry for `task`; raise StoreError if an earlier task of the map has the same key."""
         key = key_of(task, f"task {number}", self._own_key)
         if (first := self._numbers.setdefault(key.key, number)) != number:
             raise StoreError(
@@ -163,9 +164,9 @@ class TaskStore:
         self._key = key
 
     def is_done(self, sample: int) -> bool:
-        """Return True if the sample need not run, because the store has its outcome.
+        """Return True if the store has the outcome of `sample`, so that the sample need not run.
 
-        Raise StoreError if the outcome stored under this key is that of another task.
+        Raise StoreError if the outcome that is stored under the task's key is the outcome of another task.
         """
         key = self._key
         known = self._state.done.index.get((key.key, sample))
@@ -182,13 +183,13 @@ class TaskStore:
         return not (known.is_error and self._state.retry_errors)
 
     def was_lost(self, size: int) -> bool:
-        """Return True if the outcome of one of the samples was `Outcome.Lost`, in an earlier run or in this run."""
+        """Return True if one of the samples had the outcome `Outcome.Lost`, in an earlier run or in this run."""
         return any((self._key.key, sample) in self._state.lost.keys for sample in range(size))
 
     def stored(self, task: T, sample: int) -> Result[T, Any]:
-        """Return the stored result of a sample. Its value is decoded from JSON; an error is a `RemoteError`.
+        """Return the stored result of a sample. Its value is decoded from JSON, and an error is a `RemoteError`.
 
-        If no result is stored, return a result whose outcome is `Outcome.Stopped` (see `run_again`).
+        If the sample has no stored result, the outcome of the returned result is `Outcome.Stopped` (see `run_again`).
         """
         key = self._key.key
         if (key, sample) not in self._state.done.index:
@@ -204,11 +205,11 @@ class TaskStore:
 
     @trio.lowlevel.enable_ki_protection
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
-        """Store a result; return it with its key and its stored traces, as the map yields it.
+        """Store `result`. Return it as the map yields it: with its key, and with traces that are read from the store.
 
         `kept` is the worker's record of the call; None means that no worker has run the call to its end. If `kept` is
-        None and the group was not stopped, the task is not done: the next run runs it again. Raise StoreError if `kept`
-        is incomplete.
+        None and the group was not stopped, nothing is stored as done: the next run runs the task again. Raise
+        StoreError if `kept` is incomplete.
         """
         if isinstance(result.outcome, Outcome.Lost):
             self._state.lost.append(
@@ -237,7 +238,7 @@ class TaskStore:
 
 
 def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: object) -> MapStore:
-    """Check that a map can use `store`, and return the store as this map uses it.
+    """Check that a map can use `store`, and return the part of the store that this map uses.
 
     Raises:
         TypeError: a task has no key. The keys are checked here only if the tasks can be iterated more than once.
@@ -263,11 +264,11 @@ def check_unchanged(store: Store, key: Key, samples: int) -> None:
 def run_again(
     store: Store, samples: Mapping[tuple[str, int], bool], *, runs_others: bool = True
 ) -> dict[tuple[str, int], int]:
-    """Let the next map run `samples` again, although they have outcomes. The new outcomes then count.
+    """Make the next map run `samples` again, although they have outcomes. The new outcomes then count.
 
     Args:
-        samples: maps the task's key and the sample's index of each sample to a flag. If the flag is True, the new
-            outcome also has the traces of the outcome that it replaces.
+        samples: for each sample, by the task's key and the sample's index: True if the new outcome should also have the
+            traces of the outcome that it replaces.
         runs_others: if False, no other sample is run. The map then yields a sample without a stored outcome as
             `Outcome.Stopped`.
 
@@ -313,7 +314,10 @@ class _State:
             raise StoreError("the store is closed: its block has ended", path=str(self.directory))
 
     def hold(self, function: str) -> None:
-        """Record the name of the map's function. Raise StoreError if another function made the stored results."""
+        """Record `function`, the name of the map's function.
+
+        Raise StoreError if the stored results are of another function.
+        """
         if self.run.function is None:
             self.run = msgspec.structs.replace(self.run, function=function)
             write_run(self.directory, self.run)
