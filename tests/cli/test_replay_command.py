@@ -61,7 +61,8 @@ def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) ->
         "in a few words where it happens, and whole at the end"
     )
     assert (
-        "--match nearest uses the recorded turn with the longest common beginning, and --script or --upstream lets"
+        "--match nearest uses the recorded turn whose request has the longest common beginning, and --script or "
+        "--upstream lets"
         in done.stderr
     )
     assert done.stderr.count("+   - user: c") == done.stderr.count("record the run again") == 1

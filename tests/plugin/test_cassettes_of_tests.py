@@ -88,7 +88,7 @@ def test_a_wrong_key_fails_the_test_though_the_application_swallows_it_and_is_no
     result = run(swallowing, mode)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["E *RecordingFailed: the provider refused the key (401: *); nothing was recorded.*"]
+        ["E *RecordingFailed: the provider refused the API key (401: *); nothing was recorded.*"]
     )
     assert not CASSETTE.exists()
     run(swallowing.replace("cassette=True", "cassette=True, record_auth_errors=True"), mode).assert_outcomes(

@@ -110,7 +110,7 @@ async def test_a_refusal_of_the_key_is_an_error_and_nothing_is_written(
         async with open_cassette(path, record="once", upstream=refuse) as cassette:
             await asking(cassette, asks("before"))
         before = path.read_bytes()
-    with pytest.raises(RecordingFailed, match=r"refused the key \(4.*; nothing was recorded"):
+    with pytest.raises(RecordingFailed, match=r"refused the API key \(4.*; nothing was recorded"):
         async with open_cassette(path, record=mode, upstream=refuse) as cassette:
             await asking(cassette, asks("right"), asks("wrong"), stream=stream)
     assert not cassette.write()

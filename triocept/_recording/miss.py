@@ -1,4 +1,6 @@
-"""The error for a call that a recording cannot answer. It shows the closest recorded call, and the differing lines.
+"""The error for a call that a recording cannot answer.
+
+Its text contains the closest recorded call, and the differing lines.
 
 Replays and cassettes share this error, because both compare calls as JSON values. The error shows these values as YAML.
 """
@@ -15,20 +17,20 @@ from ..errors import ReplayMiss
 from .yaml_writer import write_yaml
 
 _WIDTH = 160
-"""Maximum characters of a line to show."""
+"""Maximum characters of a line in the error."""
 _BEFORE = 40
-"""Characters to show before the first difference between two long lines."""
+"""Number of characters shown before the first difference between two long lines."""
 _MOST = 60
-"""Maximum lines to show of the difference between two calls."""
+"""Maximum number of lines that show the difference between two calls."""
 _LONGEST = 5000
-"""Maximum lines to compare, from the first difference between two calls."""
+"""Maximum number of lines that are compared, counted from the first difference between two calls."""
 _SHORT = 1000
-"""Maximum lines for which an exact comparison is fast, whatever the lines contain. In longer texts, the comparison
-ignores frequent lines at first (the "junk" of difflib)."""
+"""Maximum number of lines for which an exact comparison is always fast. In longer texts, the comparison at first
+ignores frequent lines (the "junk" of difflib)."""
 _AROUND = 2
-"""Number of equal lines to show before and after each difference."""
+"""Number of equal lines shown before and after each difference."""
 _LABEL = re.compile(r"[ -]*[\w ]{1,40}: ")
-"""Pattern of a label at the beginning of a line. The label is kept when the line is cut."""
+"""Pattern of a label at the beginning of a line. When a line is cut, its label is kept."""
 
 
 class Closest(NamedTuple):
@@ -36,7 +38,7 @@ class Closest(NamedTuple):
 
     id: str
     place: str
-    """Place of the recorded call in the recording, in words."""
+    """Description of the recorded call's place in the recording."""
     form: Json
     """The compared content of the recorded call."""
 
@@ -44,15 +46,15 @@ class Closest(NamedTuple):
 def not_recorded(
     call: str, recording: str, advice: str, *, form: Json, count: int, closest: Closest | None
 ) -> ReplayMiss:
-    """Return the error for a call to which no recorded call is equal.
+    """Return the error for a live call that equals no recorded call.
 
     Args:
         call: description of the live call.
         recording: description of the recording.
-        advice: what to do.
+        advice: text that advises the user what to do.
         form: the compared content of the live call.
         count: number of calls in the recording.
-        closest: the recorded call that is closest to the live call.
+        closest: the recorded call that is closest to the live call; None if the recording contains no calls.
     """
     if closest is None:
         return ReplayMiss(f"no recorded call matches {call}: {recording} contains no calls.\n{advice}")
@@ -67,7 +69,7 @@ def not_recorded(
 
 
 def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
-    """Return the error for a call during which the recorded agent disconnected, but the live agent did not."""
+    """Return the error for a call from which the recorded agent disconnected, while the live agent stays connected."""
     return ReplayMiss(
         f"{call} has no complete recorded answer: the recorded agent disconnected from {place}.\n{advice}",
         closest=closest,
@@ -75,14 +77,14 @@ def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
 
 
 def lines_of(form: Json) -> list[str]:
-    """Return the compared content of a call as lines of YAML."""
+    """Return `form`, the compared content of a call, as lines of YAML."""
     return write_yaml(form).splitlines()
 
 
 def difference(recorded: Json, live: Json) -> str:
-    """Return the differences between two calls in the format of `diff -u`.
+    """Return the differences between two calls, in the format of `diff -u`.
 
-    Long lines are cut to their differing parts.
+    Of long lines, only the differing parts are shown.
     """
     one, other = lines_of(recorded), lines_of(live)
     head = max(0, common_head(one, other) - _AROUND)
@@ -115,9 +117,9 @@ def difference(recorded: Json, live: Json) -> str:
 
 
 def _cut(line: str, head: int) -> str:
-    """Return a line. If it is long, return only its label and the text around its first difference.
+    """Return `line`; if it is long, return only its label and the text around its first difference.
 
-    `head` is the index of the first difference.
+    `head` is the index of the first difference in `line`.
     """
     label = found[0] if (found := _LABEL.match(line)) else ""
     start = max(len(label), head - _BEFORE) if len(line) > _WIDTH else len(label)

@@ -3,12 +3,12 @@
 Rules:
 
 1. The value contains the canonical answer, not a provider's bytes, so it can be sent in any dialect. No header is kept.
-2. Ids of answers and of calls are not kept: each answer gets new ids in the format of its dialect.
-3. The recorded answer is sent unchanged, with its stop reason and usage: an agent decides by the usage when to compact
-   its history.
+2. Ids of answers and of tool calls are not kept: each answer gets new ids in the format of its dialect.
+3. The recorded answer is sent unchanged, with its stop reason and usage. The usage matters because an agent decides by
+   it when to compact its history.
 4. A refused call is refused again, and a failed call fails again, with the recorded status.
-5. If the recorded agent disconnected, the playback waits for the live agent to disconnect, for at least the recorded
-   time. The pace of the playback does not shorten this wait, because an agent disconnects by its own clock.
+5. If the recorded agent disconnected, the playback waits until the live agent disconnects, for at least the recorded
+   time. `timing` does not shorten this wait, because an agent disconnects by its own clock.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ FailureKind: TypeAlias = Literal["refusal", "upstream", "truncated", "context_le
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """The reason why a call got no answer, or only a part of one."""
+    """The reason why a call got no answer, or only a part of an answer."""
 
     kind: FailureKind
-    """Kind of the failure. `refusal`: a handler refused the call. Any other kind: a provider failed."""
+    """Kind of the failure. `refusal` means that a handler refused the call; any other kind, that a provider failed."""
     status: int
     message: str
     retry_after: float | None = None
-    """Seconds until the agent may retry."""
+    """Seconds after which the agent may retry; None if unknown."""
     should_retry: bool | None = None
     code: str | None = None
     dialect: str = ""
@@ -53,22 +53,22 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The recorded outcome of a call."""
 
     response: Response | None = None
-    """The answer. If the answer broke, the part that was sent. None if nothing was sent."""
+    """The answer; if it broke, the part that was sent. None if nothing was sent."""
     failure: Failure | None = None
     hung_up: bool = False
-    """True if the agent disconnected before the end of the answer."""
+    """True if the agent disconnected before the answer was complete."""
     holds_calls: bool = True
-    """True if tool calls of a streamed answer were held back until its end."""
+    """True if the tool calls of a streamed answer were sent only at its end."""
     increments: Increments | None = None
     """Pieces of a streamed answer; None if it was not streamed, or its pieces were not recorded."""
     first_event: float | None = None
-    """Seconds from the call to the first event of the answer."""
+    """Seconds from the arrival of the call to the first event of the answer; None if unknown."""
     duration: float = 0.0
-    """Seconds from the call to the end of the answer."""
+    """Seconds from the arrival of the call to the end of the answer."""
 
 
 def same_content(one: Answer, other: Answer) -> bool:
-    """Return True if two answers have equal content.
+    """Return True if `one` and `other` have equal content.
 
     Times, pieces, ids, and numbers of cached prompt tokens are not compared.
     """
@@ -99,7 +99,7 @@ def _content(answer: Answer) -> list[Json]:
 
 
 class Piece(NamedTuple):
-    """An increment of an answer, and the time when it is sent."""
+    """An event of an answer, and the time at which it is sent."""
 
     at: float
     """Seconds after the arrival of the call."""
@@ -107,14 +107,14 @@ class Piece(NamedTuple):
 
 
 class _Part:
-    """A part of an answer during the playback, and the length of its text that was already sent."""
+    """A part of an answer during its playback, and the length of the text that was already sent."""
 
     def __init__(self, index: int, part: ResponsePart, recorded: int) -> None:
         self._index = index
         self._text = text_of(part)
         self._recorded = recorded
-        """Number of characters when the part was recorded. The text may have another length now, because the live
-        agent's directories have replaced recorded directories."""
+        """Number of characters that the part had when it was recorded. The text may be longer or shorter now, because
+        the live agent's directories have replaced the recorded directories."""
         self._came = self._given = 0
         self.begin, *rest = part_events(index, part)
         self.rest = [event for event in rest if not isinstance(event, PartDelta)]
@@ -124,7 +124,10 @@ class _Part:
         return self._came >= self._recorded
 
     def take(self, length: int) -> Event:
-        """Return the next piece of the part. The piece had `length` characters when it was recorded."""
+        """Return the next piece of the part.
+
+        `length` is the number of characters that the piece had when it was recorded.
+        """
         self._came += length
         until = round(self._came * len(self._text) / self._recorded)
         piece, self._given = self._text[self._given : until], until
@@ -134,7 +137,8 @@ class _Part:
 def pieces_of(answer: Answer) -> Iterator[Piece]:
     """Yield the recorded pieces of an answer, each with its time.
 
-    If no pieces were recorded, yield the start of the answer, then all other events, with the time of the answer's end.
+    If no pieces were recorded, first yield the start of the answer. Then yield all other events with the time at which
+    the answer ended.
     """
     response = answer.response
     assert response is not None
@@ -147,7 +151,7 @@ def pieces_of(answer: Answer) -> Iterator[Piece]:
     yield Piece(first if answer.first_event is None else answer.first_event, start)
     parts = response.content
     lengths: Counter[int] = Counter()
-    """Number of characters of each part when it was recorded, by the part's index."""
+    """Number of characters that each part had when it was recorded, by the part's index."""
     for index, length, _ in _cuts(answer.increments):
         lengths[index] += length
     begun: dict[int, _Part] = {}
@@ -176,7 +180,7 @@ def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
 
 
 def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
-    """Yield the part's index, the length and the time of each piece. Times are in seconds after the call arrived."""
+    """Yield the part's index, the length, and the time of each piece, in seconds after the arrival of the call."""
     parts = [part for part, count in increments.runs for _ in range(count)]
     times = accumulate(increments.waits)
     for part, length, time in zip(parts, increments.lengths, times, strict=False):
@@ -184,7 +188,7 @@ def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
 
 
 def text_of(part: ResponsePart) -> str:
-    """Return the text that is streamed of a part: of a tool call, its arguments; of an opaque part, an empty text."""
+    """Return the text of a part that is streamed: for a tool call, its arguments; for an opaque part, an empty text."""
     if isinstance(part, Opaque):
         return ""
     return part.arguments if isinstance(part, ToolCall) else part.text
@@ -199,7 +203,7 @@ _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context
 
 
 class StillThere(Exception):
-    """Error if the recorded agent disconnected during this answer, but the live agent is still connected."""
+    """The recorded agent disconnected during this answer, but the live agent is still connected."""
 
 
 def pace_of(timing: Timing) -> float:
@@ -216,15 +220,15 @@ def pace_of(timing: Timing) -> float:
 
 
 async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
-    """Answer an exchange with a recorded answer.
+    """Answer `exchange` with a recorded answer.
 
     Args:
         exchange: the exchange.
         answer: the recorded answer.
-        pace: factor by which the recorded times are multiplied. With 0, the answer is sent at once.
+        pace: factor by which the recorded times are multiplied. If it is 0, the answer is sent at once.
 
     Raises:
-        Refusal, UpstreamError: the recorded outcome.
+        Refusal, UpstreamError: the recorded failure.
         StillThere: the recorded agent disconnected, but the live agent is still connected.
     """
     begun, response = trio.current_time(), answer.response

@@ -1,13 +1,13 @@
 """Parts of texts that differ from run to run although the agent and its task have not changed.
 
 1. Directories of the agent: its working directory, home and configuration. Agents put them into their prompts,
-   unchanged and as slugs (Claude Code 2.1.197: `/home/u/work` is `-home-u-work`), and models put them into arguments of
-   calls. The directories are masked to compare two runs. In a recorded answer, the live agent's directories replace the
-   recorded directories. The longest directory is replaced first, because a working directory is usually below the home.
-   Only complete names are replaced: `/home/u` is not replaced in `/home/u2`. Two spellings are masked: the path as
-   given, and the path without `..` and symbolic links.
-2. Dates, times, durations, ids. Observed with Claude Code 2.1.197, Codex 0.169 and opencode 1.18: their prompts contain
-   the date in some form, and new ids for conversations, tasks and items.
+   unchanged or as slugs (Claude Code 2.1.197 writes `-home-u-work` for `/home/u/work`), and models put them into the
+   arguments of tool calls. Before two runs are compared, the directories are masked. In a recorded answer, the live
+   agent's directories replace the recorded directories. The longest directory is replaced first, because a working
+   directory is usually below the home. Only complete names are replaced: `/home/u` is not replaced in `/home/u2`. Two
+   spellings are masked: the path as given, and the path without `..` and symbolic links.
+2. Dates, times, durations, ids. The prompts of Claude Code 2.1.197, Codex 0.169 and opencode 1.18 contain the date in
+   some form, and new ids for conversations, tasks and items.
 3. The state of the working directory, which the run itself changes: a git snapshot (Claude Code 2.1.197 and 2.1.332,
    qwen-code 0.24.4, Continue 1.5.47) and a listing of files (gemini-cli 0.61.0, qwen-code 0.15.10, kimi-cli 1.39.0,
    kimi-code 2.1.0).
@@ -28,7 +28,7 @@ _FIELDS = ("cwd", "home", "config")
 
 
 class Started(Protocol):
-    """The known directories of an agent's process."""
+    """The known directories of one agent process."""
 
     @property
     def cwd(self) -> str: ...
@@ -40,15 +40,15 @@ class Started(Protocol):
 
 
 def slug(path: str) -> str:
-    """Return a path with `-` in place of each character that is no letter or digit.
+    """Return `path` with `-` in place of each character that is no letter or digit.
 
-    Agents use such texts as names of files and directories.
+    Some agents use such texts as names of files and directories.
     """
     return re.sub(r"[^A-Za-z0-9]", "-", path)
 
 
 def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
-    """Return a dict for each agent, with its directories by their names: `cwd`, `home`, `config`, `real cwd`, …."""
+    """Return the directories of each agent as a dict, by the names `cwd`, `home`, `config`, `real cwd`, …."""
     found: list[dict[str, str]] = []
     for agent in agents:
         roots = {name: path.rstrip("/") for name in _FIELDS if (path := getattr(agent, name))}
@@ -58,7 +58,7 @@ def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
 
 
 def in_json(value: Json, change: Callable[[str], str]) -> Json:
-    """Return a JSON value in which `change` was applied to all texts except the names of members."""
+    """Return a copy of a JSON value in which `change` was applied to each text, but not to the keys of objects."""
     match value:
         case str():
             return change(value)
@@ -71,7 +71,7 @@ def in_json(value: Json, change: Callable[[str], str]) -> Json:
 
 
 def mask_of(roots: Iterable[Mapping[str, str]]) -> Callable[[str], str]:
-    """Return a function that replaces these directories in a text by `<root>`.
+    """Return a function that replaces the directories `roots` in a text by `<root>`.
 
     All directories get the same replacement, because two of them may be equal in one run and differ in another run.
     """
@@ -81,12 +81,12 @@ def mask_of(roots: Iterable[Mapping[str, str]]) -> Callable[[str], str]:
 def translation(
     recorded: Iterable[Mapping[str, str]], live: Iterable[Mapping[str, str]], more: Mapping[str, str]
 ) -> Callable[[str], str]:
-    """Return a function that replaces recorded directories by live directories.
+    """Return a function that replaces recorded directories in a text by live directories.
 
     Args:
         recorded: the directories of each recorded agent, in the order in which the agents were started.
         live: the directories of each live agent, in the same order.
-        more: dict from further recorded directories to live directories. Its items take precedence.
+        more: further recorded directories, each with the live directory that replaces it. They take precedence.
     """
     pairs: dict[str, str] = {}
     for before, now in zip(recorded, live, strict=False):
@@ -99,12 +99,12 @@ def translation(
 
 
 def _replacing(paths: Mapping[str, str], slugs: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that replaces these paths, and their slugs, in a text.
+    """Return a function that replaces `paths`, and their slugs, in a text.
 
     Args:
-        paths: dict from each path to the text that replaces the path.
-        slugs: dict from slugs of these paths to the texts that replace the slugs. If a path's slug is missing in this
-            dict, it is replaced by the same text as the path.
+        paths: for each path, the text that replaces it.
+        slugs: for each slug of these paths, the text that replaces it. A slug that is missing here is replaced by the
+            same text as its path.
     """
     table = {slug(path): new for path, new in paths.items()} | dict(slugs) | dict(paths)
     if not table:

@@ -2,10 +2,11 @@
 
 Rules:
 
-1. Equal values give equal texts: the caller orders the members, and the style depends only on the value.
+1. Equal values give equal texts. So the caller must sort the members of objects, and the style depends only on the
+   value.
 2. A text of several lines is written line by line, as a block, even if lines end with spaces. (YAML 1.2, 8.1.2 allows
-   such a block; PyYAML never writes one.) A text that a block cannot hold is quoted, as in JSON.
-3. A word that has another meaning in an older version of YAML (`no`, `12:30`, a date) is quoted.
+   such a block; PyYAML never writes one.) A text that a block cannot contain is quoted, as in JSON.
+3. A text that older versions of YAML read as another type (`no`, `12:30`, a date) is quoted.
 4. Lists of numbers, short lists of words, and small objects of numbers are written on one line.
 """
 
@@ -20,15 +21,17 @@ from textwrap import wrap
 from .._canonical.content import Json
 
 _WIDTH = 100
-"""Maximum characters of a line with several values. A longer list continues on the next line. No text is cut."""
+"""Maximum characters of a line with several values. A longer list is continued on the next line. Single texts are never
+cut."""
 _LONGEST_KEY = 200
-"""Maximum characters of a name before its colon. YAML's own limit is 1024 (1.2, 8.2.2)."""
+"""Maximum characters of a key that is written before a colon on the same line. YAML's own limit is 1024 (1.2, 8.2.2).
+"""
 _PLAIN = re.compile(r"[A-Za-z_/(](?:[^\t\x00-\x1f\x7f]*[^\s:\x00-\x1f\x7f])?")
-"""Pattern of texts that may be written without quotes. It checks mainly their first and last characters."""
+"""Pattern of texts that may be written without quotes. It mainly restricts the first and the last character."""
 _NOT_PLAIN = re.compile(r": |:\t| #")
 _NOT_PLAIN_IN_FLOW = re.compile(r"[,\[\]{}:#]")
 _WORDS = re.compile(r"(?:y|yes|n|no|true|false|on|off|null)", re.IGNORECASE)
-"""Pattern of words that begin with a letter, but that YAML 1.1 does not read as texts."""
+"""Pattern of words that YAML 1.1 does not read as texts, although they begin with a letter."""
 _UNPRINTABLE = re.compile(
     "[^\\t\\n\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\U00010000-\U0010ffff]"
 )
@@ -36,7 +39,7 @@ _UNPRINTABLE = re.compile(
 
 
 def write_yaml(value: Json) -> str:
-    """Return a JSON value as YAML, ending with a line feed.
+    """Return a JSON value as YAML that ends with a line feed.
 
     Raises:
         ValueError: the value contains an infinite number or NaN, which JSON does not have.
@@ -45,7 +48,7 @@ def write_yaml(value: Json) -> str:
 
 
 def _lines(value: Json, indent: int) -> Iterator[str]:
-    """Yield the lines of a value that begins on a line of its own."""
+    """Yield the lines of a value that begins on its own line, with `indent` spaces before it."""
     pad = " " * indent
     if isinstance(value, dict) and value:
         for name, inner in value.items():
@@ -69,7 +72,7 @@ def _lines(value: Json, indent: int) -> Iterator[str]:
 
 
 def _behind(head: str, value: Json, indent: int) -> Iterator[str]:
-    """Yield the lines of a value that follows a colon or a dash."""
+    """Yield the lines of a value that follows `head`, which ends with a colon or a dash."""
     if isinstance(value, dict | list) and value:
         if (flow := _flow(value)) is not None:
             line = f"{head} {flow}"
@@ -103,7 +106,7 @@ def _scalar(text: Json, indent: int) -> list[str]:
 
 
 def _flow(value: Json) -> str | None:
-    """Return a list or an object on one line; None if it needs several lines."""
+    """Return a list or an object as one line; None if it needs several lines."""
     if isinstance(value, dict):
         flow = ", ".join(f"{_text(name, flow=True)}: {_word(inner)}" for name, inner in value.items())
         return f"{{{flow}}}" if all(map(_is_number, value.values())) and len(flow) <= _WIDTH else None

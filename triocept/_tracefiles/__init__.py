@@ -1,5 +1,5 @@
 """Readers of trace files, both complete files and files that still grow.
 
-* `follow`: read traces one by one, even from a file that is still being written.
-* `lease`: lease the sealed traces in a directory to consumers, each trace to one consumer at a time.
+* `follow` reads traces one by one, even from a file that is still being written.
+* `lease` leases the sealed traces in a directory to consumers, each trace to one consumer at a time.
 """

@@ -22,11 +22,11 @@ from .._util.checks import check_bool
 from ..errors import DialectError
 
 INTERVAL = 0.1
-"""Seconds between two reads of a followed file."""
+"""Seconds between two attempts to read new lines of a followed file."""
 _CHUNK = 1024 * 1024
 _HEAD = 256
-"""Bytes kept of the start of the latest line. They include the line's run, number and chain, so they identify the
-file."""
+"""Number of bytes, from the start of the latest line, that are kept to recognize the file: they include the line's run,
+number and chain."""
 
 
 def iter_traces(
@@ -47,15 +47,15 @@ def iter_traces(
         follow: if True, the iteration does not end. At the end of the file, it waits for new lines; if the file does
             not exist, it waits for the file. Each trace is yielded as soon as its seal is in the file. A score after
             the seal is added to the yielded trace, if the program still holds this object. If the file is moved away,
-            it is read to its end; then the file that is now at the path is read from its beginning. A truncated file is
-            also read from its beginning, even if it has grown since. If False, each trace is yielded with all its
-            scores; traces without a seal are yielded last.
+            it is read to its end; then the file that is now at `path` is read from its beginning. A truncated file is
+            also read from its beginning, even if it has grown since. If `follow` is False, each trace is yielded with
+            all its scores, and traces without a seal are yielded last.
         on_damage: as in `read_traces`.
 
     Raises:
         OSError: during the iteration, if the file cannot be read.
-        DialectError: during the iteration, if a newer triocept wrote a line. Or if the file ends without a readable
-            line, and `on_damage` is None. The error's path is `file:line`.
+        DialectError: during the iteration, if a newer triocept wrote a line, or if `on_damage` is None and the file
+            contains no readable line. The error's path is `file:line`.
 
     Cancellation: `async for` ends at once. A new iteration begins at the start of the file.
     """
@@ -65,7 +65,7 @@ def iter_traces(
 
 @final
 class TraceStream:
-    """Iterable over the traces in a file, created by `iter_traces`. Each iteration begins at the start of the file."""
+    """The traces in a file, as an iterable made by `iter_traces`. Each iteration begins at the start of the file."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ def _next(traces: Iterator[Trace]) -> Trace | None:
 
 
 def _warn(words: list[str]) -> None:
-    """Issue the warnings `words`, with the line of the user's code that iterates as their origin."""
+    """Issue the warnings `words`. As their origin, show the line of the user's code that iterates."""
     texts = words[:]
     words.clear()
     for text in texts:
@@ -162,15 +162,15 @@ class GrowingTraces:
         self._prices = prices
         tail = _Tail(path, self._begin)
         self.read = tail.read
-        """Function that returns the lines that were added to the file since its last call. It may be called in a
-        thread."""
+        """Function that returns the lines that were added to the file since the function was last called. It may be
+        called in a thread."""
         self.close = tail.close
         self._begin()
 
     def look(self) -> list[Trace]:
-        """Read lines that were added to the file until a trace ends, and return the traces that have ended.
+        """Read lines that were added to the file, until one of them ends a trace. Return the traces that have ended.
 
-        Return an empty list if the added lines end no trace.
+        Return an empty list if no added line ends a trace.
         """
         while lines := self.read():
             found = [each for line in lines for each in self.take(line)]
@@ -179,7 +179,7 @@ class GrowingTraces:
         return []
 
     def take(self, data: bytes) -> Iterator[tuple[Line | OtherLine, Trace]]:
-        """Add the bytes `data` of a line; yield the line and its trace. After a rollout's seal, yield only scores.
+        """Process `data`, the bytes of a line; yield the line and its trace. After a rollout's seal, yield only scores.
 
         Raises:
             DialectError: a newer triocept wrote the line.
@@ -206,9 +206,9 @@ class GrowingTraces:
             yield line, trace
 
     def intent(self, line: IntentLine) -> Intent | None:
-        """Return the intent in an added line; None if the file lacks a part of its request.
+        """Return the intent in an added line; None if the file lacks a part of the call's request.
 
-        The call must not have a turn yet.
+        The method must be called before the file has the turn of this call.
         """
         return self._reader.intent(key_of(line), line.call)
 
@@ -222,9 +222,9 @@ class GrowingTraces:
 class _Tail:
     """A file that may grow, and the position up to which it was read.
 
-    The file stays open, so that it is read to its end even if it is moved away. It is unbuffered: a buffer could still
-    contain bytes that a truncation has removed. The function `begin` is called whenever the file is read from its
-    beginning.
+    The file stays open, so that it is read to its end even if it is moved away. It is unbuffered, because a buffer
+    could still contain bytes that a truncation has removed. The function `begin` is called each time when the file is
+    read from its beginning.
     """
 
     def __init__(self, path: str | os.PathLike[str], begin: Callable[[], object]) -> None:
@@ -233,7 +233,7 @@ class _Tail:
         self._file: FileIO | None = None
 
     def read(self) -> list[bytes]:
-        """Return complete lines that were added since the last call; an empty list if there are no new lines."""
+        """Return the complete lines that were added since the last call; an empty list if no line was added."""
         moved = self._file is None
         if self._file is not None:  # checked before the rest is read: afterwards nothing is appended
             with suppress(FileNotFoundError):  # the next file does not exist yet
@@ -254,7 +254,7 @@ class _Tail:
         self._file = None
 
     def _is_cut(self) -> bool:
-        """Return True if the file was truncated, so that it no longer contains the lines that were read."""
+        """Return True if the file was truncated, and so no longer contains the lines that were read."""
         assert self._file is not None
         number = self._file.fileno()
         if os.fstat(number).st_size < self._at + len(self._part):
@@ -284,11 +284,11 @@ class _Tail:
         self._latest = (0, b"")
         """Offset and first bytes of the latest complete line."""
         self._at = 0
-        """Offset of the end of the latest complete line."""
+        """Offset of the first byte after the latest complete line."""
         self._part = b""
-        """First bytes of the incomplete last line."""
+        """First bytes of the last line while it is incomplete."""
         self._rest: list[bytes] = []
-        """All bytes of the incomplete last line, in pieces."""
+        """All bytes of the last line while it is incomplete, in pieces."""
         self._on_begin()
 
     def _take(self, data: bytes) -> list[bytes]:

@@ -1,12 +1,13 @@
-"""Leases on the sealed traces in a directory, for trainers. A trace has one lease until it is acknowledged.
+"""Leases on the sealed traces in a directory, for trainers. A trace has at most one lease at a time.
 
 Rules:
 
 1. A claim is added to `_claims` before any exception can be raised. It is removed when its trace is acknowledged or
    given back.
-2. A lease does not wait for locks of files. It reads the directory's modification time every 0.1 s, which takes a
-   microsecond. It lists the directory when this time has changed, and every 30 s. While other processes or leases have
-   claimed files, it lists the directory every second, because the death of a process does not change this time.
+2. A lease does not wait until another lease releases the lock of a file. It reads the directory's modification time
+   every 0.1 s, which takes a microsecond. It lists the directory when this time has changed, and every 30 s. While
+   other processes or leases have claimed files, it lists the directory every second, because the death of a process
+   does not change this time.
 """
 
 from __future__ import annotations
@@ -32,33 +33,34 @@ log = logging.getLogger("triocept.trace")
 INTERVAL = 0.1
 """Seconds between two reads of the directory's modification time."""
 AGAIN = 1.0
-"""Seconds until a lease tries again to claim files that were claimed by other processes or leases."""
+"""Seconds until a lease again tries to claim files that other processes or leases had claimed."""
 ALL = 30.0
-"""Seconds until the directory is listed even if its modification time is unchanged: another machine, with another
-clock, may have set this time."""
+"""Seconds after which the directory is listed even if its modification time is unchanged: another machine, whose clock
+differs, may have set this time."""
 _COARSE = 1_000_000_000
-"""Nanoseconds within which two changes of a directory may result in the same modification time."""
+"""If two changes of a directory are less than this number of nanoseconds apart, its modification time may be the same.
+"""
 
 
 @final
 class TraceLease:
     """A lease on a directory: an async iterator that yields leased traces. Only `lease_traces` creates it.
 
-    Each trace is leased to this object alone until the program calls `acknowledge` with the trace. When the `async
-    with` block ends, traces that were not acknowledged are given back, so that another lease can get them.
+    Each trace is leased only to this object until the program calls `acknowledge` with the trace. When the `async with`
+    block ends, traces that were not acknowledged are given back, so that another lease can get them.
     """
 
     def __init__(self, directory: Path, *, wait: bool) -> None:
         self.directory: Path = directory
         self._wait = wait
         self._claims: dict[int, tuple[Trace | None, Claim]] = {}
-        """Traces and their claims. The key is the Python `id` of the trace or, while the trace is being read, the `id`
-        of the claim."""
+        """Traces and their claims, by Python's `id` of the trace. While the trace is being read, by that of the claim.
+        """
         self._ready: deque[Path] = deque()
         self._seen: int | None = None
-        """Modification time of the directory at the last listing; None if it must be listed again."""
+        """Modification time that the directory had at the last listing; None if the directory must be listed again."""
         self._others = False
-        """True if another process or lease had claimed a file in the directory at the last listing."""
+        """True if, at the last listing, another process or lease had claimed a file in the directory."""
         self._looked_at = -ALL
         self._closed = False
 
@@ -72,14 +74,14 @@ class TraceLease:
     async def __anext__(self) -> Trace:
         """Return the next trace, leased to this object.
 
-        If no trace is free, wait for a free trace; with `wait=False`, end the iteration.
+        If no trace is free, wait for a free trace; but if `wait` is False, end the iteration.
 
         Raises:
             OSError: the directory, or a file in it, cannot be read.
             DialectError: a file is not a trace file, or a newer triocept wrote it.
             trio.ClosedResourceError: the `async with` block has ended.
 
-        Cancellation: a trace that was already claimed is given back.
+        Cancellation: if a trace was already claimed, it is given back.
         """
         await trio.lowlevel.checkpoint()
         while True:
@@ -100,10 +102,10 @@ class TraceLease:
                 raise StopAsyncIteration
 
     def acknowledge(self, *traces: Trace) -> None:
-        """Move the files of these traces to the subdirectory `taken`, so that the traces are never leased again.
+        """Move the files of `traces` to the subdirectory `taken`, so that these traces are never leased again.
 
         Raises:
-            ValueError: a trace is not leased by this object. In this case, no trace was acknowledged.
+            ValueError: a trace is not leased by this object. None of the traces was acknowledged.
             OSError: a file could not be moved; its trace is still leased by this object.
         """
         for trace in traces:
@@ -116,7 +118,7 @@ class TraceLease:
             del self._claims[id(trace)]
 
     async def _take(self, path: Path) -> Trace | None:
-        """Claim a file, and return its trace; None if another lease has claimed the file, or the file is damaged."""
+        """Claim the file at `path`, and return its trace. Return None if another lease has it, or if it is damaged."""
         claim = Claim.of(path)
         if claim is None:
             self._others = True
@@ -169,15 +171,15 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
                 lease.acknowledge(trace)
 
     Any number of leases, in one program or in many, may use a directory: a trace is never leased to two of them at the
-    same time. Traces that were not acknowledged when the block ends are given back. If the process is killed, other
-    leases can get its traces within two seconds. (The kernel releases the lock on a file when the process, and all
-    processes that it has forked, have ended.) A trace contains the traces of its children. A file that is incomplete is
-    moved to the subdirectory `damaged`, with a warning.
+    same time. Traces that were not acknowledged when the block ends are given back. If a process is killed, other
+    leases can get the traces that it had leased within two seconds. (The kernel releases the lock on a file when the
+    process, and all processes that it has forked, have ended.) A trace contains the traces of its children. A file that
+    is incomplete is moved to the subdirectory `damaged`, and a warning is logged.
 
     Args:
         directory: an existing directory. A network file system must support locks.
-        wait: if True, the iteration waits for the next trace. If False, the iteration ends when no trace is free,
-            although another lease may still give a trace back.
+        wait: if True, the iteration waits for the next trace. If False, the iteration ends when no trace is free, even
+            if another lease may still give back a trace.
 
     Closing: traces that were not acknowledged are given back.
 

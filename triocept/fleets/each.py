@@ -100,7 +100,9 @@ async def finish(step: Callable[[], Awaitable[object]]) -> list[BaseException]:
         with keeping(errors), trio.move_on_after(END_SECONDS, shield=True) as scope:
             await step()
         if scope.cancelled_caught:
-            errors.append(trio.TooSlowError(f"not every worker has resumed its upstreams within {END_SECONDS:g} s"))
+            errors.append(
+                trio.TooSlowError(f"not every worker has resumed its upstreams within {END_SECONDS:g} s")
+            )
 
     with keeping(errors):
         async with trio.open_nursery() as nursery:  # a Ctrl-C interrupts the main task only

@@ -24,7 +24,7 @@ _FAILURE = Failure.__struct_fields__
 
 
 def answer_form(answer: Answer) -> dict[str, Json]:
-    """Return an answer as the JSON value that a cassette's file contains."""
+    """Return `answer` as the JSON value that a cassette's file contains."""
     form: dict[str, Json] = {}
     if (response := answer.response) is not None:
         parts, usage = list(map(_part, response.content)), response.usage
@@ -97,10 +97,10 @@ def _written(value: Json, *, spaced: bool) -> str:
 
 
 def read_answer(node: Node) -> Answer:
-    """Return the answer that a value in a cassette's file describes.
+    """Return the answer that `node`, a value in a cassette's file, describes.
 
     Raises:
-        DialectError: the node is not an answer; the text names the place in the file.
+        DialectError: `node` is not an answer; the text names the place in the file.
     """
     members = node.mapping(*_MEMBERS)
     if not members.keys() & {"content", "failure", "hung_up"}:

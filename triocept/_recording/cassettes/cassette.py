@@ -3,10 +3,11 @@
 Rules:
 
 1. Matching is by content: a call gets the answer of the recorded call with an equal form (`request_form`), in any
-   dialect. Equal recorded calls are used in order, each once. Different calls may come in any order.
+   dialect. Each recorded call is used once; if several are equal, they are used in order. Calls with different content
+   may come in any order.
 2. No answer is invented. If a call is not in the file and this run does not record calls, the call is an error.
-3. Only `write` writes the file, and always the whole file. A run that fails leaves the file unchanged. So does a run in
-   which a call had an outcome that cannot be recorded (`recorder.unrecordable`).
+3. Only `write` writes the file, and always the whole file. If a run fails, the file stays unchanged. It also stays
+   unchanged if a call had an outcome that cannot be recorded (`recorder.unrecordable`).
 """
 
 from __future__ import annotations
@@ -54,16 +55,16 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call in a cassette."""
 
     number: int
-    """Number of the call in the file. It is 0 if the call was recorded in this run, and not written yet."""
+    """Number of the call in the file; 0 if the call was recorded in this run and is not yet written."""
     file: str
     line: int | None
     """Line number of the call in the file; None if the call was recorded in this run."""
     request: Request
-    """The dialect-neutral request that is compared. It has numbers in place of ids, and hashes in place of images."""
+    """The dialect-neutral request, as it is compared. Numbers replace its ids, and hashes replace its images."""
     response: Response | None
-    """The answer. If the answer broke, the part that was sent. None if nothing was sent."""
+    """The answer; if it broke, the part that was sent. None if nothing was sent."""
     error: str | None
-    """Reason why the call got no answer, or only a part of one; None if it was answered."""
+    """Reason why the call got no answer, or only a part of an answer; None if it was answered completely."""
 
     def __str__(self) -> str:
         last = self.request.last
@@ -87,7 +88,7 @@ def seen(call: Recorded, path: Path) -> RecordedCall:
 
 
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
-"""Calls to record. `none`: no calls. `once`: all calls, if there is no file. `new`: calls that are not in the file.
+"""Calls that are recorded. `none`: no calls. `once`: all calls, if there is no file. `new`: calls not in the file.
 `rewrite`: all calls; they replace the calls in the file."""
 
 
@@ -142,16 +143,16 @@ class Cassette:
         if self._was_there and not self._records_all:
             self._old = self._read_file()
         self._waiting: defaultdict[bytes, list[Recorded]] = defaultdict(list)
-        """Recorded calls that have not answered a call of this run yet, by the key of their form (`key_of`)."""
+        """Recorded calls that have not yet answered a call of this run, by the key of their form (`key_of`)."""
         for call in self._old:
             self._waiting[self._key(call)].append(call)
         if self._may_record:
             check_place(self._file)
         self._new: list[Recorded | None] = []
-        """Calls recorded in this run, in order of arrival. None stands for a call without an outcome so far, or with an
-        outcome that cannot be recorded."""
+        """Calls recorded in this run, in the order of their arrival. A call is None as long as it has no outcome, and
+        if its outcome cannot be recorded."""
         self._failed = False
-        """True if a call had an outcome that cannot be recorded. In this case, the file is not written."""
+        """True if a call had an outcome that cannot be recorded. The file is then not written."""
 
     def __repr__(self) -> str:
         left = sum(map(len, self._waiting.values()))
@@ -169,7 +170,7 @@ class Cassette:
 
     @property
     def unused(self) -> tuple[RecordedCall, ...]:
-        """Calls in the file that have not answered a call of this run, in the order of the file."""
+        """Calls in the file that have not answered any call of this run, in the order of the file."""
         left = {id(call) for calls in self._waiting.values() for call in calls}
         return tuple([seen(call, self.path) for call in self._old if id(call) in left])
 
@@ -206,7 +207,7 @@ class Cassette:
             times = {1: "once", 2: "twice"}.get(len(same), f"{len(same)} times")
             return ReplayMiss(
                 f"{words} was sent more often than it was recorded: {self.path} contains it {times}, the last time as "
-                f"{self._place(same[-1])}. To repeat the last answer, pass repeats=True.\n{advice}",
+                f"{self._place(same[-1])}. To use the last answer again, pass repeats=True.\n{advice}",
                 closest=str(same[-1].number),
             )
         if not self._was_there and not self._old:
@@ -215,7 +216,10 @@ class Cassette:
         lines = Counter(lines_of(form))
 
         def share(number: int) -> float:
-            """Return the share of equal lines in the two calls, from 0 to 1. Their order is ignored to save time."""
+            """Return the share of lines that the live call and recorded call `number` have in common, from 0 to 1.
+
+            The order of the lines is ignored to save time.
+            """
             other = Counter(lines_of(forms[number]))
             return 2 * (lines & other).total() / (lines.total() + other.total())
 
@@ -271,12 +275,12 @@ class Cassette:
             self._new[place] = Recorded(number=0, form=form, answer=answer)
 
     def write(self, *, keep: bool = False) -> bool:
-        """Write the file and return True, or return False if there is nothing to write.
+        """Write the file and return True; return False if there is nothing to write.
 
         Nothing is written if a call raised a `RecordingFailed`.
 
-        `open_cassette` calls this method. A program that uses `Cassette` directly calls it at the end of a successful
-        run, in any thread, while no call is in progress.
+        `open_cassette` calls this method itself. A program that uses `Cassette` directly calls it at the end of a
+        successful run. It may be called in any thread, while no call is in progress.
 
         Args:
             keep: if True, the calls in the file are kept even with `record="rewrite"`. This is needed if several
@@ -333,7 +337,7 @@ class Cassette:
         return key_of(call.form, model=self._compare_model)
 
     def _counted(self, form: dict[str, Json]) -> dict[str, Json]:
-        """Return the part of a request's form that is compared: without the model if `compare_model` is False."""
+        """Return the part of a request's `form` that is compared: without the model if `compare_model` is False."""
         return form if self._compare_model else {name: part for name, part in form.items() if name != "model"}
 
     def _advice(self) -> str:
@@ -385,15 +389,16 @@ async def open_cassette(
         path: the cassette's file, in readable YAML.
         record: `none` (default): answer from the file; a call that is not in the file is an error. `once`: record all
             calls if there is no file; otherwise like `none`. `new`: answer from the file, and record calls that are not
-            in it. `rewrite`: record all calls, in place of the recorded ones.
-        upstream: the handler that answers the calls to record: an open upstream, `forward_to(…)`, or any other handler.
+            in the file. `rewrite`: record all calls; they replace the calls in the file.
+        upstream: the handler that answers calls while they are recorded: an open upstream, `forward_to(…)`, or any
+            other handler.
         normalise: a function that returns a `Request` without the parts that differ from run to run. It is called with
             the dialect-neutral requests that are compared: the requests of this run, and the requests in the file.
-        normalise_text: a function that returns the text to compare for each text in these requests;
-            `normalize(tmp_path)` returns such a function.
+        normalise_text: a function that is called with each text in these requests, and returns the text that is
+            compared; `normalize(tmp_path)` returns such a function.
         timing: `none`: answer immediately. `recorded`: answer after the recorded time. A number: answer after the
             recorded time multiplied by this number.
-        compare_model: if True, the model's name must be equal (the date of its version is always ignored).
+        compare_model: if True, the model's name must be equal, except for the date of the model's version.
         compare_sampling: if True, temperature, token limits, effort and similar settings must be equal.
         repeats: if True, the last of several equal recorded calls may answer any number of calls.
         record_auth_errors: if True, a refusal of the API key (401, 403, Google's 400) is recorded like any other error.
@@ -403,8 +408,8 @@ async def open_cassette(
     block, the file is left unchanged.
 
     Raises:
-        ReplayMiss: from an exchange whose call is not recorded. The agent gets a 500.
-        RecordingFailed: from an exchange with an outcome that cannot be recorded (a refusal of the key, raw bytes).
+        ReplayMiss: raised in an exchange whose call is not recorded. The agent gets a response with status 500.
+        RecordingFailed: raised in an exchange whose outcome cannot be recorded (a refusal of the key, raw bytes).
         DialectError: the file is not a cassette; the text names the line.
         OSError: the file cannot be read, or written.
         TypeError, ValueError: an argument is invalid.
@@ -418,7 +423,7 @@ async def open_cassette(
 def use_cassette(path: str | os.PathLike[str], **options: Unpack[CassetteOptions]) -> Iterator[Cassette]:
     """Open a cassette in a program that does not run in trio: `with use_cassette("run.yaml") as cassette`.
 
-    Use `fake_model(handler=cassette)` within the block. Options are those of `open_cassette`. To record, pass
+    Use `fake_model(handler=cassette)` within the block. The options are those of `open_cassette`. To record calls, pass
     `upstream=forward_to("https://…", dialect=…)`, because an open upstream needs trio.
     """
     cassette = Cassette(path, **options)

@@ -3,16 +3,16 @@
 Rules:
 
 1. A tool that several calls offer is written once, under its name. If a call continues an earlier call, the file
-   contains only the call's new messages, and the number of the earlier call.
-2. The number of a call is its name, not its position: if a call changes, all other calls keep their numbers. Calls that
-   are recorded again keep their numbers and their order, because the order of concurrent calls is random.
-3. If a call is recorded again and its answer has equal content, the previous answer is kept, because only times and
-   pieces would change.
+   contains only the new messages of the call, and the number of the earlier call.
+2. The number of a call identifies it, and is not its position: if a call changes, all other calls keep their numbers.
+   Calls that are recorded again keep their numbers and their order, because the order of concurrent calls is random.
+3. If a call is recorded again and the content of its answer is the same, the previous answer is kept. Otherwise times
+   and lengths of pieces in the file would change although the content did not.
 4. If several writers add to a file, no call is lost. Each writer adds only the calls that the file does not contain,
    because all writers may have recorded the same first calls.
 5. The content is written to a second file, which is forced to the disk and renamed. So a reader always reads one
-   complete version. A writer that reads the file first holds a lock from the read to the end of the write.
-6. The last line marks the end of the file. Without it, the file was truncated.
+   complete version. A writer that first reads the file holds a lock from the read to the end of the write.
+6. The last line marks the end of the file. A file without this line was truncated.
 7. Errors in an edited cassette name the problem and the line.
 """
 
@@ -80,7 +80,7 @@ def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
 
 
 def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
-    """Return the longest call in `before` with whose messages `messages` begin; None if there is no such call."""
+    """Return the longest call in `before` whose messages are the first of `messages`; None if there is no such call."""
     found: Recorded | None = None
     for call in before:
         length = len(call.form["messages"])
@@ -96,7 +96,7 @@ def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | No
 class _ToolNames:
     """Names under which a document contains tools.
 
-    If several tools have the same name, all but the first get a number.
+    If several tools have the same name, a number is appended to each of these names except the first.
     """
 
     def __init__(self) -> None:
@@ -159,7 +159,10 @@ def read_document(
 def _read_call(
     node: Node, tools: dict[str, Node], before: dict[int, list[Node]]
 ) -> tuple[int, Request, Answer]:
-    """Return number, request and answer of a call. `before` contains the messages of all earlier calls, by number."""
+    """Return the number, the request and the answer of a call.
+
+    `before`: the messages of all earlier calls, by number.
+    """
     members = node.mapping("call", "request", "answer")
     if missing := [member for member in ("call", "request", "answer") if member not in members]:
         raise node.error(f"this call has no {missing[0]!r}, which every call needs")
@@ -187,7 +190,7 @@ def _read_call(
 def merged(
     old: Sequence[Recorded], new: Sequence[Recorded], key: Callable[[Recorded], bytes]
 ) -> list[Recorded]:
-    """Return the calls of a new recording. Calls that are also in `old` keep their numbers and order.
+    """Return the calls of a new recording. A call that is also in `old` keeps its number and its place in the order.
 
     Args:
         old: calls of the previous recording.
@@ -217,13 +220,13 @@ def added(
     new: Sequence[Recorded],
     key: Callable[[Recorded], bytes],
 ) -> list[Recorded]:
-    """Return all calls of a file, followed by those calls of a recording that the file does not contain.
+    """Return all calls of a file, followed by the calls of a recording that the file does not contain.
 
     Args:
-        there: current content of the file.
-        old: content of the file when the recording began.
-        new: the calls of the recording.
-        key: as in `merged`.
+        there: calls that the file contains now.
+        old: calls that the file contained when the recording began.
+        new: calls of the recording.
+        key: function that returns equal results for equal calls.
     """
     spare = Counter(map(key, there))
     spare.subtract(map(key, old))
@@ -237,7 +240,7 @@ def added(
 
 
 def numbered(calls: Sequence[Recorded]) -> list[Recorded]:
-    """Return the calls. Each call whose number is 0 gets the lowest number that no other call has."""
+    """Return `calls`; each call whose number is 0 gets the lowest number that no other call has."""
     taken = {call.number for call in calls}
     free = (number for number in count(1) if number not in taken)
     return [call if call.number else msgspec.structs.replace(call, number=next(free)) for call in calls]
@@ -249,11 +252,11 @@ _HEAD = """\
 _END = "..."
 """The line that marks the end of a document in YAML."""
 _PATIENCE = 5.0
-"""Maximum seconds to wait for the lock of a folder. Normally, other writers hold it for milliseconds."""
+"""Maximum seconds to wait for the lock of a folder. Normally, another writer holds the lock for milliseconds."""
 
 
 def text_of(document: Json) -> str:
-    """Return the text of a cassette's file: a comment, the document as YAML, and the line that marks the end."""
+    """Return the text of a cassette's file: a comment, `document` as YAML, and the line that marks the end."""
     return f"{_HEAD}{write_yaml(mended(document))}{_END}\n"
 
 
@@ -281,16 +284,12 @@ def read_file(
 
 
 def name_of_at_most(name: str, size: int) -> str:
-    """Return a name, cut to at most `size` bytes of UTF-8."""
+    """Return `name`, cut to at most `size` bytes of UTF-8."""
     return name.encode()[:size].decode(errors="ignore")
 
 
 def check_place(path: Path) -> None:
-    """Raise if no file can be written at this path, so that the error comes before the calls are recorded.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Raise OSError if no file can be written at `path`. It is called before any call is recorded."""
     folder = Path(os.path.realpath(path)).parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -302,7 +301,7 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Create this folder if it is missing. Lock it exclusively during the block, if the system supports locks.
+    """Create `folder` if it is missing. Lock it exclusively while the block runs, if the system supports locks.
 
     Raises:
         OSError: the folder cannot be created, or cannot be read.
@@ -329,10 +328,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Replace the content of a file with a text. Create its folders if they are missing.
+    """Replace the content of the file at `path` by `text`. Create its folders if they are missing.
 
     Raises:
-        OSError: the file cannot be written; the error names it. The previous content is then unchanged.
+        OSError: the file cannot be written; the error names it. Its previous content is then unchanged.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     beside = target.with_name(f".{name_of_at_most(target.name, 100)}.{token_hex(8)}.tmp")

@@ -1,7 +1,8 @@
 """Functions that a program passes to a cassette.
 
 `normalise` and `normalise_text` change requests and texts before they are compared. `forward_to` is for recording in
-programs that do not run in trio: it opens a connection to a real model for each call, in the call's own task.
+programs that do not run in trio. The handler that it returns opens a connection to a real model for each call, in the
+call's own task.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Normalise: TypeAlias = Callable[[Request], Request]
 NormaliseText: TypeAlias = Callable[[str], str]
 
 _NO_TEXT = frozenset({"call", "image", "audio", "file"})
-"""Members of a part's form that contain a name, or the hash of an image, a sound or a file."""
+"""Keys in the form of a part whose values are not texts: a name, or the hash of an image, a sound or a file."""
 
 
 def check_hook(name: str, function: object, what: str) -> None:
@@ -44,10 +45,10 @@ def check_hook(name: str, function: object, what: str) -> None:
 
 
 def by_request(request: Request, function: Normalise) -> Request:
-    """Return the result of the option `normalise`, called with a request.
+    """Call the hook `function`, which is the option `normalise`, with `request`; return its result.
 
     Raises:
-        TypeError: the hook returned something else.
+        TypeError: the hook did not return a `Request`.
     """
     given: object = function(request)
     return given_request("the request that `normalise` returned:", given)
@@ -57,7 +58,7 @@ def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
     """Return a copy of a request's form in which `function` has changed all texts except names and hashes of media.
 
     Raises:
-        TypeError: the hook returned something else.
+        TypeError: `function` returned something other than a text.
     """
 
     def change(text: str) -> str:
@@ -91,13 +92,12 @@ def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
 def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
     """Return a function for the option `normalise_text` of `open_cassette`.
 
-    It replaces dates, times, durations and ids with `<date>`, `<id>`, ….
-
-    The git snapshot and the listing of files that some agents put into their prompts become `<git>` and `<files>`.
+    The function replaces dates, times, durations and ids by `<date>`, `<id>`, …. Some agents put a git snapshot and a
+    list of files into their prompts; the function replaces these by `<git>` and `<files>`.
 
     Args:
-        directories: directories such as `tmp_path`. The path of each becomes `<root>`, also where it is spelled as a
-            single file name (`-tmp-x` for `/tmp/x`).
+        directories: directories such as `tmp_path`. The function replaces the path of each by `<root>`, even if the
+            path is spelled as a single file name (`-tmp-x` for `/tmp/x`).
     """
     mask = mask_of([{os.fspath(path).rstrip("/"): os.fspath(path).rstrip("/")} for path in directories])
     return lambda text: without_volatile(mask(text))
@@ -113,13 +113,13 @@ class ForwardTo:
         self._opens = opens
         self._words = words
         self.secrets = secrets
-        """Secrets that the handler sends to the provider. They are removed from recordings."""
+        """Secrets that the handler sends to the provider. The recorder removes them from recordings."""
 
     def __repr__(self) -> str:
         return self._words
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer an exchange with the provider's answer. Errors and cancellation are those of an `Upstream`."""
+        """Answer an exchange with the provider's answer. For errors and cancellation see `Upstream`."""
         async with self._opens() as upstream:
             await upstream(exchange)
 

@@ -1,6 +1,6 @@
-"""Conversion of a call's outcome to a value without keys, which is recorded.
+"""Conversion of a call's outcome to a value without API keys, which is recorded.
 
-For outcomes that cannot be recorded, this module makes an error.
+For an outcome that cannot be recorded, this module makes an error.
 
 Rules:
 
@@ -45,8 +45,8 @@ def unrecordable(
     Args:
         outcome: the outcome.
         call: description of the call.
-        redactor: removes keys from texts that the error repeats.
-        auth_errors: if True, the refusal of a key can be recorded.
+        redactor: removes API keys from texts that the error contains.
+        auth_errors: if True, a refusal of the API key can be recorded.
     """
     if isinstance(outcome, Raw):
         return RecordingFailed(
@@ -61,7 +61,7 @@ def unrecordable(
     is_of_a_key = status in _OF_A_KEY or (status == 400 and cause is not None and _GOOGLES in cause.body)
     if is_of_a_key and not auth_errors:
         return RecordingFailed(
-            f"the {'handler' if cause is None else 'provider'} refused the key ({status}: {message}); nothing was "
+            f"the {'handler' if cause is None else 'provider'} refused the API key ({status}: {message}); nothing was "
             f"recorded. The call was {call}. Check that the key is set and is the right one; to record this answer, "
             "pass record_auth_errors=True"
         )
@@ -90,12 +90,12 @@ def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome |
 
 
 def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redactor) -> Answer | None:
-    """Return the answer of an exchange as a value; None if it cannot be repeated from a recording.
+    """Return the answer of an exchange as a value; None if a cassette cannot send this answer again.
 
     Args:
         core: the exchange, with the pieces of its answer.
         outcome: the outcome of the exchange.
-        redactor: removes keys.
+        redactor: removes API keys.
     """
     is_kept = isinstance(outcome, Abandoned) or not core.from_outside
     if not is_kept or not isinstance(outcome, Answered | Refused | Abandoned):
@@ -117,7 +117,7 @@ def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redacto
 
 
 def _response(core: ExchangeState, outcome: Outcome) -> Response | None:
-    """Return the response without ids, because each answer from a recording gets new ids."""
+    """Return the response without ids, because each answer from a cassette gets new ids."""
     if isinstance(outcome, Answered):
         response = outcome.response
     elif core.fold is not None and (response := core.fold.response()).content:
@@ -169,19 +169,19 @@ def _failure(outcome: Refused, redactor: Redactor) -> Failure:
 def recounted(
     increments: Increments, before: Sequence[ResponsePart], now: Sequence[ResponsePart]
 ) -> Increments:
-    """Return the pieces of an answer without keys.
+    """Return the pieces of an answer from which API keys were removed.
 
-    If a key spanned several pieces, the last of these pieces contains the text that replaces the key.
+    If a key spanned several pieces, the text that replaces the key is in the last of these pieces.
 
     Args:
         increments: the original pieces.
-        before: the original parts.
+        before: the original parts of the answer.
         now: the parts without keys.
     """
     moves = [_move(text_of(one), text_of(other)) for one, other in zip(before, now, strict=True)]
     at, waited = [0] * len(moves), 0
     found: list[tuple[int, int, int]] = []
-    """Part, length and wait of each piece. The wait of a piece that became empty is added to the next piece."""
+    """Part, length and wait of each piece. If a piece became empty, its wait is added to that of the next piece."""
     numbers = [part for part, count in increments.runs for _ in range(count)]
     for part, length, wait in zip(numbers, increments.lengths, increments.waits, strict=True):
         waited += wait
@@ -201,8 +201,8 @@ def _move(before: str, now: str) -> Callable[[int], int]:
         return lambda place: place
     first, *rest = now.split(MARK)
     keys: list[tuple[int, int]] = []
-    """Start and end of each key in the original text. They are found by the texts between the marks, which both texts
-    contain."""
+    """Start and end of each key in the text `before`. They are found from the texts between the keys, which `before`
+    and `now` both contain."""
     at = len(first)
     for number, between in enumerate(rest, 1):
         end = len(before) - len(between) if number == len(rest) else before.find(between, at)

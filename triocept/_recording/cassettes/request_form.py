@@ -5,11 +5,11 @@ The form is the JSON value that the file contains. So calls are compared only by
 Rules:
 
 1. Calls with equal content have equal forms, in any dialect and any run. `developer` becomes `system`; adjacent
-   messages of one role become one message; results of tools have the role `tool`; tool calls have no ids; arguments and
-   results in JSON are values, not texts; a hash stands for media.
-2. Details that an SDK or a provider adds are left out: headers, `stream`, metadata, cache marks, ids, reasoning and its
-   signatures, Claude Code's billing line. Sampling settings are included only if the program compares them.
-3. The form is a fixed point: `restored` makes a request from a form, and this request has an equal form.
+   messages of one role become one message; results of tools have the role `tool`. Tool calls have no ids. Arguments and
+   results that are JSON become values, not texts. A hash replaces each image, sound or file.
+2. Details that an SDK or a provider adds are left out: headers, `stream`, metadata, cache marks, ids, reasoning with
+   its signatures, and Claude Code's billing line. Sampling settings are included only if the program compares them.
+3. The conversion can be repeated: `restored` makes a request from a form, and this request again has an equal form.
 
 A cassette cannot answer a call in three cases. No recorded call has an equal form. Each recorded call with an equal
 form was already used. Or the recorded client disconnected from the call, but the live client stays connected.
@@ -54,31 +54,31 @@ _MEDIA = ("image", "audio", "file")
 class _Calls:
     """Numbers of tool calls, in order. A tool result has the number of its tool call.
 
-    A result is written without a number if its number equals `due`.
+    If the number of a result equals `due`, the result is written without a number.
     """
 
     def __init__(self) -> None:
         self.last = 0
-        """Highest number of a call so far."""
+        """Highest number that a call has so far."""
         self._waiting: list[int] = []
         """Numbers of the calls that have no result yet."""
 
     @property
     def due(self) -> int:
-        """The number of the call that has waited longest for its result.
+        """Number of the call that has waited longest for its result.
 
-        If no call waits for a result, the number that the next call will get.
+        If no call waits for a result, this is the number that the next call will get.
         """
         return self._waiting[0] if self._waiting else self.last + 1
 
     def call(self) -> int:
-        """Add a call that waits for its result, and return its number."""
+        """Add a call that waits for its result; return the call's number."""
         self.last += 1
         self._waiting.append(self.last)
         return self.last
 
     def answer(self, number: int) -> None:
-        """Record that the call with this number has a result."""
+        """Record that the call `number` has its result."""
         self.last = max(self.last, number)
         if number in self._waiting:
             self._waiting.remove(number)
@@ -112,7 +112,7 @@ def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
 
 
 def key_of(form: dict[str, Json], *, model: bool = True) -> bytes:
-    """Return a hash of 16 bytes that is equal for equal forms.
+    """Return a hash of 16 bytes. Equal forms have equal hashes.
 
     Args:
         form: the form of a request.
@@ -152,7 +152,7 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
 def _stored_results(
     parts: Iterable[tuple[Part, list[Json]]], calls: _Calls, numbers: dict[str, int]
 ) -> list[dict[str, Json]]:
-    """Return the forms of adjacent results, ordered by their calls, because tools may finish in any order."""
+    """Return the forms of adjacent results in the order of their calls, because tools may finish in any order."""
     numbered: list[tuple[int, list[Json]]] = []
     new = calls.last
     for part, form in parts:
@@ -209,12 +209,12 @@ def _tool(tool: Tool) -> dict[str, Json]:
 
 
 def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
-    """Return the request that has this form.
+    """Return the request whose form is `form`.
 
     Args:
-        form: the request as a file contains it.
-        messages: all messages of the request. The file may contain the first of them in an earlier call, which this
-            call continues.
+        form: the form of the request, as a file contains it.
+        messages: all messages of the request. If this call continues an earlier call, the file contains the first of
+            them in the earlier call.
         tools: all tools of the request, which the file contains in a separate table.
 
     Raises:
@@ -266,7 +266,7 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
 
 
 def restored_form(form: dict[str, Json]) -> Request:
-    """Return the request that has this form, such as a form that `normal_form` made in this run."""
+    """Return the request whose form is `form`, for a form that `normal_form` made in this run."""
     node = node_of(form)
     tools = node.value.get("tools")
     return restored(node, node.value["messages"].items(), tools.items() if tools is not None else [])

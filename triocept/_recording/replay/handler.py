@@ -7,11 +7,11 @@ Rules:
 2. A recorded answer can be used any number of times: an equal call gets an equal answer, in each rollout of the replay.
 3. No answer is invented: if the record does not contain a call, the handler `then` answers the call. Without `then`,
    the call is an error.
-4. The note `replay` of each turn names the recorded turn.
-5. An answer waits for the events that came before it in the record, and then `MOMENT` seconds longer, so that the agent
-   can process these events. If they do not happen, the answer waits as long as other events happen, and `PATIENCE`
-   seconds longer. Then the answer is sent anyway: the run differs from the recorded run, and the turn's note lists the
-   missing events.
+4. Each turn of the live rollout has a note `replay`, which names the recorded turn.
+5. An answer waits until all events that came before it in the record have happened again. After them it waits for
+   `MOMENT` seconds, so that the agent can process these events. If an event is missing, the answer waits until no other
+   event has happened for twice the recorded time plus `PATIENCE` seconds. Then it is sent anyway: the run differs from
+   the recorded run, and the turn's note lists the missing events.
 """
 
 from __future__ import annotations
@@ -59,10 +59,11 @@ from .record import (
 )
 
 MOMENT = 0.1
-"""Seconds for an agent to process an answer in one of its conversations, before another conversation can report this
-answer. They were sufficient in 12 of 12 runs of Claude Code 2.1.332 with two sub-agents."""
+"""Seconds that an agent gets to process an answer in one of its conversations, before its other conversations can
+report this answer. 0.1 s was sufficient in 12 of 12 runs of Claude Code 2.1.332 with two sub-agents."""
 PATIENCE = 10.0
-"""Seconds without an event, in addition to twice the recorded time, after which an answer stops waiting for events."""
+"""Maximum seconds that an answer waits without any event, in addition to twice the recorded time. When exceeded: the
+answer waits no longer for missing events."""
 
 
 class Gate:
@@ -78,17 +79,17 @@ class Gate:
         self._latest = 0.0
 
     def note(self, number: int, *, settled: bool) -> None:
-        """Note that the live call for this recorded turn has arrived or, if `settled` is True, that it was answered."""
+        """Note that the live call for the recorded turn `number` arrived, or that it was answered (`settled`)."""
         self._latest = self._times[Happening(number, settled)] = trio.current_time()
         self._news.notify_all()
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Note that these recorded turns will not happen in this rollout, because they come after the fork."""
+        """Note that the recorded turns `numbers` will not happen in this rollout, because they come after the fork."""
         self._gone |= set(numbers)
         self._news.notify_all()
 
     async def wait(self, turn: Recorded) -> list[str]:
-        """Wait for the events that came before the answer of this recorded turn.
+        """Wait for the recorded events that came before the answer of `turn`.
 
         Returns:
             Ids of the turns whose events did not happen in time.
@@ -142,7 +143,11 @@ class ReplayRun:
         """True if calls that the record does not contain are passed to `then`."""
 
     async def answer(self, exchange: Exchange) -> None:
-        """Answer an exchange with its recorded answer, or let the handler `then` answer."""
+        """Answer `exchange` with its recorded answer. If there is none, or after the fork, the handler `then` answers.
+
+        Raises:
+            ReplayMiss: the record does not contain the call, and there is no handler `then`.
+        """
         plan, here, conversation = self._plan, self._here(exchange.rollout), exchange.conversation
         request = core_of(exchange).recorded_request()  # redacted, as the record is
         key, live = key_of(request, here.normal), thread_of(conversation)
@@ -189,7 +194,7 @@ class ReplayRun:
     async def _give(
         self, exchange: Exchange, conversation: Conversation, found: Recorded, notes: dict[str, Json]
     ) -> None:
-        """Answer the exchange with the recorded answer, after the events that came before the answer have happened.
+        """Answer `exchange` with the recorded answer, after the events that came before this answer have happened.
 
         `notes` contains the differences to the recorded call.
         """
@@ -210,7 +215,7 @@ class ReplayRun:
             self._gate.note(found.number, settled=True)
 
     def _here(self, rollout: Rollout) -> _Directories:
-        """Return the directories of the live agents started so far."""
+        """Return the directories of the live agents that were started so far."""
         agents = rollout.trace.agents
         if self._directories is None or self._directories.count != len(agents):
             self._directories = _Directories(self._plan, agents)
@@ -219,9 +224,8 @@ class ReplayRun:
 
 _ADVICE = (
     "If the agent, its prompt or its configuration has changed, record the run again. "
-    "Otherwise, match='nearest' uses the recorded turn with the longest common beginning, and then=handler (on the "
-    "command line --script or --upstream) lets "
-    "another handler answer new calls."
+    "Otherwise, match='nearest' uses the recorded turn whose request has the longest common beginning, and "
+    "then=handler (on the command line --script or --upstream) lets another handler answer new calls."
 )
 _KINDS = {
     "main": "main conversation",
@@ -240,9 +244,9 @@ def _place(turn: Recorded) -> str:
 
 
 class _Directories:
-    """The directories of the live agents, as two functions.
+    """The directories of the live agents, as two functions on texts.
 
-    One function masks these directories in a text. The other inserts them in place of recorded directories.
+    `normal` masks these directories in a text. `translate` inserts them in place of recorded directories.
     """
 
     def __init__(self, plan: Plan, agents: Sequence[Started]) -> None:
@@ -258,8 +262,8 @@ class _Directories:
 __all__ = ["Match", "Replay", "Timing", "TurnName"]
 
 Match: TypeAlias = Literal["strict", "nearest"]
-"""Rule for choosing the turn that answers a call. `strict`: only a turn with an equal request. `nearest`: if no request
-is equal, the turn with the longest common beginning."""
+"""Rule for choosing the recorded turn that answers a call. `strict`: only a turn with an equal request. `nearest`: if
+no request is equal, the turn whose request has the longest beginning in common with the call."""
 
 
 @final
@@ -272,24 +276,26 @@ class Replay:
         trace: the recorded trace. A child rollout needs a replay of its own.
         match: `strict`: use the recorded turn with an equal request. Dates, ids and directories are ignored. Results of
             tools may differ; if they do, the turn's notes name the differences. `nearest`: if there is no such turn,
-            use the turn with the longest common beginning, in a conversation of the same kind.
+            use the turn whose request has the longest beginning in common with the call, in a conversation of the same
+            kind.
         timing: `none`: answer immediately. `recorded`: answer after the recorded time. A number: answer after the
             recorded time multiplied by this number (0.5 is twice as fast). If increments were recorded
             (`record_increments`), a stream has the same increments.
         until: the turn at which the run forks: its id, its number in the main conversation, or `(conversation,
             number)`. The handler `then` gets this turn's call and all calls that depend on its answer: the later calls
-            of the conversation, and the calls of sub-agents that they start. All other calls are still replayed.
-        then: a handler: a real model, a script, another policy. If `until` is None, `then` gets the calls that the
-            record does not contain.
+            of the conversation, and the calls of sub-agents that this turn or these calls start. All other calls are
+            still replayed.
+        then: a handler, for example a real model, a script or another policy. If `until` is None, `then` gets the calls
+            that the record does not contain.
         compare_results: if True, the results of the agent's tools must be equal, too.
         paths: further recorded directories, each with the directory that replaces it in the live run. They are needed
-            for agents that ran elsewhere, for example in a container.
+            if the recorded agent ran under other paths, for example in a container.
         redact: the `Redaction` with which the trace was recorded, if the live rollout does not use it. The replay
             applies it to live calls before they are compared.
 
     Raises:
-        ReplayMiss: from an exchange whose call the record does not contain. The text shows the differences to the
-            closest recorded call. The agent gets a 500.
+        ReplayMiss: raised in an exchange whose call the record does not contain. The text shows the differences to the
+            closest recorded call. The agent gets a response with status 500.
         LookupError: the trace does not contain the turn `until`.
         TypeError, ValueError: an argument is invalid.
     """

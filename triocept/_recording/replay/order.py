@@ -11,26 +11,26 @@ The next call of the launching conversation reports the end of a concurrent sub-
 depends on timing, and matching by content alone cannot find it again. The following rules solve this. (Without them, 4
 of 10 runs of Claude Code with two sub-agents and a compaction failed.)
 
-1. A turn of the launching conversation waits for the turns of the sub-agents that had settled before the next call of
-   this conversation came. (This is the next call in time: a compaction's call continues no turn.)
+1. A turn of the launching conversation waits for the turns of sub-agents that had settled before the next call of this
+   conversation came. ("Next" means next in time, because a compaction's call continues no turn.)
 2. The last turn of a sub-agent waits for the calls of the launching conversation that had come before it, and for the
    last turns of sub-agents that had ended before.
 3. A call that came directly after a sub-agent's end, but does not report it, was made before the end. So the position
    of an end follows from the reports in calls:
 
-   * A compaction's call reports no new end. The call after it reports the ends from before the compaction's call was
-     sent (observed with Claude Code 2.1.332), or from before its answer was given. The next call reports the other
-     ends.
+   * A compaction's call reports no new end. The first call after it reports the ends that came before the compaction's
+     call was sent (observed with Claude Code 2.1.332), or before this call was answered. The second call after it
+     reports the other ends.
    * The first call after a compaction may list a sub-agent as ended whose end a later call reports. Then the sub-agent
-     ended after the compaction's call was made, and before its answer was given.
+     ended after the compaction's call was made, and before this call was answered.
    * If the call directly after an end is the conversation's last call and does not report the end, it was made before
      the end.
-   * An answer that launched a sub-agent cannot wait for the sub-agent's end. Instead the summary after it waits, if the
-     call after the summary reports the end.
+   * An answer that launched a sub-agent cannot wait for the sub-agent's end. If the next call requests a summary and
+     the call after the summary reports the end, the answer with the summary waits for this end.
 4. If a side call without tools requested a summary, it counts as a call of the conversation that continues from the
    summary.
-5. No other turn waits, and no turn waits for an event that can only come later. A wait is left out if it would close a
-   cycle, or if it is for a disconnect, which may be the end of the agent.
+5. No other turn waits, and no turn waits for an event that can only come later. A turn does not wait if this would
+   close a cycle of waits, or if the event is a disconnect, which may be the end of the agent.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from ..._trace.texts import texts_in
 from .record import Record, Recorded, Thread
 
 _LEAST = 12
-"""Minimum characters of a prompt or an answer that is searched in other texts. A shorter text may occur in them by
-chance."""
+"""Minimum characters of a prompt or an answer that is searched for in other texts. A shorter text may occur in other
+texts by chance."""
 _NOTICE = "<task-id>"
-"""Text before a sub-agent's name in the message that reports the sub-agent's end."""
+"""Text that comes before a sub-agent's name in the message that reports the sub-agent's end."""
 _HEAD = 40
-"""Number of characters at the start of a sub-agent's final text that are searched in tool results."""
+"""Number of characters, from the start of a sub-agent's final text, that are searched for in tool results."""
 
 
 class Report(NamedTuple):
@@ -64,15 +64,15 @@ class Report(NamedTuple):
     """
 
     place: int
-    """Index of the call in the conversation."""
+    """Index, in the conversation, of the call that contains the report."""
     text: int
-    """Index of the text with the report, among the new texts of the call."""
+    """Index of the text that contains the report, among the new texts of the call."""
     at: int
-    """Number of characters before the report in the text."""
+    """Number of characters that come before the report in this text."""
 
 
 def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
-    """Return the turn whose answer launched a sub-agent; None if unknown.
+    """Return the turn whose answer launched a sub-agent; None if no such turn is found.
 
     Args:
         first: the sub-agent's first turn.
@@ -97,7 +97,7 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
-    """Return the position at which a conversation first reports a sub-agent's end; None if it never reports the end.
+    """Return the position at which `conversation` first reports a sub-agent's end; None if it never does.
 
     A text reports the end if it contains the sub-agent's name in a notification, or the sub-agent's final text.
 
@@ -125,9 +125,9 @@ def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Re
 
 
 def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
-    """Return True if a call's request lists a sub-agent as ended, and False if it lists the sub-agent as running.
+    """Return True if the request of `call` lists a sub-agent as ended, and False if it lists it as running.
 
-    Return None if it does not list the sub-agent.
+    Return None if the request does not list the sub-agent, whose turns are `ended`.
 
     Claude Code 2.1.332 lists its sub-agents by name in its first call after a compaction: `Task a25101af (type:
     local_agent) (status: completed)`, or `Background agent "count" (a25101af) is still running`.
@@ -141,9 +141,10 @@ def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
 
 
 def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
-    """Return True if no tool result in a call's request contains the beginning of a sub-agent's final text.
+    """Return True if no tool result in the request of `call` contains the beginning of a sub-agent's final text.
 
-    In some agents (Codex), a tool waits for the sub-agent, and returns this text within JSON.
+    In some agents (Codex), a tool waits for the sub-agent, and returns this text within JSON. `ended` are the turns of
+    the sub-agent.
     """
     said = _said_at_end(ended)
     head = said.partition("\n")[0][:_HEAD]
@@ -152,7 +153,7 @@ def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
 
 
 def _name(ended: Sequence[Recorded]) -> str:
-    """Return the agent's name for a sub-agent: the last part of the id of the sub-agent's conversation."""
+    """Return the name that the agent gave a sub-agent: the last part of the id of the sub-agent's conversation."""
     return ended[-1].conversation.id.rpartition("/")[2]
 
 
@@ -166,7 +167,7 @@ _RIGHT_BEHIND = 0.1
 
 
 class Happening(NamedTuple):
-    """An event of a turn: the turn settled if `settled` is True; otherwise its call arrived."""
+    """An event of a turn. If `settled` is True, the turn settled; otherwise its call arrived."""
 
     number: int
     """Number of the turn."""
@@ -178,13 +179,14 @@ class _SubAgent(NamedTuple):
     """The turn whose answer launched the sub-agent."""
     turns: Sequence[Recorded]
     family: Sequence[Recorded]
-    """The turns of the launching conversation, including side calls that made its summaries.
+    """The turns of the launching conversation, and the side calls that made its summaries.
 
-    Like `turns`, the turns are in order of arrival."""
+    Like `turns`, they are in order of arrival.
+    """
     parents: Mapping[str, str | None]
-    """Dict from the id of each turn to the id of the turn that it continues; None if it continues no turn."""
+    """For each turn, by its id: the id of the turn that it continues; None if it continues no turn."""
     relations: Mapping[str, Relation]
-    """Dict from the id of each turn to the turn's relation to earlier turns."""
+    """For each turn, by its id: its relation to earlier turns."""
     report: Report | None
     """Position at which the launching conversation reports the sub-agent's end; None if it does not report the end."""
 
@@ -220,7 +222,9 @@ class _SubAgent(NamedTuple):
         return self.family[place] if place >= 0 else None
 
     def summary_behind(self, turn: Recorded) -> Recorded | None:
-        """Return the next call after `turn` if it requests a compaction's summary; otherwise None."""
+        """Return the call of the launching conversation after `turn` if it requests a summary for a compaction, else
+        None.
+        """
         place = next(place for place, each in enumerate(self.family) if each is turn) + 1
         return self.family[place] if self._compacts(place) else None
 
@@ -231,8 +235,9 @@ class _SubAgent(NamedTuple):
     def _compacts(self, place: int) -> bool:
         """Return True if the call at index `place` requests the summary of a compaction.
 
-        Such a call continues an earlier call, but the next call continues no call. Or the next call restarts from the
-        summary in this call's answer.
+        There are two cases. In the first, the next call of the conversation restarts from the summary in this call's
+        answer. In the second, this call continues an earlier call, but not the last one, and the next call continues no
+        call.
         """
         if not 0 < place < len(self.family) - 1 or self._goes_on(place + 1):
             return False
@@ -248,17 +253,17 @@ class Order:
     """The order of events in a record: for each recorded turn, the events for which its answer waits.
 
     Args:
-        record: the record.
+        record: the recorded trace.
     """
 
     def __init__(self, record: Record) -> None:
         self.launches: dict[Thread, Recorded] = {}
-        """For each sub-agent, by the key of its conversation: the turn whose answer launched it."""
+        """The turn whose answer launched each sub-agent, by the key of the sub-agent's conversation."""
         self._turns = record.turns
         self.waits: dict[int, list[Happening]] = {}
-        """For each turn, by number: the events for which the turn's answer waits."""
+        """The events for which the answer of each turn waits, by the turn's number."""
         self._after: dict[Happening, set[Happening]] = {}
-        """For each event, the events that must happen before it."""
+        """The events that must happen before each event."""
         threads = record.threads
         for thread, turns in threads.items():
             if turns[0].kind == "sub_agent" and (launch := launch_of(turns[0], record.turns)) is not None:
@@ -297,7 +302,7 @@ class Order:
                     self._wait(turn, Happening(latest, settled=True))
 
     def _find_causes(self, threads: Mapping[Thread, Sequence[Recorded]]) -> None:
-        """Add the order within each conversation: an answer comes after its call, and a call after the last answer."""
+        """Add the order in each conversation: an answer comes after its call, and a call after the previous answer."""
         for thread, turns in threads.items():
             launch = self.launches.get(thread)
             before = {Happening(launch.number, settled=True)} if launch is not None else set()
@@ -316,7 +321,7 @@ class Order:
         parents: Mapping[str, str | None],
         relations: Mapping[str, Relation],
     ) -> list[Recorded]:
-        """Return the turns of a conversation, and the side calls from whose summaries it restarts."""
+        """Return the turns of a conversation, and the side calls from whose summaries the conversation restarts."""
         by_id = {each.turn.id: each for each in self._turns}
         family = list(turns)
         for each in turns:
@@ -334,13 +339,13 @@ class Order:
         return sorted(family, key=lambda each: each.arrived)
 
     def _follow(self, turn: Recorded, before: Recorded) -> None:
-        """Note that the call of `turn` came after the answer of `before`, because the call contains this answer."""
+        """Note that the call of `turn` came after the answer of `before`, because this call contains this answer."""
         self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
-        """Make a turn wait for an event.
+        """Make the answer of `turn` wait for the event `happening`, and return True.
 
-        Return False if the turn cannot wait for it, because the event waits for the turn or is a disconnect.
+        Return False if `turn` cannot wait for this event: the event itself waits for `turn`, or is a disconnect.
         """
         mine = Happening(turn.number, settled=True)
         if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":
@@ -363,8 +368,8 @@ class Order:
 def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
     """Return the sub-agents in the order in which they ended.
 
-    The recorded times decide. Exception: if two ends are so close that the agent may have processed the later end
-    first, and one call reports both ends, the order of the reports decides.
+    The recorded times decide, with one exception. If two ends are so close that the agent may have processed the later
+    end first, and one call reports both ends, the order of the two reports decides.
     """
     ordered: list[_SubAgent] = []
     for sub in sorted(sub_agents, key=lambda sub: sub.last.settled):

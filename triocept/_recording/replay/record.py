@@ -66,17 +66,20 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Move(NamedTuple):
-    """A part of a message in the form in which it is compared: a text, a tool call, a result or another part."""
+    """A part of a message as it is compared: a text, a tool call, a result or another part."""
 
     role: str
     kind: str
-    """Kind of the part: text, call, result, refusal, media, opaque."""
+    """Kind of the part: text, call, result, refusal, media or opaque."""
     value: str
-    """For the kinds text, result and refusal, the text; for other kinds, JSON."""
+    """The part's text if its kind is text, result or refusal; for any other kind, the part as JSON."""
 
     @property
     def shown(self) -> Json:
-        """The value, decoded if it is JSON. If masked directories made the JSON invalid, the undecoded text."""
+        """The value, decoded from JSON if it is JSON.
+
+        If the masking of directories made the JSON invalid, the undecoded text.
+        """
         try:
             return (
                 self.value if self.kind in ("text", "result", "refusal") else msgspec.json.decode(self.value)
@@ -89,7 +92,10 @@ Moves: TypeAlias = tuple[Move, ...]
 
 
 class Key(NamedTuple):
-    """The compared content of a request. A live call gets the recorded answer to a request with an equal key."""
+    """The compared content of a request.
+
+    If a live and a recorded request have equal keys, the recorded answer is sent.
+    """
 
     moves: Moves
     tools: tuple[str, ...]
@@ -100,7 +106,7 @@ class Normal:
     """Converter of requests to moves. Each message object is converted only once.
 
     Args:
-        mask: removes the run's directories from a text.
+        mask: function that removes the run's directories from a text.
         results: if True, results of tools are compared, too (`compare_results`).
     """
 
@@ -109,11 +115,11 @@ class Normal:
         self._words = cache(lambda text: mask(text).strip())
         self._results = results
         self._known: dict[int, tuple[Message, tuple[tuple[str, list[Json]], ...]]] = {}
-        """Roles and forms of each message, by the Python `id` of the message, which is kept so that its `id` stays
-        unique."""
+        """Roles and forms of the parts of each message, by Python's `id` of the message. The message itself is kept
+        because only then its `id` stays unique."""
 
     def moves(self, request: Request) -> Moves:
-        """Return the moves of a request: the parts of its messages, in order, as they are compared."""
+        """Return the moves of a request: the parts of its messages, in order, in the form that is compared."""
         placed = (each for message in request.messages for each in self._of(message))
         found: list[Move] = []
         for role, group in groupby(self._masked_answers(placed), key=itemgetter(0)):
@@ -131,7 +137,10 @@ class Normal:
         return tuple(found)
 
     def result(self, result: ToolResult) -> str:
-        """Return a tool result's text without parts that differ from run to run. An error begins with `failed: `."""
+        """Return a tool result's text, without the parts that differ from run to run.
+
+        If the result is an error, the text begins with `failed: `.
+        """
         return ("failed: " if result.is_error else "") + without_volatile(self._mask(result.text))
 
     def _of(self, message: Message) -> tuple[tuple[str, list[Json]], ...]:
@@ -149,7 +158,10 @@ class Normal:
         return known[1]
 
     def _masked_answers(self, placed: Iterable[tuple[str, list[Json]]]) -> Iterator[tuple[str, list[Json]]]:
-        """Join adjacent texts of the model, then mask directories: a text may end within the name of a directory."""
+        """Join adjacent texts of the model; then mask the directories in them.
+
+        The texts are joined first because a text may end within the name of a directory.
+        """
         for role, group in groupby(placed, key=itemgetter(0)):
             if role != "assistant":
                 yield from group
@@ -167,7 +179,7 @@ def key_of(request: Request, normal: Normal) -> Key:
 
 
 def shown_form(key: Key) -> Json:
-    """Return the compared content of a request as a JSON value, to be shown in an error."""
+    """Return the compared content of a request as a JSON value, which an error shows."""
     messages = [
         {move.role if move.kind == "text" else f"{move.role} {move.kind}": move.shown} for move in key.moves
     ]
@@ -175,10 +187,11 @@ def shown_form(key: Key) -> Json:
 
 
 _TOGETHER = 1.0
-"""Maximum seconds between the ends of two turns for which their recorded order may be wrong."""
+"""If two turns ended within this number of seconds, their recorded order may be wrong."""
 
 Thread: TypeAlias = tuple[str, bool]
-"""Key of a conversation: its id, and True for side calls, which may have the id of the main conversation."""
+"""Key of a conversation: its id, and True if it is a side call. The id alone does not suffice, because a side call may
+have the id of the main conversation."""
 
 
 class Recorded(NamedTuple):
@@ -189,7 +202,7 @@ class Recorded(NamedTuple):
     key: Key
     conversation: Conversation
     arrived: float
-    """Time when the call arrived, in seconds since the epoch."""
+    """Time at which the call arrived, in seconds since the epoch."""
 
     @property
     def kind(self) -> CallKind:
@@ -197,7 +210,10 @@ class Recorded(NamedTuple):
 
     @property
     def thread(self) -> Thread:
-        """Key of the turn's conversation. It differs for side calls, which may have the main conversation's id."""
+        """Key of the turn's conversation.
+
+        A side call has another key than the main conversation, even if it has its id.
+        """
         return thread_of(self.conversation)
 
     @property
@@ -206,7 +222,7 @@ class Recorded(NamedTuple):
 
 
 class Record:
-    """The turns of a trace. They are found by the compared content of their requests.
+    """The turns of a trace, which can be found by the compared content of their requests.
 
     Args:
         trace: the trace.
@@ -231,21 +247,21 @@ class Record:
             self._by_key.setdefault(each.key, []).append(each)
 
     def asking(self, key: Key) -> list[Recorded]:
-        """Return the recorded turns whose requests equal the request of `key`, in order of arrival."""
+        """Return the recorded turns whose requests have the key `key`, in order of arrival."""
         return self._by_key.get(key, [])
 
 
 def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) -> Iterator[float]:
-    """Yield the times at which the calls of these turns arrived, corrected for changes of the system's clock.
+    """Yield the times at which the calls of `turns` arrived, corrected for changes of the system's clock.
 
     For each turn, one of the corrections found so far is used: the smallest with which the turn settles after the
-    previous turn. If no correction suffices, the clock was set again. If the call seems to come before all other calls,
-    the clock was set back: the call is placed after all answers. Otherwise the clock was set forward during the call:
-    the call is placed after the last answer of its conversation. The real time between calls is unknown.
+    previous turn. If none of them suffices, the clock was set again during the call. If the call then seems to come
+    before all other calls, the clock was set back: the call is placed after all answers. Otherwise the clock was set
+    forward: the call is placed after the last answer of its conversation. The real time between calls is unknown.
     """
     first, latest, changes = float("inf"), float("-inf"), [0.0]
     ended: dict[Thread, float] = {}
-    """Time when the latest turn of each conversation settled, in corrected seconds."""
+    """Corrected time, in seconds, at which the latest turn of each conversation settled."""
     for turn in turns:
         thread, settled = thread_of(conversations[turn.id]), turn.started_at + turn.duration
         fitting = [change for change in changes if settled + change > latest - _TOGETHER]
@@ -266,7 +282,9 @@ def thread_of(conversation: Conversation) -> Thread:
 
 
 class Matching:
-    """The choice of recorded turns that answer the calls of one live rollout. It depends on the turns chosen before.
+    """The choice of the recorded turns that answer the calls of one live rollout.
+
+    Each choice depends on earlier choices.
 
     Args:
         record: the record.
@@ -275,13 +293,13 @@ class Matching:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._kept_to: dict[Thread, Thread] = {}
-        """For each live conversation: the recorded conversation from which it gets its answers (rule 7)."""
+        """The recorded conversation from which each live conversation gets its answers (rule 7)."""
         self._had: dict[Thread, dict[int, Key]] = {}
         """For each live conversation: the numbers of the turns that answered it, in order, each with the key of the
-        live call."""
+        live call that it answered."""
 
     def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the turn that answers a call; None if no turn has an equal request."""
+        """Return the recorded turn that answers a call with `key`; None if no recorded request is equal."""
         live = thread_of(conversation)
         found = self._record.asking(key)
         if not found:
@@ -294,9 +312,10 @@ class Matching:
         return self._take(live, key, self._next(live, own or same_kind or free or rest or found))
 
     def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the turn whose request has the longest common beginning with `key`.
+        """Return the recorded turn whose request has the longest beginning in common with `key`.
 
-        Return None if all turns of the conversation's kind have already answered this conversation.
+        Only turns of the conversation's kind are compared. Return None if all of them have already answered this
+        conversation.
         """
         live = thread_of(conversation)
         had = self._had.get(live, {})
@@ -316,11 +335,14 @@ class Matching:
         return None if near is None else self._take(live, key, near)
 
     def give_back(self, conversation: Conversation, turn: Recorded) -> None:
-        """Note that this turn has not answered the conversation, because the live agent disconnected before."""
+        """Note that `turn` has not answered `conversation`, because the live agent disconnected before the answer."""
         self._had.get(thread_of(conversation), {}).pop(turn.number, None)
 
     def _next(self, live: Thread, found: Sequence[Recorded]) -> Recorded:
-        """Return the first turn in `found` that has not answered a live conversation yet, or the last turn."""
+        """Return the first turn in `found` that has not yet answered any live conversation.
+
+        If all have, return the first turn that has not answered the conversation `live`, or else the last turn.
+        """
         had = self._had.get(live, {})
         turns = [each for each in found if each.thread == found[0].thread]  # several may have equal requests
         turns = [each for each in turns if each.turn.outcome != "abandoned"] or turns
@@ -328,7 +350,7 @@ class Matching:
         return next((each for each in left if not self._is_given(each)), (left or turns[-1:])[0])
 
     def _is_given(self, turn: Recorded) -> bool:
-        """Return True if the turn has answered any live conversation."""
+        """Return True if `turn` has already answered a live conversation."""
         return any(turn.number in had for had in self._had.values())
 
     def _take(self, live: Thread, key: Key, found: Recorded) -> Recorded:
@@ -340,9 +362,9 @@ class Matching:
 
 
 def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
-    """Return the turn whose request has the longest common beginning with `moves`; None if there is no turn.
+    """Return the turn whose request has the longest beginning in common with `moves`; None if there is no turn.
 
-    If several turns have an equally long common beginning, the first is returned.
+    If this applies to several turns, the first of them is returned.
     """
     without_system = [move for move in moves if move.role != "system"]
 
@@ -353,7 +375,7 @@ def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
 
 
 _MOST_NAMES = 10
-"""Maximum ids of turns to list in an error."""
+"""Maximum number of turn ids that an error lists."""
 
 TurnName: TypeAlias = str | int | tuple[str, int]
 """Name of a turn:
@@ -366,7 +388,7 @@ A conversation is named by its id, or by its name in `triocept show`: `sub-agent
 
 
 def find_turn(record: Record, name: TurnName) -> Recorded:
-    """Return the turn with this name.
+    """Return the turn that `name` names.
 
     Raises:
         LookupError: there is no such turn; the text lists the turns that exist.
@@ -408,9 +430,10 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
 
 
 def following(record: Record, launches: Mapping[Thread, Recorded], turn: Recorded) -> frozenset[int]:
-    """Return the numbers of a turn and of all turns that depend on its answer.
+    """Return the numbers of `turn` and of all turns that depend on its answer.
 
-    The dependent turns are the later turns of the turn's conversation, and all turns of sub-agents that they launched.
+    The dependent turns are the later turns of the same conversation, and all turns of sub-agents that `turn` or a later
+    turn launched.
 
     Args:
         record: the record.
@@ -433,7 +456,7 @@ _PROVIDER: dict[str, FailureKind] = {
 
 
 async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], str], pace: float) -> None:
-    """Answer an exchange with the outcome of a recorded turn.
+    """Answer `exchange` with the outcome of a recorded turn.
 
     Args:
         exchange: the exchange.
@@ -442,7 +465,7 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
         pace: factor by which recorded times are multiplied.
 
     Raises:
-        Refusal, UpstreamError: the recorded outcome.
+        Refusal, UpstreamError: the recorded failure.
         StillThere: the recorded agent disconnected, but the live agent is still connected.
     """
     if turn.raw is not None and turn.raw.size == sum(len(data) for _, data in turn.raw.pieces):

@@ -95,7 +95,10 @@ class _Check:
                 continue
             if digest is None:
                 self._add_gap(
-                    "no_rollout", file, "a result refers to this rollout, but the file has no line of it", place
+                    "no_rollout",
+                    file,
+                    "a result refers to this rollout, but the file has no line of it",
+                    place,
                 )
             elif place.digest is not None:
                 (trace,) = read_places(file.parent, [place])
