@@ -978,7 +978,7 @@ async def test_a_sample_that_a_later_scorer_has_not_scored_is_counted_as_one_wit
 async def test_a_rescoring_adds_no_tasks_and_no_samples_to_the_plan(tmp_path: Path) -> None:
     run = partial(evaluate, TASKS, ask, model=says("hello"), scorers=exact(), store=tmp_path / "s")
     before = await run(samples=2, limit=1)
-    with pytest.raises(StoreError, match="it contains 2 samples of each task, and a rescoring runs no other"):
+    with pytest.raises(StoreError, match="it contains 2 samples of each task, and a rescoring adds none"):
         await run(samples=3, limit=1, rescore=True)
     assert read_results(tmp_path / "s") == before
     after = await run(samples=2, rescore=True)

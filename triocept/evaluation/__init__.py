@@ -5,11 +5,12 @@
     results = await evaluate("tasks.jsonl", "claude-code", model=model, scorers=check_command(), samples=3)
     print(results.table())
 
-* `_evaluate`: the function `evaluate`. `_worker`: runs one sample (one run of a task) in a worker. `_scorers`: the
-  built-in scorers.
-* `_types`: tasks, scores and samples, and their format in a store. `readers`: read tasks from files of many formats.
-* `_progress`, `_table`: the progress display, and the table at the end.
-* `_statistics`: means with intervals, pass@k, and sums. `_comparison`: compares two evaluations, paired by task.
+* `_evaluate` contains the function `evaluate`. `_worker` runs one sample (one run of a task) in a worker. `_scorers`
+  contains the built-in scorers.
+* `_types` defines tasks, scores and samples, and their format in a store. `readers` read tasks from files of many
+  formats.
+* `_progress` shows the progress, and `_table` the table at the end.
+* `_statistics` computes means with intervals, pass@k, and sums. `_comparison` compares two evaluations, paired by task.
 """
 
 from typing import TYPE_CHECKING

@@ -3,7 +3,7 @@
 Rules:
 
 1. The runs A and B are paired by the task's id. The difference of a score is the mean of `B - A` over the tasks that
-   have a scored sample in both runs. The standard error is computed from the differences of the single tasks. So it
+   have a scored sample in both runs. The standard error is computed from the differences of the single tasks, so it
    does not matter if some tasks are harder than others.
 2. A task passes in a run if at least half of its scored samples have a value of 1 or more. A task has flipped if it
    passes in only one of the runs.
@@ -37,7 +37,7 @@ from ._table import aligned, cut, marks_of, range_of
 from ._types import EvaluationResults
 
 MOST = 12
-"""Maximum tasks that the text lists."""
+"""Maximum number of tasks that the text lists."""
 _ALPHA = 0.05
 _EDITED = attrgetter("prompt", "target", "check")
 
@@ -50,7 +50,7 @@ class TaskChange(msgspec.Struct, frozen=True, kw_only=True):
     """Values of the score in the task's samples of run A."""
     b: tuple[float, ...]
     change: float
-    """Mean in B minus mean in A."""
+    """Mean of the samples in run B minus mean of the samples in run A."""
     flipped: bool
     """True if the task passes in only one of the runs. It passes in a run if at least half of its scored samples have a
     value of 1 or more."""
@@ -61,22 +61,24 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     a: Estimate
-    """Mean in run A, over the tasks that are compared."""
+    """Mean of the score in run A, over the compared tasks."""
     b: Estimate
     difference: Estimate
-    """Mean of `B - A` over the tasks that are compared, paired by task."""
+    """Mean of `B - A` over the compared tasks, paired by task."""
     p: float | None
-    """p value of the paired t test; None for one task, or if all tasks have the same difference."""
+    """p value of the paired t test; None if only one task is compared, or if all tasks have the same difference."""
     sign_p: float
-    """p value of the exact sign test, which counts the tasks whose mean is higher or lower in B."""
+    """p value of the exact sign test. It counts the tasks whose mean is higher in B, and those whose mean is lower in
+    B."""
     tasks: tuple[TaskChange, ...]
-    """The tasks that are compared, the largest change first."""
+    """The compared tasks, the task with the largest change first."""
     unscored: tuple[str, ...] = ()
-    """Tasks of both runs that have no scored sample in one of them. They are not compared."""
+    """Ids of the tasks that both runs contain, but that have no scored sample in one of the runs. They are not
+    compared."""
     difference_to_see: float
     tasks_needed: int | None
     """Number of tasks needed to detect a difference of `difference_to_see` with a probability of 0.8, if each task has
-    as many samples as in these runs. None if it cannot be estimated."""
+    as many samples as in these runs. None if this number cannot be estimated."""
 
     @property
     def better(self) -> tuple[TaskChange, ...]:
@@ -95,7 +97,7 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
-        """The result of the comparison in words."""
+        """Result of the comparison of this score, in words."""
         if not self.better and not self.worse:
             return "no difference in any task"
         test, p = ("sign test", self.sign_p) if self.p is None else ("t test", self.p)
@@ -113,18 +115,18 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     model_a: str
     model_b: str
     samples_a: int
-    """Planned samples of each task in run A."""
+    """Number of planned samples of each task in run A."""
     samples_b: int
     tasks: tuple[str, ...]
-    """Ids of the tasks in both runs."""
+    """Ids of the tasks that both runs contain."""
     only_a: tuple[str, ...]
-    """Ids of the tasks in run A only."""
+    """Ids of the tasks that only run A contains."""
     only_b: tuple[str, ...]
     edited: tuple[str, ...]
-    """Ids of tasks in both runs whose prompt, target or check differs between the runs. These tasks are compared,
-    too."""
+    """Ids of the tasks that both runs contain, but with another prompt, target or check in each run. These tasks are
+    compared, too."""
     scores: tuple[ScoreComparison, ...]
-    """The scores that both runs have."""
+    """Comparisons of the scores that both runs have."""
     scores_in_one: tuple[str, ...] = ()
     """Names of scores that only one run has."""
 
@@ -174,7 +176,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
     def csv(self) -> str:
-        """Return CSV with a row for each score and task. If a task is in one run only, some cells are empty."""
+        """Return CSV with a row for each score and task.
+
+        If a task is only in one run, the other run's cells are empty.
+        """
         file = io.StringIO()
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("score", "task", "in", "a", "b", "change", "flipped", "a_samples", "b_samples"))
@@ -257,7 +262,7 @@ def compare_results(a: EvaluationResults, b: EvaluationResults, *, difference: f
 def _compare(
     a: EvaluationResults, b: EvaluationResults, both: Sequence[str], name: str, difference: float
 ) -> ScoreComparison | None:
-    """Return the comparison of the score `name`; None if no task has this score in both runs."""
+    """Return the comparison of the score `name`; None if no task has this score in both runs. `both` are task ids."""
     values_a, values_b = a.values(name), b.values(name)
     paired = [task for task in both if values_a[task] and values_b[task]]
     in_a, in_b = ({task: values[task] for task in paired} for values in (values_a, values_b))

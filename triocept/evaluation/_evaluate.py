@@ -5,12 +5,14 @@ Rules:
 1. Every error in the tasks, the scorers, the agent or the store is reported before an agent starts.
 2. However the evaluation ends, the store contains every finished sample. A second call of `evaluate` runs only the
    unfinished samples.
-3. A sample that lacks a score is run again only with `retry_errors`. Each start reports such samples. If only scorers
-   failed, and the store has kept the working directory, only these scorers run again, and not the agent.
+3. A sample that lacks a score is run again only with `retry_errors`. Each call of `evaluate` reports such samples when
+   it starts. If only scorers failed for a sample, and the store has kept its working directory, only these scorers run
+   again, and not the agent.
 4. With `rescore`, no agent runs. If a scorer has scored a sample several times, its last score counts. The lines with
-   the earlier scores stay in `done.jsonl`. An interrupted rescoring is resumed only with the same scorers and tasks.
-5. A scorer that a rescoring has added does not belong to the settings of the store. A later run may omit it, and then
-   its failures do not count.
+   the earlier scores stay in `done.jsonl`. An interrupted rescoring can be resumed only with the same scorers and
+   tasks.
+5. If a rescoring has added a scorer, this scorer does not belong to the settings of the store. A later run may omit it;
+   its failures then do not count.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ from .readers.reading import BadTasks, TaskList, listed
 log: logging.Logger = logging.getLogger("triocept.evaluation")
 
 PROMPT = "{prompt}"
-"""Placeholder in a command, which is replaced by the prompt of a task."""
+"""Placeholder in a command. The prompt of a task replaces it."""
 
 
 async def evaluate(
@@ -104,10 +106,10 @@ async def evaluate(
 
     Each sample has its own working directory and its own rollout. A sample is scored if the agent called the model and
     each scorer returned a number, even if the agent ended with an error or at a limit. Otherwise, the sample lacks a
-    score, and `Sample.reason` contains the reason. With a store, the same call resumes an evaluation that has ended
-    early. The store must have been made with the same agent, model and scorers, but only their names are compared. If
-    the code of a scorer has changed, pass `rescore=True`; if the code of the agent or the model has changed, use
-    another store.
+    score, and `Sample.reason` contains the reason. If you pass a store and the evaluation ends early, the same call of
+    `evaluate` resumes it. The store must have been made with the same agent, model and scorers, but only their names
+    are compared. If the code of a scorer has changed, pass `rescore=True`. If the code of the agent or the model has
+    changed, use another store.
 
     Args:
         tasks: tasks, or the path of a file or folder of tasks (see `read_tasks`).
@@ -119,26 +121,26 @@ async def evaluate(
         scorers: functions `(trace, task, workdir) -> Score, number, bool or dict`, async or not. Scorers run after the
             agent has ended. If a scorer has a parameter `answer`, the agent's answer is passed to it, too.
         samples: number of samples of each task.
-        store: directory that keeps traces and scores. None means that they are kept in memory only.
+        store: directory in which traces and scores are stored. None means that they are kept only in memory.
         engine: the kind and number of workers, as in `open_fleet`. If the workers are processes, all functions that you
             pass must be importable, or defined in `__main__`.
         limits: limits of each sample, in addition to those of its task.
-        workspace: directory that is copied for each sample to work in. None means an empty directory.
+        workspace: directory of which each sample gets a copy as its working directory. None means an empty directory.
         limit: maximum number of tasks to run, from the start of the list.
         task_ids: ids of the tasks to run; None means all.
-        retry_errors: True runs the samples in the store that lack a score again. If only scorers of a sample failed,
+        retry_errors: if True, the samples in the store that lack a score run again. If only scorers of a sample failed,
             only these scorers run again, with the working directory that the store has kept.
-        rescore: True scores the recorded samples of the store again, without running an agent. The scorers may differ
-            from the scorers of earlier runs. A new score replaces the earlier score of the same scorer. "resume"
-            continues a rescoring that has ended early; the scorers and tasks must be the same. A scorer gives no new
-            score if it needs a working directory that the store has not kept; an earlier score stands.
-        keep_workdirs: True keeps the working directory of each sample in the store, so that scorers can read it again.
-            False keeps the directory of a sample only if a scorer failed.
+        rescore: if True, the recorded samples of the store are scored again, and no agent runs. The scorers may differ
+            from the scorers of earlier runs. A new score replaces the earlier score of the same scorer. If "resume", a
+            rescoring that has ended early is continued; the scorers and tasks must be the same. If a scorer needs a
+            working directory that the store has not kept, it gives no new score, and its earlier score stays valid.
+        keep_workdirs: if True, the store keeps the working directory of each sample, so that scorers can read it again.
+            If False, it keeps the directory of a sample only if a scorer failed.
         name: name of the evaluation. None means the name of the file of tasks.
-        model_name: name of the model in tables and comparisons. None means the model name or the address of an
-            upstream, or else the name of the function that makes the handler. For a lambda, it is the place of its
-            code.
-        progress: True shows the progress on standard error.
+        model_name: name of the model in tables and comparisons. None means: for an upstream, its model name or its
+            address; for any other model, the name of the function that makes the handler, or for a lambda the file and
+            line of its code.
+        progress: if True, the progress is shown on standard error.
 
     Raises:
         BadTasks: the tasks are invalid; the error's text lists the place of each mistake.
@@ -190,7 +192,7 @@ async def evaluate(
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRun:
-    """An evaluation whose arguments have been checked."""
+    """An evaluation whose arguments are already checked."""
 
     name: str
     tasks: TaskList
@@ -204,17 +206,20 @@ class EvaluationRun:
     planned: tuple[Task, ...] = ()
     """The tasks to run."""
     most_unscored: float | None = None
-    """The run ends when this number of samples lacks a score. A number below 1 is a share of all samples; None means no
+    """The run ends when this number of samples lack a score. A number below 1 is a share of all samples; None means no
     limit."""
     retries: int = 2
     watch: Callable[[Fleet], AbstractAsyncContextManager[object]] = nullcontext
-    """Function that returns a context, which stays open while the fleet runs."""
+    """Function that is called with the fleet, and returns a context that is open while the fleet runs."""
     below: Callable[[int, int], Any] | None = None
-    """Function `(width, height)` that returns what a terminal shows below the progress display."""
+    """Function `(width, height)` that returns the text that a terminal shows below the progress display."""
     say: Callable[[str], None] = log.warning
 
     def chosen(self, limit: int | None, ids: Collection[str] | None) -> EvaluationRun:
-        """Return this evaluation with only the chosen tasks; raise BadTasks if a scorer cannot score one of them."""
+        """Return this evaluation with only the tasks that `limit` and `ids` select.
+
+        Raise BadTasks if an id in `ids` is unknown, or if a scorer cannot score one of the selected tasks.
+        """
         tasks = self.tasks.tasks
         if ids is not None:
             ids = [ids] if isinstance(ids, str) else [*map(str, ids)]
@@ -240,7 +245,10 @@ class EvaluationRun:
         rescore: bool | Literal["resume"] = False,
         progress: bool = False,
     ) -> EvaluationResults:
-        """Run the samples that the store lacks, or score the samples in it again; return the results of all samples."""
+        """Run the samples that the store lacks, and return the results of all samples.
+
+        With `rescore`, run only the scorers, on the samples that the store contains.
+        """
         about = EvaluationFile(
             name=self.name,
             agent=self.agent,
@@ -264,7 +272,8 @@ class EvaluationRun:
             counts = Counts(self.name, self.plan.scorers)
             before = read_results(store.directory)
             again: dict[tuple[str, int], bool] = {}
-            """The samples in the store that run again. The value is True if only the scorers of the sample run."""
+            """The samples in the store that run again, by task and number. The value is True if only the sample's
+            scorers run."""
             done: set[tuple[str, int]] = set()
             for sample in before.samples:
                 if rescore and sample.ended is not None and sample.rescoring < about.rescorings:
@@ -306,15 +315,20 @@ class EvaluationRun:
         return results
 
     def not_rescored(self, results: EvaluationResults) -> Counter[str]:
-        """Return, by scorer, the number of samples whose earlier scores stand, because their record was not kept."""
+        """Return, for each scorer, the number of samples that keep its earlier score.
+
+        They keep it because the store has not kept what the scorer needs.
+        """
         tasks = {task.id for task in self.planned}
         names = (name for each in results.samples if each.task in tasks for name in each.not_rescored)
         return Counter(name for name in names if name in self.plan.scorers)
 
     def _scorers_of_run(self, directory: Path, *, rescore: bool) -> list[str]:
-        """Return the names for the setting `scorers`: those with which the run was started, if these scorers fit.
+        """Return the names of scorers that the setting `scorers` of the store must contain.
 
-        A later run must have them, and may also have scorers that a rescoring has added.
+        If the evaluation has all scorers with which the run was started, and otherwise only scorers that a rescoring
+        has added, these are the names with which the run was started. With `rescore`, they always are. Otherwise these
+        are the names of all scorers, so that the settings differ and the store raises an error.
         """
         names = [*self.plan.scorers]
         if rescore:
@@ -327,9 +341,9 @@ class EvaluationRun:
     def _check(
         self, store: Store, about: EvaluationFile, *, rescore: bool | Literal["resume"]
     ) -> EvaluationFile:
-        """Return `about`, completed from the store: tasks, scorers, start time and rescorings of earlier runs.
+        """Return `about`, with the tasks, scorers, start time and rescorings of earlier runs in the store added.
 
-        Raise StoreError if the store was made with another list of tasks, or if this rescoring does not fit.
+        Raise StoreError if the store was made with another list of tasks, or if this rescoring is not possible with it.
         """
         path = str(store.directory)
         before = read_evaluation(store.directory)
@@ -354,7 +368,7 @@ class EvaluationRun:
             )
         if rescore and least < self.samples:
             raise StoreError(
-                f"it contains {counted(least, 'sample', 'samples')} of each task, and a rescoring runs no other: the "
+                f"it contains {counted(least, 'sample', 'samples')} of each task, and a rescoring adds none: the "
                 f"number of samples must be {least}, not {self.samples}",
                 path=path,
             )
@@ -393,7 +407,10 @@ class EvaluationRun:
         )
 
     def _report(self, before: EvaluationResults, alone: Sequence[object], *, retry_errors: bool) -> None:
-        """Report the earlier samples that lack a score. `alone` contains the samples to score without an agent."""
+        """Report the samples of earlier runs that lack a score.
+
+        `alone` contains those samples that only the scorers, and not the agent, will score again.
+        """
         unscored = [sample for sample in before.samples if sample_failed(sample, self.plan.scorers)]
         if not unscored:
             return
@@ -485,7 +502,7 @@ def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
 
 
 def description_of(scorer: Any) -> str:
-    """Return a text that tells a scorer from others: its name, its simple arguments, and the digest of its file."""
+    """Return a text that identifies a scorer: its name, its simple arguments, and the digest of its file."""
     if isinstance(path := getattr(scorer, "path", None), Path) and path.is_file():  # `--scorer FILE.py:NAME`
         return f"{scorer} sha256:{sha256(path.read_bytes()).hexdigest()}"
     arguments = [
@@ -499,7 +516,10 @@ def description_of(scorer: Any) -> str:
 def _conflict(
     now: Rescoring, last: Rescoring | None, before: EvaluationResults, *, rescore: bool | Literal["resume"]
 ) -> str | None:
-    """Return the reason why a rescoring would leave a mix of old and new scores; None if it would not."""
+    """Return the reason why the rescoring `now` is refused; None if it is allowed.
+
+    A rescoring is refused if some samples would have new scores and others the earlier scores of the same scorer.
+    """
     if rescore == "resume":
         if last is None:
             return "it was never scored again, so there is no rescoring to resume: omit resume"
@@ -507,7 +527,7 @@ def _conflict(
             names = {**last.scorers, **now.scorers}
             changed = next(name for name in names if now.scorers.get(name) != last.scorers.get(name))
             return (
-                f"its last rescoring was by {', '.join(last.scorers)}, and now the scorer {changed} differs: resume "
+                f"its last rescoring was by {', '.join(last.scorers)}, but the scorer {changed} differs now: resume "
                 "with the same scorers, or score all samples again without resume"
             )
         if now.tasks != last.tasks:
@@ -528,7 +548,7 @@ def _conflict(
 
 
 def check_names(scorers: Collection[str]) -> None:
-    """Raise ValueError if scorers with these names may give scores with the same name."""
+    """Raise ValueError if two scorers in `scorers` may give scores with the same name."""
     for name in scorers:
         if longer := next((each for each in scorers if each.startswith(f"{name}.")), None):
             raise ValueError(
@@ -551,12 +571,12 @@ async def _run_known(name: str, rollout: Rollout, task: Task, workdir: Path) -> 
 
 
 def short_command(words: Sequence[str]) -> str:
-    """Return a command, shortened to a few words without directories and prompt: `python agent.py`."""
+    """Return a command, shortened to a few words without directories and without the prompt: `python agent.py`."""
     return " ".join(os.path.basename(word) for word in words if word != PROMPT)
 
 
 def _agent_of(agent: object) -> tuple[str, AgentFunction]:
-    """Return the name of an agent, and a function that runs it; raise TypeError or ValueError if `agent` is invalid."""
+    """Return the name of `agent`, and a function that runs it. Raise TypeError or ValueError if `agent` is invalid."""
     if isinstance(agent, str):
         find_agent(agent)
         return agent, partial(_run_known, agent)
@@ -574,7 +594,7 @@ def _agent_of(agent: object) -> tuple[str, AgentFunction]:
 
 
 def _shown(function: object, name: str) -> str:
-    """Return a short name of a function for messages: the last part of `name`; for a lambda, the place of its code."""
+    """Return a short name of `function` for messages: the last part of `name`; for a lambda, where its code is."""
     code = getattr(function, "__code__", None)
     if code is not None and code.co_name == "<lambda>":
         return f"lambda ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"
@@ -613,9 +633,9 @@ async def _answering(model: Callable[[], Any]) -> AsyncIterator[tuple[Handler, N
 
 
 def _model_of(model: object) -> tuple[str, GivenModel]:
-    """Return the model's name, and an object that opens the model in a worker.
+    """Return the name of `model`, and an object that opens it in a worker.
 
-    Raise TypeError if `model` is not a model.
+    Raise TypeError if `model` cannot be the model of an evaluation.
     """
     given = GivenModel(model)
     if given.is_factory:

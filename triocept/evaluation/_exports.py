@@ -29,19 +29,20 @@ from ._table import problems_of
 from ._types import EvaluationResults, Sample, Task
 
 _ANSWER = 500
-"""Maximum characters of an answer in the viewer of Inspect."""
+"""Maximum characters of an answer that Inspect's viewer shows."""
 
 
 def write_results(
     results: EvaluationResults, to: str, path: Path, *, replace: bool = False, reward: str | None = None
 ) -> Losses:
-    """Write results to `path` in the format `to`, whole or not at all. For Harbor's format, `path` is a new folder.
+    """Write results to `path` in the format `to`, either completely or not at all.
 
-    `to` is one of `RESULT_FORMATS`. For verifiers, `reward` is the name of the score that is the reward; all other
-    scores are then metrics. If `reward` is None, each score is a reward.
+    `to` is one of `RESULT_FORMATS`. In Harbor's format, `path` is a new folder. In the format of verifiers, `reward` is
+    the name of the score that is the reward, and all other scores are metrics. If `reward` is None, each score is a
+    reward.
 
     Raises:
-        ValueError: there is no score `reward`.
+        ValueError: there is no score named `reward`.
         FileExistsError: `path` exists, and `replace` is False.
         OSError: the results cannot be written.
     """
@@ -64,7 +65,7 @@ def write_results(
 
 
 def _trace_of(sample: Sample) -> Trace:
-    """Return the trace of the sample's agent; an empty trace if the sample has no trace."""
+    """Return the trace of the agent in `sample`; if there is none, an empty trace."""
     return next(iter(sample.traces), None) or Trace(sample.task)
 
 
@@ -79,12 +80,12 @@ def _times(results: EvaluationResults, sample: Sample, trace: Trace) -> tuple[fl
 
 
 def _identity(*parts: object) -> str:
-    """Return 32 hexadecimal digits. Equal parts give equal digits."""
+    """Return a text of 32 hexadecimal digits, which is the same for equal `parts`."""
     return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).hexdigest()
 
 
 def _uuid(results: EvaluationResults, *place: object) -> str:
-    """Return an identifier of the evaluation, or of a part of it that `place` names."""
+    """Return an identifier of the evaluation; if `place` is given, of the part of it that `place` names."""
     return str(UUID(_identity(results.name, results.started_at, *place)))
 
 
@@ -234,7 +235,7 @@ _EXCEPTIONS = {"time_limit": "AgentTimeoutError", "failed": "NonZeroAgentExitCod
 
 
 def _write_harbor(results: EvaluationResults, folder: Path) -> None:
-    """Write the `result.json` of a job of Harbor, and of each trial (a sample), which has its own folder."""
+    """Write a Harbor job: its `result.json`, and a folder with a `result.json` for each trial (a sample)."""
     names, rewards, exceptions = dict[str, None](), dict[str, dict[str, list[str]]](), dict[str, list[str]]()
     ended = results.started_at
     for sample in results.samples:
@@ -280,13 +281,16 @@ def _write_harbor(results: EvaluationResults, folder: Path) -> None:
 
 
 def _names(name: str) -> Iterator[str]:
-    """Yield `name`, then other names in case it is taken: ids may differ only in characters that paths cannot have."""
+    """Yield `name`, then other names, which are used if `name` is taken.
+
+    A name may be taken because two ids may differ only in characters that a path cannot contain.
+    """
     yield name
     yield from (f"{name}-{number}" for number in count(2))
 
 
 def _harbor_trial(results: EvaluationResults, sample: Sample, name: str) -> tuple[dict[str, Json], float]:
-    """Return the result of a trial (a sample) for Harbor, and the time at which the trial ended."""
+    """Return Harbor's result of a trial (a sample), and the time at which the trial ended."""
     started, ended = _times(results, sample, _trace_of(sample))
     kind = sample.reason or _EXCEPTIONS.get(sample.ended or "")
     error = {

@@ -1,4 +1,4 @@
-"""The progress of an evaluation: counts of scored samples, the means so far, tokens and cost."""
+"""The progress of an evaluation: the number of scored samples, the means so far, tokens and cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ._types import Sample, sample_failed
 
 @final
 class Counts(Words):
-    """Counts of the ended samples, including samples of earlier runs. Failures of other scorers do not count."""
+    """Counts of the ended samples, including samples of earlier runs.
+
+    A sample counts as failed only if its agent's work cannot be scored, or if one of `scorers` failed.
+    """
 
     def __init__(self, evaluation: str, scorers: Collection[str]) -> None:
         self._evaluation = evaluation

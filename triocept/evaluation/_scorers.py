@@ -1,4 +1,7 @@
-"""The built-in scorers. Each can be sent to a worker, and checks before an agent starts that it can score the tasks."""
+"""The built-in scorers.
+
+Each can be sent to a worker. Before an agent starts, each checks that it can score the tasks.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from ._types import NoScore, Score, Task
 from ._worker import Scorer, run_command, scoring
 
 SHOWN = 500
-"""Maximum characters of an answer that are kept in a score."""
+"""Maximum characters of an answer that a score contains."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class BuiltIn:
 
     name: str
     score: Callable[[Task, Path, str], Awaitable[Score | dict[str, float]]]
-    """Returns the score of a task, from the working directory and the agent's answer."""
+    """Function that returns the score of a task, from the working directory and the agent's answer."""
     problem: Callable[[Task], str | None]
-    """Returns the reason why the task cannot be scored; None if it can."""
+    """Function that returns the reason why the scorer cannot score a task; None if it can."""
 
     async def __call__(
         self, trace: Trace, task: Task, workdir: Path, *, answer: str
@@ -63,7 +66,7 @@ def _is_part(target: str, answer: str) -> bool:
 async def _matches(
     match: Callable[[str, str], bool], ignore_case: bool, task: Task, workdir: Path, answer: str
 ) -> Score:
-    """Score the answer: 1 if `match(target, answer)` is True for a target of the task."""
+    """Score the answer: 1 if `match(target, answer)` is True for one of the task's targets, else 0."""
     await trio.lowlevel.checkpoint()
     given, *targets = [text.casefold() if ignore_case else text for text in (answer, *task.targets)]
     return Score(any(match(target, given) for target in targets), answer=answer.strip()[-SHOWN:])
@@ -124,12 +127,12 @@ mkdir "$root/tests" "$root/logs" "$root/app"
 mount --bind "$tests" "$root/tests" && mount --bind "$logs" "$root/logs" && mount --bind "$work" "$root/app" &&
 exec chroot "$root" bash -c 'cd "$1" && exec bash /tests/test.sh' bash "$work"
 """
-"""Shell script that runs a Harbor task's tests. In its mount namespace, `/tests`, `/logs` and `/app` are folders of the
-task."""
+"""Shell script that runs a Harbor task's tests in a mount namespace, in which folders of the task are mounted as
+`/tests`, `/logs` and `/app`."""
 
 
 async def _harbor(task: Task, workdir: Path, answer: str) -> Score | dict[str, float]:
-    """Run `tests/test.sh` of a Harbor task, and return the reward that this script writes."""
+    """Run `tests/test.sh` of a Harbor task; return the reward that the script writes."""
     source: Any = task.metadata["harbor"]
     with tempfile.TemporaryDirectory(prefix="triocept-") as name:
         root, tests, logs = (Path(name) / each for each in ("root", "tests", "logs"))
@@ -151,7 +154,7 @@ def _no_harbor(name: str, task: Task) -> str | None:
 
 
 def _reward(folder: Path, output: str) -> Score | dict[str, float]:
-    """Return the reward that the tests of a Harbor task wrote. The exit status of the tests does not count."""
+    """Return the reward that the tests of a Harbor task wrote into `folder`, whatever their exit status was."""
     document, text = folder / "reward.json", folder / "reward.txt"
     try:
         if document.exists():
@@ -218,7 +221,7 @@ async def _judge(
 def exact(*, ignore_case: bool = False, name: str = "exact") -> Scorer:
     """Return a scorer that gives 1 if the agent's answer is equal to one of the task's targets, else 0.
 
-    White space at the start and at the end of the answer and of the target is ignored.
+    White space at the start and at the end of the answer and of the target are ignored.
     """
     return BuiltIn(name, partial(_matches, _is_equal, ignore_case), partial(_no_target, name))
 
@@ -235,11 +238,11 @@ def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = 
 
     Args:
         pattern: the regular expression. None means that each target of the task is a regular expression.
-        ignore_case: True treats upper and lower case as equal.
+        ignore_case: if True, upper and lower case are not distinguished.
         name: name of the score.
 
     Raises:
-        re.error: the pattern is not a regular expression.
+        re.error: `pattern` is not a regular expression.
     """
     if pattern is not None:
         re.compile(pattern)
@@ -250,7 +253,7 @@ def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = 
 def file_content(path: str, content: str | None = None, *, name: str = "file") -> Scorer:
     """Return a scorer that gives 1 if a file in the working directory has the expected content, else 0.
 
-    White space at the start and at the end of the file is ignored.
+    White space at the start and at the end of the file are ignored.
 
     Args:
         path: path of the file in the working directory. If there is no such file, the score is 0.
@@ -272,8 +275,8 @@ def check_command(*, name: str = "check") -> Scorer:
 def harbor_reward(*, name: str = "reward") -> Scorer:
     """Return a scorer for tasks in Harbor's format: it runs `tests/test.sh`, and reads `reward.json` or `reward.txt`.
 
-    The tests run on this machine. For the tests, the task's `tests` folder is `/tests`, `/logs/verifier` is empty, and
-    the agent's working directory is `/app`. The scorer needs Linux, and the command `unshare`.
+    The tests run on this machine. They find the task's folder `tests` at `/tests`, an empty folder at `/logs/verifier`,
+    and the agent's working directory at `/app`. The scorer needs Linux, and the command `unshare`.
     """
     return BuiltIn(name, _harbor, partial(_no_harbor, name))
 
@@ -287,9 +290,9 @@ def model_judge(
 ) -> Scorer:
     """Return a scorer that prompts a model, the judge, to grade the agent's answer.
 
-    The score is 1 for a correct answer, 0.5 for a partly correct answer, and 0 for an incorrect answer. The judge runs
-    in a child of the sample's rollout, so its prompt, its answer and its cost are in the sample's trace. If the judge
-    fails or gives no grade, the sample lacks this score.
+    The score is 1 for a correct answer, 0.5 for a partly correct answer, and 0 for an incorrect answer. The judge calls
+    its model in a child of the sample's rollout, so the judge's prompt, answer and cost are in the sample's trace. If
+    the judge fails or gives no grade, the sample lacks this score.
 
     Args:
         model: a function without arguments that returns a handler, or an async context whose value is a handler, for

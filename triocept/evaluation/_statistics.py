@@ -3,12 +3,12 @@
 Rules:
 
 1. The mean of a score is the mean of the task means, so each task has the same weight, however many samples are scored.
-2. The standard error is clustered by task (E. Miller, "Adding Error Bars to Evals", arXiv 2411.00640, appendix A), and
-   multiplied by `sqrt(C / (C - 1))` for C tasks, because it would be too small for few tasks otherwise. For a mean of
-   task means, the result equals the standard deviation of the task means divided by `sqrt(C)`.
-3. The 95 % interval of scores that are all 0 or 1 is a Wilson interval with the effective sample size `mean * (1 -
-   mean) / stderr**2` (Korn and Graubard), at most the number of samples. If all scores are equal, the effective sample
-   size is C. Other scores have the interval `mean ± t * stderr`. Both intervals use Student's t with C - 1 degrees of
+2. The standard error is clustered by task (E. Miller, "Adding Error Bars to Evals", arXiv 2411.00640, appendix A). For
+   C tasks, it is multiplied by `sqrt(C / (C - 1))`, because it would be too small for few tasks otherwise. For a mean
+   of task means, the result equals the standard deviation of the task means divided by `sqrt(C)`.
+3. If all scores are 0 or 1, the 95 % interval is a Wilson interval with the effective sample size `mean * (1 - mean) /
+   stderr**2` (Korn and Graubard), at most the number of samples. If all scores are equal, the effective sample size is
+   C. For other scores, the interval is `mean ± t * stderr`. Both intervals use Student's t with C - 1 degrees of
    freedom.
 4. pass@k and pass^k are the unbiased estimates (Chen et al., arXiv 2107.03374; Yao et al., arXiv 2406.12045), as means
    over the tasks with at least k scored samples.
@@ -29,24 +29,24 @@ from ..errors import TrioceptError
 from ._types import EvaluationResults, Sample, Task
 
 Values: TypeAlias = Mapping[str, Sequence[float]]
-"""The values of a score by the task's id, without unscored samples."""
+"""The values of one score in the scored samples, by the task's id."""
 LEVEL = 0.95
-"""Level of the intervals."""
+"""Confidence level of the intervals."""
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A mean over tasks, with its uncertainty."""
+    """A mean over tasks, with its standard error and its 95 % interval."""
 
     mean: float
     stderr: float | None = None
-    """Standard error; None for one task."""
+    """Standard error of the mean; None if there is only one task."""
     low: float | None = None
-    """Lower end of the 95 % interval; None if the interval cannot be estimated: for one task, or with the standard
-    error 0."""
+    """Lower end of the 95 % interval. None if the interval cannot be estimated, that is, for one task, or if the
+    standard error is 0."""
     high: float | None = None
     interval: Literal["t", "wilson"] | None = None
     tasks: int
-    """Number of tasks with a value."""
+    """Number of tasks that have a value."""
     samples: int
 
 
@@ -59,11 +59,11 @@ class PassRate(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
     """Number of tasks with at least k scored samples."""
     left_out: int
-    """Number of tasks with fewer than k scored samples, which are left out."""
+    """Number of tasks with fewer than k scored samples. The mean leaves these tasks out."""
 
 
 class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The statistics of one score, such as its mean and standard error."""
+    """The statistics of one score: its mean with an interval, and its pass rates."""
 
     name: str
     estimate: Estimate | None
@@ -71,15 +71,15 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
     scored: int
     planned: int
     unscored_as_0: float
-    """Mean if each planned sample without this score had the value 0."""
+    """The mean that would result if each planned sample without this score had the value 0."""
     unscored_as_1: float
     pass_at: tuple[PassRate, ...]
-    """pass@k for k = 1, and for k = the planned samples of each task."""
+    """pass@k for k = 1, and for k = the number of planned samples of each task."""
     pass_all: tuple[PassRate, ...]
-    """pass^k for the same k."""
+    """pass^k for the same values of k as in `pass_at`."""
 
     def document(self) -> dict[str, Json]:
-        """Return the statistics as JSON; a statistic that is unknown is null."""
+        """Return the statistics as JSON; an unknown statistic is null."""
         estimate = self.estimate
         return {
             **{name: getattr(estimate, name, None) for name in ("mean", "stderr", "low", "high", "interval")},
@@ -95,7 +95,7 @@ class ScoreSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True):
-    """Turns, tokens, cost and seconds, summed over samples, including samples without a score."""
+    """Sums of turns, tokens, cost and seconds over samples, including samples without a score."""
 
     samples: int
     turns: int
@@ -129,7 +129,7 @@ def estimate_of(values: Values) -> Estimate | None:
 
 
 def _estimate(means: Sequence[float], samples: int) -> Estimate:
-    """Return the mean of the task `means`, with an interval by Student's t."""
+    """Return the mean of `means`, the means of the tasks, with an interval by Student's t."""
     count, middle = len(means), mean(means)
     if count == 1:
         return Estimate(mean=middle, tasks=1, samples=samples)
@@ -155,7 +155,7 @@ def difference_of(before: Mapping[str, float], after: Mapping[str, float]) -> Es
 
 
 def task_means(values: Values) -> dict[str, float]:
-    """Return the mean of each task's values; leave out tasks without a value."""
+    """Return the mean of each task's values, by task. A task without a value is left out."""
     return {task: mean(each) for task, each in values.items() if each}
 
 
@@ -163,7 +163,7 @@ def tasks_needed(stderr: float, tasks: int, difference: float, power: float = 0.
     """Return the number of tasks that are needed to detect a difference of the size `difference`.
 
     With this number of tasks, a test at the 5 % level detects the difference with the probability `power`. `stderr` is
-    the standard error of a paired difference, which was found with `tasks` tasks.
+    the standard error of a paired difference, as computed from `tasks` tasks.
     """
     normal = NormalDist()
     z = normal.inv_cdf((1 + LEVEL) / 2) + normal.inv_cdf(power)
@@ -171,14 +171,14 @@ def tasks_needed(stderr: float, tasks: int, difference: float, power: float = 0.
 
 
 def p_value(estimate: Estimate) -> float | None:
-    """Return the two-sided p value of the t test that the mean is 0; None if there is no standard error above 0."""
+    """Return the two-sided p value of the t test that the mean is 0; None if the standard error is None or 0."""
     if not estimate.stderr:
         return None
     return max(0.0, 1 - _t_central(estimate.mean / estimate.stderr, estimate.tasks - 1))
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Return the two-sided p value of the exact sign test for `better` and `worse` tasks."""
+    """Return the two-sided p value of the exact sign test, if `better` tasks became better and `worse` tasks worse."""
     count = better + worse
     tail = sum(comb(count, each) for each in range(min(better, worse) + 1))
     return min(1.0, tail / (1 << count) * 2)
@@ -226,7 +226,10 @@ def summary_of(results: EvaluationResults, name: str) -> ScoreSummary:
 
 
 def summaries_of(results: EvaluationResults) -> list[ScoreSummary]:
-    """Return the statistics of each score, and for each scorer that gave no score at all, statistics without values."""
+    """Return the statistics of each score.
+
+    A scorer that gave no score at all has statistics without values.
+    """
     return [summary_of(results, name) for name in (*results.score_names, *results.silent_scorers)]
 
 
@@ -248,8 +251,8 @@ def used_by(samples: Iterable[Sample]) -> Used:
 def groups_of(results: EvaluationResults, by: Sequence[str]) -> dict[tuple[str, ...], EvaluationResults]:
     """Return the results of each group of tasks, by the group's labels.
 
-    Each item of `by` is `task` or `metadata.KEY`, and gives one label of the group: the task's id, or the value of KEY
-    in its metadata. The label of a task without the key is `-`.
+    Each item of `by` is `task` or `metadata.KEY`, and determines one label of the group: the task's id, or the value of
+    KEY in the task's metadata. If a task's metadata has no KEY, the label is `-`.
 
     Raises:
         TrioceptError: a KEY in `by` is in no task's metadata.
@@ -292,7 +295,10 @@ def _wilson(middle: float, error: float, tasks: int, samples: int) -> tuple[floa
 
 @lru_cache(maxsize=256)
 def t_quantile(level: float, df: int) -> float:
-    """Return the t for which `|T| <= t` has the probability `level`. T has Student's t with `df` degrees of freedom."""
+    """Return the t for which `|T| <= t` has the probability `level`, where T has Student's t distribution.
+
+    `df` is the number of degrees of freedom.
+    """
     scale = lgamma((df + 1) / 2) - lgamma(df / 2) - log(df * pi) / 2
     t = NormalDist().inv_cdf((1 + level) / 2)
     for _ in range(
@@ -307,7 +313,10 @@ def t_quantile(level: float, df: int) -> float:
 
 
 def _t_central(t: float, df: int) -> float:
-    """Return the probability of `|T| <= |t|` (M. Abramowitz, I. Stegun, formulas 26.7.3 and 26.7.4)."""
+    """Return the probability of `|T| <= |t|`, where T has Student's t distribution with `df` degrees of freedom.
+
+    The formulas are 26.7.3 and 26.7.4 of M. Abramowitz, I. Stegun.
+    """
     angle, odd = atan2(abs(t), sqrt(df)), df % 2
     square = cos(angle) ** 2
     term, total = cos(angle) if odd else 1.0, 0.0

@@ -17,7 +17,7 @@ from ._types import EvaluationResults, Sample, belongs, lacking
 
 WIDTH = 78
 MOST_TASKS = 12
-"""Maximum tasks that the table lists."""
+"""Maximum number of tasks that the table lists."""
 RULE = """\
 scored: whatever the agent did, also if it failed or reached a limit.
 no score: provider error, no model call, failed start or scorer, lost worker.
@@ -75,7 +75,7 @@ def score_row(found: ScoreSummary) -> tuple[str, ...]:
 
 
 def range_of(estimate: Estimate | None) -> str:
-    """Return the interval of a mean as text: `0.34 .. 0.84`, or `n/a` for a mean without an interval."""
+    """Return the interval of a mean as text, `0.34 .. 0.84`; `n/a` if the mean has no interval."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return "n/a"
     return f"{estimate.low:.2f} .. {estimate.high:.2f}"
@@ -90,7 +90,11 @@ def money(cost: float) -> str:
 
 
 def ends_of(results: EvaluationResults) -> list[str]:
-    """Return lines that count the samples without a score by reason, and the agents that ended at a limit by limit."""
+    """Return lines with counts: samples without a score, by reason; and scored samples whose agent did not complete.
+
+    Reasons are `not run`, and those of `Sample.reason`. For scored samples, the lines count time limits, other limits,
+    failed agents, and later attempts.
+    """
     lines: list[str] = []
     if results.unfinished:
         lines += wrap(results.unfinished, WIDTH)
@@ -122,10 +126,10 @@ def ends_of(results: EvaluationResults) -> list[str]:
 
 
 def problems_of(sample: Sample, scorers: Iterable[str] = ()) -> list[tuple[str, str, str]]:
-    """Return tuples that explain why a sample lacks scores: scorer (empty if the agent's work has none), reason, text.
+    """Return the reasons why `sample` lacks scores, as tuples of a scorer's name, a reason and a text.
 
-    `scorers` contains the scorers of the evaluation. One that has not failed may not have scored the sample at all,
-    because it was added later.
+    The name is empty if the agent's work has no score at all. `scorers` contains the scorers of the evaluation. A
+    scorer that has not failed may not have scored the sample, because it was added later.
     """
     failures = [(scorer, str(reason), text) for scorer, (reason, text) in sample.failures.items()]
     if sample.reason is not None and not failures:
@@ -138,7 +142,10 @@ def problems_of(sample: Sample, scorers: Iterable[str] = ()) -> list[tuple[str, 
 
 
 def counts_of(results: EvaluationResults, scorers: Iterable[str]) -> dict[str, tuple[int, str]]:
-    """Return, for each scorer, the number of samples that have its score, and why the others lack it (or nothing)."""
+    """Return, for each scorer, how many samples have its score, and a text that counts why the others lack it.
+
+    The text is empty if no sample lacks the score.
+    """
     found: dict[str, tuple[int, str]] = {}
     for scorer in scorers:
         reasons = Counter(
@@ -158,7 +165,7 @@ def counts_of(results: EvaluationResults, scorers: Iterable[str]) -> dict[str, t
 
 
 def explained(sample: Sample) -> str:
-    """Return, in one line, why a sample lacks scores: `setup failed: the setup script returned 1`."""
+    """Return one line that explains why `sample` lacks scores: `setup failed: the setup script returned 1`."""
     return "; ".join(_line(reason, text) for _, reason, text in problems_of(sample))
 
 
@@ -167,7 +174,7 @@ def _line(reason: str, text: str) -> str:
 
 
 def reasons_of(results: EvaluationResults) -> list[str]:
-    """Return one sample's error as an example for each pair of a failed scorer and a reason."""
+    """Return one example for each pair of a failed scorer and a reason: the error of one sample."""
     found = {
         (scorer, reason): f"{each.task}/{each.number}: {_line(reason, text)}"
         for each in results.unscored
@@ -189,7 +196,7 @@ def _tasks(results: EvaluationResults) -> list[str]:
 def task_rows(
     results: EvaluationResults, names: Sequence[str], most: int | None = None
 ) -> list[tuple[str, ...]]:
-    """Return a head, and for each task (at most `most`) a row with its scores `names`, its turns, tokens and cost."""
+    """Return a head, and a row for each of at most `most` tasks: its scores `names`, its turns, tokens and cost."""
 
     def scorers_of(name: str) -> list[str]:
         return [scorer for scorer in results.scorers if belongs(name, scorer)]
@@ -217,14 +224,17 @@ def use_cells(used: Used) -> tuple[str, ...]:
 
 
 def marks_of(values: Sequence[float], planned: int = 0) -> str:
-    """Return a task's scores as text: `2 of 3` passed, or a mean of other numbers. `?` counts missing scores."""
+    """Return a task's scores as text: `2 of 3` if they are only 0 and 1, otherwise their mean.
+
+    `planned` is the number of planned samples; missing scores are counted with `?`.
+    """
     unknown = [f"{planned - len(values)} ?"] if len(values) < planned else []
     known = [f"{sum(values):.0f} of {len(values)}" if set(values) <= {0.0, 1.0} else f"{mean(values):.3f}"]
     return ", ".join([*(known if values else []), *unknown])
 
 
 def aligned(rows: Iterable[Sequence[str]], *, left: int) -> list[str]:
-    """Return `rows` as lines with aligned columns: the first `left` columns to the left, the others to the right."""
+    """Return `rows` as lines with aligned columns: the first `left` columns flush left, the others flush right."""
     table = [*rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [

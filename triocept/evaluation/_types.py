@@ -1,11 +1,11 @@
 """Tasks, scores and samples of an evaluation, and the results that a store keeps.
 
-The store of an evaluation is the store of a fleet. It also contains the file `evaluation.json` (an `EvaluationFile`)
-with the planned tasks. Each sample has a line in `done.jsonl`:
+The store of an evaluation is the store of a fleet. In addition, it contains the file `evaluation.json` (an
+`EvaluationFile`) with the planned tasks. Each sample has a line in `done.jsonl`:
 
-* The outcome in the line is `value`, even if the sample has no score; the value is a `Sample` without its task, number
+* The outcome in the line is `value`, even if the sample has no score. The value is a `Sample` without its task, number
   and traces. The outcome is `error` only if an unexpected exception ended the sample.
-* A sample whose outcome is `Lost`, because its worker died, has a line in `lost.jsonl`, and none in `done.jsonl`.
+* A sample whose outcome is `Lost`, because its worker died, has a line in `lost.jsonl`, but no line in `done.jsonl`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from ..fleets.store.places import StoredTraces
 from ..fleets.store.reading import result_of
 
 WORKDIRS = "workdirs"
-"""Directory of the store with the working directories that are kept, each under the `run` of its agent's trace."""
+"""Name of the folder, in the store, with the working directories that are kept. Each is named by the `run` of its
+agent's trace."""
 
 Reason: TypeAlias = Literal[
     "setup_failed",
@@ -47,49 +48,49 @@ Reason: TypeAlias = Literal[
     "worker_lost",
     "error",
 ]
-"""Reason why a sample has no score; `error` stands for every other exception in the worker."""
+"""Reason why a sample has no score. `error` stands for any exception in the worker that has no other name here."""
 AgentEnd: TypeAlias = Literal["completed", "failed", "time_limit", "limit"]
-"""How an agent ended: with status 0 ("completed"), with another status ("failed"), at its time limit, or at another
-limit."""
+"""How an agent ended. `completed`: with status 0. `failed`: with another status. `time_limit`: at its time limit.
+`limit`: at another limit."""
 Failure: TypeAlias = tuple[Reason, str]
-"""Reason why a scorer gave no score, and the text of the error."""
+"""Reason why a scorer gave no score, and the text of the scorer's error."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A task of an evaluation. If Inspect's `Sample` has the same field, the field has the same name here."""
+    """A task of an evaluation. A field that Inspect's `Sample` also has is named as there."""
 
     id: str
     """Identifier, unique among the tasks of the evaluation."""
     prompt: str
     """Text with which the agent is started."""
     target: str | tuple[str, ...] = ""
-    """The right answer, or several right answers; empty if the scorers need none."""
+    """The correct answer, or several correct answers; empty if the scorers need none."""
     files: dict[str, str] = {}
-    """Files and directories of the agent's working directory. Each key is a path in this directory. Its value is the
-    path of a file or directory to copy, a data URL, or the content itself."""
+    """Files and directories that are put into the agent's working directory. Each key is a path in this directory. Its
+    value is the path of a file or directory to copy, a data URL, or the content itself."""
     setup: str | None = None
     """Shell script that runs in the working directory before the agent starts."""
     check: str | tuple[str, ...] | None = None
-    """Command of the scorer `check_command`: a line for the shell, or the words of a command. It runs in the working
-    directory after the agent has ended."""
+    """Command of the scorer `check_command`: a line for the shell, or a list of words. It runs in the working directory
+    after the agent has ended."""
     check_files: dict[str, str] = {}
-    """Files that the agent must not see, such as tests, with keys and values as in `files`. They are copied into the
+    """Files that the agent must not see, such as tests; keys and values are as in `files`. They are copied into the
     working directory after the agent has ended, and replace files of the agent with the same path."""
     scorer_timeout: float = 600.0
-    """Maximum seconds of the setup script, and of each scorer, such as the check command. When a scorer exceeds it, the
-    sample has no score of this scorer. When the setup script exceeds it, the sample has no score at all."""
+    """Maximum seconds of the setup script, and of each scorer, such as the check command. If a scorer exceeds it, the
+    sample has no score of this scorer. If the setup script exceeds it, the sample has no score at all."""
     time_limit: float | None = None
-    """Maximum seconds of the agent. When exceeded: the agent is ended, and the work that it has done so far is
-    scored."""
+    """Maximum seconds that the agent may run. When exceeded: the agent is ended, and the work that it has done so far
+    is scored."""
     turn_limit: int | None = None
-    """Maximum answered model calls of the agent. When exceeded: further calls are refused, and the work that the agent
-    has done is scored."""
+    """Maximum number of answered model calls of the agent. When exceeded: further calls are refused, and the work that
+    the agent has done is scored."""
     metadata: dict[str, Json] = {}
-    """Your own data about the task, by which tasks can be grouped."""
+    """Your own data about the task; tables can be grouped by it."""
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All correct answers; empty if the task specifies none."""
+        """All correct answers; empty if the task has no target."""
         if isinstance(self.target, str):
             return (self.target,) if self.target else ()
         return self.target
@@ -99,7 +100,7 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """The score that a scorer gives a sample."""
 
     value: float
-    """A finite number. For pass@k and pass^k, a sample with 1.0 or more has passed."""
+    """The score, a finite number. For pass@k and pass^k, a sample with 1.0 or more has passed."""
     answer: str | None = None
     """The agent's answer that was scored."""
     explanation: str | None = None
@@ -132,15 +133,16 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scores: dict[str, Score] = {}
     """Scores by name: the scorer's name, or `scorer.key` for each key of a dict that a scorer returned."""
     failures: dict[str, tuple[Reason, str]] = {}
-    """Reason and text of the error of each scorer that gave no score, by the scorer's name."""
+    """For each scorer that gave no score, by its name: the reason, and the text of the error."""
     reason: Reason | None = None
-    """Reason why the sample has no score, or why its first failed scorer gave none; None if the sample is scored."""
+    """Reason why the sample has no score. If only scorers failed: why the first of them gave no score. None if the
+    sample is scored."""
     explanation: str = ""
-    """Text of the error that belongs to `reason`."""
+    """Text of the error to which `reason` belongs; empty if the sample is scored."""
     ended: AgentEnd | None = None
-    """How the agent ended; None if its work cannot be scored."""
+    """How the agent ended; None if the agent's work cannot be scored."""
     stopped: str | None = None
-    """The limit that stopped the agent, as in `Trace.stopped`."""
+    """The limit that stopped the agent, as in `Trace.stopped`; None if no limit stopped it."""
     returncode: int | None = None
     """Exit status of the agent; None for a function in this process."""
     attempts: int = 1
@@ -148,7 +150,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
     """Seconds from the agent's start to its end."""
     turns: int = 0
-    """Model calls of the agent that have an outcome."""
+    """Number of the agent's model calls that have an outcome."""
     input_tokens: int = 0
     output_tokens: int = 0
     estimated: bool = False
@@ -160,15 +162,16 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     returned: bool = False
     """True if the agent is a function that returned `output` as its answer."""
     scorings: int = 1
-    """Number of times that scorers have scored this run of the agent."""
+    """Number of times that this run of the agent was scored."""
     rescoring: int = 0
-    """Number of the rescoring (`evaluate(rescore=True)`) that last scored the sample; 0 if there was none."""
+    """Number of the rescoring (`evaluate(rescore=True)`) that scored the sample last; 0 if the sample was never
+    rescored."""
     not_rescored: tuple[str, ...] = ()
-    """The scorers of the last rescoring that could not read the record of the sample, and whose earlier scores
-    therefore stand."""
+    """Scorers of the last rescoring that could not read what they need, because the store has not kept it. Their
+    earlier scores are still valid."""
     traces: Sequence[Trace] = ()
-    """Traces of the sample, read from the store on each access: the agent's rollout first. The traces of judges are its
-    children; if a judge belongs to a later scoring, its trace follows in this list."""
+    """Traces of the sample, read from the store on each access. The trace of the agent's rollout comes first. Its
+    children include the traces of judges. If a judge ran in a later scoring, its trace follows in this list."""
 
     @property
     def scored(self) -> bool:
@@ -177,7 +180,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def workdir(self) -> Path | None:
-        """The working directory as the scorers left it; None if the store has not kept the directory."""
+        """The working directory as the scorers left it; None if the store has not kept it."""
         run = run_of(self)
         if run is None:
             return None
@@ -201,22 +204,22 @@ class EvaluationPlan(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     model: str
     scorers: tuple[str, ...]
-    """Names of the scorers; a scorer that returns a dict has several scores."""
+    """Names of the scorers. If a scorer returns a dict, it gives several scores."""
     samples_per_task: int
-    """Planned samples of each task."""
+    """Number of planned samples of each task."""
     tasks: tuple[Task, ...]
-    """The planned tasks, in their order."""
+    """The planned tasks, in the order in which they were passed to `evaluate`."""
     started_at: float
-    """Time when the evaluation first started, in seconds since the epoch."""
+    """Time at which the evaluation was first started, in seconds since the epoch."""
 
 
 class Rescoring(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rescoring scores again, and by which scorers."""
+    """The scorers and the tasks of a rescoring."""
 
     scorers: dict[str, str]
     """Descriptions of the scorers, by name; see `description_of`."""
     tasks: tuple[str, ...]
-    """Ids of the tasks."""
+    """Ids of the tasks whose samples are rescored."""
 
 
 class EvaluationFile(EvaluationPlan, frozen=True, kw_only=True):
@@ -234,12 +237,12 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
     """The results of an evaluation: its tasks, and the samples that have ended."""
 
     samples: tuple[Sample, ...]
-    """The ended samples, in the order of the tasks and of their numbers."""
+    """The ended samples, in the order of the tasks and of the samples' numbers."""
     directory: Path | None = None
     """Directory of the store; None if the results are only in memory."""
     unfinished: str = ""
-    """Text about a rescoring that was interrupted, so that some samples still have their earlier scores. Empty if no
-    rescoring was interrupted."""
+    """Text about a rescoring that is not finished, so that some samples still have their earlier scores. Empty if there
+    is no such rescoring."""
 
     @property
     def planned(self) -> int:
@@ -248,11 +251,11 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
 
     @property
     def scored(self) -> tuple[Sample, ...]:
-        """The samples that were scored by every scorer."""
+        """The samples that have a score of every scorer."""
         return self.scored_by(self.scorers)
 
     def scored_by(self, scorers: Iterable[str]) -> tuple[Sample, ...]:
-        """Return the samples that have a score of each of these scorers."""
+        """Return the samples that have a score of each scorer in `scorers`."""
         names = [*scorers]
         return tuple(sample for sample in self.samples if not lacking(sample, names))
 
@@ -270,7 +273,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
 
     @property
     def silent_scorers(self) -> tuple[str, ...]:
-        """The scorers without any score: each failed for every sample that it should score."""
+        """Names of the scorers that gave no score: each failed for every sample that it should score."""
         failed = {name for sample in self.samples for name in sample.failures}
         return tuple(
             scorer
@@ -279,7 +282,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
         )
 
     def table(self) -> str:
-        """Return a table of the scores for a terminal with 80 columns."""
+        """Return a table of the scores as text for a terminal with 80 columns."""
         from ._table import table_of
 
         return table_of(self)
@@ -291,14 +294,20 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
         return document_of(self)
 
     def by_task(self) -> dict[str, list[Sample]]:
-        """Return the ended samples of each planned task, by the task's id; the list is empty if none has ended."""
+        """Return the ended samples of each planned task, by the task's id.
+
+        If no sample of a task has ended, its list is empty.
+        """
         found: dict[str, list[Sample]] = {task.id: [] for task in self.tasks}
         for sample in self.samples:
             found[sample.task].append(sample)
         return found
 
     def values(self, score: str) -> dict[str, list[float]]:
-        """Return, by each task's id, the values of a score in the samples that have this score; a list may be empty."""
+        """Return the values of a score, by the task's id.
+
+        A sample without this score has no value; a list may be empty.
+        """
         return {
             task: [sample.scores[score].value for sample in samples if score in sample.scores]
             for task, samples in self.by_task().items()
@@ -306,18 +315,18 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
 
 
 def lacking(sample: Sample, scorers: Iterable[str]) -> list[str]:
-    """Return those of the scorers that have not given the sample a score."""
+    """Return the scorers in `scorers` that have not given `sample` a score."""
     return [scorer for scorer in scorers if not any(belongs(score, scorer) for score in sample.scores)]
 
 
 def sample_failed(sample: Sample, scorers: Collection[str]) -> bool:
-    """Return True if the agent's work cannot be scored, or if one of these scorers has failed."""
+    """Return True if the agent's work cannot be scored, or if a scorer in `scorers` has failed."""
     failed = sample.failures.keys()
     return not sample.scored and (not failed or not failed.isdisjoint(scorers))
 
 
 def belongs(score: str, scorer: str) -> bool:
-    """Return True if the scorer `scorer` gives a score of the name `score`, itself or in a dict of scores."""
+    """Return True if the scorer named `scorer` gives the score named `score`, directly or in a dict of scores."""
     return score == scorer or score.startswith(f"{scorer}.")
 
 
@@ -354,7 +363,7 @@ def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
 def results_of(
     about: EvaluationPlan, samples: Mapping[tuple[str, int], Sample], directory: Path | None = None
 ) -> EvaluationResults:
-    """Return the results of the planned tasks. The keys of `samples` are the task's id and the sample's number."""
+    """Return the results of the planned tasks. The keys of `samples` are a task's id and a sample's number."""
     places = ((task.id, number) for task in about.tasks for number in range(about.samples_per_task))
     ended = tuple(samples[place] for place in places if place in samples)
     plan = {name: getattr(about, name) for name in EvaluationPlan.__struct_fields__}
@@ -363,7 +372,7 @@ def results_of(
 
 
 def unfinished_text(about: EvaluationFile, samples: Iterable[Sample]) -> str:
-    """Describe the last rescoring if it has not scored all its samples; return an empty text if it has."""
+    """Return a text about the last rescoring if it has not scored all its samples; otherwise an empty text."""
     if (last := about.last_rescoring) is None:
         return ""
     tasks = set(last.tasks)
@@ -395,7 +404,7 @@ def read_evaluation(directory: Path) -> EvaluationFile | None:
 
 
 def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:
-    """Return the sample in a result of the fleet, which a map has yielded or a store contains."""
+    """Return the sample that `result` contains, which a map has yielded or a store contains."""
     task, number = str(result.key), result.sample
     match result.outcome:
         case Outcome.Value(value=value):
@@ -431,7 +440,7 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def _attempts(path: Path) -> Counter[tuple[str, int]]:
-    """Return how often each sample was run; keys are task and number. Return no counts if the file does not exist."""
+    """Return how often each sample was run, by task and number. If the file `path` is missing, return no counts."""
     if not path.exists():
         return Counter()
     decode = msgspec.json.Decoder(_Place).decode

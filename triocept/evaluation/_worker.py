@@ -1,8 +1,9 @@
 """One sample of a task: a worker prepares a directory, runs the agent in a rollout, and scores the agent's work.
 
-The rule that decides if a sample is scored is in `_agent_end` and `_apply`; the docs and the table repeat it.
+`_agent_end` and `_apply` contain the rule that decides if a sample is scored. The docs and the table repeat this rule.
 
-If a scorer fails, the store keeps the working directory, so that the sample can be scored again without its agent.
+If a scorer fails, the store keeps the working directory, so that the sample can be scored again without running the
+agent.
 """
 
 from __future__ import annotations
@@ -54,39 +55,40 @@ from ._types import WORKDIRS, AgentEnd, Failure, NoScore, Sample, Score, Task, b
 log: logging.Logger = logging.getLogger("triocept.evaluation")
 
 OUTPUT_LENGTH = 20_000
-"""Characters to keep from the end of an agent's output, and of an explanation."""
+"""Maximum characters that are kept of an agent's output, and of an explanation. Only the end is kept."""
 _OVERLOADED = 429
-"""HTTP status with which a provider refuses calls for some time. With a status of 500 or more, it has failed itself."""
+"""HTTP status with which a provider refuses calls for some time. From status 500 on, the provider itself has failed."""
 _PROVIDER_ERRORS = (UpstreamError.__name__, UpstreamTruncated.__name__)
 
 AgentFunction: TypeAlias = Callable[[Rollout, Task, Path], Awaitable[str | AgentResult | None]]
-"""`async (rollout, task, workdir) -> answer`: an agent that is a function. It calls the model of the rollout, or starts
-a program by `rollout.run_agent`. It returns the answer, the result of `run_agent`, or None."""
+"""`async (rollout, task, workdir) -> answer`: an agent that is a function. It either calls the model of the rollout
+itself, or starts a program by `rollout.run_agent`. It returns the answer, or the result of `run_agent`, or None."""
 Scorer: TypeAlias = Callable[..., Any]
-"""`(trace, task, workdir) -> Score, number, bool, or a dict of them`; async or not. With a parameter `answer`, it also
-gets the agent's answer."""
+"""`(trace, task, workdir) -> Score, number, bool, or a dict of them`; async or not. If it has a parameter `answer`, the
+agent's answer is passed to it."""
 Answering: TypeAlias = AbstractAsyncContextManager[tuple[Handler, Embed | None]]
 OpenModel: TypeAlias = Callable[[], AbstractAsyncContextManager[Callable[[], Answering]]]
-"""Opens the model once for each worker. The context yields a function that opens the handler of one sample."""
+"""Function that each worker calls once to open the model. The value of the context is a function that opens the handler
+of one sample."""
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """Services for the scorers of one sample."""
+    """What the scorers of one sample can use."""
 
     watcher: Watcher
-    """Ends the commands of scorers if the program dies."""
+    """Watcher process, which ends the commands of scorers if the program dies."""
     open_judge: Callable[[Handler], AbstractAsyncContextManager[Rollout]]
-    """Opens a rollout in which a judge calls its model."""
+    """Function that opens a rollout in which a judge calls its model."""
 
 
 scoring: ContextVar[Scoring] = ContextVar("triocept_scoring")
-"""Services for the sample that is being scored."""
+"""The `Scoring` of the sample that is being scored."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings that all samples share; they are sent to the workers."""
+    """The settings that all samples share. They are sent to the workers."""
 
     agent: AgentFunction
     open_model: OpenModel
@@ -101,15 +103,15 @@ class Plan:
     store: Path | None = None
     """The store; None for an evaluation without a store."""
     keeps_workdirs: bool = False
-    """True keeps the working directory of each sample in the store. False keeps the directory of a sample only if a
-    scorer fails, and only without redaction, because files are stored without changes."""
+    """If True, the store keeps the working directory of each sample. If False, it keeps the directory only if a scorer
+    fails, and only without redaction, because files are stored without changes."""
     scored_alone: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    """Recorded samples to score without running the agent again. The keys are task and number; a value is the start, in
-    bytes, of the sample's line in `done.jsonl`."""
+    """Recorded samples that are scored without running the agent again. The keys are task and number. Each value is the
+    offset, in bytes, at which the sample's line in `done.jsonl` starts."""
     rescoring: int = 0
-    """Number of the rescoring, see `EvaluationFile.rescorings`."""
+    """Number of the rescoring; see `EvaluationFile.rescorings`."""
     only_failed: bool = True
-    """If True, a recorded sample is scored only by the scorers that failed for it before."""
+    """If True, only the scorers that failed for a recorded sample score it again."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,12 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
 
 
 def loaded(scorer: Any) -> Any:
-    """Return the scorer; load it if it is in a file (`--scorer FILE.py:NAME`). Each worker calls this function."""
+    """Return `scorer`. If it is in a file (`--scorer FILE.py:NAME`), load it first. Each worker calls this function."""
     return scorer.load_function() if hasattr(scorer, "load_function") else scorer
 
 
 async def run_sample(bench: Bench, task: Task, *, attempt: int, sample: int) -> Any:
-    """Run one sample of a task, or only its scorers; return the `Sample` as JSON."""
+    """Run one sample of a task, or only its scorers. Return the `Sample` as JSON."""
     folder = Path(tempfile.mkdtemp(prefix="triocept-"))
     found: dict[str, Any] = {"rescoring": bench.plan.rescoring}
     offset = bench.plan.scored_alone.get((task.id, sample))
@@ -154,7 +156,7 @@ def _text_of(error: NoScore, redactor: Redactor) -> str:
 
 
 async def _run(bench: Bench, task: Task, workdir: Path, found: dict[str, Any]) -> None:
-    """Run one sample, and add the fields of its `Sample` to `found`; raise NoScore if it cannot be scored."""
+    """Run one sample, and store the fields of its `Sample` in `found`. Raise NoScore if it cannot be scored."""
     plan = bench.plan
     try:
         await trio.to_thread.run_sync(_prepare, workdir, plan.workspace, task.files)
@@ -225,7 +227,10 @@ async def _run_agent(plan: Plan, rollout: Rollout, task: Task, workdir: Path, fo
 
 
 async def _score_again(bench: Bench, task: Task, workdir: Path, offset: int) -> dict[str, Any]:
-    """Score a recorded sample again, and return the fields of its `Sample`."""
+    """Score a recorded sample again, without its agent. Return the fields of its `Sample`.
+
+    `offset` is the place of the sample's line in `done.jsonl`.
+    """
     plan = bench.plan
     assert plan.store is not None
     before = await trio.to_thread.run_sync(sample_at, plan.store, offset)
@@ -278,7 +283,7 @@ async def _score_again(bench: Bench, task: Task, workdir: Path, offset: int) -> 
 
 
 def _outcome(scores: Mapping[str, Score], failures: Mapping[str, Failure]) -> dict[str, Any]:
-    """Return the fields of a `Sample` for its scores and failures."""
+    """Return the fields of a `Sample` that contain its scores and its failures."""
     reason, explanation = next(iter(failures.values()), (None, ""))
     return {"scores": scores, "failures": failures, "reason": reason, "explanation": explanation}
 
@@ -292,7 +297,10 @@ async def _score(
     workdir: Path | None,
     answer: str,
 ) -> tuple[dict[str, Score], dict[str, Failure]]:
-    """Let each scorer score a sample; return scores and failures. `workdir` is None if the store has not kept it."""
+    """Make each scorer score a sample; return the scores and the failures, by name.
+
+    `workdir` is None if the store has not kept the working directory.
+    """
     redactor = Redactor(plan.redact)
     scores: dict[str, Score] = {}
     failures: dict[str, Failure] = {}
@@ -319,15 +327,15 @@ async def _score(
 
 
 class MissingDirectory:
-    """Placeholder for a working directory that was not kept: each use raises NoScore.
+    """Placeholder for a working directory that was not kept. Each use of it raises NoScore.
 
-    A scorer that does not use the directory can still score the sample.
+    So a scorer that does not use the directory can still score the sample.
     """
 
     _used = False
 
     def check(self) -> None:
-        """Raise NoScore if the scorer has used the directory, even if the scorer has handled the error."""
+        """Raise NoScore if the scorer has used the directory, even if the scorer caught the first NoScore."""
         if self._used:
             self._fail()
 
@@ -342,7 +350,7 @@ class MissingDirectory:
 
 
 def _agent_end(trace: Trace, given: object, *, timed_out: bool) -> tuple[AgentEnd, int | None]:
-    """Return how the agent ended, and the agent's exit status; raise NoScore if its work cannot be scored."""
+    """Return how the agent ended, and its exit status. Raise NoScore if the agent's work cannot be scored."""
     returncode = getattr(given, "returncode", None)
     if isinstance(given, AgentFailed) and returncode is None:
         raise NoScore(str(given), reason="agent_not_started")
@@ -369,9 +377,9 @@ def _turns(trace: Trace) -> int:
 
 
 def answer_of(trace: Trace) -> str:
-    """Return the agent's answer: the model's last text, in the agent's main conversation if the trace has one.
+    """Return the agent's answer: the last text of the model in the main conversation; without one, in the whole trace.
 
-    If the model gave no text, the answer is empty.
+    If the model wrote no text, the answer is empty.
     """
     conversations = trace.conversations
     texts = [
@@ -386,7 +394,7 @@ def answer_of(trace: Trace) -> str:
 async def _apply(
     name: str, scorer: Scorer, trace: Trace, task: Task, workdir: Path, answer: str
 ) -> dict[str, Score]:
-    """Run a scorer, and return the scores that it gives, by name.
+    """Run a scorer, and return its scores by name.
 
     Raise NoScore if the scorer raises an exception, exceeds its time limit, or returns something that is not a score.
     """
@@ -423,7 +431,7 @@ def is_async(function: Any) -> bool:
 
 
 def _place(error: BaseException) -> str:
-    """Return the place where `error` was raised, as text: ` (check.py, line 7)`."""
+    """Return the file and the line in which `error` was raised, as text: ` (check.py, line 7)`."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -431,7 +439,7 @@ def _place(error: BaseException) -> str:
 
 
 def scores_of(name: str, given: object) -> dict[str, Score]:
-    """Convert the value that a scorer has returned to scores by name; raise NoScore if the value is invalid."""
+    """Convert the value that the scorer `name` returned to scores by name; raise NoScore if the value is invalid."""
     if isinstance(given, Mapping) and given:
         parts = [part for key, value in given.items() for part in scores_of(f"{name}.{key}", value).items()]
         if len(scores := dict(parts)) < len(parts):
@@ -458,7 +466,7 @@ def scores_of(name: str, given: object) -> dict[str, Score]:
 
 
 def _number(value: Any) -> float:
-    """Return `value` as a float; if it is no number, or too large, return NaN."""
+    """Return `value` as a float. If it is not a number, or is too large, return NaN."""
     # numpy's numbers support `__float__`, too, and a text does not.
     if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
         return nan
@@ -481,7 +489,7 @@ def _shortened(score: Score, redactor: Redactor) -> Score:
 
 
 def _keep(workdir: Path, target: Path) -> None:
-    """Move a working directory into the store, whole or not at all."""
+    """Move a working directory into the store, either completely or not at all."""
     part = target.with_suffix(".part")
     try:
         target.parent.mkdir(exist_ok=True)
@@ -518,7 +526,7 @@ def _copy_files(workdir: Path, files: Mapping[str, str]) -> None:
 
 
 def is_path(source: str) -> bool:
-    """Return True if `source` is the path of an existing file or directory, and not the content of a file."""
+    """Return True if `source` is the path of an existing file or directory; otherwise it is the content of a file."""
     try:
         return bool(source) and "\n" not in source and Path(source).exists()
     except OSError:  # too long for a name
@@ -531,7 +539,7 @@ async def run_command(
     workdir: Path,
     env: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
-    """Run a command of a task; return the command's exit status and the last part of its output.
+    """Run a command of a task. Return its exit status, and the last part of its output.
 
     Cancellation: ends the command and all processes that it started.
 

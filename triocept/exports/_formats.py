@@ -59,17 +59,19 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         each.name: each
         for each in (
             Format(name="jsonl", what="a flat row for each turn, for jq, pandas, datasets", write=write_flat),
-            Format(name="parquet", what="the same rows, with a schema", write=write_parquet),
+            Format(name="parquet", what="the rows of jsonl, with a schema", write=write_parquet),
             Format(name="openai", what="OpenAI's fine-tuning JSONL", write=write_fine_tuning),
             Format(name="verifiers", what="episodes of verifiers", write=write_verifiers, takes_reward=True),
             Format(name="inspect", what="a log of Inspect, for its viewer", write=write_inspect),
             Format(name="atif", what="trajectories of ATIF 1.8, a folder", write_folder=write_atif),
             Format(name="har", what="an HTTP archive, for proxies and browsers", write=write_har),
-            Format(name="html", what="one page with everything, to open in a browser", write=write_html),
+            Format(
+                name="html", what="one page that shows everything, to open in a browser", write=write_html
+            ),
             Format(name="otlp", what="spans of OpenTelemetry, as OTLP/JSON", write=write_otlp),
             Format(
                 name="otlp-content",
-                what="the same spans, with the full content of messages and answers",
+                what="the spans of otlp, with the full content of messages and answers",
                 write=write_otlp_with_content,
             ),
         )
@@ -198,7 +200,7 @@ def _check_place(path: Path, *, replace: bool) -> None:
 
 @contextmanager
 def _naming(beside: Path, path: Path) -> Iterator[None]:
-    """If the body raises an OSError that names the temporary path `beside`, replace this name by `path`.
+    """Replace the temporary path `beside` by `path` in the name of an OSError that the body raises.
 
     The caller of the export knows only `path`.
     """

@@ -222,8 +222,9 @@ class _SubAgent(NamedTuple):
         return self.family[place] if place >= 0 else None
 
     def summary_behind(self, turn: Recorded) -> Recorded | None:
-        """Return the call of the launching conversation after `turn` if it requests a summary for a compaction, else
-        None.
+        """Return the next call of the launching conversation after `turn`, if it requests a compaction's summary.
+
+        Otherwise return None.
         """
         place = next(place for place, each in enumerate(self.family) if each is turn) + 1
         return self.family[place] if self._compacts(place) else None

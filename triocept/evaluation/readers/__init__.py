@@ -1,4 +1,6 @@
-"""Readers of tasks: one module for each format. If a format needs a package, its reader imports it on first use.
+"""Readers of tasks: one module for each format.
+
+If a format needs a package, its reader imports the package on first use.
 
 The function `read` of each module yields, for each task, its place in the file and its document. If a document cannot
 be read, the function yields an exception instead of the document.
@@ -37,11 +39,11 @@ def read_tasks(path: str | os.PathLike[str], *, split: str | None = None) -> Tas
     Args:
         path: a file `.jsonl`, `.json`, `.csv`, `.yaml` (promptfoo) or `.py` (Inspect; `FILE.py:NAME` names a task or
             dataset in the file); a folder that the package `datasets` has saved; a task folder in Harbor's format; or a
-            folder with such task folders.
+            folder that contains task folders in Harbor's format.
         split: name of the split to read, if a folder of `datasets` has several splits.
 
     Raises:
-        BadTasks: the file has errors; the error's text lists the place of each.
+        BadTasks: the file has errors; the text of `BadTasks` lists each with its place.
         ImportError: the package of the format is not installed.
         OSError: the file cannot be read.
     """

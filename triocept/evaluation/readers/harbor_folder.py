@@ -1,7 +1,7 @@
 """Task folders in Harbor's format: `task.toml`, an instruction, `environment/`, `tests/test.sh`.
 
-Tasks run on this machine, not in their container. The files of `environment/`, except the Dockerfile, are copied into
-the agent's working directory; no container is built. The scorer `harbor_reward` runs the tests.
+Tasks run on this machine and not in a container; no container is built. The files of `environment/`, except the
+Dockerfile, are copied into the agent's working directory. The scorer `harbor_reward` runs the tests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from .reading import BadTasks
 
 _CANARY = re.compile(r"\A(?:\s*(?:<!--|#)[^\n]*canary[^\n]*\n)+", re.IGNORECASE)
-"""Lines at the start of an instruction that mark it as test data; Harbor removes them, too."""
+"""Lines at the start of an instruction that mark it as test data. They are removed, as Harbor does."""
 _NOT_COPIED = re.compile(r"Dockerfile.*|docker-compose.*|compose\.ya?ml")
 
 

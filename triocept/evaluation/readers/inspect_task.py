@@ -1,6 +1,7 @@
 """Tasks of Inspect: a Python file with a function `@task`, a `Task`, or a `Dataset`.
 
-Input, target, id, files, setup, metadata, limits and epochs are read. Solver, scorer and sandbox are not used.
+The task's input, target, id, files, setup, metadata, limits and epochs are read. Its solver, scorer and sandbox are not
+used.
 """
 
 from __future__ import annotations

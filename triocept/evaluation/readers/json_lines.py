@@ -1,4 +1,4 @@
-"""Tasks in a file with one JSON object in each line, or with one JSON list of such objects."""
+"""Tasks in a file that contains either one JSON object in each line, or one JSON list of such objects."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def decoded_lines(
 ) -> Iterator[tuple[int, object]]:
     """Yield the number of each line, and the document that the line contains.
 
-    For a blank line, the document is None. For a line that is not a JSON value, an exception is yielded as the
-    document.
+    The document of a blank line is None. If a line is not a JSON value, an exception is yielded as its document.
     """
     for number, line in enumerate(path.read_bytes().removeprefix(_BOM).split(b"\n"), 1):
         document: object = None

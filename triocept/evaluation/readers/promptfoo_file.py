@@ -1,7 +1,7 @@
-"""Tests of promptfoo's configuration (YAML). Each pair of a prompt and a test is a task.
+"""Tests of promptfoo's configuration (YAML). Each pair of a prompt and a test becomes a task.
 
 Assertions that compare the answer with one text (`equals`, `contains`, `icontains` and `regex`) become the target. All
-assertions are kept in the metadata, with the test's description. If variables in `vars` are lists, there is a test for
+assertions are kept in the metadata, with the test's description. If variables in `vars` are lists, there is a task for
 each combination of their values.
 """
 
@@ -78,7 +78,7 @@ def _prompt(prompt: object, folder: Path) -> str:
 
 
 def _read(value: object, folder: Path) -> str:
-    """Return a value as a text. For `file://NAME`, return the content of the file."""
+    """Return `value` as a text. If it is `file://NAME`, return the content of this file in `folder`."""
     text = str(value)
     return (folder / text.removeprefix("file://")).read_text() if text.startswith("file://") else text
 

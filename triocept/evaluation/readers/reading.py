@@ -16,11 +16,11 @@ from .._types import Task
 from .._worker import is_path
 
 MOST_ERRORS = 10
-"""Maximum errors that a text lists."""
+"""Maximum number of errors that the text of `BadTasks` lists."""
 
 
 class BadTasks(ValueError):
-    """The tasks cannot be used. The error's text has a line for each mistake, with its place and its task."""
+    """The tasks cannot be used. For each mistake, the error's text has a line with its place and its task."""
 
 
 @final
@@ -29,20 +29,20 @@ class TaskList:
     """The tasks that were read from one source, such as a file."""
 
     name: str
-    """Name of the evaluation, if the caller gives none."""
+    """Name that the evaluation gets if the caller passes no name."""
     tasks: list[Task] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
-    """Place of each task in its source, by the task's id: `tasks.jsonl:7`."""
+    """Place of each task in its source, for example `tasks.jsonl:7`, by the task's id."""
     errors: list[str] = field(default_factory=list)
     samples: int | None = None
-    """Number of samples of each task, if the source sets this number (Inspect's epochs)."""
+    """Number of samples of each task, if the source specifies it (Inspect's epochs); otherwise None."""
 
     def add(self, document: object, place: str, *, folder: Path | None = None, number: int) -> None:
         """Add the task that `document` describes. If the document is invalid, add an error.
 
         Args:
             document: an object with the fields of a `Task` (`input` is accepted as another name of `prompt`). If the
-                document could not be read: the exception.
+                document could not be read, the exception.
             place: the place of the document in its source.
             folder: directory to which the paths of files in the document are relative.
             number: number that becomes the task's id if the document has no id.
@@ -59,7 +59,7 @@ class TaskList:
             self.tasks.append(task)
 
     def checked(self, source: str) -> TaskList:
-        """Return this list; raise BadTasks if the list has errors or is empty."""
+        """Return this list. Raise BadTasks if the list has errors or is empty."""
         if self.errors:
             raise BadTasks(first_of(self.errors))
         if not self.tasks:
@@ -68,7 +68,7 @@ class TaskList:
 
 
 def task_of(document: object, number: int, folder: Path | None = None) -> Task:
-    """Return the task that `document` describes; raise ValueError, with the reason, if it describes no task."""
+    """Return the task that `document` describes. Raise ValueError, with the reason, if it describes no task."""
     if isinstance(document, Task):
         document = msgspec.structs.asdict(document)
     if not isinstance(document, Mapping):
@@ -81,7 +81,7 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
     whose = f"task {name!r}: " if "id" in fields else ""
     if "input" in fields:
         if "prompt" in fields:
-            raise ValueError(f"{whose}input and prompt are the same field: give one of them")
+            raise ValueError(f"{whose}input and prompt are the same field: give only one of them")
         fields["prompt"] = fields.pop("input")
     fields["prompt"] = _text(fields.get("prompt"), whose)
     fields["id"] = name
@@ -114,14 +114,14 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
 
 
 def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task's document made of named values. A value whose name is not a field of `Task` becomes metadata."""
+    """Return `fields` as the document of a task. A value whose name is not a field of `Task` becomes metadata."""
     others = {name: value for name, value in fields.items() if name not in ("input", *Task.__struct_fields__)}
     metadata = {**others, **(fields.get("metadata") or {})}
     return {**{name: value for name, value in fields.items() if name not in others}, "metadata": metadata}
 
 
 def _text(prompt: object, whose: str) -> str:
-    """Return the prompt as one text; join a list of user messages.
+    """Return the prompt as one text. If it is a list of user messages, join them.
 
     Raise ValueError if the prompt is neither a text nor a list of user messages.
     """
@@ -153,7 +153,7 @@ def _text(prompt: object, whose: str) -> str:
 
 
 def _resolved(source: str, folder: Path) -> str:
-    """Return the absolute path of `source` if `folder` has a file or directory of this path; else return `source`."""
+    """Return the absolute path of `source`, if `source` is a path in `folder`; otherwise return `source` itself."""
     if source.startswith("data:") or "\n" in source or not is_path(str(folder / source)):
         return source
     return str((folder / source).absolute())
@@ -169,7 +169,7 @@ _TYPES = {
 
 
 def in_words(error: msgspec.ValidationError, document: Any) -> str:
-    """Return an error of msgspec in plain words, with the wrong value."""
+    """Return an error of msgspec as an ordinary sentence, with the value that is wrong."""
     if "unknown field" in str(error):
         return f"{str(error).removeprefix('Object contains ')}: put your own data into metadata"
     found = re.fullmatch(r"Expected `(.+)`, got `\w+`(?: - at `\$\.(\w+)(.*)`)?", str(error))
@@ -183,13 +183,13 @@ def in_words(error: msgspec.ValidationError, document: Any) -> str:
 
 
 def first_of(errors: Sequence[str]) -> str:
-    """Return a text with the first errors, one in each line, and the number of the remaining errors."""
+    """Return a text with the first errors, one in each line, and the number of the errors that are left out."""
     more = len(errors) - MOST_ERRORS
     return "\n".join([*errors[:MOST_ERRORS], *([f"and {more} more"] if more > 0 else [])])
 
 
 def listed(tasks: Iterable[object], name: str) -> TaskList:
-    """Return the `tasks` that a program has passed, checked, as a list; raise BadTasks if a task is invalid."""
+    """Return the `tasks` that a program has passed as a checked list. Raise BadTasks if a task is invalid."""
     found = TaskList(name)
     for number, task in enumerate(tasks, 1):
         found.add(task, f"task {number}", number=number)
