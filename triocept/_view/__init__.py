@@ -1,9 +1,10 @@
 """The live view: a page, served by the endpoint, on which people watch rollouts and decide about tool calls.
 
-* `protocol`: the routes, and the JSON that the page and the server exchange.
-* `source`: the recorded runs that the page shows. `live`: the runs of an endpoint, with a live stream and decisions.
-* `runs`: one run: the rows of its turns, and its messages by number. `compare`: two runs side by side.
-* `recorded`: a server for the page of recorded runs.
-* `app`: the routes, and the checks of a request's key, Host and Origin. `files`: the files of the page, and the page as
-  one file.
+* `protocol` describes the routes, and the JSON that the page and the server exchange.
+* `source` holds the recorded runs that the page shows. `live` holds the runs of an endpoint, and adds a live stream and
+  decisions.
+* `runs` contains one run: the rows of its turns, and its messages by number. `compare` shows two runs side by side.
+* `recorded` is a server for the page of recorded runs.
+* `app` serves the routes, and checks a request's key, Host and Origin. `files` holds the files of the page, and writes
+  the page as one file.
 """

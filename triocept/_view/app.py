@@ -37,12 +37,13 @@ from .source import Source
 
 PATH = "/view"
 MOST_BODY = 16 * 1024 * 1024
-"""Maximum bytes of a decision. A decision may contain the changed arguments of a tool call, which may be long."""
+"""Maximum bytes of a request body with a decision. It may contain the changed arguments of a tool call, which may be
+long."""
 _LAST = 0.1
-"""Maximum seconds after the endpoint's end until viewers have read the last events."""
+"""Maximum seconds, after the endpoint has ended, in which viewers can still read the last events."""
 _NO_KEY = "the key of the view is missing or wrong: open the view_url of the endpoint"
 _PUBLIC = ("page", "asset")
-"""Names of the functions that serve requests without a key."""
+"""Names of the functions that answer requests without a key."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::\d+)?")
 _HEADERS = {
     "cache-control": "no-store",
@@ -83,7 +84,7 @@ class ViewApp:
         self.source = source
         self.key: str = f"{OWN_TEXT}view-{token_urlsafe(32)}"
         self.on_end: set[Callable[[], object]] = set()
-        """Functions that are called when the view ends. They let connections with the view's key expire."""
+        """Functions that are called when the view ends, and let connections with the view's key expire."""
         self.ended = trio.Event()
         self._hosts = hosts
         self._scheme = scheme
@@ -91,7 +92,7 @@ class ViewApp:
         self._requests: set[trio.CancelScope] = set()
 
     def takes(self, path: str) -> bool:
-        """Return True if the path belongs to the view."""
+        """Return True if `path` belongs to the view."""
         return path == PATH or path.startswith(f"{PATH}/")
 
     def admits(self, head: Head) -> bool:
@@ -103,7 +104,7 @@ class ViewApp:
         return kind.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self.key.encode())
 
     def refusal(self, head: Head) -> Reply | None:
-        """Return the reply that refuses a request; None if the request is accepted."""
+        """Return the reply with which a request is refused; None if the request is accepted."""
         host = head.headers.get("host", "")
         if not self._is_ours(host):
             return _refused(
@@ -139,7 +140,7 @@ class ViewApp:
         return True
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request that `refusal` has not refused."""
+        """Answer a request for which `refusal` has returned None."""
         with trio.CancelScope() as request_scope:
             self._requests.add(request_scope)
             try:
@@ -148,7 +149,7 @@ class ViewApp:
                 self._requests.discard(request_scope)
 
     def end(self) -> None:
-        """End all streams after their last events. Streams that have not ended after `_LAST` seconds are cancelled."""
+        """End all streams after their last events. Cancel the streams that have not ended within `_LAST` seconds."""
         if isinstance(self.source, LiveView):
             self.source.close()
         self.ended.set()
@@ -268,7 +269,7 @@ def _make_app(source: Source, has_key: Callable[[str], bool]) -> QuartTrio:
         scope: Any = request.scope
         body = await scope[READ_BODY]()
         if not isinstance(source, LiveView):
-            return _error(409, "these runs are recorded: nothing waits for a decision", decision=None)
+            return _error(409, "these runs are recorded, so no tool call waits for a decision", decision=None)
         try:
             given = msgspec.json.decode(body, type=_Decide)
             text = given.arguments if given.kind == "modify" else given.reason

@@ -1,8 +1,8 @@
-"""Two runs side by side: their turns, aligned by their answers.
+"""Two runs side by side: their turns, aligned by the turns' answers.
 
-If a run has several equal answers, these answers are numbered. Each of them is aligned only with the equal answer that
-has the same number in the other run. So the longest alignment is found in n log n steps. Equal turns at the beginning
-and at the end of both runs are aligned without numbers.
+If a run has several equal answers, these answers are numbered in order. Each of them is aligned only with the equal
+answer that has the same number in the other run. So the longest alignment is found in n log n steps. Equal turns at the
+beginning and at the end of both runs are aligned without these numbers.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .runs import Row
 
 
 def compared(one: Sequence[Turn], other: Sequence[Turn]) -> list[Row]:
-    """Align the turns of two rollouts, and return one row for each pair.
+    """Align the turns of two rollouts, and return a row for each pair.
 
-    Turns with equal answers form a pair. The other turns, between such pairs, are paired in order, as changed turns.
+    Two turns with equal answers form a pair. The turns between such pairs are paired in order, and marked as changed.
     """
     keys = [*map(_key, one)], [*map(_key, other)]
     pairs: list[Row] = []
@@ -43,7 +43,7 @@ def _key(turn: Turn) -> bytes:
 
 
 def _aligned(one: Sequence[bytes], other: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield a pair of indexes, in `one` and in `other`, for each two equal keys that are aligned, in order."""
+    """Yield the indexes, in `one` and in `other`, of each pair of equal keys that are aligned, in order."""
     shorter = min(len(one), len(other))
     start = next((i for i in range(shorter) if one[i] != other[i]), shorter)
     rest = shorter - start
@@ -63,16 +63,16 @@ def _numbered(keys: Sequence[bytes]) -> Iterator[Hashable]:
 
 
 def _longest(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the longest subsequence of `pairs` in which the second numbers grow.
+    """Return the longest subsequence of `pairs` in which the second numbers increase.
 
-    In `pairs`, the first numbers already grow.
+    In `pairs` itself, the first numbers already increase.
     """
     ends: list[int] = []
-    """For each length, the lowest number with which a subsequence of this length can end."""
+    """For each length, the lowest second number with which a subsequence of this length can end."""
     last: list[int] = []
-    """For each length, the index of the last pair of that subsequence."""
+    """For each length, the index of the last pair of this subsequence."""
     before: list[int] = []
-    """For each pair, the index of the pair before it in its subsequence."""
+    """For each pair, the index of the pair that comes before it in its subsequence."""
     for index, (_, j) in enumerate(pairs):
         length = bisect_left(ends, j)
         before.append(last[length - 1] if length else -1)

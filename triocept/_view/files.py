@@ -1,4 +1,4 @@
-"""The files of the page: served one by one, or written as one HTML file that loads nothing."""
+"""The files of the page, which are served one by one, or written as one HTML file that loads nothing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     f"frame-ancestors 'none'; {_STRICT}"
 )
-"""The content security policy of the page. The page may send requests only to its own server, and no text of an agent
-can run as a script."""
+"""The content security policy of the page. With this policy, the page can send requests only to its own server, and a
+text written by an agent cannot run as a script."""
 _STYLE = re.compile(r'<link rel="stylesheet" href="assets/([\w./-]+)">')
 _SCRIPT = re.compile(r'<script src="assets/([\w./-]+)"></script>')
 _TITLE = re.compile(r"<title>[^<]*</title>")

@@ -4,12 +4,12 @@ Rules:
 
 1. The view gets each event in the task that caused the event. In this task, the view raises no exception, and never
    waits.
-2. Frames (the events of the stream) are made only while there is a viewer. All frames of a tick are encoded once, in
+2. Frames (the events of the stream) are made only while there is a viewer. All frames of a tick are encoded once, as
    one chunk of bytes, which all viewers share.
 3. The log of chunks has at most `_MOST_LOG` bytes. If a viewer has missed chunks that are no longer in the log, it gets
    a snapshot. So a slow viewer takes no memory, and delays neither agents nor other viewers.
 4. Of the runs that have ended, the newest `_MOST_ENDED` are kept, with at most `_MOST_KEPT` characters of messages in
-   all. Of older runs, only the rows are kept, and of these rows, only the newest `_MOST_ROWS`.
+   total. Of older runs, only the rows are kept, and only the newest `_MOST_ROWS` of these rows.
 """
 
 from __future__ import annotations
@@ -46,23 +46,26 @@ from .source import Source, event_of
 log = logging.getLogger("triocept.view")
 
 _TICK = 0.05
-"""Seconds for which frames are collected before they are sent. A person does not notice so short a delay. To send more
-often would take several times more processor time."""
+"""Seconds for which frames are collected before they are sent together. A person does not notice so short a delay. To
+send frames more often would take several times more processor time."""
 _BEAT = 15.0
-"""Maximum seconds without a byte on a stream. After this time, a comment line is sent."""
+"""Maximum seconds for which a stream sends no byte. When exceeded: a comment line is sent."""
 _MOST_LOG = 4 * 1024 * 1024
 _MOST_PENDING = 5_000
 _MOST_ENDED = 200
 _MOST_KEPT = 256 * 1024 * 1024
 _MOST_ROWS = 2_000
 _MOST_TEXT = 20_000
-"""Maximum characters of one part of an answer in a snapshot."""
+"""Maximum characters, of each part of an answer, that a snapshot contains."""
 _MOST_DECIDED = 1_000
-_TOO_LATE = "this tool call does not wait any more"
+_TOO_LATE = "this tool call no longer waits for a decision"
 
 
 class Undecidable(Exception):
-    """Error for a tool call that was already decided, or withdrawn. `decision` is the decision, if there is one."""
+    """The tool call to decide about was already decided, or withdrawn, or the page may not decide about it.
+
+    `decision` is the decision that was made; None if there is none.
+    """
 
     def __init__(self, message: str, decision: Row | None) -> None:
         super().__init__(message)
@@ -70,14 +73,14 @@ class Undecidable(Exception):
 
 
 class _Waiting(msgspec.Struct):
-    """A tool call that waits for a decision, with the question for the page if the page may decide."""
+    """A tool call that waits for a decision; if the page may decide, with the question that the page shows."""
 
     row: Row
     asked: tuple[str, int]
-    """Run of the rollout and number of the question, as in `ASKED`."""
+    """Key of the question in `ASKED`: the run of the rollout, and the number of the question."""
     question: Question | None = None
     given: Row | None = None
-    """The decision that a person has made on the page. The policy has not returned it yet."""
+    """The decision that a person has made on the page, until the policy returns it; None before."""
 
 
 class _Text(msgspec.Struct):
@@ -105,27 +108,27 @@ class LiveView(Source):
         self._waiting: dict[str, _Waiting] = {}
         self._asked = 0
         self._decided: dict[str, Row] = {}
-        """The latest decisions, by the id of the question."""
+        """The latest decisions, each by the id of its question."""
         self._texts: dict[str, dict[int, _Text]] = {}
-        """Parts of the answers in progress, by the id of the call and the index of the part."""
+        """Parts of the answers in progress, by the id of the call, and then by the index of the part."""
         self._pending: list[tuple[str, Row | msgspec.Raw]] = []
-        """Name and data of each frame that is not in the log yet. The data of `more` frames is not encoded yet, and the
-        data of other frames is."""
+        """Name and data of each frame that is not in the log yet. The data is already encoded, except for `more`
+        frames."""
         self._pending_size = 0
-        """Approximate size of the pending frames, in bytes."""
+        """Approximate size in bytes of the frames in `_pending`."""
         self._joins: dict[str, Row] = {}
-        """For each call, the pending `more` frame to which the next piece of its answer may be joined."""
+        """For each call: the `more` frame in `_pending` to which the next piece of the call's answer may be joined."""
         self._changed: dict[str, None] = {}
-        """Ids of the runs whose row has changed since the last flush."""
+        """Ids of the runs whose rows have changed since the last flush."""
         self._log: deque[tuple[int, int, bytes]] = deque()
-        """Chunks. For each: the number of the last event before the chunk, the number of the last event in it, and its
-        bytes."""
+        """The chunks. Each consists of the number of the last event before it, the number of the last event in it, and
+        its bytes."""
         self._log_size = 0
         self._news = trio.Event()
         self._has_failed = False
 
     def opened(self, trace: Trace) -> None:
-        """Add a rollout that was opened."""
+        """Add the rollout of `trace`, which was just opened."""
         run = self.add(trace)
         run.is_live = True
         self._change(run)
@@ -146,7 +149,7 @@ class LiveView(Source):
                 )
 
     def show_tasks(self, evaluation: Row) -> None:
-        """Show the tasks of an evaluation, in place of the tasks that were shown before."""
+        """Show the tasks of `evaluation`. They replace the tasks that were shown before."""
         if evaluation != self.evaluation:
             self.evaluation = evaluation
             self._send("evaluation", evaluation)
@@ -255,8 +258,8 @@ class LiveView(Source):
         Args:
             id_: id of the question.
             kind: kind of the decision.
-            text: the arguments, or the reason.
-            by: name of the person; may be empty.
+            text: the changed arguments if `kind` is `modify`; the tool's result if it is `answer`; otherwise the reason.
+            by: name of the person who decides; may be empty.
 
         Raises:
             Undecidable: the tool call no longer waits for a decision, or the page may not decide about this call.
@@ -270,7 +273,7 @@ class LiveView(Source):
         # shown without keys: a key must not be replaced by the mark
         if kind == "modify" and MARK in text and found.row["arguments"] != found.question.call.arguments:
             raise ValueError(
-                f"the text still contains {MARK}: write what belongs there, or approve without a change"
+                f"the text still contains {MARK}: replace it by the real text, or approve without a change"
             )
         name = f"page: {by.strip()[:BRIEF]}".removesuffix(": ")
         decision = _decision(kind, text, name, found.question.call)
@@ -316,7 +319,7 @@ class LiveView(Source):
     def _on_question_closed(self, question: Question) -> None:
         """Remove a closed question from the page.
 
-        While the call is in flight, another policy may still decide about the tool call.
+        As long as the call is in flight, another policy may still decide about the tool call.
         """
         for id_, each in self._waiting.items():
             if each.question is question:
@@ -342,7 +345,7 @@ class LiveView(Source):
                 return
 
     def _withdraw(self, id_: str) -> None:
-        """Remove a question that was decided, or withdrawn."""
+        """Remove a question that was decided or withdrawn."""
         row = self._waiting.pop(id_).row
         if (run := self.runs.get(row["run"])) is not None:
             run.waiting -= 1
@@ -365,13 +368,16 @@ class LiveView(Source):
             self._count_pending(len(data))
 
     def _count_pending(self, size: int) -> None:
-        """Count a pending frame of this size. Flush if many frames are pending, because no viewer has flushed them."""
+        """Count a pending frame of `size` bytes.
+
+        Flush if many frames are pending because no viewer has caused a flush.
+        """
         self._pending_size += size
         if self._pending_size > _MOST_LOG or len(self._pending) > _MOST_PENDING:
             self._flush()
 
     def _flush(self) -> None:
-        """Encode the pending frames as one chunk of the log."""
+        """Encode all pending frames as one chunk, and append it to the log."""
         frames = self._pending
         frames += [("row", self.runs[id_].row()) for id_ in self._changed if id_ in self.runs]
         self._pending, self._joins, self._pending_size = [], {}, 0
@@ -392,7 +398,7 @@ class LiveView(Source):
             self._log_size -= len(self._log.popleft()[2])
 
     def _after(self, position: int) -> list[bytes] | None:
-        """Return the chunks after the event with the number `position`; None if the log lacks some of them."""
+        """Return the chunks after the event number `position`. Return None if some of them are no longer in the log."""
         if position == self.seq:
             return []
         found = [data for before, _, data in self._log if before >= position]
@@ -402,7 +408,7 @@ class LiveView(Source):
     async def stream(self, last: int | None) -> AsyncIterator[bytes]:
         """Yield the bytes of a viewer's stream until the endpoint ends.
 
-        `last` is the number of the last event that the viewer has received; None if it has received none.
+        `last` is the number of the last event that the viewer has received; None if it has received no event.
         """
         self.viewers += 1
         try:
@@ -447,7 +453,7 @@ class LiveView(Source):
                 self.seq += 1
 
     def close(self) -> None:
-        """End the streams of all viewers after the events that have happened so far."""
+        """End the streams of all viewers, after they have sent the events that have happened so far."""
         self.closing.set()
         self._news.set()
 

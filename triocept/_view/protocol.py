@@ -1,6 +1,6 @@
 """The protocol between the page of the live view and its server.
 
-Routes. All paths begin with `/view`; the endpoint's other routes do not change.
+Routes. All paths begin with `/view`; the endpoint's other routes are not affected.
 
 =============================================  ======================================================================
 `GET /view`                                    308 to `/view/`
@@ -10,7 +10,7 @@ Routes. All paths begin with `/view`; the endpoint's other routes do not change.
 `GET /view/api/snapshot`                       the snapshot alone, as JSON
 `GET /view/api/runs/RUN/turns`                 the rows of all turns and service calls of a run
 `GET /view/api/runs/RUN/turns/CALL`            one turn, or one call in flight, without its messages
-`GET /view/api/runs/RUN/turns/CALL/raw`        one turn with everything that is recorded, and its HTTP traffic
+`GET /view/api/runs/RUN/turns/CALL/raw`        one turn with all recorded fields, and its HTTP traffic
 `GET /view/api/runs/RUN/messages?numbers=0-3,7`   messages by their numbers (both ends inclusive), at most 500
 `GET /view/api/runs/RUN/tools/NUMBER`          a list of tools
 `GET /view/api/runs/RUN/diff?before=CALL&after=CALL`   the differences between two calls of one run
@@ -30,21 +30,21 @@ key. `POST` needs `content-type: application/json`. Errors are JSON: `{"error": 
 `Access-Control-Allow-Origin` header.
 
 Stream. The stream is `text/event-stream`. The page reads it with `fetch`, because EventSource cannot send a header. The
-stream of recorded runs is one event, the snapshot. Each event has `id` (a number that grows, but may skip numbers),
-`event` (one of the names below) and `data` (JSON on one line). The server sends a comment line (`: `) every 15 s. It
-collects the events of 50 ms, and sends them together.
+stream of recorded runs consists of one event, the snapshot. Each event has `id` (a number that grows, but may skip
+numbers), `event` (one of the names below) and `data` (JSON on one line). The server sends a comment line (`: `) every
+15 s. It collects the events of 50 ms, and sends them together.
 
 1. The first event is `snapshot`. It contains the whole state, and `seq`, the number of the last event that the state
    includes. Every later event has a larger id.
-2. A page that was disconnected sends `Last-Event-ID: ID`. If the server still has the events after ID, it sends these
-   events and no snapshot. Otherwise the first event is a `snapshot`, which replaces the page's whole state (`rows`,
-   `calls`, `waiting`). The turns in the page's cache stay valid, but some may be missing: the page loads the turns of
-   the run in view again.
+2. When a page that was disconnected connects again, it sends `Last-Event-ID: ID`. If the server still has the events
+   after ID, it sends these events and no snapshot. Otherwise the first event is a `snapshot`, which replaces the page's
+   whole state (`rows`, `calls`, `waiting`). The turns in the page's cache stay valid, but some may be missing, so the
+   page again loads the turns of the run that it shows.
 3. A viewer that reads too slowly gets a further `snapshot` in the middle of the stream, in place of the events that it
    missed. This snapshot replaces the page's state, too.
 4. When the endpoint ends, the stream ends with the event `bye`, whose `data` is `{}`. After `bye`, the page does not
-   reconnect. After any other end of the stream, it reconnects, with growing pauses up to 15 s. A browser opens at most
-   six connections to one host, so all tabs share one stream (Web Locks and BroadcastChannel).
+   reconnect. If the stream ends without `bye`, the page reconnects, with growing pauses up to 15 s. A browser opens at
+   most six connections to one host, so all tabs share one stream (Web Locks and BroadcastChannel).
 
 Frames (the events of the stream). Times (`at`, `opened_at`, …) are seconds since the epoch; durations are seconds. If a
 member is `null`, its value is unknown or does not apply. Later versions may add members and events: the page ignores

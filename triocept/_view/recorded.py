@@ -1,4 +1,4 @@
-"""A server that serves only the page of the live view, for recorded runs or for a fleet."""
+"""A server for recorded runs or for a fleet. It serves only the page of the live view."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from .source import Source
 
 @asynccontextmanager
 async def serve_source(source: Source, *, host: str, port: int) -> AsyncIterator[str]:
-    """Serve the page while the block runs, and yield its URL, which contains the key. No model call is served.
+    """Serve the page while the block runs, and yield the page's URL, which contains the key.
+
+    The server serves no model calls.
 
     Raises:
         OSError: the address cannot be bound.

@@ -2,8 +2,9 @@
 
 Rules:
 
-1. A message has one number per run. Messages are equal as in the graph (`message_key`), except that reasoning counts.
-2. The time to add a turn depends on its new messages. Messages of earlier turns are compared only by identity.
+1. Within a run, each distinct message has one number. Messages are compared as in the graph (`message_key`), except
+   that their reasoning is compared, too.
+2. The time to add a turn depends only on its new messages. Messages of earlier turns are compared only by identity.
 3. This module only reads the trace. The rollout may add turns to the trace at the same time.
 """
 
@@ -40,16 +41,17 @@ Row: TypeAlias = dict[str, Json]
 Ranges: TypeAlias = list[list[int]]
 
 BRIEF = 200
-"""Maximum characters of a text in a row."""
+"""Maximum characters of a text that a row contains."""
 _RANDOM = re.compile("r_[0-9a-f]{16}")
-"""Pattern of rollout ids that triocept made, because the program passed no id."""
+"""Pattern of rollout ids that triocept generated, because the program passed no id."""
 _ADDED = re.compile(
     "# AGENTS|<(system|INSTRUCTIONS|env|info-msg|turn_aborted|user_(info|instructions)|permissions instructions"
     "|(system|local-command|command|environment|session|collaboration|skills|apps|plugins)[_-][a-z]+)>"
 )
-"""Beginnings of texts that agents add to a prompt: reminders, instructions of the project, facts about the machine."""
+"""Pattern of the beginnings of texts that agents add to a prompt: reminders, instructions of the project, facts about
+the machine."""
 _COMPARED = ("continues", "compaction", "rewrite", "retry", "repeat")
-"""Relations for which the page compares a turn with the earlier turn that the relation names."""
+"""Kinds of relations for which the page compares a turn with the earlier turn that the relation names."""
 _NO_EDIT: Row = {"removed": "", "added": ""}
 _USAGE = (
     "input_tokens",
@@ -71,17 +73,17 @@ class Messages:
     def __init__(self) -> None:
         self.all: list[Message] = []
         self.first: list[str] = []
-        """For each message, the id of the first call whose request or answer contains the message."""
+        """Id of the first call whose request or answer contains the message, for each message in order."""
         self.size: int = 0
         """Approximate number of characters of all messages."""
         self._by_key: dict[bytes, int] = {}
         self._by_id: dict[int, tuple[Message, int]] = {}
-        """Each message object and its number, by the object's Python `id`. The object is kept, so that its `id` stays
-        unique."""
+        """Each message object and its number, by Python's `id` of the object. The object itself is kept because only
+        then its `id` stays unique."""
         self._recent: Recent[int] = Recent()
 
     def numbers(self, messages: tuple[Message, ...], call: str) -> list[int]:
-        """Return the numbers of the messages of a call. The caller must not change the list."""
+        """Return the numbers of `messages`, which are those of the call `call`. The caller must not change the list."""
         known = self._recent.go_on(messages).known
         for message in messages[len(known) :]:
             known.append(self.number(message, call))
@@ -124,15 +126,15 @@ class Run:
         self.parent = parent
         self.messages: Messages = Messages()
         self.tools: list[tuple[Tool, ...]] = []
-        """Distinct lists of tools. The index is the number of the list."""
+        """Distinct lists of tools. The index in this list is the number of a list of tools."""
         self.calls: dict[str, Row] = {}
-        """Calls in flight, by id, in the order of their arrival."""
+        """Calls in flight, by their ids, in the order of their arrival."""
         self.waiting = 0
         """Number of tool calls that wait for a decision."""
         self.is_live = False
-        """True while the rollout is open, so that further events can come."""
+        """True while the rollout is open, and so may send further events."""
         self._added = 0
-        """Number of turns that the row already counts."""
+        """Number of the trace's turns that the run's row already includes."""
         self._numbers: dict[str, list[list[int]]] = {}
         """Ranges of the messages of each turn, by the turn's id."""
         self._answers: dict[str, int | None] = {}
@@ -186,7 +188,7 @@ class Run:
         return min((turn.started_at for turn in self.trace), default=None)
 
     def ended_at(self) -> float | None:
-        """Return the time when the run ended, in seconds since the epoch; None if the run has not ended."""
+        """Return the time at which the run ended, in seconds since the epoch; None if the run has not ended."""
         if self.is_live:
             return None
         if self._ended_at is None:
@@ -209,7 +211,7 @@ class Run:
         return "ended" if trace.sealed or trace.ended is not None else "cut"
 
     def update(self) -> None:
-        """Count the turns that were added to the trace since the last call."""
+        """Add the turns that were added to the trace since the last call of this method to the counts of the row."""
         trace = self.trace
         while self._added < len(trace):
             turn = trace[self._added]
@@ -233,10 +235,10 @@ class Run:
                 self._text = turn.response.text[-BRIEF:]
 
     def _name(self, request: Request, agent: str | None) -> None:
-        """Take two names of the run from a call: the agent's name, and the first words of the prompt.
+        """Name the run after a call: by the agent's name, and by the first words of the call's prompt.
 
-        A name that is already known is not replaced. But the prompt of a side call is used only until another call
-        comes.
+        A name that is already known is not replaced. Exception: the prompt of a side call is used only until another
+        call comes.
         """
         started = self.trace.agents[0].name if self.trace.agents else ""
         self._agent = self._agent or started or agent_name(agent)[:BRIEF]
@@ -377,12 +379,12 @@ class Run:
         }
 
     def _system(self, turn: Turn) -> list[int]:
-        """Return the numbers of a turn's first messages with the roles `system` and `developer`."""
+        """Return the numbers of the leading messages of `turn` whose roles are `system` or `developer`."""
         heads = takewhile(lambda each: each.role in ("system", "developer"), turn.request.messages)
         return listed(self.ranges(turn))[: sum(1 for _ in heads)]
 
     def _shared_with(self, parent: str, messages: Sequence[Message]) -> int:
-        """Return the number of a call's first messages that the turn `parent` has, in its request or as its answer."""
+        """Return how many of the first `messages` of a call are in the request or the answer of the turn `parent`."""
         base = self.turn(parent)
         shared = min(len(base.request.messages), len(messages)) if base is not None else 0
         while shared < len(messages) and messages[shared].role == "assistant":
@@ -390,12 +392,12 @@ class Run:
         return shared
 
     def turn(self, id_: str | None) -> Turn | None:
-        """Return the turn with this id; None if there is no such turn."""
+        """Return the turn with the id `id_`; None if there is no such turn."""
         self.update()
         return self._writer.turn(id_) if id_ is not None else None
 
     def detail(self, id_: str) -> Row | None:
-        """Return the details of a turn, or of a call in flight; None if there is no such call."""
+        """Return the details of the turn, or of the call in flight, with the id `id_`; None if it does not exist."""
         turn = self.turn(id_)
         if turn is not None:
             return {"turn": self.turn_row(turn), **details_of(turn)}
@@ -406,7 +408,7 @@ class Run:
         return {"call": call, "request": _bare(intent.request)} | empty
 
     def raw(self, id_: str) -> Row | None:
-        """Return a turn, or a call without a turn, with all its recorded fields; None if there is no such call."""
+        """Return the turn, or the call without a turn, with all recorded fields; None if there is no such call."""
         found: Turn | Intent | None = self.turn(id_)
         found = found or next((each for each in self.trace.pending if each.id == id_), None)
         if found is None:
@@ -496,7 +498,7 @@ def decided_json(decided: Decided) -> Row:
 
 
 def members(value: object, names: Iterable[str]) -> Row:
-    """Return a dict from these names to the attributes of `value` with these names."""
+    """Return the attributes `names` of `value` as a dict."""
     return {name: getattr(value, name) for name in names}
 
 
@@ -508,7 +510,7 @@ def _prompt_of(request: Request) -> str:
 
 
 def ranges_of(numbers: Iterable[int]) -> Ranges:
-    """Convert numbers into half-open ranges. The order of the numbers is kept."""
+    """Convert numbers into half-open ranges. The order of the numbers stays the same."""
     found: Ranges = []
     for number in numbers:
         if found and found[-1][1] == number:
@@ -519,7 +521,7 @@ def ranges_of(numbers: Iterable[int]) -> Ranges:
 
 
 def listed(ranges: Ranges) -> list[int]:
-    """Return a list of all numbers in the ranges, in order."""
+    """Return all numbers in the ranges as a list, in order."""
     return [number for start, stop in ranges for number in range(start, stop)]
 
 

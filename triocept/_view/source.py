@@ -1,6 +1,6 @@
 """The runs that the page shows, and the answers to the page's requests. `LiveView` adds live events and decisions.
 
-The search runs in the event loop. Every 3 ms, the search lets other tasks run, even within one long message.
+A search runs in the event loop. Every 3 ms, even within one long message, it lets other tasks run.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .runs import BRIEF, Row, Run, members
 _MOST_HITS = 200
 _MOST_MESSAGES = 500
 _AROUND = 80
-"""Characters of an excerpt before the found text, and after it."""
+"""Number of characters that an excerpt contains before and after the found text."""
 _SLICE = 0.003
-"""Seconds that a search may take before other tasks run."""
+"""Seconds for which a search runs before it lets other tasks run."""
 MOST_QUERY = 500
-"""Maximum characters of the text to search for."""
+"""Maximum characters of the text that is searched for."""
 _STEPS = 100_000
-"""Maximum comparisons of characters between two readings of the clock. This many comparisons take about 1 ms."""
+"""Maximum number of compared characters between two readings of the clock. These comparisons take about 1 ms."""
 _TOOL = ("name", "description", "parameters", "kind")
 _NUMBERS = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
@@ -38,8 +38,8 @@ class Source:
     """The recorded runs that a page shows.
 
     Args:
-        title: shown at the top of the page.
-        notes: descriptions of problems of the files, for the page.
+        title: text at the top of the page.
+        notes: descriptions of problems in the files, which the page shows.
     """
 
     can_decide = False
@@ -49,18 +49,18 @@ class Source:
         self.title = title
         self.notes: list[str] = [*notes]
         self.runs: dict[str, Run] = {}
-        """The runs by their id, in the order of their beginning."""
+        """The runs, by `Trace.run`, in the order in which they began."""
         self.evaluation: Row | None = None
         """The tasks of the evaluations, as in a snapshot; None if the runs belong to no evaluation."""
         self.gone: dict[str, Row] = {}
-        """Rows of old runs, by the run's id. Of these runs, only the row is kept."""
+        """Rows of old runs, by `Trace.run`. The other data of these runs is no longer kept."""
         self._count = 0
-        """Number of runs that were added."""
+        """Number of runs that were added so far."""
         self.seq = 0
         """Number of the last event of the stream."""
 
     def add(self, trace: Trace, file: str = "") -> Run:
-        """Add a run. `file` is the name of its file if the page shows several files; otherwise it is empty."""
+        """Add the run of `trace`. `file` is the name of its file if the page shows several files; otherwise empty."""
         branch = trace.branch
         parent = branch.run or branch.rollout if branch is not None else None
         self._count += 1
@@ -73,7 +73,7 @@ class Source:
         return run
 
     def snapshot(self) -> Row:
-        """Return the snapshot with which a page begins: the rows of all runs, calls in flight, and open questions."""
+        """Return the snapshot that a page needs first: the rows of all runs, calls in flight, and open questions."""
         rows = [*self.gone.values(), *(run.row() for run in self.runs.values())]
         return {
             "seq": self.seq,
@@ -124,7 +124,7 @@ class Source:
     def messages(self, run: str, numbers: str) -> Row | None:
         """Return messages by their numbers; None if the run is unknown.
 
-        `numbers` has the form `0-3,7`. Raise ValueError if it has another form.
+        `numbers` has the form `0-3,7`. Raise ValueError if it has any other form.
         """
         found = self.runs.get(run)
         if found is None:
@@ -142,14 +142,17 @@ class Source:
         return {"messages": {str(number): known[number] for number in wanted if number < len(known)}}
 
     def tools(self, run: str, number: int) -> Row | None:
-        """Return a list of tools by its number; None if there is no such run or list."""
+        """Return the list of tools with this number; None if there is no such run or list."""
         found = self.runs.get(run)
         if found is None or number >= len(found.tools):
             return None
         return {"tools": [members(each, _TOOL) for each in found.tools[number]]}
 
     async def compare(self, one: str, other: str) -> Row | None:
-        """Compare two runs in a worker thread, and return their turns side by side; None if a run does not exist."""
+        """Compare two runs in a worker thread.
+
+        Return their turns side by side; None if one of the runs does not exist.
+        """
         a, b = self.runs.get(one), self.runs.get(other)
         if a is None or b is None:
             return None
@@ -158,7 +161,7 @@ class Source:
         return rows | {"pairs": await trio.to_thread.run_sync(compared, *turns, abandon_on_cancel=True)}
 
     async def search(self, text: str, run: str | None = None) -> Row:
-        """Return the messages that contain `text`, regardless of case. Raise ValueError if `text` is too long."""
+        """Return the messages that contain `text`; case is ignored. Raise ValueError if `text` is too long."""
         if len(text) > MOST_QUERY:
             raise ValueError(f"q must be a text of at most {MOST_QUERY} characters, not {len(text):,}")
         step = max(len(text), _STEPS // len(text))
@@ -201,7 +204,7 @@ class Source:
 
 
 def event_of(seq: int, name: str, data: Json) -> bytes:
-    """Return an event of the stream as bytes."""
+    """Return the event with the number `seq` as bytes of the stream."""
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, name.encode(), msgspec.json.encode(data))
 
 

@@ -2,9 +2,10 @@
 
 Each agent has a small module with a function `NAME(rollout, directory, prompt, …) -> Launch`; opencode and kilo, which
 was derived from opencode, share a module. The function writes the agent's configuration files into `directory`, and
-returns the command and the environment. `Prepare` describes the arguments that all functions have. If a function also
-has `dialect`, it is the dialect in which the agent calls the rollout. Each module names the versions of the agent with
-which it was tested. A new version of an agent may require changes of the agent's function. An example::
+returns the command and the environment. `Prepare` describes the arguments that all functions have. Some functions also
+have an argument `dialect`: the dialect in which the agent calls the rollout. Each module names the versions of the
+agent with which it was tested. If a new version of an agent behaves differently, its function may have to be changed.
+An example::
 
     launch = agents.codex(rollout, directory, "fix the bug")
     result = await rollout.run_agent(launch.argv, env=launch.env)

@@ -1,8 +1,9 @@
 """Hooks in an agent's configuration: the agent sends each tool call to triocept, which approves or rejects the call.
 
-A rollout needs a gate if it was opened with `gate=`, or if its handler was made by `approve`. Each agent reads its
-hooks from a different place, and also runs the user's own hooks. If the rollout needs no gate, no hook is written. No
-file contains the rollout's key: the hook reads the key from the environment, which agents pass to their hooks.
+A rollout needs a gate (the part of triocept that receives these calls) if it was opened with `gate=`, or if its handler
+was made by `approve`. Each agent reads its hooks from a different place, and also runs the user's own hooks. If the
+rollout needs no gate, no hook is written. No file contains the rollout's key: the hook reads the key from the
+environment, which agents pass to their hooks.
 """
 
 from __future__ import annotations
@@ -37,16 +38,17 @@ except BaseException as exc:  # 2 is the only status that keeps every agent from
     sys.exit(2)
 sys.stdout.buffer.write(answer)
 """
-"""Hook for agents whose hooks are commands. It sends the agent's question to the gate, and prints the gate's answer."""
+"""Program that runs as the hook of agents whose hooks are commands. It sends the agent's question to the gate, and
+prints the gate's answer."""
 
 
 _EVENTS = {"gemini_cli": ("BeforeTool", "AfterTool"), "copilot": ("preToolUse", "postToolUse")}
 
 
 def _events(rollout: Rollout, agent: str) -> tuple[str, ...]:
-    """Return the events on which the hook must run, with the names that the agent uses.
+    """Return the events on which the hook must run, as the agent names them.
 
-    The tuple is empty if the rollout needs no gate.
+    If the rollout needs no gate, the tuple is empty.
     """
     return _EVENTS.get(agent, ("PreToolUse", "PostToolUse"))[: len(take_hook(rollout, HOOKS[agent]))]
 
@@ -100,7 +102,7 @@ def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
 
 
 def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cli") -> dict[str, Any]:
-    """Return the hooks as settings for gemini-cli, or for qwen-code, which was derived from gemini-cli."""
+    """Return the hooks as a part of the settings of gemini-cli, or of qwen-code, which was derived from gemini-cli."""
     if not (events := _events(rollout, agent)):
         return {}
     command = _command(rollout, directory, agent)
@@ -113,7 +115,7 @@ def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
 
     qwen-code also runs the hooks in the user's own settings.
 
-    The hooks are commands, because with http hooks qwen-code runs the tool if the gate answers with an error.
+    The hooks are commands. With http hooks, qwen-code would run the tool if the gate answers with an error.
     """
     settings = gemini_hooks(rollout, directory, "qwen_code")
     if not settings:

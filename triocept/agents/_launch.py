@@ -11,27 +11,30 @@ from typing import Any, Literal, TypeAlias, final
 import msgspec
 
 Directory: TypeAlias = str | os.PathLike[str]
-"""Directory of an agent's configuration, which is created if it does not exist."""
+"""Directory for an agent's configuration. If it does not exist, it is created."""
 UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
 """The three dialects that most agents support if they support more than one."""
 
 
 @final
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """The command that starts an agent, and the environment variables to add: arguments for `rollout.run_agent`."""
+    """The command that starts an agent, and environment variables for it; both are arguments of `rollout.run_agent`."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str | None] = {}
     ungated: tuple[str, ...] = ()
-    """Tools for which the agent runs no hook, so that the gate cannot decide about their calls. `approve` decides about
-    these calls in the model's answer."""
+    """Tools for which the agent runs no hook, so that the gate cannot decide about their calls. Instead, `approve`
+    decides about these calls in the model's answer, before the agent receives them."""
 
     def __repr__(self) -> str:
         return f"Launch(argv={self.argv!r}, env of {', '.join(sorted(self.env)) or 'nothing'})"
 
 
 def made(directory: Directory) -> Path:
-    """Create the directory, and return its absolute path, because the agent may run in another directory."""
+    """Create `directory`, and return its absolute path.
+
+    The path is absolute because the agent may run in another directory.
+    """
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
     return path.absolute()

@@ -1,8 +1,8 @@
 """Entries in an agent's configuration for the MCP server that offers the rollout's tools.
 
-If the rollout has no tools, the entries are empty. No file contains the key: each agent reads the key from the
-environment that every agent gets. (A key in the settings file of qwen-code would not be safe: qwen-code rewrites this
-file, and makes it readable for all users.)
+If the rollout has no tools, the entries are empty. No file contains the rollout's key: each agent reads the key from
+its environment, in which `rollout.run_agent` sets it. (A key in the settings file of qwen-code would not be safe:
+qwen-code rewrites this file, and makes it readable for all users.)
 
 Each function raises `ModuleNotFoundError` if the rollout has tools, but the package `mcp`, which serves them, is
 missing.
@@ -18,16 +18,16 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, made, write_json
 
 NAME = "triocept"
-"""Name that agents give to the server. Claude Code, for example, calls a tool `mcp__triocept__NAME`."""
+"""Name under which agents know the server. Claude Code, for example, calls a tool `mcp__triocept__NAME`."""
 
 
 def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, ...], dict[str, str]]:
     """Write `mcp.json`, and return the options and variables that make Claude Code use this file.
 
     `MCP_CONNECTION_NONBLOCKING=false` makes Claude Code wait for the server. Without this variable, the first model
-    call may lack the tools (measured by inspect_swe: in 18 of 100 samples, 250 at a time). In 2.1.331, `alwaysLoad`
-    makes Claude Code offer the tools directly, so that the model need not find them with `ToolSearch`. 2.1.197 has no
-    such option.
+    call may lack the tools. (inspect_swe measured this in 18 of 100 samples, when 250 samples ran at a time.) In
+    Claude Code 2.1.331, `alwaysLoad` offers the tools to the model directly, so that it need not find them with
+    `ToolSearch`. 2.1.197 has no such option.
     """
     if not _has_tools(rollout):
         return (), {}
@@ -42,7 +42,7 @@ def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, .
 
 
 def codex_config(rollout: Rollout) -> str:
-    """Return text to append to Codex's `config.toml`, which names the MCP server."""
+    """Return text to append to Codex's `config.toml`. The text names the MCP server."""
     if not _has_tools(rollout):
         return ""
     url = json.dumps(rollout.service_url("mcp"))

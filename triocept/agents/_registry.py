@@ -58,14 +58,14 @@ _ALL: dict[str, Prepare] = {
     "qwen_code": qwen_code,
 }
 AGENTS: Mapping[str, Prepare] = MappingProxyType(_ALL)
-"""The functions of all known agents, by the names of the agents."""
+"""The functions that prepare the known agents, by the agents' names."""
 
 
 def agent(name: str) -> Prepare:
-    """Return the function that prepares the agent `name`. In the name, `-` may stand for `_`.
+    """Return the function that prepares the agent `name`. In `name`, `-` may be written for `_`.
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: `name` is unknown.
     """
     try:
         return AGENTS[name.replace("-", "_")]

@@ -13,7 +13,7 @@ def claude_code(rollout: Rollout, directory: Directory, prompt: str, *, executab
 
     Claude Code finds the rollout through environment variables. Files are written only if the rollout has tools
     (`mcp.json`) or a gate (`gate.json`). The variable `IS_SANDBOX` makes Claude Code run tools without confirmation
-    even as root.
+    even if the user is root.
     """
     options, env = claude_options(rollout, directory)
     hooks = claude_hooks(rollout, directory)

@@ -22,8 +22,8 @@ def cline(
     """Return the command that runs `cline` without confirmation of its tools, with the rollout as its provider.
 
     The function writes `cline/settings/providers.json`, as `cline auth` does, and `global-settings.json`, which
-    disables cline's telemetry. cline stores its state in the same directory. Even so, cline sends one request to its
-    vendor, for feature flags.
+    disables cline's telemetry. cline stores its state in the same directory. Although telemetry is disabled, cline
+    sends one request to its vendor, for feature flags.
 
     Args:
         dialect: dialect in which cline calls the rollout: chat completions or the Responses API.

@@ -32,9 +32,9 @@ def codex(
     Args:
         provider: `custom` defines a new provider in Codex. Codex then waits up to half an hour for the next event
             (default of Codex: 300 s). `built_in` changes only the URL of the built-in provider, which users with an
-            OpenAI key have. The time limits of this provider are fixed.
-        websocket: True if the custom provider tries a websocket first. The built-in provider always tries a websocket
-            first.
+            OpenAI key have. The time limits of the built-in provider are fixed.
+        websocket: if True, Codex first tries a websocket when it uses the custom provider. With the built-in provider,
+            Codex always first tries a websocket.
     """
     home = made(directory) / "codex"
     base_url = rollout.base_url("openai_responses")

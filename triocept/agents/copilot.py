@@ -19,13 +19,13 @@ def copilot(
     """Return the command that runs `copilot -p` without confirmation of its tools.
 
     Copilot finds the rollout through environment variables. If the rollout has a gate, the function writes
-    `copilot/hooks/triocept.json` and `gate.py`. Copilot needs no token, but exits with 1 if `GH_TOKEN` or
-    `GITHUB_TOKEN` is a classic token (`ghp_…`). In this case, remove the variable from Copilot's environment. Copilot
-    keeps its sessions in `directory`. So the command `copilot --resume=…`, which Copilot prints at its end, must be run
-    with the same COPILOT_HOME.
+    `copilot/hooks/triocept.json` and `gate.py`. Copilot needs no token, but exits with status 1 if `GH_TOKEN` or
+    `GITHUB_TOKEN` contains a classic token (`ghp_…`). If so, remove the variable from Copilot's environment. Copilot
+    keeps its sessions in `directory`. So the command `copilot --resume=…`, which Copilot prints before it exits, must
+    be run with the same COPILOT_HOME.
 
     Args:
-        websocket: True if Copilot is to send its calls over a websocket.
+        websocket: if True, Copilot sends its calls over a websocket.
     """
     home = made(directory) / "copilot"
     copilot_hooks(rollout, directory, home)

@@ -12,7 +12,7 @@ _KIND = {
     "openai_responses": "openai_responses",
     "anthropic_messages": "anthropic",
 }
-"""The dialects, and their names in kimi-code."""
+"""Names of the dialects in kimi-code's configuration."""
 
 
 def kimi_code(

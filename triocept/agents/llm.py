@@ -14,7 +14,7 @@ def shell(command: str) -> str:
     code = f"\\n(exit code {done.returncode})" if done.returncode else ""
     return done.stdout + done.stderr + code
 '''
-"""Default for `functions`: llm has no built-in tools, so this code defines a shell as its tool."""
+"""Default for `functions`. llm has no built-in tools, so this code defines a tool that runs shell commands."""
 
 
 def llm(
@@ -25,8 +25,8 @@ def llm(
     The function writes `llm/extra-openai-models.yaml`, `llm/keys.json` and `llm/functions.py`.
 
     Args:
-        functions: Python code. Each function in this code becomes a tool for the model. The empty string means no
-            tools.
+        functions: Python code. Each function in this code becomes a tool for the model. If the text is empty, the model
+            has no tools.
     """
     refuse_gate(rollout, "llm")
     home = made(directory) / "llm"

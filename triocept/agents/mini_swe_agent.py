@@ -9,8 +9,8 @@ from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, made, write_json
 
 _FOR_EVER = 2**32
-"""Expiry time of the key, in seconds since the epoch. litellm requires a new login if a key has expired or has no
-expiry time."""
+"""Expiry time of the key, in seconds since the epoch; far in the future, because litellm requires a new login if a key
+has expired or has no expiry time."""
 
 
 def mini_swe_agent(
@@ -21,14 +21,14 @@ def mini_swe_agent(
     executable: str = "mini",
     dialect: Literal["openai_chat", "openai_responses"] = "openai_chat",
 ) -> Launch:
-    """Return the command that runs `mini` to its end without confirmation.
+    """Return the command that runs `mini` to its end without confirmation of its tools.
 
     mini-swe-agent writes its trajectory into `directory`.
 
     Args:
         dialect: dialect in which mini-swe-agent calls the rollout. Chat completions are never streamed. For the
-            Responses API, litellm's provider `chatgpt` is used. It always streams, reads the key from a file, and puts
-            the instructions of Codex before those of mini-swe-agent.
+            Responses API, litellm's provider `chatgpt` is used. This provider always streams, reads the key from a
+            file, and puts the instructions of Codex before those of mini-swe-agent.
     """
     refuse_gate(rollout, "mini-swe-agent")
     env = {

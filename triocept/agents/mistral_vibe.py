@@ -62,4 +62,5 @@ alias = "triocept"
 
 
 _NO_KEYRING = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
-"""Disables the keyring: mistral-vibe would search it for keys of other providers, and a desktop would show a prompt."""
+"""Environment variable that disables the keyring. mistral-vibe would search the keyring for keys of other providers,
+and a desktop would then show a prompt."""

@@ -21,8 +21,8 @@ def opencode(
 ) -> Launch:
     """Return the command that runs `opencode run`, with the rollout as its provider.
 
-    The command has the option `--title`. Without this option, opencode would send a second call at the same time as the
-    first, to generate a title.
+    The command has the option `--title`. Without this option, opencode would generate a title by a second model call,
+    at the same time as the first.
 
     The function writes `opencode.json` and, if the rollout has a gate, the plugin `gate.js`. opencode keeps its state
     in `directory`.
@@ -46,8 +46,8 @@ def kilo(
 ) -> Launch:
     """Return the command that runs `kilo run --auto`, with the rollout as its provider.
 
-    The command has the option `--title`. Without this option, kilo would send a second call at the same time as the
-    first, to generate a title. Environment variables disable kilo's telemetry. The function writes `kilo.json`. kilo
+    The command has the option `--title`. Without this option, kilo would generate a title by a second model call, at
+    the same time as the first. Environment variables disable kilo's telemetry. The function writes `kilo.json`. kilo
     keeps its state in `directory`.
     """
     refuse_gate(rollout, "kilo")
@@ -70,7 +70,7 @@ _PROVIDERS: dict[str, str] = {
 
 
 def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
-    """Return the part of the configuration that is the same for opencode and kilo."""
+    """Return the part of the configuration that opencode and kilo share."""
     base = rollout.base_url(dialect)
     options = {
         "baseURL": base if base.endswith("/v1") else f"{base}/v1",  # the AI SDK adds no /v1 itself
