@@ -258,7 +258,7 @@ class LiveView(Source):
         Args:
             id_: id of the question.
             kind: kind of the decision.
-            text: the changed arguments if `kind` is `modify`; the tool's result if it is `answer`; otherwise the reason.
+            text: the changed arguments if `kind` is `modify`; the tool's result if `answer`; otherwise the reason.
             by: name of the person who decides; may be empty.
 
         Raises:
