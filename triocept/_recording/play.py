@@ -102,7 +102,7 @@ class Piece(NamedTuple):
     """An event of an answer, and the time at which it is sent."""
 
     at: float
-    """Seconds after the arrival of the call."""
+    """Seconds from the arrival of the call until the event is sent."""
     event: Event
 
 
@@ -198,7 +198,8 @@ Timing: TypeAlias = Literal["none", "recorded"] | float
 """Time at which a recorded answer is sent. `none`: immediately. `recorded`: after the recorded time. A number: after
 the recorded time multiplied by this number."""
 HANG_UP = 10.0
-"""Seconds, in addition to the recorded time, to wait for the live agent to disconnect as the recorded agent did."""
+"""Maximum seconds, after the recorded time, that the playback waits for the live agent to disconnect as the recorded
+agent did."""
 _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}
 
 

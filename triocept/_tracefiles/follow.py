@@ -146,8 +146,8 @@ class GrowingTraces:
 
     Args:
         path: the file.
-        on_damage: function that is called with an error for each line that is unreadable, or does not fit the lines
-            before it.
+        on_damage: function that is called with an error for each line that is unreadable, or that cannot follow the
+            lines before it.
         prices: prices by model name, from which the traces compute their `cost`.
     """
 

@@ -5,10 +5,10 @@ Rules (see `protocol` for the routes):
 1. `Host` must be an IP address, `localhost`, or a name that was passed to the endpoint. Otherwise a web site whose name
    resolves to this machine could read the view (DNS rebinding).
 2. If a request has the header `Origin`, it must be the origin of the page. The key is sent in a header, never in a
-   cookie, so that a form of another site cannot send the key.
+   cookie, so that a form on another site cannot send the key.
 3. Without the view's key, only the files of the page are served. Keys of rollouts do not open the view, and the view's
    key opens no rollout. The key is checked by `refusal`, and again before each function that serves more than the page.
-4. Nothing is read from the disk for a request: the files of the page are read once.
+4. No request causes a read from the disk, because the files of the page are read only once.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Asset(NamedTuple):
 
 @cache
 def index() -> bytes:
-    """Return `index.html`, the page itself."""
+    """Return the content of the page's file `index.html`."""
     return (PAGE / "index.html").read_bytes()
 
 

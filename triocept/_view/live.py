@@ -84,7 +84,7 @@ class _Waiting(msgspec.Struct):
 
 
 class _Text(msgspec.Struct):
-    """A part of an answer in progress."""
+    """A part of an answer that is still in progress, as far as it has arrived."""
 
     kind: str
     call: str = ""
@@ -103,7 +103,7 @@ class LiveView(Source):
         super().__init__(title)
         self.questions = Questions(self._on_question, self._on_question_closed)
         self.closing = trio.Event()
-        """Set when the endpoint ends."""
+        """Set when the endpoint is ending, so that streams end."""
         self.viewers = 0
         self._waiting: dict[str, _Waiting] = {}
         self._asked = 0
@@ -230,7 +230,7 @@ class LiveView(Source):
             self._withdraw(id_)
 
     def whole_call(self, call: Row) -> Row:
-        """Return a call in flight, with the text of its answer so far."""
+        """Return `call`, a call in flight, with the text of its answer so far added."""
         parts: list[Json] = []
         for number, part in sorted(self._texts.get(call["id"], {}).items()):
             text = "".join(part.pieces)

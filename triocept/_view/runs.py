@@ -90,7 +90,7 @@ class Messages:
         return known
 
     def number(self, message: Message, call: str) -> int:
-        """Return the number of a message. A new message gets the next number."""
+        """Return the number of `message`. If the message is new, it gets the next number."""
         found = self._by_id.get(id(message))
         if found is not None and found[0] is message:
             return found[1]
@@ -461,7 +461,7 @@ class Run:
         return [{"argv": [*each.argv], "cwd": each.cwd, "at": each.started_at} for each in self.trace.agents]
 
     def document(self) -> Row:
-        """Return the whole run, with all turns and messages, for a page without a server."""
+        """Return the whole run as JSON, with all turns and messages, for a page that has no server."""
         rows = self.turn_rows()
         return {
             "turns": rows,
@@ -474,7 +474,7 @@ class Run:
 
 
 def details_of(turn: Turn) -> Row:
-    """Return the fields of a turn that its row does not contain, except its messages."""
+    """Return the fields of a turn that its row does not contain; the messages are left out."""
     response = turn.response
     return {
         "request": _bare(turn.request),

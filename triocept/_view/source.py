@@ -94,7 +94,7 @@ class Source:
         yield event_of(self.seq, "snapshot", self.snapshot())
 
     def whole_call(self, call: Row) -> Row:
-        """Return a call in flight, with the text of its answer so far."""
+        """Return `call`, a call in flight, with the text of its answer so far added."""
         return call
 
     def waiting(self) -> list[Row]:
@@ -102,7 +102,7 @@ class Source:
         return []
 
     def document(self) -> bytes:
-        """Return all runs with their turns and messages as JSON, for a page without a server."""
+        """Return all runs with their turns and messages as JSON, for a page that has no server."""
         snapshot = self.snapshot() | {"live": False, "can_decide": False, "calls": [], "waiting": []}
         runs = {run.id: run.document() for run in self.runs.values()}
         return msgspec.json.encode({"version": VERSION, "snapshot": snapshot, "runs": runs})

@@ -62,8 +62,8 @@ def _command(rollout: Rollout, directory: Directory, agent: str) -> str:
 def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
     """Write the hooks to `gate.json`, and return the options that make Claude Code read this file.
 
-    An http hook needs no program. `onFailure` (since 2.1.295) blocks a tool whose hook fails. Older versions run the
-    tool although the hook has failed; the gate then ends the rollout.
+    The hooks are http hooks, which need no program. `onFailure` (since Claude Code 2.1.295) blocks a tool whose hook
+    fails. Older versions run such a tool; the gate then ends the rollout.
     """
     if not (events := _events(rollout, "claude_code")):
         return ()
@@ -82,8 +82,8 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
 def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
     """Return the hooks as text to append to Codex's `config.toml`, whose path is `config`.
 
-    Codex silently skips a hook that the user has not trusted. The text therefore marks the hook as trusted: it contains
-    a hash of the hook, under the resolved path of the file.
+    Codex silently skips a hook that the user has not trusted. Therefore the text marks the hook as trusted, with a hash
+    of the hook, under the resolved path of the file.
     """
     if not (events := _events(rollout, "codex")):
         return ""

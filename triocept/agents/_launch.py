@@ -13,7 +13,7 @@ import msgspec
 Directory: TypeAlias = str | os.PathLike[str]
 """Directory for an agent's configuration. If it does not exist, it is created."""
 UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
-"""The three dialects that most agents support if they support more than one."""
+"""The dialects among which one can choose for most agents."""
 
 
 @final
@@ -41,7 +41,7 @@ def made(directory: Directory) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a configuration file that only this user can read, because it may contain the rollout's key."""
+    """Write a configuration file that only this user can read: it may contain the rollout's key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)

@@ -1,4 +1,4 @@
-"""Look-up of the known agents by name."""
+"""The known agents, and a function that returns the function of an agent by its name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .qwen_code import qwen_code
 
 
 class Prepare(Protocol):
-    """The type of the functions that prepare the start of a known agent."""
+    """Type of the functions that prepare the start of a known agent."""
 
     def __call__(
         self, rollout: Rollout, directory: Directory, prompt: str, *, executable: str = ...

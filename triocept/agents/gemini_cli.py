@@ -11,8 +11,8 @@ from ._mcp import gemini_servers
 def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "gemini") -> Launch:
     """Return the command that runs `gemini -p` without confirmation of its tools.
 
-    The option `-m` names the model. Without this option, gemini-cli would call a router model before each turn. The
-    function writes `.gemini/settings.json` into `directory`, which becomes gemini-cli's HOME. If the rollout has a
+    The command names the model with `-m`. Without this option, gemini-cli would call a router model before each turn.
+    The function writes `.gemini/settings.json` into `directory`, which becomes gemini-cli's HOME. If the rollout has a
     gate, the function also writes `gate.py`, which gemini-cli runs as a hook.
     """
     directory = made(directory)

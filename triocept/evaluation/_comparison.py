@@ -43,7 +43,7 @@ _EDITED = attrgetter("prompt", "target", "check")
 
 
 class TaskChange(msgspec.Struct, frozen=True, kw_only=True):
-    """Values of one score for one task in runs A and B."""
+    """Values of one score in the samples of one task, in runs A and B."""
 
     task: str
     a: tuple[float, ...]
@@ -57,7 +57,7 @@ class TaskChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Values of one score in runs A and B, over all tasks."""
+    """Comparison of one score in runs A and B, over all tasks."""
 
     name: str
     a: Estimate
@@ -82,12 +82,12 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def better(self) -> tuple[TaskChange, ...]:
-        """The tasks whose mean is higher in B than in A."""
+        """The tasks whose mean of the score is higher in B than in A."""
         return tuple(each for each in self.tasks if each.change > 0)
 
     @property
     def worse(self) -> tuple[TaskChange, ...]:
-        """The tasks whose mean is lower in B than in A."""
+        """The tasks whose mean of the score is lower in B than in A."""
         return tuple(each for each in self.tasks if each.change < 0)
 
     @property
@@ -107,7 +107,7 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Two runs of the same tasks."""
+    """Comparison of two runs of the same tasks, A and B."""
 
     a: str
     """Name of run A: its directory, or the name of its evaluation."""

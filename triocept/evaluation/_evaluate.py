@@ -204,7 +204,7 @@ class EvaluationRun:
     settings: Mapping[str, Json]
     """Settings that must be the same when the evaluation is resumed."""
     planned: tuple[Task, ...] = ()
-    """The tasks to run."""
+    """The tasks that this evaluation runs."""
     most_unscored: float | None = None
     """The run ends when this number of samples lack a score. A number below 1 is a share of all samples; None means no
     limit."""
@@ -436,7 +436,10 @@ class EvaluationRun:
         *,
         progress: bool,
     ) -> list[Sample]:
-        """Run the `wanted` samples on a fleet. If `store` is None, return the samples."""
+        """Run the `wanted` samples on a fleet.
+
+        If `store` is None, return the samples; otherwise they are in the store.
+        """
         found: list[Sample] = []
         started = trio.current_time()
         most = inf if self.most_unscored is None else self.most_unscored
@@ -480,7 +483,8 @@ class EvaluationRun:
 def by_name(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
     """Return the scorers by their names.
 
-    Raise TypeError if an item is not a scorer. Raise ValueError if two scorers may give scores with the same name.
+    Raise TypeError if an item of `scorers` is not a scorer. Raise ValueError if two scorers may give scores with the
+    same name, or if there is no scorer.
     """
     found: dict[str, Scorer] = {}
     for given in scorers:

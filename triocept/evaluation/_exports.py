@@ -153,7 +153,7 @@ def _inspect_score(results: EvaluationResults, name: str) -> dict[str, Json]:
 def _add_to_inspect(
     document: dict[str, Json], results: EvaluationResults, sample: Sample, task: Task, trace: Trace
 ) -> float:
-    """Add the task and the scores to `document`, the exported trace of the sample; return the sample's end time."""
+    """Add the task and the scores of `sample` to `document`, its exported trace. Return the sample's end time."""
     started, ended = _times(results, sample, trace)
     answer = next((score.answer for score in sample.scores.values() if score.answer), sample.output)
     scores = {
@@ -199,7 +199,10 @@ def _add_to_inspect(
 def verifiers_results(
     results: EvaluationResults, losses: Losses, reward: str | None = None
 ) -> Iterator[dict[str, Json]]:
-    """Yield an `Episode` for each sample. If `reward` is None, an episode's reward is the mean of all scores."""
+    """Yield an `Episode` for each sample.
+
+    If `reward` is None, the reward of an episode is the mean of all scores of the sample.
+    """
     tasks = {task.id: task for task in results.tasks}
     rewards = results.score_names if reward is None else (reward,)
     for sample in results.samples:

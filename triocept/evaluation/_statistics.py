@@ -51,7 +51,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PassRate(msgspec.Struct, frozen=True, kw_only=True):
-    """The value of pass@k or pass^k for one k, as a mean over tasks."""
+    """The value of pass@k or pass^k for one k: a mean over tasks."""
 
     k: int
     value: float | None
@@ -149,7 +149,7 @@ def _estimate(means: Sequence[float], samples: int) -> Estimate:
 
 
 def difference_of(before: Mapping[str, float], after: Mapping[str, float]) -> Estimate | None:
-    """Return the mean of `after - before` over the tasks that both contain; None if they have no task in common."""
+    """Return the mean of `after - before` over the tasks that are in both; None if no task is in both."""
     differences = [after[task] - value for task, value in before.items() if task in after]
     return _estimate(differences, len(differences)) if differences else None
 
@@ -234,7 +234,7 @@ def summaries_of(results: EvaluationResults) -> list[ScoreSummary]:
 
 
 def used_by(samples: Iterable[Sample]) -> Used:
-    """Return the sums of turns, tokens, cost and seconds."""
+    """Return the sums of turns, tokens, cost and seconds over `samples`."""
     samples = list(samples)
     costs = [each.cost for each in samples if each.cost is not None]
     return Used(

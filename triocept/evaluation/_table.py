@@ -56,7 +56,7 @@ def _scores(results: EvaluationResults) -> list[str]:
 
 
 def score_head(number: int) -> tuple[str, ...]:
-    """Return the heads of the columns of `score_row`. `number` is the number of samples of each task."""
+    """Return the headings of the columns of `score_row`. `number` is the number of samples of each task."""
     passes = (f"pass@{number}", f"pass^{number}") if number > 1 else ()
     return ("score", "mean", "se", "95 % interval", *passes, "scored")
 

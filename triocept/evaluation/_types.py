@@ -109,11 +109,11 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NoScore(TrioceptError):
-    """The reason why a sample has no score. A scorer raises this error if it cannot decide.
+    """The reason why a sample has no score. A scorer raises this error if it cannot determine a score.
 
     Attributes:
         reason: the reason; if a scorer raises this error, `scorer_failed`.
-        message: description for a reader.
+        message: explanation of the reason.
     """
 
     def __init__(self, message: str, *, reason: Reason = "scorer_failed") -> None:
@@ -129,7 +129,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     task: str = ""
     """Id of the task."""
     number: int = 0
-    """Index among the samples of the task, from 0."""
+    """Index of the sample among the samples of its task, from 0."""
     scores: dict[str, Score] = {}
     """Scores by name: the scorer's name, or `scorer.key` for each key of a dict that a scorer returned."""
     failures: dict[str, tuple[Reason, str]] = {}
@@ -144,9 +144,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stopped: str | None = None
     """The limit that stopped the agent, as in `Trace.stopped`; None if no limit stopped it."""
     returncode: int | None = None
-    """Exit status of the agent; None for a function in this process."""
+    """Exit status of the agent; None if the agent is a function in this process."""
     attempts: int = 1
-    """Number of times that the sample was run, over all runs of the program."""
+    """Number of times that the sample was run, counted over all runs of the evaluation."""
     seconds: float = 0.0
     """Seconds from the agent's start to its end."""
     turns: int = 0
@@ -156,7 +156,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimated: bool = False
     """True if triocept estimated some of the tokens, because the model did not report them."""
     cost: float | None = None
-    """Cost of the model calls, including the calls of judges; None if there are no prices."""
+    """Cost of the model calls, including those of judges; None if the models' prices are unknown."""
     output: str = ""
     """The last part of the agent's output."""
     returned: bool = False
@@ -197,7 +197,7 @@ def run_of(sample: Sample) -> str | None:
 
 
 class EvaluationPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Tasks, scorers and settings of an evaluation."""
+    """The tasks, scorers and settings of an evaluation."""
 
     name: str
     """Name of the evaluation: the name passed to `evaluate`, or the name of the file of tasks."""
@@ -334,7 +334,7 @@ def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
     """Return the results of the evaluation in a store. The evaluation may still be running.
 
     Raises:
-        StoreError: the directory is not the store of an evaluation, or a line of it is damaged.
+        StoreError: the directory is not the store of an evaluation, or a line in the store is damaged.
         OSError: the store cannot be read.
     """
     directory = Path(os.path.abspath(store))

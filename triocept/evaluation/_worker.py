@@ -97,7 +97,7 @@ class Plan:
     limits: Limits = Limits()  # noqa: RUF009 - it is immutable
     """Limits of each sample, in addition to those of its task."""
     workspace: Path | None = None
-    """Directory that is copied for each sample to work in; None means an empty directory."""
+    """Directory of which each sample gets a copy as its working directory; None means an empty directory."""
     policy: Policy | None = None
     redact: Redaction | None = None
     store: Path | None = None

@@ -162,10 +162,10 @@ def chat_tools(tools: Iterable[Tool], losses: Losses) -> list[dict[str, Json]]:
 
 
 def object_arguments(call: ToolCall, losses: Losses) -> dict[str, Json]:
-    """Return a call's arguments as a dict.
+    """Return the arguments of a tool call as a dict.
 
-    If the arguments are free text, the dict is `{"input": …}`. If they are no JSON object for another reason, it is
-    `{"_raw": …}`.
+    If the tool takes free text, the dict is `{"input": …}`. If the arguments should be JSON, but are not a JSON object,
+    it is `{"_raw": …}`.
     """
     if call.kind == "text":
         losses.add(Lost.CUSTOM_CALLS)

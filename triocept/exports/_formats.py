@@ -45,7 +45,7 @@ class Format:
 
     name: str
     what: str
-    """Short description of the format."""
+    """Short description of the format, for lists of formats."""
     write: WriteFile | None = None
     """Function that writes the export into one file; None if the format has several files."""
     write_folder: WriteFolder | None = None
@@ -77,7 +77,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         )
     }
 )
-"""The formats, by name."""
+"""The export formats, by their names."""
 RESULT_FORMATS = ("inspect", "verifiers", "harbor")
 """Names of the formats that can contain the results of an evaluation: samples of tasks, with their scores."""
 

@@ -198,7 +198,7 @@ _CHECKS: dict[str, type | tuple[type, ...]] = {
 
 
 def _schema(schema: Json, losses: Losses) -> dict[str, Json]:
-    """Return the part of a JSON Schema that Inspect supports, and count the other parts in `losses`."""
+    """Return the part of `schema`, a JSON Schema, that Inspect supports. Count the other parts in `losses`."""
     if not isinstance(schema, dict):
         losses.add(SCHEMAS)
         return {}
@@ -264,7 +264,7 @@ class SpanTree:
 
     @property
     def main(self) -> str:
-        """Id of the main conversation's span. If the trace has no main conversation, the id of the outermost span."""
+        """Id of the span of the main conversation; if the trace has no main conversation, of the outermost span."""
         return next((span for (_, kind), span in self._known.items() if kind == "main"), ROOT)
 
     def _span_of(self, segment: Segment) -> str:

@@ -139,7 +139,7 @@ _COUNTS: Mapping[Loss, Callable[[Trace], int]] = {
     ),
     Lost.WIRE: lambda trace: sum(turn.wire is not None or turn.raw is not None for turn in trace),
 }
-"""For each kind of content, a function that counts this content in a trace."""
+"""Functions that count content in a trace, by the kind of content that they count."""
 _NO_SETTINGS = {
     *("dialect", "model", "messages", "tools", "stream", "include_usage", "sampling", "framing"),
     *("previous_response", "continued_from"),

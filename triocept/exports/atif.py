@@ -83,7 +83,7 @@ def atif_documents(
 
 
 def write_atif(traces: Iterable[Trace], folder: Path, losses: Losses) -> None:
-    """Write the ATIF documents of the traces into the folder."""
+    """Write the ATIF documents of all traces into `folder`."""
     names: set[str] = set()
     for trace in traces:
         name = file_name(trace.rollout)

@@ -114,11 +114,11 @@ def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
 
     Each text begins with the number of the line and the path of the field in the line.
 
-    A line is an object with `messages`:
+    A valid line is an object with `messages`:
 
-    * Each message has a role, and the fields of that role.
+    * Each message has a role, and the fields of this role.
     * The last message is the model's, and at least one message of the model is trained on (its weight is not 0).
-    * A tool result comes after a tool call with its id.
+    * A tool result comes after a tool call with the same id.
     * In messages that are trained on, the arguments of tool calls are JSON objects, as text.
 
     Raises:

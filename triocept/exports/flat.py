@@ -29,7 +29,7 @@ _SETTINGS = ("max_output_tokens", "temperature", "top_p", "top_k", "seed")
 
 
 def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, Json]]:
-    """Yield each turn of a trace as a flat row, in the order in which the turns ended.
+    """Yield a flat row for each turn of a trace, in the order in which the turns ended.
 
     Args:
         trace: the trace.

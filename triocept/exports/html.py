@@ -1,6 +1,6 @@
-"""Writer of the live view's page as one HTML file, which contains everything that the page shows.
+"""Writer of the live view's page as one HTML file, which contains all data that the page shows.
 
-The file needs no server, and loads nothing. It contains no token ids, no single pieces of streamed answers, and no HTTP
+The file needs no server, and loads nothing. It does not contain token ids, the pieces of streamed answers, or HTTP
 traffic.
 """
 

@@ -181,7 +181,7 @@ LONG = 100
 
 
 class SampleEvents:
-    """The events of one trace in an Inspect log, with the messages and attachments to which they refer."""
+    """The events of one trace in an Inspect log, and the messages and attachments to which the events refer."""
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.pool: list[dict[str, Json]] = []

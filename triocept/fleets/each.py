@@ -29,9 +29,9 @@ from .packing import Job, Packing, chained, unpack_answer
 T = TypeVar("T")
 
 WorkerFunction: TypeAlias = Callable[[Any], Awaitable[T]]
-"""`async (worker) -> T`: a function that `fleet.each` runs once in each worker."""
+"""`async (worker) -> T`: a function that `Fleet.each` runs once in each worker."""
 FindUpstreams: TypeAlias = Callable[[Any], Upstream | Iterable[Upstream]]
-"""`(worker) -> upstreams`: returns one or more upstreams of a worker."""
+"""`(worker) -> upstreams`: a function that returns one or more upstreams of a worker."""
 
 TRIES = 3
 """Maximum number of times that a function is run in a worker that stays alive but whose answers do not arrive."""
@@ -85,7 +85,7 @@ async def update_versions(find: FindUpstreams | None, worker: object) -> None:
 
 
 async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
-    """Resume a worker's upstreams and their servers, even if this worker has not paused the servers."""
+    """Resume a worker's upstreams, and the servers of these upstreams, even if another worker has paused them."""
     upstreams: tuple[Upstream, ...] = ()
     with suppress(Exception):  # `hold_calls` has raised it
         upstreams = _upstreams_of(worker, find)

@@ -54,11 +54,11 @@ class FleetWorker(ABC):
     @property
     @abstractmethod
     def alive(self) -> bool:
-        """False if the worker is known to be dead or unreachable; otherwise True."""
+        """False if the worker is known to be dead, or cannot be reached; otherwise True."""
 
     @abstractmethod
     async def wait_lost(self) -> None:
-        """Wait until the worker is dead, whether it died by itself or was killed."""
+        """Wait until the worker is dead, because it died by itself or was killed."""
 
     @abstractmethod
     async def kill(self) -> None:

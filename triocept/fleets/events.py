@@ -41,7 +41,7 @@ REASON_LENGTH = 500
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True):
     at: float = msgspec.field(default_factory=time.time)
-    """Time of the event, in seconds since 1970."""
+    """Time of the event, in seconds since the epoch (1970)."""
 
 
 class WorkerStarted(_Event, frozen=True, kw_only=True, tag=True):
@@ -83,12 +83,12 @@ class _OfMap(_Event, frozen=True, kw_only=True):
 
 
 class MapStarted(_OfMap, frozen=True, kw_only=True, tag=True):
-    """A map was started by `Fleet.map`."""
+    """The program called `Fleet.map` and entered its block, which started a map."""
 
     function: str
     """Name of the map's function."""
     total: int | None
-    """Number of expected outcomes, one for each sample. None if the number of tasks is unknown."""
+    """Number of expected outcomes of the map, one for each sample. None if the number of tasks is unknown."""
 
 
 class MapEnded(_OfMap, frozen=True, kw_only=True, tag=True):
@@ -102,7 +102,7 @@ class TaskSkipped(_OfMap, frozen=True, kw_only=True, tag=True):
     """A task, or one of its samples, is not run, because the store has its outcome from an earlier run."""
 
     task: int
-    """Index of the task."""
+    """Index of the task among the tasks of the map."""
     count: int
     """Number of stored outcomes: one, or one for each sample of the task."""
 
@@ -234,7 +234,7 @@ class Observers:
         self._over = False
 
     def listen(self, listener: Callable[[FleetEvent], None]) -> None:
-        """Call `listener`, a function of triocept itself, with each event. `listener` must not block or raise."""
+        """Call `listener` with each event. `listener` is a function of triocept itself, and must not block or raise."""
         self._listeners.append(listener)
 
     def send(self, event: FleetEvent) -> None:

@@ -576,7 +576,7 @@ class _Position:
         return WorkerLost(self.name, f"it died within {FRESH:g} s of its start, before any call ran in it")
 
     async def _give_calls(self, worker: FleetWorker) -> bool:
-        """Let `worker` run calls until it dies, or until `leave` is called; return True if any call ran in it."""
+        """Assign calls to `worker` until it dies, or until `leave` is called. Return True if any call ran in it."""
         self.worker = worker
         worker.changed = self.slots.assign
         self.observers.send(WorkerStarted(worker=worker.name))

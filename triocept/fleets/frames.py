@@ -104,7 +104,7 @@ class FrameStream:
             yield Frame(Kind(kind), call, body[HEAD.size - LENGTH.size :])
 
     def await_data(self) -> trio.Event:
-        """Return an event that is set when the next bytes arrive, even if they are only a part of a frame."""
+        """Return an event that is set when further bytes arrive, even if they are only a part of a frame."""
         self._data_came = trio.Event()
         return self._data_came
 

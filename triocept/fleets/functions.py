@@ -40,7 +40,7 @@ class SampleFunction(Protocol[Contra, Co]):
 
         Args:
             worker: see `RolloutFunction`.
-            task: the task, the same for all samples of a group.
+            task: the task. All samples of a group get the same task.
             attempt: number of the attempt of this sample, from 1.
             sample: index of the sample, from 0 to `group_size` - 1; 0 if the map has no groups.
         """

@@ -33,7 +33,7 @@ class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     number: int
     """Index of the task among all tasks, from 0, as in `result.group`."""
     task: Task
-    """The task as passed to the map."""
+    """The task, as it was passed to the map."""
     results: tuple[Result[Task, T], ...]
     """Results of the samples, in the order of the samples."""
     complete: bool = True
@@ -60,9 +60,9 @@ class Groups(Generic[Task, T]):
     async def __anext__(self) -> Group[Task, T]:
         """Return the next group.
 
-        Raises: see `Results.__anext__`. Incomplete groups are returned before an error is raised.
+        For errors see `Results.__anext__`. Incomplete groups are returned before an error is raised.
 
-        Cancellation: no result is lost.
+        Cancellation: no result is lost; the next call of this method returns it.
         """
         while await self._mapping.has_next():
             result = self._mapping.take()

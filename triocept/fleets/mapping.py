@@ -110,7 +110,7 @@ class Mapping(Generic[Task, T]):
     """A running map. For the options see `Fleet.map`."""
 
     function: bytes
-    """The packed function."""
+    """The function that the map calls, packed."""
     source: TaskSource[Task]
     slots: Slots
     packing: Packing
@@ -120,7 +120,7 @@ class Mapping(Generic[Task, T]):
     priority: int
     group_size: int | None
     passes_sample: bool
-    """True if the function has the parameter `sample`."""
+    """True if the function has a parameter `sample`, so that the sample's index is passed to it."""
     timeout: float | None
     grace: float
     """Maximum seconds that a call may still need to end after its timeout has passed."""

@@ -25,7 +25,7 @@ class Outcome:
         value: T
 
     class Error(msgspec.Struct, frozen=True):
-        """The function raised an exception that is not retried, or the call exceeded the `timeout` of the map."""
+        """The function raised an exception and is not run again, or the call exceeded the `timeout` of the map."""
 
         error: BaseException
         """The exception, with its class and attributes. If it cannot be sent to this process, a `RemoteError` replaces
@@ -56,9 +56,9 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     """A task, or one of its samples, with its outcome and the traces of its rollouts."""
 
     task: Task
-    """The task as passed to the map."""
+    """The task, as it was passed to the map."""
     number: int
-    """Index of the task, from 0; with groups, index among all samples of all tasks."""
+    """Index of the task, from 0; if the map has groups, index of the sample among all samples of all tasks."""
     group: int | None = None
     """Index of the task among all tasks, from 0. None if the map has no groups."""
     sample: int = 0
@@ -71,10 +71,10 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     outcome: AnyOutcome[T]
     traces: Sequence[Trace] = ()
     """Traces of the rollouts that the function opened in the last attempt, in the order in which they were opened. A
-    trace may be sealed or not.
+    trace may be unsealed.
 
-    If the map has a store, each access reads the traces from it. Traces of earlier attempts are only in the files of
-    their recorders; they are unsealed if the worker died.
+    If the map has a store, each access reads the traces from the store. Traces of earlier attempts are only in the
+    files of recorders; if the worker died, these traces are unsealed.
     """
     scores: dict[str, float] = {}
     """Scores by name, recorded by `rollout.score` in the rollouts of `traces`. If a score was recorded several times,

@@ -106,7 +106,7 @@ class Packing(Protocol):
 
 
 class Pickled:
-    """Encoding for other processes, by cloudpickle: it pickles functions and classes of `__main__` by value."""
+    """Encoding for other processes by cloudpickle, which pickles functions and classes of `__main__` by value."""
 
     def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
         file = BytesIO()
@@ -140,7 +140,10 @@ def _pickler() -> Callable[..., pickle.Pickler]:
 
 
 def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
-    """Return the decoded answer. If this process cannot decode `data`, return an answer with a TypeError."""
+    """Return the answer that `data` encodes.
+
+    If this process cannot decode `data`, return an answer with a TypeError.
+    """
     try:
         answer: Answer = packing.unpack(data)
     except (Exception, SystemExit) as exc:  # any code may run while parts of the answer are unpickled
@@ -152,7 +155,7 @@ def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
 
 
 class ByReference:
-    """Encoding within one process: the bytes only refer to the value, which is not copied."""
+    """Encoding within one process: the bytes contain only a reference to the value, which is not copied."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, object] = {}

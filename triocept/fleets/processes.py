@@ -47,8 +47,9 @@ class Processes(Engine):
             computes for long without a checkpoint. When exceeded: the worker is killed, and its calls run again in
             other workers. None means no limit.
 
-    A worker gets this program's `sys.path`. Functions, classes and tasks of `__main__` are sent by value. The worker's
-    output goes to this program's output; Ctrl-C in the terminal is sent only to this program.
+    A worker gets this program's `sys.path`. Functions, classes and tasks of `__main__` are sent by value. The worker
+    writes to this program's standard output and standard error. A Ctrl-C in the terminal is sent only
+    to this program.
     """
 
     packing: Packing = Pickled()

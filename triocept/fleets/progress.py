@@ -277,7 +277,7 @@ def _place(tally: Tally) -> str:
 
 
 def _time_left(tally: Tally, now: float) -> str:
-    """Return the estimated time left, for example `8s left` or `3h05m left`; empty if it is unknown."""
+    """Return the estimated time left as text, for example `8s left` or `3h05m left`; empty if it is unknown."""
     if (seconds := tally.seconds_left(now)) is None:
         return ""
     return f"{round(seconds)}s left" if seconds < 100 else f"{clock(seconds)} left"

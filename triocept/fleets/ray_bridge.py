@@ -97,7 +97,7 @@ class Bridge:
         await asyncio.wrap_future(over)
 
     async def ping(self) -> None:
-        """Wait until trio's loop has run a function, which shows that the loop is not blocked."""
+        """Wait until trio's loop has run a function. This shows that the loop is not blocked."""
         turn: Future[None] = _future()
         self._soon(lambda: turn.set_result(None))
         await asyncio.wrap_future(turn)

@@ -218,7 +218,7 @@ class Waited:
 
     def __init__(self, future: Future[Any]) -> None:
         self.over: trio.Event = trio.Event()
-        """Set when the future is done. If it can never be done, other code sets this event."""
+        """Set when the future is done. If the future can never be done, other code sets this event."""
         self._token = trio.lowlevel.current_trio_token()
         self.future = future
         future.add_done_callback(self._on_done)

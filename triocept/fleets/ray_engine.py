@@ -30,14 +30,16 @@ class RayEngine(Engine):
     """Engine whose workers are processes (actors) on the nodes of a Ray cluster. `pip install 'triocept[ray]'`.
 
     Args:
-        address: address of the cluster, `host:port`; this program must run on one of its nodes. None means the same as
-            for `ray.init`: the cluster to which this program is connected, or that `RAY_ADDRESS` names, or that `ray
-            start` has started on this machine. If there is no such cluster, the engine starts a cluster on this machine
-            alone, which ends with the fleet. `"local"` always starts a cluster on this machine; `"auto"` never does.
+        address: address of the cluster, `host:port`; this program must run on one of the cluster's nodes. None means
+            the same as for `ray.init`: the cluster to which this program is connected, or that `RAY_ADDRESS` names, or
+            that `ray start` has started on this machine. If there is no such cluster, the engine starts a new cluster
+            on this machine, which ends with the fleet. `"local"` always starts a new cluster on this machine; `"auto"`
+            never does.
         workers: number of workers; None means as many workers as the free resources of the cluster allow.
         slots_per_worker: maximum concurrent calls of each worker.
         num_cpus: CPUs that Ray reserves for each worker. Agents run on the node of their worker, and share its CPUs.
-        resources: other reserved resources, by Ray's names: `{"big-disk": 1}` places workers on nodes that have it.
+        resources: other resources that Ray reserves for each worker, by Ray's names. For example, `{"big-disk": 1}`
+            places workers on nodes that have the resource `big-disk`.
         hung_after: see `Processes`.
 
     A worker has the environment of its node, and imports the packages installed there. Entries of this program's
@@ -80,7 +82,7 @@ class RayEngine(Engine):
         self._resources = dict(resources or {})
         self._hung_after = hung_after
         self._make: Any = None
-        """Function that makes an actor; set while connected."""
+        """Function that starts an actor. It is None except while a connection to the cluster is open."""
 
     def __repr__(self) -> str:
         where = "" if self._address is None else f"{self._address!r}, "

@@ -44,7 +44,7 @@ class Site:
             self._raised += (KeyboardInterrupt,)
         self._recorders = Recorders()
         self._overdue: set[int] = set()
-        """Slots of running calls whose timeouts have passed."""
+        """Numbers of the slots whose calls are still running although their timeouts have passed."""
         self._functions: dict[bytes, Callable[..., Awaitable[Any]]] = {}
 
     async def call(self, data: bytes, report: Report = None) -> bytes:

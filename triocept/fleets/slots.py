@@ -43,7 +43,7 @@ class Slot:
         self.lost_with: tuple[tuple[object, int], ...] = ()
         """All calls that ran in the last worker that was lost while this call ran in it, including this call."""
         self.overdue = False
-        """True if the worker is being killed and the timeout of this call has passed."""
+        """True if the timeout of this call has passed and its worker is therefore being killed."""
         self._priority = priority
         self._state: _WorkerState | None = None
         self._case: _Case | None = None
@@ -120,7 +120,7 @@ class Slots:
 
     @property
     def total(self) -> int:
-        """Number of all slots, taken or free, including those of workers that are being started."""
+        """Number of all slots, in use or free, including the slots of workers that are being started."""
         return max(1, len(self.workers) + self._coming) * self._per_worker
 
     @property

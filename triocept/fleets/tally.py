@@ -60,7 +60,7 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         """Number of outcomes, by `OutcomeName`."""
         self.kinds: Counter[str] = Counter()
-        """Number of errors, by class."""
+        """Number of errors of each class, by the name of the class."""
         self.last_failure: str = ""
         self.again: int = 0
         """Number of attempts after which a task had to run again, for any reason."""
@@ -79,7 +79,7 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        """Number of outcomes in this run."""
+        """Number of outcomes that were reached in this run."""
         return self.outcomes.total()
 
     @property
@@ -123,7 +123,7 @@ class Tally:
                 pass
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds from the map's start until now, or until its end."""
+        """Return the seconds from the map's start until `now`; if the map has ended, until its end."""
         return (self._until or now) - self._since
 
     def tokens_per_second(self, now: float) -> float | None:

@@ -69,7 +69,7 @@ class Call(msgspec.Struct, Generic[Task]):
     """State of a running task, or of a running sample of a task."""
 
     order: int
-    """Number of calls of the map that began before this call."""
+    """Number of calls of the map that began before this call, which is the call's place in the order."""
     number: int
     """Index among all tasks and samples, including those in the store."""
     group: Begun[Task]
@@ -80,7 +80,7 @@ class Call(msgspec.Struct, Generic[Task]):
     lost_with: tuple[tuple[object, int], ...] = ()
     """All calls that ran in the first worker that was lost while this call ran in it, including this call."""
     ended_alone: int = 0
-    """Number of workers that were lost while this call ran alone in them."""
+    """Number of workers that were lost while no other call ran in them."""
 
     @property
     def task(self) -> Task:
@@ -134,7 +134,7 @@ class TaskSource(Generic[Task]):
         """Number of outcomes of tasks that were skipped, because the store had all their outcomes."""
 
     async def next_call(self) -> Call[Task]:
-        """Return the next sample of the current task; if it has no further sample, return the next task's first sample.
+        """Return the next sample of the current task; if there is no further sample, the first sample of the next task.
 
         Raise StopAsyncIteration if there is no further task.
         """

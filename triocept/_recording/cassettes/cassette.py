@@ -52,7 +52,7 @@ from .request_form import key_of, normal_form, restored_form
 
 
 class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call in a cassette."""
+    """A call that a cassette contains, and its outcome."""
 
     number: int
     """Number of the call in the file; 0 if the call was recorded in this run and is not yet written."""
@@ -74,7 +74,7 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def seen(call: Recorded, path: Path) -> RecordedCall:
-    """Return a recorded call as the public type `RecordedCall`."""
+    """Convert a call of the internal type `Recorded` to the public type `RecordedCall`."""
     failure = call.answer.failure
     error = f"{failure.status}: {failure.message}" if failure is not None else None
     return RecordedCall(

@@ -58,7 +58,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
-    """Return the document of a cassette with these calls, in this order."""
+    """Return the JSON document of a cassette that contains `calls`, in this order."""
     names = _ToolNames()
     entries: list[Json] = []
     for place, call in enumerate(calls):

@@ -34,7 +34,8 @@ from ..play import Answer, Failure, FailureKind, text_of
 _OF_A_KEY = frozenset({401, 403})
 """HTTP statuses with which a provider refuses a key: 401 and 403 (RFC 9110, 15.5.2 and 15.5.4)."""
 _GOOGLES = '"API_KEY_INVALID"'
-"""Text in Google's answer to an unknown key, which has status 400 (the error's detail ErrorInfo.reason)."""
+"""Text in Google's response to an unknown key. The response has status 400, and the text is in its detail
+ErrorInfo.reason."""
 
 
 def unrecordable(
@@ -83,7 +84,7 @@ def unrecordable(
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
-    """Return the outcome of an exchange whose handler returned, or raised `error`; None if it has no outcome yet."""
+    """Return the outcome of an exchange whose handler has returned, or has raised `error`; None if there is none yet."""
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome

@@ -46,7 +46,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _DATE = re.compile(r"(?:[-@]20\d\d-?[01]\d-?[0-3]\d|-latest)$")
 """Date at the end of a model's name: `-2024-08-06`, `-20250514`, `@20250514`."""
 _EMPTY = frozenset({"type", "properties", "required", "additionalProperties", "$schema", "title"})
-"""Fields of a tool's schema that some dialects require even if the tool has no arguments."""
+"""Keys of a tool's schema that some dialects require even for a tool without arguments."""
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 _MEDIA = ("image", "audio", "file")
 
@@ -88,7 +88,7 @@ class _Calls:
 
 
 def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
-    """Return the form of a request, by which a cassette compares and writes it.
+    """Return the form of a request. A cassette compares and writes requests in this form.
 
     Args:
         request: the request.
@@ -168,7 +168,7 @@ def _stored_results(
 
 
 def _stored(form: list[Json]) -> dict[str, Json]:
-    """Return the form of a part as the file contains it."""
+    """Return the form of a part as a file contains it."""
     match form:
         case ["call", name, arguments]:
             return {"call": name, "arguments": arguments}

@@ -118,7 +118,7 @@ class Plan(NamedTuple):
     order: Order
     nearest: bool
     pace: float
-    """Factor by which recorded times are multiplied; 0 means that answers are sent at once."""
+    """Factor by which recorded times are multiplied. If it is 0, answers are sent at once."""
     fork: Recorded | None
     behind_fork: frozenset[int]
     """Numbers of the turn at which the run forks, and of all turns that depend on this turn's answer."""
@@ -130,7 +130,7 @@ class Plan(NamedTuple):
 
 
 class ReplayRun:
-    """The state of a replay in one rollout."""
+    """The state that a replay has in one live rollout."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

@@ -163,14 +163,15 @@ def _said_at_end(ended: Sequence[Recorded]) -> str:
 
 
 _RIGHT_BEHIND = 0.1
-"""Maximum seconds from the end of a sub-agent to the call in which the agent reports it; see `MOMENT` of `handler`."""
+"""Maximum seconds between a sub-agent's end and the next call, if the agent has not yet processed the end. See `MOMENT`
+of `handler`."""
 
 
 class Happening(NamedTuple):
     """An event of a turn. If `settled` is True, the turn settled; otherwise its call arrived."""
 
     number: int
-    """Number of the turn."""
+    """Number of the turn in the record."""
     settled: bool
 
 

@@ -3,14 +3,16 @@
 In two cases, there is no answer for a call. `replay/handler.py` then raises a `ReplayMiss` with a text from
 `_recording/miss.py`:
 
-* No turn has an equal `Key`: the moves (texts, tool calls and other parts of messages, in order) and the names of the
-  offered tools. The model, sampling settings and schemas of tools do not count. With `match="nearest"` (rule 8), this
-  happens only if all turns of the call's kind have already answered its conversation.
+* No turn has an equal `Key`. A `Key` consists of the moves (texts, tool calls and other parts of messages, in order)
+  and the names of the offered tools; the model, sampling settings and schemas of tools do not count. With
+  `match="nearest"` (rule 8), this case occurs only if all turns of the call's kind have already answered its
+  conversation.
 * The turn with an equal `Key` has no answer (rule 5), and the live agent stays connected.
 
 Calls of two runs of an agent have equal moves if only the environment, or the dialect, differs. Parts are compared by
-the rule `REPLAY` of `_canonical.form`: `developer` equals `system`; arguments are JSON values; media are compared by
-their hash; reasoning, empty texts, ids and cache marks do not count. Further rules, each of which a real agent needed:
+the rule `REPLAY` of `_canonical.form`. By this rule, `developer` equals `system`; arguments are JSON values; media are
+compared by their hash; reasoning, empty texts, ids and cache marks do not count. Each of the following further rules
+was needed for a real agent:
 
 1. The results of tools have the role `tool`, wherever the dialect packs them. Adjacent messages of one role count as
    one message.
@@ -19,21 +21,21 @@ their hash; reasoning, empty texts, ids and cache marks do not count. Further ru
    are compared. Apart from directories and white space at the ends, the model's texts are compared exactly.
 3. Results of tools count only with `Replay(compare_results=True)`, because they contain dates, process numbers and
    durations.
-4. Turns are in the order in which they settled; a turn's number is its position in this order. If the clock was set
-   during the run, the times of the turns are corrected to fit this order.
+4. Turns are sorted by the order in which they settled; a turn's number is its position in this order. If the system's
+   clock was set during the run, the times of the turns are corrected to fit this order.
 5. A turn from which the recorded agent disconnected has no answer. It is kept for the order of events, and is chosen
    only if no other turn has an equal request.
 6. Several turns with equal requests are used in order: first the turns that have not answered any live conversation,
    then the turns that have not answered this conversation, and from then on the last turn. So a call that was refused
-   and retried is refused and retried again. If a record has several sub-agents with the same task as one conversation,
-   the live sub-agents get all of its answers.
+   and retried is refused and retried again. If the record contains several sub-agents with the same task as one
+   conversation, the live sub-agents get all answers of this conversation.
 7. A live conversation gets its answers from the recorded conversation in which its first call was found, as long as
-   this recorded conversation contains its calls. For a new live conversation, a recorded conversation that no other
-   live conversation uses is preferred, because two sub-agents may have the same task.
-8. The nearest turn is the turn with the longest common beginning of moves. It is in a conversation of the same kind,
-   and has not answered this conversation yet. Of several such turns, the turn that settled first is used. A repeated
-   call is answered as in rule 6. In this rule, system prompts do not count, because a new version of an agent has
-   another system prompt.
+   this recorded conversation contains the live calls. For a new live conversation, a recorded conversation that no
+   other live conversation uses is preferred, because two sub-agents may have the same task.
+8. The nearest turn is the turn whose moves have the longest beginning in common with those of the call. It is in a
+   conversation of the same kind, and has not answered this conversation yet. Of several such turns, the turn that
+   settled first is used. A repeated call is answered as in rule 6. In rule 8, system prompts do not count, because a
+   new version of an agent has another system prompt.
 9. In a recorded answer, the live directories replace the recorded directories. Tool calls keep their recorded ids. If
    the record has raw bytes, they are sent again unchanged.
 """
@@ -174,7 +176,7 @@ class Normal:
 
 
 def key_of(request: Request, normal: Normal) -> Key:
-    """Return the key of a request: the content that is compared."""
+    """Return the key of `request`, that is, the content of the request that is compared."""
     return Key(normal.moves(request), tuple(sorted({tool.name for tool in request.tools})))
 
 
@@ -195,7 +197,7 @@ have the id of the main conversation."""
 
 
 class Recorded(NamedTuple):
-    """A recorded turn."""
+    """A turn of the recorded trace."""
 
     number: int
     turn: Turn

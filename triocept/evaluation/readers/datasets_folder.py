@@ -1,4 +1,4 @@
-"""Tasks in a folder that `Dataset.save_to_disk` of the package `datasets` has written."""
+"""Tasks in a folder that the method `Dataset.save_to_disk` of the package `datasets` has written."""
 
 from __future__ import annotations
 

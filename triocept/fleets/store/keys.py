@@ -16,7 +16,7 @@ from ..._util.checks import described
 from ..._util.unicode import mended
 
 TaskKey: TypeAlias = Callable[[Any], str | int]
-"""`(task) -> identifier of the task`, which must be the same in every run of the program."""
+"""`(task) -> identifier of the task`; the identifier must be the same in every run of the program."""
 
 
 class Key(msgspec.Struct, frozen=True):

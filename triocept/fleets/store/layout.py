@@ -48,7 +48,7 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the function whose results the store contains; None if no map has used the store."""
     settings: dict[str, Json] = {}
     created_at: float
-    """Time of creation, in seconds since the epoch."""
+    """Time when the store was created, in seconds since the epoch."""
     versions: dict[str, str] = {}
     """Versions of `triocept` and `python` with which the store was created."""
 

@@ -35,7 +35,7 @@ class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     rollout: str
     """Id of the trace's rollout."""
     run: str
-    """`Trace.run`, which distinguishes rollouts with the same id."""
+    """`Trace.run`, which distinguishes rollouts that have the same id."""
     file: str
     """Name of the file in the store's directory `traces`."""
     begin: int
@@ -190,7 +190,7 @@ class DoneFile:
             os.ftruncate(self._fd, self.end)
 
     def append(self, line: DoneLine) -> None:
-        """Append a line. If this raises OSError, the file contains no part of the line.
+        """Append a line. If this raises OSError, no part of the line is in the file.
 
         Raise StoreError if the store was closed, or if another program has changed the file.
         """
@@ -219,7 +219,7 @@ class DoneFile:
         self.end += len(data)
 
     def read(self, key: str, sample: int) -> DoneLine:
-        """Return the last line of a task or sample that has an outcome; raise StoreError if it cannot be read."""
+        """Return the last line of a task or sample that has an outcome. Raise StoreError if the line cannot be read."""
         with open(self.path, "rb") as file:
             file.seek(self.index[key, sample].offset)
             return _decoded(file.readline(), str(self.path))

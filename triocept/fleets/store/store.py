@@ -116,7 +116,7 @@ class Store:
 
     @property
     def settings(self) -> Mapping[str, Json]:
-        """The settings that were passed to `open_store` when the store was created."""
+        """The settings of the store, which were passed to `open_store` when the store was created."""
         return MappingProxyType(self._state.run.settings)
 
     def results(self) -> Iterator[Result[Json, Json]]:
@@ -255,7 +255,7 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
 
 
 def check_unchanged(store: Store, key: Key, samples: int) -> None:
-    """Raise StoreError if the store's results under `key` belong to a task with other content."""
+    """Raise StoreError if the store's results under `key` belong to a task whose content differs."""
     task = TaskStore(store._state, key)
     for sample in range(samples):
         task.is_done(sample)
@@ -290,7 +290,7 @@ class _State:
         self.fsync = fsync
         self.has_map: bool = False
         self.again: dict[tuple[str, int], bool] = {}
-        """Samples to run again; see `run_again`."""
+        """Samples that run again although they have outcomes; see `run_again`."""
         self.runs_only_again = False
         make(directory)
         self._lock: Lock | None = Lock(directory)
