@@ -84,7 +84,7 @@ def unrecordable(
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
-    """Return the outcome of an exchange whose handler has returned, or has raised `error`; None if there is none yet."""
+    """Return the outcome of an exchange whose handler has returned, or has raised `error`; None if there is none."""
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome
