@@ -180,7 +180,7 @@ def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
 
 
 def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
-    """Yield the part's index, the length, and the time of each piece, in seconds after the arrival of the call."""
+    """Yield, for each piece, its part's index, its length, and its time in seconds after the arrival of the call."""
     parts = [part for part, count in increments.runs for _ in range(count)]
     times = accumulate(increments.waits)
     for part, length, time in zip(parts, increments.lengths, times, strict=False):

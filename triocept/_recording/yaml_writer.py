@@ -93,7 +93,7 @@ def _behind(head: str, value: Json, indent: int) -> Iterator[str]:
 
 
 def _scalar(text: Json, indent: int) -> list[str]:
-    """Return the lines of a text, number or other scalar value. If a text has several lines, return a YAML block."""
+    """Return the lines of a text, number or other scalar value. A text of several lines becomes a YAML block."""
     is_text = isinstance(text, str) and "\n" in text and text.strip(" \t\n")
     if not is_text or _UNPRINTABLE.search(text):
         return [_word(text)]

@@ -286,9 +286,9 @@ class _Tail:
         self._at = 0
         """Offset of the first byte after the latest complete line."""
         self._part = b""
-        """First bytes of the last line while it is incomplete."""
+        """First bytes of the last line if it is incomplete; otherwise empty."""
         self._rest: list[bytes] = []
-        """All bytes of the last line while it is incomplete, in pieces."""
+        """The pieces of the last line if it is incomplete; otherwise empty."""
         self._on_begin()
 
     def _take(self, data: bytes) -> list[bytes]:

@@ -126,7 +126,7 @@ class Run:
         self.parent = parent
         self.messages: Messages = Messages()
         self.tools: list[tuple[Tool, ...]] = []
-        """Distinct lists of tools. The index in this list is the number of a list of tools."""
+        """Distinct lists of tools. Each is at the index that is its number."""
         self.calls: dict[str, Row] = {}
         """Calls in flight, by their ids, in the order of their arrival."""
         self.waiting = 0
@@ -211,7 +211,7 @@ class Run:
         return "ended" if trace.sealed or trace.ended is not None else "cut"
 
     def update(self) -> None:
-        """Add the turns that were added to the trace since the last call of this method to the counts of the row."""
+        """Count, in the row, the turns that were added to the trace since this method was last called."""
         trace = self.trace
         while self._added < len(trace):
             turn = trace[self._added]

@@ -221,7 +221,7 @@ async def _judge(
 def exact(*, ignore_case: bool = False, name: str = "exact") -> Scorer:
     """Return a scorer that gives 1 if the agent's answer is equal to one of the task's targets, else 0.
 
-    White space at the start and at the end of the answer and of the target are ignored.
+    White space at the start and at the end of the answer and of the target is ignored.
     """
     return BuiltIn(name, partial(_matches, _is_equal, ignore_case), partial(_no_target, name))
 
@@ -253,7 +253,7 @@ def regex(pattern: str | None = None, *, ignore_case: bool = False, name: str = 
 def file_content(path: str, content: str | None = None, *, name: str = "file") -> Scorer:
     """Return a scorer that gives 1 if a file in the working directory has the expected content, else 0.
 
-    White space at the start and at the end of the file are ignored.
+    White space at the start and at the end of the file is ignored.
 
     Args:
         path: path of the file in the working directory. If there is no such file, the score is 0.

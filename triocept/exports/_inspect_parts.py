@@ -2,7 +2,8 @@
 
 Inspect's viewer shows a row for each agent. It needs one span, `solvers`, around all other spans. If `solvers` directly
 contains only one agent, the viewer treats it as the main agent. The span of a sub-agent is within the span of the tool
-call that started the sub-agent. Otherwise the viewer would hide a sub-agent that makes only one call.
+call that started the sub-agent. Without the tool call's span, the viewer would hide a sub-agent that makes only one
+call.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _STOPPED: dict[StopReason, str] = {
 
 
 def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
-    """Yield Inspect's messages for one message. Each tool result becomes a separate message."""
+    """Convert `message` into one or more messages in Inspect's form. Each tool result becomes a separate message."""
     for result in message.tool_results:
         document = {"role": "tool", "content": _content(result.content, losses), "tool_call_id": result.id}
         if result.name is not None:

@@ -3,7 +3,7 @@
 Rules:
 
 1. A line contains a thread (see `trace.threads`) up to its last answer: the messages, the answer, and the tools.
-2. Each answer is trained on in one line only. In every further line that contains the answer, it has `"weight": 0`. Two
+2. An answer is trained on only in the first line that contains it. In every further line, it has `"weight": 0`. Two
    other kinds of messages also have weight 0. The first are messages of the model that no call of this rollout
    produced, such as examples in a prompt. The second are answers with a tool call whose arguments are not a JSON
    object; these arguments stay as the model wrote them.

@@ -5,11 +5,11 @@ Rules:
 1. A trace is a graph of messages. Each message refers to the message before it, and answers are marked as `sampled`.
    Sub-agents and compactions are branches. Named links (`subagent_call`, `compaction`) lead from a branch to its
    origin.
-2. The tokens of a branch, in order, are exactly the tokens that the engine read and sampled. Only a renderer can assign
-   prompt tokens to messages. So a call's new prompt tokens are in the node of the call's answer, before the sampled
-   tokens, and are not trained on. If a call's prompt does not begin with the tokens of the previous call, the call
-   begins a new branch. If a call's tokens are incomplete (`Tokens.gaps`, see `steps`), its answer is masked out, as
-   context.
+2. The tokens of a branch, in order, are exactly the tokens that the engine read and sampled. Only the engine's chat
+   template determines which prompt tokens belong to which message. So a call's new prompt tokens are in the node of the
+   call's answer, before the sampled tokens, and are not trained on. If a call's prompt does not begin with the tokens
+   of the previous call, the call begins a new branch. If a call's tokens are incomplete (`Tokens.gaps`, see `steps`),
+   its answer is masked out, as context.
 3. This module does not import verifiers, because the versions of packages that verifiers requires conflict with those
    that triocept needs.
 """

@@ -85,7 +85,7 @@ async def update_versions(find: FindUpstreams | None, worker: object) -> None:
 
 
 async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
-    """Resume a worker's upstreams, and the servers of these upstreams, even if another worker has paused them."""
+    """Resume a worker's upstreams and the servers behind them, even if another worker has paused these servers."""
     upstreams: tuple[Upstream, ...] = ()
     with suppress(Exception):  # `hold_calls` has raised it
         upstreams = _upstreams_of(worker, find)

@@ -41,7 +41,7 @@ class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         outcomes = ", ".join(type(result.outcome).__name__ for result in self.results)
-        return f"<Group {self.number}: {outcomes}{'' if self.complete else ', and no more'}>"
+        return f"<Group {self.number}: {outcomes}{'' if self.complete else '; incomplete'}>"
 
 
 @final

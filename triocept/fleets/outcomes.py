@@ -78,7 +78,7 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     """
     scores: dict[str, float] = {}
     """Scores by name, recorded by `rollout.score` in the rollouts of `traces`. If a score was recorded several times,
-    its last value."""
+    its last value counts."""
     key: str | None = None
     """Key of the task in the store; None if the map has no store."""
 

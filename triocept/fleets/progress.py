@@ -154,7 +154,7 @@ class _LiveDisplay:
         )
         self._live: Live | None = None
         self._is_midline = False
-        """True if the program's last output did not end with a newline; a prompt is an example."""
+        """True if the program's last output, for example a prompt, did not end with a newline."""
 
     async def show(self) -> None:
         from rich.live import Live

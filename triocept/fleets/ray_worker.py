@@ -160,9 +160,9 @@ class _Actor(FleetWorker):
         return data
 
     async def _has_ended(self, over: Waited) -> bool:
-        """Wait until a cancelled call has ended.
+        """Wait until a cancelled call has ended, and return True.
 
-        If it has not within the fleet's `grace`, kill the worker; return False.
+        If the call does not end within the fleet's `grace`, kill the worker and return False.
         """
         if await happens(over.over, self._grace):
             return True

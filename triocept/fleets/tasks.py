@@ -69,7 +69,7 @@ class Call(msgspec.Struct, Generic[Task]):
     """State of a running task, or of a running sample of a task."""
 
     order: int
-    """Number of calls of the map that began before this call, which is the call's place in the order."""
+    """Number of calls of the map that began before this call. With `ordered`, the results are sorted by it."""
     number: int
     """Index among all tasks and samples, including those in the store."""
     group: Begun[Task]

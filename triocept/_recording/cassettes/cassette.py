@@ -156,7 +156,7 @@ class Cassette:
 
     def __repr__(self) -> str:
         left = sum(map(len, self._waiting.values()))
-        return f"<Cassette {self.path}: {len(self._old)} calls, {left} not asked; {len(self._recorded)} new>"
+        return f"<Cassette {self.path}: {len(self._old)} calls, {left} unused; {len(self._recorded)} new>"
 
     @property
     def calls(self) -> tuple[RecordedCall, ...]:

@@ -15,8 +15,8 @@ of 10 runs of Claude Code with two sub-agents and a compaction failed.)
    conversation came. ("Next" means next in time, because a compaction's call continues no turn.)
 2. The last turn of a sub-agent waits for the calls of the launching conversation that had come before it, and for the
    last turns of sub-agents that had ended before.
-3. A call that came directly after a sub-agent's end, but does not report it, was made before the end. So the position
-   of an end follows from the reports in calls:
+3. If a call came directly after a sub-agent's end but does not report it, the agent had made this call before it
+   processed the end. So the position of an end is found from the reports in calls:
 
    * A compaction's call reports no new end. The first call after it reports the ends that came before the compaction's
      call was sent (observed with Claude Code 2.1.332), or before this call was answered. The second call after it
@@ -197,7 +197,7 @@ class _SubAgent(NamedTuple):
 
     @property
     def informed(self) -> Recorded | None:
-        """The last call of the launching conversation before the sub-agent ended; None if unknown."""
+        """The last call of the launching conversation that came before the sub-agent ended; None if unknown."""
         seen = sum(each.arrived < self.last.settled for each in self.family) - 1
         report = self.report.place if self.report is not None else None
         for place, behind in enumerate(self.family[1:]):

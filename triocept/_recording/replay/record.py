@@ -214,7 +214,7 @@ class Recorded(NamedTuple):
     def thread(self) -> Thread:
         """Key of the turn's conversation.
 
-        A side call has another key than the main conversation, even if it has its id.
+        The keys of a side call and of the main conversation differ, even if their ids are equal.
         """
         return thread_of(self.conversation)
 
@@ -297,8 +297,8 @@ class Matching:
         self._kept_to: dict[Thread, Thread] = {}
         """The recorded conversation from which each live conversation gets its answers (rule 7)."""
         self._had: dict[Thread, dict[int, Key]] = {}
-        """For each live conversation: the numbers of the turns that answered it, in order, each with the key of the
-        live call that it answered."""
+        """For each live conversation, the recorded turns that answered its calls, in order: the number of each turn,
+        and the key of the live call."""
 
     def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
         """Return the recorded turn that answers a call with `key`; None if no recorded request is equal."""

@@ -22,7 +22,7 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
     results: int
     """Number of results; each sample of a group counts."""
     rollouts: int
-    """Number of rollouts of the results."""
+    """Number of rollouts that belong to results."""
     attempts: int
     """Number of rollouts of attempts without a result. Missing parts of these rollouts are not reported."""
     turns: int
@@ -45,7 +45,7 @@ def check_store(directory: str | os.PathLike[str]) -> StoreReport:
     """Check every line of a store, and that each result has its traces, unchanged since the result was stored.
 
     A store may be checked while a driver (the program that runs the fleet) uses it. Running tasks have no results yet,
-    so the check misses nothing of them. The check needs one or two kilobytes of memory for each result, and keeps no
+    so the check expects no traces of them. The check needs one or two kilobytes of memory for each result, and keeps no
     trace in memory.
 
     Raises:
