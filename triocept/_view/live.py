@@ -80,7 +80,7 @@ class _Waiting(msgspec.Struct):
     """Key of the question in `ASKED`: the run of the rollout, and the number of the question."""
     question: Question | None = None
     given: Row | None = None
-    """The decision that a person has made on the page, until the policy returns it; None before."""
+    """The decision that a person has made on the page, but that the policy has not returned yet; otherwise None."""
 
 
 class _Text(msgspec.Struct):

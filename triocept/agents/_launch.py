@@ -13,7 +13,7 @@ import msgspec
 Directory: TypeAlias = str | os.PathLike[str]
 """Directory for an agent's configuration. If it does not exist, it is created."""
 UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
-"""The dialects among which one can choose for most agents."""
+"""The dialects from which an agent's argument `dialect` is chosen, for agents that support all three of them."""
 
 
 @final

@@ -324,11 +324,12 @@ class EvaluationRun:
         return Counter(name for name in names if name in self.plan.scorers)
 
     def _scorers_of_run(self, directory: Path, *, rescore: bool) -> list[str]:
-        """Return the names of scorers that the setting `scorers` of the store must contain.
+        """Return the names of scorers that are compared with the setting `scorers` of the store.
 
-        If the evaluation has all scorers with which the run was started, and otherwise only scorers that a rescoring
-        has added, these are the names with which the run was started. With `rescore`, they always are. Otherwise these
-        are the names of all scorers, so that the settings differ and the store raises an error.
+        With `rescore`, these are the names in the store, so that the settings are equal. Otherwise, if the evaluation
+        has all scorers with which the run was started, and no others except scorers that a rescoring has added, these
+        are the names with which the run was started. In all other cases, these are the names of the evaluation's
+        scorers, so that the settings differ and the store raises an error.
         """
         names = [*self.plan.scorers]
         if rescore:
@@ -650,13 +651,13 @@ def _model_of(model: object) -> tuple[str, GivenModel]:
         return getattr(model, "keywords", {}).get("model") or address or name_of(model), given
     if isinstance(model, ScriptedModel):
         raise TypeError(
-            "a ScriptedModel answers one rollout only: pass a function that returns a new one for each sample, as in "
+            "a ScriptedModel answers only one rollout: pass a function that returns a new one for each sample, as in "
             "model=lambda: ScriptedModel(replies)"
         )
     if isinstance(model, AbstractAsyncContextManager):
         what = "model=partial(open_upstream, url, …)"
         raise TypeError(
-            f"{described(model)} can be opened once only: pass a function that returns it, as in {what}"
+            f"{described(model)} can be opened only once: pass a function that returns it, as in {what}"
         )
     check_handler(model)
     return configured_model(model) or name_of(model), given

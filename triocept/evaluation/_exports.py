@@ -39,7 +39,7 @@ def write_results(
 
     `to` is one of `RESULT_FORMATS`. In Harbor's format, `path` is a new folder. In the format of verifiers, `reward` is
     the name of the score that is the reward, and all other scores are metrics. If `reward` is None, each score is a
-    reward.
+    reward, and all rewards have the same weight.
 
     Raises:
         ValueError: there is no score named `reward`.

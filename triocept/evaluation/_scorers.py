@@ -213,7 +213,7 @@ async def _judge(
     except Exception as exc:
         raise NoScore(f"the judge's model failed: {text_of(exc)}", reason="grader_failed") from exc
     if not (grades := _GRADE.findall(said)):
-        text = f"the judge gave no grade (a line GRADE: C, P or I): {said[-SHOWN:]!r}"
+        text = f"the judge gave no grade (its answer has no line GRADE: C, P or I): {said[-SHOWN:]!r}"
         raise NoScore(text, reason="grader_failed")
     return Score(_GRADES[grades[-1]], answer=answer.strip()[-SHOWN:], explanation=said)
 

@@ -155,7 +155,7 @@ def difference_of(before: Mapping[str, float], after: Mapping[str, float]) -> Es
 
 
 def task_means(values: Values) -> dict[str, float]:
-    """Return the mean of each task's values, by task. A task without a value is left out."""
+    """Return the mean of each task's values, by the task's id. A task without a value is left out."""
     return {task: mean(each) for task, each in values.items() if each}
 
 

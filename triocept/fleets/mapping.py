@@ -97,7 +97,8 @@ class Results(Generic[Task, T]):
             raise RuntimeError("this map has no groups: pass group_size= to fleet.map")
         if self._single:
             raise RuntimeError(
-                "single results of this map were read already, so their groups would be incomplete"
+                "single results of this map were read already, so the groups would be incomplete: read a map either "
+                "in groups or one by one"
             )
         if self._groups is None:
             self._groups = Groups(self._mapping, self._mapping.group_size)

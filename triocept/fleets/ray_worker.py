@@ -42,7 +42,7 @@ PAUSE = 0.5
 async def open_actor(
     make: Callable[[], Any], name: str, setup: bytes, grace: float, packing: Packing, hung_after: float | None
 ) -> AsyncIterator[FleetWorker]:
-    """Call `make` in a thread, which starts an actor. Yield the worker when it is ready; end it after the block.
+    """Start an actor by calling `make` in a thread. Yield the worker when it is ready; end it after the block.
 
     For the other arguments see `Engine.open_worker` and `RayEngine`.
 
