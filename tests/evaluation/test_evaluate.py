@@ -623,7 +623,7 @@ async def test_a_cancelled_evaluation_keeps_what_has_ended(tmp_path: Path) -> No
     ({"agent": "clod"}, ValueError, "known agent.*aider"),
     ({"agent": lambda rollout: 1}, TypeError, "agent must take"),
     ({"model": ScriptedModel(["x"])}, TypeError, "pass a function that returns a new one for each"),
-    ({"model": triocept.open_upstream("http://127.0.0.1:1/v1", dialect="openai_chat")}, TypeError, "opened once only"),
+    ({"model": triocept.open_upstream("http://127.0.0.1:1/v1", dialect="openai_chat")}, TypeError, "opened only once"),
     ({"model": ["x"]}, TypeError, "a handler must be"),
     ({"task_ids": ["z"]}, BadTasks, "there is no task with the id 'z'"),
     ({"samples": 0}, ValueError, "samples"),

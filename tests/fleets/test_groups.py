@@ -212,7 +212,7 @@ async def test_results_are_read_in_one_way_or_in_the_other() -> None:
     async with open_fleet() as fleet:
         async with fleet.map(work.double, [1, 2], group_size=2) as results:
             await anext(results)
-            with pytest.raises(RuntimeError, match="their groups would be incomplete"):
+            with pytest.raises(RuntimeError, match="the groups would be incomplete"):
                 results.groups()
         async with fleet.map(work.double, [1, 2], group_size=2) as results:
             await anext(results.groups())

@@ -171,9 +171,9 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
                 lease.acknowledge(trace)
 
     Any number of leases, in one program or in many, may use a directory: a trace is never leased to two of them at the
-    same time. Traces that were not acknowledged when the block ends are given back. After at most
-    two seconds, other leases can get the traces that a killed process had leased. (The kernel releases the lock on a
-    file when the process, and all processes that it has forked, have ended.) A trace contains the traces of its children. A file that
+    same time. Traces that were not acknowledged when the block ends are given back. After at most two seconds, other
+    leases can get the traces that a killed process had leased. (The kernel releases the lock on a file when the
+    process, and all processes that it has forked, have ended.) A trace contains the traces of its children. A file that
     is incomplete is moved to the subdirectory `damaged`, and a warning is logged.
 
     Args:

@@ -265,7 +265,7 @@ class SpanTree:
 
     @property
     def main(self) -> str:
-        """Id of the span of the main conversation; if the trace has no main conversation, of the outermost span."""
+        """Id of the span of the main conversation, or of the outermost span if there is no main conversation."""
         return next((span for (_, kind), span in self._known.items() if kind == "main"), ROOT)
 
     def _span_of(self, segment: Segment) -> str:
