@@ -62,8 +62,7 @@ def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) ->
     )
     assert (
         "--match nearest uses the recorded turn whose request has the longest common beginning, and --script or "
-        "--upstream lets"
-        in done.stderr
+        "--upstream lets" in done.stderr
     )
     assert done.stderr.count("+   - user: c") == done.stderr.count("record the run again") == 1
 
