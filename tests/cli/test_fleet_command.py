@@ -309,7 +309,7 @@ def test_a_file_without_a_task_is_told(folder: Path) -> None:
         ((), (), "no agent is named: give --agent NAME"),
         ((), ("--", "true"), "COMMAND does not contain {prompt}"),
         ((), ("--", "no-such-program", "{prompt}"), "there is no program 'no-such-program' on the PATH"),
-        (("--agent", "kimi-code"), (), "install it, or give its path with --executable"),
+        (("--agent", "kimi-code"), (), "kimi-code; or give its path with --executable"),
         (("--agent", "codex"), AGENT_COMMAND, "exclude each other"),
         (("--executable", "x"), AGENT_COMMAND, "needs --agent NAME"),
         (("--engine", "threads"), AGENT_COMMAND, "unknown engine; the engines are in-process"),

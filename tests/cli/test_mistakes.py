@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cli_helpers import AGENT, on_a_terminal
 
 from tests.cli.cli_forks import triocept as forked
 from tests.real_agents.cases import SOURCES
-from triocept._cli.agent_plan import _INSTALL
+from triocept._cli.install import INSTALL
 from triocept.agents import AGENTS
 
 pytestmark = pytest.mark.once
@@ -523,8 +524,8 @@ def test_each_known_agent_has_a_command_that_installs_it() -> None:
         for name, source in SOURCES.items()
     }
     programs = {signature(prepare).parameters["executable"].default for prepare in AGENTS.values()}
-    assert programs <= _INSTALL.keys()
-    assert {name: _INSTALL[name] for name in programs} == {name: known[name] for name in programs}
+    assert programs <= INSTALL.keys()
+    assert {name: INSTALL[name] for name in programs} == {name: known[name] for name in programs}
 
 
 @pytest.mark.parametrize(("text", "name", "said"), [
@@ -593,3 +594,127 @@ def test_a_provider_whose_host_does_not_exist_is_named() -> None:
     what = "http://model.invalid/v1/chat/completions: the host model.invalid was not found ("
     assert what in done.stderr
     assert "correct the base URL" in done.stderr
+
+
+def test_a_key_in_place_of_the_name_of_its_variable_is_not_printed() -> None:
+    for key in ("sk-abcdefghijklmnopqrstuvwxyz0123456789", "AIzaSyA1234567890abcdefghijklmnopqrstuvw"):
+        done = triocept("run", "--upstream", "http://x/v1", "--api-key-env", key, "--", "true")
+        assert done.returncode == 2
+        assert "--api-key-env must name an environment variable, and not contain a key" in done.stderr
+        assert key not in done.stderr
+
+
+@pytest.mark.parametrize(("text", "name", "said"), [
+    ("", "p.py", "p.py: a policy file is a YAML or JSON file; a policy in Python is an argument of approve("),
+    ("- Bash: approve\n", "p.yaml", "not a list: omit the - before each tool"),
+    ("Bash:approve\n", "p.yaml", "not a text: write a space after each colon"),
+    ("", "p.yaml", "p.yaml:1: the file is empty: write a decision for each tool"),
+    ("Bash: {reject: a, answer: b}\n", "p.yaml", "a decision has one key, not 2: give only one of reject, answer"),
+    ("Bash: true\n", "p.yaml", "Bash: unknown decision 'true'; did you mean approve?"),
+    ("Bash: deny\n", "p.yaml", "Bash: unknown decision 'deny'; did you mean reject?"),
+    ("approve: [Bash, Write]\n", "p.yaml", "approve is a decision, and not a tool: write Bash: approve"),
+])  # fmt: skip
+def test_a_policy_of_another_form_names_what_to_change(
+    text: str, name: str, said: str, tmp_path: Path
+) -> None:
+    done = triocept("run", "--policy", written(tmp_path, text, name), "--", "true")
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_module_or_a_list_of_replies_is_no_handler_and_the_error_names_what_to_write(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "package").mkdir()
+    written(tmp_path, "async def answer(exchange): ...\n", "package/module.py")
+    done = forked("run", "--handler", "package.module:answer", "--", "true", timeout=60, cwd=tmp_path)
+    assert done.returncode == 2
+    assert (
+        "'package.module' is the name of a module: write the path of its file, package/module.py:answer"
+        in done.stderr
+    )
+    file = written(tmp_path, "replies = ['a']\n")
+    done = triocept("run", "--handler", f"{file}:replies", "--", "true")
+    assert done.returncode == 2
+    assert f"replies is a list of replies, and no handler: write --script {file}" in done.stderr
+
+
+def test_a_trace_in_place_of_a_script_names_the_option_that_replays_it(tmp_path: Path) -> None:
+    trace = tmp_path / "t.jsonl"
+    assert triocept("run", "--record", trace, *ASK, "hi").returncode == 0
+    done = triocept("run", "--script", trace, *ASK, "hi")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"Error: --script: {trace} is a trace file, and not a script: to replay it, write --replay {trace}\n"
+    )
+    before = trace.read_bytes()
+    done = triocept("export", "--to", "jsonl", trace, "-o", trace, "--force")
+    assert done.returncode == 2
+    assert f"{trace} is one of the files to read: name another file with -o" in done.stderr
+    assert trace.read_bytes() == before
+
+
+def test_a_page_of_what_is_no_trace_describes_the_file(tmp_path: Path) -> None:
+    file = written(tmp_path, '{"a": 1}\n', "a.json")
+    done = triocept("view", file)
+    assert done.returncode == 2
+    assert (
+        f"Error: {file}: this is not a trace file: it contains a JSON object with the keys 'a'."
+        in done.stderr
+    )
+
+
+@pytest.mark.parametrize(("scorer", "said"), [
+    ("score.py", "--scorer score.py: the name of the function is missing: write score.py:NAME"),
+    ("regex:[", "--scorer regex:[: '[' is not a regular expression: unterminated character set"),
+    ("exct", "--scorer exct: there is no such scorer; did you mean exact?\n"),
+    ("exact", "there is no task with the id 'dats' in tasks; did you mean dates?"),
+])  # fmt: skip
+def test_a_mistyped_scorer_or_task_names_what_to_write(scorer: str, said: str, tmp_path: Path) -> None:
+    tasks = written(tmp_path, '{"id": "dates", "prompt": "a", "target": "b"}\n', "tasks.jsonl")
+    done = triocept("eval", tasks, "--scorer", scorer, "--task-id", "dats", "--", "true", "{prompt}")
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_current_directory_that_was_removed_is_said(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = f'cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec "$@"'
+    done = triocept("run", "--", "true", shell=command)
+    assert done.returncode == 2
+    assert "the current directory does not exist any more: change to another directory" in done.stderr
+
+
+def test_plain_http_behind_an_https_url_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as threads:
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        answering = threads.submit(answer)
+        url = f"https://127.0.0.1:{server.getsockname()[1]}/v1"
+        done = triocept("run", "--upstream", url, *ASK, "hi")
+        answering.result(timeout=30)
+    assert (
+        "the TLS handshake failed (WRONG_VERSION_NUMBER); if the server uses plain HTTP, write http://"
+        in done.stderr
+    )
+
+
+def test_a_proxy_that_is_down_is_named_before_a_fleet_starts(tmp_path: Path) -> None:
+    tasks = written(tmp_path, '{"prompt": "a"}\n', "tasks.jsonl")
+    env = {"HTTP_PROXY": "http://127.0.0.1:1", "OPENAI_API_KEY": "k", "NO_PROXY": ""}
+    arguments = (
+        "fleet",
+        "--tasks",
+        tasks,
+        "--store",
+        tmp_path / "s",
+        "--upstream",
+        "http://model.invalid/v1",
+    )
+    done = forked(*arguments, "--", "true", "{prompt}", timeout=60, env=env)
+    assert "by the proxy 127.0.0.1:1, which HTTP_PROXY names: " in done.stderr
+    assert "start the proxy, or run `unset HTTP_PROXY`" in done.stderr

@@ -508,7 +508,7 @@ async def test_a_policy_file_decides_by_tool(tmp_path: Path) -> None:
         ("{}", "at least one tool"),
         ("a: yes please", "policy.yaml:1: a: unknown decision 'yes please'"),
         ("a: approve\nb: {reject: 3}", "policy.yaml:2: b.*text"),
-        ("a: {reject: no, answer: x}", "not a mapping"),
+        ("a: {reject: no, answer: x}", "a decision has one key, not 2"),
     ],
 )
 def test_a_mistake_in_a_policy_file_is_named_with_its_line(tmp_path: Path, text: str, words: str) -> None:

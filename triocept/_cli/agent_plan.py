@@ -22,6 +22,7 @@ from .._rollout.rollout import Rollout
 from .._rollout.user_home import check_home
 from ..agents import AGENTS, Launch, claude_code, codex
 from ..agents import agent as find_agent
+from .install import INSTALL
 from .options import Choice, F, Option, add_options, variables_of
 
 PROMPT = "{prompt}"
@@ -29,30 +30,6 @@ PROMPT = "{prompt}"
 TO_END = 10.0
 """Maximum seconds that an agent may run after `--max-seconds`. In this time its calls are refused, so most agents end
 soon."""
-
-_INSTALL = {
-    **{
-        program: f"npm install -g {package}"
-        for program, package in {
-            "claude": "@anthropic-ai/claude-code",
-            "cline": "cline",
-            "cn": "@continuedev/cli",
-            "codex": "@openai/codex",
-            "copilot": "@github/copilot",
-            "gemini": "@google/gemini-cli",
-            "kilo": "@kilocode/cli",
-            "kimi": "@moonshot-ai/kimi-code",
-            "opencode": "opencode-ai",
-            "pi": "@mariozechner/pi-coding-agent",
-            "qwen": "@qwen-code/qwen-code",
-        }.items()
-    },
-    "aider": "pip install aider-chat",
-    "llm": "pip install llm",
-    "mini": "pip install mini-swe-agent",
-    "vibe": "pip install mistral-vibe",
-}
-"""Commands that install the programs of the known agents."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +83,7 @@ class AgentPlan:
             )
         if os.sep not in name:
             other = "give its full path" if self.name is None else "give its path with --executable"
-            how = f"install it with: {_INSTALL[name]}; or" if name in _INSTALL else "install it, or"
+            how = f"install it with: {INSTALL[name]}; or" if name in INSTALL else "install it, or"
             raise click.UsageError(f"there is no program {name!r} on the PATH: {how} {other}")
         if not Path(name).is_file():
             what = "is a directory" if Path(name).is_dir() else "does not exist"
@@ -221,6 +198,12 @@ def plan_run(
             f"{option} is an option of triocept, but it is written after --: write it before --, as in: triocept run "
             f"{shlex.join(command[:2])} -- …"
         )
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise click.UsageError(
+            "the current directory does not exist any more: change to another directory"
+        ) from None
     if cwd is not None and os.sep in command[0]:  # a path from here, not from there
         command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:

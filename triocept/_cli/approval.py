@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -39,6 +40,10 @@ def _patterns(context: click.Context, option: click.Parameter, given: tuple[str,
     if "" in patterns:
         raise click.BadParameter(
             "the name of a tool is empty: write Bash, or Bash,Write, or '*' for every tool"
+        )
+    if wrong := next((pattern for pattern in patterns if re.search(r"\s", pattern)), None):
+        raise click.BadParameter(
+            f"{wrong!r} contains a space: write names with commas between them, as in Bash,Write"
         )
     return patterns
 

@@ -194,6 +194,7 @@ _AS_OPTIONS = (
     (r"^(cannot listen on .+|host .+: Name or service not known)$", r"\1; choose another --host or --port"),
     (r"name the score that is the reward \(reward=\)", "name the score that is the reward (--reward)"),
     (r"an upstream's base_url", "a base URL"),
+    (r"pass the final address as base_url", "give the final address with --upstream"),
     (r"pass a key as api_key", "put the key into a variable, and name the variable with --api-key-env"),
 )
 """Patterns of error texts that name arguments of Python functions. With each, the replacement that names a command-line

@@ -25,7 +25,7 @@ from .fleet_worker import Plan, ignore, open_model
 from .forward import Forward
 from .handler_file import HandlerFile
 from .live_table import LiveTable, has_terminal
-from .options import Command, Option, WholeNumber, did_you_mean
+from .options import Command, InputPath, Option, WholeNumber, did_you_mean
 from .script import Model, Script
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..evaluation._evaluate import EvaluationRun
     from ..evaluation._worker import Answering
 
+_TASKS = InputPath("Name a file of tasks, as in: triocept eval tasks.jsonl")
 _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 
 
@@ -101,7 +102,7 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the results as one JSON object instead of the table."
 )
-@click.argument("tasks", type=click.Path())
+@click.argument("tasks", type=_TASKS)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def evaluate(
     tasks: str,
@@ -292,9 +293,11 @@ def _scorer(text: str) -> Any:
         "reward": evaluation.harbor_reward,
     }
     if name not in (with_argument if colon else factories):
-        hint = did_you_mean(name, factories)
+        if text.endswith(".py"):
+            raise click.UsageError(f"--scorer {text}: the name of the function is missing: write {text}:NAME")
+        known = f"; the scorers are {', '.join(factories)} and FILE.py:NAME"
         raise click.UsageError(
-            f"--scorer {text}: there is no such scorer{hint}; the scorers are {', '.join(factories)} and FILE.py:NAME"
+            f"--scorer {text}: there is no such scorer{did_you_mean(name, factories, known)}"
         )
     if name == "file" and not argument:
         raise click.UsageError(
@@ -303,7 +306,7 @@ def _scorer(text: str) -> Any:
     try:
         return factories[name](*([argument] if colon else []), **named)
     except re.error as exc:
-        raise click.UsageError(f"--scorer {text}: {exc}") from exc
+        raise click.UsageError(f"--scorer {text}: {argument!r} is not a regular expression: {exc}") from exc
 
 
 def _default_scorers(tasks: list[Task]) -> list[Scorer]:

@@ -66,6 +66,10 @@ class Export:
         """Write the export. Return the exit status: 1 if a store contains results without traces, otherwise 0."""
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise WrongPath(a_directory(folder))
+        if self.out != STANDARD_OUTPUT and any(
+            each.exists() and self.out.exists() and each.samefile(self.out) for each in self.files
+        ):
+            raise WrongPath(f"{self.out} is one of the files to read: name another file with -o")
         if len(self.files) == 1 and not self.rollouts and self.to in RESULT_FORMATS:
             results = evaluation_of(self.files[0])
             if results is not None:

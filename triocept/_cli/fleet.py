@@ -207,13 +207,18 @@ async def check_reachable(url: str) -> None:
     """Raise click.UsageError if no HTTP server answers at the URL. An answer with any status is accepted."""
     import httpx2  # imported here: commands that read files need no HTTP client
 
+    from .._upstream.proxies import proxy_for
+
     address = parse_address(url)
     try:
         async with httpx2.AsyncClient(timeout=TO_ANSWER, trust_env=not address.here) as client:
             await client.get(address.base)
     except httpx2.TransportError as exc:
         where = urlsplit(address.base).netloc.rpartition("@")[2]
+        what = "start the server, or correct the URL"
+        if not address.here and (proxy := proxy_for(address.base)) is not None:
+            where += f" by the proxy {proxy.address}, which {proxy.variable} names"
+            what = f"start the proxy, or run `unset {proxy.variable}`"
         raise click.UsageError(
-            f"--upstream: no server answers at {where}: {str(exc) or type(exc).__name__}; start the server, or "
-            "correct the URL"
+            f"--upstream: no server answers at {where}: {str(exc) or type(exc).__name__}; {what}"
         ) from exc

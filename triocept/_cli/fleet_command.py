@@ -26,7 +26,17 @@ from .fleet_worker import Plan
 from .forward import Forward, forward_of, forward_options
 from .handler_file import HandlerFile, handler_option, one_model
 from .limits import limit_options, limits_of
-from .options import Command, F, Option, WholeNumber, add_options, existing_file, redact_option, script_option
+from .options import (
+    Command,
+    F,
+    InputPath,
+    Option,
+    WholeNumber,
+    add_options,
+    existing_file,
+    redact_option,
+    script_option,
+)
 from .script import Script
 
 NOTICE = "triocept has asked the agents to end; an agent that ignores this (SIGTERM) is killed after 5 s"
@@ -121,11 +131,12 @@ def fleet_options(failures: str) -> Callable[[F], F]:
     "Tasks and store",
     'File of tasks, one JSON object per line: {"prompt": …, "id": …, "metadata": {…}}. Only the prompt is required.',
     required=True,
+    missing="Name a file of prompts, as in --tasks tasks.jsonl",
 )
 @_in_tasks(
     "--store",
     required=True,
-    type=click.Path(path_type=Path),
+    type=InputPath("Name a directory for the results, as in --store runs/today"),
     metavar="DIR",
     help="Directory for traces and results. If the directory does not exist, it is created.",
 )

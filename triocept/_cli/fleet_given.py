@@ -109,7 +109,7 @@ def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
                 raise click.UsageError(f"--engine {text}: {exc}") from exc
         case _:
             raise click.UsageError(
-                f"--engine {text}: unknown engine{did_you_mean(kind, _KINDS)}; the engines are {ENGINES}"
+                f"--engine {text}: unknown engine{did_you_mean(kind, _KINDS, f'; the engines are {ENGINES}')}"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from .._canonical.request import Sampling
 from .._upstream import open_upstream
 from .._upstream.address import is_near
 from .._upstream.tokens import PROFILES
+from .._util.key_forms import key_forms
 from ..dialects import known_dialects
 from .options import Choice, F, Option, WholeNumber, add_options, base_url, did_you_mean
 from .script import Answers
@@ -55,6 +57,13 @@ class Forward:
         """
         by_host = _HOSTS.get(urlsplit(url).hostname or "", "openai_chat")
         name = dialect.replace("-", "_") if dialect else by_host
+        if api_key_env is not None and (
+            not re.fullmatch(r"[A-Za-z_]\w*", api_key_env) or key_forms().search(api_key_env)
+        ):
+            raise click.UsageError(
+                "--api-key-env must name an environment variable, and not contain a key: put the key into a variable, "
+                f"as in export {_DIALECTS[name].key_variable}=..., and name this variable"
+            )
         if api_key_env is not None and not os.environ.get(api_key_env):
             raise click.UsageError(
                 f"--api-key-env: the variable {api_key_env} is not set, or is empty; to set the variable, run export "
@@ -110,9 +119,8 @@ def _parse_sampling(
     for text in given:
         name, _, value = text.partition("=")
         if name not in _FIELDS:
-            raise click.BadParameter(
-                f"unknown setting {name!r}{did_you_mean(name, _FIELDS)}; the settings are {', '.join(_FIELDS)}"
-            )
+            known = f"; the settings are {', '.join(_FIELDS)}"
+            raise click.BadParameter(f"unknown setting {name!r}{did_you_mean(name, _FIELDS, known)}")
         if name == "stop":
             values[name] = (*values.get(name, ()), value)
             continue

@@ -68,6 +68,8 @@ class HandlerFile:
                         f"None: return the handler, or, if {self.name} itself is the handler, write `async def "
                         f"{self.name}(exchange)`"
                     )
+                if isinstance(found, list | tuple):
+                    text = f"{self.name} is a list of replies, and no handler: write --script {self.path}"
                 raise click.UsageError(f"--handler {self}: {text}") from None
             yield Answers(found)
 
@@ -113,6 +115,11 @@ def _parse(context: click.Context, option: click.Parameter, text: str | None) ->
     file, colon, name = text.rpartition(":")
     if not colon:
         raise click.BadParameter(f"the name of the handler is missing in {text!r}: write {text}:NAME")
+    module = Path(*file.split(".")).with_suffix(".py")
+    if not Path(file).exists() and not file.endswith(".py") and module.is_file():
+        raise click.BadParameter(
+            f"{file!r} is the name of a module: write the path of its file, {module}:{name}"
+        )
     click.Path(exists=True, dir_okay=False).convert(file, option, context)
     if not file.endswith(".py"):
         raise click.BadParameter(f"{file!r} is not a Python file (*.py); for a script, use --script")

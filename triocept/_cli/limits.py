@@ -25,7 +25,7 @@ def _amount(text: str) -> float:
     except ValueError:
         amount = nan
     if not 0 <= amount < inf:
-        raise click.BadParameter(f"{text!r} is not a number of 0 or more.")
+        raise click.BadParameter(f"{text!r} is not a number of 0 or more; write a number without a unit.")
     return amount
 
 

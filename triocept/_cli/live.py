@@ -34,6 +34,7 @@ from .._trace.turn import Turn, TurnError
 from .._trace.waits import waited
 from .._util.terminal import Screen, visible
 from ..handlers import ScriptedModel
+from .ending import in_options
 from .options import similar
 from .words import STYLES, counted, cut, reason
 
@@ -223,7 +224,9 @@ def _why(error: TurnError, turn: Turn) -> str:
     is_cut = turn.outcome == "failed" and more
     if is_cut:
         error = msgspec.structs.replace(error, message=first.partition(". ")[0])
-    return f"{reason(error)}{' …' if is_cut else ''}".replace(f" for rollout {turn.rollout}", "", 1)
+    return f"{in_options(reason(error))}{' …' if is_cut else ''}".replace(
+        f" for rollout {turn.rollout}", "", 1
+    )
 
 
 def _missing_tools(turn: Turn) -> str:

@@ -107,6 +107,8 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
     \b
     triocept diff traces.jsonl 6 7
     """
+    if not file.exists() and Path(after).exists():
+        raise click.UsageError(f"the file comes first, as in: triocept diff {after} {file} {before}")
 
     def look(page: Page) -> int:
         found = File(file, rollout)

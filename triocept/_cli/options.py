@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -10,14 +11,18 @@ from functools import partial
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
 from .._trace.redaction import Redaction
-from .._upstream.address import parse_address
+from .._upstream.address import is_near, parse_address
 from .._util.checks import REMOVED
 from .ending import in_options
+from .install import INSTALL
 
+_START = b'{"type":"'
+"""The first bytes of every line of a trace."""
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
     _TextChoice = click.Choice[str]
@@ -34,10 +39,13 @@ def similar(text: str, names: Iterable[str]) -> list[str]:
     return [by_form[name] for name in near]
 
 
-def did_you_mean(text: str, names: Iterable[str]) -> str:
-    """Return a hint, for an error about a mistyped name, with the most similar of `names`; empty if none is similar."""
+def did_you_mean(text: str, names: Iterable[str], otherwise: str = "") -> str:
+    """Return a hint, for an error about a mistyped name, with the most similar of `names`.
+
+    If no name is similar, return `otherwise`.
+    """
     near = similar(text, names)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"; did you mean {' or '.join(near)}?" if near else otherwise
 
 
 class Option(click.Option):
@@ -69,8 +77,13 @@ def _hints(ctx: click.Context) -> Iterator[None]:
         elif found:
             hint = f"; it is an option of {', '.join(found[:-1])}{' and ' if found[1:] else ''}{found[-1]}"
         else:
-            hint = did_you_mean(name, mine) or f"; {ctx.command_path} --help lists the options"
+            hint = did_you_mean(name, mine, f"; {ctx.command_path} --help lists the options")
         raise click.UsageError(f"there is no option {name}{hint}", ctx) from None
+    except click.UsageError as exc:
+        if not exc.message.startswith("Got unexpected extra argument") or ctx.info_name != "serve":
+            raise
+        hint = "triocept serve starts no agent: to start one, use triocept run"
+        raise click.UsageError(f"{exc.message}; {hint}", ctx) from None
 
 
 class Command(click.Command):
@@ -107,7 +120,7 @@ class Group(click.Group):
             if name in ("version", "help"):
                 ctx.fail(f"there is no command {name!r}; to print the {name}: triocept --{name}")
             hint = did_you_mean(name, self.commands)
-            if not hint and which(name) is not None:
+            if not hint and (which(name) is not None or name in INSTALL):
                 hint = f"; to run {name} as an agent: triocept run -- {' '.join(args)}"
             ctx.fail(f"there is no command {name!r}{hint or '; triocept --help lists the commands'}")
         return super().resolve_command(ctx, args)
@@ -137,6 +150,26 @@ class WholeNumber(click.IntRange):
 
     name = "whole number"
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).strip()
+        number = int(text) if re.fullmatch(r"[+-]?\d+", text, re.ASCII) else None
+        least, most = int(self.min or 0), self.max
+        if number is None or number < least or (most is not None and number > most):
+            allowed = f"of {least} or more" if most is None else f"from {least} to {most:g}"
+            self.fail(f"{text!r} is not a whole number {allowed}", param, ctx)
+        return number
+
+
+class InputPath(click.Path):
+    """Type of an option or argument: a path that is read. `missing` is the end of the error if it is not given."""
+
+    def __init__(self, missing: str, **settings: Any) -> None:
+        super().__init__(path_type=Path, **settings)
+        self.missing = missing
+
+    def get_missing_message(self, *args: Any, **options: Any) -> str:
+        return self.missing
+
 
 class NewFile(click.Path):
     """Type of an option: a file to be written. Its directory must exist, unless the command creates it (`parents`)."""
@@ -145,7 +178,12 @@ class NewFile(click.Path):
         super().__init__(dir_okay=dir_okay, writable=True, path_type=Path, allow_dash=parents)
         self.parents = parents
 
+    def get_missing_message(self, *args: Any, **options: Any) -> str:
+        return "Name the file to write, as in -o FILE"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("the name of the file is empty", param, ctx)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         folder = path.parent
         if self.allow_dash and path == Path("-"):
@@ -166,7 +204,12 @@ def base_url(text: str) -> str:
     try:
         base = parse_address(text).base
     except ValueError as exc:
-        hint = f"; did you mean http://{text.strip()}?" if "://" not in text and "@" not in text else ""
+        hint, name = "", text.strip()
+        if "://" not in name and "@" not in name:
+            scheme = "http" if is_near(urlsplit(f"//{name}").hostname or "") else "https"
+            hint = f"; did you mean {scheme}://{name}?"
+            if name != "localhost" and not set(".:/") & set(name):
+                hint = "; write a URL such as https://api.openai.com/v1, and the name of a model with --model"
         raise click.BadParameter(f"{in_options(str(exc))}{hint}") from exc
     for path in ("/chat/completions", "/completions", "/responses", "/messages"):
         if base.endswith(path):
@@ -199,20 +242,25 @@ def variables_of(context: click.Context, option: click.Parameter, given: tuple[s
     return variables
 
 
+def is_trace_file(path: Path) -> bool:
+    """Return True if a file begins like a trace file."""
+    with path.open("rb") as file:
+        return file.read(len(_START)) == _START
+
+
 def _record(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
     """Return the path of `--record`. Raise click.BadParameter if the file exists and is not a trace file."""
-    start = b'{"type":"'  # of every line of a trace
-    if path is not None and path.is_file():
-        with path.open("rb") as file:
-            if (head := file.read(len(start))) and head != start:
-                raise click.BadParameter(
-                    f"{path} is not a trace file, and triocept does not append to other files; name another file"
-                )
+    if path is not None and path.is_file() and path.stat().st_size and not is_trace_file(path):
+        raise click.BadParameter(
+            f"{path} is not a trace file, and triocept does not append to other files; name another file"
+        )
     return path
 
 
-def existing_file(name: str, group: str, text: str, **settings: Any) -> Callable[[F], F]:
-    kind = click.Path(exists=True, dir_okay=False, path_type=Path)
+def existing_file(
+    name: str, group: str, text: str, *, missing: str = "", **settings: Any
+) -> Callable[[F], F]:
+    kind = InputPath(missing, exists=True, dir_okay=False)
     return click.option(name, cls=Option, group=group, type=kind, metavar="FILE", help=text, **settings)
 
 
@@ -225,7 +273,14 @@ script_option = existing_file(
 )
 
 files_argument: Callable[[F], F] = click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+    type=InputPath(
+        "Name a trace file, such as trace.jsonl: `triocept run --record trace.jsonl` writes one, or the directory of a "
+        "store"
+    ),
 )
 
 _in_record = partial(click.option, cls=Option, group="Record")
@@ -247,10 +302,25 @@ redact_option = _in_record(
     "redacted.",
 )
 
+
+def _host(context: click.Context, option: click.Parameter, host: str) -> str:
+    """Return the value of `--host`. Raise click.BadParameter if it contains a scheme or a port."""
+    if "://" in host or re.fullmatch(r"[^:]*:\d+", host):
+        raise click.BadParameter(
+            f"{host!r} is not only a host: write the host alone, and the port with --port"
+        )
+    return host
+
+
 _in_endpoint = partial(click.option, cls=Option, group="Endpoint")
 endpoint_options: Callable[[F], F] = add_options(
     _in_endpoint(
-        "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on."
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        metavar="HOST",
+        callback=_host,
+        help="Address to listen on.",
     ),
     _in_endpoint(
         "--port",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import click
 import trio
 
 from .._rollout.embedding import Embed
@@ -17,6 +18,7 @@ from .._rollout.workers import Handler
 from ..handlers import ScriptedModel, ScriptWarning, read_script
 from ..handlers.script.file import embeddings_in
 from ..handlers.script.fixtures import VectorsLeft
+from .options import is_trace_file
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class Script:
         """
         await trio.lowlevel.checkpoint()
         self.prepare()
+        if self.path.suffix != ".py" and is_trace_file(self.path):
+            raise click.UsageError(
+                f"--script: {self.path} is a trace file, and not a script: to replay it, write --replay {self.path}"
+            )
         yield read_answers(self.path, say)
 
     def prepare(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import trio
 
+from .._trace.reader import error_of_all
 from .._util.terminal import say
 from .._view.source import Source
 from ..errors import DialectError, StoreError, TrioceptError
@@ -68,12 +69,14 @@ class View:
         """
         source = Source(", ".join(file.name for file in self.files))
         notes: list[str] = []
+        damages: list[DialectError | StoreError] = []
         for file in self.files:
             if file.is_dir() and not is_store(file):
                 raise NotAFile(a_directory(file))
 
             def on_damage(damage: DialectError | StoreError) -> None:
                 notes.append(f"a line was not read: {damage}")
+                damages.append(damage)
 
             def on_missing(missing: int, results: int, file: Path = file) -> None:
                 notes.append(missing_files(file, missing, results))
@@ -87,6 +90,9 @@ class View:
                 if what := flaw(trace):
                     notes.append(f"{file}: rollout {trace.rollout} is {what}")
         if not source.runs:
+            unread = [each for each in damages if isinstance(each, DialectError)]
+            if unread and len(self.files) == 1 and not is_store(self.files[0]):
+                raise error_of_all(unread, self.files[0])
             names = ", ".join(map(str, self.files))
             raise NotThere(f"no rollout can be read in {names}{f'; {notes[0]}' if notes else ''}")
         notes += add_tasks(source, self.files)

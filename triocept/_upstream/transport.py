@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from socket import gaierror
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpcore2
@@ -30,6 +31,7 @@ from .proxies import Proxy, check_proxies, proxies, proxy_for
 from .request import MAX_DOCUMENT, ProviderRequest
 from .tap import TappedPool, take_body
 
+E = TypeVar("E", bound=BaseException)
 IDLE = 3.0
 """Seconds for which an idle connection is kept. Node and uvicorn close idle connections after 5 s, and no call should
 use a connection that is just closing."""
@@ -216,11 +218,14 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | No
             )
         case httpx2.ConnectError() | httpcore2.ConnectError():
             reason = _reason(exc)
-            if (unknown := _unknown_host(exc)) is not None:
+            if (unknown := _cause(exc, gaierror)) is not None:
                 host = urlsplit(address).hostname if proxy is None else proxy.address
-                reason = (
-                    f"the host {host} was not found ({unknown}){'' if proxy else '; correct the base URL'}"
-                )
+                reason = f"the host {host} was not found ({unknown.strerror})"
+                otherwise = otherwise or "; correct the base URL"
+            elif proxy is None and (failed := _cause(exc, ssl.SSLError)) is not None:
+                reason = f"the TLS handshake failed ({failed.reason or failed})"
+                if failed.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+                    reason += "; if the server uses plain HTTP, write http:// in the base URL"
             return UpstreamError(f"no connection to the provider at {address}{by}: {reason}{otherwise}")
         case httpx2.ProxyError() | httpcore2.ProxyError():
             return UpstreamError(
@@ -236,11 +241,11 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | No
             return UpstreamError(f"the connection to the provider failed: {_reason(exc)}")
 
 
-def _unknown_host(exc: BaseException | None) -> str | None:
-    """Return the system's text if the cause of an error is a host name without an address; otherwise None."""
-    while exc is not None and not isinstance(exc, gaierror):
+def _cause(exc: BaseException | None, kind: type[E]) -> E | None:
+    """Return the exception of a kind that is a cause of `exc`; None if there is no such exception."""
+    while exc is not None and not isinstance(exc, kind):
         exc = exc.__cause__ or exc.__context__
-    return None if exc is None else exc.strerror
+    return exc
 
 
 def _reason(exc: Exception) -> str:

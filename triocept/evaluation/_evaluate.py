@@ -40,7 +40,7 @@ from .._rollout.budget import Limits
 from .._rollout.functions import awaited
 from .._rollout.handler import Handler, check_handler, configured_model
 from .._rollout.rollout import Rollout
-from .._util.checks import check_bool, check_callable, check_count, described, takes
+from .._util.checks import check_bool, check_callable, check_count, described, meant, takes
 from .._util.figures import counted
 from .._util.terminal import say
 from ..agents import agent as find_agent
@@ -66,7 +66,7 @@ from ._types import (
 )
 from ._worker import AgentFunction, Answering, Plan, Scorer, loaded, open_bench, run_sample, takes_answer
 from .readers import read_tasks
-from .readers.reading import BadTasks, TaskList, listed
+from .readers.reading import MOST_ERRORS, BadTasks, TaskList, listed
 
 log: logging.Logger = logging.getLogger("triocept.evaluation")
 
@@ -224,7 +224,8 @@ class EvaluationRun:
         if ids is not None:
             ids = [ids] if isinstance(ids, str) else [*map(str, ids)]
             if missing := sorted(set(ids) - {task.id for task in tasks}):
-                raise BadTasks(f"there is no task with the id {missing[0]!r} in {self.tasks.name}")
+                hint = meant(missing[0], [task.id for task in tasks][:MOST_ERRORS], "the first ids are")
+                raise BadTasks(f"there is no task with the id {missing[0]!r} in {self.tasks.name}{hint}")
             tasks = [task for task in tasks if task.id in ids]
         if limit is not None:
             check_count("limit", limit, least=1)

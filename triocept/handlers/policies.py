@@ -24,6 +24,12 @@ _FORMS = (
 )
 
 _WORDS = ("approve", "reject", "ask", "escalate")
+_OTHERS = {
+    **dict.fromkeys(("allow", "allowed", "accept", "yes", "true", "run"), "approve"),
+    **dict.fromkeys(("deny", "denied", "block", "forbid", "no", "false"), "reject"),
+    **dict.fromkeys(("prompt", "confirm"), "ask"),
+}
+"""Words of other programs, with the decision of the same meaning."""
 _KEYS = ("reject", "answer", "terminate", "modify")
 
 
@@ -45,9 +51,17 @@ def read_policy(path: str | Path) -> Policy:
         DialectError: the file does not contain a policy. The error's text names the file, the line and the invalid
             part.
     """
-    document = read_document(Path(path))
+    path = Path(path)
+    if path.suffix == ".py":
+        problem = "a policy file is a YAML or JSON file; a policy in Python is an argument of approve(model, policy)"
+        raise DialectError(problem, path=str(path))
+    document = read_document(path)
+    if document.value is None:
+        raise document.error('the file is empty: write a decision for each tool, such as {"*": "ask"}')
     if not isinstance(document.value, dict):
-        raise document.error('a policy must be a mapping from tools to decisions, such as {"*": "ask"}')
+        raise document.error(
+            f'a policy must be a mapping from tools to decisions, such as {{"*": "ask"}}, not {_found(document)}'
+        )
     if not document.value:
         raise document.error('a policy needs a decision for at least one tool, such as {"*": "ask"}')
     return {pattern: _decision(node) for pattern, node in document.value.items()}
@@ -75,12 +89,32 @@ def _decision(node: Node) -> Policy | Decision:
             raise _unknown(node, word, _WORDS)
         case {**members} if wrong := [name for name in members if name not in _KEYS]:
             raise _unknown(node, str(wrong[0]), _KEYS)
+        case {**members} if len(members) > 1:
+            raise node.error(
+                f"a decision has one key, not {len(members)}: give only one of {', '.join(map(str, members))}"
+            )
+        case bool() as word:
+            raise _unknown(node, str(word).lower(), _WORDS)
+        case [*names] if node.path in (*_WORDS, *_KEYS) and names:
+            raise node.error(
+                f"{node.path} is a decision, and not a tool: write {names[0].value}: {node.path}"
+            )
         case _:
             raise node.error(f"a decision must be {_FORMS}, not {node.kind}")
 
 
+def _found(document: Node) -> str:
+    """Return the kind of a document that is no policy, with what to change."""
+    if isinstance(document.value, list):
+        return "a list: omit the - before each tool"
+    if isinstance(document.value, str) and ":" in document.value:
+        return "a text: write a space after each colon"
+    return document.kind
+
+
 def _unknown(node: Node, word: str, known: Sequence[str]) -> DialectError:
-    near = get_close_matches(word.lower(), known, 1)
+    form = word.lower()
+    near = [_OTHERS[form]] if form in _OTHERS else get_close_matches(form, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"a decision must be {_FORMS}"
     return node.error(f"unknown decision {word!r}; {hint}")
 
