@@ -38,6 +38,7 @@ from triocept import (
     serve_pool,
 )
 from triocept._rollout.exchange import core_of
+from triocept._rollout.outcome import Refused, outcome_of
 from triocept.errors import AlreadySettled, LimitReached
 
 
@@ -737,3 +738,18 @@ async def test_what_work_fails_of_that_was_stopped_from_outside_is_no_fault(erro
                 await rollout.stop("enough")
                 raise error
     assert [turn.outcome for turn in rollout.trace] == ["refused"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed"),
+    [
+        *(("0", 0.0), ("1.5", 1.5), ("999999", 999_999.0), ("1000000", None), ("-0.5", None)),
+        *(("nan", None), ("", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)),
+    ],
+)
+def test_a_provider_s_wait_of_0_seconds_to_below_a_million_is_in_the_refusal(
+    sent: str, passed: float | None
+) -> None:
+    outcome = outcome_of(UpstreamError("slow down", status=429, headers={"retry-after": sent}), "openai_chat")
+    assert isinstance(outcome, Refused)
+    assert (outcome.refusal.status, outcome.refusal.retry_after) == (429, passed)
