@@ -125,8 +125,13 @@ def test_after_a_rescoring_of_a_run_that_ended_early_the_samples_that_were_not_r
     again = evaluated("--scorer", "includes", "--rescore")
     assert again.returncode == 1
     assert again.stderr.endswith(
-        "▸ 2 of 3 samples lack a score\n▸ 2 samples were not run: first resume the run, without --rescore\n"
+        "▸ 2 of 3 samples lack a score\n▸ 2 of them have no work to score: first run them with --retry-errors\n"
     )
+    assert reasons() == ["scorer_failed"]
+    assert evaluated(*one[:4], "--retry-errors").returncode == 1
+    assert reasons() == ["scorer_failed"] * 3
+    again = evaluated("--scorer", "mine.py:mine", "--rescore")
+    assert again.stderr.endswith("use the same command with --rescore, without --resume\n")
 
 
 def reasons() -> list[str | None]:
@@ -339,11 +344,11 @@ def test_a_failed_scorer_and_a_changed_one_score_the_recorded_samples_again_with
     assert results.values("includes") == {"a": [1.0], "b": [1.0]}
     assert {sample.attempts for sample in results.samples} == {1}
     resumed = evaluated(*options, "--rescore", "--resume")
-    assert (resumed.returncode, "now the scorer includes differs" in resumed.stderr) == (2, True)
+    assert (resumed.returncode, "the scorer includes differs now" in resumed.stderr) == (2, True)
     assert evaluated(*options[:2], "--engine", "processes:1", "--rescore", "--resume").returncode == 0
     mine.write_text("def length(trace, task, workdir, *, answer):\n    return 7\n")
     resumed = evaluated(*options[:2], "--engine", "processes:1", "--rescore", "--resume")
-    assert (resumed.returncode, "now the scorer length differs" in resumed.stderr) == (2, True)
+    assert (resumed.returncode, "the scorer length differs now" in resumed.stderr) == (2, True)
     both = evaluated(*options, "--rescore", "--retry-errors")
     assert (both.returncode, "exclude each other" in both.stderr) == (2, True)
 

@@ -891,8 +891,8 @@ async def test_an_unfinished_rescoring_is_resumed_only_with_its_scorers_and_task
     assert text in " ".join(before.table().split())
     stopping.after = 100
     changes: list[tuple[dict[str, Any], str]] = [
-        ({"scorers": exact(), "rescore": "resume"}, "now the scorer mine differs"),
-        ({"scorers": [stopping, exact()], "rescore": "resume"}, "now the scorer exact differs"),
+        ({"scorers": exact(), "rescore": "resume"}, "the scorer mine differs now"),
+        ({"scorers": [stopping, exact()], "rescore": "resume"}, "the scorer exact differs now"),
         ({"scorers": stopping, "limit": 1, "rescore": "resume"}, "4 tasks, and now other tasks are selected"),
         ({"scorers": exact(), "rescore": True}, "rescore at least its scorers and its tasks"),
         ({"scorers": stopping, "limit": 1, "rescore": True}, "rescore at least its scorers and its tasks"),

@@ -229,9 +229,10 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
         evaluation.say(f"{unscored:,} of {results.planned:,} samples lack a score")
         missing = results.planned - len(results.samples)
         if options["rescore"] or any("not scored" in why for _, why in counts.values()):
-            if missing:
-                evaluation.say(f"{missing:,} samples were not run: first resume the run, without --rescore")
-            if unscored > missing:
+            ended = sum(each.ended is not None for each in results.samples)
+            if unrun := results.planned - ended:
+                evaluation.say(f"{unrun:,} of them have no work to score: first run them with --retry-errors")
+            if unscored > unrun:
                 evaluation.say(
                     "repair failed scorers, and use the same command with --rescore, without --resume"
                 )
