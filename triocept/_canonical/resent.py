@@ -167,12 +167,8 @@ class Conversation:
         items = (*self.items[:count], *new)
         rest = self.rest if same else None
         if same and rest is None:
-            shared = {**document, field: None}
-            if (more := count_members(shared, MOST_CONTAINERS)) is None:
-                rest = {}
-            else:
-                document = rest = frozen_json(shared)
-                members += more
+            rest, more = _frozen_rest(document, field)
+            document, members = rest or document, members + more
         ends = self.ends[:count] + ends
         memory = self.memory if self.is_continued(count) else self.memory.fork()
         size = self.size + _size(body, members) - 2 * len(self.body)
@@ -242,7 +238,8 @@ class BodyReader:
     def begin(self, body: bytes, field: str, document: Json, memory: Memory) -> Conversation | None:
         """Return a new conversation for a body that was decoded whole; None if such a body is not kept.
 
-        Pass the conversation to `keep` once the document is parsed. The items of the document must not be changed.
+        Pass the conversation to `keep` once the document is parsed. The items of the document must not be changed. The
+        JSON in its other fields becomes read-only.
 
         Args:
             body: the body.
@@ -263,8 +260,12 @@ class BodyReader:
             return None
         if (members := count_members(items, MOST_CONTAINERS)) is None:
             return None
+        rest, more = _frozen_rest(document, field)
+        document.update(rest)
+        document[field] = items
         memory = next((known.memory for known in self._alive()), memory).fork()
-        return Conversation(body, field, tuple(items), memory, _size(body, members), len(body))
+        size = _size(body, members + more)
+        return Conversation(body, field, tuple(items), memory, size, len(body), rest=rest)
 
     def keep(self, conversation: Conversation) -> None:
         """Keep a conversation. Call this method only after its latest document was parsed without an error."""
@@ -318,6 +319,16 @@ class _Shelf:
 
 
 _SHELF = _Shelf()
+
+
+def _frozen_rest(document: dict[str, Json], field: str) -> tuple[dict[str, Json], int]:
+    """Return a read-only copy of a document, with None in a field, and the number of its members.
+
+    Return `({}, 0)` if the document is too large.
+    """
+    rest = {**document, field: None}
+    members = count_members(rest, MOST_CONTAINERS)
+    return ({}, 0) if members is None else (frozen_json(rest), members)
 
 
 def _size(body: bytes, members: int) -> int:
