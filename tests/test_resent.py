@@ -112,7 +112,9 @@ def test_repeated_items_are_the_same_objects_whatever_white_space_is_between_the
 def test_a_body_that_repeats_an_item_is_read_as_it_is_and_not_as_it_seems(
     reader: BodyReader, second: bytes, known: bool
 ) -> None:
-    bodies = [b'{"messages":["a"],"x":2}', b'{"messages":["a"],"x":1}'][known:]  # a field that has changed is unknown
+    bodies = [b'{"messages":["a"],"x":2}', b'{"messages":["a"],"x":1}'][
+        known:
+    ]  # a field that has changed is unknown
     for number, first in enumerate(bodies):
         assert by_reader(reader, first, "messages") == (plain(first), number > 0)
     assert (reader._alive()[0].rest is not None) == known

@@ -24,6 +24,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, final
 
@@ -107,6 +108,10 @@ class Delivery(Protocol):
     @property
     def due(self) -> float:
         """Time by trio's clock at which the connection must send a keep-alive, so that its client does not time out."""
+
+    @property
+    def keepalive_every(self) -> float:
+        """Seconds between an increment and the next keep-alive."""
 
     def write(self, entry: Entry) -> bool:
         """Render an increment.
@@ -293,6 +298,8 @@ class Subscription:
     _failed = False
     """True if the client got an error in place of the answer."""
     _flushing: trio.CancelScope | None = None
+    _until = inf
+    """Time by trio's clock until which `follow` waits for news."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -330,8 +337,10 @@ class Subscription:
                 break
             elif self._gone:
                 raise ClientGone
-            elif delivery.due > trio.current_time():
-                await delivery.wait(self._news, delivery.due)
+            elif (due := delivery.due) > (now := trio.current_time()):
+                # A longer wait would have to be ended when the answer begins, which takes longer than to wait again.
+                self._until = min(due, now + delivery.keepalive_every)
+                await delivery.wait(self._news, self._until)
             else:
                 try:
                     self._full = not delivery.break_silence(self._announce)
@@ -361,8 +370,9 @@ class Subscription:
                 self.delivered = not self._full
         except Exception as exc:
             self._error = exc
-        # An answer that has begun has a shorter limit of silence: `due` is earlier now.
-        if self._full or self.ended or self._error is not None or (begins and self.at):
+        # An answer that has begun has a shorter limit of silence, so `due` may be earlier than before.
+        hastens = begins and self.at and delivery.due < self._until
+        if self._full or self.ended or self._error is not None or hastens:
             self._news.notify_all()
         return self.at == len(entries)
 

@@ -24,7 +24,7 @@ class Asking:
     """A `Delivery` without a connection, for the program's own call: it keeps the outcome for `ask`."""
 
     full = False
-    due = inf
+    due = keepalive_every = inf
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None

@@ -137,6 +137,7 @@ class _HTTPDelivery(ABC):
         self._transport = transport
         self.wait = transport.wait  # the method itself: a wrapper would add a frame to each wake-up
         self.due = trio.current_time() + HEAD_AFTER
+        self.keepalive_every = KEEPALIVE_EVERY
 
     def fail(self, error: Exception) -> bool:
         self._prepared = None

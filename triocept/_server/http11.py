@@ -59,6 +59,8 @@ _CONTROLS = 0x20
 """Characters up to this code cannot begin a head: h11 refuses them immediately."""
 _LARGE_PIECE = 4096
 """Minimum bytes of a piece of a body that is not joined with other pieces before the body is complete."""
+_LONG = 64 * 1024
+"""Minimum bytes of a piece whose body is not copied to the other received bytes."""
 _READ_AHEAD = 256 * 1024
 """Maximum received bytes that no task has taken yet.
 
@@ -112,9 +114,11 @@ class HTTP11:
         """Answer the connection's requests one after the other. After an incomplete answer, close the connection."""
         connection, inbox = self._connection, self._inbox
         while True:
+            if not inbox.data:
+                inbox.join()
             connection.idle = not inbox.data
             if connection.keyless:
-                connection.hold(len(inbox.data))
+                connection.hold(inbox.size)
             size = await inbox.find_head()
             if size < 0:
                 break
@@ -126,6 +130,7 @@ class HTTP11:
                 if answer is None or connection.keyless:
                     answer = await self._begin(head, answer)
             if head is None or answer is None:
+                inbox.join()
                 self._is_hypercorns = bool(inbox.data)
                 break
             del inbox.data[:size]
@@ -145,7 +150,7 @@ class HTTP11:
                     # Until the client hangs up, or the server stops and closes this idle connection.
                     connection.idle = True
                     while not inbox.gone:
-                        inbox.data.clear()
+                        inbox.take(inbox.size)
                         await inbox.arrival()
             except ClientGone:  # the client disconnected while an error was sent
                 pass
@@ -209,10 +214,10 @@ class HTTP11:
         self._unread -= len(piece)
         if not self._unread:
             return piece  # the usual case: no wait
-        pieces: list[bytes | bytearray] = [piece]
+        pieces: list[bytes | bytearray] = [piece] if piece else []  # a single piece is not copied
         share.add(len(piece))
         while self._unread:
-            if self._inbox.gone and not self._inbox.data:
+            if self._inbox.gone and not self._inbox.size:
                 raise ClientGone
             await share.next(self._inbox.arrival, self._connection)
             piece = self._inbox.take(self._unread)
@@ -220,7 +225,7 @@ class HTTP11:
             share.add(len(piece))
             if len(piece) >= _LARGE_PIECE:
                 pieces.append(piece)
-            elif isinstance(small := pieces[-1], bytearray):
+            elif pieces and isinstance(small := pieces[-1], bytearray):
                 small += piece  # not another object, which would take 34 bytes for a piece of one byte
             else:
                 pieces.append(bytearray(piece))
@@ -289,7 +294,7 @@ class HTTP11:
             await end_raw(self._connection, raw.end)
 
     async def _send(self, sending: Awaitable[None]) -> None:
-        self._connection.hold(len(self._inbox.data))
+        self._connection.hold(self._inbox.size)
         try:
             await sending
         except trio.Cancelled:
@@ -324,12 +329,15 @@ class Inbox:
         "data",
         "due",
         "gone",
+        "long",
         "on_gone",
         "timer",
     )
 
     def __init__(self, connection: BaseConnection) -> None:
         self.data = connection.ahead
+        self.long = b""
+        """Received bytes behind `data`: a long piece of a body, which is not copied to `data`."""
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
         """Function to call when the client hangs up. If None, nothing is called."""
@@ -364,10 +372,10 @@ class Inbox:
             while not self.gone:
                 with trio.CancelScope(deadline=self.due) as self.timer:
                     while not self.gone:
-                        while len(self.data) > _READ_AHEAD:
+                        while self.size > _READ_AHEAD:
                             await self._capacity.wait()
                         piece = await connection.receive(len(self.data))
-                        self.data += piece
+                        self._add(piece)
                         if piece:
                             del piece  # no frame keeps the piece during the wait
                             self._arrival.notify_all()
@@ -379,6 +387,29 @@ class Inbox:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.hang_up()
 
+    def _add(self, piece: bytes) -> None:
+        """Add a piece. If it is long, store its body in `long`, and only the head before the body in `data`."""
+        if len(piece) < _LONG or self.data or self.long:
+            self.join()
+            self.data += piece
+            return
+        end = piece.find(b"\r\n\r\n", 0, self._max_head) if piece.startswith(b"POST ") else -1
+        if end >= 0:
+            self.data += piece[: end + 4]
+            piece = piece[end + 4 :]
+        self.long = piece
+
+    def join(self) -> None:
+        """Move all received bytes to `data`."""
+        if self.long:
+            self.data += self.long
+            self.long = b""
+
+    @property
+    def size(self) -> int:
+        """Number of received bytes that no task has read yet."""
+        return len(self.data) + len(self.long)
+
     def hang_up(self) -> None:
         """Record that the client has disconnected, and wake the waiting tasks."""
         self.gone = True
@@ -387,8 +418,8 @@ class Inbox:
             self.on_gone()
 
     async def arrival(self) -> None:
-        """Wait until there are bytes in `data`, or the client has disconnected."""
-        while not (self.data or self.gone):
+        """Wait until there are received bytes, or the client has disconnected."""
+        while not (self.size or self.gone):
             self._capacity.notify_all()
             await self._arrival.wait()
 
@@ -404,6 +435,8 @@ class Inbox:
             while len(data) == size and not self.gone:
                 self._capacity.notify_all()
                 await self._arrival.wait()
+                if not data:
+                    self.join()  # the piece contains no complete head
             seen = max(0, size - 3)
             end = data.find(b"\r\n\r\n", seen)
             if not begun and 0 <= end <= self._max_head and data.startswith(_STARTS):
@@ -438,6 +471,10 @@ class Inbox:
 
     def take(self, most: int) -> bytes:
         """Remove at most `most` bytes from the received bytes, and return them."""
+        if not self.data and most >= len(self.long):  # the usual case of a long body: no copy
+            taken, self.long = self.long, b""
+            return taken
+        self.join()
         if most >= len(self.data):
             taken = bytes(self.data)
             self.data.clear()

@@ -398,6 +398,9 @@ class _Response:
     def full(self) -> bool:
         return bool(self._unsent or self._rendered) or self._raw is not None
 
+    keepalive_every = inf
+    """Not used: a frame is always sent by the task that waits."""
+
     @property
     def due(self) -> float:
         return self._written_at + delivery.KEEPALIVE_EVERY if self._frames is None else inf
