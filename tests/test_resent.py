@@ -106,6 +106,13 @@ def test_repeated_items_are_the_same_objects_whatever_white_space_is_between_the
         b'{"messages":["a"]',
         b'{"messages":["a"]}}',
         b'\xef\xbb\xbf{"messages":["a","b"]}',
+        b'{"messages":["b"],"x":1}',
+        b'{"messages":[ ],"x":1}',
+        b'{"messages":[1,],"x":1}',
+        b'{"messages":["b"]],"x":1}',
+        b'{"messages":["b"],"messages":["c"],"x":1}',
+        b'{"messages":["b"],"\\u006dessages":["c"],"x":1}',
+        b'{"messages":["\\ud83d"],"x":1}',
     ],
 )
 @pytest.mark.parametrize("known", [False, True], ids=["", "the other fields are known, too"])
@@ -119,6 +126,24 @@ def test_a_body_that_repeats_an_item_is_read_as_it_is_and_not_as_it_seems(
         assert by_reader(reader, first, "messages") == (plain(first), number > 0)
     assert (reader._alive()[0].rest is not None) == known
     assert by_reader(reader, second, "messages")[0] == plain(second)
+
+
+@pytest.mark.parametrize("second", [["other"], ["other", *turns(5)], [[], {}], turns(3)[1:]])
+def test_a_body_that_repeats_no_item_but_all_other_fields_is_not_decoded_whole(
+    reader: BodyReader, second: list[object]
+) -> None:
+    tools = [{"name": "t", "schema": {"messages": []}}]
+    by_reader(reader, body(turns(5), tools=tools), "messages")
+    found = by_reader(reader, body(second, tools=tools), "messages")
+    assert found == (plain(body(second, tools=tools)), True)
+    assert by_reader(reader, body(turns(6), tools=tools), "messages") == (
+        plain(body(turns(6), tools=tools)),
+        True,
+    )
+    assert by_reader(reader, body(["different"], tools=[]), "messages") == (
+        plain(body(["different"], tools=[])),
+        False,
+    )
 
 
 def test_other_fields_that_are_repeated_are_the_same_read_only_objects(reader: BodyReader) -> None:

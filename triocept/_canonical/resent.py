@@ -17,7 +17,8 @@ Rules:
    last field is the empty list. No later field may have the same name, in whatever form JSON writes the name. A name of
    other characters than ASCII letters and `_` has too many forms, so such a list is always decoded whole.
 4. If the bytes behind the list equal those of the earlier body, the other fields are equal, too. The bytes before the
-   list are common to both bodies. All new bytes of the list must be items, with a comma between any two.
+   list are common to both bodies. All new bytes of the list must be items, with a comma between any two. This also
+   holds if no item is repeated: an agent that has compacted its conversation sends the same tools again.
 5. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
 6. The documents of several calls contain the same items, and each document has a list of its own. No code changes an
    item: a program gets a copy of the document (`Exchange.raw`), and a request contains read-only copies of the JSON in
@@ -136,6 +137,16 @@ class Conversation:
             count -= 1
         return count
 
+    def surrounds(self, body: bytes, field: str) -> bool:
+        """Return True if `body` differs from the conversation's body only between the first and the last item."""
+        if not self.ends or not self.rest or field != self.field:
+            return False
+        view = memoryview(self.body)
+        size = self.start + len(view) - self.ends[-1]
+        return (
+            len(body) > size and body.startswith(view[: self.start]) and body.endswith(view[self.ends[-1] :])
+        )
+
     def is_continued(self, count: int) -> bool:
         """Return True if a body that repeats `count` items continues the conversation."""
         return count >= len(self.items) - _REWRITTEN
@@ -143,13 +154,14 @@ class Conversation:
     def read(self, body: bytes, count: int) -> tuple[Json, Conversation] | None:
         """Return the decoded document of `body`, and the conversation that includes it.
 
-        The first `count` items of `body` repeat items of this conversation.
+        The first `count` items of `body` repeat items of this conversation. If `count` is 0, the conversation surrounds
+        the body.
 
         Return None in any doubt. If `body` begins another conversation, that conversation gets a copy of the memory.
         """
         assert self.ends
-        field, end = self.field, self.ends[count - 1]
-        first = end + (body[end] == ord(","))
+        field, end = self.field, self.ends[count - 1] if count else self.start
+        first = end + (count > 0 and body[end] == ord(","))
         behind = memoryview(self.body)[self.ends[-1] :]
         last = len(body) - len(behind)
         same = last >= first and body.startswith(behind, last)
@@ -160,7 +172,7 @@ class Conversation:
                 document, new, ends = self._read_short(body, first)
         except _DOUBT:
             return None
-        if len(ends) != len(new) or bool(new) != (first > end) or count + len(new) > MOST_ITEMS:
+        if len(ends) != len(new) or bool(new) != (first > end or not count) or count + len(new) > MOST_ITEMS:
             return None
         if (members := count_members(new, MOST_CONTAINERS)) is None:
             return None
@@ -211,9 +223,10 @@ class BodyReader:
         self._closed = False
 
     def read(self, body: bytes, field: str) -> tuple[Json, Conversation] | None:
-        """Return the document of a body that repeats items of an earlier body, and the document's conversation.
+        """Return the document of a body that repeats a part of an earlier body, and the document's conversation.
 
-        Return None if the body repeats no items. Pass the conversation to `keep` once the document is parsed.
+        Return None if the body repeats neither items nor all other fields. Pass the conversation to `keep` once the
+        document is parsed.
         """
         if not ENABLED or not LEAST <= len(body) <= MOST:
             return None
@@ -222,9 +235,9 @@ class BodyReader:
             repeated = known.repeated(body, field)
             if repeated < 0:
                 _SHELF.discard(known)
-            elif repeated > count:
+            elif repeated > count or (best is None and known.surrounds(body, field)):
                 best, count = known, repeated
-                if known.is_continued(repeated):
+                if repeated and known.is_continued(repeated):
                     break
         if best is None or (found := best.read(body, count)) is None:
             return None
