@@ -4,6 +4,7 @@ import doctest
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -485,8 +486,9 @@ def test_however_many_names_there_are_no_figure_is_cut(columns: int, tmp_path: P
         assert not [line for line in (head, *rows) if line.endswith("…")]
 
 
-def test_figures_come_as_json_and_what_nobody_said_is_null(file: Path) -> None:
-    found = json.loads(shown("stats", file, file, "--by", "outcome", "--by", "agent", "--json"))
+def test_figures_come_as_json_and_what_nobody_said_is_null(file: Path, tmp_path: Path) -> None:
+    other = shutil.copy(file, tmp_path / "other.jsonl")
+    found = json.loads(shown("stats", file, other, "--by", "outcome", "--by", "agent", "--json"))
     assert (found["rollouts"], found["sealed"], found["by"]) == (2, 2, ["outcome", "agent"])
     assert [(each["outcome"], each["agent"], each["calls"]) for each in found["groups"]] == [
         ("answered", "-", 12),
@@ -648,11 +650,17 @@ def test_of_several_files_those_that_can_be_read_are_counted(file: Path, tmp_pat
 
 
 def test_of_several_files_each_rollout_is_shown(file: Path, tmp_path: Path) -> None:
-    done = looked("show", file, tmp_path / "x", file)
+    other = Path(shutil.copy(file, tmp_path / "other.jsonl"))
+    done = looked("show", file, tmp_path / "x", other)
     once = shown("show", file)
     assert done.stdout == f"{once}\n{once}"
     assert (done.returncode, done.stderr) == (2, f"Error: {tmp_path / 'x'}: No such file or directory\n")
-    assert "--turn needs one file, not 2" in looked("show", file, file, "--turn", "0").stderr
+    assert "--turn needs one file, not 2" in looked("show", file, other, "--turn", "0").stderr
+
+
+def test_a_file_that_is_named_twice_is_read_once(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to(file)
+    assert shown("show", file, tmp_path / "link.jsonl", file) == shown("show", file)
 
 
 def told(rollout: str) -> Trace:

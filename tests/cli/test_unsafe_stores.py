@@ -78,4 +78,6 @@ async def test_a_link_within_the_store_and_a_link_to_the_store_are_followed(tmp_
     store = await store_with(tmp_path, lambda path: path.symlink_to("a.jsonl"))
     (tmp_path / "link").symlink_to(store)
     done = triocept("show", tmp_path / "link", timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert "results name 1 rollout that the trace files do not contain" in done.stderr
+    assert "link that leads out" not in done.stderr

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio.testing
 
 from tests.evaluation.agents import behave, says
@@ -111,6 +112,30 @@ async def test_the_html_export_of_stores_has_their_tasks_and_the_runs_of_the_sam
     assert document["snapshot"]["evaluation"]["tasks"] == source.evaluation["tasks"]  # type: ignore[index]
     run = document["snapshot"]["evaluation"]["tasks"][0]["samples"][0][0]["run"]
     assert run in document["runs"]
+    files = {row["file"] for row in document["snapshot"]["rows"]}
+    assert files == {str(tmp_path / "hello"), str(tmp_path / "bye")}
+
+
+@pytest.mark.parametrize("what", ["results", "rollouts"])
+async def test_what_a_store_lacks_is_named_on_the_page_and_in_the_html_file(
+    tmp_path: Path, what: str
+) -> None:
+    store, page = tmp_path / "a", tmp_path / "page.html"
+    await evaluate(TASKS[:2], behave, model=says("hello"), scorers=exact(), store=store, engine=InProcess(1))
+    (traces,) = (store / "traces").iterdir()
+    lost = traces if what == "rollouts" else store / "done.jsonl"
+    lines = lost.read_text().splitlines(keepends=True)
+    last = json.loads(lines[-1]).get("run")
+    lost.write_text("".join(line for line in lines[:-1] if not last or json.loads(line)["run"] != last))
+    note = {
+        "rollouts": f"{store}: results name 1 rollout that the trace files do not contain; `triocept check` names them",
+        "results": f"{store}: left out: 1 rollout without a result",
+    }[what]
+    assert View([store], "", 0).read().notes == [note]
+    done = triocept("export", "--to", "html", store, "-o", page)
+    assert done.returncode == (1 if what == "rollouts" else 0)
+    assert f"▸ {note}\n" in done.stderr
+    assert embedded(page.read_bytes())["snapshot"]["notes"] == [note]
 
 
 async def test_a_sample_that_one_scorer_did_not_score_is_unscored_and_has_the_other_score(

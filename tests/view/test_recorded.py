@@ -268,7 +268,7 @@ def test_triocept_view_says_why_a_file_cannot_be_shown(tmp_path: Path) -> None:
     other.write_text("hello\n")
     for path, why in (
         (newer, "newer triocept"),
-        (other, "no rollout can be read"),
+        (other, "is not a trace file"),
         (tmp_path, "directory"),
         (tmp_path / "none", "No such file"),
     ):

@@ -26,7 +26,7 @@ from ..exports._formats import RESULT_FORMATS, new_file
 from ..exports.html import source_of
 from ..fleets.store.layout import is_store
 from .ending import in_options
-from .files import UNREAD, missing_files, traces_of
+from .files import UNREAD, left_out, traces_of
 from .scores import add_tasks, evaluation_of
 from .words import a_directory, counted, flaw
 
@@ -60,6 +60,10 @@ class Export:
     """Number of turns of each exported rollout."""
     _missing: list[str] = field(default_factory=list)
     """For each store that lacks trace files: the text that reports this."""
+    _left_out: list[str] = field(default_factory=list)
+    """For each store with rollouts that are not exported: the text that reports this."""
+    _file: str = ""
+    """The file that is read, if there are several."""
     _others: set[str] = field(default_factory=set)
 
     def run(self) -> int:
@@ -81,7 +85,7 @@ class Export:
             losses = self._write()
         for text in dict.fromkeys(str(each.message) for each in told):
             say(f"▸ {in_options(text)}")
-        for text in self._missing:
+        for text in self._missing + self._left_out:
             say(f"▸ {text}")
         for line in _some([str(damage) for damage in self._damages], "lines that cannot be read"):
             say(f"▸ {line}")
@@ -133,8 +137,8 @@ class Export:
         if to != "html" or reward is not None:
             return write_export(self._chosen(), to, path, replace=replace, reward=reward)
         losses = Losses()
-        source = source_of(self._chosen(), losses)
-        source.notes += self._missing
+        source = source_of(self._chosen(), losses, file=lambda: self._file)
+        source.notes += self._missing + self._left_out
         source.notes += _some(
             [f"a line was not read: {each}" for each in self._damages], "lines that cannot be read"
         )
@@ -186,7 +190,7 @@ class Export:
             damages = [each for each in self._damages if isinstance(each, DialectError)]
             raise error_of_all(damages, self.files[0])
         if not known:
-            raise click.ClickException(f"there is no rollout in {where}")
+            raise click.ClickException("; ".join([f"there is no rollout in {where}", *self._left_out]))
         if missing := next((each for each in self.rollouts if each not in known), None):
             there = ", ".join(_some(sorted(known), "others"))
             raise click.ClickException(
@@ -194,10 +198,18 @@ class Export:
             )
 
     def _traces_of(self, file: Path) -> Iterator[Trace]:
-        def on_missing(missing: int, results: int) -> None:
-            self._missing.append(missing_files(file, missing, results))
+        def on_missing(missing: int, text: str) -> None:
+            self._missing.append(text)
 
-        yield from traces_of(file, self._damages.append, on_missing, wanted=self.rollouts)
+        def leave_out(trace: Trace) -> bool:  # a rollout without a result, unless it is requested
+            attempts.append(trace.run)
+            return True
+
+        attempts: list[str] = []
+        self._file = str(file) if len(self.files) > 1 else ""
+        yield from traces_of(file, self._damages.append, on_missing, leave_out, wanted=self.rollouts)
+        if attempts and not self.rollouts:
+            self._left_out.append(left_out(file, len(attempts)))
 
 
 def _some(names: list[str], what: str) -> list[str]:

@@ -73,9 +73,9 @@ class File:
             self.attempts += left_out
             return left_out
 
-        def on_missing(missing: int, results: int) -> None:
+        def on_missing(missing: int, text: str) -> None:
             self.missing = missing
-            say(missing_files(self._path, missing, results))
+            say(text)
 
         if self._path.is_dir() and not is_store(self._path):
             raise NotAFile(a_directory(self._path))
@@ -154,7 +154,7 @@ class File:
 def traces_of(
     path: Path,
     on_damage: Callable[[DialectError | StoreError], object],
-    on_missing: Callable[[int, int], object],
+    on_missing: Callable[[int, str], object],
     leave_out: Callable[[Trace], bool] = lambda trace: True,
     wanted: Collection[str] = (),
     on_skip: Callable[[Path, str], object] = lambda file, reason: say(
@@ -166,8 +166,8 @@ def traces_of(
     Args:
         path: the file, or the directory of a store.
         on_damage: function that is called with each error in a file.
-        on_missing: function that is called first if results of a store lack a trace file. Its arguments are the number
-            of these results, and the number of all results.
+        on_missing: function that is called first if results of a store lack a trace file, and last if the trace files
+            lack rollouts of results. Its arguments are the number of these results or rollouts, and a text about them.
         leave_out: function that is called with each rollout of a store that has no result. The rollout is yielded only
             if the function returns False.
         wanted: ids of rollouts. If it is not empty, `on_missing` counts only results with one of these rollouts.
@@ -178,16 +178,23 @@ def traces_of(
         return
     named, results, missing = named_runs(path, wanted, on_damage)
     if missing:
-        on_missing(missing, results)
+        of = counted(results, "result", "results")
+        text = f"the trace files of {missing:,} of {of} are missing"
+        on_missing(missing, f"{path}: {text}; `triocept check` names them")
+    seen: set[str] = set()
     for file in trace_files(path, on_skip):
         for trace in iter_traces(file, on_damage=on_damage):
+            seen.add(trace.run)
             if trace.run in named or not leave_out(trace):
                 yield trace
+    if not missing and not wanted and (lost := len(named - seen)):
+        of = counted(lost, "rollout", "rollouts")
+        text = f"results name {of} that the trace files do not contain"
+        on_missing(lost, f"{path}: {text}; `triocept check` names them")
 
 
-def missing_files(path: Path, missing: int, results: int) -> str:
-    of = counted(results, "result", "results")
-    return f"{path}: the trace files of {missing:,} of {of} are missing; `triocept check` names them"
+def left_out(path: Path, attempts: int) -> str:
+    return f"{path}: left out: {counted(attempts, 'rollout', 'rollouts')} without a result"
 
 
 def _listed(names: list[str]) -> str:

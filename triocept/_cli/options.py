@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
@@ -272,6 +272,15 @@ script_option = existing_file(
     "Without --script, --handler and --upstream, every call gets the same greeting as its answer.",
 )
 
+
+def _once(ctx: click.Context, param: click.Parameter, files: Sequence[Path]) -> tuple[Path, ...]:
+    """Return each file once, also if the command line names it several times or by different paths."""
+    found: dict[Path, Path] = {}
+    for file in files:
+        found.setdefault(file.resolve(), file)
+    return tuple(found.values())
+
+
 files_argument: Callable[[F], F] = click.argument(
     "files",
     nargs=-1,
@@ -281,6 +290,7 @@ files_argument: Callable[[F], F] = click.argument(
         "Name a trace file, such as trace.jsonl: `triocept run --record trace.jsonl` writes one, or the directory of a "
         "store"
     ),
+    callback=_once,
 )
 
 _in_record = partial(click.option, cls=Option, group="Record")

@@ -10,12 +10,13 @@ import click
 import trio
 
 from .._trace.reader import error_of_all
+from .._trace.trace import Trace
 from .._util.terminal import say
 from .._view.source import Source
 from ..errors import DialectError, StoreError, TrioceptError
 from ..fleets.store.layout import is_store
 from .ending import describe_error
-from .files import UNREAD, NotAFile, NotThere, missing_files, traces_of
+from .files import UNREAD, NotAFile, NotThere, left_out, traces_of
 from .scores import add_tasks
 from .words import a_directory, counted, flaw
 
@@ -70,25 +71,33 @@ class View:
         source = Source(", ".join(file.name for file in self.files))
         notes: list[str] = []
         damages: list[DialectError | StoreError] = []
+        attempts: list[str] = []
+
+        def on_damage(damage: DialectError | StoreError) -> None:
+            notes.append(f"a line was not read: {damage}")
+            damages.append(damage)
+
+        def on_missing(missing: int, text: str) -> None:
+            notes.append(text)
+
+        def on_skip(part: Path, reason: str) -> None:
+            notes.append(f"a file was not read: {part} {reason}")
+
+        def leave_out(trace: Trace) -> bool:
+            attempts.append(trace.run)
+            return True
+
         for file in self.files:
             if file.is_dir() and not is_store(file):
                 raise NotAFile(a_directory(file))
-
-            def on_damage(damage: DialectError | StoreError) -> None:
-                notes.append(f"a line was not read: {damage}")
-                damages.append(damage)
-
-            def on_missing(missing: int, results: int, file: Path = file) -> None:
-                notes.append(missing_files(file, missing, results))
-
-            def on_skip(part: Path, reason: str) -> None:
-                notes.append(f"a file was not read: {part} {reason}")
-
-            for trace in traces_of(file, on_damage, on_missing, on_skip=on_skip):
+            for trace in traces_of(file, on_damage, on_missing, leave_out, on_skip=on_skip):
                 run = source.add(trace, str(file) if len(self.files) > 1 else "")
                 run.update()
                 if what := flaw(trace):
                     notes.append(f"{file}: rollout {trace.rollout} is {what}")
+            if attempts:
+                notes.append(left_out(file, len(attempts)))
+                attempts.clear()
         if not source.runs:
             unread = [each for each in damages if isinstance(each, DialectError)]
             if unread and len(self.files) == 1 and not is_store(self.files[0]):

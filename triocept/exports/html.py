@@ -6,7 +6,7 @@ traffic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import IO
 
 from .._trace.trace import Trace
@@ -28,11 +28,16 @@ def html_page(traces: Iterable[Trace], losses: Losses | None = None, *, title: s
     return html_of(source.document(), source.title)
 
 
-def source_of(traces: Iterable[Trace], losses: Losses, title: str | None = None) -> Source:
-    """Return the traces as the `Source` that the page shows, and count content that is not in the page."""
+def source_of(
+    traces: Iterable[Trace], losses: Losses, title: str | None = None, file: Callable[[], str] = str
+) -> Source:
+    """Return the traces as the `Source` that the page shows, and count content that is not in the page.
+
+    `file` returns the name of the file of the latest trace, empty if the page shows no names of files.
+    """
     source = Source("")
     for trace in traces:
-        source.add(trace)
+        source.add(trace, file())
         count_lost(losses, trace, Lost.TOKENS, Lost.INCREMENTS, Lost.WIRE, always=())
     names = [run.trace.rollout for run in source.runs.values()]
     only = names[0] if len(names) == 1 else counted(len(names), "rollout", "rollouts")

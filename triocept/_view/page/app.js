@@ -25,7 +25,7 @@ const page = document.getElementById("page");
 redraw = () => {
   render(html`<${App} />`, page);
   const waiting = [...state.waiting.values()].filter((each) => each.here).length;
-  const title = waiting ? `(${waiting}) triocept` : "triocept";
+  const title = `${waiting ? `(${waiting}) ` : ""}${state.status === "recorded" && state.title ? `${plain(state.title)} · ` : ""}triocept`;
   if (document.title !== title) document.title = title;
 };
 page.textContent = "";
