@@ -78,7 +78,7 @@ def test_the_status_is_1_if_a_sample_has_no_score_and_the_next_start_names_it(fo
     assert "run holds the results of a run: continue that run with --resume" in refused.stderr
     again = evaluated("--resume")
     assert again.returncode == 1
-    assert "1 of 2 samples of earlier runs lack a score (1 setup_failed): b/0" in again.stderr
+    assert "1 of 2 samples of earlier runs lack a score (1 setup failed): b/0" in again.stderr
     assert "to run them again: --retry-errors" in again.stderr
     retried = evaluated("--retry-errors")
     assert retried.returncode == 1

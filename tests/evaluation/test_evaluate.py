@@ -520,7 +520,7 @@ async def test_only_samples_without_a_score_run_again_and_only_if_asked(
         second = await run()
     assert ran == []
     assert second.values("exact") == first.values("exact") == {"a": [1.0, 1.0], "raises": [], "b": [1.0, 1.0]}
-    assert "2 of 6 samples of earlier runs lack a score (2 agent_raised): raises/0, raises/1" in caplog.text
+    assert "2 of 6 samples of earlier runs lack a score (2 agent raised): raises/0, raises/1" in caplog.text
     third = await run(retry_errors=True)
     assert ran == ["raises", "raises"]
     assert [sample.attempts for sample in third.samples] == [1, 1, 2, 2, 1, 1]

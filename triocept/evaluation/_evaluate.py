@@ -269,7 +269,8 @@ class EvaluationRun:
         async with open_store(directory, settings=settings, retry_errors=retry_errors) as store:
             about = self._check(store, about, rescore=rescore)
             write_document(store.directory, EVALUATION, about)
-            planned = {place for place in planned if place[0] in {task.id for task in about.tasks}}
+            known = {task.id for task in about.tasks}
+            planned = {place for place in planned if place[0] in known}
             counts = Counts(self.name, self.plan.scorers)
             before = read_results(store.directory)
             again: dict[tuple[str, int], bool] = {}
@@ -277,18 +278,17 @@ class EvaluationRun:
             scorers run."""
             done: set[tuple[str, int]] = set()
             for sample in before.samples:
+                if (place := (sample.task, sample.number)) not in planned:
+                    continue
                 if rescore and sample.ended is not None and sample.rescoring < about.rescorings:
-                    again[sample.task, sample.number] = True
+                    again[place] = True
                 elif not rescore and (
                     sample.reason == "worker_lost"
                     or (retry_errors and sample_failed(sample, self.plan.scorers))
                 ):
-                    again[sample.task, sample.number] = bool(sample.failures) and sample.workdir is not None
+                    again[place] = bool(sample.failures) and sample.workdir is not None
                 else:
-                    done.add((sample.task, sample.number))
-            again = {place: alone for place, alone in again.items() if place in planned}
-            for sample in before.samples:
-                if (sample.task, sample.number) in planned & done:
+                    done.add(place)
                     counts.add(sample)
             if rescore:
                 self.say(f"{len(again):,} of {len(planned):,} samples are scored again; no agent runs")
@@ -416,11 +416,11 @@ class EvaluationRun:
         unscored = [sample for sample in before.samples if sample_failed(sample, self.plan.scorers)]
         if not unscored:
             return
-        kinds = Counter(sample.reason for sample in unscored)
+        kinds = Counter(str(sample.reason).replace("_", " ") for sample in unscored)
         what = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common())
         names = ", ".join(f"{sample.task}/{sample.number}" for sample in unscored[:5])
         more = ", …" if len(unscored) > 5 else ""
-        again = retry_errors or [*kinds] == ["worker_lost"]
+        again = retry_errors or [*kinds] == ["worker lost"]
         then = "they are run again" if again else "to run them again: retry_errors"
         if alone:
             then += f", {len(alone):,} of them without their agents, because only scorers failed"

@@ -131,9 +131,7 @@ def estimate_of(values: Values) -> Estimate | None:
 def _estimate(means: Sequence[float], samples: int) -> Estimate:
     """Return the mean of `means`, the means of the tasks, with an interval by Student's t."""
     count, middle = len(means), mean(means)
-    if count == 1:
-        return Estimate(mean=middle, tasks=1, samples=samples)
-    error = stdev(means) / sqrt(count)
+    error = stdev(means) / sqrt(count) if count > 1 else None
     if not error:
         return Estimate(mean=middle, stderr=error, tasks=count, samples=samples)
     half = t_quantile(LEVEL, count - 1) * error
@@ -301,9 +299,7 @@ def t_quantile(level: float, df: int) -> float:
     """
     scale = lgamma((df + 1) / 2) - lgamma(df / 2) - log(df * pi) / 2
     t = NormalDist().inv_cdf((1 + level) / 2)
-    for _ in range(
-        100
-    ):  # Newton's method. The normal quantile is below t, from where it approaches without overshoot.
+    for _ in range(100):  # Newton's method: it starts below t, so it approaches t without overshoot
         density = exp(scale - (df + 1) / 2 * log1p(t * t / df))
         step = (level - _t_central(t, df)) / (2 * density)
         t += step

@@ -262,8 +262,7 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
     @property
     def unscored(self) -> tuple[Sample, ...]:
         """The ended samples that lack a score of at least one scorer."""
-        scored = {(sample.task, sample.number) for sample in self.scored}
-        return tuple(sample for sample in self.samples if (sample.task, sample.number) not in scored)
+        return tuple(sample for sample in self.samples if lacking(sample, self.scorers))
 
     @cached_property
     def score_names(self) -> tuple[str, ...]:
