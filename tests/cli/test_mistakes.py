@@ -718,3 +718,35 @@ def test_a_proxy_that_is_down_is_named_before_a_fleet_starts(tmp_path: Path) -> 
     done = forked(*arguments, "--", "true", "{prompt}", timeout=60, env=env)
     assert "by the proxy 127.0.0.1:1, which HTTP_PROXY names: " in done.stderr
     assert "start the proxy, or run `unset HTTP_PROXY`" in done.stderr
+
+
+def test_a_limit_of_cost_without_the_price_of_the_model_names_the_option() -> None:
+    done = triocept("run", "--max-cost", "5", "--price", "other=1,2", *ASK, "a")
+    assert done.returncode == 1
+    assert (
+        "'m' has no price; --price and --prices name only other: add --price MODEL=INPUT,OUTPUT"
+        in done.stderr
+    )
+
+
+def test_an_option_of_triocept_after_the_command_of_the_agent_is_said(tmp_path: Path) -> None:
+    record = tmp_path / "t.jsonl"
+    done = triocept("run", "--", "echo", "hi", "--record", record)
+    assert done.stdout == f"hi --record {record}\n"
+    assert (
+        "--record comes after the agent's command, so the agent gets it; options of triocept come"
+        in done.stderr
+    )
+    assert "comes after" not in triocept("run", "--", "echo", "hi", "--model", "x").stderr
+
+
+def test_a_task_whose_prompt_has_another_name_is_said_with_the_names_of_its_fields(tmp_path: Path) -> None:
+    file = written(tmp_path, '{"id": "a", "promt": "hi"}\n', "tasks.jsonl")
+    done = triocept("eval", file, "--scorer", "exact", "--", "true", "{prompt}")
+    assert (
+        "tasks.jsonl:1: task 'a': it has no prompt (prompt or input); its other fields are promt\n"
+        in done.stderr
+    )
+    file = written(tmp_path, "question,target\na,b\n", "tasks.csv")
+    done = triocept("eval", file, "--scorer", "exact", "--", "true", "{prompt}")
+    assert "tasks.csv:2: it has no prompt (prompt or input); its other fields are question\n" in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,7 +10,7 @@ import msgspec
 
 from .._util.terminal import say
 from .looking import end_with_page
-from .options import Choice, Command, WholeNumber
+from .options import Choice, Command, PositiveNumber, WholeNumber
 from .page import Page
 
 FORMATS = ("text", "json", "markdown", "csv")
@@ -36,7 +35,7 @@ FORMATS = ("text", "json", "markdown", "csv")
 )
 @click.option(
     "--difference",
-    type=click.FloatRange(0, min_open=True),
+    type=PositiveNumber(),
     default=0.1,
     show_default=True,
     metavar="D",
@@ -73,9 +72,6 @@ def compare(
     if samples:
         raise click.UsageError("--sample needs --task ID: add the task of the sample")
     from ..evaluation import compare_results, read_results
-
-    if not isfinite(difference):
-        raise click.UsageError(f"--difference must be a finite number above 0, not {difference:g}")
 
     def look(page: Page) -> int:
         results = [read_results(path) for path in (a, b)]

@@ -195,6 +195,10 @@ _AS_OPTIONS = (
     (r"name the score that is the reward \(reward=\)", "name the score that is the reward (--reward)"),
     (r"an upstream's base_url", "a base URL"),
     (r"pass the final address as base_url", "give the final address with --upstream"),
+    (
+        r"Limits\.prices contains only (.+) \('\*' stands for any model\)",
+        r"--price and --prices name only \1: add --price MODEL=INPUT,OUTPUT",
+    ),
     (r"pass a key as api_key", "put the key into a variable, and name the variable with --api-key-env"),
 )
 """Patterns of error texts that name arguments of Python functions. With each, the replacement that names a command-line

@@ -31,6 +31,7 @@ from .options import (
     F,
     InputPath,
     Option,
+    PositiveNumber,
     WholeNumber,
     add_options,
     existing_file,
@@ -55,7 +56,7 @@ def fleet_options(failures: str) -> Callable[[F], F]:
         _in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks."),
         _in_tasks(
             "--fail-on-error",
-            type=click.FloatRange(0, min_open=True),
+            type=PositiveNumber(),
             metavar="LIMIT",
             help=f"End the run when LIMIT {failures}. A LIMIT below 1 is a fraction: 0.1 means one in ten.",
         ),
@@ -151,7 +152,7 @@ def fleet_options(failures: str) -> Callable[[F], F]:
 @_in_workers(
     "--rollout-timeout",
     "timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=PositiveNumber(),
     metavar="SECONDS",
     help="Cancel a rollout after SECONDS, and count it as failed. This time includes the copying of the workspace.",
 )

@@ -44,6 +44,8 @@ RESULT_LENGTH = 60
 """Maximum characters to print of a tool's result."""
 MOST_UNUSED = 5
 """Maximum unused replies of a script to list."""
+_NOT_PASSED = frozenset({"--record", "--record-once", "--script", "--handler", "--upstream", "--policy"})
+"""Options of triocept that agents rarely have. If one comes after the agent's command, it was probably misplaced."""
 MOST_TOOLS = 10
 """Maximum number of the agent's tools to name in a warning."""
 
@@ -84,6 +86,11 @@ class Live:
         self.opened(rollout)
         self.note(f"endpoint {endpoint.url}, rollout {rollout.id}")
         self.note(f"agent    {shlex.join(command)}")
+        if misplaced := [word for word in command[1:] if word.partition("=")[0] in _NOT_PASSED]:
+            self.say(
+                f"{misplaced[0]} comes after the agent's command, so the agent gets it; options of triocept come "
+                "before the command"
+            )
         try:
             kind = os.fstat(sys.stdin.fileno()).st_mode
             is_fed = stat.S_ISREG(kind) or (

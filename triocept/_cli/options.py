@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
+from math import inf, nan
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,18 @@ from .._util.checks import REMOVED
 from .ending import in_options
 from .install import INSTALL
 
+_SAME = {
+    **dict.fromkeys(("--url", "--base-url", "--api-base"), ("--upstream",)),
+    **dict.fromkeys(("--parallel", "--concurrency", "-j"), ("--slots-per-worker",)),
+    "--api-key": ("--api-key-env",),
+    "--budget": ("--max-cost",),
+    "--format": ("--to", "--json"),
+    "--out": ("--output", "--record"),
+    "--provider": ("--upstream-dialect",),
+    "--temperature": ("--sampling",),
+    "--timeout": ("--rollout-timeout", "--max-seconds"),
+}
+"""Names of options in other programs, each with triocept's options of the same meaning."""
 _START = b'{"type":"'
 """The first bytes of every line of a trace."""
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,7 +47,12 @@ def similar(text: str, names: Iterable[str]) -> list[str]:
     """Return those of `names`, at most two, that are most similar to a mistyped name."""
     by_form = {name.lower().replace("_", "-"): name for name in names}
     form = text.lower().replace("_", "-")
-    near = [form] if form in by_form else get_close_matches(form, by_form, n=2)
+    near = (
+        [form]
+        if form in by_form
+        else [name for name in by_form if len(form) > 4 and name.startswith(form)][:2]
+    )
+    near = near or get_close_matches(form, by_form, n=2)
     near = near or [name for name in by_form if len(form) > 2 and form in name]
     return [by_form[name] for name in near]
 
@@ -70,10 +88,13 @@ def _hints(ctx: click.Context) -> Iterator[None]:
             for command, each in (others.commands.items() if isinstance(others, click.Group) else ())
             if each is not ctx.command and any(name in option.opts for option in each.params)
         ]
+        same = [option for option in _SAME.get(name, ()) if option in mine]
         if (gone := REMOVED.get(name.lstrip("-").replace("-", "_"))) is not None:
             hint = f"; it was removed, because {gone}"
         elif name == "-v":
             hint = "; to print the version: triocept --version"
+        elif same:
+            hint = f"; did you mean {same[0]}?"
         elif found:
             hint = f"; it is an option of {', '.join(found[:-1])}{' and ' if found[1:] else ''}{found[-1]}"
         else:
@@ -157,6 +178,24 @@ class WholeNumber(click.IntRange):
         if number is None or number < least or (most is not None and number > most):
             allowed = f"of {least} or more" if most is None else f"from {least} to {most:g}"
             self.fail(f"{text!r} is not a whole number {allowed}", param, ctx)
+        return number
+
+
+class PositiveNumber(click.FloatRange):
+    """Type of an option: a finite number above 0."""
+
+    name = "number"
+
+    def __init__(self) -> None:
+        super().__init__(0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = nan
+        if not 0 < number < inf:
+            self.fail(f"{str(value)!r} is not a number above 0; write a number without a unit", param, ctx)
         return number
 
 

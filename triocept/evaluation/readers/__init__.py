@@ -55,6 +55,7 @@ def read_tasks(path: str | os.PathLike[str], *, split: str | None = None) -> Tas
         saved = any((place / each).exists() for each in ("dataset_info.json", "dataset_dict.json"))
         folder, reader = place, "datasets_folder" if saved else "harbor_folder"
     elif not reader:
+        place.stat()  # if it does not exist, its suffix does not matter
         known = ", ".join(_BY_SUFFIX)
         raise BadTasks(f"{place}: the suffix is not that of a known format: use one of {known}, or a folder")
     if split is not None:

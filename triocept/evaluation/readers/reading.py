@@ -83,7 +83,13 @@ def task_of(document: object, number: int, folder: Path | None = None) -> Task:
         if "prompt" in fields:
             raise ValueError(f"{whose}input and prompt are the same field: give only one of them")
         fields["prompt"] = fields.pop("input")
-    fields["prompt"] = _text(fields.get("prompt"), whose)
+    if fields.get("prompt") is None:
+        others = {**fields, **(metadata if isinstance(metadata := fields.get("metadata"), Mapping) else {})}
+        names = ", ".join(each for each in map(str, others) if each not in Task.__struct_fields__)
+        raise ValueError(
+            f"{whose}it has no prompt (prompt or input){f'; its other fields are {names}' if names else ''}"
+        )
+    fields["prompt"] = _text(fields["prompt"], whose)
     fields["id"] = name
     if isinstance(target := fields.get("target"), int | float):
         fields["target"] = str(target)
