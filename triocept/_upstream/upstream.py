@@ -739,7 +739,9 @@ async def open_upstream(
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: the URL, the dialect or `tokens` is invalid, a number is out of range, or the key cannot be sent.
-            Or a server of this kind sends no tokens in this dialect.
+            Or a server of this kind sends no tokens in this dialect. Or a variable of the environment names a proxy
+            that cannot be used.
+        ModuleNotFoundError: a variable of the environment names a SOCKS proxy, and the package socksio is missing.
         UpstreamError: with `tokens`, the server does not send tokens, or cannot be reached.
     """
     check_loop("open_upstream")
