@@ -34,6 +34,7 @@ def small_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resent, "ENABLED", True)
     monkeypatch.setattr(resent, "LEAST", 0)
     monkeypatch.setattr(resent, "LEAST_ITEM", 0)
+    monkeypatch.setattr(resent, "LEAST_FIELD", 16)
     monkeypatch.setattr(intake, "LEAST", 0)
 
 
@@ -104,6 +105,8 @@ def test_repeated_items_are_the_same_objects_whatever_white_space_is_between_the
         b'{"messages":["a"]]}',
         b'{"messages":["a","\\ud83d"]}',
         b'{"messages":["a"]',
+        b'{"messages":["a","b"],"x":"\xff","x":2}',
+        b'{"messages":["a","b"],"y":[\xff,1],"\\u0079":2}',
         b'{"messages":["a"]}}',
         b'\xef\xbb\xbf{"messages":["a","b"]}',
         b'{"messages":["b"],"x":1}',
@@ -166,6 +169,38 @@ def test_other_fields_that_are_repeated_are_the_same_read_only_objects(reader: B
         with pytest.raises(TypeError, match="read-only"):
             document["tools"].append({})
         document["tools"] = "changed"  # the document is not shared
+
+
+def test_a_long_field_that_is_repeated_is_the_same_object_although_another_field_changes(
+    reader: BodyReader,
+) -> None:
+    tools = [[{"name": "t", "text": "x" * resent.LEAST_FIELD}], [{"name": "other", "text": "ü" * 2000}]]
+    documents: list[Any] = []
+    for number, used in enumerate((0, 0, 0, 1, 1, 0)):
+        written = body(turns(3 + number), tools=tools[used], more=number)
+        found = reader.read(written, "messages")
+        document: Any = json.loads(written) if found is None else found[0]
+        known = reader.begin(written, "messages", document, Memory()) if found is None else found[1]
+        assert known is not None
+        reader.keep(known)
+        assert document == json.loads(written)
+        assert [*document] == [*json.loads(written)]  # in the same order
+        documents.append(document)
+    first, *others = (document["tools"] for document in documents[1:])
+    assert [each is first for each in others] == [True, False, False, False]
+    assert others[1] is others[2]
+
+
+@pytest.mark.parametrize("end", ['"', '"]', '"],"x":1,"x":2', '"]}', "", '\\"]', '\\ud83d"]'])
+def test_a_long_field_whose_bytes_differ_at_the_end_is_decoded_again(reader: BodyReader, end: str) -> None:
+    long = '"tools":["' + "x" * resent.LEAST_FIELD
+    messages = [f"message {number}" for number in range(9)]
+    for count in range(3, 7):
+        part = json.dumps(messages[:count]) + f',{long}"],"n":{count}' + "}"
+        assert by_reader(reader, f'{{"messages":{part}'.encode(), "messages")[0] is not None
+    for more in (end, '"]'):
+        written = f'{{"messages":{json.dumps(messages[:8])},{long}{more},"n":0}}'.encode()
+        assert by_reader(reader, written, "messages")[0] == plain(written)
 
 
 def test_a_body_of_one_reader_is_never_used_for_another(reader: BodyReader) -> None:

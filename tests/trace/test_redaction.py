@@ -227,6 +227,44 @@ def test_what_stands_beside_a_conversation_is_looked_at_once_and_anew_for_anothe
             assert (KEY in repr(redactor.request(request))) is not holding
 
 
+@pytest.mark.parametrize("secret", [None, "a secret"], ids=["clean tools", "tools with a secret"])
+def test_tools_are_looked_at_once_while_the_other_fields_change(secret: str | None) -> None:
+    asked: list[str] = []
+
+    def without(text: str) -> str:
+        asked.append(text)
+        return text.replace("secret", "…")
+
+    tools = (Tool(name="ls", description=secret or "clean", parameters={"type": "object"}),)
+    redactor = Redactor(Redaction(function=without))
+    for number in range(4):
+        extra = {"n": "secret" if number % 2 else "clean"}
+        request = Request(dialect="d", model="m", messages=(), tools=tools, extra=extra)
+        kept = redactor.request(request)
+        assert kept == Redactor(Redaction(function=lambda text: text.replace("secret", "…"))).request(request)
+        assert (kept is request) is ("secret" not in (secret or "", *extra.values()) and not secret)
+        assert redactor.request_as_given(kept) == request
+    assert asked.count(secret or "clean") == (1 if secret else 3)
+    unlike = msgspec.structs.replace(request, tools=(msgspec.structs.replace(tools[0], name="secret"),))
+    assert redactor.request(unlike).tools[0].name == "…"
+
+
+def test_a_key_in_tools_that_stay_the_same_is_removed_as_soon_as_it_is_in_use() -> None:
+    redactor, tools = Redactor(), (Tool(name="ls", description=f"use {KEY}"),)
+    for number, holding in enumerate((False, True, True, False)):
+        request = Request(dialect="d", model="m", messages=(), tools=tools, extra={"n": number})
+        with LIVE_KEYS.holding(KEY if holding else None):
+            assert (KEY in repr(redactor.request(request))) is not holding
+
+
+@pytest.mark.parametrize("written", [KEY, KEY.replace("s", "\\u0073", 1)], ids=["plain", "escaped"])
+def test_a_key_in_the_further_fields_of_a_part_is_removed(written: str) -> None:
+    part = ToolResult(id="id", content=(Text("b"),), extra={"mark": {"n": [written]}})
+    message = Message("user", (Text("a"), part))
+    with LIVE_KEYS.holding(KEY):
+        assert written not in Redactor().message(message).content[1].extra["mark"]["n"]
+
+
 def test_what_is_equal_but_another_thing_in_json_stays_what_it_is() -> None:
     redactor = Redactor(Redaction([CARD]))
     for number in (1, True, 1.0):

@@ -18,7 +18,10 @@ Rules:
    other characters than ASCII letters and `_` has too many forms, so such a list is always decoded whole.
 4. If the bytes behind the list equal those of the earlier body, the other fields are equal, too. The bytes before the
    list are common to both bodies. All new bytes of the list must be items, with a comma between any two. This also
-   holds if no item is repeated: an agent that has compacted its conversation sends the same tools again.
+   holds if no item is repeated: an agent that has compacted its conversation sends the same tools again. If the bytes
+   behind the list differ, a long field whose own bytes are equal is not decoded again (Codex changes a short field with
+   every call, and repeats its tools). The lengths of the fields must add up to the length of the body: then no field
+   is repeated, so that every value is either known or decoded.
 5. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
 6. The documents of several calls contain the same items, and each document has a list of its own. No code changes an
    item: a program gets a copy of the document (`Exchange.raw`), and a request contains read-only copies of the JSON in
@@ -35,7 +38,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Mapping
 from threading import Lock
+from types import MappingProxyType
 from typing import final
 from weakref import ref
 
@@ -49,6 +54,8 @@ ENABLED = True
 """If False, every body is decoded whole. Tests and measurements set it: the requests must be the same either way."""
 LEAST = 8 * 1024
 """Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
+LEAST_FIELD = 1024
+"""Minimum bytes of another field that is kept, so that it is not decoded again. A shorter field is always decoded."""
 LEAST_ITEM = 64
 """Minimum bytes of an item of a kept body, on average. A smaller item, such as the id of a token, is decoded in less
 time than its position is found."""
@@ -97,9 +104,23 @@ class Conversation:
         ends: position behind each item.
         rest: the read-only document, with None in place of the list. None if the document is not known, and empty if it
             is too large.
+        long: the other fields of at least `LEAST_FIELD` bytes, as of the latest body whose end differed from that of
+            the body before: for each, its JSON and its value.
     """
 
-    __slots__ = ("__weakref__", "body", "ends", "field", "fresh", "items", "memory", "rest", "size", "start")
+    __slots__ = (
+        "__weakref__",
+        "body",
+        "ends",
+        "field",
+        "fresh",
+        "items",
+        "long",
+        "memory",
+        "rest",
+        "size",
+        "start",
+    )
 
     def __init__(
         self,
@@ -112,6 +133,7 @@ class Conversation:
         start: int = 0,
         ends: list[int] | None = None,
         rest: dict[str, Json] | None = None,
+        long: Mapping[str, tuple[bytes, Json]] = MappingProxyType({}),
     ) -> None:
         self.body: bytes = body
         self.field: str = field
@@ -122,6 +144,7 @@ class Conversation:
         self.start: int = start
         self.ends: list[int] | None = ends
         self.rest: dict[str, Json] | None = rest
+        self.long: Mapping[str, tuple[bytes, Json]] = long
 
     def repeated(self, body: bytes, field: str) -> int:
         """Return how many of the conversation's first items `body` repeats; -1 if their positions are in doubt."""
@@ -163,13 +186,13 @@ class Conversation:
         field, end = self.field, self.ends[count - 1] if count else self.start
         first = end + (count > 0 and body[end] == ord(","))
         behind = memoryview(self.body)[self.ends[-1] :]
-        last = len(body) - len(behind)
+        last, long = len(body) - len(behind), self.long
         same = last >= first and body.startswith(behind, last)
         try:
             if same and self.rest:
                 document, new, ends = self.rest, *self._read_items(body, first, last)
             else:
-                document, new, ends = self._read_short(body, first)
+                document, new, ends, long = self._read_short(body, first)
         except _DOUBT:
             return None
         if len(ends) != len(new) or bool(new) != (first > end or not count) or count + len(new) > MOST_ITEMS:
@@ -183,8 +206,8 @@ class Conversation:
             document, members = rest or document, members + more
         ends = self.ends[:count] + ends
         memory = self.memory if self.is_continued(count) else self.memory.fork()
-        size = self.size + _size(body, members) - 2 * len(self.body)
-        known = Conversation(body, field, items, memory, size, ends[-1] - end, self.start, ends, rest)
+        size = self.size + _size(body, members) - 2 * len(self.body) + _size_of(long) - _size_of(self.long)
+        known = Conversation(body, field, items, memory, size, ends[-1] - end, self.start, ends, rest, long)
         return {**document, field: [*items]}, known
 
     def _read_items(self, body: bytes, first: int, last: int) -> tuple[list[Json], list[int]]:
@@ -198,8 +221,10 @@ class Conversation:
         raw = b"".join([b"[", body[first:last], b"]"])
         return _decode(raw), _ends_in(raw, raw, 1, first - 1)
 
-    def _read_short(self, body: bytes, first: int) -> tuple[dict[str, Json], list[Json], list[int]]:
-        """Return the document without the repeated items, its new items, and the position behind each new item.
+    def _read_short(
+        self, body: bytes, first: int
+    ) -> tuple[dict[str, Json], list[Json], list[int], dict[str, tuple[bytes, Json]]]:
+        """Return the document without the repeated items, its new items, the position behind each, and its long fields.
 
         Raises:
             _DOUBT: the position of the list is in doubt, or the bytes are too many.
@@ -207,8 +232,22 @@ class Conversation:
         if self.start + len(body) - first > MOST_NEW:
             raise LookupError
         short = b"".join([body[: self.start], body[first:]])
-        document: dict[str, Json] = _decode(short)
-        return document, document[self.field], _ends_of(short, self.field, self.start, first - self.start)
+        fields = _fields(short)
+        ends = _ends_of(short, fields[self.field], self.field, self.start, first - self.start)
+        document: dict[str, Json] = {}
+        long: dict[str, tuple[bytes, Json]] = {}
+        sizes = [len(name.encode()) + len(memoryview(raw)) + len('"":,') for name, raw in fields.items()]
+        if len(short) != sum(sizes) + 1:  # a field may be repeated, and its first value may be no valid JSON
+            document = _decode(short)
+            return document, document[self.field], ends, long
+        for name, raw in fields.items():
+            if name == self.field or len(memoryview(raw)) < LEAST_FIELD:
+                document[name] = _decode(raw)
+                continue
+            written, (before, value) = bytes(raw), self.long.get(name, (b"", None))
+            document[name] = value if written == before else _decode(written)
+            long[name] = written, document[name]
+        return document, document[self.field], ends, long
 
 
 @final
@@ -349,6 +388,11 @@ def _size(body: bytes, members: int) -> int:
     return 2 * len(body) + 100 * members
 
 
+def _size_of(long: Mapping[str, tuple[bytes, Json]]) -> int:
+    """Return the estimated bytes of long fields: their JSON, and twice as many for their values."""
+    return 3 * sum([len(written) for written, _ in long.values()])
+
+
 def _common_bytes(old: bytes, new: bytes) -> int:
     """Return how many bytes at the beginning of both bodies are equal. `startswith` compares slices without a copy."""
     view, at, size = memoryview(old), 0, min(len(old), len(new))
@@ -391,19 +435,21 @@ def _positions(body: bytes, field: str, count: int) -> tuple[int, list[int]]:
     """Return the position of the first item, and the position behind each of the `count` items; `(0, [])` in doubt."""
     try:
         start = _start_of(body, field)
-        ends = _ends_of(body, field, start, 0) if start else []
+        ends = _ends_of(body, _fields(body)[field], field, start, 0) if start else []
     except _DOUBT:
         ends = []
     return (start, ends) if len(ends) == count else (0, [])
 
 
-def _ends_of(body: bytes, field: str, start: int, shift: int) -> list[int]:
+def _ends_of(body: bytes, value: msgspec.Raw, field: str, start: int, shift: int) -> list[int]:
     """Return the position behind each item of the list that begins at `start`, plus `shift`.
+
+    `value`: the value of the field `field` in `body`.
 
     Raises:
         _DOUBT: the list is not the field's value, or too many bytes are before and behind it for one step.
     """
-    raw = memoryview(_fields(body)[field])
+    raw = memoryview(value)
     end = start - 1 + len(raw)
     if not body.startswith(raw, start - 1) or start + len(body) - end > MOST_NEW:
         raise LookupError

@@ -37,7 +37,7 @@ import msgspec
 
 from .._canonical.content import Message, Opaque, Part, Reasoning, RefusalText, Text, ToolCall, ToolResult
 from .._canonical.memory import MessageTable
-from .._canonical.request import Request
+from .._canonical.request import Request, Tool
 from .._canonical.response import Response
 from .._canonical.text_file import text_as_data, text_in_file
 from .._util.checks import check_bool, described
@@ -156,6 +156,10 @@ class Redactor:
         self._said = b""
         """JSON of the mutable fields of the request that was searched last. A handler may change these fields in place,
         because requests share their objects."""
+        self._tools: tuple[Tool, ...] = ()
+        """The tools of the request that was searched last. They are not searched again if another field changes."""
+        self._clean_tools: tuple[Tool, ...] = ()
+        """The same tools, redacted."""
         self._rest: Request | None = None
         """The last request without its messages, redacted; None if nothing was redacted in these fields."""
         self._failed = False
@@ -181,7 +185,15 @@ class Redactor:
         same = all(map(is_, looked, self._looked))  # equal is not enough: 1 is True, and another text in JSON
         said = _encode((rest.extra, rest.tool_choice, rest.output_format))  # a few words; its tools are many
         if not same or said != self._said:
-            clean = self._clean(rest)
+            if rest.tools is self._tools and looked[:2] == self._looked[:2]:
+                bare = msgspec.structs.replace(rest, tools=())
+                clean = self._clean(bare)
+                same = clean is bare and self._clean_tools is rest.tools
+                clean = rest if same else msgspec.structs.replace(clean, tools=self._clean_tools)
+            else:
+                clean = self._clean(rest)
+                self._tools = rest.tools
+                self._clean_tools = rest.tools if clean.tools == rest.tools else clean.tools
             self._looked, self._said, self._rest = looked, said, None if clean is rest else clean
         if self._rest is None:
             if messages is request.messages:
@@ -325,10 +337,8 @@ class Redactor:
 
     def _clean(self, noun: T) -> T:
         """Return the redacted struct. If there is nothing to redact, return `noun` itself."""
-        if self._redaction is None:
-            encoded = _encode(noun)
-            if not may_hold_a_key(encoded) and _IS_TEXT_FILE not in encoded:
-                return noun
+        if self._redaction is None and _is_keyless_json(noun):
+            return noun
         plain = msgspec.to_builtins(noun)
         clean = self._cleaned(plain)
         return noun if clean is plain else msgspec.convert(clean, type(noun))
@@ -411,8 +421,14 @@ class Redactor:
         return without_keys(text, self._keys, known_forms=known)
 
 
+def _is_keyless_json(value: object) -> bool:
+    """Return True if the JSON of a value contains neither a key nor a text file."""
+    encoded = _encode(value)
+    return not may_hold_a_key(encoded) and _IS_TEXT_FILE not in encoded
+
+
 def _is_keyless(noun: Message | Response) -> bool:
-    """Return True if a message or an answer consists only of texts, and contains no key.
+    """Return True if a message or an answer consists of texts and parts with texts, and contains no key.
 
     The search does not encode the texts as JSON. A text with non-ASCII characters would then keep its encoded bytes for
     its lifetime, which doubles its memory.
@@ -428,7 +444,7 @@ def _is_keyless(noun: Message | Response) -> bool:
         texts = [noun.id, noun.model, noun.stop_sequence, noun.dialect]
     parts: list[Part] = [*noun.content]
     for part in parts:
-        if isinstance(part, Opaque) or part.extra is not None:
+        if isinstance(part, Opaque) or not (part.extra is None or _is_keyless_json(part.extra)):
             return False
         match part:
             case Text() | RefusalText():
