@@ -179,12 +179,20 @@ async def test_the_command_prints_text_json_markdown_and_csv(tmp_path: Path) -> 
     ]
 
 
-async def test_a_store_that_is_compared_with_itself_is_noted_once(tmp_path: Path) -> None:
-    file = (await stored(tmp_path / "a", {"b"})) / "evaluation.json"
+async def with_unfinished_rescoring(place: Path) -> Path:
+    """A store whose last rescoring has scored no sample."""
+    file = (await stored(place, {"b"})) / "evaluation.json"
     last = {"rescorings": 1, "last_rescoring": {"scorers": {"exact": "exact"}, "tasks": ["b"]}}
     file.write_text(json.dumps(json.loads(file.read_text()) | last))
-    done = triocept("compare", file.parent, file.parent)
-    assert done.stderr.count("the rescoring by exact is not finished: 2 of 2 samples") == 1
+    return place
+
+
+UNFINISHED = "the rescoring by exact is not finished: 2 of 2 samples are not scored again yet"
+
+
+async def test_a_store_that_is_compared_with_itself_is_noted_once(tmp_path: Path) -> None:
+    store = await with_unfinished_rescoring(tmp_path / "a")
+    assert triocept("compare", store, store).stderr.count(UNFINISHED) == 1
 
 
 async def test_a_directory_that_is_no_evaluation_is_an_error_of_status_2(tmp_path: Path) -> None:

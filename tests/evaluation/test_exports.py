@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.evaluation.agents import behave, says
-from tests.evaluation.test_comparison import stored, triocept
+from tests.evaluation.test_comparison import UNFINISHED, stored, triocept, with_unfinished_rescoring
 from tests.evaluation.test_statistics import results_of
 from triocept.evaluation import EvaluationResults, Score, evaluate, exact, read_results
 from triocept.evaluation._exports import write_results
@@ -183,6 +183,16 @@ async def test_the_command_writes_results_of_an_evaluation_with_their_directory_
     assert triocept("export", "--to", "harbor", store, "-o", "-").returncode == 2
     assert triocept("export", "--to", "harbor", store, "-o", tmp_path / "job").returncode == 0
     assert len([*(tmp_path / "job").glob("*__*/result.json")]) == 6
+
+
+async def test_an_export_reports_an_unfinished_rescoring_and_missing_samples(tmp_path: Path) -> None:
+    store = await with_unfinished_rescoring(tmp_path / "run")
+    done = store / "done.jsonl"
+    done.write_text("".join(done.read_text().splitlines(keepends=True)[:5]))
+    printed = triocept("export", "--to", "inspect", store, "-o", "-").stderr
+    assert printed == f"▸ {UNFINISHED}\n▸ 5 of 6 samples of 3 tasks\n"
+    document = json.loads(triocept("stats", "--json", store).stdout)
+    assert document["evaluations"][0]["unfinished"] == UNFINISHED
 
 
 async def test_harbor_needs_the_store_of_an_evaluation(tmp_path: Path) -> None:

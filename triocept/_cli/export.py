@@ -109,7 +109,10 @@ class Export:
             raise click.ClickException(str(exc)) from exc
         except FileExistsError as exc:
             raise WrongPath(f"{exc.filename} exists already: name another file, or use --force") from exc
-        samples = counted(len(results.samples), "sample", "samples")
+        if results.unfinished:
+            say(f"▸ {results.unfinished}")
+        of = f"{len(results.samples):,} of " if len(results.samples) < results.planned else ""
+        samples = of + counted(results.planned, "sample", "samples")
         where = "" if self.out == STANDARD_OUTPUT else f" in {self.out}"
         said = f"▸ {samples} of {counted(len(results.tasks), 'task', 'tasks')}{where}"
         say(f"{said}; {losses}" if losses else said)

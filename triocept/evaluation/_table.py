@@ -263,5 +263,6 @@ def document_of(results: EvaluationResults) -> dict[str, Json]:
         "scored": len(results.scored),
         "not_run": results.planned - len(results.samples),
         "errors": dict(errors),
+        "unfinished": results.unfinished,
         "scores": {each.name: each.document() for each in summaries_of(results)},
     }

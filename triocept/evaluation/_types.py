@@ -287,7 +287,11 @@ class EvaluationResults(EvaluationPlan, frozen=True, kw_only=True, dict=True):
         return table_of(self)
 
     def document(self) -> dict[str, Json]:
-        """Return the table's data as JSON: `tasks`, `samples`, `scored`, `errors` by reason, and `scores` by name."""
+        """Return the table's data as JSON.
+
+        `tasks`, `samples` and `scored` are counts, `errors` contains counts by reason, `scores` contains statistics by
+        name, and `unfinished` is the text about an unfinished rescoring, or empty.
+        """
         from ._table import document_of
 
         return document_of(self)
