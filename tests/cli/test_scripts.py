@@ -292,7 +292,7 @@ def test_a_python_script_that_fails_is_told_and_asked_again_when_it_is_mended(tm
     with watching(script, "--quiet") as served:
         assert "500" in served.ask("a")
         served.wait_for("ZeroDivisionError")
-        script.write_text("import sys\nsys.exit('not now')\n")
+        script.write_text("import sys\nreplies = sys.exit('not now')\n")
         served.wait_for("not now")
         script.write_text("replies = ['fine']\n")
         answers = (served.ask("b") for _ in range(60))
