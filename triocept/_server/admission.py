@@ -2,26 +2,25 @@
 
 Rules:
 
-1. An authenticated connection is one that has sent a key of this endpoint. It may idle until its rollout ends, because
-   agents send nothing while they work. Afterwards the connection counts as keyless again.
+1. An authenticated connection is one that has sent a key of this endpoint. It may be idle until its rollout ends,
+   because agents send nothing while they work. After that, the connection counts as keyless (not authenticated) again.
 2. At the limit of connections, the oldest keyless connection is closed. If every connection is authenticated, the
    new one is answered with 503.
-3. The bytes that are held for keyless connections (heads, and the bytes after them) are counted from the moment they
-   are read. When the number exceeds `MOST_HELD`, the connection whose bytes were held the longest is closed, and its
-   bytes are discarded.
-4. The time limits are the same for all connections, so deadlines come in the order of arrival. Therefore two queues
-   (heads and keyless connections) and one task that sleeps until the first deadline are enough. A request needs no
-   timer, and neither does an authenticated connection.
-5. Only a few keyless connections are read in one turn of the event loop. Otherwise, if thousands of them sent bytes at
-   the same time, all would be read in one turn, and no other task would run meanwhile. Authenticated connections are
-   read without waiting.
-6. Connections are read in turns (`Turns`), one piece in each turn. Such a turn ends one schedule point after the piece
-   is read, so that the piece is processed before further connections are read.
-7. Requests without a key are answered one at a time. Connections that can be accepted, or have just begun, are served
-   first. A request with a key never waits for requests without a key.
-8. Among the keyless connections, those that begin are read first: those that have sent neither an incomplete head nor a
-   request without a key. An agent's first piece contains its key, so a new agent waits only for other connections that
-   begin.
+3. The received bytes of keyless connections (heads, and the bytes after them) are counted from the moment they are read
+   until they are processed. When their number exceeds `MOST_HELD`, the connection whose bytes have waited the longest
+   is closed, and its bytes are discarded.
+4. The time limits are the same for all connections, so deadlines are in the order of arrival. Therefore two queues
+   (heads and keyless connections) are enough, with one task that sleeps until the first deadline. Requests and
+   authenticated connections need no timer.
+5. Only a few keyless connections are read in one turn of the event loop. Without this limit, thousands of connections
+   that send bytes at the same time would all be read in one turn, and no other task would run meanwhile. Authenticated
+   connections are read without waiting.
+6. Connections are read in turns (`Turns`), one piece in each turn. A turn of a connection ends one schedule point after
+   the piece is read, so that the piece is processed before further connections are read.
+7. Requests without a key are answered one at a time. Connections that can be accepted, or have just been accepted, are
+   served before them. A request with a key never waits for requests without a key.
+8. Among the keyless connections, new connections are read first: those that have sent neither an incomplete head nor a
+   request without a key. An agent's first piece contains its key, so a new agent waits only for other new connections.
 9. A time limit ends a connection only if the connection is silent (`Overdue`): all bytes that have arrived were read
    and processed. The program may block the event loop for longer than any limit, and again between any two turns of the
    event loop. Bytes that arrive meanwhile count as in time.
@@ -46,21 +45,21 @@ from .notices import Notices
 T = TypeVar("T")
 
 MOST_KEYLESS = 8_192
-"""Maximum keyless connections. Each takes some 20 KB of memory, and a process may have a million descriptors."""
+"""Maximum keyless connections. Each takes about 20 KB of memory, and a process may have a million file descriptors."""
 MOST_HELD = 8 * 1024 * 1024
 """Maximum bytes held for all keyless connections.
 
-Connections are read a few at a time (`Turns`), and the bytes of a connection that sends its key are not counted any
-more before other connections are read. So the maximum is reached only by heads and bodies that never end.
-"""
+Connections are read a few at a time (`Turns`). Once a connection has sent its key, its bytes no longer count, even
+before other connections are read. So the maximum is reached only by heads and bodies that never end."""
 MOST_ROUNDS = 16
-"""Maximum rounds in which a request without a key waits for connections that are being accepted, or have just begun."""
+"""Maximum rounds in which a request without a key waits for connections that are being accepted, or were just accepted.
+"""
 ANY_SYSTEM = 1_024
-"""Descriptors that a process is assumed to have if the system does not report a limit."""
+"""Number of file descriptors that is assumed as a process's limit if the system does not report a limit."""
 
 
 class KeyHolder(Protocol):
-    """An object to which an API key belongs: a rollout, or the view."""
+    """An object to which an API key belongs: a rollout, or the view (web page)."""
 
     on_end: set[Callable[[], object]]
     """Functions that are called when the key becomes invalid."""
@@ -79,7 +78,7 @@ class Guest(Protocol):
     """Number of turns (`Turns`) for which the connection waits, or which it has now. Received bytes are not processed
     before their turn ends."""
     arrived_at: float
-    """Arrival time of the last byte of any kind, such as a chunk's framing. Updated only while hypercorn serves the
+    """Arrival time of the last byte of any kind (even of a chunk's framing). Updated only while hypercorn serves the
     connection."""
 
     @property
@@ -90,7 +89,10 @@ class Guest(Protocol):
         """Return True if the socket contains bytes, or the client has disconnected."""
 
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection immediately. If `late`, first send 408, because a request head was incomplete."""
+        """Close the connection immediately.
+
+        If `late` is True, first send 408, because a request head was incomplete.
+        """
 
 
 @final
@@ -108,17 +110,20 @@ class Admission:
         self._entered = 0
         """Number of connections accepted so far."""
         self._keyless: dict[Guest, float] = {}
-        """Keyless connections, oldest first, each with the time since which it is keyless."""
+        """Keyless connections, oldest first, each with the time at which it became keyless."""
         self._heads: dict[Guest, float] = {}
         """Connections with an incomplete request head, oldest first, each with the time at which the head began."""
         self._held: dict[Guest, int] = {}
-        """For each keyless connection with held bytes, the number of these bytes, in the order in which the first
-        bytes arrived."""
+        """For each keyless connection with held bytes: the number of these bytes. Ordered by the arrival of the first
+        of them."""
         self._bytes_held = 0
         self._timer = trio.CancelScope()
 
     def has_capacity(self) -> bool:
-        """Return True if one more connection may be accepted. If the limit is reached, close a keyless connection."""
+        """Return True if one more connection may be accepted.
+
+        If a limit is reached, first close a keyless connection.
+        """
         if len(self._open) < self._most:
             return len(self._keyless) < MOST_KEYLESS or self.shed()
         return self.shed()
@@ -150,7 +155,7 @@ class Admission:
     async def wait_to_serve(self, guest: Guest, *, begins: bool) -> None:
         """Wait until a request without a key may be answered.
 
-        `begins` has the meaning that it has in `Turns.begin`. Cancellation: immediate.
+        For `begins`, see `Turns.begin`. Cancellation: immediate.
         """
         await self.serving.begin(guest, begins=begins)
         try:
@@ -169,7 +174,7 @@ class Admission:
             self._be_awake_at(now + self.limits.head_seconds)
 
     def end_head(self, guest: Guest) -> None:
-        """Stop the time limit for a request head, because the head is complete, or no head is expected any more."""
+        """Stop the time limit for a request head, because the head is complete, or is no longer expected."""
         self._heads.pop(guest, None)
 
     def hold(self, guest: Guest, count: int) -> None:
@@ -253,17 +258,16 @@ def _descriptors() -> int:
 
 
 _LATE_PIECES = 8
-"""Maximum pieces that a client may send after its time limit. Small pieces, and pieces with requests without a key, are
-counted.
+"""Maximum pieces that a client may send after its time limit. Only small pieces, and pieces that contain a request
+without a key, are counted.
 
-A client that reacts to the server's messages sends few small pieces: three in a TLS handshake. Larger pieces fill up
-the head.
-"""
+A client that reacts to the server's messages sends few small pieces: three in a TLS handshake. Larger pieces need no
+count, because the size of the head is limited."""
 
 
 @final
 class Overdue:
-    """A connection whose time limit has passed. The connection is closed as soon as it is silent.
+    """A connection whose time limit has passed. It is closed as soon as it is silent.
 
     Before each call of `is_silent`, the caller waits for `MOMENT_TURNS` turns of the event loop. All bytes that were
     read from the socket before this wait are then processed.
@@ -278,9 +282,9 @@ class Overdue:
     def is_silent(self) -> bool:
         """Return True if all bytes that have arrived were read and processed.
 
-        Also return True if the client has sent too many small pieces since its time limit has passed. While the
-        connection waits for its turn, the result is False. At any other time, each result False counts as a small
-        piece, except if a request was served since the previous call: several requests may arrive in one piece.
+        Also return True if the client has sent too many small pieces since its time limit passed. While the connection
+        waits for its turn, return False. At any other time, each result False counts as one small piece. It does not
+        count if a request was served since the previous call, because several requests may arrive in one piece.
         """
         guest, seen, served = self._guest, self._seen, self._served
         self._seen, self._served = guest.progress, guest.served
@@ -293,11 +297,10 @@ class Overdue:
 
 
 AT_ONCE = 4
-"""Maximum keyless connections that are read in one turn of the event loop (64 KiB, and the work for these bytes).
+"""Maximum keyless connections that are read in one turn of the event loop. Together they have at most 64 KiB.
 
 A request that Quart answers takes a millisecond. The kernel takes a millisecond, too, to close a connection whose
-client still sends.
-"""
+client still sends."""
 
 
 @final
@@ -370,9 +373,9 @@ class Waiting:
         self.most = most
         self.seconds = seconds
         self.of: Counter[KeyHolder] = Counter()
-        """Number of bytes that wait to be parsed, by rollout."""
+        """For each rollout, the number of received bytes that are not parsed yet."""
         self.first: dict[KeyHolder, Share] = {}
-        """For each rollout, its oldest share, which is never refused."""
+        """For each rollout, its oldest `Share`, which is never refused."""
 
 
 @final
@@ -382,7 +385,8 @@ class Share(msgspec.Struct):
     waiting: Waiting
     rollout: KeyHolder
     bytes: int = 0
-    """Number of bytes that were counted. A body that arrives in one piece is not counted, because it is small."""
+    """Number of bytes of this request that were counted. A body that arrives in one piece is not counted, because it is
+    small."""
 
     def add(self, count: int) -> None:
         """Count `count` more received bytes of the request. The oldest waiting body of each rollout is never refused.
@@ -418,7 +422,7 @@ class Share(msgspec.Struct):
     async def next(self, receive: Callable[[], Awaitable[T]], guest: Guest) -> T:
         """Wait for the next piece of a body, and return it.
 
-        The wait ends when the rollout ends, or after the time limit, once the connection is silent.
+        The wait ends when the rollout ends. It also ends when the time limit has passed and the connection is silent.
 
         Args:
             receive: a function that returns the next piece. It may be cancelled, and is then called again.

@@ -1,7 +1,7 @@
-"""The base class of a connection: received bytes, bytes to send, limits, admission. It contains no protocol.
+"""The base class of a connection: received bytes, bytes to send, limits, admission. It implements no protocol.
 
-The class allows for clients that stop reading their answers. Bytes are sent and received by the bare socket on plain
-TCP, and by trio's stream on TLS.
+A client may stop reading its answer at any time. On plain TCP, bytes are sent and received with the bare socket; on
+TLS, with trio's stream.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ MAX_RECEIVE = 512 * 1024
 KEYLESS_PIECE = 16 * 1024
 """Maximum bytes of one read from a client without a key: enough for a head and the beginning of a body."""
 _SMALL = 1024
-"""Bytes below which a piece counts as small. The TLS records of clients in Go begin with 1,200 bytes."""
+"""A piece with fewer bytes counts as small. The first TLS records of clients in Go have 1,200 bytes."""
 _PIECE = 64 * 1024
-"""Bytes that are sent at once, and that the client must read within the time limit. A kernel frees about as many in
-one step."""
+"""Bytes that are sent at once. The client must read them within the time limit. A kernel frees about as many bytes of
+its buffer in one step."""
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """`struct linger` for a socket that is closed immediately, and discards the bytes that are still to be sent."""
 
@@ -55,9 +55,10 @@ class BaseConnection(ABC):
         self.queued = 0
         """Bytes of a body that the application has not read yet."""
         self.idle = True
-        """True if the connection waits for a request, so that closing it loses nothing."""
+        """True if the connection waits for a request, so that it can be closed without a loss."""
         self.gone = False
-        """True if the client has disconnected, or the connection was broken off. No further request on it is served."""
+        """True if the client has disconnected, or the connection was broken off. No further request of the connection
+        is served."""
         self.keyless = True
         """True until the connection has sent a key of this endpoint."""
         self._has_requested = False
@@ -79,7 +80,7 @@ class BaseConnection(ABC):
     def receive(self, held: int) -> Awaitable[bytes]:
         """Receive bytes from the client. Return empty bytes if the client has disconnected.
 
-        If the client has sent no key, the function first waits for the client's turn, and then reads fewer bytes.
+        If the client has sent no key, the function first waits for the connection's turn, and then reads fewer bytes.
         `held` is the number of received bytes that are not processed yet.
 
         Raises:
@@ -138,7 +139,7 @@ class BaseConnection(ABC):
         self._admission.expire(self)
 
     def leave_rollout(self) -> None:
-        """Remove the reference to the rollout whose key the connection has sent."""
+        """Remove the reference to the rollout whose key the client has sent."""
         if self._rollout is not None:
             self._rollout.on_end.discard(self._expire)
             self._rollout = None
@@ -211,7 +212,8 @@ class BaseConnection(ABC):
 class CountedReads(trio.abc.Stream):
     """The socket of a TLS connection.
 
-    It counts the reads of the socket, because the TLS stream may yield no bytes although the socket was read.
+    It counts the reads of the socket, because a read may return no bytes of the TLS stream although the socket received
+    bytes.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -252,21 +254,20 @@ class Wire:
 
         bare = self.socket
         self.receive: Callable[[int], Awaitable[bytes]] = receive if bare is None else bare.receive
-        """Function that receives at most the given number of bytes. It returns no bytes if the client has hung up.
+        """Function that receives at most the given number of bytes. It returns empty bytes if the client has hung up.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
 
-        Cancellation: nothing is lost.
-        """
+        Cancellation: nothing is lost."""
 
     async def receive_keyless(
         self, most: int, turns: Turns, held: int, connection: BaseConnection, begins: bool
     ) -> bytes:
         """Wait for the connection's turn, and receive bytes from a client that has sent no valid key.
 
-        With TLS, the bytes are received before the wait. Before another connection is read, the connection's method
-        `hold` is called with the new number of held bytes.
+        With TLS, the bytes are received before the wait. The connection's method `hold` is called with the new number
+        of held bytes before another connection is read.
 
         Cancellation: nothing is lost.
         """
@@ -304,7 +305,7 @@ class Outbox:
         stream: the connection.
         plain: the stream's socket, if the stream is plain TCP. Only the stream closes the socket, so the socket's file
             descriptor is looked up at each call (see `BareSocket`).
-        seconds: maximum seconds without progress: the client must read some of the bytes within this time.
+        seconds: maximum seconds without progress: within this time, the client must read at least one byte.
     """
 
     __slots__ = ("_on_its_way", "_plain", "_rest", "_seconds", "_stream")

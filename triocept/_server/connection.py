@@ -1,15 +1,16 @@
 """A connection based on hypercorn's TCPServer. If one connection fails, the other connections continue.
 
-hypercorn 0.18 behaves in three ways that an endpoint cannot accept (each has a regression test in
+Three properties of hypercorn 0.18 are not acceptable for an endpoint (each has a regression test in
 tests/server/test_findings.py):
 
 * an unexpected exception in one connection cancels the server's nursery, and so ends every other connection;
 * it shields `send_all` without a deadline, so the connection of a client that stops reading outlives cancellation and
   shutdown;
-* it cannot break a connection off on purpose, but only a broken connection shows an agent that a stream failed.
+* it cannot break a connection off on purpose. But an agent recognises the failure of a stream only by a broken
+  connection.
 
 Two more properties cost a fifth of a request's time. First, hypercorn starts a task for the idle timer of each request.
-Here a connection may idle until the server stops. Second, hypercorn sends the head of a response separately.
+In triocept, a connection may be idle until the server stops. Second, hypercorn sends the head of a response separately.
 
 `TCPServer(app, config, context, state, stream)`, `_read_data`, `_close` and `ProtocolWrapper` are internals of
 hypercorn, identical in 0.17.3 and 0.18.0.
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
     from .transport import Head
 
 READ_AHEAD = 256 * 1024
-"""Maximum bytes of later requests that are read while a request waits for its answer. They are read in order to
-notice that the client hangs up."""
+"""Maximum bytes of later requests that are read while a request waits for its answer. They are read in order to notice
+when the client hangs up."""
 _REFUSED_SECONDS = 1.0
 """Seconds for which the remaining bytes of a refused head are received and discarded."""
 
@@ -197,7 +198,8 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
     async def _read_piece(self) -> bool:
         """Receive and process one piece of bytes. Return False if the client has disconnected.
 
-        This code is a separate function so that no stack frame keeps the piece in memory during the next wait.
+        This code is a separate function, so that the stack frame of its caller does not keep the piece in memory during
+        the next wait.
         """
         data = bytes(self.ahead)
         self.ahead.clear()
@@ -290,11 +292,11 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await self.context.terminated.wait()
 
     def cork(self) -> None:
-        """From now on, hold back all bytes that are to be sent, until `uncork` is called."""
+        """From now on, keep all bytes that are to be sent, until `uncork` is called."""
         self._corked = bytearray()
 
     async def uncork(self) -> None:
-        """Send the bytes that were held back since `cork`, in one piece."""
+        """Send the bytes that were kept since `cork`, in one piece."""
         data, self._corked = self._corked, None
         if data:
             await self._send(data)
@@ -331,7 +333,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             self.send_lock.release()
 
     async def _send(self, data: bytes | bytearray) -> None:
-        """Send data. Cancellation: closes the connection, because it is unknown which part of the data was sent."""
+        """Send `data`. Cancellation: closes the connection, because it is unknown which part of the data was sent."""
         if self._corked is not None:
             self._corked += data
             return
@@ -359,7 +361,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
     def cut(self, *, late: bool = False) -> None:
         """Close the connection immediately.
 
-        If `late`, first send 408, because a request head was not complete in time.
+        If `late` is True, first send 408, because a request head was not complete in time.
         """
         self.gone = True
         stream: Any = self.stream

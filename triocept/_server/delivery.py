@@ -5,11 +5,11 @@ Rules:
 1. The head is sent with the first increment of a stream, or after `HEAD_AFTER` seconds without an increment. A refusal
    before the head is sent has its own HTTP status.
 2. During a silence, keep-alives are sent: bytes that the agent's dialect ignores. The first keep-alive is sent after
-   `HEAD_AFTER` seconds without an increment. Further keep-alives are sent whenever nothing was sent for
-   `KEEPALIVE_EVERY` seconds, also in the middle of an answer. In a stream, a keep-alive is an event without content. It
+   `HEAD_AFTER` seconds without an increment. A further keep-alive is sent whenever nothing was sent for
+   `KEEPALIVE_EVERY` seconds, even in the middle of an answer. In a stream, a keep-alive is an event without content. It
    is never an SSE comment: gemini-cli fails when it gets a comment, and a comment does not prevent the timeout of
-   Codex. The method `keepalive` of each dialect's renderer returns these bytes (`\n` is a line feed, … differs from
-   answer to answer)::
+   Codex. The method `keepalive` of each dialect's renderer returns these bytes (`\n` is a line feed; `…` marks values
+   that differ from answer to answer)::
 
        Messages     event: ping\ndata: {"type":"ping"}\n\n
        Chat         data: {…,"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":null}]}\n\n
@@ -20,21 +20,20 @@ Rules:
 
    * Chat and Completions begin with `{"id":"…","object":"chat.completion.chunk","created":…,"model":"…",`, where the
      object of Completions is `text_completion`. The id and the other values are those of the whole answer.
-   * Before the first keep-alive of Responses, the events `response.created` and `response.in_progress` are sent, if
-     they were not sent with the answer yet. Events are numbered from 0, so the first keep-alive then has the
-     `sequence_number` 2.
+   * Before the first keep-alive of Responses, the events `response.created` and `response.in_progress` are sent if the
+     answer has not begun yet. Events are numbered from 0, so this keep-alive has the `sequence_number` 2.
    * On a websocket, a keep-alive is the frame `{"type":"keepalive","sequence_number":…}` (with the `stream_id` of its
      lane). On a websocket, the first keep-alive is also sent after `KEEPALIVE_EVERY` seconds, not after `HEAD_AFTER`
      (`websocket`).
-   * Before a whole JSON body (for a request without streaming), a keep-alive is one space.
-3. If a stream fails in the middle, the dialect's error event is sent, then the connection is broken off. So no client
-   can mistake the stream for a complete answer.
-4. A provider's bytes in the agent's dialect are sent unchanged. If the agent requested another format of the stream (a
-   JSON array), the events are rendered anew.
+   * For a request without streaming, a keep-alive is one space before the JSON body.
+3. If an answer fails in the middle of its stream, the dialect's error event is sent, and then the connection is broken
+   off. So no client can mistake the stream for a complete answer.
+4. A provider's bytes in the agent's dialect are sent unchanged. But if the agent requested another format of the stream
+   (a JSON array), the events are rendered again.
 5. Raw bytes (`respond_raw`) are sent unchanged. The connection adds a framing only if the headers of the raw response
    specify none. If a keep-alive was already sent, the raw bytes are not sent; the connection only ends as the raw
    response specifies, for example with a close. While a program generates raw bytes, no keep-alives are sent between
-   the pieces. If the program fails, the connection is reset.
+   its pieces. If the program fails, the connection is reset.
 6. An answer counts as delivered when its last byte is sent, not before.
 """
 
@@ -112,16 +111,16 @@ class _HTTPDelivery(ABC):
     """True if the connection must be broken off, because the sent bytes are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
-    """Bytes of the last increments, which are rendered before the turn is recorded, and written afterwards. None until
-    they are rendered."""
+    """Bytes of the last increments. They are rendered before the turn is recorded, and written after it is recorded.
+    None until they are rendered."""
     _reply: Reply | None = None
     """The whole answer, rendered before the turn is recorded; None if it was not rendered."""
     _prepared_for: Outcome | None = None
-    """The outcome for which `_prepared` was rendered. If this outcome cannot be recorded, another outcome is
-    delivered."""
+    """The outcome for which `_prepared` was rendered. (If this outcome cannot be recorded, another outcome is
+    delivered.)"""
     _raw: RawResponse | None = None
-    """Raw bytes that are still to be sent. If a program generates the bytes while they are sent, this is only the next
-    part."""
+    """Raw bytes that are still to be sent. If a program generates the bytes while they are sent, only the next part of
+    them."""
     _raw_begins = _raw_ends = True
     """`_raw_begins` is True if `_raw` contains the head of the response. `_raw_ends` is True if `_raw` contains the
     end."""
@@ -269,8 +268,8 @@ class _HTTPDelivery(ABC):
     def _unsayable(self, exc: Exception) -> Failure:
         """Return the failure that is sent in place of an answer that could not be rendered.
 
-        Either the dialect cannot express the answer (text completions, for example, cannot contain a tool call), or
-        triocept has a fault.
+        The cause is that the dialect cannot express the answer (text completions, for example, cannot contain a tool
+        call), or a fault in triocept.
         """
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc

@@ -2,17 +2,18 @@
 
 Rules:
 
-1. A large body is decoded piece by piece, with a schedule point between the pieces. An agent that has viewed a picture
-   sends five megabytes; other agents must not wait while this body is decoded. A piece contains at least one item of a
-   list.
+1. A large body is decoded piece by piece, with a schedule point between the pieces. For example, the request of an
+   agent with a picture has five megabytes. Other agents must not wait while this body is decoded. A piece contains at
+   least one item of a list.
 2. The number of values is limited before a body is decoded: `[],` has 3 bytes in JSON, but takes 72 bytes of memory.
 3. A request with very many items (such as messages) is parsed in a thread. Then its tokens are estimated, and its
-   messages are redacted, in steps with schedule points between them. An item takes some microseconds, so a request with
-   100,000 items would otherwise delay every other agent for half a second. A usual request is parsed without a thread.
+   messages are redacted, in steps with schedule points between them. Without a thread, a request with 100,000 items
+   would delay every other agent for half a second, because an item takes some microseconds. A usual request is parsed
+   without a thread.
 4. Items are counted only if the body is not small. The number of items is the sum of the lengths of the body's lists.
-5. While the thread runs, only it uses the owner's `Memory` of parsed items. If another call is parsed at the same time,
-   this call gets a new `Memory`, which is discarded after the parsing.
-6. The results of the steps in rule 3 are kept, so that recording the call later takes almost no time.
+5. While the thread runs, no other code uses the owner's `Memory` of parsed items. If another call is parsed at the same
+   time, it gets a new `Memory`, which is discarded after the parsing.
+6. The estimated tokens and redacted messages of rule 3 are kept, so that recording the call later takes almost no time.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from ..dialects.kit import decode_json
 from ..errors import DialectError, Refusal
 
 LARGE = 512 * 1024
-"""Maximum bytes that are decoded without a schedule point: about half a millisecond."""
+"""Maximum bytes that are decoded without a schedule point. Decoding them takes about half a millisecond."""
 SMALL = 64 * 1024
 """Maximum bytes of a body, or of its new items, that are passed to the dialect without counting the items. They have at
 most 22,000 values."""
 _STEP = 256 * 1024
-"""Bytes whose marks (see `count_marks`) are counted without a schedule point."""
+"""Bytes in which commas and brackets (see `count_marks`) are counted without a schedule point."""
 _PIECE = 16 * 1024
 """Bytes that are split at their quotes in one step."""
 _EACH = 200
-"""Number of bytes whose decoding takes as long as the fixed cost of one value."""
+"""Number of bytes that take as long to decode as one value does in addition to its bytes."""
 _LIST = ord("[")
 _decode = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -83,7 +84,7 @@ async def check_values(body: bytes, max_items: int) -> None:
 
 
 async def read_unrepaired(body: bytes) -> Json:
-    """Decode a body. Return None if it is not JSON, or has a lone surrogate, which must be repaired first.
+    """Decode a body. Return None if the body is not JSON, or contains a lone surrogate, which must be repaired first.
 
     If the body is large, other tasks can run meanwhile.
     """
@@ -150,7 +151,7 @@ def _whole_escapes(piece: bytes) -> bytes:
 
 
 _MANY = 10_000
-"""Maximum items of a request that is parsed without a thread: 10 to 30 ms."""
+"""Maximum items of a request that is parsed without a thread. Parsing them takes 10 to 30 ms."""
 _STEPS = 8
 
 
@@ -168,7 +169,7 @@ async def read_large(
     Raises:
         DialectError: the body is not a valid request. The error's text contains the path of the invalid value.
 
-    Cancellation: waits for the thread to end, which takes up to a second or two.
+    Cancellation: waits until the thread has ended, which may take one or two seconds.
     """
     if not _has_many(document):
         return dialect.parse_request(document, target, owner.memory)

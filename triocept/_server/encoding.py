@@ -29,7 +29,7 @@ which 3 bytes can encode a block of 128 KiB."""
 _STEP = 256 * 1024
 """Number of compressed and decoded bytes between two schedule points."""
 _ZSTD_WINDOW = 8 * 1024 * 1024
-"""Maximum window of a frame, in bytes: the one that every decoder should support (RFC 8878, 3.1.1.1.2)."""
+"""Maximum window of a frame, in bytes. Every decoder should support this size (RFC 8878, 3.1.1.1.2)."""
 
 
 class _Decoder(Protocol):

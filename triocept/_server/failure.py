@@ -15,7 +15,7 @@ from ..errors import DialectError, Refusal
 from .transport import Reply
 
 TakeFault: TypeAlias = Callable[[Exception], object]
-"""Function that is called with an exception that the client did not cause."""
+"""Function that is called with each exception that the client did not cause."""
 
 log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode

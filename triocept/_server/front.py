@@ -2,14 +2,14 @@
 
 Rules:
 
-1. Once the end of a response is being sent, the application receives no disconnect message. hypercorn queues a
-   disconnect message after the last byte. Because of this message, Quart-Trio would cancel the task that closes the
-   connection or marks it as idle.
-2. A `KeyboardInterrupt` (any exception that is neither an `Exception` nor cancellation) ends the endpoint. hypercorn
-   would only log the exception, as a failed request.
-3. If a request is answered before its body was read, the whole answer is sent first. For the next `LINGER` seconds, the
-   body is received and discarded; then the connection is closed. An immediate close would reset the connection, and the
-   client would lose the answer.
+1. While the end of a response is sent, and after that, the application receives no disconnect message. (hypercorn
+   queues such a message after the last byte. On this message, Quart-Trio would cancel the task that closes the
+   connection or marks it as idle.)
+2. A `KeyboardInterrupt`, or any other exception that is neither an `Exception` nor a cancellation, ends the endpoint.
+   (hypercorn would only log it as a failed request.)
+3. If a request is answered before its body was read, the whole answer is sent first. Then the body is received and
+   discarded for up to `LINGER` seconds, and the connection is closed. An immediate close would reset the connection,
+   and the client would lose the answer.
 """
 
 from __future__ import annotations
@@ -70,8 +70,7 @@ ROLLOUT_KEY = "triocept.rollout_id"
 _DISCONNECTED: tuple[Any, ...] = (ClientGone, getattr(wrappers, "ClientDisconnectedError", ClientGone))
 """Exceptions that are raised after a client has hung up.
 
-Quart raises the second exception, except Quart 0.22 (on Python 3.11 and 3.12), which does not define it.
-"""
+Quart raises the second of them. Quart 0.22 (on Python 3.11 and 3.12) does not define it."""
 
 
 class Front:
@@ -144,7 +143,7 @@ class Front:
         """Serve the Responses dialect over a websocket, or refuse the websocket's handshake.
 
         Codex's built-in provider tries a websocket first. If the handshake is refused with 426, Codex uses POST
-        immediately. After 404 or 400 it gives up, and after any other status it tries seven times (codex 0.169).
+        immediately. After 404 or 400, Codex gives up. After any other status, Codex tries seven times (codex 0.169).
         """
         await socket.begin_request(self.keys.holder(head))
         try:
@@ -319,7 +318,7 @@ class HTTPCycle:
     async def receive(self) -> Message:
         """Return the next ASGI message.
 
-        As soon as the end of the response is being sent, no message about a disconnect is returned.
+        While the end of the response is sent, and after that, no message about a disconnect is returned.
         """
         message = await self._next()
         if message["type"] == "http.disconnect" and self._ending:
@@ -329,8 +328,8 @@ class HTTPCycle:
     async def receive_without_body(self) -> Message:
         """Return the next ASGI message for Quart: a request with an empty body, later a disconnect.
 
-        If Quart got the body, Quart would read it before the request's key is checked, and the bytes would not be
-        counted. Views read the body with `receive_body`.
+        If Quart got the body, Quart would read it before the request's key is checked, and its bytes would not be
+        counted. The functions that answer requests read the body with `receive_body`.
         """
         if not self._empty_sent:
             self._empty_sent = True

@@ -1,15 +1,15 @@
 """hypercorn's HTTP/1.1 implementation, changed in six ways.
 
-* If a client sends its next request before the answer to the first, hypercorn stops reading, and does not notice when
-  the client hangs up. In this module, the connection continues to read, into a buffer of `READ_AHEAD` bytes.
+* If a client sends its next request before the answer to the first, hypercorn stops reading, so it does not notice when
+  the client hangs up. This implementation continues to read, into a buffer of `READ_AHEAD` bytes.
 * From the upgrade request on, a websocket (`websocket_connection`) is the only reader and writer of the connection.
 * No request reaches hypercorn's HTTP/2: the preface of HTTP/2 is refused with 505, and `Upgrade: h2c` is ignored
   (RFC 9113, 3.1; Java's HttpClient sends it with each first request).
-* `100 Continue` is sent when the body is read, not before the key was checked.
+* `100 Continue` is sent when the body is read, which is always after the check of the key.
 * If bytes follow the last request of a connection, h11 sends 400 in place of the answer. (Some clients end a body with
-  an empty line.) In this module, such bytes are ignored.
+  an empty line.) This implementation ignores such bytes.
 * The number of lines in a head, or in a body's trailers, is limited. The lines are counted before h11 creates objects
-  for them.
+  for these lines.
 
 `can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are internals of hypercorn, identical in 0.17.3
 and 0.18.0. `_receive_buffer` and its `maybe_extract_lines` are internals of h11, identical in 0.14.0 and 0.16.0.
@@ -45,7 +45,7 @@ class HungUp(Exception):
 class HTTP1(H11Protocol):
     """hypercorn's HTTP/1.1 implementation for one connection, with the changes that this module lists.
 
-    It takes over the connection from `other`.
+    It continues the connection of `other`, hypercorn's own implementation object.
     """
 
     def __init__(self, other: H11Protocol, connection: Connection) -> None:
@@ -169,7 +169,7 @@ class _Received(ReceiveBuffer):
 
 
 class _Pause:
-    """Replacement for hypercorn's event that allows reading.
+    """Replacement for the event on which hypercorn waits before it reads again.
 
     While a task waits for the event, the connection reads further bytes, so that a disconnect is noticed.
     """

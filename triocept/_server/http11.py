@@ -3,19 +3,19 @@
 Rules:
 
 1. Only unambiguous requests are served here: model calls, and requests that need no Quart. The head of such a request
-   must follow the strict grammar (RFC 9112) and have a Content-Length. When any other request arrives, hypercorn gets
-   this request and all later bytes of the connection, and answers as if this module did not exist. Such requests are:
-   another route with a key, an upgrade, a chunked body, a folded header, a second Host.
-2. From its first bytes on, a connection has three tasks: a reader, a writer of answers, and the task that waits until
-   both have ended. A request needs no further task. For a client that disconnects before its head is complete, only one
-   task is started. The reader notices when the client hangs up, whatever the other tasks do. The reader's cancel scope
-   is also the timer of the connection, because a cancel scope for each wait would cost a call three times as much. The
+   must follow the strict grammar (RFC 9112) and have a Content-Length. When any other request arrives, this request and
+   all later bytes of the connection are passed to hypercorn, which answers them. Examples are another route with a key,
+   an upgrade, a chunked body, a folded header, a second Host.
+2. After its first bytes, a connection has three tasks: a reader, a writer of answers, and the task that waits until
+   both have ended. A request needs no further task. If a client disconnects before its head is complete, only one task
+   was started. The reader notices when the client hangs up, whatever the other tasks do. The reader's cancel scope is
+   also the timer of the connection, because a cancel scope for each wait would cost a call three times as much. The
    writer is a separate task, because waking a task is faster if only few stack frames are resumed.
 3. The key and the declared size are checked before the body is read.
 4. A response and its head are sent together.
-5. If a request is answered before its body was read, the whole answer is sent first. For the next `LINGER` seconds, the
-   body is received and discarded; then the connection is closed. An immediate close would reset the connection, and the
-   client would lose the answer.
+5. If a request is answered before its body was read, the whole answer is sent first. Then the body is received and
+   discarded for up to `LINGER` seconds, and the connection is closed. An immediate close would reset the connection,
+   and the client would lose the answer.
 
 The package httptools would parse a head no faster than the regular expression here, and accepts heads that h11 refuses.
 """
@@ -54,7 +54,7 @@ _STARTS = (b"GET /", b"POST /", b"PUT /", b"PATCH /", b"DELETE /")
 _WITHOUT_BODY = ("GET", "DELETE")
 """Methods that need no Content-Length."""
 _MAX_HEAD = 64 * 1024
-"""Maximum bytes of a head that is read here. hypercorn reads a longer head, with its own limit."""
+"""Maximum bytes of a head that this module parses. A longer head is passed to hypercorn, which has its own limit."""
 _CONTROLS = 0x20
 """Characters up to this code cannot begin a head: h11 refuses them immediately."""
 _LARGE_PIECE = 4096
@@ -64,9 +64,8 @@ _LONG = 64 * 1024
 _READ_AHEAD = 256 * 1024
 """Maximum received bytes that no task has taken yet.
 
-The bytes belong to the body that is being read. Or they are later requests, which are read while a request waits for
-its answer, in order to notice when the client hangs up.
-"""
+These bytes belong to the body that is being read, or to later requests. Later requests are read while a request waits
+for its answer, in order to notice when the client hangs up."""
 
 
 @final
@@ -95,7 +94,7 @@ class HTTP11:
         self._outbox = connection.outbox
         self._most_lines = connection.limits.head_lines + 2  # including the request line and the blank line
         self._is_hypercorns = False
-        """True if hypercorn serves this connection from now on."""
+        """True if hypercorn has to serve this connection from now on."""
 
     async def run(self) -> bool:
         """Serve requests until the connection ends, or until a request arrives that hypercorn must serve.
@@ -318,7 +317,10 @@ class HTTP11:
 
 @final
 class Inbox:
-    """The received bytes of a connection that no task has read yet. It also notices when the client disconnects."""
+    """The reader of a connection.
+
+    It stores received bytes until a task takes them, and notices when the client disconnects.
+    """
 
     __slots__ = (
         "_arrival",

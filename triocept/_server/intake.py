@@ -5,8 +5,8 @@ the dialect. Finally it passes the call to the rollout, which answers it. Every 
 dialect's format and logged once, without the key. It affects no other exchange.
 
 Before these steps, the path of the request is parsed: the rollout's prefix, then the dialect's usual path, with or
-without `/v1`. The path is parsed before the key is checked. Therefore the cache of parsed paths is small whatever
-clients send, and contains no queries, which could contain keys.
+without `/v1`. The path is parsed before the key is checked. Therefore the cache of parsed paths must stay small,
+whatever clients send, and must not contain queries with keys.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ from .transport import GONE, BodyTooLarge, Head, Transport
 log = logging.getLogger("triocept.endpoint")
 
 OVER_LIMITS = frozenset({408, 413, 429, 431, 503})
-"""Statuses that a client can cause as often as it likes. Each is logged at most once a minute."""
+"""Statuses of refusals that a client can cause as often as it likes. Each status is logged at most once a minute."""
 REFUSALS_OF_A_ROLLOUT = 10
-"""Maximum log lines a minute for each other status of one rollout. It is more than one, because the agent may have made
-different mistakes."""
+"""Maximum log lines a minute for each other status and rollout. More than one, because the agent may make different
+mistakes."""
 BOTH_LENGTHS = "a request must have a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
 """Seconds for which the remaining bytes of a body are received and discarded, if the request was answered before its
 body was read."""
 
 _LONGEST_KEPT = 128
-"""Maximum characters of a path that is kept in the cache. Real paths have some 50."""
+"""Maximum characters of a path that is kept in the cache. Real paths have about 50 characters."""
 _KEPT_QUERIES = frozenset({"", "beta=true", "alt=sse"})
 """The queries that are kept in the cache: those of Claude Code and of the Gemini SDKs."""
 _decode = msgspec.json.Decoder().decode
@@ -106,7 +106,7 @@ def _match(dialects: Sequence[Dialect], path: str, query: str) -> Route | None:
 def asked_dialect(query: str) -> str:
     """Return the dialect that the query of a service call names (`?dialect=…`).
 
-    If it names none, return `openai_chat`.
+    If the query names no dialect, return `openai_chat`.
     """
     return parse_qs(query).get("dialect", ["openai_chat"])[-1]
 
@@ -122,8 +122,8 @@ def split_target(target: str) -> tuple[str, str]:
     """Return the decoded path in the target of a request line, without the query, and the text before the path.
 
     The target may be an absolute URL (RFC 9112, 3.2.2), which has a scheme and a host before the path. If a slash in
-    the rollout's prefix is percent-encoded, the path is not decoded, so that it matches no route. If it were decoded,
-    it could bypass the path rules of a proxy.
+    the rollout's prefix is percent-encoded, the path is not decoded, so that it matches no route. A decoded path of
+    this form could bypass the path rules of a proxy.
     """
     before = match[0] if target[:4].lower() == "http" and (match := _ABSOLUTE.match(target)) else ""
     target = target[len(before) :]

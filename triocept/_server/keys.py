@@ -6,13 +6,13 @@ Rules:
    `api-key`, and the headers that the endpoint's dialects define. A header's value must be the key alone, or the key in
    the usual form of this header (`Authorization: Bearer …`).
 2. In these headers, in `Sec-WebSocket-Protocol`, in the query, and in the host and user of an absolute URL, every text
-   that looks like a key of triocept is examined, whatever surrounds it, because a proxy may have read this text. Such a
-   text is found if it is literal, percent-encoded (once or several times), or in valid Basic credentials (a whole value
-   `Basic …`). Other encodings, such as Base64 or hexadecimal, are not searched. All these texts must be keys of one
-   rollout, and at least one of them must be in the usual form of its header. Otherwise the request is refused. It is
-   also refused if it has keys of two rollouts and one of these rollouts has ended.
+   that looks like a key of triocept is examined, whatever surrounds it, because a proxy in front of the endpoint may
+   have read this text as the key. Such a text is found if it is literal, percent-encoded (once or several times), or in
+   valid Basic credentials (a whole value `Basic …`). Other encodings, such as Base64 or hexadecimal, are not searched.
+   All these texts must be keys of one rollout, and at least one of them must be in the usual form of its header.
+   Otherwise the request is refused. It is also refused if it contains keys of two rollouts of which one has ended.
 3. A request is refused if one of these places contains several such texts, or if a header in which a key is read occurs
-   twice. The reason is that one program reads the first value, another the last.
+   twice. The reason is that some programs read the first value, and others the last.
 4. Everything else is ignored, such as keys of providers, other schemes, other headers, cookies, `Proxy-Authorization`
    and the trailers of a body.
 5. The same rules decide whether the connection of a request is authenticated.
@@ -42,7 +42,8 @@ _NOT_READ = frozenset({"proxy-authorization", "cookie"})
 _PROTOCOL = "sec-websocket-protocol"
 """A header in which OpenAI's clients in browsers send a key (`openai-insecure-api-key.…`). It is searched, not read."""
 _QUERY, _AUTHORITY = "?", "@"
-"""Stand for two parts of the URL, in lists of the headers that may contain a key."""
+"""Names for two parts of the URL (the query, and the host and user) among the names of headers that may contain a key.
+"""
 _PARTS = {_QUERY: "the query", _AUTHORITY: "the host of the URL"}
 _ENCODED_PERCENT = re.compile("%(?:25)+")
 
@@ -61,7 +62,7 @@ class Keys:
         self._forms = {"authorization": "Bearer …", **dict.fromkeys(_NAMES, "…")}
         """For each header in which a key is read: its value, with `…` in place of the key."""
         self._dialects: dict[str, list[Dialect]] = {}
-        """For each header, the dialects that define their own form of this header."""
+        """For each header: the dialects that define their own form of this header's value."""
         for dialect in dialects:
             for name, value in lowered(dialect.key_headers("key")).items():
                 form = "…".join(value.rsplit("key", 1))
@@ -77,8 +78,8 @@ class Keys:
         """Return the rollout whose API key the request contains. `rollout_id` is the rollout that its path names.
 
         Raises:
-            Refusal: 401 if the request has no valid key, keys of two rollouts, or a key in a form that is not the usual
-                one of its header. 400 if one header has several keys. 503 if the endpoint is stopping.
+            Refusal: 401 if the request has no valid key, keys of two rollouts, or a key in an unusual form for its
+                header. 400 if one header has several keys. 503 if the endpoint is stopping.
         """
         if (rollout := self._rollout_of_only_key(head, rollout_id)) is not None:
             return rollout
@@ -93,7 +94,7 @@ class Keys:
 
         Raises:
             Refusal: with the statuses that `rollout` lists. Also 401 if the key is the API key of an agent, and 404 if
-                its rollout has no state.
+                the key's rollout has no state.
         """
         keys = self._keys_of_one(head)
         for key in keys:
@@ -130,7 +131,7 @@ class Keys:
         return {name: MARK if name in hidden or key in value else value for name, value in headers.items()}
 
     def _rollout_of_only_key(self, head: Head, rollout_id: str | None) -> RolloutState | None:
-        """Return the rollout of a request, if the request certainly has only one key, as most requests have.
+        """Return the rollout of a request that certainly has only one key, as most requests do.
 
         Return None for any other request, and for an unknown key.
         """
@@ -152,8 +153,8 @@ class Keys:
     def _keys_of_one(self, head: Head) -> list[str]:
         """Return all texts in a request that are read as keys. All valid keys among these texts belong to one rollout.
 
-        Raise a Refusal if one header has several keys, or if the request has keys of two rollouts. Also raise one if no
-        key of the rollout is in a form that is read.
+        Raise a Refusal if one header has several keys, if the request has keys of two rollouts, or if no key of the
+        rollout is in a form that is read.
         """
         read: list[str] = []
         owners: dict[RolloutState | None, str] = {}

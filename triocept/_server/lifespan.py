@@ -21,7 +21,7 @@ async def run_lifespan(
     Raises:
         LifespanFailed: the application reported a failure, or returned without a report.
 
-    Cancellation: the application is cancelled, without its own shutdown.
+    Cancellation: the application is cancelled, and its own shutdown does not run.
     """
     reports: dict[str, trio.Event] = {"startup": trio.Event(), "shutdown": trio.Event()}
 

@@ -2,9 +2,10 @@
 
 Rules:
 
-1. The port is never probed, nor bound a second time: the bound socket also listens, on the requested interface.
-2. A forked process also has the socket open. So the process that opened the socket shuts it down before closing it.
-   Otherwise the kernel would queue clients for a socket that no process serves.
+1. The port is neither probed nor bound a second time: the socket that was bound also listens, on the requested
+   interface.
+2. In a forked process, the socket is open, too. So the process that opened the socket shuts it down before it closes
+   it. Otherwise the kernel would queue clients for a socket that no process serves.
 3. A failure raises an `OSError` that names the address (or a `socket.gaierror` for the host), and leaves no socket
    open.
 """
@@ -27,8 +28,7 @@ from .base_connection import KEYLESS_PIECE
 BACKLOG = 2048
 """Maximum connections that wait to be accepted. With hypercorn's default of 100, bursts of connections are dropped.
 
-The kernel reduces it to its own limit (net.core.somaxconn).
-"""
+The kernel reduces this number to its own limit (net.core.somaxconn)."""
 BLANK_LINE = re.compile(rb"\n\r?\n")
 """The end of a request's head."""
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
@@ -83,8 +83,8 @@ def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.So
     """Accept up to `most` connections that are already waiting, without a schedule point.
 
     If a client has disconnected before its request head was complete, its connection is closed immediately, because
-    serving it would take ten times as long. If an error occurs after the first connection, the iteration ends. If this
-    error persists, the next call of the function raises it.
+    serving the connection would take ten times as long. If an error occurs after the first connection, the iteration
+    ends. If the error persists, the next call of this function raises it.
 
     Raises:
         OSError: the first connection cannot be accepted.

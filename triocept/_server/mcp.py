@@ -5,12 +5,12 @@ Rules:
 1. Each POST is independent: there is no session that an agent could lose, or that outlives a request. So `GET` (which
    would open a stream) and `DELETE` (which would end a session) are refused with 405, as the specification allows
    (2025-06-18, "Listening for Messages from the Server").
-2. If a caller closes its connection before the response, the tool is cancelled. A `notifications/cancelled` is only
-   acknowledged, because without sessions it cannot be matched to a call.
+2. If a caller closes its connection before the response, the tool is cancelled. A `notifications/cancelled` is
+   acknowledged but has no effect, because without sessions it cannot be matched to a call.
 3. If a tool raises, or its arguments are invalid, the model gets a result with `isError`. A call of an unknown tool is
    answered with a protocol error.
-4. Any `Origin` is accepted. The specification requires servers to validate it against DNS rebinding; here the rollout's
-   key protects against it, because no browser sends this key by itself.
+4. Any `Origin` is accepted. The specification requires servers to check it, against DNS rebinding. Here the rollout's
+   key protects against DNS rebinding, because no browser sends this key by itself.
 5. The `mcp` package is imported at the first request, in a thread, because the import takes a second and must not block
    the endpoint.
 """

@@ -19,7 +19,7 @@ View: TypeAlias = Callable[..., Awaitable[Response]]
 """Function that answers the requests to a route."""
 
 USUAL = "openai_chat"
-"""Dialect of a client whose requests do not indicate a dialect."""
+"""Dialect that is assumed for a client whose requests do not indicate a dialect."""
 
 
 def add_model_views(

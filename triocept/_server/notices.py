@@ -13,7 +13,8 @@ from .._util.secrets import without_keys
 EVERY = 60.0
 """Seconds of the period in which lines of a kind are counted."""
 MOST_KINDS = 1_000
-"""Maximum kinds. When reached: kinds whose minute is over are removed. Some kinds exist for only one rollout."""
+"""Maximum number of kinds. When reached: kinds whose minute is over are removed. (Some kinds exist for only one
+rollout.)"""
 
 log = logging.getLogger("triocept.endpoint")
 

@@ -1,7 +1,7 @@
 """Responses that need no rollout: public routes, refusals of requests without a key, errors.
 
-These responses are created without Quart, because Quart takes fifty times as long, and a client without a key must cost
-little.
+These responses are created without Quart, because Quart takes fifty times as long, and the requests of a client without
+a key must take little time.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Replies:
 
         Args:
             head: head of a request that is not a model call.
-            keyed: True if the request contains a key of this endpoint. Then only requests to public routes are answered
-                here.
+            keyed: True if the request contains a key of this endpoint. In this case, the function answers only requests
+                to public routes.
         """
         rollout_id, path = split_rollout(head.path)
         if is_mcp(path):
@@ -149,7 +149,7 @@ class Replies:
 
 
 def is_mcp(path: str) -> bool:
-    """Return True if `path`, which must be without the prefix of a rollout, is the path of the MCP server."""
+    """Return True if `path` is the path of the MCP server. `path` must not contain the prefix of a rollout."""
     return path.rstrip("/") == "/mcp"
 
 
@@ -178,7 +178,7 @@ _ROUTES = (
 def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
     """Yield all routes of these dialects except those of model calls.
 
-    Each route is also yielded below the dialect's base path.
+    Each route is yielded twice: without, and with, the dialect's base path before it.
     """
     for dialect in dialects:
         base = dialect.base_path

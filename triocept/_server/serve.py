@@ -2,7 +2,7 @@
 
 This module is imported when the first endpoint is opened, because Quart and hypercorn take a while to load.
 
-Rules (each had a test that failed without it):
+Rules (for each rule, there is a test that failed before the rule was implemented):
 
 1. `started()` is called after the application has started, the socket listens and the accept loop runs.
 2. After `started()`, the server raises no exception into its caller's nursery. If the server crashes, it stores the
@@ -57,7 +57,7 @@ OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
 _ACCEPTED_AT_ONCE = 32
 """Maximum connections that are accepted in one turn of the event loop: some 5 ms of work."""
 _BREATH = 0.1
-"""Seconds to wait for a free descriptor, or until the client of a refused connection has read its answer."""
+"""Seconds to wait for a free file descriptor, or until the client of a refused connection has read its answer."""
 _MOST_REFUSED = 32
 """Maximum connections that are answered with 503 at the same time. Further connections are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -66,10 +66,12 @@ _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 @final
 class Body:
-    """The code that runs while the server runs. If the server fails, it cancels this code and stores the reason here.
+    """The program's code that runs while the server runs.
 
-    Parts of the server that may cancel this code refer to the `Body`, and not to the server. So there is no reference
-    cycle, and the server is freed as soon as its last reference is deleted.
+    If the server fails, it cancels this code, and stores the exception in this object.
+
+    Parts of the server that may cancel the code have a reference to the `Body`, and not to the server. So there is no
+    reference cycle, and the server is freed as soon as its last reference is deleted.
     """
 
     def __init__(self) -> None:
@@ -97,11 +99,11 @@ class Body:
 class Connections:
     """The open connections of one endpoint, and the applications that answer their requests.
 
-    The class `Server` adds a listener, and an end within a limited time. An endpoint in memory (see `testing`) needs
-    neither of them.
+    The class `Server` adds a listener, and ends the connections within a limited time. An endpoint in memory (see
+    `testing`) needs only this class.
 
-    `max_body` is the maximum size of a body, and of a websocket message, in bytes. If `keep_alive` is True, a
-    connection may carry several requests. `on_fatal` is called with an exception that must end the program.
+    `max_body` is the maximum size of a body, and of a websocket message, in bytes. If `keep_alive` is True, several
+    requests may be sent on one connection. `on_fatal` is called with an exception that must end the program.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class Connections:
         self.admission = admission = Admission(limits)
         self.open: set[Connection] = set()
         self.gone = trio.lowlevel.ParkingLot()
-        """Tasks that wait until some connection has ended."""
+        """Tasks that wait until any connection has ended."""
         keys = Keys(registry, dialects.values())
         replies = Replies(
             keys, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
@@ -253,7 +255,7 @@ class Server:
         self._scope.cancel()
 
     async def stop(self) -> None:
-        """Stop the server and wait until it has ended, which takes little more than `grace` seconds at most.
+        """Stop the server and wait until it has ended. This takes little more than `grace` seconds at most.
 
         Cancellation has no effect. A second Ctrl-C ends the wait and kills the server.
         """
@@ -323,8 +325,8 @@ class Server:
         """Accept connections until cancelled.
 
         Several connections are accepted in one turn of the event loop. Otherwise a new agent would wait one turn of the
-        event loop for each client before it in the kernel's queue. If accepted connections already wait to be read, the
-        other connections stay in the kernel's queue, where a client that disconnects costs least.
+        event loop for each earlier client in the kernel's queue. If accepted connections already wait to be read,
+        further connections stay in the kernel's queue: a client that disconnects there costs least.
         """
         async with self._listener:
             with shutting_down(self._listener):
@@ -357,7 +359,7 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _refuse(self, stream: trio.SocketStream) -> None:
-        """Send 503 to a new connection. Discard the client's bytes for a moment, then close the connection.
+        """Send 503 to a new connection. Receive and discard the client's bytes for a moment, then close the connection.
 
         If the connection were closed immediately, it would be reset, and the client would not receive the 503.
         """

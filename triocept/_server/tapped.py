@@ -1,7 +1,7 @@
 """A transport that records the HTTP traffic of a model call.
 
-Bytes that a delivery has rendered in advance are recorded before they are written. The log is closed before these bytes
-are written, so that they are not recorded twice.
+Bytes that a delivery has rendered in advance are recorded before they are written. Then the recording ends, so that
+these bytes are not recorded a second time when they are written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KEY = re.compile(r"(?<=[?&]key=)[^&]*")  # where Gemini's clients may put it
 
 
 def shown_url(head: Head, key: str, instead: str) -> str:
-    """Return the path and query of a request, with `instead` in place of the rollout's key and of any `key=` value."""
+    """Return the path and query of a request. Replace the rollout's `key`, and any value of `key=`, by `instead`."""
     url = f"{head.path}?{head.query}" if head.query else head.path
     return _KEY.sub(instead, url.replace(key, instead))
 

@@ -1,6 +1,6 @@
 """The methods of a connection with which a model call is read and answered.
 
-Both HTTP implementations have these methods.
+Both HTTP implementations, `http11` and `front.HTTPCycle`, have these methods.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, str]
     """Headers, with names in lower case, as `keys.text_headers` returns them."""
     authority: str = ""
-    """Scheme, user and host of an absolute URL (RFC 9112, 3.2.2). Empty in the usual case: the URL is a path."""
+    """Scheme, user and host of an absolute URL (RFC 9112, 3.2.2). Empty if the URL is only a path, as usual."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -77,13 +77,13 @@ class Transport(Protocol):
     """
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        """Receive the whole body of the request. Call this only for an authenticated client.
+        """Receive the whole body of the request. Call this method only for an authenticated client.
 
         The received bytes are counted in `share` until they are parsed.
 
         Raises:
             Refusal: see `Share`.
-            BodyTooLarge: as soon as the body is known to exceed `cap` bytes.
+            BodyTooLarge: the body exceeds `cap` bytes. Raised as soon as this is known.
             ClientGone: the client has hung up before the end of the body.
         """
 
@@ -107,7 +107,7 @@ class Transport(Protocol):
         """True if some written bytes are not sent yet."""
 
     async def wait(self, news: Condition, until: float) -> None:
-        """Wait until `news` is notified, or until the time `until` of trio's clock. Cancellation: immediate."""
+        """Wait until `news` is notified, or until trio's clock reaches `until`. Cancellation: immediate."""
 
     async def flush(self) -> None:
         """Wait until all written bytes are sent.

@@ -11,14 +11,13 @@ Rules:
    being answered, the second is refused with an error. Each `stream_id` is a separate lane (a queue of calls). The
    calls of a lane are answered one after the other, and do not wait for the calls of other lanes. The events of an
    answer contain the `stream_id` of the call.
-3. A warm-up (`generate` is false) is not a model call. This module answers the warm-up, and keeps it while the socket
-   is open, so that a later call can continue from it. Every other response from which an agent can continue is a turn
-   of the rollout.
+3. A warm-up (a frame in which `generate` is false) is not a model call. This module answers the warm-up, and keeps it
+   while the socket is open, so that a later call can continue from it. Every other response from which an agent can
+   continue is a turn of the rollout.
 4. Frames of unknown types are ignored, because later versions of the protocol may add types. A `response.steer` is
    answered with a failure.
-5. When the rollout ends, waiting calls are refused, then the socket is closed with 1001. If the agent reconnects, its
-   upgrade request is refused. Codex gives up after the refusal of its upgrade request (404), but not after a close of
-   the socket.
+5. When the rollout ends, waiting calls are refused, then the socket is closed with 1001. If the agent connects again,
+   its upgrade request is refused with 404. Codex gives up after this refusal, but not after a close of the socket.
 6. Raw bytes (`respond_raw`) with an SSE body are sent as one frame for each event; any other body is sent as one frame.
    Then the connection ends as the raw response specifies.
 7. The bytes of waiting frames are counted. While more than `EndpointLimits.websocket_backlog` bytes wait, nothing more
@@ -290,7 +289,7 @@ class _Socket:
             await self._rollout.ended.wait()  # or the hang-up
 
     async def _request(self, document: Json, size: int) -> Request:
-        """Parse a call, and add the earlier conversation that it continues."""
+        """Parse a model call, and add the earlier conversation that the call continues."""
         if size <= LARGE:
             request = RESPONSES.parse_request(document, memory=self._rollout.memory)
         else:

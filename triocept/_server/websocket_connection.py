@@ -7,15 +7,15 @@ without a time limit.
 
 Rules:
 
-1. No extension is accepted. With `permessage-deflate`, 24 KB from a client became 2.2 GB in memory. Codex and OpenAI's
-   SDKs also work without this extension.
+1. No extension is accepted. (In a test with `permessage-deflate`, 24 KB from a client became 2.2 GB in memory.) Codex
+   and OpenAI's SDKs also work without this extension.
 2. The size of a message is counted in bytes, as they arrive. A message over the limit is discarded, and `receive`
    reports this. A message over twice the limit ends the connection with the close code 1009.
 3. Invalid bytes end the connection with the close code of RFC 6455, 7.4.1, and are logged in one line. Examples are a
    frame without its mask, a reserved bit, and text that is not UTF-8.
 4. A client that reads no byte for `reader_seconds` counts as disconnected.
 5. If a frame cannot be sent whole, the connection is broken off.
-6. Only the last of several pings has to be answered (RFC 6455, 5.5.3), so no ping waits in a queue.
+6. If several pings arrive, only the last must be answered (RFC 6455, 5.5.3). So pings are not queued.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
     """Return True if a request is an upgrade to a websocket. The names in `headers` must be in lower case.
 
-    The method may be in lower case, because hypercorn accepts that.
+    The method may be in lower case, because hypercorn accepts methods in lower case.
     """
     tokens = [token.strip() for token in headers.get("connection", "").lower().split(",")]
     return (

@@ -1,7 +1,8 @@
 """The wire formats that triocept supports (OpenAI, Anthropic, Gemini, Ollama), and how to add another one.
 
-A dialect is sans-IO: it converts decoded JSON documents and bytes to triocept's own types, and back. It works in both
-directions, as a server for an agent and as a client of a provider. A dialect is defined by one record, a `Dialect`::
+A dialect is sans-IO: it converts decoded JSON documents and bytes to triocept's own types, and back. It contains both
+directions: as a server, which answers an agent, and as a client, which calls a provider. A dialect is defined by one
+record, a `Dialect`::
 
     SHOUT = Dialect(
         name="shout",
@@ -33,7 +34,7 @@ To register it:
       [project.entry-points."triocept.dialects"]
       shout = "my_package:SHOUT"
 
-  A dialect that cannot be loaded, or has the name or the route of another dialect, is left out, and a warning is
+  A dialect that cannot be loaded, or has the name or the route of another dialect, is not registered, and a warning is
   logged.
 
 Rules for all dialects, each tested in `tests/dialects/test_conformance.py`:
@@ -42,10 +43,10 @@ Rules for all dialects, each tested in `tests/dialects/test_conformance.py`:
   `extra` or as an `Opaque` part. Only a wrong type, a missing required field and an unknown role are errors. The error
   names the path, such as `messages[3].content[0].type`.
 * Render strictly: write every field that the official SDK marks as required.
-* Write kept unknown content again only in the dialect from which it was parsed.
-* An answer that is parsed as one document equals the answer that is assembled from the events of its stream
-  (`triocept.types.assemble`, `triocept.types.events_of`). The events do not depend on where the bytes are split. A
-  stream without its terminal event was truncated (`UpstreamTruncated`).
+* Write unknown content that was kept only in the dialect from which it was parsed.
+* An answer that is parsed from one JSON document equals the answer that is assembled from the events of the same
+  answer's stream (`triocept.types.assemble`, `triocept.types.events_of`). The events do not depend on where the bytes
+  are split. A stream without its terminal event was truncated (`UpstreamTruncated`).
 
 `triocept.dialects.kit` has helpers for authors.
 """

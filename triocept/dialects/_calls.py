@@ -1,8 +1,8 @@
-"""Tool calls and their results: arguments, ids, and the pairing of calls with results.
+"""Conversion of tool calls and their results: arguments, ids, and the assignment of results to calls.
 
-Some dialects require arguments that are a JSON object. For them, arguments that are not an object (invalid JSON, cut
-JSON, free text) are written as `{"_raw": "the text"}`, and read back as the text. Arguments of a tool that takes free
-text are written as `{"input": "the text"}`.
+Some dialects require arguments that are a JSON object. In these dialects, arguments that are not an object (invalid
+JSON, cut JSON, free text) are written as `{"_raw": "the text"}`. When such an object is read, it becomes the text
+again. Arguments of a tool that takes free text are written as `{"input": "the text"}`.
 
 Some servers number the calls of each answer from 0, so ids repeat in one conversation. Anthropic and OpenAI's Responses
 API refuse such a conversation.
@@ -12,9 +12,9 @@ These rules pair calls with results in a dialect whose ids are optional, and pla
 1. A call without an id gets an id that stays the same in all requests of one conversation. A generated id begins with
    `MADE`, and is never written to a provider of the same dialect.
 2. A result belongs to the call with the result's id. If no call has that id, the result belongs to the oldest
-   unanswered call of the tool that it names. In both cases the call counts as answered.
-3. In a dialect where each result is a separate message, results come right after their calls. The other parts of
-   the message that held the results, and the media in the results, come after all results.
+   unanswered call of the tool that the result names. In both cases the call then counts as answered.
+3. In a dialect where each result is a separate message, results are placed right after their calls. The other parts of
+   the message that contained the results, and the media in the results, are placed after all results.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RAW = "_raw"
 
 
 def object_of(arguments: str) -> dict[str, Json]:
-    """Return a call's arguments as a dict; arguments that are no JSON object become `{"_raw": arguments}`."""
+    """Return `arguments`, parsed as a JSON object. If they are not a JSON object, return `{"_raw": arguments}`."""
     if not arguments.strip():
         return {}
     try:
@@ -49,7 +49,7 @@ def object_of(arguments: str) -> dict[str, Json]:
 
 
 def is_object(arguments: str) -> bool:
-    """Return True if the arguments are a JSON object, or blank, which counts as an empty object."""
+    """Return True if the arguments are a JSON object. Blank arguments count as an empty object."""
     if not arguments.strip() or arguments == "{}":
         return True
     try:
@@ -59,7 +59,7 @@ def is_object(arguments: str) -> bool:
 
 
 def text_of(value: dict[str, Json]) -> str:
-    """Return `value` as JSON text; if `object_of` made it by wrapping a text, return that text."""
+    """Return `value` as JSON text. If `value` is a text that `object_of` wrapped, return that text."""
     raw = value.get(_RAW) if len(value) == 1 else None
     if isinstance(raw, str) and object_of(raw) == value:
         return raw
@@ -73,7 +73,7 @@ SCHEMA: dict[str, Json] = {
     "required": [_INPUT],
     "additionalProperties": False,
 }
-"""The JSON Schema of a free-text tool that is declared as a function."""
+"""The JSON Schema with which a free-text tool is declared as a function."""
 
 
 def wrapped(call: ToolCall) -> ToolCall:
@@ -83,7 +83,10 @@ def wrapped(call: ToolCall) -> ToolCall:
 
 
 def unwrapped(call: ToolCall) -> ToolCall:
-    """Return the free-text call with the text in `{"input": text}`; any other arguments are themselves the text."""
+    """Return `call` as a free-text call.
+
+    The text is `text` if the arguments are `{"input": text}`, else the arguments.
+    """
     text = call.arguments
     try:
         found = decode_json(text)
@@ -102,7 +105,7 @@ def custom_names(request: Request) -> frozenset[str]:
 def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
     """Convert the call into the kind (JSON arguments or free text) that the agent declared for the tool.
 
-    `customs`: the names of the tools that take free text.
+    `customs` contains the names of the tools that take free text.
     """
     if call.kind == "json" and call.name in customs:
         return unwrapped(call)
@@ -114,8 +117,8 @@ def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
 class FittedCall:
     """A streamed tool call, converted to the kind (JSON arguments or free text) that the agent declared.
 
-    A call that must be converted is held back until it is complete. `customs` are the names of the tools that take free
-    text.
+    If the call must be converted, its arguments are not sent until they are complete. `customs` contains the names of
+    the tools that take free text.
     """
 
     def __init__(self, call: ToolCall, customs: Iterable[str]) -> None:
@@ -124,7 +127,7 @@ class FittedCall:
         self._held = [call.arguments] if (call.kind == "text") != (call.name in customs) else None
 
     def hold(self, text: str) -> bool:
-        """Take the next piece of the arguments; return True if it is held back, False if it can be written now."""
+        """Add the next piece of the arguments. Return False if the piece can be written now, True if it must wait."""
         if self._held is not None:
             self._held.append(text)
         return self._held is not None
@@ -134,7 +137,7 @@ class FittedCall:
         return self._held is not None
 
     def release(self) -> ToolCall:
-        """Return the complete call, converted to the declared kind; after that, `held` is False."""
+        """Return the complete call, converted to the declared kind, and set `held` to False."""
         whole = msgspec.structs.replace(self.call, arguments="".join(self._held or ()))
         self.call, self._held = fitted_call(whole, self._customs), None
         return self.call
@@ -149,7 +152,7 @@ def fresh_id(prefix: str) -> str:
 
 
 def with_id(call: ToolCall) -> ToolCall:
-    """Return the call; if it has no id, generate one, because clients fail without an id, or invent one."""
+    """Return the call. If it has no id, add a new one: without an id, clients fail, or generate an id themselves."""
     return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
 
 
@@ -181,7 +184,7 @@ def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
     if len(ids) == len(taken):
         return messages
     numbers: dict[str, int] = {}
-    """For each original id: the number in its latest replacement."""
+    """For each original id: the number in the latest id that replaces it."""
     waiting: dict[str, deque[str]] = {}
     """For each original id: the new ids of calls that have no result yet."""
 
@@ -217,11 +220,11 @@ def in_pairs(message: Message) -> bool:
 
 
 class Pairing:
-    """A pass over one conversation, message by message, that adds missing ids to tool calls and results.
+    """Adds missing ids to the tool calls and results of one conversation, message by message.
 
     Args:
-        kept: function that is called with the id of a result whose call has another id. `kept` returns the `extra` for
-            the result. This `extra` contains the result's own id, so that the id is written to the provider again.
+        kept: function that is called with the id of a result whose call has another id. It returns the `extra` of the
+            result, which contains this id, so that the id is written to the provider again.
     """
 
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
@@ -233,7 +236,7 @@ class Pairing:
         """The unanswered calls, by the name of their tool."""
 
     def pair(self, message: Message) -> Message:
-        """Return the message with an id for each call and each result; return `message` itself if no id was missing."""
+        """Return `message` with an id for each call and each result. If no id is missing, return `message` itself."""
         if not in_pairs(message):
             return message
         paired: list[Part] = []
@@ -250,14 +253,14 @@ class Pairing:
         return msgspec.structs.replace(message, content=tuple(paired))
 
     def call(self, call: ToolCall) -> ToolCall:
-        """Return the call, with a generated id if it has none, and remember it as unanswered."""
+        """Return the call, with a generated id if it has none, and add it to the unanswered calls."""
         identity = call.id or self._new_id()
         self._known[identity] = call.name
         self._waiting.setdefault(call.name, _Waiting()).add(identity)
         return call if call.id else msgspec.structs.replace(call, id=identity)
 
     def result(self, result: ToolResult) -> ToolResult:
-        """Return the result with the id of the call that it answers, and remember that call as answered."""
+        """Return the result with the id of the call that it answers, and mark this call as answered."""
         waiting = self._waiting.get(result.name or "")
         if result.id in self._known:  # the tool name of such a result may be missing or wrong
             if waiting is None or not waiting.discard(result.id):
@@ -309,9 +312,9 @@ class _Waiting:
 def results_first(
     messages: Iterable[Message], shown: Callable[[ToolResult], Iterable[Part]] | None
 ) -> Iterator[tuple[Message, ToolResult | list[Part]]]:
-    """Split a conversation into the messages to write: each tool result alone, then the other parts of its message.
+    """Split messages so that each tool result stands alone, before the other parts of its message.
 
-    Each item is a pair: the `Message` from which the content comes, and the content (one result, or a list of parts).
+    Each yielded item is a pair: the original `Message`, and the content to write (one result, or a list of parts).
 
     Args:
         messages: the conversation.

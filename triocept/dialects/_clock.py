@@ -1,4 +1,4 @@
-"""The creation time that is written into an answer: the current time, or the original time of a stored answer."""
+"""The creation time that is written into an answer: the current time, or for a stored answer its original time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def answer_time() -> float:
 
 @contextmanager
 def answered_at(seconds: float) -> Iterator[None]:
-    """Let `answer_time` return `seconds` within the block, which must not await."""
+    """Make `answer_time` return `seconds` within the `with` block. The block must not await."""
     token = _answered_at.set(seconds)
     try:
         yield

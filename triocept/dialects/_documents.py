@@ -1,19 +1,20 @@
 """Helpers for JSON bodies of model calls: encoding, checked access to fields, and message content.
 
 The module decodes and encodes JSON, and merges unread fields back into a document. An error about a field contains the
-field's path. As in most APIs, content is a string, or a list of parts, such as texts and inline media.
+field's path. The content of a message is a string, or a list of parts, such as texts and inline media.
 
 Rules:
 
 1. A field that is null counts as missing.
-2. A field that was read counts as understood. `Fields.rest()` returns the other fields, which become an `extra`.
-3. Types are checked, values are not. Every value of an enum is accepted if the code that reads the field does not
-   restrict it.
-4. Unknown fields in the chunks of a stream are combined as if they had come in one whole answer.
-5. A list of one plain text equals the string, and is written as the string. Media are `data:` URLs or base64; in some
-   dialects, base64 comes without a media type.
+2. `Fields.rest()` returns the fields that were not read. They become the `extra` of the parsed value.
+3. The type of a field is checked, but not its value. So every value of an enum is accepted, unless the code that reads
+   the field checks it.
+4. Unknown fields in the chunks of a stream are combined, so that they equal the fields of an answer that is not
+   streamed.
+5. Content that is a list of one plain text means the same as a string, and is written as a string. Media are `data:`
+   URLs or base64. In some dialects, base64 data have no media type.
 6. The argument `same_dialect` of a renderer is True if the value was parsed from the renderer's own dialect. The
-   value's `extra` then has the dialect's field names, and is written again.
+   value's `extra` then has the field names of this dialect, so the renderer writes it.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ encode_text = encode_json
 
 
 def hides_letters(data: bytes) -> bool:
-    """Return True if the JSON may escape ASCII letters or `_`, which a byte search for a field's name misses.
+    """Return True if the JSON may contain escaped ASCII letters or `_`: a byte search for a field's name misses these.
 
     No known serializer escapes letters; serializers that care about HTML, such as Go's, escape `<`, `>`, `&`.
     """
@@ -83,20 +84,21 @@ def hides_letters(data: bytes) -> bool:
 
 
 def types_come_first(data: bytes) -> bool:
-    """Return True if each `type` is the first field of its object.
+    """Return True if each field `type` is the first field of its object.
 
-    Then no object can have a second `type`, which would override the first.
+    If so, no object has a second `type`, which would override the first.
     """
     return data.count(b'"type"') == data.count(b'{"type"')
 
 
 _MOST_COUNTED = 2**53
-"""The largest integer that every JSON reader keeps (RFC 8259, 6); the sum of a few such numbers fits in 64 bits."""
+"""The largest integer that every JSON reader reads exactly (RFC 8259, 6). The sum of a few such numbers fits in 64
+bits."""
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
 def kind_of(value: Json) -> str:
-    """Return the JSON name of the value's type for an error message, such as "a list"."""
+    """Return the JSON type of `value` as a phrase for an error message, such as "a list"."""
     return next((name for kind, name in _KINDS.items() if isinstance(value, kind)), "a number")
 
 
@@ -118,8 +120,8 @@ class Fields:
     """The fields of one JSON object. Reading a field removes it, so that `rest` returns the unread fields.
 
     Raises:
-        DialectError: the value is not an object. Every method that reads a field raises this error, too, if the field
-            has the wrong type, or is required and missing.
+        DialectError: the value is not an object. Every method that reads a field also raises this error, if the field
+            has the wrong type, or is missing although it is required.
     """
 
     __slots__ = ("_left", "path")
@@ -135,7 +137,7 @@ class Fields:
         return f"{self.path}.{name}" if self.path else name
 
     def peek(self, name: str) -> Json:
-        """Return the field without a type check, and leave it unread; None if it is missing."""
+        """Return the field without a type check, and do not mark it as read; None if it is missing."""
         return self._left.get(name)
 
     def lack(self, names: Iterable[str]) -> bool:
@@ -226,7 +228,7 @@ class Fields:
         return found
 
     def keep(self, name: str, value: Json) -> None:
-        """Store `value` as an unread field `name`; do nothing if `value` is empty."""
+        """Store `value` as an unread field `name`. If `value` is empty, do nothing."""
         if value:
             self._left[name] = value
 
@@ -244,7 +246,7 @@ def merged(document: dict[str, Json], extra: dict[str, Json]) -> dict[str, Json]
 @overload
 def merged(document: Json, extra: Json) -> Json: ...
 def merged(document: Json, extra: Json) -> Json:
-    """Merge `extra` into `document`, recursively in objects and lists; where both have a value, `extra` wins."""
+    """Merge `extra` into `document`, recursively in objects and lists. Where both have a value, use that of `extra`."""
     if isinstance(document, dict) and isinstance(extra, dict):
         both = {name: merged(document[name], extra[name]) for name in document.keys() & extra.keys()}
         return {**document, **extra, **both}
@@ -260,20 +262,20 @@ def present(values: Iterable[T | None]) -> list[T]:
 
 
 def is_same_dialect(dialect: str, here: str) -> bool:
-    """Return True if a response parsed from `dialect` can be written with its `extra` in the dialect `here`.
+    """Return True if the `extra` of a response parsed from `dialect` may be written in the dialect `here`.
 
-    A response whose `dialect` is empty was created by the program. Its `extra` may be written in every dialect.
+    If `dialect` is empty, the program created the response. Its `extra` may be written in every dialect.
     """
     return dialect in ("", here)
 
 
 def known_of(fields: dict[str, Json] | None) -> dict[str, Json]:
-    """Return the fields that are not None; most APIs write null for a missing field."""
+    """Return `fields` without the fields that are None, because most APIs write null for a missing field."""
     return {name: value for name, value in (fields or {}).items() if value is not None}
 
 
 def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
-    """Add the fields of a chunk (`more`) to `into`: append lists, merge objects, and overwrite any other value."""
+    """Add the fields of a chunk, `more`, to `into`: append to lists, merge objects, and overwrite other values."""
     for name, value in more.items():
         known = into.get(name)
         if isinstance(known, list) and isinstance(value, list):
@@ -285,7 +287,7 @@ def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
 
 
 def text_in(fields: Fields, name: str, inner: str) -> str | None:
-    """Return the string field `inner` of the object in the field `name`; leave the object's other fields unread."""
+    """Return the string `inner` of the object in the field `name`. The object's other fields stay unread."""
     found = fields.object(name)
     if found is None:
         return None
@@ -295,7 +297,7 @@ def text_in(fields: Fields, name: str, inner: str) -> str | None:
 
 
 def need_items(fields: Fields, name: str) -> list[Json]:
-    """Return the list in the field `name`, which must not be empty; do not check the items.
+    """Return the list in the field `name`, without a check of its items. Raise if the list is empty.
 
     Raises:
         DialectError: the list is missing, or empty.
@@ -309,9 +311,9 @@ def need_items(fields: Fields, name: str) -> list[Json]:
 
 
 def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
-    """Return the `Message` for an object with only a `role` from `roles` and a text `content`; else None.
+    """Return the `Message` for `value` if it has only a `role` from `roles` and a text `content`; else None.
 
-    Most messages have this form, so this is the fast path of all parsers of messages.
+    Most messages are of this form, so parsers of messages call this function first, as a fast path.
     """
     if type(value) is not dict or len(value) != 2:
         return None
@@ -332,9 +334,10 @@ def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part
 
 
 def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | Media | Opaque, ...]:
-    """Return `parts` for a `ToolResult`; a part of a kind that a result cannot hold becomes `Opaque`.
+    """Return `parts` as the content of a `ToolResult`. A part that a result cannot contain becomes an `Opaque`.
 
-    `value` is the JSON list from which the parts were parsed. An `Opaque` contains its part's item of this list.
+    `value` is the JSON list from which the parts were parsed. The `Opaque` contains the item of this list from which
+    its part was parsed.
     """
     return tuple(
         part if isinstance(part, Text | Media | Opaque) else Opaque(dialect, value[number])
@@ -343,10 +346,10 @@ def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | 
 
 
 def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json:
-    """Return the value of a `content` field: the list `documents`, or a string if it contains one plain text.
+    """Return the value of a `content` field: the list `documents`, or a string if the list is one plain text.
 
-    A plain text part has the `type` `kind`, and no fields except its type and its text. An empty list becomes an empty
-    string.
+    A plain text part has the `type` `kind`, and no fields except its type and its text. For an empty list, return an
+    empty string.
     """
     if not documents:
         return ""
@@ -356,7 +359,7 @@ def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json
 
 
 def as_error(content: Json, kind: str = "text") -> Json:
-    """Return a failed tool's `content` with "Error:" before it, for an API that has no field for failure."""
+    """Return a failed tool's `content` with "Error:" before it, for an API without a field that marks a failure."""
     return f"Error: {content}" if isinstance(content, str) else [{"type": kind, "text": "Error:"}, *content]
 
 
@@ -380,9 +383,9 @@ def split_data_url(url: str) -> tuple[str | None, str] | None:
 
 
 def media_type_of(media: Media) -> str:
-    """Return the declared media type; if it is missing, guess it from the first bytes of the data.
+    """Return the media type that `media` declares. If none is declared, guess it from the first bytes of the data.
 
-    If the bytes are unknown, too, return the most usual type for an image, a sound or a file.
+    If these bytes are unknown, return the most common type for an image, a sound or a file.
     """
     if media.media_type:
         return media.media_type
@@ -391,7 +394,7 @@ def media_type_of(media: Media) -> str:
 
 
 def data_url(media: Media) -> str | None:
-    """Return the URL of the media; if they have only data, return a `data:` URL; None if they have neither."""
+    """Return the URL of `media`. If it has only data, return a `data:` URL; if it has neither, return None."""
     if media.url is not None or media.data is None:
         return media.url
     return f"data:{media_type_of(media)};base64,{media.data}"

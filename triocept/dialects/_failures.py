@@ -1,7 +1,8 @@
-"""Errors of model calls, in one form for all dialects; recognition of context overflows by the error message.
+"""Errors of model calls, as one type for all dialects. Recognition of context overflows by the error message.
 
-An agent compacts its history when the words of an error match the agent's list of overflow phrases. So triocept
-recognises the phrases of all providers, and each dialect writes the phrase that all agents of the dialect recognise.
+An agent compacts its history when an error's text contains a phrase from the agent's list of overflow phrases. So
+triocept recognises the phrases of all providers, and each dialect writes the phrase that all agents of the dialect
+recognise.
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ from ._documents import encode_json
 
 @final
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An error of a model call, in one form for all dialects."""
+    """An error of a model call, as one type for all dialects."""
 
     status: int
-    """The HTTP status, 400 to 599, which SDKs act on."""
+    """The HTTP status, 400 to 599. SDKs decide by the status if they retry."""
     message: str
     code: str | None = None
     """The error code or type in the dialect's words (`insufficient_quota`, `overloaded_error`). If None, the code for
     the status is used."""
     param: str | None = None
-    """The path of the invalid field in the request; None if no field is at fault."""
+    """The path of the invalid field in the request; None if the error is not about a field."""
     retry_after: float | None = None
     """Seconds that the client should wait before it retries."""
     should_retry: bool | None = None
     """Value of the header `x-should-retry`, which Claude Code and the SDKs of OpenAI and Anthropic obey."""
     headers: dict[str, str] = {}
-    """Further response headers (rate limits), names in lower case."""
+    """Further response headers, such as rate limits; names in lower case."""
 
 
 ABORTED = "abort"
-"""Error code of an answer that the model server aborted, as vLLM and SGLang do before their weights change."""
+"""Error code of an answer that the model server aborted. vLLM and SGLang abort answers before their weights change."""
 OVERFLOW = "context_length_exceeded"
-"""The `Failure.code` of an overflow, in every dialect."""
+"""The `Failure.code` of a context overflow, in every dialect."""
 
 _PHRASES = (
     # The lists of Claude Code 2.1.331, pi 0.73, qwen-code 0.24; the texts of vLLM, SGLang, llama.cpp, Gemini,
@@ -82,7 +83,7 @@ def is_overflow(message: str, code: str | None = None) -> bool:
 
 
 def overflow_counts(message: str) -> tuple[int, int] | None:
-    """Return the prompt's tokens and the model's maximum if an overflow message has both numbers, else None."""
+    """Return the tokens of the prompt and the maximum of the model, if `message` contains both numbers; else None."""
     found = _SUM.search(message)
     if found:
         return int(found[1]) + int(found[2]), int(found[3])
@@ -96,7 +97,7 @@ def is_overflow_failure(failure: Failure) -> bool:
 
 
 def overflow_words(message: str, *, known: str, counted: str, uncounted: str) -> str:
-    """Reword an error message about a too long prompt so that the agents of a dialect recognise it.
+    """Return an error message about a too long prompt, worded so that the agents of a dialect recognise the cause.
 
     Args:
         message: the provider's message.
@@ -114,7 +115,7 @@ def overflow_words(message: str, *, known: str, counted: str, uncounted: str) ->
 def aborted(sign: str) -> UpstreamError:
     """Return the exception for an answer that the model server aborted.
 
-    `sign` is the part of the answer that shows the abort, such as `finish_reason "abort"`.
+    `sign` is the part of the answer from which the abort was recognised, such as `finish_reason "abort"`.
     """
     text = f"the provider aborted its answer ({sign}), as servers do before they change their weights"
     return UpstreamError(text, code=ABORTED)
@@ -123,8 +124,8 @@ def aborted(sign: str) -> UpstreamError:
 def error_text(error: Json, document: Json, status: int) -> str:
     """Return the message in a provider's error.
 
-    If there is no message, return the JSON of the error; if it is empty, a text with the HTTP status. `error` is a
-    field of `document`, or the whole document.
+    If it has no message, return the JSON of the error; if the error is empty, return a text with the HTTP status.
+    `error` is a field of `document`, or the whole document.
     """
     said: Json = None
     if isinstance(error, dict):

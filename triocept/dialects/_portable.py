@@ -3,10 +3,9 @@
 Each effort corresponds to a budget in tokens, as in inspect_ai: minimal 2048, low 4096, medium 10000, high 16000, xhigh
 and max 32000.
 
-A signature of reasoning is useful only at the provider that made it. An agent sends back only one opaque text, for
-which its own wire has a field. So the signatures of other providers (`Blob` objects) are packed into that text for the
-agent, and unpacked when the agent sends the text back. No provider ever receives a packed text: each receives only its
-own signatures.
+Only the provider that made a signature of reasoning can use it. An agent sends back only one opaque text, for which its
+own dialect has a field. So the signatures of other providers (`Blob` objects) are packed into this text for the agent,
+and unpacked when the agent sends the text back. A provider never receives a packed text, only its own signatures.
 
 The packed text is base64, which Gemini requires; an SDK may send it back in the URL-safe alphabet.
 """
@@ -26,10 +25,10 @@ from ._documents import decode_json, encode_json
 
 
 def portable(messages: Iterable[Message]) -> list[Message]:
-    """Return the messages that other dialects can express; leave out those that hold only an item of one dialect.
+    """Return the messages without those whose only content is an item that no other dialect can express.
 
-    An example of such an item is Codex's `additional_tools`, whose tools are also among the tools of the request.
-    An empty message in place of the item would change the conversation.
+    An example is Codex's item `additional_tools`; its tools are also in the request's `tools`. An empty message in
+    place of the item would change the conversation.
     """
     return [
         message
@@ -44,7 +43,7 @@ _COMPLETIONS = "openai_completions"
 
 
 def refuse_token_ids(messages: Iterable[Message]) -> None:
-    """Raise `DialectError` if the prompt is token ids, which only the completions dialect can express.
+    """Raise `DialectError` if the prompt is a list of token ids, which only the completions dialect can express.
 
     Raises:
         DialectError: the conversation is a prompt of token ids. The error names the path in the agent's document.
@@ -59,7 +58,7 @@ _BUDGETS = {"minimal": 2048, "low": 4096, "medium": 10_000, "high": 16_000, "xhi
 
 
 def effort_for(ask: ReasoningAsk | None) -> str | None:
-    """Return the requested effort, or the effort for the requested budget; None if the model may choose."""
+    """Return the requested effort, or the effort that matches the requested budget; None if the model may choose."""
     if ask is None or ask.effort == "adaptive":
         return None
     if ask.effort is not None or ask.budget_tokens is None:
@@ -68,7 +67,7 @@ def effort_for(ask: ReasoningAsk | None) -> str | None:
 
 
 def budget_for(ask: ReasoningAsk | None) -> int | None:
-    """Return the requested thinking budget, or that of the requested effort; None if neither gives a number."""
+    """Return the requested thinking budget, or the budget of the requested effort; None if neither is known."""
     if ask is None:
         return None
     return ask.budget_tokens if ask.budget_tokens is not None else _BUDGETS.get(ask.effort or "")
@@ -79,7 +78,7 @@ _BEGIN = base64.b64encode(_MARK).decode()
 
 
 def pack(blobs: tuple[Blob, ...], dialect: str) -> str | None:
-    """Pack the reasoning signatures of dialects other than `dialect` into one text; return None if there are none."""
+    """Pack those `blobs` that belong to dialects other than `dialect` into one text. If there are none, return None."""
     foreign = [blob for blob in blobs if blob.dialect != dialect]
     return base64.b64encode(_MARK + encode_json(foreign)).decode() if foreign else None
 

@@ -1,4 +1,4 @@
-"""Checks of a `Dialect` at its creation, because an invalid field would otherwise fail later, or never.
+"""Checks of a `Dialect` when it is created, because an invalid field would otherwise cause an error later, or never.
 
 A field of the wrong type raises `TypeError`, an invalid value raises `ValueError`. Both errors name the field and the
 valid values.
@@ -24,7 +24,7 @@ _LINE = re.compile(r"[\x20-\x7e]+")
 _HOST = re.compile(r"[^\s/:@]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-"""Headers that the HTTP layer writes, so that a dialect must not write them."""
+"""Headers that a dialect must not write, because the HTTP layer writes them."""
 
 
 class _Rule(NamedTuple):
@@ -145,13 +145,13 @@ _PERHAPS: Mapping[str, tuple[str, ...]] = {
     "count_tokens": ("model", "document"),
     "environment": ("base_url", "api_key", "model"),
 }
-"""The argument names of functions that may be None."""
+"""For each field that is a function or None: the argument names of the function."""
 
 
 def check_record(record: Any) -> None:
     """Raise an error if a field of the `Dialect` is invalid.
 
-    `sdk` and the return values of the functions are checked elsewhere.
+    The field `sdk` and the return values of the functions are not checked here.
     """
     for name, rule in _FACTS.items():
         _check(record, name, getattr(record, name), rule)
@@ -178,7 +178,7 @@ def check_record(record: Any) -> None:
 
 
 def check_headers(record: Any) -> Mapping[str, str]:
-    """Return the headers that `record.key_headers` returns for a sample key; raise an error if they are invalid."""
+    """Return the headers from `record.key_headers` for a sample key. Raise an error if they are invalid."""
     key = f"{OWN_TEXT}a-sample-of-a-key"
     headers: Mapping[str, str] = record.key_headers(key)
     _check(record, "key_headers", headers, _HEADERS, "must return")

@@ -1,4 +1,4 @@
-"""Dialects by name: built-in dialects, dialects of installed packages, and dialects that the program passes."""
+"""Lookup of dialects by name: built-in dialects, those of installed packages, and those that the program passes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROUP = "triocept.dialects"
 
 @cache
 def own_dialects() -> Mapping[str, Dialect]:
-    """Return the built-in dialects by name; the first call imports them (a hundred modules)."""
+    """Return the built-in dialects by name. The first call imports their modules, about a hundred."""
     from .anthropic_messages import ANTHROPIC_MESSAGES
     from .gemini import GEMINI
     from .ollama import OLLAMA
@@ -36,8 +36,8 @@ def dialect(name: str) -> Dialect:
     """Return the dialect with this name, which is built in or comes from an installed package.
 
     Raises:
-        ValueError: no dialect has this name, or the installed package that should provide it failed to load. The
-            message contains the reason.
+        ValueError: no dialect has this name, or the installed package that declares it could not be loaded. The message
+            contains the reason.
     """
     own = own_dialects()
     known = own if name in own else known_dialects()
@@ -51,8 +51,8 @@ def dialect(name: str) -> Dialect:
 def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
     """Return all dialects by name: the built-in ones, those of installed packages, and those in `more`.
 
-    An entry point is left out if it cannot be loaded, or if another dialect has its name or its route. One warning in
-    the log names the package of the entry point.
+    An entry point is left out if it cannot be loaded, or if another dialect has the same name or route. A warning that
+    names the entry point's package is logged once.
 
     Raises:
         TypeError: an item of `more` is not a `Dialect`.

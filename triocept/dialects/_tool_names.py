@@ -4,9 +4,9 @@ Rules:
 
 1. OpenAI and Anthropic allow up to 64 characters: letters, digits, `_` and `-`. Gemini also allows `.` and `:`, but no
    leading digit. An allowed name is not changed.
-2. Any other name is replaced by its allowed characters and a hash of the whole name, so that two names never collide.
-   All requests of a conversation have the same replacement.
-3. In the provider's answer, the agent's own names are restored before any other code reads the answer.
+2. Any other name is replaced by its allowed characters and a hash of the whole name, so that two names never collide. A
+   name has the same replacement in all requests of a conversation.
+3. In the provider's answer, the agent's own names are restored before other code reads the answer.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ToolNames:
         )
 
     def response(self, response: Response) -> Response:
-        """Return the answer with the tool names that the agent declared."""
+        """Return the provider's answer with the tool names that the agent declared."""
         if not self._here:
             return response
         content = tuple(
@@ -81,7 +81,7 @@ class ToolNames:
         return msgspec.structs.replace(response, content=content)
 
     def event(self, event: Event) -> Event:
-        """Return the stream event with the tool name that the agent declared."""
+        """Return the event of the provider's stream with the tool name that the agent declared."""
         if self._here and isinstance(event, PartStart) and isinstance(event.part, ToolCall):
             return PartStart(event.index, _renamed(event.part, self._here))
         return event

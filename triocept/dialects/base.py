@@ -1,9 +1,9 @@
-"""The class `Dialect`, a record of everything that defines one dialect.
+"""The class `Dialect`: one record contains everything that defines a dialect.
 
 A dialect is one wire format, implemented both as a server (parse requests, render responses) and as a client (render
 requests, parse responses). It is sans-IO: documents are decoded JSON, streams are bytes.
 
-A dialect is one `Dialect` record. Every difference between dialects that other packages need is a field of the record.
+Every difference between dialects on which other packages depend is a field of this record.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from .streams import StreamParser, StreamRenderer
 
 @final
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The facts that the path and the query of a model call contain, such as the name of the model."""
+    """The facts that are read from the path and the query of a model call, such as the name of the model."""
 
     model: str | None = None
     stream: bool | None = None
     array: bool = False
-    """True if a streamed answer must be one JSON array in place of server-sent events."""
+    """True if a streamed answer must be one JSON array, and not server-sent events."""
 
 
 HERE = Target()
-"""The target of a call whose path and query contain no facts about the request."""
+"""The `Target` of a call whose path and query contain no facts about the request."""
 
 
 class ParseRequest(Protocol):
@@ -48,9 +48,9 @@ class ParseRequest(Protocol):
 
         Args:
             document: the body, decoded. It must not be changed.
-            target: the facts that the call's path and query state.
-            memory: parsed parts of earlier calls, so that unchanged parts are not parsed again; None means no earlier
-                calls.
+            target: the facts that were read from the path and query of the call.
+            memory: parsed parts of earlier calls; parts that are unchanged in this call are not parsed again. None
+                means that there were no earlier calls.
 
         Raises:
             DialectError: the document is invalid. The error names the path of the invalid field.
@@ -63,7 +63,7 @@ class SDK:
     """The Python package with the official client of a dialect's provider."""
 
     package: str
-    """The name of the package. The extra of `triocept` that installs the package has the same name."""
+    """The name of the package. `triocept` has an extra of the same name that installs the package."""
     sync: str
     """The name of the package's blocking client class, which accepts `base_url` and `api_key`."""
     asynchronous: str
@@ -117,12 +117,12 @@ class Dialect:
     """`stream_parser()` returns a parser for one streamed answer. It may be a parser class."""
     parse_error: Callable[[int, Json], Failure]
     """`parse_error(status, document)` returns the failure in a provider's error document, which came with this HTTP
-    status. It must not raise, whatever the document contains."""
+    status. The function must not raise, whatever the document contains."""
 
     # Paths of its calls
 
     route: str
-    """The path of model calls below the base URL, without `/v1`: e.g. `/chat/completions`."""
+    """The path of model calls, relative to the base URL and without `/v1`; for example `/chat/completions`."""
     base_path: str = ""
     """The last part of the base URL that the provider's SDKs expect: `/v1`, another path, or empty if the SDKs add
     `/v1` themselves. At an endpoint, `rollout.base_url` ends with this path; the paths of calls may contain it or not.
@@ -141,8 +141,8 @@ class Dialect:
     # Streams
 
     stream_types: tuple[str, ...] = ("text/event-stream",)
-    """The content types that a provider's streams may have, the usual one first. The first one is sent in `Accept`, and
-    is the content type of streams to agents. Default: the type of server-sent events."""
+    """The content types that a provider's streams may have, the usual type first. The first type is sent in `Accept`,
+    and is the content type of streams to agents. Default: the type of server-sent events."""
     answer_type: Callable[[Request], str] | None = None
     """`answer_type(request)` returns the content type of a streamed answer to the request. Default: the first of
     `stream_types`."""
@@ -154,38 +154,38 @@ class Dialect:
     # Documents
 
     transcript: str = "messages"
-    """The request field that holds the conversation. The documents that services (`…/user`, `…/stop`) receive have only
-    this field."""
+    """The request field that holds the conversation. The documents that agents send to services (`…/user`, `…/stop`)
+    have only this field."""
     required: Mapping[str, Json] = field(default_factory=dict)
-    """Further fields that `parse_request` requires, each with a value. The values are filled into documents that have
-    only `transcript`. If empty, `parse_request` requires no further field."""
+    """Further fields that `parse_request` requires, each with a value. The values are added to documents that have only
+    the field `transcript`. If empty, `parse_request` requires no further field."""
     caps: tuple[tuple[str, ...], ...] = ()
     """The places in a document where the output token limit is read. A new limit is written to the first place. Each
     place is a tuple of the field names that lead to it, as in `(("options", "num_predict"),)`. If empty,
-    `max_output_tokens` of an upstream has no effect. A provider's refusal of too large a number is then passed on
-    without a retry."""
+    `max_output_tokens` of an upstream has no effect. If a provider refuses a limit as too large, this error is then
+    passed on without a retry."""
     logprobs: Json = None
     """The value of the request field `logprobs` that requests log probabilities without alternatives. If None, the
     dialect has no such field, and an upstream with `tokens=` does not request log probabilities."""
     tools: bool = True
     """True if a request in this dialect can offer tools."""
     tool_names: str = "[a-zA-Z0-9_-]{1,64}"
-    """A regular expression for the tool names that the dialect's providers allow. A tool with any other name is renamed
-    for the provider, and renamed back in the answer."""
+    """A regular expression for the tool names that the dialect's providers allow. A tool with any other name gets an
+    allowed name for the provider, and its own name again in the answer."""
     response_prefix: str = ""
     """The prefix of generated response ids, as the provider writes it, such as `chatcmpl-`."""
     call_prefix: str = "call_"
     """The prefix of ids that are generated for tool calls without an id."""
     not_posted: frozenset[str] = frozenset()
-    """Fields of an agent's document that providers do not accept by POST, so that they are not sent."""
+    """Fields of an agent's document that are not sent to providers, because providers do not accept them by POST."""
     as_it_came: Callable[[Mapping[str, Json], Request], bool] = lambda document, request: (
         bool(document.get("stream")) == request.stream
     )
     """`as_it_came(document, request)` returns True if the agent's document can be sent unchanged to a provider of this
-    dialect; `request` was parsed from the document. If not, `render_request` writes a new document, and fields that
-    `render_request` does not write are lost. Default: True if the document's field `stream` equals
+    dialect; `request` was parsed from the document. If it returns False, `render_request` writes a new document, and
+    fields that `render_request` does not write are lost. Default: True if the document's field `stream` equals
     `request.stream`. A dialect that requests streams in another way must set this function, for example to `lambda
-    document, request: True`. Otherwise its streamed requests lose their unparsed fields."""
+    document, request: True`. Without that function, its streamed requests lose their unparsed fields."""
     continued: Callable[[Request, Request, Response], Request] = _no_earlier
     """`continued(request, earlier, answer)` is called if `request.previous_response` names an earlier response. It
     returns the request with the earlier conversation: the messages of the request `earlier`, and its `answer`. Default:
@@ -199,37 +199,38 @@ class Dialect:
 
     key_headers: Callable[[str], dict[str, str]] = bearer
     """`key_headers(api_key)` returns the headers with the key, in the form that the providers expect. It is also called
-    with a sample key, to get the names and the form of the headers. The character behind the key must not be a letter,
-    a digit, `-` or `_`, because it would be read as a part of the key. Endpoints read a rollout's key from the same
-    headers on all routes, and never display them. Default: `Authorization: Bearer …`."""
+    with a sample key, to find out the names and the form of the headers. The character after the key must not be a
+    letter, a digit, `-` or `_`, because it would be read as a part of the key. Endpoints read a rollout's key from the
+    same headers on all routes, and never display them. Default: `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the dialect's clients always send and its providers require, with names in lower case. These headers
     are added to each call to a provider that lacks them. A header that the agent itself sent takes precedence."""
     request_id_header: str = "x-request-id"
-    """The name of the response header that contains the id of the call, in every answer. Empty means no header."""
+    """The name of the response header that contains the id of the call; every answer has this header. Empty means no
+    header."""
     lost_status: int = 400
     """The HTTP status for a call whose `previous_response` is unknown. Some clients then send the whole conversation
-    again, but only after the status that the provider uses. Only a dialect with `continued` has such calls."""
+    again, but only if the status is the one that their provider uses. Only a dialect with `continued` has such calls.
+    """
     no_route: str | None = None
     """The error code for a call to an unknown path. If None, the code for the status 404 is used."""
 
     # Calls other than model calls
 
     is_client: Callable[[str, Mapping[str, str]], bool] | None = None
-    """`is_client(path, headers)`, with header names in lower case, is called for a call that is no model call. It
-    returns True if a client of this dialect sent the call, which then must be answered in this dialect. Default: True
-    if all headers in `default_headers` (and at least one) are present, or if the path begins with `base_path` and
-    `base_path` is not `/v1`."""
+    """`is_client(path, headers)`, with header names in lower case, is called for a call that is not a model call. It
+    returns True if a client of this dialect sent the call, so that it is answered in this dialect. Default: True if all
+    headers in `default_headers` (and at least one) are present, or if the path begins with `base_path` and `base_path`
+    is not `/v1`."""
     render_models: Callable[[Sequence[str]], Json] = render_models
     """`render_models(names)` returns the JSON body that lists these models. Default: OpenAI's `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
-    """Further routes of the dialect. Calls to any other path fail with 404, except to the routes that every
-    endpoint has."""
+    """Further routes of the dialect. A call to a path that is neither one of these, nor a route of every endpoint,
+    fails with 404."""
     not_served: tuple[str, ...] = ()
-    """Paths below the base URL that the dialect's providers serve and endpoints do not. Calls to these paths, and to
-    all paths below them, fail with 501, and the error lists the existing routes. `<name>` matches one segment, as in a
-    SideRoute. If empty, every unknown path fails with 404.
-    """
+    """Paths, relative to the base URL, that the dialect's providers serve and endpoints do not serve. Calls to these
+    paths, and to all paths below them, fail with 501, and the error lists the existing routes. `<name>` matches one
+    segment, as in a SideRoute. If empty, every unknown path fails with 404."""
     count_tokens: Callable[[str, Json], CountCalls] | None = None
     """`count_tokens(model, document)` is a generator function. It yields the calls by which a provider counts the
     tokens of the document. Default: the count is estimated."""
@@ -295,11 +296,14 @@ class Dialect:
 
     @cached_property
     def usual_paths(self) -> frozenset[str]:
-        """The paths of model calls, without the rollout's prefix; valid only without `read_path`."""
+        """The paths of model calls, without the rollout's prefix; valid only if `read_path` is None."""
         return frozenset(f"{base}{self.route}" for base in ("", "/v1", self.base_path))
 
     def path(self, request: Request) -> str:
-        """Return the path to which `request` is sent; append it to the base URL that the provider's SDK expects."""
+        """Return the path to which `request` is sent.
+
+        It is relative to the base URL that the provider's SDK expects.
+        """
         if self.write_path is not None:
             return self.write_path(request)
         return self.route if self.base_path else f"/v1{self.route}"
@@ -309,7 +313,7 @@ class Dialect:
         return self.stream_types[0] if self.answer_type is None else self.answer_type(request)
 
     def speaks(self, path: str, headers: Mapping[str, str]) -> bool:
-        """Return True if a call that is no model call was sent by a client of this dialect."""
+        """Return True if a call (which is not a model call) was sent by a client of this dialect."""
         if self.base_path not in ("", "/v1") and path.startswith(f"{self.base_path}/"):
             return True
         if self.is_client is not None:

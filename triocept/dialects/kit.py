@@ -1,19 +1,20 @@
 """Helpers for authors of a dialect; the built-in dialects use them, too.
 
-* Documents: `Fields` reads an object, with paths for errors, and `merged` assembles one; `decode_json`, `encode_json`
-  and `encode_text` convert between bytes and values.
+* Documents: `Fields` reads an object, with paths for errors, and `merged` assembles an object. `decode_json`,
+  `encode_json` and `encode_text` convert between bytes and values.
 * Streams: `SSEDecoder`, `encode_sse`, `SSE_FRAMES` and `events_pattern` for server-sent events; `LineDecoder`,
   `encode_line` and `LINE_FRAMES` for one document per line. `EventBuilder` creates the events of parts that follow one
-  another, `PartSequence` puts overlapping parts in sequence, and `gather` collects the unknown fields of chunks.
+  another, `PartSequence` puts the events of overlapping parts in sequence, and `gather` collects the unknown fields of
+  chunks.
 * Content: `parse_content`, `as_content` and `in_result`; for media, `split_data_url`, `data_url` and `media_type_of`.
 * Tool calls: `fresh_id`, `legal_id` and `short_id`, and `Pairing` for an API without ids. `object_of` and `text_of` are
-  for an API whose arguments are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA` are for
-  tools that take free text.
+  for an API in which arguments are a JSON object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA` are
+  for tools that take free text.
 * Answers: `settled_stop`. Reasoning: `effort_for` and `budget_for` convert between effort words and thinking tokens.
 * Values from other dialects: `is_same_dialect`, `portable` and `refuse_token_ids`; `pack` and `unpack`, for a field
-  whose opaque value agents send back unchanged.
+  with an opaque value that agents send back unchanged.
 * Errors: `error_of`, `error_text` and `status_of`; `OVERFLOW` and `is_overflow`, for the error about a prompt that is
-  too long, which agents recognise by its words.
+  too long. (Agents recognise this error by its text.)
 """
 
 from __future__ import annotations

@@ -3,23 +3,23 @@
 The prompt is a text, or token ids:
 
 1. A text, or a list of one text, is one user message. Token ids (or a list of one list of token ids) are one opaque
-   part of a message, because only this dialect supports them. They are written as one list. Other dialects cannot
+   part of a message, because only this dialect supports token ids. They are written as one list. Other dialects cannot
    express token ids, so their renderers raise an error (see `_portable`).
 2. One exchange has one answer, so a request with several prompts is refused.
 3. A conversation from another dialect becomes a text: the system and user messages, separated by blank lines. If the
    conversation contains assistant messages, each message begins with its speaker, and the prompt ends with
    "Assistant:".
-4. Tools, calls, results and media cannot be expressed in a text. They raise an error, and are never dropped silently.
+4. Tools, calls, results and media cannot be expressed in a text. They raise an error, and are never left out silently.
 
 Requests:
 
-1. `echo`, `suffix`, `best_of`, `logprobs` (a number in this dialect) and all unknown fields stay in `extra`. The
-   renderers of answers implement `echo` (see `echo_of`).
+1. `echo`, `suffix`, `best_of`, `logprobs` (a number in this dialect) and all unknown fields stay in `extra`. The code
+   that renders answers implements `echo` (see `echo_of`).
 2. `extra` has the structure of the document: unknown fields of `stream_options` are in `extra["stream_options"]`.
 3. Only one choice (answer) is supported; `n` above 1 is refused.
-4. A request from another dialect gets `max_tokens` 4096 by default, because OpenAI's own default is 16. Tools that
-   the model may call cannot be expressed, and raise an error. A `user` of more than 64 characters is left out, because
-   OpenAI refuses it.
+4. A request from another dialect gets `max_tokens` 4096 by default, because OpenAI's own default is 16. If the model
+   may call tools, an error is raised, because this API cannot express tools. A `user` of more than 64 characters is
+   left out, because OpenAI refuses it.
 
 Whole answers. Errors are those of chat completions, except that an overflow error names the parameter `prompt`:
 
@@ -27,9 +27,9 @@ Whole answers. Errors are those of chat completions, except that an overflow err
    `extra["choices"][0]`.
 2. `created` is always the time of triocept's answer.
 3. `echo` requests the prompt before the answer. A provider of this dialect also received `echo`, so its answer already
-   has the prompt.
-4. All texts, including refusals, become one text. Reasoning is left out. A tool call cannot be expressed, and raises an
-   error.
+   begins with the prompt.
+4. All texts, including refusals, become one text. Reasoning is left out. A tool call raises an error, because this API
+   cannot express it.
 
 Streams are parsed by the rules of `ChunkParser`; a choice may have no text. Streams are rendered by these rules:
 
@@ -117,7 +117,7 @@ def parse_prompt(value: Json, path: str) -> Message:
 
 
 def text_of(messages: Sequence[Message]) -> str:
-    """Convert the messages into one prompt text; raise `DialectError` for tool calls, tool results and media.
+    """Convert the messages into one prompt text. Raise `DialectError` for tool calls, tool results and media.
 
     A prompt of token ids becomes an empty text.
     """
@@ -171,7 +171,10 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def render_request(request: Request) -> Json:
-    """Convert a request into the JSON body for a provider; raise `DialectError` if a text cannot express it."""
+    """Convert a request into the JSON body for a provider.
+
+    Raise `DialectError` if a text cannot express the request.
+    """
     same_dialect = request.dialect == NAME
     if request.tools and (request.tool_choice is None or request.tool_choice.mode != "none"):
         raise DialectError("the completions dialect cannot offer tools", path="tools")
@@ -206,7 +209,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """Convert a response into the JSON body that answers `request`; raise `DialectError` for a tool call."""
+    """Convert a response into the JSON body that answers `request`. Raise `DialectError` for a tool call."""
     text = "".join([render_part(part) for part in response.content])
     choice: dict[str, Json] = {
         "text": echo_of(request, response.dialect) + text,
@@ -228,7 +231,7 @@ def echo_of(request: Request, dialect: str) -> str:
 
 
 def render_part(part: ResponsePart) -> str:
-    """Return the text of a part, empty for reasoning; raise `DialectError` for a tool call."""
+    """Return the text of a part; empty for reasoning. Raise `DialectError` for a tool call."""
     match part:
         case Text(text=text) | RefusalText(text=text):
             return text
@@ -269,7 +272,7 @@ class Renderer(ChunkRenderer):
         self._texts: set[int] = set()  # the open parts that are text
 
     def render(self, event: Event) -> bytes:
-        """Return the bytes that `event` adds to the stream; raise `DialectError` if a tool call starts."""
+        """Return the bytes that `event` adds to the stream. Raise `DialectError` if `event` begins a tool call."""
         match event:
             case PartDelta(index=index, text=text):
                 return self._text(text) if index in self._texts else b""

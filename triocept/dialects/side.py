@@ -24,7 +24,8 @@ from ._documents import Fields
 _METHODS = ("GET", "POST", "DELETE")
 _NAME = re.compile(r"<(?:[^<>]+:)?([A-Za-z_]\w*)>")
 ENDPOINT_PATHS = ("/health", "/mcp", "/model", "/models", "/reset", "/state", "/stop", "/tools", "/user")
-"""Paths that every endpoint itself serves. A dialect with such a path would replace that route, or never be called."""
+"""Paths that every endpoint itself serves. A dialect must not have such a path: its route would replace the endpoint's
+route, or would never be called."""
 _ENDPOINT_PREFIXES = ("/rollout/", "/tools/")
 
 
@@ -57,14 +58,17 @@ class SideCall:
     model: str
     """The name of the rollout's model."""
     earlier: Callable[[str], Earlier]
-    """`earlier(response_id)` returns the earlier call whose answer has this id. It raises `Refusal` (404) for an
-    unknown id."""
+    """`earlier(response_id)` returns the earlier call whose answer has this id. The function raises `Refusal` (404) for
+    an unknown id."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class TokenCount:
-    """An answer that contains a prompt's token count, which the rollout's upstream counts, or triocept estimates."""
+    """An answer that contains the token count of a prompt.
+
+    The rollout's upstream counts the tokens, or triocept estimates them.
+    """
 
     request: Request
     render: Callable[[int], Json]
@@ -85,7 +89,8 @@ class SideRoute:
     """A route of a dialect for calls other than model calls."""
 
     paths: tuple[str, ...]
-    """The paths below the base URL. `<name>` matches one segment, and `<path:name>` matches the rest of the path."""
+    """The paths, relative to the base URL. `<name>` matches one segment, and `<path:name>` matches the rest of the
+    path."""
     method: str = "GET"
     answer: Callable[[SideCall], Json | TokenCount | Embeddings | Moderations | SideBody]
     """`answer(call)` returns the JSON body of the answer, or an object from which the answer is rendered. It may raise
@@ -123,19 +128,19 @@ def path_problem(path: str) -> str | None:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ProviderCall:
-    """A call from triocept to a provider that is no model call, such as one that counts tokens."""
+    """A call from triocept to a provider that is not a model call, such as a call that counts tokens."""
 
     path: str
-    """The path, to be appended to the base URL that the provider's own SDK expects."""
+    """The path, relative to the base URL that the provider's own SDK expects."""
     document: Json
     at_root: bool = False
-    """True if the path is appended to the server's root, not to the base URL. Some servers have further routes
-    below their root."""
+    """True if the path is relative to the server's root, not to the base URL. Some servers have further routes below
+    their root."""
 
 
 CountCalls: TypeAlias = Generator[ProviderCall, Json, int | None]
-"""A generator that yields calls to a provider, is sent their answers (None if a call failed), and returns the token
-count."""
+"""A generator that yields calls to a provider and returns the token count. The answer to each call is sent into the
+generator; None if the call failed."""
 
 
 def counted_by(path: str, document: Json, name: str) -> CountCalls:
@@ -162,13 +167,13 @@ def render_models(names: Iterable[str], *, created: int | None = None) -> Json:
 
 
 _MOST_DIMENSIONS = 4096
-"""Maximum dimensions that a request may require, above those of any provider: text-embedding-3-large has 3072."""
+"""Maximum dimensions that a request may require. No provider has as many (text-embedding-3-large has 3072)."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
-    """An answer that contains vectors, which the rollout's `embed` returns, or triocept computes from the words."""
+    """An answer that contains vectors. The rollout's `embed` returns them, or triocept computes them from the words."""
 
     model: str
     """The model's name in the request."""

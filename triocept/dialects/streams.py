@@ -1,12 +1,13 @@
 """Base classes of a dialect's stream parser and stream renderer, which convert between bytes and events.
 
-Many wires have only one open part at a time. For parsers of such wires, `EventBuilder` creates the events of parts that
-follow one another. For renderers, `PartSequence` puts overlapping parts in sequence.
+In many wire formats, only one part of a stream is open at a time. For such a format, a parser uses `EventBuilder`,
+which creates the events of parts that follow one another. A renderer uses `PartSequence`, which puts the events of
+overlapping parts in sequence.
 
 Rules for streams of JSON documents, one per line (NDJSON):
 
-1. A line ends with LF, CR or CR LF, wherever the bytes are split, because a JSON document on one line contains none of
-   them. Empty lines are skipped.
+1. A line ends with LF, CR or CR LF, because a JSON document on one line contains neither CR nor LF. It does not matter
+   where the bytes are split. Empty lines are skipped.
 2. The decoder holds at most one line in memory, and the size of a line is limited.
 """
 
@@ -31,31 +32,32 @@ PartEvent: TypeAlias = PartStart | PartDelta | PartBlob | PartEnd
 class StreamParser(ABC):
     """An incremental parser of one streamed answer. Its events do not depend on where the bytes are split.
 
-    A parser must hold at most one wire event in memory.
+    A parser must keep at most one event of the stream in memory.
     """
 
     frame_end: ClassVar[FrameEnd] = SSE_FRAMES
-    """The pattern of the end of a frame (one event of the stream). A relay passes bytes on up to such an end. Default:
-    the end of a server-sent event. A parser of a stream of lines sets `LINE_FRAMES`. If the pattern never matches, a
+    """The pattern of the end of a frame (one event of the stream). A relay always passes on whole frames. Default: the
+    end of a server-sent event. A parser of a stream of lines sets `LINE_FRAMES`. If the pattern never matches, a
     relayed stream is sent in one piece when it has ended."""
     left_out: ClassVar[bytes] = b""
-    """The bytes that end a stream of this dialect, and that some servers leave out. If `feed` has not
-    returned `ResponseEnd`, these bytes were missing, and a relay adds them."""
+    """The bytes that end a stream of this dialect, and that some servers leave out. If `feed` has not returned
+    `ResponseEnd` at the end of the stream, the server has left these bytes out, and a relay adds them."""
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Event]:
         """Parse the next bytes of the stream, and return the events that they complete.
 
         Raises:
-            DialectError: the data is invalid. The error names the path in the wire event.
+            DialectError: the data is invalid. The error names the path in the JSON of the event.
             UpstreamError: the data contains an error in place of a response.
         """
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Return True only if `data` surely consists of whole events that continue the content.
+        """Return True only if `data` certainly consists of whole events that continue the content.
 
-        A relay passes such data on before parsing it. So this check must be quick, and must return False when in doubt.
-        It must return False for data that begins a call, or contains a finish reason, a terminal event or an error.
+        A relay passes such data on before it parses the data. So this check must be quick, and must return False if it
+        is uncertain. It must return False for data that begins a call, or contains a finish reason, a terminal event or
+        an error.
         """
         return False
 
@@ -64,8 +66,8 @@ class StreamParser(ABC):
     def ending(self) -> bool:
         """True if the stop reason was received.
 
-        After the stop reason, only usage and the terminal event may come. `feed` may not yet have returned
-        `ResponseEnd`.
+        After the stop reason, only usage and the terminal event may come. It is possible that `feed` has not returned
+        `ResponseEnd` yet.
         """
 
     @abstractmethod
@@ -86,24 +88,24 @@ class StreamRenderer(ABC):
 
     @abstractmethod
     def fail(self, failure: Failure) -> bytes:
-        """Return the bytes of the error that ends a broken stream; the connection is closed after the error."""
+        """Return the bytes of the error that ends a broken stream. After the error, the connection is closed."""
 
     @abstractmethod
     def keepalive(self, response_id: str = "") -> bytes:
-        """Return the bytes of a no-op, which is sent while no event comes.
+        """Return the bytes of a no-op, which is sent while the answer has no new event.
 
-        The no-op is never an SSE comment, because some clients fail on one.
+        The no-op is never an SSE comment, because some clients fail on a comment.
 
         An example is the event `ping` of Messages. `_server/delivery` lists the no-ops of all dialects, and the
         intervals at which they are sent.
 
         Args:
-            response_id: the id of the answer, used if the no-op is the first event with the id.
+            response_id: the id of the answer. It is used if the no-op is the first event that contains the id.
         """
 
 
 class EventBuilder:
-    """A builder of part events (start, delta, end), for streams in which only one part is open at a time."""
+    """A builder of the events of parts (start, delta, end), for streams in which only one part is open at a time."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -111,7 +113,7 @@ class EventBuilder:
 
     @property
     def open(self) -> ResponsePart | None:
-        """The open part as it was when it began; None if no part is open."""
+        """The open part as it was when it began, without later deltas; None if no part is open."""
         return None if self._open is None else self._open[1]
 
     def text(self, empty: Text | RefusalText | Reasoning, text: str, events: list[Event]) -> None:
@@ -124,7 +126,7 @@ class EventBuilder:
         events.append(PartBlob(self.index_of(empty, events), blob))
 
     def whole(self, part: ResponsePart, events: list[Event]) -> None:
-        """End the open part, and append all events of a part that comes in one piece."""
+        """End the open part, and append all events of `part`, which is complete."""
         self.close(events)
         events += part_events(self.new_index(), part)
 
@@ -142,7 +144,7 @@ class EventBuilder:
         return self._next - 1
 
     def close(self, events: list[Event]) -> None:
-        """Append the end of the open part to `events`, if a part is open."""
+        """Append the end event of the open part to `events`, if a part is open."""
         if self._open is not None:
             events.append(PartEnd(self._open[0]))
             self._open = None
@@ -151,18 +153,21 @@ class EventBuilder:
 class PartSequence:
     """A buffer that puts the events of overlapping parts in sequence, in the order in which the parts started.
 
-    Events of the first open part pass immediately. Events of later parts are held back until the first part has ended.
+    Events of the first open part are returned immediately. Events of later parts are kept until the first part has
+    ended.
     """
 
     def __init__(self) -> None:
         self.current: int | None = None
-        """The index of the part whose events pass. If it is None, the next part that starts becomes this part."""
+        """The index of the part whose events are returned immediately. If None, the next part that starts becomes this
+        part."""
         self._held: dict[int, list[PartEvent]] = {}
         self._order: deque[int] = deque()
-        """The indexes of held parts, in order. (A dict would be slow: finding its first key scans deleted keys.)"""
+        """The indexes of the parts whose events are kept, in order. (A dict would be slow: finding its first key scans
+        deleted keys.)"""
 
     def add(self, event: PartEvent) -> list[PartEvent]:
-        """Add an event, and return the events that may pass now."""
+        """Add an event, and return the events that can be written now."""
         if self.current is None and isinstance(event, PartStart):
             self.current = event.index
         if event.index != self.current:
@@ -222,7 +227,10 @@ class LineDecoder:
         return lines
 
     def close(self) -> list[bytes]:
-        """Return a list with the last line if the stream ended without a line end; the line may be incomplete."""
+        """Return a list with the last line if it did not end with a line end; it may be incomplete.
+
+        Else return an empty list.
+        """
         line = b"".join(self._partial).strip()
         self._partial.clear()
         self._size = 0

@@ -3,19 +3,19 @@
 Rules:
 
 1. The parts of an answer before its first tool call are sent to the agent immediately. The first tool call, and
-   everything after it, is held back until the policy has decided about every call of the answer.
+   everything after it, is not sent until the policy has decided about every call of the answer.
 2. Approved and modified calls are sent to the agent. If all calls of an answer are rejected, the model is prompted
-   again: this request also contains its answer, and a failed result for each call. The answers that the agent did not
-   get are in `turn.drafts`.
+   again: the new request also contains the rejected answer, and a failed result for each of its calls. `turn.drafts`
+   contains the answers that the agent did not get.
 3. The agent's history does not contain a rejected call. In the agent's later requests, the answer that the agent got is
    replaced by the model's original answer, with a result for each rejected call. So the model still gets the rejection,
    each call has its result, and signed reasoning stays in its original message. If the agent has changed or dropped its
-   copy of the answer (compaction), nothing is replaced.
+   copy of the answer (compaction), the request is not changed.
 4. If the handler answers with raw bytes whose content is unknown, the exchange is refused, because the bytes could
    contain a tool call.
 5. If triocept has configured the agent's own hook when it started the agent (see `gate`), the agent gets the answer
-   unchanged, and its hook gets the decisions. Only for decisions that the hook cannot carry out, the answer is changed
-   as in rule 2.
+   unchanged, and the hook gets the decisions. If the hook cannot carry out a decision, the answer is changed as in rule
+   2.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ def approve(
 
     Args:
         handler: the handler that answers.
-        policy: see `Policy`. Calls that it does not decide are rejected.
+        policy: the policy; see `Policy`. Calls for which the policy returns no decision are rejected.
         timeout: maximum seconds for each decision. When exceeded: the call is rejected. None means no limit. While the
             policy decides, keep-alives are sent to the agent.
         max_rejections: maximum number of answers to one model call of the agent in which all tool calls are rejected.
             When exceeded: the rollout is stopped.
 
     Raises:
-        TypeError, ValueError: an argument is invalid. Raised while an exchange is answered: the policy returned
-            something that is not a decision.
+        TypeError, ValueError: an argument is invalid. Raised while an exchange is answered: the policy returned a value
+            that is not a decision.
         Exception: raised while an exchange is answered: the exception that the policy raised.
     """
     check_handler(handler)
@@ -77,7 +77,10 @@ def approve(
 
 
 class _Rejections:
-    """One rollout's original answers of the model with rejected calls, by the answers that the agent got instead."""
+    """Store of the model's answers that had rejected calls, for one rollout.
+
+    The key is the answer that the agent got.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bytes, bytes], tuple[Message, ...]] = {}
@@ -157,7 +160,7 @@ class _Approved:
     """The handler that `approve` returns."""
 
     _decides_calls = True
-    """If true, triocept configures an agent's hooks when it starts the agent."""
+    """True, so that triocept configures an agent's hooks when it starts the agent."""
 
     def __init__(self, handler: Handler, policy: Policy, timeout: float | None, max_rejections: int) -> None:
         self._handler = handler
@@ -263,7 +266,7 @@ class _Approved:
 
 
 class _Answer:
-    """The answer that the agent gets. It may be made from several drafts; a draft is an answer of the model."""
+    """The answer that the agent gets. It may combine several drafts; a draft is an answer of the model."""
 
     def __init__(self, exchange: Exchange, stack: AsyncExitStack) -> None:
         self.exchange = exchange
@@ -275,7 +278,7 @@ class _Answer:
         """Number of parts of the current draft, before its first tool call, that were sent to the agent."""
 
     async def flow(self, draft: OpenDraft) -> None:
-        """Read a draft. Send the agent those of its parts that come before the first tool call."""
+        """Read `draft`, and send the agent the parts of the draft that come before its first tool call."""
         self._count, self.flowed, calls = self._count + self.flowed, 0, False
         # text of an earlier draft was sent, from which the next text must be separated
         joins = any(isinstance(part, Text) and part.text for part in self.flowed_so_far())
@@ -333,11 +336,11 @@ class _Answer:
 def _carried_out(
     response: Response, decisions: Sequence[Decision]
 ) -> tuple[list[ResponsePart], list[ResponsePart], tuple[ToolResult | Opaque, ...]]:
-    """Apply decisions: return the answer's parts, the parts for the agent, and the results of rejected calls.
+    """Apply `decisions` to `response`. Return its parts, the parts for the agent, and the results of rejected calls.
 
     Raises:
-        Refusal: a call of a kind whose result cannot contain a text is rejected, so that the model could not be
-            informed.
+        Refusal: a rejected call is of a kind whose result cannot contain a text, so the rejection cannot be sent to the
+            model.
     """
     full: list[ResponsePart] = []
     kept: list[ResponsePart] = []

@@ -1,4 +1,4 @@
-"""`chaos`: a handler that lets some calls fail, at given rates. With the same seed, the same calls fail.
+"""`chaos`: a handler that makes some calls fail, at given rates. With the same seed, the same calls fail.
 
 Rules:
 
@@ -6,7 +6,7 @@ Rules:
    So the sum of all rates is at most 1.
 2. The draw depends only on the seed and on the number of the call in its rollout. It depends neither on the content of
    the request nor on other rollouts. Nested `chaos` handlers draw independently.
-3. The turn's notes record the fault that was drawn.
+3. If a call gets a fault, the notes of its turn name the fault.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def chaos(
     error_event: float = 0.0,
     faults: Mapping[Fault, float] | None = None,
 ) -> Handler:
-    """Return a handler that lets some calls fail and `handler` answer the rest: `chaos(model, seed=1, reset=0.05)`.
+    """Return a handler that makes some calls fail; `handler` answers the others: `chaos(model, seed=1, reset=0.05)`.
 
     The same seed and the same calls give the same trace. The n-th call of a rollout gets the n-th draw, in every
     rollout and every run. Calls are numbered in the order in which they reach this handler. If the agent sends calls
@@ -57,18 +57,18 @@ def chaos(
     Args:
         handler: the handler that answers all other calls. `triocept.testing` also accepts a plain function here.
         seed: seed of the draws; 0 or more.
-        rate_limit: rate (0 to 1, like all rates) of calls that get 429 with `retry-after: 0`.
-        overloaded, server_error: rates of calls that get 529 (overloaded) or 500 (server error).
-        html: rate of calls that get a proxy's HTML page with 502.
-        reset: rate of calls whose connection is reset before the response head.
-        cut: rate of calls whose answer breaks off in the middle, as the connection is closed. `handler` is not called:
-            the fault contains the answer that it cuts.
-        unended: rate of calls whose answer stops in the middle, in an HTTP message that is complete. `handler` is not
-            called.
-        stall: rate of calls that get nothing until the agent disconnects.
-        empty: rate of calls that get 200 without a body.
-        garbage: rate of calls whose answer contains something that is not JSON.
-        error_event: rate of calls that get status 200, and then an error event in the stream.
+        rate_limit: share (0 to 1, like all rates) of calls that get status 429 with `retry-after: 0`.
+        overloaded, server_error: shares of calls that get status 529 (overloaded) or 500 (server error).
+        html: share of calls that get status 502 and a proxy's HTML page.
+        reset: share of calls whose connection is reset before the response head is sent.
+        cut: share of calls whose connection is closed in the middle of the answer. `handler` is not called: the fault
+            has an answer of its own.
+        unended: share of calls whose answer stops in the middle, although the HTTP message is complete. `handler` is
+            not called.
+        stall: share of calls that get no byte of a response until the agent disconnects.
+        empty: share of calls that get status 200 without a body.
+        garbage: share of calls whose answer contains bytes that are not JSON.
+        error_event: share of calls that get status 200, and then an error event in the stream.
         faults: further faults, each with its rate: `{Fault.status(404): 0.01}`.
 
     Raises:
@@ -115,7 +115,7 @@ class Chaos:
         self._counts: WeakKeyDictionary[Rollout, int] = WeakKeyDictionary()
 
     def around(self, change: Callable[[Handler], Handler]) -> Chaos:
-        """Return a handler with the same seed and rates, which wraps `change(handler)` instead of `handler`."""
+        """Return a copy with the same seed and rates that wraps the result of `change` for the wrapped handler."""
         return Chaos(change(self._handler_within), self._seed, self._rates)
 
     @property

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. The budget counts the same quantities, at the same moments, as a rollout's own limits (see `_rollout/budget`).
+1. The budget counts the same quantities, at the same moments, as the limits of a rollout (see `_rollout/budget`).
 2. The handler refuses each exchange that would exceed a limit; it does not end the rollout.
-3. An exchange counts only if this handler answers it. With `fallback`, another handler may answer it in the end.
+3. An exchange counts only if this handler answers it. (Within `fallback`, another handler may answer the exchange.)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def limits(
     seconds: float | None = None,
     prices: Mapping[str, Price] | None = None,
 ) -> Handler:
-    """Return a handler that passes calls to `handler` until a limit is reached: `limits(anthropic, cost=5, prices=…)`.
+    """Return a handler that lets `handler` answer until a limit is reached: `limits(anthropic, cost=5, prices=…)`.
 
     All exchanges that the returned handler answers share one budget, even if they belong to several rollouts. To limit
     one rollout, use `open_rollout(limits=Limits(…))`, which also ends the rollout.
@@ -42,13 +42,13 @@ def limits(
     Args:
         handler: the handler that answers.
         turns, input_tokens, output_tokens, total_tokens, cost, prices: see `Limits`.
-        seconds: maximum seconds, counted from the first exchange. When exceeded: exchanges in progress and later
-            exchanges are refused.
+        seconds: maximum seconds, counted from the first exchange. When exceeded: the exchanges in progress and all
+            later exchanges are refused.
 
     Raises:
-        LimitReached: raised while an exchange is answered, if it would exceed a limit, or if `seconds` have passed. The
-            agent gets 404 with `x-should-retry: false`.
-        MissingPrice: raised while an exchange is answered, if `cost` is given, and the model has no price in `prices`.
+        LimitReached: raised while an exchange is answered: the exchange would exceed a limit, or `seconds` have passed.
+            The agent gets 404 with `x-should-retry: false`.
+        MissingPrice: raised while an exchange is answered: `cost` is given, and `prices` has no price of the model.
         TypeError, ValueError: as in `Limits`; or `handler` is not a handler.
     """
     check_handler(handler)

@@ -1,4 +1,4 @@
-"""Policies for `approve`: a policy from a file, or a person who decides in the terminal or on a web page."""
+"""Policies for `approve`: policies that are read from a file, and policies that ask a person."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _unknown(node: Node, word: str, known: Sequence[str]) -> DialectError:
 
 
 _turns = trio.Lock()
-"""Lock that allows one question at a time, because several rollouts share the terminal."""
+"""Lock, held while a question is open: several rollouts share the terminal, and only one may ask at a time."""
 
 
 async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
@@ -132,10 +132,10 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
     Raises:
         EOFError: standard input has ended, so that no person can answer.
 
-    Lines that were typed before the question are dropped.
+    Lines that were typed before the question was written are discarded.
 
-    Cancellation: the question is withdrawn. If standard input is not a terminal, the next line that arrives is dropped,
-    as an answer to the withdrawn question.
+    Cancellation: the question is withdrawn. If standard input is not a terminal, the next line that arrives is
+    discarded, because it may be the answer to the withdrawn question.
     """
     async with _turns:
         _show(f"\n{all_visible(call.name)} {all_visible(call.arguments)}\n")
@@ -155,8 +155,8 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
 async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
     """Let a person on the endpoint's web page decide about a tool call. This is a policy for `approve`.
 
-    If several people have the page open, the first decision counts. If one person closes the page, the other open pages
-    still show the call, and so do pages that are opened later.
+    If several people have the page open, the first decision counts. If one person closes the page, the call is still
+    shown on the other open pages and on pages that are opened later.
 
     Raises:
         RuntimeError: the endpoint has no page, because it was opened without `view=True`; or this function was not
@@ -178,8 +178,8 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
 def first_of(*policies: Policy) -> PolicyFunction:
     """Return a policy that runs several policies at once: `first_of(ask_terminal, ask_page)`.
 
-    The first decision counts; the policies that still run are then cancelled. If a policy escalates, this is not a
-    decision: the other policies decide.
+    The first decision counts; then the policies that still run are cancelled. If a policy escalates, the other policies
+    decide.
 
     Raises:
         TypeError, ValueError: an argument is not a policy, or there are no arguments.

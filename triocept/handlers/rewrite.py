@@ -2,12 +2,11 @@
 
 Rules:
 
-1. The functions should be pure: each gets a value and returns another value. The turn contains the agent's original
-   request. `turn.drafts` contains the answer before the change.
-2. With `response`, the answer is held back until it is complete. With `event`, each event of the answer is passed on
-   when it arrives. Without both, the answer is passed on unchanged.
-3. If a function raises, or returns a value of a wrong type, this is a fault of the handler, like any exception of a
-   handler.
+1. The functions should be pure: they return a new value and change nothing else. The turn contains the agent's original
+   request, and `turn.drafts` contains the handler's original answer.
+2. If `response` is given, the agent gets no part of the answer until the answer is complete. If `event` is given, each
+   event of the answer is passed on when it arrives. If neither is given, the answer is passed on unchanged.
+3. A function that raises, or that returns a value of a wrong type, has the same effect as an exception of a handler.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Each exchange is answered by one handler. `fallback` calls the next handler only if the handler before it failed, and
-   no part of its answer was sent to the agent.
+1. Each exchange is answered by one handler. `fallback` calls the next handler only if the previous handler failed
+   before a part of its answer was sent to the agent.
 2. If no handler matches the requested model, the request is refused with 404, as a provider would refuse it.
 """
 
@@ -21,9 +21,8 @@ from ..errors import Refusal, UpstreamError
 Choice: TypeAlias = Mapping[str, Handler] | Callable[[Exchange], Handler]
 """Handlers by model name, or a function that returns the handler for an exchange.
 
-In names, `*` and `?` are wildcards. A name that is equal to the requested model has priority; otherwise the first
-matching pattern is used. The function may raise a `Refusal`.
-"""
+Model names may contain the wildcards `*` and `?`. A name that equals the requested model has priority; otherwise the
+first matching pattern is used. The function may raise a `Refusal`."""
 
 
 def route(choice: Choice) -> Handler:
@@ -34,8 +33,8 @@ def route(choice: Choice) -> Handler:
 
     Raises:
         TypeError: a value of `choice` is not a handler.
-        ValueError: `choice` is empty.
-        Refusal: with 404, raised while an exchange is answered: no handler matches the model of its request.
+        ValueError: `choice` is an empty mapping.
+        Refusal: (404) raised while an exchange is answered: no handler matches the model of its request.
     """
     if callable(choice):
         choose = choice
@@ -73,8 +72,8 @@ def fallback(handlers: Iterable[Handler]) -> Handler:
     """Return a handler that tries several handlers in order, until one of them answers.
 
     The next handler is called if the previous handler raised an `UpstreamError` and the exchange has no outcome yet. So
-    if the previous handler's stream broke in the middle, no other handler is called. The turn's note `failed` lists the
-    failures of handlers.
+    if the previous handler's stream broke in the middle, no other handler is called. The note `failed` of the turn
+    lists the handlers' failures.
 
     Args:
         handlers: at least one handler, in the order of the tries.

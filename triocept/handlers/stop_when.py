@@ -27,14 +27,14 @@ def stop_when(
         handler: the handler that answers.
         predicate: called with each complete answer; may be async. A true result stops the rollout. If the result is a
             text, this text is the reason of the stop.
-        deliver: if True, the agent gets each part of the answer when it arrives. If the rollout stops, the agent still
-            gets the whole answer, and its next call is refused. If `deliver` is False, the answer is held back until
-            `predicate` has returned. If the rollout stops, the agent gets a 404 in place of the answer, so that it runs
-            no tool.
+        deliver: if True, the agent gets each part of the answer when it arrives, and the whole answer even if the
+            rollout stops. The agent's next call is then refused. If `deliver` is False, no part of the answer is sent
+            until `predicate` has returned. If the rollout stops, the agent gets a 404 in place of the answer, so that
+            it runs no tool.
 
     Raises:
         TypeError: `handler` is not a handler, or `predicate` is not a function of one argument.
-        LimitReached: raised while an exchange is answered, if `deliver` is False and its answer stops the rollout.
+        LimitReached: raised while an exchange is answered: `deliver` is False, and the answer stops the rollout.
     """
     check_handler(handler)
     check_function("the predicate of stop_when", predicate, "a function of one Response")

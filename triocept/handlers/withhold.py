@@ -1,12 +1,12 @@
-"""`withhold`: a wrapper that removes parts of requests, such as tools or media, and informs the model.
+"""`withhold`: a wrapper that removes parts of requests, such as tools or media. A notice lists them for the model.
 
 Rules:
 
 1. The wrapper can remove tools by name, tools that the provider runs, remote MCP servers, containers, all media, or
    only media that are given by URL.
 2. A tool choice that names a removed tool becomes `auto`.
-3. A notice at the end of the conversation lists the removed tools and media, so that the model does not request them.
-   The agent's own history does not contain the notice.
+3. A notice at the end of the request's messages lists the removed tools and media, so that the model does not request
+   them. The notice does not become part of the agent's own history.
 4. The note `withheld` of the turn contains the paths, within the request, of everything that was removed.
 """
 
@@ -29,8 +29,8 @@ from .._util.checks import check_bool, described, with_known_keywords
 MediaKind: TypeAlias = Literal["image", "audio", "file"]
 _KINDS: tuple[MediaKind, ...] = ("image", "audio", "file")
 _NETWORK = ("mcp_servers", "container", "web_search_options", "plugins")
-"""Fields of a request that make a provider run something: remote MCP servers and container of Messages, web search of
-chat completions, plugins of OpenRouter."""
+"""Fields of a request that let the provider run code or use the network: remote MCP servers and containers (Messages),
+web search (chat completions), plugins (OpenRouter)."""
 
 
 @with_known_keywords
@@ -46,9 +46,9 @@ def withhold(
 
     Args:
         handler: the handler that answers.
-        tools: names of tools that the model is not offered; `*` and `?` are wildcards. The type of a tool that the
-            provider runs counts as its name (`web_search_20250305`).
-        media: True removes all images, sounds and files; a list removes media of these kinds.
+        tools: names of the tools to remove; `*` and `?` are wildcards. For a tool that the provider runs, its type is
+            its name (`web_search_20250305`).
+        media: True removes all images, sounds and files. A list removes only media of the listed kinds.
         urls: True removes media that are given by URL, which the provider would fetch. Media whose data is in the
             request itself are kept.
         network: True removes everything that the provider runs: its own tools, remote MCP servers and containers.
@@ -90,7 +90,7 @@ def withhold(
 
 
 class _Removed:
-    """Removes parts from one request, and lists the paths of the removed parts."""
+    """One request's removal of parts, and the list of the paths of the removed parts."""
 
     def __init__(self, patterns: tuple[str, ...], kinds: frozenset[str], urls: bool, network: bool) -> None:
         self._patterns, self._kinds, self._urls, self._network = patterns, kinds, urls, network
@@ -99,7 +99,10 @@ class _Removed:
         """Names of the removed parts, for the notice to the model."""
 
     def apply(self, request: Request) -> Request:
-        """Return the request without the parts to withhold. If a part was removed, add a notice for the model."""
+        """Return the request without the parts to remove.
+
+        If it contained such a part, also add a notice for the model.
+        """
         tools = tuple([tool for place, tool in enumerate(request.tools) if not self._takes_tool(place, tool)])
         messages = [self._message(place, message) for place, message in enumerate(request.messages)]
         extra = dict(request.extra or {})

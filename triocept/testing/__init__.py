@@ -5,16 +5,17 @@ The fake model can be used in sync code, in asyncio code, and under any test run
     with triocept.testing.fake_model("hello") as model:
         assert my_application.greet() == "hello"
 
-* `_model`: `fake_model`. `_environment`: points environment variables of this process at the model.
-* `_endpoint`: `serve`: an endpoint in its own thread. `_rollout`, `_exchange`: sync counterparts of `Rollout` and
-  `Exchange`.
-* `_handlers`: adapters for handlers: a handler that is a plain function runs in its own thread, and may block.
-* `_ending`: the errors at the end of a rollout's `with` block. `_leaving`: chooses the error that a block raises, and
-  adds a hint if asyncio code of a handler ran under trio.
+* `_model`: `fake_model`. `_environment`: sets environment variables of this process, so that clients call the model.
+* `_endpoint`: `serve`, which runs an endpoint in its own thread. `_rollout`, `_exchange`: sync counterparts of
+  `Rollout` and `Exchange`.
+* `_handlers`: adapters for handlers. A handler that is a plain function runs in its own thread, and may block.
+* `_ending`: collects the errors at the end of a rollout's `with` block. `_leaving`: chooses the error that the block
+  raises, and adds a hint if asyncio code of a handler ran under trio.
 * `_loop`: the thread that runs trio's loop. `_job`: a call into this loop from another thread or event loop. `_held`:
-  async contexts that stay open in the loop. `_watch`: warns of functions that have blocked the loop.
+  keeps async contexts open in the loop. `_watch`: warns about functions that have blocked the loop.
 * `_blocks`: the type of this package's context managers, which raise a clear error if `with` was forgotten.
-* `_assert_tool`, `_assert_messages`: assertions on the application's calls. `_wildcards`: placeholders for a value.
+* `_assert_tool`, `_assert_messages`: assertions about the application's calls. `_wildcards`: placeholders for values in
+  these assertions.
 * `_plugin`: implementation of the pytest plugin `triocept_pytest`, a module beside the package.
 * `_memory`: agents, rollouts and exchanges without a socket, under trio's mock clock. `_lazy`: imports parts of this
   package on first use.

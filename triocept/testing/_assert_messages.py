@@ -1,7 +1,7 @@
 """Comparison of the messages of a model call with the messages that a test expects.
 
-An expected message is a text (of any role), a pair of role and text, a `ToolCall` or a `Message`. A text may be a
-pattern, or any object with its own `__eq__`. `...` stands for any number of messages.
+An expected message is a text (of any role), a pair of role and text, a `ToolCall` or a `Message`. In place of a text, a
+pattern or any object with its own `__eq__` is allowed. `...` matches any number of messages.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> Non
 
 def _all_match(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> bool:
     reached = {0}
-    """Possible counts of messages that the expected messages so far match."""
+    """Each number n such that the expected messages so far match the first n messages."""
     for each in expected:
         if each is ...:
             reached = set(range(min(reached), len(messages) + 1))
@@ -83,7 +83,7 @@ def _text(message: Message) -> str:
 
 
 def _same_message(expected: Message, message: Message) -> bool:
-    """Return True if role, text and parts are equal. Ids, names and reasoning count only if `expected` has them."""
+    """Return True if role, text and parts are equal. Compare ids, names and reasoning only if `expected` has them."""
     wanted, found = _parts(expected), _parts(message)
     if not any(isinstance(part, Reasoning) for part in wanted):
         found = [part for part in found if not isinstance(part, Reasoning)]
@@ -97,7 +97,7 @@ def _same_message(expected: Message, message: Message) -> bool:
 
 
 def _parts(message: Message) -> list[Part]:
-    """Return all parts except texts, which are compared as a whole, because dialects split them differently."""
+    """Return all parts except texts: dialects split texts differently, so the whole text is compared."""
     content: object = message.content
     return (
         [] if isinstance(content, str) else [part for part in message.content if not isinstance(part, Text)]
@@ -139,7 +139,7 @@ def _same_call(expected: ToolCall, call: ToolCall) -> bool:
 
 
 def _pairs(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of indexes of equal messages, in order: the longest common subsequence of both lists."""
+    """Yield pairs of indexes of equal messages. The pairs form the longest common subsequence of both lists."""
     best = [[0] * (len(messages) + 1) for _ in range(len(expected) + 1)]
     fits = [[each is not ... and _is_message(each, message) for message in messages] for each in expected]
     for wanted in reversed(range(len(expected))):

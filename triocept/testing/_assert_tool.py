@@ -1,4 +1,4 @@
-"""Check that the application has carried out a tool call of the model: a later request contains the tool's result."""
+"""Check that the application has carried out a tool call of the model, so that a later request contains the result."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _short = _repr.repr
 def carried_out(
     calls: Sequence[Request], turns: Sequence[Turn], name: str, arguments: dict[str, Any]
 ) -> ToolResult:
-    """Return the tool result of the first call of the tool `name` that has at least these arguments.
+    """Return the result of the first call of the tool `name` whose arguments include `arguments`.
 
-    If there is no such call, raise an AssertionError that lists the existing tool calls.
+    If no such call has a result, raise an AssertionError that lists the existing tool calls.
     """
     done = list(_carried_out(calls))
     for call, result in done:

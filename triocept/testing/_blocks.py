@@ -1,4 +1,4 @@
-"""Context managers that raise a clear error if the user forgot `with`."""
+"""Context managers that raise an error with an example if the user forgot `with`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
         return self._context.__exit__(kind, value, traceback)
 
     def _recreate_cm(self) -> Block[T]:
-        """Return a new context for each call of the decorated function; contextlib calls this method."""
+        """Return a new context. contextlib calls this method for each call of a decorated function."""
         return Block(self._make, self._text)
 
     if not TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
 
 
 def block(found: str) -> Callable[[Callable[P, Iterator[T]]], Callable[P, Block[T]]]:
-    """Return a decorator that makes a `Block` of a generator function. Errors show `with … as found`."""
+    """Return a decorator that makes a `Block` of a generator function. In errors, `found` follows `with … as`."""
 
     def decorate(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
         make = contextmanager(function)

@@ -1,15 +1,15 @@
-"""The end of a sync rollout's `with` block: it raises each error once, and no error hides another error.
+"""The end of a sync rollout's `with` block: each error is raised once, and no error hides another error.
 
 Rules:
 
 1. A problem without an exception (an unused reply, an unanswered call) is raised as an AssertionError. If the body has
    raised an exception, the problem becomes a note of that exception. `_leaving` chooses among several errors.
-2. A call counts as unanswered only if the rollout has no handler. If there is a handler, an application may stop
-   waiting for an answer, or may send calls in the background. In both cases the handler still runs when the test ends,
-   which is not an error of the test.
-3. A handler may still fail after it has answered. So at the end of the block, it gets `AT_WORK` seconds to finish
-   before it is cancelled.
-4. In a forked process the end of the block does nothing.
+2. A call counts as unanswered only if the rollout has no handler. If there is a handler, it may still run when the test
+   ends, because the application has stopped waiting for the answer, or sends calls in the background. This is not an
+   error of the test.
+3. A handler may fail after it has answered. So at the end of the block, a running handler gets `AT_WORK` seconds to
+   finish before it is cancelled.
+4. In a process that was forked within the block, the end of the block does nothing.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from ._loop import Loop
 log = logging.getLogger("triocept.testing")
 
 AT_WORK = 1.0
-"""Maximum seconds that a handler may run after its answer and after the end of the body: enough to check a request."""
+"""Maximum seconds that a handler may run after its answer and after the end of the block's body: enough for assertions
+about a request."""
 
 
 class Script(Protocol):
-    """Handler with replies, each of which must be used before the block ends."""
+    """A handler with replies that must all be used before the block ends."""
 
     @property
     def unused(self) -> Sequence[str]:
@@ -55,15 +56,15 @@ class Life:
     rollout: Rollout
     """The rollout, once it is open."""
     target: Target
-    """The `Target` of the rollout, at which environment variables can point."""
+    """The `Target` of the rollout, to which environment variables can point."""
 
     def __init__(self, loop: Loop, script: Script | None) -> None:
         self.closers: list[Callable[[], None]] = []
-        """Functions to call when the rollout closes."""
+        """Functions that are called when the rollout closes."""
         self.raised: list[BaseException] = []
         """Errors that `news` has already returned."""
         self.known: tuple[BaseException, ...] = ()
-        """Exceptions of the handler, and other faults, at the last call of `left`."""
+        """The rollout's faults (such as exceptions of the handler) at the time of the last call of `left`."""
         self._loop = loop
         self._script = script
         self._closed = False
@@ -74,7 +75,10 @@ class Life:
 
     @property
     def trace(self) -> Trace:
-        """The trace so far, as a copy that stays unchanged; after the rollout has closed, the complete trace itself."""
+        """A copy of the trace so far, which does not change later.
+
+        After the rollout has closed: the complete trace itself.
+        """
         return self.rollout.trace if self._closed else self._loop.ask(snapshot, self.rollout.trace)
 
     @property
@@ -83,7 +87,7 @@ class Life:
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """Exceptions of the handler, and other faults of the rollout."""
+        """The faults of the rollout, such as exceptions of the handler."""
         faults = self.rollout.faults
         for fault in faults:
             explain(fault)
@@ -113,13 +117,16 @@ class Life:
         return [error for error in errors if not is_among(error, told)]
 
     def log_rest(self) -> None:
-        """Log faults that occurred after the end of the block had stopped waiting for the rollout."""
+        """Log the faults that occurred after the block's end stopped waiting for the rollout to close."""
         for fault in self.faults:
             if not is_among(fault, [*self.known, *self.raised]):
                 log.error("a handler failed when its block did not wait for it any more", exc_info=fault)
 
     def complained(self, body: BaseException | None) -> list[BaseException]:
-        """Return `complaints` as AssertionErrors. If `body` is an exception, add the texts to it as notes instead."""
+        """Return `complaints` as AssertionErrors.
+
+        If `body` is an exception, add the texts to `body` as notes, and return [].
+        """
         complaints = self.complaints()
         if body is None:
             return [AssertionError(complaint) for complaint in complaints]
@@ -143,7 +150,7 @@ class Life:
 
     @asynccontextmanager
     async def opened(self, context: AbstractAsyncContextManager[Rollout]) -> AsyncIterator[Rollout]:
-        """Keep the rollout open in the endpoint's loop while the body runs; look for problems before it closes."""
+        """Keep the rollout open in the endpoint's loop while the body runs. Before it closes, record its problems."""
         async with context as rollout:
             self.rollout = rollout
             core_of_rollout(
@@ -157,7 +164,10 @@ class Life:
             await self._look(AT_WORK)
 
     def _looked(self) -> bool:
-        """Record the unused replies and unanswered calls, and return True; return False if a handler still runs."""
+        """Record the unused replies and the unanswered calls, and return True.
+
+        If a handler still runs, return False.
+        """
         is_rested = rested(self.rollout)
         if is_rested:
             self._note()
@@ -186,7 +196,10 @@ class Life:
 def living(
     context: AbstractAsyncContextManager[Rollout], loop: Loop, script: Script | None
 ) -> Iterator[Life]:
-    """Keep a rollout open while the block runs; yield the rollout's state. Errors: see `SyncEndpoint.open_rollout`."""
+    """Keep a rollout open while the block runs, and yield its state.
+
+    The errors are those of `SyncEndpoint.open_rollout`.
+    """
     __tracebackhide__ = True
     life = Life(loop, script)
     held = Held(loop, life.opened(context))
@@ -209,9 +222,9 @@ def living(
 
 
 def _end(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None) -> None:
-    """Close the rollout; raise the error that the `with` block must raise. Return if this error is `body`.
+    """Close the rollout. Raise the error that the `with` block must raise; but if this error is `body`, return.
 
-    `body` is the exception that the block's own code raised. A Ctrl-C during this function cancels the rollout, and is
+    `body` is the exception that the block's own code raised. A Ctrl-C during this function cancels the rollout. It is
     then treated like an exception of the block's code.
     """
     __tracebackhide__ = True
@@ -240,7 +253,7 @@ def _end(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None
 def _taken_apart(errors: Iterable[BaseException], faults: Sequence[BaseException]) -> Iterator[BaseException]:
     """Flatten the exception groups in `errors`, which the end of a rollout raised; yield single exceptions.
 
-    If a handler raised a group, `faults` contains this group. Leave out its members.
+    If a handler raised a group, `faults` contains this group; do not yield the members of such a group.
     """
     for error in errors:
         others = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else [error]

@@ -1,4 +1,4 @@
-"""Endpoint in its own thread, for programs that do not run trio."""
+"""An endpoint that runs in its own thread, for programs that do not run trio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @final
 class SyncEndpoint:
-    """Endpoint that runs in its own thread. Made by `serve` only.
+    """An endpoint that runs in its own thread. Only `serve` creates instances.
 
     Any number of threads may use the endpoint, except the thread in which it runs.
     """
@@ -74,24 +74,24 @@ class SyncEndpoint:
         """Open a rollout: one agent run, with its own key and trace.
 
         Args:
-            handler: answers every exchange. An async handler (`async def handler(exchange: Exchange)`, an upstream, a
-                script) runs in the endpoint's thread; a plain function (`def handler(exchange: SyncExchange)`) runs in
-                its own thread, and may block. A context manager (`open_upstream(…)`) is entered first, and its value
-                answers. If None, the body of the `with` block answers, by `next` or iteration. If the body does not
-                begin to answer a call within 30 s, the rollout fails with `Unanswered`. This call and all later calls
-                then get a 500.
+            handler: the handler that answers every exchange. An async handler (`async def handler(exchange: Exchange)`,
+                an upstream, a script) runs in the endpoint's thread; a plain function (`def handler(exchange:
+                SyncExchange)`) runs in its own thread, and may block. If it is a context manager (`open_upstream(…)`),
+                the context is entered, and its value is the handler. If None, the body of the `with` block answers, by
+                `next` or iteration. If the body does not begin to answer a call within 30 s, the rollout fails with
+                `Unanswered`. This call and all later calls then get a 500.
             must_be_used: True if an unused reply of a script is an error at the end of the block.
             options: see `Endpoint.open_rollout`. Here the default of `on_fault` is `stay`. `embed` and `moderate` may
                 be plain functions, which run in their own threads and may block.
 
         Closing: see `Endpoint.open_rollout`. The end of the block raises the handler's exceptions: a single exception
-        unchanged, several exceptions as a group. The body's exception becomes the context. Between a handler's
-        exception and the end of the block, the rollout stays open, and its agent gets the same 500 for every call. A
-        Ctrl-C and similar exceptions of the body propagate unchanged.
+        unchanged, several exceptions as a group. If the body raised an exception, too, it becomes their context. After
+        an exception of the handler, the rollout stays open until the end of the block, and its agent gets the same 500
+        for every call. A Ctrl-C and similar exceptions of the body propagate unchanged.
 
         Raises:
             AssertionError: the body raised no exception, but replies are unused. Or there are neither replies nor a
-                handler, and the body has left a call unanswered. (If there is a handler, a call without an answer is
+                handler, and the body has left a call unanswered. (If there is a handler, an unanswered call is
                 refused.)
             ValueError, TypeError: see `Endpoint.open_rollout`.
             RuntimeError: the endpoint has ended, or this method was called in the endpoint's own thread or in another
@@ -133,17 +133,17 @@ def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
     """Run an endpoint in its own thread while the block runs, for code that is sync or that uses asyncio or trio.
 
     Args:
-        options: see `serve_endpoint`, but `keep_alive` defaults to False: an async client that is used in several event
-            loops (for example, a global client in several tests) would try to reuse a connection that an earlier loop
-            has opened.
+        options: see `serve_endpoint`, but the default of `keep_alive` is False. (With keep-alive, an async client that
+            is used in several event loops, such as a global client in several tests, would reuse a connection of an
+            earlier loop.)
 
-    Closing: see `serve_endpoint`; open rollouts are closed. In a forked process closing does nothing, because the
+    Closing: see `serve_endpoint`; open rollouts are closed. In a forked process, closing has no effect, because the
     endpoint belongs to the parent process.
 
     Raises:
         OSError, TypeError, ValueError, TunnelError, EndpointCrashed: see `serve_endpoint`.
-        TimeoutError: a handler blocks the endpoint's thread, which therefore cannot end; the error's text names the
-            handler. The thread keeps running, but it is a daemon, so the program can still end.
+        TimeoutError: a handler blocks the endpoint's thread, so that the thread cannot end. The error's text names the
+            handler. The thread keeps running, but because it is a daemon, the program can still end.
 
     Ctrl-C: closes the endpoint, as any exception of the body does.
     """

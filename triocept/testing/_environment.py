@@ -1,11 +1,11 @@
-"""Environment variables of this process that point LLM clients at a rollout while a `with` block runs.
+"""Environment variables of this process that make LLM clients call a rollout while a `with` block runs.
 
 Rules:
 
 1. The earlier values are restored exactly, whatever the block has changed.
 2. Blocks may nest. Blocks that overlap without nesting (fixtures of two scopes) may end in any order.
-3. Variables that would let an SDK call another server are removed. For this machine's addresses, no proxy is used. All
-   other variables belong to the application, and stay unchanged.
+3. Variables that would make an SDK call another server are removed. For this machine's addresses, proxies are disabled.
+   All other variables belong to the application, and stay unchanged.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from .._rollout.rollout import Rollout, other_requests, refusals, stray_refusals
 
 _lock = threading.Lock()
 _layers: list[dict[str, str | None]] = []
-"""For each open block, newest last: the values of the variables before the block. None means that a variable was not
-set."""
+"""For each open block, newest last: the values that the variables had before the block. None means that a variable was
+not set."""
 _targets: list[Target] = []
-"""Open models, newest last."""
+"""The open models, newest last."""
 
 
 @final
 class Target:
-    """An open fake model, at which environment variables can point.
+    """An open fake model, to which environment variables can point.
 
     Args:
-        name: name of the model in messages when several models are open.
+        name: name of the model in error texts if several models are open.
         rollout: rollout of the model.
     """
 
@@ -50,7 +50,7 @@ class Target:
         self._stray_before = stray_refusals(rollout).count
 
     def open(self) -> None:
-        """Add the model to the open models. If several are open, set `is_one_of_several` of each."""
+        """Add the model to the open models. If several models are open, set `is_one_of_several` of each."""
         with _lock:
             self.is_one_of_several = bool(_targets)
             for other in _targets:
@@ -58,7 +58,7 @@ class Target:
             _targets.append(self)
 
     def lead(self) -> None:
-        """Record that the environment variables point at this model, and no longer at another model."""
+        """Record that the environment variables now point to this model, and no longer to another model."""
         with _lock:
             self._led = True
             for other in _targets:
@@ -94,7 +94,7 @@ class Target:
         return f"{what}: {why} `model.client(dialect)` returns a client of this model{rest}"
 
     def _blocked(self) -> str:
-        """Return the error with which a plugin (pytest-socket) blocks connections to the endpoint; empty if none."""
+        """Return the error by which a plugin (pytest-socket) blocks connections to the endpoint. Empty if none does."""
         place = urlsplit(self._rollout.environ()["TRIOCEPT_URL"])
         try:
             family = socket.AF_INET6 if ":" in (place.hostname or "") else socket.AF_INET
@@ -109,7 +109,7 @@ class Target:
 
 
 def _listed(refused: Refusals, before: int) -> str:
-    """Describe the refused requests after the first `before`, with the reasons; empty if there are none."""
+    """Describe the refused requests, except the first `before`, with the reasons. Return an empty text for none."""
     count, newest = refused.count - before, Counter(refused.newest(before))
     if not count:
         return ""
@@ -128,15 +128,15 @@ def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
 
 
 _LEFT_ALONE = frozenset({"OPENAI_MODEL", "COPILOT_MODEL", "LLM_MODEL", "ANTHROPIC_AUTH_TOKEN"})
-"""Variables that are set for agents, but not for an application: the application chooses its own model, and the
-Anthropic SDK (2.14) prints a warning if both a token and a key are set."""
+"""Variables that are set for agents, but not for an application. An application chooses its own model. If both a token
+and a key are set, the Anthropic SDK (2.14) prints a warning."""
 _TAKEN_OUT = (
     *("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"),
     *("CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
     *("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI"),
     *("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_ENDPOINT"),
 )
-"""Variables that would let an SDK call another server than the rollout's, or send a real API key."""
+"""Variables that would make an SDK call a server other than the rollout's, or send a real API key."""
 
 
 @contextmanager
@@ -157,7 +157,10 @@ def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
 
 
 def _put_back(found: dict[str, str | None]) -> None:
-    """Restore `found`, the values of variables before a block, or let a newer block that is open restore them."""
+    """Restore `found`, the values of variables before a block.
+
+    If a newer block is open, let this block restore them.
+    """
     with _lock:
         number = next((n for n, layer in enumerate(_layers) if layer is found), None)
         if number is None:  # a Ctrl-C arrived before any change

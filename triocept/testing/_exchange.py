@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @final
 class SyncStream:
-    """An answer that is streamed, increment by increment. Made by `SyncExchange.open_stream` only."""
+    """An answer that is streamed, increment by increment. Only `SyncExchange.open_stream` creates instances."""
 
     def __init__(self, stream: ResponseStream, loop: Loop) -> None:
         self._stream = stream
@@ -41,7 +41,7 @@ class SyncStream:
         return self._stream.ended
 
     def send(self, item: str | ResponsePart | Event) -> None:
-        """Send one increment of the answer; block while the agent's connection accepts no more bytes.
+        """Send one increment of the answer. Block until the agent's connection has accepted its bytes.
 
         Args:
             item: a `str` is appended to the current text part, or begins one; a part is sent whole; an event is sent
@@ -66,10 +66,10 @@ class SyncStream:
 
 @final
 class SyncExchange:
-    """A model call of the agent, which waits for its answer. Made by a `SyncRollout` only.
+    """A model call of the agent, which waits for its answer. Only a `SyncRollout` creates instances.
 
-    Like an `Exchange`, it gets exactly one outcome. Its methods block the calling thread. They may be called in any
-    thread except the endpoint's thread.
+    Like an `Exchange`, a `SyncExchange` gets exactly one outcome. Its methods block the calling thread. They may be
+    called in any thread except the endpoint's thread.
     """
 
     def __init__(self, exchange: Exchange, rollout: SyncRollout, loop: Loop) -> None:
@@ -92,7 +92,7 @@ class SyncExchange:
 
     @property
     def request(self) -> Request:
-        """The agent's request as a `Request`, a type that is the same for all dialects."""
+        """The agent's request, converted to a `Request`, whatever the dialect."""
         return self._exchange.request
 
     @property
@@ -105,7 +105,10 @@ class SyncExchange:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the agent's request, with names in lower case; a value with an API key is `[redacted]`."""
+        """Headers of the agent's request, with names in lower case.
+
+        A value that contains an API key is `[redacted]`.
+        """
         return self._exchange.headers
 
     @property
@@ -115,7 +118,7 @@ class SyncExchange:
 
     @property
     def attempt(self) -> int:
-        """Number of this try of the call, from 1, as the agent's SDK sends it in a header; 1 if it sends no number."""
+        """Number of this try of the call, from 1, which the agent's SDK sends in a header; 1 if it sends no number."""
         return self._exchange.attempt
 
     @property
@@ -151,7 +154,7 @@ class SyncExchange:
             AlreadySettled, ExchangeAbandoned: see `Exchange.respond`.
             RuntimeError: the endpoint has ended, or this method was called in the endpoint's own thread or in another
                 process.
-            TimeoutError: the endpoint's loop is blocked; the text names the blocking function.
+            TimeoutError: the endpoint's loop is blocked; the error's text names the blocking function.
 
         Ctrl-C: has the same effect as a cancellation of `Exchange.respond`.
         """

@@ -1,13 +1,13 @@
 """Adapters through which the endpoint's trio loop calls the functions of a sync test program.
 
-The functions are `handler`, `embed` and `moderate`. Async functions run in the endpoint's loop; each call of a plain
+These functions are `handler`, `embed` and `moderate`. Async functions run in the endpoint's loop. Each call of a plain
 function runs in its own thread.
 
 Rules:
 
 1. Even if a plain function blocks for ever, it blocks neither the loop nor other functions nor the end of its rollout.
-2. A function may raise after the loop has stopped waiting for it (an abandoned call). Its exception is a fault of the
-   rollout, as usual. If the rollout has ended, the exception is only logged.
+2. A function may raise after the loop has stopped waiting for its call (an abandoned call). The exception is then still
+   a fault of the rollout. But if the rollout has ended, the exception is only logged.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ log = logging.getLogger("triocept.testing")
 
 
 def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Handler:
-    """Return an async `handler` itself, else an async handler that runs it in a thread; raise TypeError if invalid."""
+    """Return `handler` if it is async, else an async handler that runs it in a thread.
+
+    Raise TypeError if it is invalid.
+    """
     if isinstance(handler, Chaos):
         return handler.around(lambda inner: in_loop(inner, twin))
     if inspect.isroutine(handler) and not takes(handler, 1):
@@ -84,12 +87,12 @@ def _answer(handler: AnyHandler, exchange: SyncExchange) -> None:
 
 
 class _Call(Generic[T]):
-    """A call of a function in a thread. Its error is reported once, even if the call is abandoned when it fails.
+    """A call of a function in a thread. Its error is reported once, even if the caller has abandoned the call.
 
     Args:
         function: the function.
         rollout: the rollout that the call belongs to.
-        answers: types of exceptions that are no fault if an abandoned call raises them.
+        answers: types of exceptions that are not faults if an abandoned call raises them.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class _Call(Generic[T]):
         self._error: BaseException | None = None
 
     def abandon(self) -> None:
-        """Let this object report the call's error from now on, because trio drops errors of abandoned threads."""
+        """Mark the call as abandoned: this object now reports the call's error, because trio ignores such an error."""
         with self._lock:
             self._abandoned = True
         if self._error is not None:
@@ -144,7 +147,7 @@ async def _run(call: _Call[T], limiter: trio.CapacityLimiter) -> T:
 
 
 def with_threads(options: O) -> O:
-    """Return `options` with `embed` and `moderate` as async functions; raise TypeError if one of them is invalid."""
+    """Return `options` with `embed` and `moderate` as async functions. Raise TypeError if one of them is invalid."""
     changed: dict[str, Any] = {**options}
     for name, check in (("embed", check_embed), ("moderate", check_moderate)):
         function = changed.get(name)

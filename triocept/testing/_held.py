@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 @final
 class Held(Generic[T]):
-    """An async context, held open in its own trio task: `open` enters it, `close` exits it with the block's error."""
+    """An async context that stays open in its own trio task.
+
+    `open` enters it; `close` exits it with the block's error.
+    """
 
     def __init__(self, loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> None:
         self._loop = loop
@@ -27,7 +30,7 @@ class Held(Generic[T]):
         self._leave = trio.Event()
         self._error: BaseException | None = None
         self.failures: list[BaseException] = []
-        """The exception that the context raised at its end, without cancellations; empty if there was none."""
+        """The exception that the context raised when it was exited, without cancellations. Empty if it raised none."""
 
     @property
     def is_forked(self) -> bool:
@@ -35,7 +38,10 @@ class Held(Generic[T]):
         return self._loop.is_forked
 
     def open(self) -> T:
-        """Enter the context and return its value. Raise an exception of the context, or an error of `Loop.call`."""
+        """Enter the context and return its value.
+
+        Raises the exceptions of the context, and the errors of `Loop.call`.
+        """
         try:
             self._closed.when_done(lambda: self._opened.fail(over()))
             self._loop.submit(self._closed, self._run)
@@ -50,7 +56,7 @@ class Held(Generic[T]):
         self._loop.give_up(self._closed)
 
     def close(self, error: BaseException | None) -> bool:
-        """Exit the context with the block's `error`; return True if the context has suppressed `error`.
+        """Exit the context with the block's `error`. Return True if the context has suppressed `error`.
 
         If the context raises another exception, raise that exception.
         """
@@ -71,7 +77,10 @@ class Held(Generic[T]):
                 error.__traceback__ = trace  # cut the frames of the loop
 
     def when_ended(self, callback: Callable[[], None]) -> None:
-        """Call `callback`, in any thread, when the context has ended; if it ended before, call it immediately."""
+        """Call `callback`, in any thread, when the context has ended.
+
+        If it has already ended, call `callback` immediately.
+        """
         self._closed.when_done(callback)
 
     async def _run(self) -> bool:
@@ -94,7 +103,10 @@ class Held(Generic[T]):
 
 @contextmanager
 def holding(loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-    """Keep `context` open in the trio loop while the block runs. Errors: see `Held.open` and `Held.close`."""
+    """Keep `context` open in the trio loop while the block runs.
+
+    The errors are those of `Held.open` and `Held.close`.
+    """
     held = Held(loop, context)
     opened = False
     try:

@@ -1,13 +1,13 @@
 """A call from another thread into the endpoint's trio loop.
 
-The caller, which waits for the result, is a thread, or a task of another event loop (asyncio, or the program's own
-trio).
+The caller waits for the result. It is a thread, or a task of another event loop (asyncio, or the program's own trio).
 
 Rules:
 
 1. No result is lost: if a Ctrl-C or a cancellation in asyncio ends the caller's wait, the job passes the result to
    `on_lost`.
-2. A caller that stops waiting cancels the work, and waits only until the work has been cancelled.
+2. If a caller stops waiting, the called function is cancelled, and the caller waits only until the cancellation is
+   complete.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 @final
 class Job(Generic[T]):
-    """A call into the loop, and its result. If its caller has stopped waiting, `on_lost` is called with the result."""
+    """A call into the loop, and its result. If the caller has stopped waiting, `on_lost` is called with the result."""
 
     def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
         self.scope: trio.CancelScope = trio.CancelScope()
-        """Cancel scope around the function that runs in the loop."""
+        """Cancel scope around the called function, which runs in the loop."""
         self.begun: bool = False
         """True if the job was passed to the loop."""
         self._on_lost = on_lost
@@ -65,11 +65,17 @@ class Job(Generic[T]):
         _call_each(callbacks)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block the calling thread until the job ends, at most `timeout` seconds; return True if it has ended."""
+        """Block the calling thread until the job ends, but at most `timeout` seconds.
+
+        Return True if the job has ended.
+        """
         return self._done.wait(timeout)
 
     def when_done(self, callback: Callable[[], None]) -> None:
-        """Call `callback`, in any thread, when the job ends; call it immediately if the job has already ended."""
+        """Call `callback`, in any thread, when the job ends.
+
+        If the job has already ended, call `callback` immediately.
+        """
         with self._lock:
             if not self._done.is_set():
                 self._callbacks.append(callback)
@@ -78,7 +84,7 @@ class Job(Generic[T]):
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` when the job ends, if that happens before or during the `with` block."""
+        """Call `callback` when the job ends, but only if the job ends before or during the `with` block."""
         self.when_done(callback)
         try:
             yield
@@ -114,7 +120,7 @@ def _call_each(callbacks: list[Callable[[], None]]) -> None:
 
 
 async def ended(job: Job[Any], seconds: float) -> bool:
-    """Wait in asyncio or trio until a job ends, at most `seconds`; return True if it has ended."""
+    """Wait in asyncio or trio until a job ends, but at most `seconds`. Return True if the job has ended."""
     if trio.lowlevel.in_trio_run():
         token, ending = trio.lowlevel.current_trio_token(), trio.Event()
 

@@ -1,4 +1,4 @@
-"""Lazy imports of `triocept.testing`: names that need the server are imported on first use, for a fast import."""
+"""Lazy imports of `triocept.testing`: to import it fast, names that need the server are imported on first use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _hint = hints_of("triocept.testing")
 
 
 def __getattr__(name: str) -> Any:
-    """Import and return the object `name` of `triocept.testing` (PEP 562). For an old name, the error names the new."""
+    """Import and return the object `name` of `triocept.testing` (PEP 562).
+
+    For an old name, the error contains the new name.
+    """
     if name not in _MODULES:
         _hint(name)
     return getattr(import_module(f"{__package__}._memory.{_MODULES[name]}"), name)

@@ -1,11 +1,11 @@
-"""Choice of the error to raise if a `with` block has several errors, and a hint for errors of asyncio code in trio.
+"""Choice of the error that a `with` block raises if it has several, and a hint for errors of asyncio code in trio.
 
 Rules:
 
-1. An error of a handler or of the endpoint is the cause. An error of the block's body (the 500 in an SDK, a failed
-   assert) is the consequence. The cause is raised, with the body's error as its context.
-2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence. Such an exception
-   is raised unchanged, and the other errors are added to it as notes. If Python would not print the notes (`sys.exit`,
+1. An error of a handler or of the endpoint counts as the cause. An error of the block's body (an SDK's exception for
+   the 500, a failed assert) counts as the consequence. The cause is raised, with the body's error as its context.
+2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) does not count as a consequence. It is
+   raised unchanged, and the other errors are added to it as notes. If Python would not print the notes (`sys.exit`,
    asyncio's `CancelledError`), the errors are logged instead.
 3. If trio has cancelled the body, a group is raised that contains the `trio.Cancelled` and the other errors. The
    cancelled scope removes the `trio.Cancelled` from the group, so that the other errors propagate.
@@ -32,8 +32,8 @@ _OF_ASYNCIO = (
     "should be used inside a task",
     "unrecognized yield message",
 )
-"""Parts of two error texts: of asyncio if it is not running, and of trio if an awaitable of asyncio is awaited in
-it."""
+"""Parts of the error texts of asyncio when it does not run, and of trio when an awaitable of asyncio is awaited in
+trio."""
 _HINT = (
     "triocept: an async handler runs under trio, in the endpoint's own thread: use `trio.sleep`, for example, in place "
     "of `asyncio.sleep`. Code that needs asyncio must be a plain function, `def handler(exchange)`, which runs in a "
@@ -42,9 +42,9 @@ _HINT = (
 
 
 def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
-    """Raise the error in `errors` at the end of a block, or several errors as a group; see the module's rules.
+    """Raise the errors of a block at its end: a single error, or several errors as a group. See the module's rules.
 
-    `body` is the exception that the block's body has raised. Return if `errors` contains no other error.
+    `body` is the exception that the block's body has raised. If `errors` contains no error except `body`, return.
     """
     __tracebackhide__ = True
     left = list({id(error): error for error in errors if error is not body}.values())
@@ -71,7 +71,7 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
 
 
 def chain(exc: BaseException | None) -> Iterator[BaseException]:
-    """Yield `exc` and, once each, all exceptions linked to it: causes, contexts, and members of groups."""
+    """Yield `exc` and all exceptions that are linked to it (causes, contexts, members of groups), each of them once."""
     seen: set[int] = set()
     waiting = [exc]
     while waiting:

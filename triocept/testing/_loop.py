@@ -3,11 +3,12 @@
 Rules:
 
 1. The thread is a daemon and belongs to no executor. Therefore a program can end even if the loop hangs.
-2. A time limit is a cancel scope in the loop. If the caller's thread limited its wait itself, its timeout would race
-   with calls that arrive.
-3. If the loop has ended or is blocked, no result can arrive, and a waiting caller gets an error. For a blocked loop
+2. A time limit is a cancel scope in the loop. If instead the caller's thread limited its wait, a call that arrives just
+   at the end of this time could be lost.
+3. If the loop has ended or is blocked, no result can arrive, so a waiting caller gets an error. If the loop is blocked,
    the error names the blocking function.
-4. A forked process has a copy of the object, but not the thread. So it cannot use the loop, and closes nothing.
+4. A forked process has a copy of the `Loop` object, but not the thread. So the forked process cannot use the loop, and
+   closes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PATIENCE = 5.0
 BREATH = 0.1
 """Seconds without an answer after which a loop that was blocked at an earlier check counts as blocked again."""
 ROUND = 2.0
-"""Seconds that a caller waits before each check whether the loop is blocked."""
+"""Seconds that a caller waits between two checks if the loop is blocked."""
 
 
 @final
@@ -56,7 +57,7 @@ class Loop:
         self._ended = False
         self._patience = PATIENCE
         self._why: TimeoutError | None = None
-        """Error that all callers of a blocked loop get."""
+        """The error for all callers, after the loop was found to be blocked."""
 
     @property
     def is_forked(self) -> bool:
@@ -67,9 +68,9 @@ class Loop:
 
     @contextmanager
     def running(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-        """Run the loop while the block runs, and keep `context` open in it; raise the exceptions of `context`.
+        """Run the loop while the block runs, and keep `context` open in the loop. Raise the exceptions of `context`.
 
-        Raise TimeoutError if the loop is blocked and therefore cannot end.
+        Raise TimeoutError if the loop cannot end because it is blocked.
         """
         opening, ending = Job[T](), Job[None]()
         run = partial(self._run, context, opening, ending)
@@ -90,13 +91,13 @@ class Loop:
             self._watch.stop()
 
     def warn(self) -> None:
-        """Warn once about each function that has blocked the loop; raise RuntimeWarning if warnings are errors."""
+        """Warn once about each function that has blocked the loop. If warnings are errors, raise RuntimeWarning."""
         __tracebackhide__ = True
         if self._watch is not None and not self.is_forked:
             self._watch.warn()
 
     def _close(self, ending: Job[None]) -> list[BaseException]:
-        """End the loop, and wait until it has ended; return the errors that its end has raised."""
+        """End the loop, and wait until it has ended. Return the errors that were raised when it ended."""
         errors: list[BaseException] = []
         if self._thread is not None and self._thread.ident is not None and not self.is_forked:
             with keeping(errors):
@@ -148,7 +149,9 @@ class Loop:
     # Calls into the loop
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Call an async function in the trio loop; wait for its result and return it. A Ctrl-C cancels the function.
+        """Call an async function in the trio loop, wait for its result and return the result.
+
+        A Ctrl-C cancels the function.
 
         Raise RuntimeError if the loop has ended, or belongs to another process. Raise TimeoutError if the loop is
         blocked.
@@ -156,7 +159,10 @@ class Loop:
         return self.do(Job[T](), function, *args)
 
     def ask(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a sync function in the loop's thread; wait for its result and return it. Errors: see `call`."""
+        """Call a sync function in the loop's thread, wait for its result and return the result.
+
+        The errors are those of `call`.
+        """
         job = Job[T]()
 
         def answer() -> None:
@@ -178,7 +184,7 @@ class Loop:
                 self._jobs.discard(job)
 
     def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Call, in this thread, a `function` that reads only state which never changes; do not wait for the loop.
+        """Return `function()`, called in this thread without the loop. It must read only state that never changes.
 
         Raise RuntimeError if the loop has ended or belongs to another process.
         """
@@ -188,7 +194,10 @@ class Loop:
         return function(*args)
 
     def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do the same as `call`, with a `job` of the caller. If the result arrives too late, `job.on_lost` gets it."""
+        """Do the same as `call`, with the `job` of the caller.
+
+        If the caller has stopped waiting, `job.on_lost` gets the result.
+        """
         try:
             self.submit(job, function, *args)
             self.wait(job)
@@ -213,7 +222,7 @@ class Loop:
             raise
 
     def submit(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> None:
-        """Start `function` in the loop as a job, without waiting for its end. Errors: see `call`."""
+        """Start `function` in the loop as a job, without waiting for its end. The errors are those of `call`."""
 
         def begin() -> None:
             assert self._nursery is not None
@@ -254,7 +263,7 @@ class Loop:
             raise cancelled
 
     def soon(self, function: Callable[[], object]) -> None:
-        """Schedule a call of `function` in the loop's thread; raise RuntimeError if the loop has ended."""
+        """Schedule a call of `function` in the loop's thread. Raise RuntimeError if the loop has ended."""
         if self._token is None:
             raise over()
         try:
@@ -275,14 +284,17 @@ class Loop:
             )
 
     def wait(self, job: Job[Any]) -> None:
-        """Block the calling thread until the job ends. Errors: see `call`."""
+        """Block the calling thread until the job ends. The errors are those of `call`."""
         while not job.wait(ROUND):
             answer = self._ask_for_life(job)
             if not answer.wait(self._patience) and not job.is_done:
                 raise self._blocked()
 
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
-        """Return a new job, which ends soon if the loop is not blocked. If it has ended, wait until `job` fails."""
+        """Return a new job, which ends soon unless the loop is blocked.
+
+        If the loop has ended, wait until `job` fails.
+        """
         answer = Job[None]()
         try:
             self.soon(partial(answer.succeed, None))
@@ -293,7 +305,10 @@ class Loop:
         return answer
 
     def _blocked(self) -> TimeoutError:
-        """Return the error for all callers of a blocked loop. Let later callers wait only `BREATH` seconds for it."""
+        """Return the error for callers of a blocked loop.
+
+        Later callers then wait only `BREATH` seconds for an answer.
+        """
         assert self._thread is not None
         self._patience = BREATH
         if self._watch is not None:

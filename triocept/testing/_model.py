@@ -25,7 +25,7 @@ def fake_model(
     must_be_used: bool = True,
     **options: Unpack[RolloutOptions],
 ) -> Iterator[SyncRollout]:
-    """Answer all model calls of this program, and of programs that it starts, while the block runs.
+    """Answer all model calls of this program, and of programs that this program starts, while the block runs.
 
     For example::
 
@@ -37,18 +37,18 @@ def fake_model(
         replies: answers in order, as for a `ScriptedModel`.
         handler: handler that answers, if there are no replies; see `SyncEndpoint.open_rollout`. If there are neither
             replies nor a handler, the body of the `with` block answers, by `next` or iteration.
-        endpoint: endpoint of the model. None means a new endpoint, which closes with the model.
-        environ: True if the environment variables of this process should point at the model during the block. Clients
-            that are created during the block (in any thread), and programs that are started during it, then call the
-            model without further settings. At the end, the environment is restored exactly. If two blocks are nested,
-            the variables point at the inner block's model; to call both models, use `model.client(dialect)`.
+        endpoint: endpoint of the model. None means a new endpoint, which is closed together with the model.
+        environ: True to point the environment variables of this process to the model during the block. Clients that are
+            created during the block (in any thread), and programs that are started during the block, then call the
+            model without further settings. At the end of the block, the environment is restored exactly. If two blocks
+            are nested, the variables point to the inner block's model; to call both models, use
+            `model.client(dialect)`.
         must_be_used: True if an unused reply is an error at the end of the block.
         options: see `SyncEndpoint.open_rollout`.
 
     Raises:
         AssertionError: the body raised no exception, but replies are unused. Or there are neither replies nor a
-            handler, and the body has left a call unanswered. (If there is a handler, a call without an answer is
-            refused.)
+            handler, and the body has left a call unanswered. (If there is a handler, an unanswered call is refused.)
         Exception: exceptions of the handler, and other errors; see `SyncEndpoint.open_rollout`.
     """
     __tracebackhide__ = True

@@ -43,11 +43,11 @@ TIMEOUT = 30.0
 
 @final
 class SyncRollout:
-    """A rollout: one agent run, for sync programs. Made by `SyncEndpoint.open_rollout` and `fake_model` only.
+    """A rollout (one agent run) for sync programs. Only `SyncEndpoint.open_rollout` and `fake_model` create instances.
 
-    Iterate over it to answer the agent's calls in the program itself, while the agent runs in another thread or
-    process. The iteration ends when the rollout is stopped or closed. Any number of threads may use the rollout, except
-    the thread of the endpoint.
+    Iterate over the rollout to answer the agent's calls in the program itself, while the agent runs in another thread
+    or process. The iteration ends when the rollout is stopped or closed. Any number of threads may use the rollout,
+    except the thread of the endpoint.
     """
 
     def __init__(self, life: Life, loop: Loop) -> None:
@@ -85,7 +85,7 @@ class SyncRollout:
 
     @property
     def trace(self) -> Trace:
-        """The trace so far, as a copy that stays unchanged; after the `with` block, the complete trace.
+        """A copy of the trace so far, which does not change later. After the `with` block: the complete trace.
 
         Raises:
             RuntimeError, TimeoutError: see `SyncExchange.respond`.
@@ -94,12 +94,12 @@ class SyncRollout:
 
     @property
     def calls(self) -> list[Request]:
-        """The agent's requests so far, oldest first, including those not yet answered. Errors: see `trace`."""
+        """The agent's requests so far, oldest first, including unanswered requests. Errors: see `trace`."""
         return self._life.calls
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """Exceptions of the handler, and other faults of the rollout, so far. The end of the block raises them."""
+        """The faults of the rollout so far, such as exceptions of the handler. The end of the block raises them."""
         return self._life.faults
 
     @property
@@ -118,7 +118,7 @@ class SyncRollout:
         return self._where(partial(self._rollout.config, dialect, reach=reach), reach)
 
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
-        """Return the environment variables that point agents of every dialect at this rollout.
+        """Return the environment variables with which agents of every dialect call this rollout.
 
         Errors: see `base_url`.
         """
@@ -131,11 +131,13 @@ class SyncRollout:
     @overload
     def client(self, dialect: str, **options: Any) -> Any: ...
     def client(self, dialect: str, **options: Any) -> Any:
-        """Return the official SDK's sync client for `dialect`, which calls this rollout and is closed with it.
+        """Return the official SDK's sync client for `dialect`.
+
+        It calls this rollout, and is closed when the rollout closes.
 
         Args:
-            dialect: for OpenAI's dialects the client is an `openai.OpenAI`, for `anthropic_messages` it is an
-                `anthropic.Anthropic`.
+            dialect: the dialect. The client is an `openai.OpenAI` for OpenAI's dialects, and an `anthropic.Anthropic`
+                for `anthropic_messages`.
             options: options of the client's constructor (`max_retries`, `timeout`, …).
 
         Raises:
@@ -166,12 +168,12 @@ class SyncRollout:
         """Wait for the agent's next model call, and return it as an exchange, which the program must answer.
 
         Args:
-            timeout: maximum seconds; None waits as long as the rollout is open.
+            timeout: maximum seconds. None means to wait as long as the rollout is open.
 
         Raises:
             TimeoutError: no call arrived in time. A call that arrives later is not lost.
             RolloutClosed: the rollout was stopped or closed.
-            RuntimeError: the rollout has a handler, which answers every exchange; for other reasons see
+            RuntimeError: the rollout has a handler, which answers every exchange. For other causes, see
                 `SyncExchange.respond`.
 
         Ctrl-C: no exchange is lost; the next call of this method returns it.
@@ -237,9 +239,8 @@ class SyncRollout:
     def assert_called_with_tool(self, name: str, /, **arguments: Any) -> ToolResult:
         """Raise AssertionError unless the application has carried out a call of the tool `name`.
 
-        Carried out means that a later request contains the tool call and its result. If the application sends a result
-        as plain text (as smolagents does), the call does not count as carried out; check such a text by
-        `assert_messages`.
+        A call is carried out if a later request contains the call and its result. If the application sends a result as
+        plain text (as smolagents does), the call does not count as carried out; check such a text by `assert_messages`.
 
         Args:
             name: name of the tool.
@@ -250,7 +251,7 @@ class SyncRollout:
             The result that the application sent for the first such call.
 
         Raises:
-            AssertionError: there is no such tool call; the text lists the existing tool calls.
+            AssertionError: there is no such tool call. The error's text lists the existing tool calls.
         """
         __tracebackhide__ = True
         calls = self._all_calls()
@@ -266,13 +267,13 @@ class SyncRollout:
         Args:
             expected: for each message one of: its text; a pair of its role and its text; a `ToolCall` that it contains,
                 with any id; a `Message` with equal text, tool calls, results and media. Ids, name and reasoning are
-                compared only if the expected message has them. A text may be a pattern, which is searched for, or an
-                object with its own `__eq__`: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of
-                messages.
+                compared only if the expected message has them. In place of a text, a pattern (which must be found in
+                the text) or an object with its own `__eq__` is allowed: `containing(…)`, `unittest.mock.ANY`. `...`
+                matches any number of messages.
             call: index of the call in `calls`. Default: the last call.
 
         Raises:
-            AssertionError: the messages differ; the text shows the difference.
+            AssertionError: the messages differ. The error's text shows the differences.
         """
         __tracebackhide__ = True
         calls = self._all_calls()
@@ -283,7 +284,7 @@ class SyncRollout:
         check_messages(calls[call], expected)
 
     def check(self) -> None:
-        """Raise the problems of this rollout so far. The end of the `with` block does not raise them again.
+        """Raise the problems of this rollout so far. The end of the `with` block does not raise these problems again.
 
         Raises:
             AssertionError: a reply is unused; or the rollout has no handler, and a call was not answered.
@@ -302,7 +303,7 @@ class SyncRollout:
         return calls
 
     def _where(self, function: Callable[[], T], reach: Reach) -> T:
-        """Return the address that `function` returns. For a public address, call it in the loop."""
+        """Return the address that `function` returns. For a public address, `function` is called in the loop."""
         return self._loop.ask(function) if reach == "public" else self._loop.read(function)
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:
@@ -319,7 +320,10 @@ class SyncRollout:
         raise TimeoutError(text)
 
     def _give_back(self, exchange: Exchange) -> None:
-        """Give an exchange back to the rollout: the next call of `next` returns it. May be called in any thread."""
+        """Give `exchange` back to the rollout, so that the next call of `next` returns it.
+
+        May be called in any thread.
+        """
         try:
             self._loop.soon(partial(give_back, self._rollout, exchange))
         except RuntimeError:  # the loop has ended, and has refused the exchange
@@ -335,7 +339,7 @@ def news_of(rollout: SyncRollout) -> list[BaseException]:
 
 
 def on_unknown_tools(rollout: SyncRollout, call: Callable[[str], object]) -> None:
-    """Let `call` be called with a text, in place of a log line, if a reply calls a tool that the request lacks."""
+    """Set `call`. If a reply calls a tool that the request lacks, `call` gets the text that is logged by default."""
     core_of_rollout(rollout._life.rollout).on_unknown_tools = call
 
 
@@ -344,7 +348,7 @@ def target_of(rollout: SyncRollout) -> Target:
 
 
 def _import_sdk(dialect: str) -> None:
-    """Import the SDK of `dialect` in this thread; in the loop's thread, this would block the loop for seconds."""
+    """Import the SDK of `dialect` in this thread. In the loop's thread, the import would block the loop for seconds."""
     facts = known_dialects().get(dialect)
     if facts is not None and facts.sdk is not None and find_spec(facts.sdk.package) is not None:
         import_module(facts.sdk.package)

@@ -28,7 +28,9 @@ class containing:  # noqa: N801 - the name reads as a value
 
 
 def matches(expected: Any, value: Any) -> bool:
-    """Return True if `value` equals `expected`, or the pattern `expected` is found in it. Compare nested values, too.
+    """Return True if `value` equals `expected`, or if `expected` is a pattern that is found in `value`.
+
+    Compare nested values, too.
 
     Objects with their own `__eq__` (`unittest.mock.ANY`, `containing`, `pytest.approx`) are compared by that method.
     """

@@ -5,23 +5,23 @@ Tools, tool choice and tool calls:
 1. A tool without `input_schema` is a provider's own tool, and is kept unchanged.
 2. A schema must describe an object, without alternatives at its top level: Anthropic refuses any other schema.
 3. The input of a tool call is an object (see `_calls`).
-4. An id that Anthropic refuses is replaced, always by the same id.
+4. An id that Anthropic refuses is replaced by an allowed id, which is the same in all requests.
 
 Thinking, which is signed or redacted:
 
-1. Thinking in an answer to an agent always has a signature that is not empty. Without a signature, agents drop the
-   block, or show it as text. Thinking that no provider signed gets the signature `UNSIGNED`, which is dropped when the
-   agent sends it back.
-2. An agent sends its blocks back unchanged. So the signatures of other providers are packed into the block's signature
-   for the agent (or into a redacted block, if the thinking has no text). The signatures are unpacked when the agent
-   sends the block back.
+1. Thinking in an answer to an agent always has a signature that is not empty. Agents drop a block without a signature,
+   or show it as text. Thinking that no provider signed gets the signature `UNSIGNED`. When the agent sends this
+   signature back, it is removed.
+2. An agent sends thinking blocks back unchanged. So the signatures of other providers are packed into the signature of
+   the block for the agent (or into a redacted block, if the thinking has no text). The signatures are unpacked when the
+   agent sends the block back.
 3. A provider that signs thinking refuses any thinking that it did not sign. So a request to a provider contains only
    thinking with a signature of this dialect.
 
 Content blocks:
 
 1. An unknown block is kept unchanged.
-2. A string equals a list of one plain text block, and such a list is written as the string.
+2. A string and a list of one plain text block mean the same; such a list is written as a string.
 3. In a request, text without a visible character is left out, because Anthropic refuses such text.
 """
 
@@ -78,7 +78,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """Convert a tool into its definition in a request; return None for a built-in tool of another provider."""
+    """Convert `tool` into its definition in a request. For a built-in tool of another provider, return None."""
     if tool.kind == "server":
         return tool.extra if same_dialect else None
     schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
@@ -94,7 +94,10 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
-    """Convert `tool_choice` into a `ToolChoice` and a flag that allows parallel calls; a missing value becomes None."""
+    """Convert `tool_choice` into a `ToolChoice` and a flag that allows parallel calls.
+
+    Each is None if it is missing.
+    """
     if value is None:
         return None, None
     fields = Fields(value, path)
@@ -112,7 +115,10 @@ def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None
 
 
 def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dialect: bool) -> Json | None:
-    """Return the value of `tool_choice`, which also allows or forbids parallel calls; None if it is not needed."""
+    """Return the value of `tool_choice`, which also allows or forbids parallel calls.
+
+    If it is not needed, return None.
+    """
     if choice is None and parallel is not False:
         return None
     choice = choice or ToolChoice()
@@ -186,7 +192,7 @@ SIGNATURE, REDACTED = "signature", "redacted"
 def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
     """Convert reasoning into `thinking` and `redacted_thinking` blocks; the list may be empty.
 
-    `signed_only`: True to leave out thinking that Anthropic did not sign.
+    If `signed_only` is True, leave out thinking that Anthropic did not sign.
     """
     blocks: list[dict[str, Json]] = []
     redacted = redacted_of(part.blobs)
@@ -202,7 +208,7 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) 
 
 
 def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
-    """Return the blobs in the signature of a `thinking` block: those that `pack` packed, or the signature itself.
+    """Return the blobs in a `thinking` block's signature: those that `pack` packed, or one blob with the signature.
 
     An empty signature and `UNSIGNED` contain no blob.
     """
@@ -212,7 +218,7 @@ def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """Return the data of the last blob that is Anthropic's signature; None if there is no such blob."""
+    """Return the data of the last blob that is a signature of Anthropic; None if there is no such blob."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 
@@ -229,7 +235,8 @@ def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
     """Return True if the agent's JSON body can be sent to a provider unchanged.
 
-    Return False if the agent sent back thinking whose signature triocept generated, because a provider refuses it.
+    Return False if the agent sent back thinking whose signature triocept generated, because a provider refuses such
+    thinking.
     """
     return bool(document.get("stream")) == request.stream and not any(
         isinstance(part, Reasoning) and not part.blobs
@@ -271,9 +278,9 @@ def parse_block(value: Json, path: str) -> Part:
 
 
 def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json | None:
-    """Convert a text, media or opaque part into a content block; return None for a part of another kind.
+    """Convert a text, media or opaque part into a content block. For a part of another kind, return None.
 
-    `blank`: True to also write text without a visible character, which a model may have written.
+    If `blank` is True, also write text without a visible character. A model may write such text.
     """
     match part:
         case Text(text=text) | RefusalText(text=text):

@@ -4,18 +4,20 @@ Rules:
 
 1. `extra` has the structure of the document: unknown fields of `thinking` are in `extra["thinking"]`, and those of
    `output_config` and `metadata` are under these names.
-2. The API requires `max_tokens`. For a request without a limit, 64,000 is written, the number that Claude Code sends.
+2. The API requires `max_tokens`. For a request without this limit, 64,000 is written, which is the number that Claude
+   Code sends.
 3. A request from another dialect is adapted. Its temperature is clamped to 0..1. If it requests JSON without a schema,
-   an instruction in words is added. An effort becomes a thinking budget only where Anthropic allows thinking:
-   without a forced tool, without sampling parameters, and not after tool calls whose thinking is missing.
+   an instruction to write JSON is added as text. An effort becomes a thinking budget only where Anthropic allows
+   thinking: no tool is forced, no sampling parameter is set, and the thinking of earlier tool calls is present.
 
-A thread is a conversation that the server stores, so that a call sends only the new messages. Anthropic's SDKs use
+A thread is a conversation that the server stores, so that the client sends only the new messages. Anthropic's SDKs use
 threads since anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm): by default in `beta.messages.tool_runner`, and on
-request in `beta.messages.thread`. The SDKs send `thread: {"type": "create"}` first, then `{"type": "continue",
-"previous_message_id": …}`, without `system` and `tools`, which the thread keeps.
+request in `beta.messages.thread`. The SDKs first send `thread: {"type": "create"}`. Later they send `{"type":
+"continue", "previous_message_id": …}` without `system` and `tools`, because the thread contains these.
 
-A `ReasoningAsk` holds `thinking` (a budget, adaptive or disabled) and the effort in `output_config`. Other
-fields of `thinking` stay in `extra["thinking"]`. `output_config` also has the format of the answer.
+A `ReasoningAsk` contains the values of `thinking` (a budget, adaptive or disabled) and of the effort in
+`output_config`. Other fields of `thinking` stay in `extra["thinking"]`. `output_config` also contains the format of the
+answer.
 
 Messages and the system prompt:
 
@@ -152,7 +154,7 @@ def render_request(request: Request) -> Json:
 def parse_thread(fields: Fields) -> str | None:
     """Return the id of the earlier answer that the request continues; None if it continues no answer.
 
-    A `thread` of the type "create" needs no action, because a later request can continue any answer of the rollout.
+    A `thread` of the type "create" is ignored, because a later request can continue any answer of the rollout.
     """
     thread = fields.object("thread")
     if thread is None or thread.text("type") != "continue":
@@ -166,7 +168,8 @@ def parse_thread(fields: Fields) -> str | None:
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
     """Return the request with the messages of `earlier` and its `answer` before the request's own messages.
 
-    The system prompt is the thread's. The tools are the thread's if the request has no tools of its own.
+    The system prompt is that of `earlier`. If the request has no tools of its own, the tools are those of `earlier`,
+    too.
     """
     said = [Message("assistant", answer.content)] if answer.content else []
     return msgspec.structs.replace(
@@ -210,7 +213,7 @@ def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, Output
 def render_reasoning_options(
     request: Request, document: dict[str, Json], *, same_dialect: bool
 ) -> dict[str, Json]:
-    """Return the fields `thinking` and `output_config`, which ask the model for reasoning, with their values.
+    """Return the fields `thinking` and `output_config`, which request reasoning, with their values.
 
     `document` is the JSON body as it was rendered so far.
     """
@@ -285,7 +288,7 @@ def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple
 
 
 def _adapted(messages: Sequence[Message]) -> list[Message]:
-    """Return a conversation from another dialect with roles, and an order of messages, that Anthropic accepts."""
+    """Return a conversation from another dialect, with its roles and order changed to those that Anthropic accepts."""
     turns = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
     rest: list[Message] = []
     for message in messages[len(turns) :]:
@@ -302,7 +305,10 @@ def _adapted(messages: Sequence[Message]) -> list[Message]:
 
 
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[str, Json] | None]]:
-    """Yield role, parts and `extra` of each message to write; tool messages are joined with the next user message."""
+    """Yield the role, parts and `extra` of each message to write.
+
+    Join tool messages with the user message after them.
+    """
     joined: list[Part] | None = None
     for message in messages:
         role = "system" if message.role == "developer" else message.role

@@ -3,8 +3,9 @@
 Rules:
 
 1. `extra` holds further fields under their own names (`container`, `stop_details`, `context_management`, …).
-2. The API requires the numbers of tokens, so unknown numbers are estimated.
-3. A refusal in words is a text block, and the stop reason is `refusal`: the API has no other place for it.
+2. The API requires token counts, so unknown counts are estimated.
+3. A refusal that the model wrote as text becomes a text block, and the stop reason is `refusal`. The API has no other
+   field for it.
 
 An unknown or missing stop reason from an upstream is a failure, because triocept never invents a reason. The API's
 `input_tokens` exclude cached tokens; `Usage.input_tokens` includes them. Further usage fields (`server_tool_use`,
@@ -113,7 +114,7 @@ _RENDERED: dict[StopReason, str] = {stop: word for word, stop in _PARSED.items()
 def with_whole_arguments(response: Response) -> Response:
     """Return the response with call arguments that are JSON objects, as `render_call` writes them.
 
-    Without this step, a stream would contain the arguments as the model wrote them, which may not be an object.
+    Without this step, a stream would contain the model's original arguments, which need not be a JSON object.
     """
     broken = [call for call in response.tool_calls if call.kind != "text" and not is_object(call.arguments)]
     if not broken:
@@ -130,8 +131,8 @@ def with_whole_arguments(response: Response) -> Response:
 def check_aborted(identity: str) -> None:
     """Raise `UpstreamError` if an answer without a stop reason has the id (`identity`) of an aborted answer.
 
-    The Messages API has no stop reason for "abort", so vLLM sends none (entrypoints/anthropic/serving.py). The ids of
-    vLLM's answers are ids of chat completions, which distinguish these answers from those of other servers.
+    The Messages API has no stop reason for "abort", so vLLM sends no stop reason (entrypoints/anthropic/serving.py).
+    Answers of vLLM are recognised by their ids, which have the form of chat completion ids.
     """
     if identity.startswith("chatcmpl-"):
         raise aborted("no stop_reason, from vLLM")
@@ -140,8 +141,8 @@ def check_aborted(identity: str) -> None:
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
     """Convert a `stop_reason` into a `StopReason`.
 
-    The returned dict is for `extra`. It holds `reason` if `render_finish` would write another word for the
-    `StopReason`.
+    The returned dict is part of the response's `extra`. It contains `reason` if `render_finish` would write another
+    word for the `StopReason`.
 
     Raise `UpstreamError` if the reason is unknown or missing.
     """
@@ -155,7 +156,7 @@ def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Js
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Convert a `StopReason` into a `stop_reason`; "end" after a refusal in words becomes `refusal`."""
+    """Convert a `StopReason` into a `stop_reason`. If the answer has a `refusal`, "end" becomes `refusal`."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -240,7 +241,10 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Convert a provider's error into a `Failure`; if `status` is below 400, the error's type determines the status."""
+    """Convert a provider's error into a `Failure`.
+
+    If `status` is below 400, derive the status from the error's type.
+    """
     error = find_error(document) or document
     kind = error.get("type") if isinstance(error, dict) else None
     kind = kind if isinstance(kind, str) and kind != "error" else None

@@ -32,7 +32,7 @@ def render_token_count(count: int) -> Json:
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
     """Return True if a client of Anthropic's API sent the call.
 
-    Anthropic's SDKs send the header `anthropic-version`, and no other API has a path `/messages`.
+    Anthropic's SDKs send the header `anthropic-version`, and no other API has a path with `/messages`.
     """
     return "anthropic-version" in headers or "/messages" in path
 
@@ -51,7 +51,7 @@ def count_tokens(model: str, document: Json) -> CountCalls:
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return environment variables with the endpoint's URL and key, deliberately without `ANTHROPIC_AUTH_TOKEN`.
+    """Return environment variables with the endpoint's URL and key. `ANTHROPIC_AUTH_TOKEN` is deliberately not set.
 
     Anthropic's clients accept either of two keys, `ANTHROPIC_API_KEY` and `ANTHROPIC_AUTH_TOKEN`. If both are set, agno
     makes no call and exits as if it had succeeded, and the SDKs (anthropic 2.14, in JavaScript 1.14) warn. Every client

@@ -9,21 +9,21 @@ Rules of the parser:
 
 1. The `type` in an event's data determines the kind of event, not the event's name. Unknown events are skipped.
 2. Blocks may overlap (those of llama.cpp do), and block numbers may be missing in between.
-3. An unknown block is held back until it is complete, and becomes one opaque part.
+3. A block of an unknown type is collected until it is complete, and then becomes one opaque part.
 4. The usage in `message_delta` replaces the usage in `message_start`.
 5. An `error` event means that the provider failed. A stream that ends without `message_stop` was truncated.
 
 Rules of the renderer:
 
 1. Every event has its name in an `event:` line, because the official SDKs skip events without a name.
-2. Blocks are written strictly one after the other. An event of a later block is held back until the earlier block has
+2. Blocks are written strictly one after the other. An event of a later block is not written until the earlier block has
    ended.
-3. A text block begins only when its first character has arrived. So no block is empty, which matters because agents
-   send blocks back. A `tool_use` block has at least one delta: without one, some clients read `{}` as the input, and
-   others lose the call.
+3. A text block begins only when its first character has arrived. So no block is empty: agents send blocks back, and the
+   API accepts no empty block. A `tool_use` block has at least one delta: without a delta, some clients read `{}` as the
+   input, and others lose the call.
 4. The signature is the last delta of a thinking block, and is never empty.
-5. `message_start` contains the input tokens, estimated if unknown. `message_delta` contains all numbers of the usage,
-   and replaces those of `message_start`.
+5. `message_start` contains the input tokens, which are estimated if unknown. `message_delta` contains all token counts,
+   which replace those of `message_start`.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ _TEXT_OF = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delt
 
 
 class _Block:
-    """A content block that the parser has received in part."""
+    """A content block of which the parser has received a part."""
 
     __slots__ = ("index", "json", "raw", "start", "texts", "written")
 
@@ -172,7 +172,7 @@ class _Block:
         self.written = False
 
     def add(self, kind: str, delta: Fields) -> None:
-        """Add a delta to a block of an unknown type: append texts, and overwrite other values."""
+        """Add a delta to a block of an unknown type: append its texts, and overwrite all other values."""
         if kind == "input_json_delta":
             self.json.append(delta.text("partial_json") or "")
             return
@@ -244,7 +244,7 @@ class Blocks:
             self._finish(block, events)
 
     def close(self, events: list[Event]) -> None:
-        """Append the end of all open blocks, when the message is complete."""
+        """Append the end events of all blocks that are still open, because the message is complete."""
         for block in self._open.values():
             self._finish(block, events)
         self._open.clear()
@@ -329,7 +329,7 @@ class Renderer(StreamRenderer):
         return b"event: message_start\ndata: " + data + b"\n\n"
 
     def _part(self, event: PartEvent) -> bytes:
-        """Return the bytes to send after `event`, including those of earlier events that were held back until now."""
+        """Return the bytes that `event` allows to be sent: its own, and those of earlier events that had to wait."""
         if isinstance(event, PartStart):
             if isinstance(event.part, ToolCall):
                 self._calls = True
@@ -376,17 +376,17 @@ class _BlockWriter(msgspec.Struct):
     """
 
     delta: ClassVar[tuple[bytes, bytes]] = (b"", b"")
-    """The type of a delta on the wire, and the name of the field with its text."""
+    """The `type` of a delta in the stream, and the name of the delta's field that contains the text."""
     number: int
-    """The number of the open block. If no block is open: the number of the next block."""
+    """The index of the open block. If no block is open: the index of the next block."""
     own: bool
     """True if the part came in this dialect, so that its `extra` is written."""
     frame: bytes = b""
-    """The bytes before the text of a delta; empty if no block is open."""
+    """The bytes to write before the text of a delta; empty if no block is open."""
     block: dict[str, Json] = {}
-    """The block to open when the first text comes; empty if no text opens a block."""
+    """The JSON of the block that the first text opens; empty if text does not open a block."""
     behind: bytes = b""
-    """The bytes of deltas to write right after the block's start."""
+    """The bytes of deltas that are written right after the block's start."""
 
     def start(self, part: ResponsePart) -> bytes:
         """Return the bytes to write when the part starts."""
@@ -483,7 +483,7 @@ class _ThinkingWriter(_BlockWriter):
 
 
 class _CallWriter(_BlockWriter):
-    """A writer of a tool call. It holds back arguments that do not begin with `{` until the call is complete.
+    """A writer of a tool call. Arguments that do not begin with `{` are not written until the call is complete.
 
     The API requires an object as the input of a call (see `render_call`).
     """

@@ -2,42 +2,42 @@
 
 Fields of proto JSON (the JSON form of protocol buffers):
 
-1. A field may be spelt in camelCase or in snake_case. Both spellings are read, and camelCase is written. An unknown
-   field keeps its spelling.
-2. In place of a list of one item, the item alone may come: Google's older examples write `contents` and `parts` in this
-   form.
+1. A field may be spelt in camelCase or in snake_case. Both spellings are read; camelCase is written. The spelling of an
+   unknown field is not changed.
+2. The item alone is accepted in place of a list of one item: Google's older examples write `contents` and `parts` in
+   this form.
 
 Tools, tool choice and tool calls:
 
 1. One item of `tools` becomes several tools (`Tool`): one for each function in it, and one for each of the provider's
    own tools (`googleSearch`, …).
 2. `parameters` comes in Google's subset of OpenAPI: types are UPPERCASE, `nullable` is a flag, and whole numbers may be
-   strings, as everywhere in proto JSON. `parameters` is converted to JSON Schema. The original object is kept. It is
-   written again if the JSON Schema was not changed. The schema of a tool from another dialect is written as
+   strings, as everywhere in proto JSON. `parameters` is converted to JSON Schema. The original object is kept, and it
+   is written again if the JSON Schema was not changed. The schema of a tool from another dialect is written as
    `parametersJsonSchema`.
-3. The arguments of a call are an object (see `_calls`), and always complete: triocept never requests streamed
-   arguments.
+3. The arguments of a call are a JSON object (see `_calls`). They are always complete, because triocept never requests
+   streamed arguments.
 4. Gemini 3 refuses calls without a signature. So a call in a history from another dialect gets the value that Google
    defines for "no signature".
 
 A tool result is a `functionResponse`, whose `response` is an object:
 
 1. If the object has one key with a text, the text is the result. Google uses the keys `output` and `error`, its Python
-   SDK uses `result`, and Vercel's AI SDK uses `content` and adds the tool's `name`. The result of any other object is
-   its JSON. `error` alone means that the tool failed.
+   SDK uses `result`, and Vercel's AI SDK uses `content` and adds the tool's `name`. For any other object, its JSON is
+   the result. The single key `error` means that the tool failed.
 2. `extra` keeps the object, with null in place of the text, so that the same object can be written again.
-3. Media of a result are in its `parts`. Only the newest models accept `parts`, so media in a result from another
-   dialect follow after all results of the message.
+3. Media of a result are in its field `parts`. Only the newest models accept this field, so media in a result from
+   another dialect are written after all results of the message.
 
 Other parts (unknown parts are kept unchanged):
 
-1. A signature (`thoughtSignature`) stays on its original part, since Gemini refuses it anywhere else. A thought
-   keeps the signature as a blob; any other part keeps it in `extra`.
+1. A signature (`thoughtSignature`) stays on its original part, because Gemini refuses it on any other part. The
+   signature of a thought becomes a blob; that of any other part is in `extra`.
 2. Inline data is converted to standard base64: Google's Python SDK writes the URL-safe alphabet, which no other
    provider reads.
 3. An agent sends a thought back unchanged. So the signatures of other providers are packed into the thought's signature
    for the agent, and unpacked when the agent sends the thought back.
-4. Media that have a URL are sent as a URL, also from another dialect, because Gemini reads public URLs.
+4. Media that have a URL are sent as a URL, even if they come from another dialect, because Gemini reads public URLs.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ _CAMEL = {
 
 
 _AS_WRITTEN: dict[str, str] = {}
-"""The original spelling of each field that is not in camelCase; nearly every document has no such field."""
+"""The original spelling of each field that is not in camelCase, by its camelCase name; nearly always empty."""
 
 
 class ProtoFields(Fields):
@@ -165,7 +165,7 @@ def render_tools(tools: Iterable[Tool], *, same_dialect: bool) -> list[Json]:
 
 
 def parse_choice(fields: ProtoFields) -> ToolChoice | None:
-    """Convert the tool choice in `toolConfig` into a `ToolChoice`; leave the other fields of `toolConfig` unread."""
+    """Convert the tool choice in `toolConfig` into a `ToolChoice`. The other fields of `toolConfig` stay unread."""
     config = fields.object("toolConfig")
     if config is None:
         return None
@@ -248,7 +248,7 @@ _ORDER = ("propertyOrdering", "property_ordering", "nullable")
 
 
 def json_schema_of(schema: Json) -> Json:
-    """Convert a schema in Google's subset of OpenAPI into JSON Schema; return any value but a dict unchanged."""
+    """Convert a schema in Google's subset of OpenAPI into JSON Schema. Return a value that is not a dict unchanged."""
     if not isinstance(schema, dict):
         return schema
     found: dict[str, Json] = {}
@@ -307,7 +307,7 @@ def parse_result(fields: ProtoFields) -> ToolResult:
 
 
 def render_result(result: ToolResult, name: str | None, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert a tool result into a `functionResponse` part; `name` is the called tool's."""
+    """Convert a tool result into a `functionResponse` part; `name` is the name of the called tool."""
     extra: dict[str, Json] = dict(result.extra or {}) if same_dialect else {}
     kept: dict[str, Json] = dict(extra.pop(_FIELD, None) or {}) if isinstance(extra.get(_FIELD), dict) else {}
     mark = kept.pop(_RESPONSE, _PLAIN)
@@ -325,7 +325,7 @@ _PLAIN = object()  # no mark: the text has Google's own key
 
 
 def _parse_response(response: dict[str, Json], name: str | None) -> tuple[str, Json]:
-    """Return the text in a tool's `response`. Also return `response` without the text, which `extra` keeps."""
+    """Return the text in a tool's `response`, and the rest of `response` for `extra`."""
     if not response:
         return "", {}
     if len(response) == 1:
@@ -392,7 +392,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """Convert a text, media or opaque part into a Gemini part; return None for a part of another kind."""
+    """Convert a text, media or opaque part into a Gemini part. For a part of another kind, return None."""
     document: dict[str, Json]
     match part:
         case Text(text=text) | RefusalText(text=text):
@@ -407,10 +407,10 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
-    """Convert reasoning into thought parts: one for each signature, or one part if no signature is known.
+    """Convert reasoning into thought parts: one for each signature, or one part if it has no signature.
 
-    `answer`: True for an answer to an agent; False for a request to a provider, which refuses signatures of other
-    providers.
+    `answer` is True for an answer to an agent. It is False for a request to a provider, which refuses signatures of
+    other providers.
     """
     signatures: list[str | None] = [
         blob.data for blob in part.blobs if blob.dialect == NAME and blob.kind == SIGNATURE
@@ -431,7 +431,7 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> li
 
 
 def render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
-    """Convert media into an `inlineData` part, or into a `fileData` part if they have only a URL."""
+    """Convert media into an `inlineData` part, or into a `fileData` part if the media have only a URL."""
     if media.data is not None or media.url is None:
         inline = {"mimeType": media_type_of(media), "data": media.data or ""}
         named = {"displayName": media.name} if same_dialect and media.name else {}

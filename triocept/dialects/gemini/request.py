@@ -2,8 +2,8 @@
 
 Rules:
 
-1. The path, not the body, names the model and requests a stream. A document for a provider also names the model
-   (`GenerateContentRequest` has such a field), so that the document can be read without its path.
+1. The path, not the body, names the model and requests a stream. The body for a provider also names the model
+   (`GenerateContentRequest` has such a field), so that it can be parsed without the path.
 2. `extra` has the structure of the document: unknown fields of `generationConfig` are in `extra["generationConfig"]`,
    and those of `toolConfig` are under this name.
 3. Only one candidate is supported; `candidateCount` above 1 is refused.
@@ -14,11 +14,11 @@ Contents and the system instruction:
 
 1. System and developer messages at the start of the conversation are the `systemInstruction`. A later system message
    becomes a text of the user.
-2. Tool results may come in a content of the role `user`, `function`, or `model` (from Antigravity). A content of
-   the model that has results is split, because no request may end with a message of the model.
+2. Tool results may come in a content of the role `user`, `function`, or `model` (from Antigravity). A content of the
+   model that contains results is split into two messages, because no request may end with a message of the model.
 3. A conversation from another dialect is adapted. Adjacent messages of one role are joined, with results first and the
    media of results after them, and the first content is the user's. Thoughts that Gemini did not sign, and empty texts,
-   are left out. The signature of a call is kept, because a forwarding program may have restored it.
+   are left out. The signature of a tool call is kept, because a program that forwards requests may have restored it.
 
 `generationConfig` holds sampling, thinking and the format of the answer:
 
@@ -26,16 +26,16 @@ Contents and the system instruction:
    `extra`.
 2. `responseSchema` is converted to JSON Schema. The original object is kept. It is written again if the JSON Schema was
    not changed.
-3. An effort from another dialect becomes a budget of at most 24,576 tokens, which the smallest models allow (or -1),
-   and thoughts are requested. The effort "none" is left out, because most models refuse it. Penalties of 0 from another
-   dialect are left out, too.
+3. An effort from another dialect becomes a budget of at most 24,576 tokens, which the smallest models allow, or of -1.
+   Thoughts are then requested, too. The effort "none" is left out, because most models refuse it. Penalties of 0 from
+   another dialect are left out, too.
 
-A path contains the model, the request for a stream, and the form of the stream:
+The path and query of a call contain the model, and state if and how the answer is streamed:
 
 1. The version at the start (`v1beta`, `v1`, `v1alpha`) is optional. The part
    `projects/…/locations/…/publishers/google`, which Vertex AI puts before the model, is optional, too.
-2. triocept names a model without `models/`, and a tuned model with `tunedModels/`. Names in paths may be
-   percent-encoded, including their slashes.
+2. In triocept, the name of a model has no prefix `models/`; the name of a tuned model has the prefix `tunedModels/`.
+   Names in paths may be percent-encoded, including their slashes.
 3. The query parameter `alt=sse` requests server-sent events. Without it, a stream is one JSON array.
 """
 
@@ -88,12 +88,12 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def read_request(fields: ProtoFields, target: Target) -> Request:
-    """Convert the fields of a request into a `Request`; the fields may belong to an object within a JSON body."""
+    """Convert the fields of a request into a `Request`. `fields` may be those of an object within a JSON body."""
     return _aimed(_parse(fields, Memory())[0], target, fields.at("model"))
 
 
 def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
-    """Return the request without the facts in its path, and the number of its messages from `systemInstruction`."""
+    """Return the request (without facts from the path), and the number of its messages from `systemInstruction`."""
     named = fields.text("model")
     system = parse_system(fields.take("systemInstruction"), fields.at("systemInstruction"))
     if fields.peek("contents") is None:
@@ -158,7 +158,7 @@ _NOTHING: Json = {"text": "(no content)"}
 
 
 def parse_content(value: Json, path: str) -> Message:
-    """Convert one item of `contents` into a `Message`; the tool calls and results in it may still lack ids."""
+    """Convert one item of `contents` into a `Message`. Its tool calls and results may lack ids."""
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
@@ -168,7 +168,7 @@ def parse_content(value: Json, path: str) -> Message:
 
 
 def parted(message: Message) -> tuple[Message, ...]:
-    """Return the message in a tuple; split a message of the model that contains tool results into two messages."""
+    """Return the message as a tuple. A message of the model that contains tool results is split into two messages."""
     results = message.tool_results if message.role == "assistant" else ()
     if not results:
         return (message,)
@@ -178,7 +178,10 @@ def parted(message: Message) -> tuple[Message, ...]:
 
 
 def parse_system(value: Json, path: str) -> tuple[Message, ...]:
-    """Convert `systemInstruction` (a content, a part or a string) into messages; no message if the field is empty."""
+    """Convert `systemInstruction` (a content, a part or a string) into messages.
+
+    If it is empty, return an empty tuple.
+    """
     if value is None or value == "":
         return ()
     if not isinstance(value, dict):
@@ -268,7 +271,7 @@ _MAX_BUDGET = 24_576
 
 
 def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, OutputFormat | None]:
-    """Convert `generationConfig` into sampling, reasoning and answer format; leave its other fields unread."""
+    """Convert `generationConfig` into sampling, reasoning and answer format. Its other fields stay unread."""
     config = fields.object(CONFIG)
     if config is None:
         return Sampling(), None, None
@@ -362,7 +365,7 @@ _PATH = re.compile(
 
 
 def match(path: str, query: str) -> Target | None:
-    """Return the facts in the path and query of a model call; None if the path is not that of a model call."""
+    """Return the facts in the path and query of a model call; None if the path is not a path of model calls."""
     found = _PATH.fullmatch(unquote(path))
     if found is None or found["verb"] not in ("generateContent", "streamGenerateContent"):
         return None
@@ -386,7 +389,7 @@ def full_model(name: str) -> str:
 
 
 def render_path(request: Request) -> str:
-    """Return the path and query of a provider's call for `request`; a stream is requested as server-sent events."""
+    """Return the path and query for sending `request` to a provider. A stream is requested as server-sent events."""
     verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     return f"/v1beta/{quote(full_model(request.model))}:{verb}"
 
@@ -397,5 +400,5 @@ def answer_type(request: Request) -> str:
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True; every JSON body can be sent unchanged, because the path (not the body) requests a stream."""
+    """Return True: every JSON body can be sent unchanged, because the path (not the body) requests a stream."""
     return True

@@ -2,29 +2,30 @@
 
 Rules:
 
-1. A whole answer is parsed like a stream of one chunk.
+1. An answer that is not streamed is parsed like a stream of one chunk.
 2. `extra` has the structure of the document: further fields of the candidate (`safetyRatings`, `groundingMetadata`, …)
    are in `extra["candidates"][0]`.
-3. Unknown usage is estimated, because gemini-cli requires the usage.
-4. A refusal in words is a text, and the finish reason is `SAFETY`: the API has no other place for it.
+3. Unknown token counts are estimated, because gemini-cli requires them.
+4. A refusal that the model wrote as text becomes a text part, and the finish reason is `SAFETY`. The API has no other
+   field for it.
 5. The answer to a blocked prompt has no candidate.
 
 These rules turn the chunks of one answer (one chunk if it is not streamed) into events:
 
-1. A plain text continues the text before it, also across chunks, and a thought continues the thought before it. A part
-   with further fields (a signature, …) is a part by itself.
+1. A plain text continues the text before it, and a thought the thought before it, even across chunks. A part with
+   further fields (a signature, …) is a separate part.
 2. A signature ends its thought.
 3. A tool call comes complete in one part. An empty text without further fields is skipped.
 4. `candidates`, `content` and `parts` may be missing. A blocked prompt counts as a refusal.
 5. The finish reason completes the content: only usage and unknown fields are read from later chunks.
 
-An answer with tool calls has no special finish reason: the reason is `STOP`. A malformed call, and every other reason
-that does not mean an answer, is a failure of the provider, never a stop reason.
+An answer with tool calls has no special finish reason: its reason is `STOP`. A reason that means that there is no
+answer, such as `MALFORMED_FUNCTION_CALL`, raises an error and never becomes a stop reason.
 
 `promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So `Usage.output_tokens` is the
-sum of candidates and thoughts. `Usage.input_tokens` is the sum of the prompt and the tokens that a provider's own tools
-added. Further counts (by modality, …) are kept under their own names. The API has no count of tokens that are written
-to a cache.
+sum of the tokens of candidates and thoughts. `Usage.input_tokens` is the sum of the prompt's tokens and the tokens that
+the provider's own tools added. Further counts (by modality, …) are kept under their own names. The API does not count
+the tokens that are written to a cache.
 
 Google's errors have the form `{"error": {code, message, status, details}}`; in a stream, this object may be the only
 item of a list. `code` is the HTTP status, and `status` is the name of the gRPC status. `details` contains a retry delay
@@ -147,7 +148,10 @@ class Chunks:
         return self._finish is not None or self._blocked
 
     def end(self, events: list[Event]) -> None:
-        """Append the last events; raise `UpstreamError` if the finish reason means a failure or was not received."""
+        """Append the last events.
+
+        Raise `UpstreamError` if the finish reason means a failure, or if none was received.
+        """
         if self._finish is None and not self._blocked:
             raise UpstreamTruncated("the provider's answer ended without a finish reason")
         self._parts.close(events)
@@ -231,8 +235,8 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
     """Convert a `finishReason` into a `StopReason`.
 
-    The returned dict is for `extra`. It holds `reason` if `render_finish` would write another word for the
-    `StopReason`.
+    The returned dict is part of the response's `extra`. It contains `reason` if `render_finish` would write another
+    word for the `StopReason`.
 
     `reason` and `words` are the values of `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
@@ -342,7 +346,7 @@ def render_error(failure: Failure) -> Json:
 def parse_error(status: int, document: Json) -> Failure:
     """Convert a provider's error document, which may have any form, into a `Failure`.
 
-    If `status` is below 400 (an error came in place of an answer), the status in the error replaces it.
+    If `status` is below 400 (an error came in place of an answer), the failure has the status that the error contains.
     """
     error = find_error(document) or document
     message = error_text(error, document, status)

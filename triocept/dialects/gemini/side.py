@@ -48,9 +48,9 @@ def render_token_count(count: int) -> Json:
 
 
 def parse_count_request(document: Json, target: Target) -> Request:
-    """Return the request whose tokens must be counted.
+    """Return the request whose tokens are to be counted.
 
-    The document is that request, or contains it as `generateContentRequest`.
+    The document is this request, or contains it as `generateContentRequest`.
 
     Raises:
         DialectError: the document is invalid. The error names the path of the invalid field.
@@ -85,7 +85,7 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
 
 
 _MOST_INPUTS = 100
-"""Maximum texts in one call, as stated in Google's error."""
+"""Maximum number of texts in one call, as stated in the text of Google's error."""
 
 
 def embeddings(call: SideCall) -> Embeddings:

@@ -6,10 +6,10 @@ Grammar of the parser::
 
 Rules of the parser:
 
-1. `Chunks` parses the responses. The first byte that is not a space determines the framing: `[` begins an array, whose
-   items are parsed as they arrive.
-2. Only the finish reason shows that an answer is complete. A stream without it was truncated. Usage may come after the
-   finish reason, so `ResponseEnd` waits for the end of the bytes.
+1. `Chunks` parses the responses. The first byte that is not white space determines the framing: `[` begins an array,
+   whose items are parsed when they arrive.
+2. Only the finish reason shows that an answer is complete. A stream without a finish reason was truncated. Usage may
+   come after the finish reason, so `ResponseEnd` waits for the end of the bytes.
 3. An error object in place of a response means that the provider failed. Among server-sent events, the error may be a
    bare JSON object, on one line or on several. Google sends errors in this form, and Google's Python SDK reads them.
 4. The parser holds at most one document in memory, and the size of a document is limited.
@@ -17,15 +17,15 @@ Rules of the parser:
 Rules of the renderer:
 
 1. Each chunk is a whole response: one or more parts, and the answer's id and model. The stream contains no event names,
-   no comments and no `[DONE]`, since each of them breaks some client (gemini-cli crashes on a comment).
-2. Text is written as soon as it comes. A call is written when it is complete, because the API has no fragments of
-   calls.
-3. Parts are written strictly one after the other. An event of a later part is held back until the earlier part has
+   no comments and no `[DONE]`, because each of these makes some client fail (gemini-cli crashes on a comment).
+2. Text is written when it arrives. A tool call is written when it is complete, because the API cannot express a
+   fragment of a call.
+3. Parts are written strictly one after the other. An event of a later part is not written until the earlier part has
    ended.
 4. The last chunk has the finish reason, the usage (estimated if unknown), and further fields of the answer.
-5. An error is a bare object, without `data:` before it and without an empty line after it. Google's Python SDK raises
-   an error on this form. Google's JavaScript SDK splits at empty lines, so it cannot skip the error. In an array, the
-   error is the last item.
+5. An error is a bare object, without `data:` before it and without an empty line after it. For an error in this form,
+   Google's Python SDK raises an exception. Google's JavaScript SDK splits at empty lines, so it does not skip the
+   error. In an array, the error is the last item.
 6. A keep-alive is a response without candidates, or a line feed in an array.
 """
 
@@ -173,7 +173,7 @@ class _Objects:
         return found
 
     def _ends(self, mark: bytes) -> bool:
-        """Process a quote, brace or backslash; return True if it ends an object that is in no other object."""
+        """Process `mark`: a quote, brace or backslash. Return True if it ends an outermost object."""
         if mark == b"\\":
             self._escaped = True
         elif mark == b'"':
@@ -220,10 +220,11 @@ class Renderer(StreamRenderer):
         self._sequence = PartSequence()
         self._part: ResponsePart | None = None
         self._held: list[str] = []
-        """The pieces of the current part's text, if the part is written only when it is complete."""
+        """The pieces of the current part's text. Used only for a part that is written when it is complete."""
         self._blobs: tuple[Blob, ...] = ()
         self._behind = b""
-        """The bytes that follow each text of the current part; empty if the text is held back."""
+        """The bytes to write after each piece of the current part's text; empty if the part is written when it is
+        complete."""
         self._parts = False
         self._calls = False
         self._refusal = False
@@ -286,7 +287,7 @@ class Renderer(StreamRenderer):
         return b'{"text":' + encode_text(text) + self._behind if text else b""
 
     def _whole(self, text: str) -> list[dict[str, Json]]:
-        """Render the content part that has ended as JSON parts of Gemini; `text` is its text, if it was held back."""
+        """Return the Gemini parts for the part that has ended. `text` is its text, if it was not written before."""
         match self._part:
             case ToolCall() as call:
                 whole = with_id(msgspec.structs.replace(call, arguments=text))

@@ -1,4 +1,4 @@
-"""Ollama's own API (`POST /api/chat`), which Ollama's command line and SDKs, and programs for local models use."""
+"""Ollama's own API (`POST /api/chat`). Ollama's command line and SDKs use it, and programs for local models."""
 
 from __future__ import annotations
 

@@ -2,31 +2,31 @@
 
 Tools and their calls:
 
-1. A tool is a function in the form of chat completions. Other providers' own tools are left out.
+1. A tool is a function, defined as in chat completions. Tools that a provider runs are left out.
 2. The arguments of a call are an object. The id of a call is optional: servers before 0.12 send no ids, and the
-   official clients send calls back without ids. An id that triocept generated for such a call is not written.
+   official clients send calls back without ids. If triocept generated the id of a call, the id is not written.
 
 Messages:
 
-1. A message has no list of parts, but a field for each kind of part. So the parts of a message become thinking, text,
-   images and calls, in this order. All texts of a message become one string.
-2. A result names its tool, or the id of its call, or neither. If neither is named, the result belongs to the oldest
-   call without a result.
-3. Results come right after their calls, one message each. Other parts of the message that held them, and media in
-   results, come after all results.
-4. The only media on the wire are images, as inline data. In place of other media, a text names them.
+1. In this API, a message has a field for each kind of part, not a list of parts. So the parts of a message are written
+   as thinking, text, images and calls, in this order. All texts of a message become one string.
+2. A result names its tool, or the id of its call, or neither. If it names neither, it belongs to the oldest call
+   without a result.
+3. Results are placed right after their calls, one message each. Other parts of the message that contained the results,
+   and media in results, are placed after all results.
+4. The API's only media are images, as inline data. Any other media are replaced by a text that names them.
 5. Thinking that another provider signed is left out, because only that provider can use it.
 
 Requests:
 
 1. An answer is a stream if `stream` is not false.
-2. `options` holds the sampling. Other fields of `options` stay in `extra["options"]`. A `num_predict` below 0 means no
-   limit, and stays in `extra["options"]`, too. Other fields of the request (`keep_alive`, `truncate`, `logprobs`, …)
+2. `options` contains the sampling settings. Its other fields stay in `extra["options"]`. A `num_predict` below 0 means
+   no limit, and stays in `extra["options"]`, too. Other fields of the request (`keep_alive`, `truncate`, `logprobs`, …)
    stay in `extra` under their names.
 3. `think` is a boolean or an effort. True is read as the effort "adaptive", False as "none".
 4. The API has no tool choice. For a tool choice from another dialect, "none" removes the tools, and the choice of one
-   tool removes all other tools. The choice "required" cannot be expressed, and is left out, because the request works
-   without it.
+   tool removes all other tools. The choice "required" cannot be expressed, and is left out, because the request is
+   valid without it.
 5. Efforts from another dialect become one of the three efforts that the API accepts.
 """
 
@@ -123,7 +123,7 @@ _RENDERED = {"developer": "system", "tool": "user"}
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """Convert a message of a request into a `Message`; the tool calls or the result in it may still lack ids."""
+    """Convert a message of a request into a `Message`. Its tool calls, or its result, may lack ids."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -152,7 +152,7 @@ def message_parts(fields: Fields) -> tuple[Part, ...]:
 
 
 def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """Return the messages with an id for each tool call and each result; a result has the id of its call."""
+    """Return the messages with an id for each tool call and each result. A result gets the id of its call."""
     pairing, waiting = Pairing(lambda identity: {"tool_call_id": identity}), deque[ToolCall]()
     found: list[Message] = []
     for message in messages:
@@ -193,7 +193,7 @@ def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[
 
 
 def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> dict[str, Json]:
-    """Convert parts into the fields of a message; leave out parts that Ollama's API cannot express."""
+    """Convert parts into the fields of a message. Leave out parts that Ollama's API cannot express."""
     texts, thoughts, images = list[str](), list[str](), list[str]()
     calls: list[Json] = []
     for part in parts:

@@ -4,35 +4,35 @@ Rules:
 
 1. Further fields of the document (`total_duration`, `logprobs`, …) are in `extra`, and further fields of its message
    are in `extra["message"]`. `created_at` is always the time of triocept's answer.
-2. An answer has no id in this API.
-3. A refusal in words is written as text. Signatures, and parts that only other dialects have, are left out.
-4. Unknown usage is estimated, because clients require the numbers.
+2. In this API, an answer has no id.
+3. The text of a refusal is written as text. Signatures, and parts that only other dialects can express, are left out.
+4. Unknown token counts are estimated, because clients require them.
 
-The last document of an answer has `done_reason`, `prompt_eval_count` and `eval_count`; the API has no further usage.
-The reason is `stop` also for answers with tool calls and for refusals. Servers before 0.1.40 write no reason. An
-unknown reason is a failure, because triocept never invents a reason. A server that had the whole prompt in its cache
-may leave `prompt_eval_count` out.
+The last document of an answer has `done_reason`, `prompt_eval_count` and `eval_count`; the API has no further token
+counts. The reason is `stop` for answers with tool calls and for refusals, too. Servers before 0.1.40 write no reason.
+An unknown reason raises an error, because triocept never invents a stop reason. A server that has the whole prompt in
+its cache may leave `prompt_eval_count` out.
 
 An error is `{"error": "the message"}`, as a body or as a line of a stream. Besides the message, an error has only its
-HTTP status. The message may be a JSON document, which is the answer of llama.cpp, Ollama's engine (Ollama 0.40).
+HTTP status. The message may be a JSON document: the error of llama.cpp, Ollama's engine (Ollama 0.40).
 
 These rules turn the documents of one answer (one document if it is not streamed) into events:
 
-1. Text continues the text before it, and thinking continues the thinking before it. A call comes complete.
+1. Text continues the text before it, and thinking continues the thinking before it. Each tool call is complete.
 2. The document with `done` is the last one. It has the reason and the usage, and may have content.
-3. Unknown fields of the documents are combined in the `extra` of `ResponseEnd`, as if they had come in one whole
-   answer.
+3. Unknown fields of the documents are combined in the `extra` of `ResponseEnd`, so that they equal the fields of an
+   answer that is not streamed.
 
 Parser of a stream:
 
 1. A document with `error` means that the provider failed. A stream that ends before `done` was truncated.
-2. The last line may have no line end.
+2. The last line need not end with a line feed.
 
 Renderer of a stream:
 
-1. There are no empty lines: the official Python client crashes on one.
-2. Parts are written strictly one after the other. Text is written as soon as it comes. A call is written when it is
-   complete, because the API has no fragments of calls.
+1. No empty line is written, because the official Python client crashes on an empty line.
+2. Parts are written strictly one after the other. Text is written when it arrives. A tool call is written when it is
+   complete, because the API cannot express a fragment of a call.
 3. The last document has the reason, the usage (estimated if unknown), and further fields of the answer.
 4. A keep-alive is a document with empty content.
 """
@@ -121,9 +121,9 @@ _PARSED: dict[str, StopReason] = {"": "end", "stop": "end", "length": "max_token
 
 
 def parse_finish(reason: Json, *, calls: bool) -> StopReason:
-    """Convert a `done_reason` into a `StopReason`; raise `UpstreamError` if it is unknown.
+    """Convert a `done_reason` into a `StopReason`. Raise `UpstreamError` if the reason is unknown.
 
-    An unknown reason is, for example, `load`, which Ollama sends after an empty prompt.
+    An example of an unknown reason is `load`, which Ollama sends after an empty prompt.
     """
     stop = _PARSED.get(reason or "") if isinstance(reason, str | None) else None
     if stop is None:
@@ -188,7 +188,7 @@ def find_error(document: Json) -> Json:
 
 
 def _engine_error(error: Json) -> dict[str, Json]:
-    """Return the error of llama.cpp, Ollama's engine, if `error` is its JSON as text; else an empty dict."""
+    """If `error` is a text with the JSON error of llama.cpp, Ollama's engine, return this error; else an empty dict."""
     if not isinstance(error, str) or not error.startswith("{"):
         return {}
     try:
@@ -213,7 +213,7 @@ class Chunks:
         """True if the last document was received."""
 
     def take(self, document: Json, events: list[Event]) -> None:
-        """Append the events of one document; skip documents that come after the one with `"done": true`."""
+        """Append the events of one document. Ignore documents after the one with `"done": true`."""
         if self.done:
             return
         fields = Fields(document)
@@ -314,7 +314,7 @@ class Renderer(StreamRenderer):
         self._extra: dict[str, Json] = {}
         self._sequence = PartSequence()
         self._before: bytes | None = None
-        """The bytes before a delta of the current part; None if the part is not text."""
+        """The bytes to write before a delta of the current part; None if the part is not text."""
         self._call: ToolCall | None = None
         self._held: list[str] = []
         self._characters = 0

@@ -16,7 +16,7 @@ from ..side import Embeddings, SideCall, SideRoute, read_dimensions
 def embeddings(call: SideCall) -> Embeddings:
     """Parse an `/api/embed` call; raise `DialectError` if its body is invalid.
 
-    An empty input gets no vectors; programs send an empty input to load a model.
+    The answer to an empty input has no vectors: programs send an empty input only to load a model.
     """
     fields = Fields(call.document)
     model = fields.need_text("model")
@@ -52,7 +52,7 @@ def old_embeddings(call: SideCall) -> Embeddings:
 
 
 _VERSION = "0.12.0"
-"""The server version that is reported to clients, which refuse a server that is too old."""
+"""The server version that is reported to clients. Clients refuse a server that is too old."""
 _EPOCH = "1970-01-01T00:00:00Z"
 _DETAILS: dict[str, Json] = {
     "parent_model": "",

@@ -2,32 +2,32 @@
 
 Tools, tool choice and tool calls:
 
-1. A tool that is no function is kept unchanged. A tool of the type `custom` takes free text; a tool of any other type
-   is a provider's own tool.
+1. A tool that is not a function is kept unchanged. If its type is `custom`, it takes free text; if not, it is a tool
+   that the provider runs.
 2. In a dialect without custom tools, a custom tool becomes a function with one string argument, `input`. Calls of this
    function are converted back.
-3. The arguments of a call are a string on the wire. xAI and others send an object, which is converted to JSON text.
+3. In the API, the arguments of a call are a string. xAI and others send an object, which is converted to JSON text.
 
 Reasoning is an extension of the API, with three field names. vLLM and Ollama write `reasoning`; DeepSeek, SGLang and
-llama.cpp write `reasoning_content`; OpenRouter adds `reasoning_details` (with signatures, to be replayed as received).
-OpenAI itself writes no reasoning.
+llama.cpp write `reasoning_content`; OpenRouter adds `reasoning_details` (with signatures, which agents must send back
+as received). OpenAI itself writes no reasoning.
 
-1. The three fields are read in the order above. The first field with text is used, and its name is kept in
-   `extra["field"]`. A second field with another text stays among the message's unknown fields.
+1. The three fields are read in the order above. The first of the fields that has text is used, and its name is kept in
+   `extra["field"]`. If a second field has a different text, it stays among the message's unknown fields.
 2. Each item of `reasoning_details` is one opaque blob.
 3. Reasoning is written to the field from which it was read, otherwise to `reasoning_content`.
 
-Content is a string, or a list of text, image_url, input_audio, file and refusal parts. A list of one plain text equals
-the string, and is written as the string.
+Content is a string, or a list of text, image_url, input_audio, file and refusal parts. A list of one plain text means
+the same as a string, and is written as a string.
 
 Messages (system, developer, user, assistant, tool, and the legacy function):
 
-1. One message of the API is one `Message`. On the wire, a message has no list of parts, but a field for each kind of
-   part. The order of the parts is reasoning, text, refusal, tool calls.
-2. Tool results come right after the calls, one message each. Other parts of the message that held the results come
-   after all results.
-3. Most servers refuse an image in a result. So the image goes into a user message after the results. An image that
-   the agent itself sent in a result stays in the result.
+1. One message of the API is one `Message`. In the API, a message has a field for each kind of part, not a list of
+   parts. The parts of the `Message` are in the order reasoning, text, refusal, tool calls.
+2. Tool results are placed right after their calls, one message each. Other parts of the message that contained the
+   results are placed after all results.
+3. Most servers refuse an image in a result. So the image is written in a user message after the results. But an image
+   that the agent itself sent in a result stays in the result.
 4. A legacy `function` message is the result of the call of the function that it names.
 """
 
@@ -88,7 +88,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def kept_tool(value: Json, named: dict[str, Json], *, custom: bool) -> Tool:
-    """Return a `Tool` that keeps its definition (`value`) unchanged; `named` contains its name and its description."""
+    """Return a `Tool` that keeps its definition, `value`, unchanged. `named` contains the name and the description."""
     name, description = named.get("name"), named.get("description")
     return Tool(
         name=name if isinstance(name, str) else "",
@@ -131,7 +131,7 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 
 def choice_of(word: str) -> ToolChoice:
-    """Convert a `tool_choice` that is a string into a `ToolChoice`; keep an unknown string in `extra`."""
+    """Convert a `tool_choice` that is a string into a `ToolChoice`. Keep an unknown string in `extra`."""
     modes: dict[str, Literal["auto", "none", "required"]] = {
         mode: mode for mode in ("auto", "none", "required")
     }
@@ -139,7 +139,7 @@ def choice_of(word: str) -> ToolChoice:
 
 
 def render_choice(choice: ToolChoice, named: Json, *, same_dialect: bool) -> Json:
-    """Convert a `ToolChoice` into the value of `tool_choice`; `named` is the value if the choice names one tool."""
+    """Convert a `ToolChoice` into the value of `tool_choice`. If the choice names one tool, the value is `named`."""
     if same_dialect and choice.extra:
         return choice.extra.get("tool_choice", choice.extra)
     return named if choice.mode == "tool" else choice.mode
@@ -162,9 +162,9 @@ def parse_call(value: Json, path: str) -> ToolCall:
 
 
 def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
-    """Convert the legacy field `function_call` into a `ToolCall` whose id is `call_` and the tool's name.
+    """Convert the legacy field `function_call` into a `ToolCall`. Its id is `call_`, followed by the tool's name.
 
-    If the field is missing, the tuple is empty.
+    If the field is missing, return an empty tuple.
     """
     inner = fields.object("function_call")
     if inner is None:
@@ -187,7 +187,7 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
 
 
 def take_arguments(fields: Fields, name: str) -> str:
-    """Return a call's arguments, which are in the field `name`, as JSON text; some servers send an object."""
+    """Return a call's arguments, which are in the field `name`, as JSON text, even if the server sent an object."""
     value = fields.take(name)
     if isinstance(value, dict):
         return encode_json(value).decode()
@@ -289,7 +289,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
-    """Convert parts into the field `content` of a message: a string if the only part is a plain text."""
+    """Convert parts into the value of a message's `content`: a list, or a string if the only part is a plain text."""
     return as_content(present([render_part(part, same_dialect=same_dialect) for part in parts]))
 
 
@@ -315,7 +315,10 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def image_at(url: str | None, fields: Fields) -> Media:
-    """Return the image with this URL, which may be a `data:` URL; unread `fields` become the image's `extra`."""
+    """Return an image with this URL, which may be a `data:` URL.
+
+    The unread `fields` become the `extra` of the image.
+    """
     inline = split_data_url(url) if url is not None else None
     if inline is None:
         return Media(kind="image", url=url, extra=fields.rest())
@@ -331,7 +334,7 @@ def parse_audio(fields: Fields) -> Part:
 
 
 def file_at(url: str | None, content: str | None, name: str | None, fields: Fields) -> Media:
-    """Return the file with this URL or this content; unread `fields` become the file's `extra`.
+    """Return a file with this URL or this content. The unread `fields` become the `extra` of the file.
 
     `content` is a `data:` URL, or bare base64, which some clients send.
     """

@@ -1,9 +1,9 @@
-"""Requests of chat completions; other OpenAI dialects use its code for answer formats, sampling and `user`.
+"""Requests of chat completions. The other OpenAI dialects use this code for answer formats, sampling and `user`.
 
 Rules:
 
-1. `max_completion_tokens` takes precedence over `max_tokens`. A request that has only the old name is written for a
-   provider with the old name. To record this, the old name stays in `extra`, with null.
+1. `max_completion_tokens` takes precedence over `max_tokens`. A request that has only the old name, `max_tokens`, is
+   also sent to a provider with the old name. To record this, `extra` contains the old name with the value null.
 2. `extra` has the structure of the document: unknown fields of `stream_options` are in `extra["stream_options"]`.
 3. The legacy fields `functions` and `function_call` are read as tools and tool choice.
 4. Only one choice (answer) is supported; `n` above 1 is refused.
@@ -109,15 +109,15 @@ def render_request(request: Request) -> Json:
 
 
 _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
-"""The three types that OpenAI has, and further types of servers: `structural_tag` of vLLM and SGLang, and `grammar`,
-`regex`, `ebnf` of others."""
+"""The types of answer formats: three that OpenAI has, `structural_tag` of vLLM and SGLang, and `grammar`, `regex`,
+`ebnf` of other servers."""
 
 
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
-    """Convert the field `name` into an `OutputFormat`; a type that OpenAI lacks stays among the unread fields.
+    """Convert the field `name` into an `OutputFormat`. If OpenAI does not have its type, the field stays unread.
 
-    `inside` names the inner field that holds the schema and options of the schema; None if the field itself holds them.
-    Raise `DialectError` if the type is unknown.
+    `inside` is the name of the inner field that contains the schema and the schema's options. It is None if the field
+    itself contains these. Raise `DialectError` if the type is unknown.
     """
     form = fields.object(name)
     if form is None:
@@ -141,7 +141,10 @@ def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat |
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Convert an `OutputFormat` into `response_format`; a schema without a name, which OpenAI requires, gets one."""
+    """Convert an `OutputFormat` into `response_format`.
+
+    A schema without a name gets one, because OpenAI requires it.
+    """
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
@@ -153,9 +156,9 @@ _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 
 def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
-    """Read the sampling settings from the fields of a request; `cap` is the limit of output tokens.
+    """Read the sampling settings from the fields of a request. `cap` is the limit of output tokens.
 
-    The caller reads the limit, because its field has several names.
+    The caller reads this limit, because the name of its field differs between dialects.
     """
     return Sampling(
         max_output_tokens=cap,
@@ -184,7 +187,7 @@ def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json
 
 
 def parse_include_usage(fields: Fields) -> bool:
-    """Return True if a stream must end with the usage; leave the other stream options unread."""
+    """Return True if a stream must end with the token counts. The other stream options stay unread."""
     options = fields.object("stream_options") or Fields({})
     include_usage = options.flag("include_usage")
     fields.keep("stream_options", options.rest())
@@ -199,6 +202,6 @@ def render_stream(request: Request) -> dict[str, Json]:
 
 
 def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the field `user`; an empty dict if the request has no user, or one that is too long for OpenAI."""
+    """Return a dict with the field `user`. It is empty if the request has no user, or a user too long for OpenAI."""
     fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
     return {"user": request.user} if fits else {}

@@ -10,12 +10,12 @@ Rules:
    order.
 
 Agents fail on an unknown finish reason (opencode retries for ever), so only OpenAI's four reasons are written. An
-unknown reason from an upstream (`abort`, `error`, `network_error`, …) is a failure.
+unknown reason from an upstream (`abort`, `error`, `network_error`, …) raises an error.
 
 `prompt_tokens` includes the cached tokens, and `completion_tokens` includes the reasoning, as in `Usage`.
 Further numbers that servers send (`cost`, `audio_tokens`, …) are kept under their own names.
 
-Errors have the form `{"error": {message, type, param, code}}`; other forms, which some servers send, are read, too.
+Errors have the form `{"error": {message, type, param, code}}`. Other forms, which some servers send, are also read.
 OpenAI's `code` is a string, and vLLM's is an int. transformers sends a string as `error`, SGLang sends no `error`, and
 FastAPI servers send `{"detail": ...}`.
 """
@@ -99,7 +99,10 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def open_answer(document: Json) -> tuple[Fields, Fields]:
-    """Return the fields of an answer, and those of its only choice; raise an error as `parse_response` does."""
+    """Return the fields of an answer, and the fields of its only choice.
+
+    The raised errors are those of `parse_response`.
+    """
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
@@ -127,9 +130,10 @@ def closed_answer(
     end: tuple[StopReason, str | None],
     dialect: str,
 ) -> Response:
-    """Return the `Response` with this content; read its model, id and usage from the fields of the answer.
+    """Return a `Response` with this content, and with the model, id and usage from the fields of the answer.
 
-    `left`: the unread fields of the choice. `end`: the stop reason, and the matched stop string or None.
+    `left` contains the unread fields of the choice. `end` contains the stop reason, and the matched stop string or
+    None.
     """
     for known in ("object", "created"):
         fields.take(known)
@@ -196,7 +200,7 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
         reason: the value of `finish_reason`.
         matched: the stop string that was matched (vLLM's `stop_reason`, SGLang's `matched_stop`); an int is a token id.
         calls: True if the answer calls tools.
-        refusal: True if the answer contains a refusal in words.
+        refusal: True if the answer contains a refusal that the model wrote as text.
     """
     stop = _PARSED.get(reason) if isinstance(reason, str) else None
     if reason == ABORTED:
@@ -213,9 +217,9 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Convert a `StopReason` into a `finish_reason`; a refusal in words gets "stop".
+    """Convert a `StopReason` into a `finish_reason`. If the answer contains a refusal as text, it is "stop".
 
-    Some agents crash on `content_filter`, so only a refusal without words gets this reason.
+    Some agents crash on `content_filter`, so only a refusal without a text gets this reason.
     """
     settled = settled_stop(stop, calls=calls)
     return "stop" if settled == "refused" and refusal else _RENDERED[settled]
@@ -322,8 +326,8 @@ _WORDS = ("message", "detail", "error", "msg")
 def parse_error(status: int, document: Json) -> Failure:
     """Convert a provider's error document, which may have any form, into a `Failure`.
 
-    If `status` is below 400 (an error came in place of an answer), the error's `code` replaces it if the code
-    is an HTTP status.
+    If `status` is below 400 (an error came in place of an answer) and the error's `code` is an HTTP status, the failure
+    has this status.
     """
     error = find_error(document) or document
     value = error

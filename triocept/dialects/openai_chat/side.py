@@ -112,7 +112,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def _inputs(value: Json) -> tuple[Embedded, ...]:
-    """Return the inputs of an embeddings call; a list of numbers is one input (token ids)."""
+    """Return the inputs of an embeddings call. A list of numbers is one input, as token ids."""
     if value is None:
         raise DialectError("is missing", path="input")
     if not isinstance(value, list) or (value and all(_is_token(item) for item in value)):
@@ -144,7 +144,7 @@ def _is_token(value: Json) -> bool:
 
 
 _MODEL = "omni-moderation-latest"
-"""The model if the request names none."""
+"""The model that is used if the request does not name a model."""
 
 
 def moderations(call: SideCall) -> Moderations:
@@ -173,7 +173,7 @@ def moderations(call: SideCall) -> Moderations:
 def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:
     """Return the texts of a moderations call, and the kinds of parts (`text`, `image`) in each.
 
-    If the input is a list of objects, these are the parts of one input, whose texts are joined.
+    If the input is a list of objects, these objects are the parts of one input, and their texts are joined.
     """
     if value is None:
         raise DialectError("is missing", path="input")

@@ -1,28 +1,28 @@
 """Parsers and renderers of streamed chat completions; `openai_completions` uses their base classes, too.
 
-Grammar of the parser, for the streams that servers really send, which differ from OpenAI's reference::
+Grammar of the streams that servers really send. It differs from OpenAI's reference::
 
     stream := chunk* finish-chunk chunk* ("[DONE]" | end of bytes)
 
 Rules of the parser:
 
-1. A chunk may have no choice: at the start from Azure, and at the end for the usage or SGLang's extensions. A choice
+1. A chunk may have no choice: Azure's first chunk, and last chunks with the usage or with SGLang's extensions. A choice
    may have no content.
 2. Usage may come in any chunk, and the last usage counts. So `ResponseEnd` waits for `[DONE]` or the end of the bytes.
-3. Unknown fields of chunks are combined in the `extra` of `ResponseEnd`, as if they had come in one whole answer.
+3. Unknown fields of chunks are combined in the `extra` of `ResponseEnd`, so that they equal the fields of an answer
+   that is not streamed.
 4. An error object in place of a chunk means that the provider failed. A stream that ends without a finish reason was
    truncated.
 
 Further rules for chat completions:
 
 1. A choice may have no `delta`.
-2. The open text or reasoning ends when a delta with another field comes. Tool calls may interleave, so they stay open
-   until the finish reason comes.
+2. The open text or reasoning ends when a delta with another field comes. Fragments of several tool calls may
+   interleave, so calls stay open until the finish reason comes.
 3. A fragment belongs to the call with the fragment's `index`. A fragment without an index belongs to the call with the
-   fragment's `id`. A fragment without both begins a new call if it names a tool, and otherwise belongs to the last
-   call. A known
-   index with another id begins a new call (Gemini's chat endpoint sends the index 0 for each call). Later fragments may
-   repeat the id and the name, and a call may come complete in one fragment.
+   fragment's `id`. A fragment without an index and an id begins a new call if it names a tool; if not, it belongs to
+   the last call. A fragment with a known index and another id begins a new call (Gemini's chat endpoint sends the index
+   0 for each call). Later fragments may repeat the id and the name, and one fragment may contain a complete call.
 
 Rules of the renderer:
 
@@ -31,7 +31,7 @@ Rules of the renderer:
 2. Tool calls are numbered from 0; other parts do not count.
 3. All chunks have the same id, `created` and model.
 4. Parts that chat completions cannot express are left out.
-5. A call that must be converted to another kind (see `FittedCall`) is held back until it is complete.
+5. A call that must be converted to another kind (see `FittedCall`) is not written until it is complete.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ _DOUBT = re.compile(
 
 
 class ChunkParser(StreamParser):
-    """A base class of parsers for streams of the dialect `name`; subclasses parse the content of choices."""
+    """A base class of parsers for streams of the dialect `name`. Subclasses parse the content of choices."""
 
     left_out = DONE
 
@@ -145,7 +145,7 @@ class ChunkParser(StreamParser):
 
     @abstractmethod
     def _close_parts(self, events: list[Event]) -> None:
-        """Append the end of each open part, when the answer is complete."""
+        """Append the end event of each open part, because the answer is complete."""
 
     @abstractmethod
     def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
@@ -244,7 +244,7 @@ class Parser(ChunkParser):
 
 
 class _Call:
-    """A tool call that the parser has received in part."""
+    """A tool call of which the parser has received a part."""
 
     __slots__ = ("id", "index", "kind", "path")
 
@@ -256,7 +256,7 @@ class _Call:
 
 
 class _Calls:
-    """A converter of fragments of tool calls to events; `new_index` returns the index of the next part."""
+    """A converter of fragments of tool calls to events. `new_index` returns the index of the next part."""
 
     def __init__(self, new_index: Callable[[], int]) -> None:
         self._new_index = new_index
@@ -304,7 +304,7 @@ class _Calls:
             events.append(PartDelta(call.index, text))
 
     def close(self, events: list[Event]) -> None:
-        """Append the end of each open call; raise `DialectError` if a call has no name."""
+        """Append the end event of each open call. Raise `DialectError` if a call has no name."""
         for call in self._open:
             if call.index is None:
                 raise DialectError("is missing in the tool call", path=f"{call.path}.{call.kind}.name")
@@ -315,10 +315,10 @@ class _Calls:
 
 
 class ChunkRenderer(StreamRenderer):
-    """A base class of renderers of OpenAI's chunks, for one answer to `request`; subclasses render the content.
+    """A base class of renderers of OpenAI's chunks, for one answer to `request`. Subclasses render the content.
 
-    `name` is the dialect, and `kind` is the field `object` of a chunk. A generated id begins with `prefix`.
-    `render_error` returns the JSON body of an error.
+    `name` is the name of the dialect, and `kind` is the value of a chunk's field `object`. A generated id begins with
+    `prefix`. `render_error` returns the JSON body of an error.
     """
 
     def __init__(

@@ -3,25 +3,26 @@
 Reasoning items, which have `summary`, `content` and `encrypted_content`:
 
 1. Each text of the summary and of the content is one part. Further fields of the item are in `extra["item"]` of the
-   first part. In `extra`, a later text of the summary has `summary_index`, and a text of the content has
-   `content_index`.
-2. The encrypted content is a blob of the last part, and is passed on unchanged.
-3. An agent sends the item back unchanged. So the signatures of other providers are packed into `encrypted_content` for
-   the agent, and unpacked when the agent sends the item back.
+   first part. The `extra` of a later text of the summary contains `summary_index`. The `extra` of a text of the content
+   contains `content_index`.
+2. The encrypted content becomes a blob of the last part, and is passed on unchanged.
+3. An agent sends reasoning items back unchanged. So the signatures of other providers are packed into
+   `encrypted_content` for the agent, and unpacked when the agent sends the item back.
 4. A provider refuses encrypted content from other providers. So a request to a provider contains only reasoning of this
    dialect, without blobs of other dialects.
 
 Content (a string, or a list of input_text, input_image, input_file, input_audio, output_text and refusal):
 
-1. A list of one plain text equals the string, and is written as the string.
-2. Text that the model wrote is `output_text`, other text is `input_text`. A part that came with another type keeps it.
+1. A list of one plain text means the same as a string, and is written as a string.
+2. Text that the model wrote has the type `output_text`, other text has `input_text`. A text that came with another type
+   keeps this type.
 3. An unknown part is kept unchanged.
 
 Items that a model writes (other items are kept unchanged):
 
 1. Each text of a message is one part. Further fields of the item (`id`, `phase`, …) are in `extra["item"]` of the first
    part. A later part has `content_index` in `extra`, and belongs to the same item as the part before it.
-2. A part without these fields in `extra` is an item by itself.
+2. A part without these fields in `extra` is a separate item.
 3. An unknown item, or a message with an unknown part, is one opaque part.
 4. An agent gets every item with an id and a status, which are generated if missing. A generated id is derived from the
    answer's id and the item's position. So the id stays the same if the answer is sent again, and later requests can
@@ -73,8 +74,8 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
 def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
     """Convert a tool call into a `function_call` or `custom_tool_call` item.
 
-    A call without an id gets a random id if `fresh` is True. If `fresh` is False, it gets a constant id, which its
-    result gets, too.
+    A call without an id gets a random id if `fresh` is True. If `fresh` is False, the call and its result get the same
+    constant id.
     """
     identity = call.id or (fresh_id("call_") if fresh else "")
     if not same_dialect or not call.id:
@@ -94,7 +95,7 @@ _TYPES = {"summary": "summary_text", "content": "reasoning_text"}
 
 
 def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
-    """Convert a reasoning item into parts, one for each text; an item without text gives one empty part."""
+    """Convert a reasoning item into parts, one for each text. An item without text becomes one empty part."""
     blobs = blobs_of(fields.text(ENCRYPTED))
     found: list[Reasoning] = []
     for field, usual in _TYPES.items():
@@ -135,12 +136,12 @@ _PLACES = ("item", "content_index", "summary_index")
 
 
 def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "content"]:
-    """Return the name of the list that holds the text in a reasoning item; agents display only `summary`."""
+    """Return the name of the list in a reasoning item to which the text belongs. Agents display only `summary`."""
     return "content" if same_dialect and part.extra and "content_index" in part.extra else "summary"
 
 
 def is_replayable(part: Reasoning, *, same_dialect: bool) -> bool:
-    """Return True if a provider of the Responses API accepts the reasoning in a request.
+    """Return True if a provider of the Responses API accepts the reasoning `part` in a request.
 
     Such a provider refuses encrypted reasoning of other providers.
     """
@@ -149,7 +150,7 @@ def is_replayable(part: Reasoning, *, same_dialect: bool) -> bool:
 
 
 def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
-    """Return the blobs in an item's `encrypted_content`: those that `pack` packed, or the content itself."""
+    """Return the blobs in an item's `encrypted_content`: those that `pack` packed, or one blob with the content."""
     if not encrypted:  # llama.cpp writes ""
         return ()
     return unpack(encrypted) or (Blob(NAME, ENCRYPTED, encrypted),)
@@ -195,7 +196,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | RefusalText:
-    """Convert one text or refusal in a message's `content` into a part; `usual` is the default of its `type`."""
+    """Convert a text or refusal in a message's `content` into a part. `usual` is the default of the field `type`."""
     kind = fields.text("type") or usual
     if kind == "refusal":
         return RefusalText(fields.text("refusal") or "", fields.rest())
@@ -214,7 +215,10 @@ def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str,
 
 
 def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
-    """Convert a text of the model into an item of `content`; if `answer`, with all lists that clients require."""
+    """Convert a text of the model into an item of `content`.
+
+    If `answer` is True, add all lists that clients require.
+    """
     document: dict[str, Json]
     if isinstance(part, RefusalText):
         document = {"type": "refusal", "refusal": part.text}
@@ -254,7 +258,7 @@ PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_
 
 
 def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[ResponsePart, ...]:
-    """Convert one item of an answer, or of a request's `input`, into parts; an empty message has no part."""
+    """Convert one item of an answer, or of a request's `input`, into parts. An empty message has no part."""
     fields = Fields(value, path)
     kind = fields.text("type") or "message"
     if kind == "reasoning":
@@ -274,7 +278,7 @@ def render_history(
 ) -> list[dict[str, Json]]:
     """Convert the parts of an assistant message into items of a request's `input`.
 
-    `replay`: True if the items are for a provider, which accepts only its own reasoning.
+    `replay` is True if the items are sent to a provider, which accepts only its own reasoning.
     """
     kept = (
         part
@@ -287,7 +291,7 @@ def render_history(
 def render_answer(
     parts: Iterable[Part], names: Names, identity: str, *, same_dialect: bool
 ) -> list[dict[str, Json]]:
-    """Convert the parts of the answer that an agent gets to items; `identity` is the answer's id."""
+    """Convert the parts of an answer for an agent into items. `identity` is the id of the answer."""
     items = _render(parts, names, same_dialect=same_dialect, fresh=True, packed=True)
     return [complete(item, place(identity, number)) for number, item in enumerate(items)]
 
@@ -298,7 +302,7 @@ def place(identity: str, number: int) -> str:
 
 
 def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> dict[str, Json]:
-    """Return an item with the id and the status that agents require; a generated id ends with `made_of`."""
+    """Return `item` with the id and the status that agents require. A generated id ends with `made_of`."""
     kind = item.get("type")
     prefix = PREFIXES.get(kind) if isinstance(kind, str) else None
     if prefix is None:
@@ -317,7 +321,10 @@ def goes_on(part: Part, *, same_dialect: bool) -> bool:
 
 
 def item_of(part: Part, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the item that a text or reasoning part begins, without the part's text; the item's lists are copies."""
+    """Return the item that a text or reasoning part begins, without the text of the part.
+
+    The item's lists are copies.
+    """
     extra = (
         part.extra if same_dialect and isinstance(part, Text | RefusalText | Reasoning) and part.extra else {}
     )
@@ -376,7 +383,7 @@ def _render_other(part: Part, names: Names, *, same_dialect: bool, fresh: bool) 
 
 
 def _parse_message(fields: Fields) -> tuple[Text | RefusalText, ...] | None:
-    """Convert a message item into texts and refusals; return None if it contains anything else."""
+    """Convert a message item into texts and refusals. Return None if the item contains any other part."""
     content = fields.take("content")
     fields.take("role")
     if isinstance(content, str):

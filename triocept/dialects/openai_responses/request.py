@@ -2,14 +2,14 @@
 
 Rules:
 
-1. `extra` has the structure of the document: it holds unknown fields of `reasoning` and of `text` under these names,
-   and `store`, `include`, `metadata` and all other fields.
-2. `messages` holds only the messages in the document; if the request continues a `previous_response`, these are the new
-   messages.
-3. A websocket frame is parsed as a request, too. The frame's field `type` is dropped, and its field `generate` is kept.
-4. The API has no stop strings, seeds and penalties, but some servers support them. They are written again if they came
-   in this dialect, and left out if they came from another dialect.
-5. In a request from another dialect, ids of calls that repeat are replaced.
+1. `extra` has the structure of the document. It contains unknown fields of `reasoning` and of `text` under these names,
+   and also `store`, `include`, `metadata` and all other fields.
+2. `messages` contains only the messages in the document. If the request continues a `previous_response`, these are the
+   new messages.
+3. A websocket frame is also parsed as a request. Its field `type` is ignored, and its field `generate` is kept.
+4. The API has no stop strings, seeds and penalties, but some servers support these. They are written for a provider if
+   the request came in this dialect, and left out if it came from another dialect.
+5. If several calls in a request from another dialect have the same id, the later calls get new ids.
 6. OpenAI stores answers by default. For a request from another dialect, `store` is set to False.
 
 The input is a string, or a list of items:
@@ -19,11 +19,11 @@ The input is a string, or a list of items:
 2. An input message is one `Message`. Consecutive items that the model wrote are one assistant message, so that it
    equals the answer that the agent got.
 3. A tool result is one message. The result of a free-text call has the type `custom_tool_call_output`.
-4. An unknown item is kept unchanged in a message with `extra["item"]`, whose role depends on the item. A message
-   between agents also has a text, for providers of other dialects.
+4. An unknown item is kept unchanged, in the `extra["item"]` of a message. The message's role depends on the item. If
+   the item is a message between agents, the message also has a text, for providers of other dialects.
 5. Codex sends items without ids, so no ids are generated for a provider. Existing ids are sent to the provider.
 
-`text` holds the format that the answer must have; further fields of `text` (`verbosity`) are kept.
+`text` contains the format that the answer must have. Further fields of `text` (`verbosity`) are kept.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
     """Return True if the agent's JSON body can be sent to a provider unchanged.
 
     Return False if the body continues an answer of this endpoint, because a provider does not have this answer. Return
-    False for a websocket frame, too, because no field of a frame requests a stream.
+    False for a websocket frame, too: a frame has no field that requests a stream.
     """
     if "previous_response_id" in document or document.get("type") == _FRAME:
         return False
@@ -102,7 +102,7 @@ def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
 def _is_list_alone(document: Json) -> bool:
     """Return True if the `input` is a list whose items can be parsed without the rest of the request.
 
-    The list must not declare tools, and no tool may be in a namespace.
+    Return False if an item declares tools, or if a tool is in a namespace.
     """
     if not isinstance(document, dict) or not isinstance(items := document.get("input"), list):
         return False
@@ -116,7 +116,7 @@ def _is_list_alone(document: Json) -> bool:
 def _parse(document: Json, memory: Memory, *, declares: bool = True) -> tuple[Request, int]:
     """Return a request, and the number of its messages from `instructions`.
 
-    `declares`: True if input items may declare tools.
+    `declares` is True if input items may declare tools.
     """
     fields = Fields(document)
     if fields.peek("type") == _FRAME:
@@ -199,7 +199,7 @@ def _render_options(request: Request, *, same_dialect: bool) -> dict[str, Json]:
 
 
 INSTRUCTIONS: dict[str, Json] = {"field": "instructions"}
-"""The `extra` of the message that holds the `instructions`."""
+"""The `extra` of the message that contains the `instructions`."""
 _ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user"}
 _RESULTS = ("function_call_output", "custom_tool_call_output")
 _PLACES: dict[str, Role] = {
@@ -211,12 +211,12 @@ _PLACES: dict[str, Role] = {
 _MARK = "item"
 _AGENT = "agent_message"
 _Run: TypeAlias = tuple[int, list[Json], bool]
-"""A group of input items that is one message: the index of its first item, the items, and True if the model wrote
-them."""
+"""A group of input items that form one message: the index of the first item, the items, and True if the model wrote
+these items."""
 
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
-    """Convert the field `instructions` into a system message; return no message if the field is empty."""
+    """Convert the field `instructions` into a system message. Return an empty tuple if the field is empty."""
     return memory.read(
         NAME,
         "instructions",
@@ -252,7 +252,7 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
 def render_input(
     messages: Sequence[Message], names: Names, *, same_dialect: bool, replay: bool = True
 ) -> tuple[str | None, list[Json]]:
-    """Return the values of `instructions` (or None) and `input`; `replay` is True for a request to a provider."""
+    """Return the values of `instructions` (or None) and `input`. `replay` is True for a request to a provider."""
     _, rest = _head(messages, same_dialect=same_dialect)
     customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
     items: list[Json] = []
@@ -280,13 +280,13 @@ def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> s
 
 
 def _runs(items: Sequence[Json], same: int, known: Sequence[_Run]) -> list[_Run]:
-    """Group the input items by message: adjacent items of the model are one group, any other item is its own group.
+    """Group the input items by message: adjacent items of the model form one group, any other item forms its own group.
 
     Args:
         items: the items of the `input`.
-        same: number of items at the beginning that are the same objects as in the latest call.
-        known: the groups of the latest call. The groups of these same items are returned again, except the
-            last of these groups, which may continue.
+        same: number of items, counted from the beginning, that are the same objects as in the latest call.
+        known: the groups of the latest call. Groups of the first `same` items are returned unchanged, except the last
+            of these groups, because further items may belong to it.
     """
     count = max(0, bisect_left(known, same, key=itemgetter(0)) - 1)
     first = known[count][0] if count else 0
@@ -370,7 +370,7 @@ def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Convert an `OutputFormat` into `text.format`; a schema without a name, which OpenAI requires, gets one."""
+    """Convert an `OutputFormat` into `text.format`. A schema without a name gets one, because OpenAI requires it."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema or {}, "strict": output.strict}

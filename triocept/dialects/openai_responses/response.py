@@ -2,24 +2,25 @@
 
 Rules:
 
-1. An answer repeats fields of the request (instructions, tools, sampling, …): those of the agent's own request, not
-   those that an upstream repeats. All fields that Open Responses requires are present, with null or the default if
-   unknown (openresponses.org, schema `ResponseResource`).
-2. `extra` holds further fields (`service_tier`, `end_turn`, …) under their own names, without nulls.
-3. The usage contains all token counts. Unknown usage is estimated, because some clients refuse an answer without it.
-4. If a token limit may have cut the last call, the call gets the status `incomplete`.
+1. An answer repeats fields of the request (instructions, tools, sampling, …). Their values are those of the agent's own
+   request, not those in the upstream's answer. All fields that Open Responses requires are present; an unknown field is
+   null or has its default (openresponses.org, schema `ResponseResource`).
+2. `extra` contains further fields (`service_tier`, `end_turn`, …) under their own names, without null values.
+3. The usage contains all token counts. Unknown counts are estimated, because some clients refuse an answer without
+   usage.
+4. If a token limit may have cut the last tool call, this call gets the status `incomplete`.
 5. Codex always gets the status `completed`, because it treats `incomplete` as fatal.
 
-An `incomplete` answer reached a token limit or a filter. An unknown or missing status from an upstream is a failure,
-because triocept never invents a status.
+The status `incomplete` means that the answer was stopped by a token limit or a content filter. An unknown or missing
+status from an upstream raises an error, because triocept never invents a status.
 
 `input_tokens` includes the cached tokens, and `output_tokens` includes the reasoning, as in `Usage`. The API requires
-all numbers (Codex treats an answer without `total_tokens` as a broken stream), so an unknown detail is written as 0.
-Further numbers that servers send are kept under their own names.
+all token counts (Codex treats an answer without `total_tokens` as a broken stream), so an unknown count is written as
+0. Further counts that servers send are kept under their own names.
 
-Errors have the form of chat completions. In a stream and on a websocket, they have other forms. A stream may contain
-`response.failed` with `response.error`, or the event `error`, which is flat at OpenAI and nested at other servers.
-Codex reads only the nested form, and other clients read the flat one, so triocept writes both in one event.
+Errors have the form of chat completions, except in a stream and on a websocket. A stream may contain `response.failed`
+with `response.error`, or the event `error`, which is flat at OpenAI and nested at other servers. Codex reads only the
+nested form, and other clients read only the flat form. So triocept writes both forms in one event.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def parse_response(document: Json) -> Response:
 
 
 def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopReason, dict[str, Json]]:
-    """Read the stop reason from `status` and `incomplete_details`; the dict holds fields for `extra`."""
+    """Read the stop reason from `status` and `incomplete_details`. The returned dict contains fields for `extra`."""
     calls = any(isinstance(part, ToolCall) for part in content)
     refusal = any(isinstance(part, RefusalText) for part in content)
     details = fields.object("incomplete_details")
@@ -112,7 +113,7 @@ def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopR
 def answer_extra(fields: Fields) -> dict[str, Json]:
     """Return the fields of an answer that the parser did not read.
 
-    Nulls and fields that repeat the request are left out.
+    Fields that are null, and fields that repeat the request, are left out.
     """
     for name in _ECHOED:
         fields.take(name)
@@ -222,7 +223,10 @@ def ending(
 
 
 def is_whole(call: ToolCall) -> bool:
-    """Return True if a call's arguments are complete JSON; False for free text, whose end cannot be recognised."""
+    """Return True if a call's arguments are complete JSON.
+
+    Return False for free text, whose end cannot be recognised.
+    """
     if call.kind == "text":
         return False
     try:
@@ -248,9 +252,10 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(
     status: Json, details: Fields | None, *, calls: bool, refusal: bool
 ) -> tuple[StopReason, dict[str, Json]]:
-    """Convert a `status` into a `StopReason`. The returned dict is for `extra`.
+    """Convert a `status` into a `StopReason`.
 
-    It holds `status` if `render_finish` would write another status for the `StopReason`.
+    The returned dict is part of the response's `extra`. It contains `status` if `render_finish` would write another
+    status for the `StopReason`.
 
     Raises:
         UpstreamError: the answer is not finished, was aborted, or is incomplete for an unknown reason.
@@ -278,8 +283,8 @@ def render_finish(
 ) -> tuple[str, str | None]:
     """Convert a `StopReason` into a `status`, and into a reason if the status is "incomplete".
 
-    A refusal in words has the status "completed". Every answer to Codex has this status, too, because Codex treats
-    "incomplete" as fatal.
+    An answer with the text of a refusal has the status "completed". Every answer to Codex has this status, too, because
+    Codex treats "incomplete" as fatal.
     """
     settled = settled_stop(stop, calls=calls)
     reason = _RENDERED.get(settled)
@@ -297,9 +302,9 @@ _INPUTS, _OUTPUTS = "input_tokens_details", "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Convert the JSON object `usage` into a `Usage`; return None if it is missing or has no token count.
+    """Convert the JSON object `usage` into a `Usage`. Return None if it is missing or has no token count.
 
-    A null counts as missing.
+    A field that is null counts as missing.
     """
     if isinstance(value, dict):
         value = known_of(
@@ -352,9 +357,9 @@ def render_error(failure: Failure) -> Json:
 def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
     """Convert a failure into the `error` event that ends a stream.
 
-    Codex gives up on some error codes, and retries on all others. So the code is chosen to match `should_retry`. Codex
-    gives up on "server_is_overloaded" in a stream, although it retries after the same error of an HTTP answer. So a
-    stream gets "server_error" in its place.
+    Codex does not retry after some error codes, and retries after all others. So the code is chosen to match
+    `should_retry`. In a stream, Codex does not retry after "server_is_overloaded", although it retries after the same
+    error of an HTTP answer. So a stream gets "server_error" in place of this code.
     """
     error = render_error(failure)["error"]
     if failure.code is None and failure.should_retry is False and error["code"] != "context_length_exceeded":
@@ -368,8 +373,8 @@ def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
 def render_ws_error(failure: Failure) -> dict[str, Json]:
     """Convert a failure into the JSON of a websocket frame.
 
-    Codex ignores a frame without `status`, and then waits for 300 s. On a websocket, as in a stream, Codex gives up on
-    "server_is_overloaded", whatever the status (0.169).
+    Codex ignores a frame without `status`, and then waits for 300 s. On a websocket, as in a stream, Codex does not
+    retry after "server_is_overloaded", whatever the status (0.169).
     """
     headers = dict(failure.headers)
     if failure.retry_after is not None:
@@ -381,7 +386,7 @@ def render_ws_error(failure: Failure) -> dict[str, Json]:
 
 
 def render_steer_failed(document: Json) -> dict[str, Json]:
-    """Return the event that refuses the client's event `response.steer`, which would change an answer in progress."""
+    """Return the event that refuses the client's `response.steer`, by which it would change an answer in progress."""
     steer = document if isinstance(document, dict) else {}
     what = "no answer of this endpoint can be steered: send the input with the next `response.create`"
     return {
@@ -398,7 +403,7 @@ def render_steer_failed(document: Json) -> dict[str, Json]:
 def parse_error(status: int, document: Json) -> Failure:
     """Convert a provider's error document, which may have any form, into a `Failure`.
 
-    If `status` is below 400 (the error came in a stream), the status that belongs to the error's code replaces it.
+    If `status` is below 400 (the error came in a stream), the failure has the status that belongs to the error's code.
     """
     failure = parse_chat_error(status, find_error(document) or document)
     known = _STATUSES.get(failure.code or "")

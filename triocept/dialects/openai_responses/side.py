@@ -1,4 +1,4 @@
-"""Calls other than model calls: earlier answers (to fetch, continue or refer to), token counts and compaction.
+"""Calls other than model calls: token counts, compaction, and calls that fetch, continue or name earlier answers.
 
 `GET /v1/responses/{id}` returns an earlier answer; with `stream=true`, it returns server-sent events.
 `GET /v1/responses/{id}/input_items` returns the input of an earlier answer.
@@ -38,7 +38,7 @@ def count_tokens(model: str, document: Json) -> CountCalls:
 
 
 def render_stored(response: Response, request: Request, *, created: int | None = None) -> Json:
-    """Return the JSON body of an earlier answer; `created` is its time in Unix seconds (default: now)."""
+    """Return the JSON body of an earlier answer. `created` is the answer's time in Unix seconds (default: now)."""
     document = render_response(response, request)
     if created is not None:
         document["created_at"] = created
@@ -48,9 +48,9 @@ def render_stored(response: Response, request: Request, *, created: int | None =
 
 
 def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
-    """Return an earlier answer as server-sent events: those numbered above `after`, and the last event.
+    """Return an earlier answer as server-sent events: the events numbered above `after`, and always the last event.
 
-    Each text is sent in one piece, so the event numbers differ from those of a first stream with many pieces.
+    Each text is sent in one piece, so the event numbers differ from those of the original stream if it had more pieces.
     """
     documents = Documents(request)
     events = [wire for event in events_of(response) for wire in documents.render(event)]
@@ -61,7 +61,7 @@ def render_stored_events(response: Response, request: Request, *, after: int = -
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
     """Return the JSON body that answers `GET …/input_items`: one page with all input items, each with an id.
 
-    The newest item is first by default, as at OpenAI.
+    By default the newest item is first, as in OpenAI's API.
     """
     same_dialect = request.dialect == NAME
     _, items = render_input(
@@ -130,7 +130,7 @@ SIDE_ROUTES = (
 
 
 def is_warm_up(request: Request) -> bool:
-    """Return True if the request has `generate: false`, so that the model must generate nothing.
+    """Return True if the request has `generate: false`, which means that the model must not generate an answer.
 
     Codex sends such a request as the first frame on a websocket, with the stable prefix of the conversation.
     """
@@ -140,8 +140,8 @@ def is_warm_up(request: Request) -> bool:
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
     """Return the request with the messages of `earlier` and its `answer` before the request's own messages.
 
-    As at OpenAI, the `instructions` of `earlier` are not carried over. Tools that input items of `earlier` declared are
-    carried over.
+    As in OpenAI's API, the returned request does not have the `instructions` of `earlier`. It does have the tools that
+    input items of `earlier` declared.
     """
     before = [message for message in earlier.messages if message.extra != INSTRUCTIONS]
     head = [message for message in request.messages if message.extra == INSTRUCTIONS]
@@ -164,7 +164,7 @@ def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) ->
     """Return the request with each `item_reference` replaced by the item of an earlier answer that it names.
 
     If `store` is not false, Vercel's AI SDK sends references in place of items that the model wrote. A reference to an
-    unknown item is not changed. `answers` (the newest first) is read only until all referenced items are found.
+    unknown item is not changed. `answers` (the newest first) is iterated only until all referenced items are found.
     """
     opaque = [part for message in request.messages for part in message.content if type(part) is Opaque]
     wanted = {name for part in opaque if (name := _reference(part))}

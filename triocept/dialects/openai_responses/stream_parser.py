@@ -2,17 +2,17 @@
 
 Rules:
 
-1. The `type` in an event's data determines the kind of event; without `type`, the event's name does. Unknown events are
-   skipped. Sequence numbers are ignored, because some servers leave them out.
+1. The `type` in an event's data determines the kind of event. If `type` is missing, the event's name determines it.
+   Unknown events are skipped. Sequence numbers are ignored, because some servers leave them out.
 2. Items may overlap, the indexes of items may be missing, and an item may come complete in one event (see `Parts`).
-3. `completed` and `incomplete` end the answer. `failed` and `error` mean that the provider failed. A stream that ends
-   before any of these events was truncated.
+3. `completed` and `incomplete` end the answer. `failed` and `error` mean that the provider failed. A stream without any
+   of these four events was truncated.
 4. Further fields of the response are read from the terminal event.
 
 An event belongs to the item with the event's `output_index`. An event without `output_index` (from llama.cpp) belongs
 to the item with the event's `item_id`. An event without both belongs to the newest item. Content that did not come in
-deltas is read from closing events: `done` has the whole text, and `output_item.done` has the whole item. An
-`output_item.done` may come without an `output_item.added`.
+deltas is read from the events that end a text or an item: `done` contains the whole text, and `output_item.done`
+contains the whole item. An `output_item.done` may come without an `output_item.added`.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Parser(StreamParser):
 
 
 class _Item:
-    """An output item that the parser has received in part."""
+    """An output item of which the parser has received a part."""
 
     __slots__ = (
         *("head", "id", "index", "kind", "lists", "number", "open", "part", "parts", "path", "place", "raw"),
@@ -181,7 +181,7 @@ class Parts:
         self.calls: bool = False
         """True if the answer calls a tool of the agent."""
         self.refusal: bool = False
-        """True if the answer contains a refusal in words."""
+        """True if the answer contains the text of a refusal."""
         self.any: bool = False
         """True if the answer contains an item."""
 
@@ -192,7 +192,7 @@ class Parts:
             self._add(number, raw, fields.at("item"), events)
 
     def part_added(self, fields: Fields, events: list[Event]) -> None:
-        """Process an event `content_part.added`; skip it if it does not belong to a message item."""
+        """Process an event `content_part.added`. Ignore it if it does not belong to a message item."""
         item = self._find(fields)
         part = fields.object("part")
         if item is None or item.kind != "message" or part is None:
@@ -206,7 +206,7 @@ class Parts:
         self._write(item, text, events)
 
     def delta(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
-        """Process an event with a delta of a text; begin the part `empty` if no earlier event has begun it."""
+        """Process an event with a delta of a text. If no earlier event has begun the part, begin the part `empty`."""
         item = self._find(fields)
         if item is None:
             return
@@ -251,7 +251,7 @@ class Parts:
         self._close(item)
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
-        """Process a complete item: append to `events` the missing end of the open part, and each missing part."""
+        """Process a complete item: append to `events` each part, or rest of a part, that was not appended before."""
         parts = parse_item(raw, path, NO_NAMES, answer=True)
         for number, part in enumerate(parts):
             if number >= item.parts:
@@ -272,7 +272,7 @@ class Parts:
         self._close_all()
 
     def close(self, events: list[Event]) -> None:
-        """Append the end of all open items, when the answer is complete."""
+        """Append the end events of all open items, because the answer is complete."""
         for item in self._open.values():
             if not item.parts and item.kind != "message":
                 self.whole(item, item.raw, item.path, events)
@@ -320,7 +320,7 @@ class Parts:
     def _continue(
         self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
     ) -> None:
-        """Begin the part at the position `place` of `item` if it is not open yet; first end any other open part."""
+        """If the part at `place` in `item` is not open, end the open part of `item`, and begin the part at `place`."""
         if item.part is None or item.place != place:
             self._end_part(item, events)
             name, number = place

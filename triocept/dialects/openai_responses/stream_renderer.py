@@ -6,10 +6,10 @@ Rules of the stream:
    (or `error` in place of `failed`). All these events have the same response id and `created_at`.
 2. Parts may overlap; `output_index` identifies the item of an event.
 3. `output_item.done` is sent when the next event shows that no further part belongs to the item. Codex and opencode run
-   every call whose item is done, whatever the end of the answer. So `output_item.done` is never sent for a call that a
-   token limit or a failure may have cut.
-4. The terminal event contains the whole output, and the usage with all numbers (estimated if unknown).
-5. A server-sent event has the event's name, and the same name as `type` in its data.
+   every call after its `output_item.done`, even if the answer then fails. So `output_item.done` is never sent for a
+   call that a token limit or a failure may have cut.
+4. The terminal event contains the whole output, and the usage with all token counts (estimated if unknown).
+5. The name of each server-sent event is also the `type` in its data.
 
 Rules of an item, each part of which is written by a writer:
 
@@ -17,10 +17,10 @@ Rules of an item, each part of which is written by a writer:
    `summary_index`.
 2. `output_item.done` makes agents run the call in the item, so it is not sent for a call that a token limit may have
    cut.
-3. A part of a summary begins when its first character comes. An item without text has only a start and an end.
-4. A call that must be converted to the kind that the agent declared (JSON or free text) is held back until it is
+3. A part of a summary begins when its first character arrives. An item without text has only a start and an end.
+4. A call that must be converted to the kind that the agent declared (JSON or free text) is not sent until it is
    complete.
-5. The last events of a call are sent only with the end of its item, because an agent runs a call that is done.
+5. The last events of a call are sent together with the end of its item, because they make an agent run the call.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 
 
 class WireEvent(msgspec.Struct, frozen=True):
-    """An event of the Responses API, not yet framed as a server-sent event or a websocket message."""
+    """An event of the Responses API, before it is written as a server-sent event or a websocket message."""
 
     type: str
     data: bytes
@@ -86,11 +86,11 @@ class Item:
 
     def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
         self.document: dict[str, Json] = document
-        """The final form of the item, as far as it is known."""
+        """The item's final JSON object, as far as it is known."""
         self.open = 0
         """The number of parts of the item that have not ended."""
         self.done: bool = False
-        """True if the item has ended, and no more of it is written."""
+        """True if the item has ended, so that no further event of it is sent."""
         self.blobs: tuple[Blob, ...] = ()
         self.writer: ItemWriter | None = None
         """The writer of the item's latest part."""
@@ -115,7 +115,7 @@ class Item:
         return self._counter.event(kind, {**self._places, **fields})
 
     def delta_frame(self, kind: str, **fields: Json) -> bytes:
-        """Return the bytes of a delta event of this type up to its sequence number."""
+        """Return the bytes of a delta event of this type that come before its sequence number."""
         return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
 
     def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
@@ -125,7 +125,7 @@ class Item:
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
 
     def end(self, *, cut: bool) -> list[WireEvent]:
-        """Return the events that end the item. For a call that may be cut, return none, because agents run ended calls.
+        """Return the events that end the item. Return none for a call that may be cut, because agents run ended calls.
 
         `cut`: True if a token limit may have cut the item.
         """
@@ -153,7 +153,10 @@ class ItemWriter:
         self._frame = b""
 
     def start(self, *, first: bool) -> list[WireEvent]:
-        """Return the events of the part's start; if the part is `first` in its item, also those of the item's start."""
+        """Return the events of the part's start.
+
+        If the part is the `first` of its item, add those of the item's start.
+        """
         raise NotImplementedError
 
     def text(self, text: str) -> list[WireEvent]:
@@ -172,7 +175,7 @@ class ItemWriter:
         return []
 
     def finish(self) -> list[WireEvent]:
-        """Return the events that must come right before the event that ends the item."""
+        """Return the events that are sent right before the event that ends the item."""
         return []
 
     def is_whole(self) -> bool:
@@ -181,7 +184,7 @@ class ItemWriter:
 
 
 def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect: bool) -> ItemWriter | None:
-    """Return a writer that writes `part` to `item`; None if the Responses API cannot express the part."""
+    """Return a writer that writes `part` to `item`. Return None if the Responses API cannot express the part."""
     match part:
         case Text() | RefusalText():
             return _TextWriter(item, part, same_dialect=same_dialect)
@@ -383,7 +386,7 @@ class _CallWriter(ItemWriter):
 
 
 class Documents:
-    """A renderer that converts triocept's events for one answer to Responses events, not yet framed."""
+    """A renderer that converts triocept's events for one answer to events of the Responses API (`WireEvent`)."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -431,12 +434,15 @@ class Documents:
                 return self._end(event)
 
     def fail(self, failure: Failure) -> list[WireEvent]:
-        """Return the `error` event that ends the stream; open items are not ended."""
+        """Return the `error` event that ends the stream. Open items are not ended."""
         document = render_event_error(failure, self._counter.next)
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
     def keepalive(self, response_id: str = "") -> list[WireEvent]:
-        """Return a no-op event; if the answer's start was not sent yet, return the start (with `response_id`) first."""
+        """Return a no-op event.
+
+        If the answer's start was not sent yet, return the start (with `response_id`) before it.
+        """
         begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
 
@@ -493,7 +499,7 @@ class Documents:
         return events
 
     def _settle(self, but: Item | None = None, *, cut: bool = False) -> list[WireEvent]:
-        """Return the events that end the items whose parts have all ended, except the item `but`, which continues."""
+        """Return the events that end each item whose parts have all ended. Skip the item `but`, which continues."""
         events = [event for item in self._waiting if item is not but for event in item.end(cut=cut)]
         self._waiting.clear()
         return events

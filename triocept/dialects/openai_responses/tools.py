@@ -1,9 +1,9 @@
 """Tools of the Responses API, their namespaces, and tool choice.
 
-Namespaces, and the names that tools in a namespace have in triocept and on the wire:
+Namespaces, and the names that tools in a namespace have in triocept and in the API:
 
 1. Agents find the tool of a call by namespace and name. So the namespace of a call is looked up in the request's tools.
-2. If two tools have the same name, a tool in a namespace is renamed to `namespace__name`. The name on the wire is then
+2. If two tools have the same name, the tool in a namespace is renamed to `namespace__name`. Its name in the API is then
    in `extra["name"]`.
 
 Tools and tool choice:
@@ -13,8 +13,8 @@ Tools and tool choice:
 2. Items of the input may declare tools (`additional_tools`, `tool_search_output`). They are tools of the request, too,
    with `extra["declared_in"]`, and are not written a second time in `tools`.
 3. A custom tool takes free text. It is kept unchanged, like every other tool that is not a function.
-4. Only in this dialect, `strict` is on by default. So a tool from another dialect that has no value for `strict` is
-   written with False.
+4. Only in this dialect, the default of `strict` is True. So a tool from another dialect that has no value for `strict`
+   is written with False.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NAME = "openai_responses"
 def is_from_codex(request: Request) -> bool:
     """Return True if Codex sent the request.
 
-    Codex must be recognised because it exits with the status 1 on `response.incomplete`, and the agent's work is lost.
+    Codex must be recognised because, after `response.incomplete`, it exits with the status 1 and its work is lost.
     Every request body of Codex contains `client_metadata` (0.169: `x-codex-installation-id` and similar). OpenAI's
     public API has no such field.
     """
@@ -61,20 +61,23 @@ class Names:
                 self._wire[tool.name] = (namespace_name(tool), own_name)
         self._known = {wire: name for name, wire in self._wire.items()}
         self.are_plain: bool = all(name == wire for name, (_, wire) in self._wire.items())
-        """True if every tool has the same name in triocept and on the wire."""
+        """True if every tool has the same name in triocept and in the API."""
 
     def known(self, name: str, namespace: Json) -> str:
         """Return triocept's name for the tool that has this name and namespace in the Responses API."""
         return self._known.get((namespace, name), name) if isinstance(namespace, str) else name
 
     def wire(self, name: str) -> dict[str, Json]:
-        """Return the fields `namespace` and `name` for a call of this tool; an empty dict if it has no namespace."""
+        """Return the fields `namespace` and `name` for a call of this tool.
+
+        If it has no namespace, return an empty dict.
+        """
         found = self._wire.get(name)
         return {"namespace": found[0], "name": found[1]} if found else {}
 
 
 NO_NAMES = Names(())
-"""The names of a request without tools."""
+"""The `Names` of a request without tools."""
 
 
 _FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict": None}
@@ -207,7 +210,7 @@ def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, same_dialect: bo
 
 
 def _parse(value: Json, path: str) -> list[Tool]:
-    """Convert one item of `tools` into tools; a namespace contains several."""
+    """Convert one item of `tools` into tools. If the item is a namespace, it contains several tools."""
     fields = Fields(value, path)
     kind = fields.text("type")
     if kind is None and fields.peek("name") is None:
@@ -239,7 +242,7 @@ def _render(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
-    """Return the tools; of tools with equal names, those in a namespace are renamed to `namespace__name`."""
+    """Return the tools. If several have the same name, rename those in a namespace to `namespace__name`."""
     counts = Counter(tool.name for tool in tools if tool.kind != "server")
     distinct: list[Tool] = []
     for tool in tools:

@@ -26,9 +26,9 @@ _REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "re
 ACCENTED = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich, naïve café 🦊 日本語."
 """Text of characters that are two, three and four bytes long."""
 _LATER = re.compile(rb"[\x80-\xbf]")
-"""Pattern of a byte of a UTF-8 character other than its first byte."""
+"""Pattern of the second or a later byte of a multi-byte UTF-8 character."""
 MOMENT = 0.01
-"""Seconds between pieces that must arrive separately."""
+"""Seconds to wait between two pieces, so that the client receives them separately."""
 
 
 class OddAnswers(BaseFault):
@@ -38,7 +38,7 @@ class OddAnswers(BaseFault):
 
     @classmethod
     def finish(cls, reason: Literal["length", "content_filter"], answer: Answerable = DEFAULT) -> Self:
-        """Return a fault: an answer whose stop reason is the length limit or a content filter."""
+        """Return a fault: an answer with the stop reason `length` (length limit) or `content_filter`."""
         check_choice("reason", reason, Literal["length", "content_filter"])
         given = msgspec.structs.replace(response_of(answer), stop_reason=_REASONS[reason])
         return cls("finish", {"reason": reason, "answer": answer}, _responding(given))
@@ -53,16 +53,17 @@ class OddAnswers(BaseFault):
     ) -> Self:
         """Return a fault: a tool call whose arguments stop in the middle, so that they are not valid JSON.
 
-        In a dialect in which arguments are a JSON object, and not a text, the agent gets `{"_raw": …}` with the cut
+        In some dialects, arguments are a JSON object and not a text. There the agent gets `{"_raw": …}` with the cut
         text.
 
         Args:
             call: the complete call.
-            after: number of characters of the arguments to send. None means half of the characters.
-            reason: stop reason of the answer: `length` means the length limit, None a tool call.
+            after: number of characters of the arguments that are sent. None means half of the characters.
+            reason: stop reason of the answer. `length` means the length limit; None means that the answer stops for a
+                tool call.
 
         Raises:
-            TypeError, ValueError: an argument is invalid, or the call's arguments cannot be cut there.
+            TypeError, ValueError: an argument is invalid, or the call's arguments cannot be cut at `after`.
         """
         check_type("call", call, ToolCall, "a ToolCall")
         length = len(call.arguments)
@@ -156,8 +157,8 @@ class Quirks(BaseFault):
     def comments(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: a correct stream of server-sent events, with a comment before each event.
 
-        A stream of another kind (one JSON document in each line) cannot contain comments, so it is unchanged. If no
-        stream is requested, the answer is unchanged.
+        If no stream is requested, the answer is unchanged. A stream with one JSON document in each line is not changed
+        either, because it cannot contain comments.
         """
 
         def comment(rendering: Rendering) -> list[bytes]:
@@ -182,7 +183,7 @@ class Quirks(BaseFault):
 
     @classmethod
     def other_form(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a fault: a correct answer in the form (stream, or one JSON document) that was not requested.
+        """Return a fault: a correct answer that is a stream or one JSON document, whichever the agent did not request.
 
         If the agent requested a stream, it gets one JSON document. Otherwise it gets a stream.
         """

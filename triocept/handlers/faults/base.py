@@ -36,7 +36,7 @@ class FaultType(type):
 
 
 class BaseFault(metaclass=FaultType):
-    """Base class of faults. A fault is an immutable value, and also a handler: called, it makes a model call fail.
+    """Base class of faults. A fault is an immutable value, and also a handler that makes a model call fail.
 
     Args:
         name: name of the constructor.
@@ -80,8 +80,8 @@ class BaseFault(metaclass=FaultType):
         """Answer a call with this fault.
 
         Raises:
-            ValueError: the fault is not possible on the agent's connection. For example, a call over a websocket cannot
-                get an HTTP status.
+            ValueError: the fault is impossible on the agent's connection: for example, a call over a websocket gets no
+                HTTP status.
             AlreadySettled, ExchangeAbandoned: as in `exchange.respond`.
 
         Cancellation: as in `exchange.respond`.

@@ -1,4 +1,4 @@
-"""Faults that are errors of a provider, and faults whose body is no answer or has a wrong length."""
+"""Faults that are HTTP errors of a provider, and faults whose response body is not an answer or has a wrong length."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Refusals(BaseFault):
             retry_after: value of the `retry-after` header: seconds (a number), a date (an aware `datetime`), or the
                 time from now to a date (a `timedelta`). For a `datetime` or a `timedelta`, the header contains a date,
                 as HTTP allows.
-            should_retry, code, headers: as in `exchange.refuse`.
+            should_retry, code, headers: see `exchange.refuse`.
 
         Raises:
             TypeError, ValueError: an argument is invalid.
@@ -57,9 +57,9 @@ class Refusals(BaseFault):
 
     @classmethod
     def context_length(cls, tokens: int = 200_001, most: int = 200_000) -> Self:
-        """Return a fault: a 400 because the prompt has `tokens` tokens, and `most` are allowed.
+        """Return a fault: status 400, because the prompt has `tokens` tokens and only `most` are allowed.
 
-        The error's text is that of a provider, so that agents recognise it.
+        The error's text is that of a real provider, so that agents recognise it.
         """
         check_count("most", most, least=1)
         check_count("tokens", tokens)
@@ -73,7 +73,7 @@ class Refusals(BaseFault):
 
     @classmethod
     def too_large(cls) -> Self:
-        """Return a fault: a 413, because the request is too large."""
+        """Return a fault: status 413, because the request is too large."""
         return cls("too_large", {}, _refusing(413, None, None))
 
 
@@ -141,7 +141,7 @@ class BrokenBodies(BaseFault):
         retry_after: RetryAfter = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return a fault: an HTML page instead of an answer, as a proxy or a login page sends it: `Fault.html(200)`.
+        """Return a fault: an HTML page in place of an answer, as from a proxy or a login page: `Fault.html(200)`.
 
         Args:
             status: 200 to 599.
@@ -171,10 +171,10 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def redirect(cls, location: str = "/elsewhere", status: int = 302) -> Self:
-        """Return a fault: a redirect to `location`. A client that follows it to the default location gets a 404.
+        """Return a fault: a redirect to `location`. At the default location, a client gets a 404.
 
         Raises:
-            TypeError, ValueError: the status is not a redirect, or the location is not valid in a header.
+            TypeError, ValueError: `status` is not the status of a redirect, or `location` is not valid in a header.
         """
         if status not in (301, 302, 303, 307, 308):
             raise ValueError(f"status must be 301, 302, 303, 307 or 308, not {status!r}")
@@ -218,7 +218,7 @@ class BrokenBodies(BaseFault):
         """Return a fault: JSON that stops in the middle, in an HTTP message that is complete.
 
         If no stream is requested, the agent gets the first half of the JSON document. If a stream is requested, the
-        agent gets `after` pieces and then the first half of the next frame. Errors are those of `cut`.
+        agent gets `after` pieces and then the first half of the next frame. The raised errors are those of `cut`.
         """
         given = response_of(answer)
         check_after(after + 1, given)
@@ -265,8 +265,8 @@ class BrokenBodies(BaseFault):
     def not_gzip(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: a correct answer that is not compressed, though its header declares gzip.
 
-        Head and body are sent together: if the body arrived after the head, Node's fetch (20.20) would wait for ever.
-        So the effect on a client does not depend on timing.
+        Head and body are sent together, so that the effect on a client does not depend on timing: if the body arrived
+        after the head, Node's fetch (20.20) would wait for ever.
         """
         given = response_of(answer)
 

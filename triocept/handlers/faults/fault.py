@@ -2,10 +2,11 @@
 
 Rules:
 
-1. A fault is an immutable value. It may answer any number of calls, in any dialect, and has the same effect on each
-   call.
+1. A fault is an immutable value. It may answer any number of calls in any dialect, and its effect on each call is the
+   same.
 2. Invalid arguments raise an error when the fault is created; the error names the argument.
-3. The bytes of an answer are made by the same code as real answers: a cut stream is the beginning of a real stream.
+3. The code that renders real answers also renders the answers of faults. So a cut stream is the beginning of a real
+   stream.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Fault(Refusals, BrokenConnections, BrokenBodies, BrokenStreams, OddAnswers
     """A failure that takes the place of a reply: `ScriptedModel([Fault.status(429, retry_after=1), "ok"])`.
 
     Create a fault only with its constructors, such as `Fault.cut()`. A fault is also a handler: `await fault(exchange)`
-    applies it to the call. The response is in the agent's dialect, and streamed if the agent requested a stream. Two
-    faults with equal arguments are equal.
+    applies it to the call. The response is in the agent's dialect, and it is streamed if the agent requested a stream.
+    Two faults are equal if they have the same constructor and equal arguments.
     """
 
     __slots__ = ()
@@ -37,7 +38,7 @@ class Fault(Refusals, BrokenConnections, BrokenBodies, BrokenStreams, OddAnswers
 MAKERS: Mapping[str, Callable[..., Fault]] = {
     name: maker for name, maker in getmembers(Fault, ismethod) if not name.startswith("_")
 }
-"""The constructors, by name."""
+"""The constructors of `Fault`, by name."""
 
 # Python's own error text for a wrong argument names the class in which the constructor is defined.
 for _name, _maker in MAKERS.items():

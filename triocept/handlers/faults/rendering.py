@@ -1,6 +1,6 @@
 """The bytes of an answer in an agent's dialect, as one JSON document or as the pieces of a stream.
 
-A piece is an increment that a client sees: a word of a text, or some characters of a call's arguments.
+A piece of a stream is one increment: a word of a text, or some characters of the arguments of a tool call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...dialects import dialect as dialect_named
 from ...dialects.kit import encode_json
 
 DEFAULT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
-"""Default answer of faults that cut an answer. It is long enough for a dozen events."""
+"""Default answer of faults that cut an answer. As a stream, it has at least twelve events."""
 JSON_TYPE = {"content-type": "application/json"}
 _WORD = re.compile(r"\s*\S+|\s+\Z")
 _SOME = re.compile(r".{1,8}", re.DOTALL)
@@ -60,22 +60,22 @@ def check_not_answer(name: str, value: object) -> None:
 
 @final
 class Begun(msgspec.Struct, frozen=True):
-    """The first pieces of a streamed answer, rendered."""
+    """The rendered first pieces of a streamed answer, and the state that is needed to continue."""
 
     renderer: StreamRenderer
-    """The renderer, which can write the frames that follow."""
+    """The renderer that wrote these pieces; it can also write the frames that follow."""
     body: tuple[bytes, ...]
     response: Response | None
-    """The response, with as much content as these pieces contain. None if the pieces contain no content yet."""
+    """A response with the content of these pieces. None if the pieces contain no content."""
 
 
 @final
 class Rendering:
-    """Renderer of one answer to one exchange: it returns the bytes, or sends them.
+    """Renderer of one answer to one exchange. It returns the bytes of the answer, or sends them.
 
     Args:
         exchange: the exchange whose agent would receive the answer.
-        answer: the answer. Fields that are not set get default values.
+        answer: the answer. Fields of it that are not set get default values.
     """
 
     def __init__(self, exchange: Exchange, answer: Response) -> None:
@@ -97,7 +97,7 @@ class Rendering:
 
     @property
     def document_headers(self) -> dict[str, str]:
-        """Headers of a response that is one JSON document, for an agent that requested no stream."""
+        """Headers of a response whose body is one JSON document."""
         return JSON_TYPE | self._id
 
     @property
@@ -116,7 +116,7 @@ class Rendering:
         return encode_json(self.dialect.render_response(self.response, self.request))
 
     def begin(self, after: int) -> Begun:
-        """Return the start of the stream, with its first `after` pieces."""
+        """Return the start of the stream, up to and including its first `after` pieces."""
         renderer, fold = self.dialect.stream_renderer(self.request), Fold()
         body, left = [], after
         for event in self._events():
@@ -155,7 +155,7 @@ class Rendering:
     ) -> None:
         """Send `body` with status 200, the headers that the agent expects, and the headers in `more`.
 
-        `response` is the answer that the bytes contain. If `complete` is False, the bytes are only the beginning of the
+        `response` is the answer that the bytes contain. `complete` is False if the bytes are only the beginning of this
         answer.
         """
         sent = given_raw(200, {**self.headers, **(more or {})}, body, end)

@@ -36,11 +36,11 @@ class BrokenConnections(BaseFault):
 
     @classmethod
     def reset(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
-        """Return a fault: the connection is reset (TCP RST).
+        """Return a fault: the connection is reset (TCP RST), before or in the middle of the answer.
 
         Args:
             after: number of pieces (words of the text) to send before the reset, if the agent requested a stream. If it
-                requested no stream, half of the JSON document is sent. None means that nothing is sent before the
+                requested no stream, half of the JSON document is sent first. None means that no byte is sent before the
                 reset.
             answer: the answer that is cut.
 
@@ -77,7 +77,7 @@ class BrokenConnections(BaseFault):
 
     @classmethod
     def noise(cls, size: int = 64, *, seed: int = 0) -> Self:
-        """Return a fault: `size` random bytes that are not HTTP; then the connection is closed.
+        """Return a fault: `size` random bytes that are not HTTP are sent; then the connection is closed.
 
         With the same `seed`, the bytes are the same.
         """
@@ -121,10 +121,10 @@ class BrokenStreams(BaseFault):
     def unended(
         cls, after: int = 2, answer: Answerable = DEFAULT, *, framing: Literal["close", "chunked"] = "close"
     ) -> Self:
-        """Return a fault: a stream that stops in the middle, in a complete HTTP message.
+        """Return a fault: a stream that stops in the middle, although the HTTP message is complete.
 
-        The message of HTTP is complete, but the stream lacks the end that the agent's dialect requires. If no stream is
-        requested, the agent gets half of the JSON document.
+        The stream lacks the end that the agent's dialect requires. If no stream is requested, the agent gets half of
+        the JSON document.
 
         Args:
             after: pieces of the answer to send first.
@@ -154,7 +154,7 @@ class BrokenStreams(BaseFault):
     def no_finish(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: an answer whose finish reason (or stop reason) is null.
 
-        The Responses dialect has no finish reason: there, the status is `in_progress`.
+        The Responses dialect has no finish reason: in this dialect, the answer's status is `in_progress`.
         """
         given = response_of(answer)
 
@@ -183,8 +183,9 @@ class BrokenStreams(BaseFault):
     def no_start(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: a stream that lacks the frames which begin the parts of the answer.
 
-        The pieces of the parts are sent, but no frame that begins an item or a block. In a dialect without such frames,
-        the first frame is missing. If no stream is requested, the answer is unchanged.
+        A frame that begins an item or a block is not sent; the frames with pieces of its content are. In a dialect
+        without such frames, the first frame of the stream is missing. If no stream is requested, the answer is
+        unchanged.
         """
 
         def leave_out(frames: list[bytes]) -> list[bytes]:
@@ -197,8 +198,8 @@ class BrokenStreams(BaseFault):
     def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: a stream that has, after its first `after` pieces, a frame that is not JSON.
 
-        After this frame, the stream continues as usual. If no stream is requested, the body is not JSON. Errors are
-        those of `cut`.
+        After this frame, the stream continues as usual. If no stream is requested, the body is not JSON. The raised
+        errors are those of `cut`.
         """
         given = response_of(answer)
         check_after(after, given)
@@ -230,8 +231,7 @@ class BrokenStreams(BaseFault):
     ) -> Self:
         """Return a fault: status 200, and a stream that ends with an error event of the agent's dialect.
 
-        The HTTP message is complete. If no stream is requested, the body is the JSON document of an error in the
-        dialect.
+        The HTTP message is complete. If no stream is requested, the body is the error document of the agent's dialect.
 
         Args:
             after: pieces of the answer to send first; 0 means none.
@@ -262,7 +262,10 @@ class BrokenStreams(BaseFault):
 
 
 def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]]) -> Act:
-    """Return a function that streams the frames which `change` returns, or sends `answer` if no stream is requested."""
+    """Return a function that streams the frames of `answer` after `change`.
+
+    If no stream is requested, it sends `answer`.
+    """
     given = response_of(answer)
 
     async def give(exchange: Exchange) -> None:

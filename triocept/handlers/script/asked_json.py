@@ -14,11 +14,12 @@ from .instance import NoInstance, instance_of
 
 @final
 class AskedJSON:
-    """A reply whose JSON fits the schema in the request: `AskedJSON()`, or `AskedJSON(city="Oslo")` to fix a value.
+    """A reply whose JSON fits the schema in the request: `AskedJSON()`. `AskedJSON(city="Oslo")` sets a value.
 
-    * A request that requires a tool (by name, or any of the offered tools) gets a call whose arguments fit the schema.
-    * A request that requires JSON of a schema gets a text that fits the schema.
-    * A request that requires any JSON object gets a JSON object.
+    * A request that requires a tool (by name, or any of the offered tools) gets a call whose arguments fit the tool's
+      schema.
+    * A request that requires JSON of a schema gets a text with JSON that fits the schema.
+    * A request that requires any JSON object gets a text with a JSON object.
 
     The generated value is minimal: its objects have only required properties. Equal requests get equal values.
 

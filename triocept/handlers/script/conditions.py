@@ -2,10 +2,11 @@
 
 Rules:
 
-1. All conditions must hold. A condition that is a text holds if the compared text of the request contains it. A
-   condition that is a compiled pattern holds if the pattern is found in that text.
+1. All conditions must hold. Each is compared with one text of the request. A condition that is a text holds if the
+   compared text contains it. A condition that is a compiled pattern holds if the pattern is found in the compared text.
 2. Conditions keep no state between requests: a match depends on the request alone.
-3. If a condition does not hold, an error describes it in words, with the actual value in the request.
+3. If no reply matches, the error's text describes the conditions that do not hold, with the actual values in the
+   request.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..._util.checks import check_callable, check_choice, check_str, check_type,
 from .words import called_names, shown, system_text
 
 Wording: TypeAlias = str | re.Pattern[str]
-"""A text that the compared text must contain, or a compiled pattern that is searched in it."""
+"""A condition on a text of the request: a text that it must contain, or a compiled pattern that must be found in it."""
 
 OutputKind: TypeAlias = Literal["text", "json_object", "json_schema"]
 """The required form of an answer: free text, any JSON object, or JSON that fits a schema."""
@@ -32,23 +33,23 @@ class Conditions:
     """Conditions on a request. A field that is not set is not a condition."""
 
     text: Wording | None = None
-    """Part of the user's newest text. Tool results after this text do not replace it."""
+    """Part of the user's newest text. Messages with only tool results after this text are ignored."""
     system: Wording | None = None
     """Part of the system and developer messages."""
     model: Wording | None = None
-    """Full name of the requested model; the request may add a date suffix. A pattern is searched in the requested
-    name."""
+    """Full name of the requested model; in the request, a date suffix may follow. A compiled pattern is searched in the
+    requested name."""
     tool_result: Wording | bool | None = None
     """Part of a tool result since the model's last answer. True requires any such result; False requires that there is
     none."""
     result_of: str | None = None
     """Name of a tool that has a result since the model's last answer."""
     offered_tool: str | None = None
-    """Name of a tool that the agent offers. The model need not have called it."""
+    """Name of a tool that the agent offers. The condition does not depend on whether the model called the tool."""
     output: OutputKind | None = None
     """Required form of the answer."""
     predicate: Callable[[Request], object] | None = None
-    """A function that is called with the request. It returns a true value if the rule matches."""
+    """A function that is called with the request. The condition holds if the result is true."""
 
     def __post_init__(self) -> None:
         for name in ("text", "system", "model"):
@@ -131,14 +132,14 @@ class Conditions:
 
 
 def is_of_model(model: Wording, asked: str) -> bool:
-    """Return True if `asked` is `model`, or the same name with a date: `gpt-5` also matches `gpt-5-2025-08-07`."""
+    """Return True if `asked` is the name `model`, with or without a date: `gpt-5` also matches `gpt-5-2025-08-07`."""
     if isinstance(model, re.Pattern):
         return model.search(asked) is not None
     return asked.startswith(model) and _DATE.fullmatch(asked, len(model)) is not None
 
 
 _DATE = re.compile(r"(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d)?")
-"""Date suffixes of Anthropic, Google Cloud and OpenAI."""
+"""Pattern of the date suffixes in model names of Anthropic, Google Cloud and OpenAI."""
 _NO_RESULT = "the request has no tool result"
 
 

@@ -1,4 +1,4 @@
-"""A script that is read from a file: Python, YAML, JSON, or fixtures of aimock."""
+"""Reader of scripts in files: Python, YAML, JSON, or fixtures of aimock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from .replies import ReadScript
 def read_script(path: str | Path) -> list[Item]:
     """Read replies and rules from a file: `ScriptedModel(read_script("script.yaml"))`.
 
-    A Python file (`*.py`) defines `replies`. A YAML file (`*.yaml`, `*.yml`) or a JSON file (any other) is a list:
+    A Python file (`*.py`) defines the variable `replies`. A file with another suffix is JSON, or YAML if the suffix is
+    `.yaml` or `.yml`. It contains a list of:
 
     * a text; a list of texts and tool calls, which is one response; or a number, which is a pause in seconds;
     * `{"tool": name, "arguments": {…}}`; `{"refuse": status, "message": …, "retry_after": seconds}`; `{"parts": […]}`;
@@ -80,7 +81,7 @@ def read_embeddings(path: str | Path) -> Embed:
 
 
 def embeddings_in(path: Path) -> Embed | None:
-    """Return a function that returns the embeddings in a script's file; None if the file has no embeddings.
+    """Return a function that embeds texts by the embeddings in a script's file; None if the file has no embeddings.
 
     Raises:
         OSError, DialectError: as in `read_script`.

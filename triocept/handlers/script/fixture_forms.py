@@ -26,7 +26,7 @@ class FixtureFile(Form, frozen=True):
 
 
 class MatchForm(Form, frozen=True):
-    """Conditions on a request, in an entry of aimock's fixtures file. `fixtures.failures` defines their meaning."""
+    """Conditions on a request, in an entry of aimock's fixtures file. `fixtures.failures` checks them."""
 
     userMessage: str | UnsetType = UNSET  # noqa: N815
     systemMessage: str | list[str] | UnsetType = UNSET  # noqa: N815
@@ -86,7 +86,7 @@ class ToolCallForm(Form, frozen=True):
 
 
 class BlockForm(Form, frozen=True):
-    """Mapping in an answer's `blocks`: a text or a tool call. The list `blocks` keeps the order of both."""
+    """Mapping in an answer's `blocks`: a text or a tool call. The list `blocks` states the order of texts and calls."""
 
     type: str
     text: str | None = None
@@ -96,7 +96,7 @@ class BlockForm(Form, frozen=True):
 
 
 class AnswerForm(Form, frozen=True):
-    """Mapping for the response of a fixture: an answer of the model."""
+    """Mapping for a fixture's response that is an answer of the model."""
 
     content: str | dict[str, Any] | list[Any] | None = None
     toolCalls: list[ToolCallForm] | None = None  # noqa: N815
@@ -127,7 +127,7 @@ class FailureForm(Form, frozen=True):
 
 
 class ErrorForm(Form, frozen=True):
-    """Mapping for the response of a fixture: an error."""
+    """Mapping for a fixture's response that is an error."""
 
     error: FailureForm
     status: Annotated[int, Meta(ge=400, le=599)] = 500
@@ -136,7 +136,7 @@ class ErrorForm(Form, frozen=True):
 
 
 class EmbeddingForm(Form, frozen=True):
-    """Mapping for the response of a fixture: an embedding vector."""
+    """Mapping for a fixture's response that is an embedding vector."""
 
     embedding: Annotated[list[float], Meta(min_length=1)]
 
@@ -149,4 +149,4 @@ NESTED: Mapping[str, type[Form]] = {
     "blocks": BlockForm,
     "error": FailureForm,
 }
-"""Nested forms, by their keys."""
+"""Types of nested mappings, by the key under which each stands."""

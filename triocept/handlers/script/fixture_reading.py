@@ -29,7 +29,7 @@ _CHUNK = 20
 
 
 def is_fixture_file(document: Node) -> bool:
-    """Return True if `document` is a file of aimock: fixtures, or a configuration, which is later rejected."""
+    """Return True if `document` is a file of aimock: fixtures, or a configuration (which `read_fixtures` rejects)."""
     inner = document.value
     return isinstance(inner, dict) and ("fixtures" in inner or any(name in inner for name in _CONFIGURED))
 
@@ -41,7 +41,7 @@ def read_fixtures(document: Node) -> Fixtures:
     can never be reached.
 
     Raises:
-        DialectError: an item of the file is not a fixture, or is not supported.
+        DialectError: an item of the file is not a fixture, or is a fixture that triocept does not support.
     """
     left_out: Counter[str] = Counter()
     found = [_read_entry(node, left_out) for node in _entries(document)]
@@ -72,7 +72,7 @@ class Vectors:
 
 
 def read_vectors(document: Node) -> list[Vectors]:
-    """Return the fixtures for embeddings in a file. Errors are as in `read_fixtures`."""
+    """Return the fixtures for embeddings in a file. The raised errors are those of `read_fixtures`."""
     found = [_read_entry(node, Counter()) for node in _entries(document)]
     return [each for each in found if isinstance(each, Vectors)]
 
@@ -139,7 +139,7 @@ def _read_error(node: Node) -> Reply:
 
 @dataclass(frozen=True)
 class _Failure:
-    """A reply that is an HTTP error. In OpenAI's dialects the error contains `code`, in all others `kind`."""
+    """A reply that is an HTTP error. In OpenAI's dialects the error contains `code`; in all other dialects, `kind`."""
 
     status: int
     message: str

@@ -1,4 +1,4 @@
-"""Fixtures of aimock as part of a script. For a request, the same fixture is chosen as aimock 1.43.0 would choose.
+"""Fixtures of aimock as part of a script. For each request, the fixture is chosen that aimock 1.43.0 would choose.
 
 Rules:
 
@@ -7,8 +7,7 @@ Rules:
    answers so far. The fixture with the highest `turnIndex` that is at most n wins. But if this `turnIndex` is exactly
    n, and a fixture without a `turnIndex` stands before it, that fixture wins. If no `turnIndex` is at most n, the first
    fixture without a `turnIndex` wins. If there is no such fixture either, the fixture with the lowest `turnIndex` wins.
-3. A fixture with a `sequenceIndex` answers only if this is the number of replies that fixtures with equal conditions
-   have given before.
+3. A fixture with a `sequenceIndex` of n answers only if the fixtures with equal conditions have given n replies before.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ _CONDITIONS = (*_PARTS_OF_TEXTS, "toolCallId", "toolName", "model", "responseFor
 class ScriptWarning(UserWarning):
     """Warning: a part of a script may not have the effect that its author intended.
 
-    The part is usually in a script's file. Under pytest, it can also be a reply's call of a tool that the request does
-    not offer.
+    Usually this part stands in a script's file. Under pytest, there is also a warning for a reply that calls a tool
+    which the request does not offer.
     """
 
     __module__ = "triocept.handlers"  # the public place, shown in tracebacks
 
 
 class VectorsLeft(ScriptWarning):
-    """Warning: a script's file also has fixtures for embeddings, which are not used."""
+    """Warning: a script's file also has fixtures for embeddings, which `read_script` does not use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +118,7 @@ def _has_result(request: Request) -> bool:
 
 
 def hides(wide: MatchForm, narrow: MatchForm) -> bool:
-    """Return True if it is certain that the fixture `narrow`, placed after `wide`, can never answer a request."""
+    """Return True if the fixture `narrow` can certainly never answer a request because `wide` stands before it."""
     if isinstance(wide.sequenceIndex, int) or wide.turnIndex != narrow.turnIndex:
         return False
     for name in _CONDITIONS:
@@ -191,7 +190,10 @@ class FixtureSource:
         return not isinstance(index, int) or index == self._served[_demand(fixture)]
 
     def _chosen(self, matching: list[int], answers: int) -> int:
-        """Return the number of the fixture that answers: rule 2 of this module chooses it from `matching`."""
+        """Return the index of the fixture that answers.
+
+        It is chosen from the indexes in `matching` by rule 2 of this module.
+        """
         turns = {number: self._fixtures[number].match.turnIndex for number in matching}
         numbered = {number: turn for number, turn in turns.items() if isinstance(turn, int)}
         plain = next((number for number in matching if number not in numbered), None)
@@ -204,7 +206,10 @@ class FixtureSource:
 
 
 def _demand(fixture: Fixture) -> str:
-    """Return the key under which replies are counted. Fixtures that differ only in `sequenceIndex` share a key."""
+    """Return the key under which the replies of `fixture` are counted.
+
+    Fixtures that differ only in `sequenceIndex` have equal keys.
+    """
     if not isinstance(fixture.match.sequenceIndex, int):
         return fixture.place
     match = fixture.match

@@ -1,4 +1,4 @@
-"""Reader of the mappings in a script file. Errors name the place and the correction."""
+"""Reader of the mappings in a script file. The texts of its errors name the file, the line and the correction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def head_of(form: type[Form]) -> str:
-    """Return the name of the first field of a form. A mapping that has this name as a key has this form."""
+    """Return the name of the first field of `form`. A mapping with this name as a key is converted to this form."""
     return form.__struct_encode_fields__[0]
 
 
@@ -32,11 +32,11 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
 
     Args:
         node: the mapping.
-        form: its form.
-        nested: forms of nested mappings, by their keys.
+        form: the type of the mapping.
+        nested: types of nested mappings, by the key under which each stands.
 
     Raises:
-        DialectError: the mapping does not fit the form.
+        DialectError: the mapping does not fit the type.
     """
     if not isinstance(node.value, dict):
         raise node.error(f"a mapping is expected here, not {short(node.json)}")
@@ -65,7 +65,7 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
 
 
 def check_keys(node: Node, form: type[Form]) -> None:
-    """Check that each key of a mapping is a field of its form.
+    """Check that each key of the mapping in `node` is a field of `form`.
 
     Raises:
         DialectError: the mapping has an unknown key. The error's text names this key and suggests the right one.
@@ -77,7 +77,7 @@ def check_keys(node: Node, form: type[Form]) -> None:
 
 
 def made(node: Node, make: Callable[[], T]) -> T:
-    """Call `make` and return its result. Add the file and the place of `node` to errors of `make`."""
+    """Return `make()`. If `make` raises, raise a DialectError that names the file and the place of `node`."""
     try:
         return make()
     except (TypeError, ValueError) as exc:

@@ -1,6 +1,7 @@
-"""Types of the mappings in a script file. The published JSON Schema is made from them, and the reader uses them.
+"""Types of the mappings in a script file. The reader uses them, and the published JSON Schema is generated from them.
 
-The first field of a form is required, and identifies the form of a mapping. A key that the form lacks is an error.
+Each type is called a form. Its first field is required, and a mapping with this key is read as this form. A key that is
+not a field of the form is an error.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ToolForm(Form, frozen=True):
-    """Mapping for a reply or a part of one: a call of one of the agent's tools."""
+    """Mapping for a reply, or for a part of a reply: a call of one of the agent's tools."""
 
     tool: str
     """Name of the tool."""
@@ -141,7 +142,10 @@ class WhenForm(Form, frozen=True):
 
 
 class RuleForm(Form, frozen=True):
-    """Mapping for a rule: conditions, and replies: `reply` or `replies` once, `repeat` or `cycle` again and again."""
+    """Mapping for a rule: conditions and replies.
+
+    `reply` and `replies` are given once, `repeat` and `cycle` again and again.
+    """
 
     when: WhenForm
     reply: Reply = UNSET
@@ -151,23 +155,26 @@ class RuleForm(Form, frozen=True):
 
 
 class CycleForm(Form, frozen=True):
-    """Mapping for several replies that are given one after the other, again and again."""
+    """Mapping for several replies that are given in order; after the last reply, the first follows again."""
 
     cycle: Annotated[list[Step], Meta(min_length=1)]
 
 
 class OtherwiseForm(Form, frozen=True):
-    """Mapping for a rule: replies to every request that no item before it answers, again and again."""
+    """Mapping for a rule that answers each request which no earlier item answers.
+
+    Its replies are given again and again.
+    """
 
     otherwise: Annotated[
         Any,
         Meta(extra_json_schema={"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("Reply", "CycleForm")]}),
     ]
-    """A reply, or a cycle of them."""
+    """A reply, or a cycle of replies."""
 
 
 class FileForm(Form, frozen=True):
-    """Top-level mapping of a script file that also contains the address of the JSON Schema."""
+    """Top-level mapping of a script file that contains the URL of the JSON Schema beside the script."""
 
     script: list[Any]
     schema: str = msgspec.field(name="$schema", default="")
@@ -186,4 +193,4 @@ REPLIES: tuple[type[Form], ...] = (
 )
 ITEMS: tuple[type[Form], ...] = (RuleForm, OtherwiseForm, *REPLIES)
 SAYS = ("reply", "replies", "repeat", "cycle")
-"""Keys for the replies of a rule; a rule has exactly one of them."""
+"""Keys for the replies of a rule; each rule has exactly one of these keys."""

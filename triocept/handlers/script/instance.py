@@ -3,12 +3,12 @@
 Rules:
 
 1. An object has only its required properties, an array has one item if allowed, and a text is the name of its property.
-2. Values are never nested without end: where a schema refers to itself, another branch is used, or the array is left
-   empty.
-3. A schema with an unsupported part (such as a complicated pattern) raises an error that names the part's place.
+2. Values are finite: where a schema refers to itself, another branch of the schema is used, or the array is left empty.
+3. For a schema with an unsupported part (such as a complicated pattern), an error is raised that names the part's
+   place.
 
-Supported are the parts of JSON Schema Draft 2020-12 that are common in requests: types, enums, references, `anyOf`,
-`oneOf`, `allOf`, bounds, formats. Google's own notation of types is also supported.
+The parts of JSON Schema Draft 2020-12 that are common in requests are supported: types, enums, references, `anyOf`,
+`oneOf`, `allOf`, bounds, formats. Google's own notation of types is supported, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..._canonical.content import Json
 from .scalars import admits, number_for, text_for
 
 _NOT_UNDERSTOOD = ("not", "if", "contains", "dependentRequired", "dependentSchemas", "dependencies")
-"""Unsupported keywords of schemas. They may forbid the value that fits all other keywords."""
+"""Unsupported keywords of schemas. A value that fits all other keywords may be forbidden by one of these."""
 _MOST_TRIES = 64
 """Maximum tries to make an item that differs from the other items."""
 
@@ -42,11 +42,11 @@ def instance_of(schema: Json) -> Json:
 class _Place(NamedTuple):
     path: str
     name: str
-    """Name of the property. If the generated value is a text, the value is this name."""
+    """Name of the property. If the property's value is a text, the generated text is this name."""
     variant: int = 0
-    """Number of the value, from 0, if several different values are needed for this place."""
+    """Number, from 0, of the value among the different values that are needed for this place."""
     within: tuple[str, ...] = ()
-    """References that were followed to reach this place."""
+    """The references (`$ref`) that were followed to reach this place."""
 
 
 class _Maker:
@@ -86,7 +86,10 @@ class _Maker:
         return self._plain(schema, at)
 
     def _open(self, at: _Place, *references: str) -> _Place:
-        """Return the place `at` with `references` marked as followed; raise NoInstance if one was followed before."""
+        """Return the place `at` with `references` added to `within`.
+
+        Raise NoInstance if one of them is already there.
+        """
         if again := [reference for reference in references if reference in at.within]:
             raise NoInstance(f"{at.path}: a value of {again[0]} would contain itself without end")
         return at._replace(within=(*at.within, *references))
@@ -193,7 +196,7 @@ _SIGNS = {
     "string": ("minLength", "maxLength", "pattern", "format"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-"""For each type, the keywords that imply it in a schema without a type."""
+"""For each type, the keywords from which it is derived in a schema that states no type."""
 _TYPES: dict[str, Callable[[Json], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
@@ -219,7 +222,8 @@ _BESIDE = frozenset(
         *("deprecated", "readOnly", "writeOnly", "discriminator", "nullable"),
     }
 )
-"""Keywords that do not restrict the value. When schemas are merged, the keyword's value in the first schema is kept."""
+"""Keywords that do not restrict the value. When schemas are merged, the first schema's value of such a keyword is kept.
+"""
 
 
 def _resolved(root: Json, reference: str) -> Json:
@@ -271,7 +275,7 @@ def _merged(schemas: Sequence[Json]) -> Json:
 
 
 def _held(schema: Json, other: Json) -> Json:
-    """Return `schema`; its properties that `other` does not list must also fit `other.additionalProperties`."""
+    """Return `schema`, with its properties that `other` lacks restricted to `other.additionalProperties`."""
     allowed, known = other.get("additionalProperties", True), other.get("properties", {})
     if allowed is True or "properties" not in schema:
         return schema

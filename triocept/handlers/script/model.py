@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Each request reads the script from the top: the first matching item that is not used up answers. A plain reply
-   matches every request; a rule matches requests that meet its conditions.
+1. For each request, the script is searched from the top: the first matching item that is not used up answers. A reply
+   that is not part of a rule (a plain reply) matches every request. A rule matches requests that meet its conditions.
 2. A reply is given once, unless it is set to repeat. A request without a matching reply is an error.
 3. Only an exchange that gets a reply uses up a reply. If the agent disconnects during a pause, the reply after the
    pause counts as unused again.
@@ -36,9 +36,10 @@ Item: TypeAlias = Reply | Rule | Fixtures
 class ScriptedModel:
     """A handler that answers from a script.
 
-    Each request reads the script from the top: the first matching item that is not used up answers. A plain reply
-    matches every request; a rule (`when(…).reply(…)`) matches requests that meet its conditions. So plain replies are
-    given in order. Plain replies that follow rules answer the requests that match none of these rules.
+    For each request, the script is searched from the top: the first matching item that is not used up answers. A reply
+    that is not part of a rule (a plain reply) matches every request. A rule (`when(…).reply(…)`) matches requests that
+    meet its conditions. So plain replies are given in order. Plain replies that stand after rules answer the requests
+    that match none of these rules.
 
     Args:
         replies: replies (see `Reply`), rules, and the result of `read_script`.
@@ -47,9 +48,9 @@ class ScriptedModel:
         ScriptExhausted: raised while an exchange is answered: no reply is left for its request. The error's text shows
             the request, and why the closest rules do not match.
         TypeError: `replies` is not a list, an item is not a reply or a rule, or a pause is not a valid duration. The
-            text names the item's place.
+            error's text names the place of the item.
         ValueError: (`handlers.ShadowedRule`) an item can never answer, because an earlier item always answers the same
-            requests; the text names the places of both items.
+            requests. The error's text names the places of both items.
     """
 
     def __init__(self, replies: Iterable[Item]) -> None:
@@ -121,7 +122,7 @@ _NESTED_HINT = (
 
 
 def _sources(items: list[Item]) -> Iterator[Source]:
-    """Yield the sources of a script's replies, in order. Consecutive plain replies form one source."""
+    """Yield the sources of a script's replies, in order. Consecutive replies that belong to no rule form one source."""
     rules: list[tuple[str, Rule]] = []
     numbered = enumerate(items)
     for is_plain, group in groupby(numbered, key=lambda item: not isinstance(item[1], (Rule, Fixtures))):
@@ -140,7 +141,10 @@ def _sources(items: list[Item]) -> Iterator[Source]:
 
 
 def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, int]:
-    """Convert plain replies to a rule for every request; return its name, the rule, the index of its first reply."""
+    """Convert replies without a rule to a rule for all requests.
+
+    Return its name, the rule, and its first reply's index.
+    """
     for number, reply in group:
         if isinstance(reply, When):
             raise NotAReply(f"replies[{number}] is a rule without a reply: write {reply!r}.reply(…)")

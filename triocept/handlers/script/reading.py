@@ -29,7 +29,7 @@ _NESTED: Mapping[str, type[forms.Form]] = {
     "usage": forms.UsageForm,
     **dict.fromkeys(("text", "system", "model", "tool_result"), forms.PatternForm),
 }
-"""Forms of nested mappings, by their keys."""
+"""Types of nested mappings, by the key under which each stands."""
 
 
 def read_items(document: Node) -> list[Reply | Rule]:
@@ -142,7 +142,10 @@ def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> Dia
 
 
 def _from_form(node: Node, form: forms.Form) -> object:
-    """Return the reply, or the part of a reply, that `form` describes. `form` is the converted mapping in `node`."""
+    """Return the reply, or the part of a reply, that `form` describes.
+
+    `form` is the mapping in `node`, already converted.
+    """
     match form:
         case forms.ToolForm(arguments=arguments):
             text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
@@ -189,7 +192,7 @@ def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
 
 
 def _argument(node: Node) -> object:
-    """Return an argument for a fault: the answer that `node` describes; if it describes none, its plain value."""
+    """Return an argument for a fault: the answer that `node` describes. If it describes none, return its value."""
     return node.json if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
 
 

@@ -24,14 +24,13 @@ Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[S
 """A reply of a script:
 
 * a `str`: text;
-* a `ToolCall`, or a list of tool calls and texts: one response that holds them all;
+* a `ToolCall`, or a list of tool calls and texts: one response that contains all of these;
 * a `Response`: sent unchanged;
-* a `Stream`: sent in its pieces, at its pace;
+* a `Stream`: streamed in the pieces and at the pace that it defines;
 * a `Refusal`: the call is refused with an HTTP error;
 * a `Fault`: the fault is applied to the call;
 * a number: a pause in seconds before the next reply;
-* a function of the `Request` that returns a reply other than a pause (async or not). `Template` is such a function.
-"""
+* a function of the `Request` that returns a reply other than a pause (async or not). `Template` is such a function."""
 
 _FORMS = (
     "a reply is a text, a ToolCall, a list of these, a Response, a Stream, a Refusal, a Fault, a number (a pause), "
@@ -44,7 +43,10 @@ _HANDLERS = (Stream, Fault)
 
 @final
 class ReadScript(list[Any]):
-    """List of a script's items, as `read_script` returns it. In a script, a list of another type is one reply."""
+    """List of the items of a script; `read_script` returns it.
+
+    Within a script, a list of any other type is one reply.
+    """
 
 
 class NotAReply(TypeError):

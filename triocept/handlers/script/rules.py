@@ -15,14 +15,14 @@ from .replies import Reply, check_replies
 @final
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Conditions, with the replies to requests that meet them. `when(…).reply(…)` and similar calls create a rule."""
+    """Conditions, and the replies to requests that meet these conditions. `when(…).reply(…)` creates a rule."""
 
     conditions: Conditions
     """Conditions of the rule. If no condition is set, all requests match."""
     replies: tuple[Reply, ...]
-    """Replies in order. A number is a pause before the next reply."""
+    """The replies, in order. A number among them is a pause, in seconds, before the next reply."""
     endless: bool = False
-    """True if the replies begin again after the last one."""
+    """True if the first reply follows again after the last reply."""
     place: str = ""
     """File and line of the rule. Empty if the rule was not read from a file."""
 
@@ -50,14 +50,16 @@ class When:
         return self._rule("reply", replies, endless=False)
 
     def cycle(self, *replies: Reply) -> Rule:
-        """Return a rule that gives the replies in order, one to each request, and begins again after the last reply.
+        """Return a rule that gives the replies in order, one to each request.
+
+        After the last reply, the first follows again.
 
         Errors are as in `reply`.
         """
         return self._rule("cycle", replies, endless=True)
 
     def repeat(self, reply: Reply) -> Rule:
-        """Return a rule that gives the same reply to every matching request. Errors are as in `reply`."""
+        """Return a rule that gives the same reply to every matching request. The raised errors are those of `reply`."""
         return self._rule("repeat", (reply,), endless=True)
 
     def __repr__(self) -> str:
@@ -90,21 +92,20 @@ def when(
 ) -> When:
     """Return conditions on a request, all of which must be met: `when(text="weather").reply("It rains.")`.
 
-    If a condition is a `str`, the compared text of the request must contain it, with equal case. If it is a compiled
-    pattern, the pattern is searched in that text.
+    Most conditions are compared with one text of the request. If the condition is a `str`, this text must contain it,
+    with equal case. If the condition is a compiled pattern, the pattern must be found in this text.
 
     Args:
-        text: part of the user's newest text. This text stays the newest in later requests that add only tool results,
-            so the rule matches these requests, too. To answer them differently, give several replies, or use
-            `tool_result`.
+        text: part of the user's newest text. Later requests that add only tool results have the same newest text, so
+            the rule matches them, too. To answer them differently, give the rule several replies, or use `tool_result`.
         system: part of the system and developer messages.
-        model: the full name of the requested model; the request may add a date suffix. A pattern is searched in the
-            requested name.
+        model: the full name of the requested model; in the request, a date suffix may follow. A compiled pattern is
+            searched in the requested name.
         tool_result: part of a tool result since the model's last answer. True requires any such result; False requires
             that there is none.
         result_of: name of a tool that has a result since the model's last answer.
-        offered_tool: name of a tool that the agent offers; the model need not have called it.
-        output: required form of the answer: `text`, `json_object` or `json_schema`.
+        offered_tool: name of a tool that the agent offers. It does not matter whether the model called the tool.
+        output: form of the answer that the request requires: `text`, `json_object` or `json_schema`.
         predicate: called with the request; returns a true value if the request matches.
 
     Raises:
@@ -137,7 +138,7 @@ def when(
 
 
 def otherwise(*replies: Reply) -> Rule:
-    """Return a rule that gives these replies, again and again, to requests that no item before it answers.
+    """Return a rule for requests that no earlier item of the script answers. Its replies are given again and again.
 
     Raises:
         TypeError: an item is not a reply; see `Reply`.

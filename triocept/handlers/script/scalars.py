@@ -23,7 +23,7 @@ _FORMATS = {
     "json-pointer": "/a",
     "regex": "a",
 }
-"""A fixed value for each format, with names and addresses reserved for examples (RFC 2606, 5737, 3849)."""
+"""A fixed value for each format. Its names and addresses are reserved for examples (RFC 2606, 5737, 3849)."""
 
 
 def admits(schema: Json, value: Json) -> bool:
@@ -65,9 +65,10 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
 
 
 def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json) -> tuple[float, bool]:
-    """Return the stricter of the bounds `name` and `exclusive` of a schema, and True if that bound is excluded.
+    """Return the stricter of two bounds of `schema`, and True if the bound itself is not allowed.
 
-    In old JSON Schema drafts, the value of `exclusive` is a boolean, which excludes the bound `name`.
+    `name` and `exclusive` are the keywords of the two bounds. `none` is returned if the schema has neither bound. In
+    old JSON Schema drafts, the value of `exclusive` is a boolean, which excludes the bound `name`.
     """
     value, outside = schema.get(name), schema.get(exclusive)
     if isinstance(outside, bool) or outside is None:
@@ -90,7 +91,7 @@ def _multiple(step: float, least: float, above: bool, most: float, below: bool, 
 
 
 def text_for(schema: Json, name: str, variant: int) -> str:
-    """Return a text within the bounds of `schema`: the property's `name` if that is allowed.
+    """Return a text within the bounds of `schema`. If `name`, the property's name, is within these bounds, return it.
 
     Raises:
         ValueError: no fitting text was found.

@@ -3,7 +3,7 @@
 Rules:
 
 1. A rule is reported only if it is certain that no request can reach it. Two different patterns are never compared.
-2. A rule whose replies can be used up hides no later rule.
+2. A rule whose replies can be used up never makes a later rule unreachable.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ShadowedRule(ValueError):
 
 
 def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
-    """Raise ShadowedRule if one of these rules, each with its name, can never answer a request.
+    """Raise ShadowedRule if one of `rules` (pairs of a name and a rule) can never answer a request.
 
     Raises:
         ShadowedRule: a rule can never answer a request. The error's text names the places of this rule and of the
@@ -37,12 +37,12 @@ def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
 
 
 def hidden(rule: Rule, before: Rule) -> bool:
-    """Return True if no request can reach `rule`, which stands after `before` in the script."""
+    """Return True if no request can reach `rule` because `before`, an earlier rule, answers all its requests."""
     return before.endless and covers(before.conditions, rule.conditions)
 
 
 def covers(wide: Conditions, narrow: Conditions) -> bool:
-    """Return True if the conditions `wide` certainly match every request that `narrow` matches."""
+    """Return True if the conditions `wide` certainly match every request that the conditions `narrow` match."""
     for name, value in wide.given():
         other = getattr(narrow, name)
         if name == "tool_result" and value is True:

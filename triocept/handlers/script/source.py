@@ -1,12 +1,13 @@
 """Sources of a scripted model's replies: a source is a rule, several plain replies, or fixtures.
 
-A source gives replies to some requests, tracks its unused replies, and can explain why it has no reply for a request.
+A source returns replies to some requests, and counts its unused replies. If it has no reply for a request, it can
+return the reasons.
 
 Rules:
 
 1. A source returns a reply or None. After None, the next source of the script is tried.
-2. If a reply was taken, but the agent disconnected before it was sent, the reply is put back into its source. But if
-   another reply of the source was taken meanwhile, the first reply counts as used.
+2. If the agent disconnects before a chosen reply was sent, the reply is put back into its source. But if another reply
+   of the source was chosen meanwhile, the first reply counts as used.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from .rules import Rule
 from .words import shown
 
 MOST_RULES = 3
-"""Maximum number of rules in an error text. Rules that come closest to a match are listed first."""
+"""Maximum number of rules in an error text. The rules with the fewest unmet conditions are listed first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A reply that a source has chosen for a request. It is not sent yet."""
+    """A reply that a source has chosen for a request, but that is not sent yet."""
 
     reply: Reply
     pause: float
@@ -35,7 +36,7 @@ class Taken:
     place: str
     """Name of the reply in errors, such as `replies[2]`."""
     number: int
-    """The reply's position in its source."""
+    """Index of the reply in its source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Miss:
     why: tuple[str, ...]
     """Descriptions of the conditions that do not hold."""
     is_rule: bool = True
-    """True if the source has conditions on requests."""
+    """True if the source is a rule or fixtures, which have conditions on requests."""
 
 
 class Source(Protocol):
@@ -116,7 +117,7 @@ class Replies:
         return [Miss(source=self._place, why=why, is_rule=bool(self._rule.conditions))]
 
     def _peek(self) -> Taken | None:
-        """Return the next reply without marking it as used. Return None if all replies are used up."""
+        """Return the next reply, but do not mark it as used. Return None if all replies are used up."""
         replies = self._rule.replies
         start = self._next % len(replies) if self._rule.endless else self._next
         pause = 0.0

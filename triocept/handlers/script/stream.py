@@ -2,10 +2,10 @@
 
 Rules:
 
-1. Each piece is sent as one increment of the stream. Tool calls are held back until the end of the answer, as in every
-   stream.
-2. The pauses use trio's clock, so that a mock clock can skip them. If the agent disconnects, a pause ends at once.
-3. An agent that did not request a stream gets the complete answer, after the same time.
+1. Each piece is sent as one increment of the stream. As in every stream, the tool calls are sent when the answer is
+   complete.
+2. The pauses use trio's clock, so that a mock clock can skip them. If the agent disconnects, the current pause ends.
+3. An agent that did not request a stream gets the complete answer after the time that the stream would have taken.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from ..._rollout.exchange import Exchange
 from ..._util.checks import check_count, check_number, described
 
 Piece: TypeAlias = str | ResponsePart | Event
-"""An argument of `stream.send`: a `str` continues the text, a part is sent whole, an event is sent unchanged."""
+"""An argument of `stream.send`: a `str` is appended to the current text, a part is sent as a whole, an event is sent
+unchanged."""
 
 CHARACTERS_OF_A_TOKEN = 4
-"""Estimated characters per token, because the script has no tokenizer."""
+"""Estimated number of characters per token, because no tokenizer is available."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Stream:
         pieces: texts, parts or events. Each piece is sent as one increment.
         delay: seconds between two pieces.
         first_after: seconds before the first piece.
-        stop_reason: the stop reason. None means that it is derived from the content.
-        usage: the token counts. None means that they are estimated.
+        stop_reason: the stop reason. None means that the stop reason is derived from the content.
+        usage: the token counts. None means that the counts are estimated.
 
     Raises:
         TypeError, ValueError: a piece is not part of an answer, or a duration is invalid.
@@ -79,7 +80,10 @@ class Stream:
         given_event(ResponseEnd(stop_reason, None, usage))  # raises if an argument is invalid
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer the exchange with these pieces. Errors and cancellation are those of `ResponseStream.send`."""
+        """Answer the exchange with these pieces.
+
+        The raised errors, and the effect of a cancellation, are those of `ResponseStream.send`.
+        """
         async with exchange.open_stream() as stream:
             for step in self._steps:
                 await trio.sleep(step.pause)
@@ -118,7 +122,7 @@ def paced(
     Args:
         answer: a text, a part, a list of these, or a `Response`.
         characters: characters per piece. Four characters count as one token.
-        tokens_per_second: the pace of the stream. None means as fast as the agent reads.
+        tokens_per_second: the pace of the stream. None means that the pieces are sent as fast as the agent reads.
         first_after: seconds before the first piece.
 
     Raises:
@@ -142,7 +146,7 @@ def timed(
         answer = Response.of(*answer)
     response = given_response(answer)
     groups: list[tuple[Event, ...]] = []
-    """Groups of events that are sent together: a piece of text, and the events around it."""
+    """Groups of events that are sent together: each contains one piece of text, and the events before or after it."""
     start = ResponseStart(response.id, response.model, extra=response.extra, dialect=response.dialect)
     before: list[Event] = [start]
     for index, part in enumerate(response.content):

@@ -1,4 +1,4 @@
-"""`Template`: a reply with placeholders for words of the request. A template cannot run code."""
+"""`Template`: a reply with placeholders for texts of the request. A template cannot run code."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ NAMES: dict[str, Callable[[Request], str]] = {
 
 @final
 class Template:
-    """A reply with placeholders that are replaced by words of the request: `Template("You said: {text}")`.
+    """A reply with placeholders that are replaced by texts of the request: `Template("You said: {text}")`.
 
     These names may stand between braces: `text` (the user's newest text), `system`, `tool_result` (the newest result's
-    text), `model`, `dialect`, `tools` (the names of the offered tools). If the request has no such value, the
-    placeholder is replaced by an empty text. `{{` and `}}` are literal braces.
+    text), `model`, `dialect`, `tools` (the names of the offered tools). If the request lacks a value, its placeholder
+    is replaced by an empty text. `{{` and `}}` are literal braces.
 
     Raises:
         TypeError: `text` is not a text.
@@ -50,7 +50,7 @@ class Template:
         self._pieces = [(before, name) for before, name, _, _ in pieces]
 
     def __call__(self, request: Request) -> str:
-        """Return the text, with the placeholders replaced by the words of `request`."""
+        """Return the template's text, with each placeholder replaced by a text of `request`."""
         return "".join(
             [before + ("" if name is None else NAMES[name](request)) for before, name in self._pieces]
         )

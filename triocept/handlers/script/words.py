@@ -1,4 +1,4 @@
-"""Texts that are read from a request: its system text, the tools with results, shortened values for errors."""
+"""Functions that read texts from a request, or shorten values for error texts."""
 
 from __future__ import annotations
 

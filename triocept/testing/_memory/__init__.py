@@ -1,7 +1,9 @@
-"""Agents in memory, for tests with trio's mock clock. The server's real code handles their calls, without a socket.
+"""Agents in memory, for tests with trio's mock clock.
+
+The code of the real server handles their calls, without a socket.
 
 * `rollout`: a rollout without an endpoint. `agent`: an agent that calls a rollout. `wire`: writes the agent's requests,
   and parses the answers that it gets. `http`: lets official SDK clients call a rollout.
-* `call`: one model call, as the agent sees it. `stream`: the connection between agent and server.
+* `call`: one model call, from the agent's side. `stream`: the connection between agent and server.
 * `exchange`: a single exchange, for the test of a handler.
 """

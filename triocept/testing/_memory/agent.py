@@ -36,14 +36,15 @@ from .stream import memory_stream_pair
 from .wire import events_in, head_of, response_in, written
 
 Asked: TypeAlias = str | Iterable[Message] | Request | Mapping[str, Json]
-"""Input of a model call: a text, messages, a `Request`, or a JSON document of the dialect, which is sent unchanged."""
+"""Input of a model call: a text, messages, a `Request`, or a JSON document of the dialect. A document is sent
+unchanged."""
 
 _MAX_BODY = 256 * 1024 * 1024
-"""Maximum bytes of a body, as for an endpoint."""
+"""Maximum bytes of a request's body; an endpoint has the same limit."""
 _FOR_EVER = 1e9
-"""Seconds of the server's time limits: so long that a mock clock never reaches them when it jumps ahead."""
+"""Seconds for all time limits of the server: so many that a mock clock, which jumps ahead, never reaches them."""
 _GRACE = 1.0
-"""Maximum seconds until the server has ended its connections after the agent has disconnected."""
+"""Maximum seconds that the server may take to end its connections after the agent has disconnected."""
 _LIMITS = EndpointLimits(
     head_seconds=_FOR_EVER, keyless_seconds=_FOR_EVER, body_seconds=_FOR_EVER, reader_seconds=_FOR_EVER
 )
@@ -51,7 +52,7 @@ _LIMITS = EndpointLimits(
 
 @final
 class MemoryAgent:
-    """An agent that calls a rollout in memory, without a socket. Made by `open_memory_agent` only."""
+    """An agent that calls a rollout in memory, without a socket. Only `open_memory_agent` creates instances."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class MemoryAgent:
         self.dialect: Dialect = dialect
         """The dialect of the agent."""
         self.calls: list[MemoryCall] = []
-        """The agent's calls so far, oldest first. A retry counts as another call."""
+        """The agent's calls so far, oldest first. Each retry is a separate item."""
         self._nursery = nursery
         self._accept = accept
         self._retries = retries
@@ -97,8 +98,8 @@ class MemoryAgent:
                 None means the `timeout` of `open_memory_agent`.
 
         Raises:
-            UpstreamError: the call was refused (`status`, `message`, `code` and `headers` are those received), or the
-                answer is invalid. `UpstreamTruncated` is raised if the answer is incomplete.
+            UpstreamError: the call was refused (its `status`, `message`, `code` and `headers` are those of the
+                refusal), or the answer is invalid. `UpstreamTruncated` is raised if the answer is incomplete.
             ExchangeAbandoned: `hang_up` was called.
             TimeoutError: no byte arrived in time.
             TypeError, ValueError, DialectError: `asked` or a header cannot be sent.
@@ -135,8 +136,8 @@ class MemoryAgent:
 
         Closing: disconnects the call if its answer has not ended.
 
-        Raises: see `ask`. If the call is refused, the error is raised before the block begins; other errors are raised
-        while the stream is read.
+        Raises: see `ask`. If the call is refused, the error is raised before the block begins. All other errors are
+        raised while the stream is read.
         """
         call = self._start(asked, True, headers, timeout)
         try:
@@ -153,9 +154,9 @@ class MemoryAgent:
             call.hang_up()
 
     def client(self, **options: Any) -> Any:
-        """Return the official SDK's async client for the agent's dialect, which calls the rollout without a socket.
+        """Return an async client of the official SDK for the agent's dialect. It calls the rollout without a socket.
 
-        Retries and the read timeout of the client use trio's clock.
+        The client's retries and its read timeout use trio's clock.
 
         Args:
             options: options of the client's constructor (`max_retries`, `timeout`, …).
@@ -183,7 +184,7 @@ class MemoryAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> MemoryCall:
-        """Send a model call without waiting for the answer; return a `MemoryCall`, which collects the answer.
+        """Send a model call without waiting for the answer. Return a `MemoryCall`, which collects the answer.
 
         Args: see `ask`. The call is not retried.
 
@@ -213,7 +214,7 @@ class MemoryAgent:
         return self._begin(head, body, self._timeout if timeout is None else timeout)
 
     def close(self) -> None:
-        """Disconnect all open calls, and let all later calls raise RuntimeError."""
+        """Disconnect all open calls. All later calls raise RuntimeError."""
         self._closed = True
         self.hang_up()
 
@@ -240,18 +241,19 @@ async def open_memory_agent(
 ) -> AsyncIterator[MemoryAgent]:
     """Open an agent that calls a rollout without a socket; `answer = await agent.ask("hello")` sends a call.
 
-    Requests and answers are encoded in the dialect's wire format and in HTTP/1.1, and the server's real code handles
-    them, with keep-alives, retries and errors. Only the connection is in memory. So a test can use trio's mock clock:
+    Requests and answers are encoded in the dialect's wire format and in HTTP/1.1. The code of the real server handles
+    them, with keep-alives, retries and errors; only the connection is in memory. So a test can use trio's mock clock:
     300 seconds of silence take no real time. The time limits of the server are so long that none of them ends a
     connection.
 
     Args:
-        handler: a handler, for which a rollout is opened; or the `Rollout` to call, of an endpoint or of
-            `triocept.testing.open_rollout`. If None, a rollout is opened, and the body must answer the exchanges of
-            `agent.rollout`.
+        handler: a handler, for which a rollout is opened; or an open `Rollout` (of an endpoint, or of
+            `triocept.testing.open_rollout`), which the agent calls. If None, a rollout without a handler is opened, and
+            the body must answer the exchanges of `agent.rollout`.
         dialect: dialect of the agent: a name, or, if `handler` is not a `Rollout`, a `Dialect` that the program has
             defined.
-        retries: maximum retries of a call whose error is temporary, by the rules of the SDKs of OpenAI and Anthropic.
+        retries: maximum retries of a call after a temporary error. The rules are those of the SDKs of OpenAI and
+            Anthropic.
         timeout: maximum seconds without a byte, like a client's read timeout. When exceeded: the agent disconnects and
             raises `TimeoutError`.
         options: options of the opened rollout; see `Endpoint.open_rollout`.
@@ -260,7 +262,7 @@ async def open_memory_agent(
 
     Raises:
         TypeError, ValueError: an argument is invalid.
-        BaseException: exceptions of the body and of the handler; a single exception is not wrapped in a group.
+        BaseException: the exceptions of the body and of the handler. A single exception is not wrapped in a group.
     """
     check_count("retries", retries)
     check_number("timeout", timeout, positive=True, infinite=True)
@@ -327,7 +329,7 @@ async def _open(
 async def _serve(
     connections: Connections, ending: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
 ) -> None:
-    """Run the nursery of the connections until `ending` is set; a cancellation of the block does not end it."""
+    """Run the nursery of the connections until `ending` is set, even if the block is cancelled before."""
     ended = trio.Event()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as lifespan:

@@ -1,4 +1,4 @@
-"""A call of an agent in memory, which sends a request over HTTP/1.1 and receives the answer as it arrives."""
+"""A call of an agent in memory: it sends a request over HTTP/1.1, and receives the answer piece by piece."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...errors import DialectError, ExchangeAbandoned, UpstreamTruncated
 from .stream import MemoryStream
 
 _MAX_HEAD = 100 * 1024
-"""Maximum bytes of an answer's head; the SDKs' HTTP client has the same limit (httpcore2)."""
+"""Maximum bytes of an answer's head. httpcore2, the HTTP client of the SDKs, has the same limit."""
 _MAX_RECEIVE = 64 * 1024
 
 
@@ -30,7 +30,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 @final
 class MemoryCall:
-    """A model call and its answer so far. Made by a `MemoryAgent` only; `agent.calls` lists all calls."""
+    """A model call and its answer so far. Only a `MemoryAgent` creates instances; `agent.calls` lists all calls."""
 
     def __init__(self, stream: MemoryStream, head: h11.Request, body: bytes, timeout: float) -> None:
         self._stream = stream
@@ -76,17 +76,20 @@ class MemoryCall:
 
     @property
     def body(self) -> bytes:
-        """The answer's body, as far as it has arrived."""
+        """The bytes of the answer's body that have arrived."""
         return b"".join(piece.data for piece in self._pieces)
 
     @property
     def end(self) -> str:
-        """State of the answer: `open`, `whole`, `broken` (by the server), or `hung up` (the agent disconnected)."""
+        """State of the answer: `open`, `whole`, `broken` (by the server), or `hung up` (the agent has disconnected)."""
         return self._end
 
     @property
     def longest_silence(self) -> float:
-        """Longest time without a byte, in seconds. A real client disconnects if this exceeds its read timeout."""
+        """Longest time without a byte of the answer, in seconds.
+
+        A real client disconnects if it exceeds the read timeout.
+        """
         ended = self._ended if self._ended is not None else trio.current_time() - self._begun
         times = [0.0, *(piece.at for piece in self._pieces), ended]
         return max(later - earlier for earlier, later in pairwise(times))
@@ -148,7 +151,7 @@ class MemoryCall:
             raise UpstreamTruncated("the server closed the connection before it sent an answer")
 
     async def receive(self) -> bytes | None:
-        """Wait for the next bytes of the answer's body and return them; return None at the end of the body.
+        """Wait for the next bytes of the answer's body, and return them. Return None at the end of the body.
 
         Raises:
             ExchangeAbandoned: the agent has disconnected.
@@ -180,7 +183,7 @@ class MemoryCall:
         return self.body
 
     def hang_up(self) -> None:
-        """Disconnect. If the answer has not ended yet, record that the agent has disconnected."""
+        """Disconnect from the server. If the answer has not ended, `end` becomes `hung up`."""
         self._finish("hung up")
         self._stream.close()
 

@@ -34,14 +34,14 @@ async def open_exchange(
     """Open one exchange without an endpoint, so that a test can pass it to a handler.
 
     An agent in memory has sent the request of this exchange, and waits for the answer. After the answer,
-    `exchange.turn` holds the outcome, the response, the error, the increments with their times, and the bytes that were
-    sent.
+    `exchange.turn` contains the outcome, the response, the error, the increments with their times, and the bytes that
+    were sent.
 
     Args:
         asked: a text, messages, a `Request`, or a document of the dialect, which is sent unchanged.
         dialect: dialect of the agent.
         stream: True to request a stream. None means the value in the `Request` or the document, or else False.
-        headers: additional headers of the agent.
+        headers: additional headers of the agent's request.
         options: options of the exchange's rollout; see `Endpoint.open_rollout`. `record_increments` and `record_wire`
             default to True.
 

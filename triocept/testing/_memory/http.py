@@ -1,4 +1,4 @@
-"""HTTP transport for the official SDKs' clients: httpx2 sends its requests to a rollout in memory, without a socket.
+"""HTTP transport for the official SDKs' clients: through it, httpx2 sends requests to a rollout without a socket.
 
 Rules:
 
@@ -23,8 +23,8 @@ from .call import MemoryCall
 T = TypeVar("T")
 
 _NAMES = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
-"""Names of the HTTP client's class in the SDKs, in the order in which they are tried. In openai 3 it is the first name,
-while the second name may be a class of httpx and not of httpx2."""
+"""Possible names of the HTTP client's class in an SDK, in the order in which they are tried. openai 3 uses the first
+name. In openai 3, the second name may be a class of httpx and not of httpx2."""
 
 
 def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[str, Any]) -> Any:
@@ -50,7 +50,7 @@ def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[s
 
 @final
 class MemoryHTTPTransport(httpx2.AsyncBaseTransport):
-    """Transport of httpx2 that makes each request a call of an agent in memory.
+    """Transport of httpx2 that sends each request as a call of an agent in memory.
 
     The function `begin` starts a call; its arguments are the head, the body, and the maximum seconds without a byte.
     """
@@ -97,7 +97,7 @@ class _Body(httpx2.AsyncByteStream):
 
 
 async def _translated(wait: Callable[[], Awaitable[T]], request: httpx2.Request) -> T:
-    """Return the result of `wait`; translate its exceptions to those of httpx2."""
+    """Return the result of `wait`. Translate its exceptions to exceptions of httpx2."""
     try:
         return await wait()
     except TimeoutError as exc:

@@ -22,12 +22,13 @@ from ...errors import TunnelError
 def open_rollout(
     handler: Handler | None = None, *, dialects: Iterable[Dialect] = (), **options: Unpack[RolloutOptions]
 ) -> AbstractAsyncContextManager[Rollout]:
-    """Open a rollout without an endpoint: it has no port to connect to, and uses only trio's clock.
+    """Open a rollout without an endpoint: it has no port, and all its times are those of trio's clock.
 
     `open_memory_agent(rollout)` opens an agent that calls the rollout; `rollout.ask` calls it without an agent.
 
     Args:
-        handler: answers every exchange. If None, the body answers, with `async for` or `rollout.serve`.
+        handler: the handler that answers every exchange. If None, the body answers, with `async for` or
+            `rollout.serve`.
         dialects: additional dialects; see `serve_endpoint`.
         options: see `Endpoint.open_rollout`.
 

@@ -13,8 +13,8 @@ from trio.testing import lockstep_stream_pair
 class MemoryStream(trio.abc.HalfCloseableStream):
     """One end of a connection in memory. The event `reset` is set when either end resets the connection.
 
-    The class has the methods of a trio stream, and of a stream's `socket`, that the server uses. Its `socket` is the
-    object itself.
+    The class has the methods that the server uses, both of a trio stream and of the stream's `socket`. The attribute
+    `socket` is the object itself.
     """
 
     family = AF_UNSPEC
@@ -43,7 +43,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Close both directions. The peer then receives the end of the data, and cannot send any more."""
+        """Close both directions. The peer then receives the end of the data, and can no longer send."""
         self._stream.send_stream.close()
         self._stream.receive_stream.close()
 
@@ -52,11 +52,17 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         return self
 
     def fileno(self) -> int:
-        """Return -1, which means that there is no file descriptor. No bytes are buffered, as `send_all` waits."""
+        """Return -1, which means that there is no file descriptor.
+
+        (`send_all` waits for the peer, so no bytes are buffered.)
+        """
         return -1
 
     def setsockopt(self, *option: object) -> None:
-        """Mark the connection as reset. The server sets only the option `SO_LINGER`, which lets `close` reset it."""
+        """Mark the connection as reset.
+
+        The only option that the server sets is `SO_LINGER`, by which `close` resets it.
+        """
         self._reset.set()
 
     def getpeername(self) -> None:

@@ -1,12 +1,14 @@
 """The requests that an agent in memory writes, and the answers that it reads.
 
-The agent writes requests in its dialect, and parses answers with the code that reads the answers of real providers.
+The agent writes requests in its dialect. It parses answers with the same code that parses the answers of real
+providers.
 
 Rules:
 
-1. The answer is read as a stream if its content type is that of a stream, even if the agent requested no stream.
+1. If the content type of the answer is that of a stream, the answer is read as a stream, even if the agent did not
+   request a stream.
 2. A stream that ends or breaks off before its terminal event is invalid.
-3. An invalid answer raises `UpstreamError`, with the received status and text.
+3. For an invalid answer, `UpstreamError` is raised, with the received status and text.
 """
 
 from __future__ import annotations
@@ -33,12 +35,12 @@ from .call import MemoryCall
 def written(
     given: object, dialect: Dialect, model: str, *, stream: bool | None
 ) -> tuple[Request, dict[str, Json]]:
-    """Return a `Request`, from which the call's URL is made, and the JSON document to send as the body.
+    """Return a `Request`, from which the URL of the call is derived, and the JSON document to send as the body.
 
     Args:
-        given: a text, messages, a `Request`, or the document itself, which is sent unchanged.
+        given: a text, messages, a `Request`, or a document, which is sent unchanged.
         dialect: dialect of the agent.
-        model: model name to use if `given` names no model.
+        model: model name that is used if `given` does not name a model.
         stream: True to request a stream. None means the value that `given` contains.
     """
     if isinstance(given, Mapping):
@@ -107,7 +109,7 @@ async def response_in(call: MemoryCall, dialect: Dialect) -> Response:
 
 
 async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
-    """Yield the increments of a streamed answer as they arrive. Errors: see `response_in`."""
+    """Yield the increments of a streamed answer when they arrive. The errors are those of `response_in`."""
     parser, reader, unpacked = dialect.stream_parser(), Reader(dialect, None), _unpacked(call)
     try:
         while (data := await call.receive()) is not None:
@@ -126,7 +128,10 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
 
 
 def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
-    """Return a function that decompresses an answer piece by piece, and raises UpstreamError if that fails."""
+    """Return a function that decompresses an answer piece by piece.
+
+    It raises UpstreamError if it cannot decompress a piece.
+    """
     coding = call.headers.get("content-encoding", "identity").lower()
     if coding == "identity":
         return lambda data: data

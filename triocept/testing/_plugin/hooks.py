@@ -1,6 +1,6 @@
 """Hooks of pytest, registered when the first test uses one of triocept's fixtures.
 
-If no test of a project uses such a fixture, this module is not loaded.
+If no test of a project uses one of these fixtures, this module is not loaded.
 """
 
 from __future__ import annotations
@@ -115,10 +115,10 @@ class Hooks:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: Any
     ) -> Generator[None, object, object]:
-        """If `triocept_endpoint` could not be started, discard the error, so that the next test starts it again.
+        """If the fixture `triocept_endpoint` fails, discard its error, so that the next test starts the endpoint again.
 
-        pytest would cache the error of the fixture: if one test's time limit expires while the endpoint starts, all
-        later tests would fail with this error.
+        Otherwise pytest caches the error of a fixture: if the time limit of one test expired while the endpoint starts,
+        all later tests would fail with this error.
         """
         __tracebackhide__ = True
         try:
@@ -132,9 +132,9 @@ class Hooks:
 
 
 def _raise_at(item: pytest.Item, error: BaseException) -> NoReturn:
-    """Raise `error` with a traceback to the first line of the test, for the report and for editors.
+    """Raise `error` with a traceback that contains the first line of the test. Reports and editors show this line.
 
-    If a traceback has no line of the project's code, pytest shows no traceback, only a hint to use `--full-trace`.
+    If a traceback contains no line of the project's code, pytest shows only a hint to use `--full-trace`.
     """
     path, line, name = item.reportinfo()
     code = compile("raise error", str(path), "exec")
@@ -154,7 +154,7 @@ def _warn(item: pytest.Item, texts: list[str]) -> None:
 
 
 def _asks_for_models(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Return True if the test itself uses the fixture `triocept_model`, and did not fail in a call of it.
+    """Return True if the test itself uses the fixture `triocept_model`, and did not fail in a call of this fixture.
 
     An autouse fixture may request `triocept_model` for tests that do not use it.
     """

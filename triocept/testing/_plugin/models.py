@@ -30,7 +30,7 @@ class ModelFactory:
     """Value of the fixture `triocept_model`: called like a function, it opens a fake model for one test.
 
     Each call of this object opens a model: a rollout with its own key and trace, which closes at the end of the test.
-    During the test the environment variables point at the model that was opened last.
+    During the test, the environment variables point to the model that was opened last.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ModelFactory:
         self.asked_for: bool = False
         """True if the test has called this object, with any arguments."""
         self.warnings: list[str] = []
-        """Texts of the warnings that a reply calls a tool which the request does not offer."""
+        """Texts of the warnings about replies that call a tool which the request does not offer."""
         self._of_cassette: SyncRollout | None = None
         if cassette is not None:  # open from the start, even if the test never calls the factory
             own = options.environ, options.must_be_used, RolloutOptions()
@@ -72,7 +72,7 @@ class ModelFactory:
 
     @property
     def problems(self) -> tuple[BaseException, ...]:
-        """Errors of handlers, unused replies and unanswered calls of the models, found so far."""
+        """The problems found so far: exceptions of handlers, unused replies and unanswered calls of the models."""
         return tuple(self._problems)
 
     if not TYPE_CHECKING:
@@ -102,11 +102,11 @@ class ModelFactory:
             handler: handler that answers, if there are no replies: an async function with an `Exchange` as argument, or
                 a plain function with a `SyncExchange` as argument, which may block. An exception of the handler fails
                 the test. If there is neither a handler nor a reply, the test answers, with `model.next()` or `for
-                exchange in model`. But in a test with a cassette, a call without replies and handler returns the
-                cassette's model, which is already open with the options of the mark.
-            environ: True if the environment variables (`OPENAI_BASE_URL`, `OPENAI_API_KEY`, …) point at the model. None
+                exchange in model`. But in a test with a cassette, a call without replies and without a handler returns
+                the cassette's model. It is already open, with the options of the mark.
+            environ: True to point the environment variables (`OPENAI_BASE_URL`, `OPENAI_API_KEY`, …) to the model. None
                 means the value of the mark or of pytest's configuration (True).
-            must_be_used: True if an unused reply fails the test. None means the value of the mark or of pytest's
+            must_be_used: True if the test fails when a reply is unused. None means the value of the mark or of pytest's
                 configuration (True).
             options: options of `Endpoint.open_rollout`; they override the options of the mark.
 
@@ -227,11 +227,12 @@ class ModelFactory:
 
 _OWN = ("environ", "must_be_used")
 _OUR_CODE = {"triocept", "trio", "outcome", "contextlib", "threading"}
-"""Top-level modules whose frames are removed from the beginning of a traceback, up to the handler's first frame."""
+"""Top-level modules whose frames are removed from the beginning of a traceback, so that it starts with the handler's
+first frame."""
 
 
 def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the part of `traceback` from the handler's first frame on; None if the handler has no frame in it."""
+    """Return `traceback` from the handler's first frame on. Return None if it has no frame of the handler."""
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] not in _OUR_CODE:

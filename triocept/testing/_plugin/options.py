@@ -1,4 +1,4 @@
-"""Options of a test's models: from its marks `triocept` (the nearest mark wins), else from pytest's configuration.
+"""Options of a test's models, from its marks `triocept` (the nearest mark wins) or from pytest's configuration.
 
 An invalid mark raises an error in each test that has the mark; the error's text names the test.
 """
@@ -21,15 +21,15 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options for all models of a test. Arguments of `triocept_model(…)` override them."""
 
     environ: bool
-    """True if the environment variables should point at the test's models."""
+    """True to point the environment variables to the test's models."""
     must_be_used: bool
-    """True if a reply that is unused at the end fails the test."""
+    """True if the test fails when a reply is unused at its end."""
     rollout: RolloutOptions
-    """Other options of a rollout."""
+    """Further options of the models' rollouts."""
     cassette: bool | str
     """True if the test has a cassette; a string is the name of the cassette's file."""
     cassette_options: Mapping[str, Any]
-    """Options of the cassette from the marks; see `triocept.cassettes`."""
+    """The cassette's options that the marks set; see `triocept.cassettes`."""
 
 
 _OWN = ("environ", "must_be_used")
@@ -38,7 +38,7 @@ _CASSETTE = (*CassetteOptions.__annotations__, "dialect", "api_key_env")
 
 
 def options_of(item: pytest.Item) -> ModelOptions:
-    """Return the options from the marks of a test; take options that no mark sets from pytest's configuration."""
+    """Return the options from the marks of a test. Options that no mark sets are taken from pytest's configuration."""
     given: dict[str, Any] = {}
     for mark in item.iter_markers("triocept"):
         try:

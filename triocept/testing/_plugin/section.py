@@ -1,4 +1,4 @@
-"""The section of a test report that lists the calls of the test's models: it shows what the application has sent.
+"""The section of a test report that lists the calls of the test's models, with the messages of the application.
 
 Texts are quoted, so that control codes in a text of an application or a model do not reach the terminal.
 """
@@ -17,7 +17,8 @@ from .models import ModelFactory
 from .verdict import is_in
 
 _LAST = 4
-"""Maximum messages shown for each call, the last ones: earlier messages mostly repeat those of earlier calls."""
+"""Maximum messages shown for each call. Only the last messages are shown, because the others mostly repeat those of
+earlier calls."""
 _LONGEST = 300
 """Maximum characters shown of each text; the trace contains the whole text."""
 

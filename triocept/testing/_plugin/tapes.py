@@ -1,11 +1,11 @@
-"""The cassette (recorded calls) of a test: the path of its file, its record mode, and the upstream to record.
+"""The cassette (recorded calls) of a test: the path of its file, its record mode, and the upstream that it records.
 
 Rules:
 
-1. The value of an option comes from the first of these places that sets it: the command line, a mark, the project's
+1. An option is read from the first of these places that sets the option: the command line, a mark, the project's
    fixture `triocept_cassette_options`, the environment, the configuration.
 2. A file belongs to one test, unless a mark names the file.
-3. The upstream is checked before any call: if the real model or its key is missing, the test does not begin.
+3. The upstream is checked before the test: if the real model or its key is missing, the test does not begin.
 4. If several tests, possibly in several processes, record the same file anew, the first test replaces the old content,
    and the other tests add to the file.
 """
@@ -46,7 +46,8 @@ class Tapes:
         self._tests: defaultdict[str, list[str]] = defaultdict(list)
         """Tests by the path of their cassette; the path is in lower case, since some file systems ignore case."""
         self._session: Path | None = None
-        """Directory for notes that all processes of this session share; None if no tests share a file."""
+        """Directory for files through which the processes of this session share state; None if no tests share a
+        cassette."""
         for item in items:
             if any(mark.kwargs.get("cassette") is True for mark in item.iter_markers("triocept")):
                 self._tests[str(_own_path(item)).casefold()].append(item.nodeid)
@@ -137,7 +138,7 @@ def _said(config: pytest.Config, name: str) -> str | None:
 
 
 def _upstream(given: object, dialect: str | None, api_key_env: str | None) -> Handler:
-    """Return the handler that forwards calls to the real model, whose answers are recorded."""
+    """Return the handler that forwards calls to the real model, so that its answers can be recorded."""
     if callable(given):
         return given  # the cassette checks it
     if given is None:

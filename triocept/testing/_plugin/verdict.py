@@ -2,14 +2,14 @@
 
 Rules:
 
-1. An exception of a handler fails the test, even if the application has swallowed the resulting 500.
+1. An exception of a handler fails the test, even if the application ignored the resulting status 500.
 2. An unused reply and an unanswered call fail the test, too.
-3. If the test raises an exception itself, that exception stays, and the models' problems are added as notes. But if the
-   text of the test's exception quotes the 500 of a failed handler, the handler's error is raised, with the test's
-   exception as its context.
-4. An exception that ends pytest is never replaced. If the test raises a skip, a handler's error is raised instead of
-   the skip. If it raises an xfail, the xfail stays, and gets the handler's error as a note: a handler is part of the
-   test, and may raise the xfail itself.
+3. If the test itself raises an exception, this exception is raised, and the models' problems are added to it as notes.
+   But if its text quotes the 500 of a failed handler, the handler's error is raised, with the test's exception as its
+   context.
+4. An exception that ends pytest is never replaced. If the test raises a skip, a handler's error is raised in place of
+   the skip. If the test raises an xfail, the xfail is raised, with the handler's error as a note: a handler is part of
+   the test, and may raise the xfail itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from .models import ModelFactory
 
 
 def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | None:
-    """Return the exception that fails the test; None if it passes. `own` is the exception that the test raised."""
+    """Return the exception that fails the test; None if the test passes.
+
+    `own` is the exception that the test raised.
+    """
     found = models.check(own)
     faults = [each for each in found if models.is_fault(each)]
     fault = _as_one(faults)
@@ -52,7 +55,7 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
 
 
 def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
-    """Return the fault if there is only one, a group of several faults, or None if there is no fault."""
+    """Return the only fault; if there are several, a group of them; if there is no fault, None."""
     if len(faults) < 2:
         return faults[0] if faults else None
     return BaseExceptionGroup(f"{len(faults)} errors of handlers", faults)
@@ -64,7 +67,7 @@ def is_in(own: BaseException, problem: BaseException) -> bool:
 
 
 def _behind(own: BaseException, fault: BaseException) -> BaseException:
-    """Make `own`, the test's exception, the context of the oldest cause of `fault`; return `fault`."""
+    """Make `own`, the test's exception, the context of the oldest cause of `fault`. Return `fault`."""
     first = fault
     while (earlier := first.__cause__ or first.__context__) is not None:
         if earlier is own or earlier is fault:  # they are already chained
