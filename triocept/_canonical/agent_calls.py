@@ -44,7 +44,7 @@ def is_item(call: ToolCall) -> bool:
 
 
 def calls_in(parts: Iterable[object]) -> tuple[ToolCall, ...]:
-    """Return those calls in the parts that the agent runs, in order."""
+    """Return the calls in `parts` that the agent runs, in order."""
     return tuple([call for part in parts if (call := call_in(part)) is not None])
 
 
@@ -54,7 +54,10 @@ def results_in(message: Message) -> tuple[ToolResult, ...]:
 
 
 def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
-    """Return the call with other arguments. For an item of the Responses API, `arguments` must be a JSON object."""
+    """Return the call in `part` with `arguments` as its arguments.
+
+    For an item of the Responses API, they must be JSON.
+    """
     if isinstance(part, ToolCall):
         return msgspec.structs.replace(part, arguments=arguments)
     assert isinstance(part, Opaque)
@@ -63,9 +66,9 @@ def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
 
 
 def failed_result(part: ResponsePart, text: str) -> ToolResult | Opaque | None:
-    """Return a result that reports a failure of the call; None if its results (such as a screenshot) cannot report one.
+    """Return a result that reports a failure of the call; None if results of its kind (a screenshot) cannot do so.
 
-    The result of a search for tools cannot contain `text`: it reports that no tools were found.
+    The result of a search for tools cannot contain `text`. So the returned result reports that no tools were found.
     """
     if isinstance(part, ToolCall):
         return ToolResult(id=part.id, content=(Text(text),), is_error=True, name=part.name)

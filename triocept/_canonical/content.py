@@ -3,8 +3,8 @@
 Rules:
 
 1. A message is a tuple of parts, in the order in which they came.
-2. The arguments of a tool call are the exact text that the model wrote, valid JSON or not; `ToolCall.parsed()` decodes
-   it.
+2. The arguments of a tool call are the exact text that the model wrote, even if it is not valid JSON;
+   `ToolCall.parsed()` decodes this text.
 3. Only the provider that made an opaque blob (a signature, encrypted reasoning) can read it. The blob is passed on
    unchanged.
 """
@@ -20,7 +20,7 @@ from .._util.unicode import mended
 from ..errors import DialectError
 
 Json: TypeAlias = Any
-"""A decoded JSON value. Its type is `Any`, because data from a wire has no narrower type."""
+"""A decoded JSON value. Its type is `Any`, because the type of received data is not known."""
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -32,7 +32,7 @@ class _Part(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True,
 
 
 class Text(_Part, frozen=True, gc=False):
-    """Text that the user can read, unlike reasoning."""
+    """Text for the user; reasoning has a separate type."""
 
     text: str
     extra: dict[str, Json] | None = None
@@ -43,9 +43,10 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
     """An opaque piece of a provider's reasoning, such as a signature. It is passed on unchanged and never read."""
 
     dialect: str
-    """The dialect that the blob came in, e.g. `anthropic_messages`."""
+    """The dialect in which the blob was received, e.g. `anthropic_messages`."""
     kind: str
-    """The dialect's name for such a blob: `signature`, `redacted`, `encrypted_content`, `thought_signature`."""
+    """The kind of the blob, named as in the dialect: `signature`, `redacted`, `encrypted_content`, `thought_signature`.
+    """
     data: str
 
 
@@ -62,11 +63,11 @@ class Media(_Part, frozen=True, gc=False, kw_only=True):
 
     kind: Literal["image", "audio", "file"]
     url: str | None = None
-    """The URL of the content; None if `data` holds the content."""
+    """The URL of the content; None if `data` contains the content."""
     data: str | None = None
-    """The content in base64; None if `url` points at the content."""
+    """The content in base64; None if `url` is the URL of the content."""
     media_type: str | None = None
-    """The media type, e.g. `image/png`; None if the request does not contain it."""
+    """The media type, e.g. `image/png`; None if it was not sent."""
     name: str | None = None
     extra: dict[str, Json] | None = None
 
@@ -79,7 +80,7 @@ class ToolCall(_Part, frozen=True, gc=False):
 
     name: str
     arguments: str = "{}"
-    """The arguments as the model wrote them: JSON for a function, free text for a tool of kind `text`."""
+    """The arguments exactly as the model wrote them: JSON, or free text if `kind` is `text`."""
     id: str = ""
     """The id that the agent sends back with the result. If empty, an id is generated when a handler
     answers with the call."""
@@ -119,7 +120,7 @@ class ToolCall(_Part, frozen=True, gc=False):
 
 
 class RefusalText(_Part, frozen=True, gc=False):
-    """A refusal to answer, in the model's own words."""
+    """A text with which the model refuses to answer."""
 
     text: str
     extra: dict[str, Json] | None = None
@@ -140,7 +141,7 @@ class ToolResult(_Part, frozen=True, gc=False, kw_only=True):
     content: tuple[Text | Media | Opaque, ...] = ()
     is_error: bool = False
     name: str | None = None
-    """The tool's name, if the dialect's results contain it; otherwise None."""
+    """The name of the tool; None if results in the dialect do not contain it."""
     extra: dict[str, Json] | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""The events of a streamed response, their conversion to a whole response, and two buffers that hold back events.
+"""The events of a streamed response, their conversion to a whole response, and two buffers that delay events.
 
 Grammar::
 
@@ -11,8 +11,8 @@ Rules:
    completions do). For a wire format without overlapping parts, the renderer holds back increments of later parts.
 2. A delta is appended to the part's text, or to the arguments of a call.
 3. `ResponseEnd` is the only terminal event. A stream without a `ResponseEnd` is truncated, and never a success.
-4. For every response whose calls have complete arguments, `assemble(events_of(response)) == response`. Responses are
-   always streams of events internally; `assemble` makes whole responses.
+4. For every response whose calls have complete arguments, `assemble(events_of(response)) == response`. Internally,
+   every response is a stream of events; `assemble` makes a whole response of it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     id: str = ""
     model: str = ""
     usage: Usage | None = None
-    """The usage as known at the start of the answer: mostly the number of input tokens."""
+    """The token counts that are known at the start of the answer: mostly only the input tokens."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
-    """The dialect that the answer came in; see `Response.dialect`."""
+    """The dialect in which the answer was received; see `Response.dialect`."""
 
 
 class PartStart(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +46,7 @@ class PartStart(msgspec.Struct, frozen=True, gc=False):
 
     index: int
     part: ResponsePart
-    """The part as far as it is known at its start: an empty text, or a call with name, id and empty arguments."""
+    """The part at its start: for example an empty text, or a call with its name, its id and empty arguments."""
 
 
 class PartDelta(msgspec.Struct, frozen=True, gc=False):
@@ -157,7 +157,7 @@ class Fold(msgspec.Struct):
             raise DialectError(f"an event belongs to part {exc.args[0]}, which was never started") from None
 
     def response(self) -> Response:
-        """Return the response that the events so far make up. Before the terminal event it has no stop reason."""
+        """Return the response that consists of the events so far. Before the terminal event, it has no stop reason."""
         end = self._end or ResponseEnd()
         extra = {**(self._start.extra or {}), **(end.extra or {})}
         return Response(
@@ -173,7 +173,7 @@ class Fold(msgspec.Struct):
 
 
 def assemble(events: Iterable[Event]) -> Response:
-    """Return the whole response that these events make up.
+    """Return the whole response that consists of these events.
 
     Raises:
         DialectError: the events break the grammar, or the terminal event is missing.
@@ -200,7 +200,7 @@ def events_of(response: Response) -> Iterator[Event]:
 
 
 def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
-    """Yield the events of one whole part, which has the number `index`."""
+    """Yield the events of one whole part, with `index` as its index."""
     match part:
         case Opaque():
             yield PartStart(index, part)
@@ -224,11 +224,11 @@ def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
 class Seams(dict[int, str]):
     """Buffer for one streamed answer: joins surrogate pairs split over two deltas, and replaces lone surrogates.
 
-    The dict maps the index of each part whose last delta ended in a high surrogate to this surrogate.
+    The dict contains the parts whose last delta ended in a high surrogate: it maps the part's index to this surrogate.
     """
 
     def take(self, event: Event) -> tuple[Event, ...]:
-        """Add an event. Return the events that can be passed on now, perhaps none."""
+        """Add an event. Return the events that can be passed on now; the tuple may be empty."""
         match event:
             case PartDelta(index=index, text=text):
                 text = self.pop(index, "") + text
@@ -246,7 +246,7 @@ class Seams(dict[int, str]):
 
 
 def begins_call(event: Event) -> bool:
-    """Return True if the event begins a call that the agent will run."""
+    """Return True if the event begins a tool call that the agent will run."""
     return type(event) is PartStart and call_in(event.part) is not None
 
 
@@ -267,7 +267,7 @@ class HeldCalls(list[Event]):
 
     @property
     def any(self) -> bool:
-        """True if the buffer contains events. In this state it holds back every further event."""
+        """True if the buffer contains events. If so, it holds back every further event."""
         return bool(self)
 
     def hold(self, event: Event) -> bool:

@@ -1,28 +1,27 @@
 """The comparison of messages: each part is converted to a form, and parts with equal forms count as equal.
 
-Each use of the comparison has a named rule.
+A form is a JSON value. Forms are needed because agents do not send history back byte for byte, and because two runs of
+one agent differ (in times, paths, ids). Each use of the comparison has its own rule, which is named below. The rules
+are based on calls of Claude Code, opencode, pi, qwen-code, gemini-cli, LangChain, agno and kimi-code. In all rules
+except `RETRY`:
 
-Agents do not send history back byte for byte, and two runs of one agent differ (in times, paths, ids). So messages are
-compared by a form: a JSON value that is the same for parts that count as equal. The rules are based on calls of Claude
-Code, opencode, pi, qwen-code, gemini-cli, LangChain, agno and kimi-code. In all rules except `RETRY`:
-
-* The role `developer` equals `system`. Reasoning, empty texts and Claude Code's `x-anthropic-billing-header` line do
-  not count.
-* Adjacent texts are joined, because Google's SDK sends each increment back as a part of its own.
-* The ids of calls do not count, because some SDKs drop them or make new ones. Calls and results are paired by order.
+* The role `developer` equals `system`. Reasoning, empty texts and Claude Code's `x-anthropic-billing-header` line are
+  ignored.
+* Adjacent texts are joined, because Google's SDK sends each increment back as a separate part.
+* The ids of calls are ignored, because some SDKs drop them or generate new ids. Calls and results are paired by order.
 * Arguments are compared as JSON values, because agents encode them anew, and may write whole numbers as floats.
-* Cache marks (Anthropic's `cache_control`), also on nested blocks, do not count, because agents move them.
-* Media are compared by the hash of their data, or by their URL. A failed tool call's result differs from a successful
-  one.
+* Cache marks (Anthropic's `cache_control`), even on nested blocks, are ignored, because agents move them.
+* Media are compared by the hash of their data, or by their URL. The result of a failed tool call never equals the
+  result of a successful call.
 
 The rules:
 
 * `THREAD` (`message_key`): compares messages to find the conversation that a call belongs to.
-* `REPLAY`: compares the calls of a run with those of its replay. Tool results do not count (`Normal` adds them on
-  request). Members of a block that differ from run to run do not count either.
-* `CASSETTE`: compares the calls of an application with those of its cassette. It is like `REPLAY`, but tool results
-  count (JSON results as values), and the free text of a call counts, too. Members that differ from run to run are
-  removed at any depth.
+* `REPLAY`: compares the calls of a run with those of its replay. Tool results are ignored (`Normal` adds them on
+  request), and so are the members of a block that differ from run to run.
+* `CASSETTE`: compares the calls of an application with those of its cassette. It differs from `REPLAY`: tool results
+  are compared (JSON results as values), the free text of a call is compared, too, and members that differ from run to
+  run are removed at any depth.
 * `RETRY` (`exact_message`): compares a call with its retry. Only cache marks are ignored.
 """
 
@@ -40,10 +39,10 @@ from .content import Json, Media, Message, Opaque, Part, RefusalText, Text, Tool
 from .text_file import inline_data
 
 NONCE = "x-anthropic-billing-header:"
-"""Beginning of a text that is ignored in comparisons: Claude Code adds it."""
+"""Beginning of a text that is ignored in comparisons. Claude Code adds such a text."""
 _CACHE_MARK = "cache_control"
 _LEVELS = 8
-"""Maximum depth of nested blocks in which cache marks are searched. No dialect nests blocks as deeply."""
+"""Maximum depth of nested blocks in which cache marks are searched. No dialect nests blocks so deeply."""
 _DEEP = 250
 """Maximum depth of arguments that are compared as JSON values. Deeper arguments are compared as text, because not every
 encoder can write them."""
@@ -58,10 +57,10 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Rule(NamedTuple):
-    """A rule for comparing messages: it defines which details count."""
+    """A rule for comparing messages: it defines which details are compared."""
 
     block: Callable[[Json], Json]
-    """Function that removes the members that do not count from an opaque block, which only its dialect understands."""
+    """Function that removes the ignored members from the JSON of an opaque block."""
     results: bool = True
     """True if results of tools are compared."""
     values: bool = False
@@ -178,7 +177,8 @@ def unmarked(block: Json, levels: int = _LEVELS) -> Json:
 def timeless(raw: Json) -> Json:
     """Return an opaque block in the form that a cassette compares and stores.
 
-    Cache marks and members that differ from run to run are left out, and long words are hashed.
+    Cache marks and members that differ from run to run are left out. A hash replaces each long text without white
+    space.
     """
     match raw:
         case str() if len(raw) > _LONGEST and not any(letter.isspace() for letter in raw):
@@ -247,6 +247,6 @@ def arguments_value(text: str) -> Json:
 
 
 def _text_or_json(text: str) -> list[Json]:
-    """Return the form of a tool result's text: a JSON object or list is compared as a value, other text as text."""
+    """Return the form of a tool result's text. A JSON object or list is compared as a value, any other text as text."""
     value = arguments_value(text) if text.lstrip()[:1] in ("{", "[") else text
     return ["json", value] if isinstance(value, dict | list) else ["text", text]

@@ -58,11 +58,15 @@ for _kind, _changes in (
         setattr(_kind, _change, _refuse)
 
 _known_to_yaml = False
-"""True after PyYAML's dumpers were extended: they write a subclass of dict only if it is registered."""
+"""True after the read-only classes were registered with PyYAML's dumpers, which write only registered subclasses of
+dict."""
 
 
 def _tell_yaml() -> None:
-    """Let all of PyYAML's dumpers write read-only JSON. Do nothing if the program has not imported PyYAML."""
+    """Register the read-only classes with all of PyYAML's dumpers.
+
+    Do nothing if the program has not imported PyYAML.
+    """
     global _known_to_yaml
     dumpers = [*filter(None, [getattr(modules.get("yaml.representer"), "SafeRepresenter", None)])]
     for dumper in dumpers:

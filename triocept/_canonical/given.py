@@ -2,12 +2,14 @@
 
 Rules:
 
-1. An invalid answer raises a `TypeError` (a `ValueError` for an unknown word), before the exchange is settled or a
-   byte is sent. The
-   canonical types themselves check nothing, because parsers create most values, many for each call.
-2. Surrogates are replaced here, so that the turn, the wire and the file contain the same text; see `_util/unicode`.
-3. The check of an answer reads each text and number, and copies nothing. Values that are not part of an answer (notes,
-   metadata, results of tools) are encoded and decoded again, so that a record in memory equals its file.
+1. An invalid answer raises a `TypeError` (or a `ValueError` for an unknown stop reason) before a byte is sent and
+   before the exchange has an outcome. The canonical types themselves check nothing, because parsers create most of
+   their values, many for each call.
+2. Surrogates are replaced here, so that the turn, the bytes for the agent and the trace's file contain the same text;
+   see `_util/unicode`.
+3. The check of an answer only reads each text and number, without a copy. Values that are not part of an answer (notes,
+   metadata, results of tools) are encoded and decoded again, so that the value in memory equals the value in a trace's
+   file.
 """
 
 from __future__ import annotations
@@ -114,7 +116,7 @@ def given_part(part: object) -> ResponsePart:
 def given_event(event: object) -> Event:
     """Check an event of an answer, and return it. Raise the same errors as `given_response`.
 
-    Surrogates in the text of a delta stay, because `Seams` joins or replaces them later.
+    Surrogates in the text of a delta are not replaced, because `Seams` joins or replaces them later.
     """
     match event:
         case PartDelta(index=int(), text=str()) | PartEnd(index=int()):
@@ -144,7 +146,7 @@ def given_event(event: object) -> Event:
 
 
 def fit(noun: T) -> T:
-    """Return a copy of `noun` without surrogates. If `noun` contains none, return `noun` itself.
+    """Return a copy of `noun` without surrogates. If `noun` contains no surrogate, return `noun` itself.
 
     Raises:
         TypeError: a value in `noun` cannot be encoded as JSON.
@@ -160,7 +162,7 @@ def fit(noun: T) -> T:
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
-    """Return the arguments of `exchange.annotate`, encoded as JSON and decoded again. Errors contain their name."""
+    """Return the arguments of `exchange.annotate`, encoded as JSON and decoded again. Errors name the argument."""
     try:
         copy: dict[str, Json] = read_back(notes)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
@@ -213,7 +215,7 @@ def no_number_at(value: object) -> str | None:
 
 
 def fit_json(value: Json) -> Json:
-    """Return a JSON value without surrogates; if it contains none, the same object. Raise the encoder's own errors."""
+    """Return a JSON value without surrogates; if it has none, the same object. Raise the errors of the JSON encoder."""
     try:
         _encode(value)
     except UnicodeEncodeError:
@@ -247,7 +249,7 @@ def _check_end(end: Response | ResponseEnd) -> None:
 
 
 def _check_usage(usage: object) -> None:
-    """Raise an error if `usage` is no `Usage`, or one of its counts is not a whole number from 0 to `_MOST_TOKENS`."""
+    """Raise an error if `usage` is not a `Usage`, or if a count is not a whole number from 0 to `_MOST_TOKENS`."""
     if usage is None:
         return
     if not isinstance(usage, Usage):

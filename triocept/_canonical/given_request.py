@@ -5,7 +5,7 @@ Rules:
 1. The content of a message may be a str, which becomes one `Text` part, as in `exchange.respond`.
 2. Every other field must have its declared type; the error contains the field's name. The canonical types themselves
    check nothing, because parsers create most values, a whole conversation for each call.
-3. Values that were parsed from a wire are not checked again here.
+3. Values that were parsed from a request or a file are not checked again here.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def given_request(who: str, request: object) -> Request:
 def given_messages(what: str, given: object) -> tuple[Message, ...]:
     """Check the messages of the argument named `what`, and return them. Raise the same errors as `given_request`.
 
-    Surrogates in the messages stay.
+    Surrogates in the messages are not replaced.
     """
     messages = _tidy_all(what, given)
     for number, message in enumerate(messages):

@@ -2,15 +2,17 @@
 
 An agent sends its whole conversation with every call, and changes little in the conversation. Claude Code, for example,
 moves its cache mark to the new last message and rewrites the message that had the mark. All messages except the last
-one to three stay as they were. Equal wire items are parsed once (`Memory`), and equal messages become one object
-(`MessageTable`). So a turn costs only as much as its new messages.
+one to three stay unchanged. Equal items of request bodies are parsed once (`Memory`), and equal messages become one
+object (`MessageTable`). So the time and memory of a turn depend only on its new messages.
 
 Rules of the table:
 
-1. Messages are equal only if they are equal to the last byte, so that sharing one object loses nothing.
-2. A conversation is first compared with the newest conversation, message by message; identical objects are equal. Any
-   other message is looked up among the messages with the same glance (a cheap partial key).
-3. Long texts are not hashed whole, so a new message costs about as little as a known one.
+1. Messages are equal only if they are equal to the last byte, so that no information is lost when one object replaces
+   several.
+2. A conversation is first compared with the newest conversation, message by message; identical objects are equal. Each
+   message that differs is then looked up among the messages with the same glance (a key that is made quickly from a
+   part of the message).
+3. Long texts are not hashed as a whole, so a new message takes hardly more time than a known message.
 4. Up to `_CROWD` messages with the same glance are compared one by one; further messages are found by a hash of their
    whole content. So the time of a call is proportional to its size, whatever an agent sends.
 """
@@ -55,17 +57,18 @@ class _Latest:
 
     rest: bytes | None
     """The encoded document without the conversation. Documents are compared in encoded form, because in Python `true`
-    equals 1, 1 equals 1.0, and objects have no order. None if the document cannot be encoded (because of a number
-    beyond 64 bits, for example). Then it counts as different from every other document."""
+    equals 1, 1 equals 1.0, and objects have no order. None if the document cannot be encoded (for example, because of a
+    number beyond 64 bits); such a document counts as different from every other document."""
     constant: dict[str, Json] | None
-    """The document without the conversation; None if code could change one of its values (a dict or a list)."""
+    """The document without the conversation. None if one of its values is a dict or a list, because code could change
+    it."""
     request: Request
     before: int
-    """The number of messages that come from other fields than the conversation's, such as system prompts."""
+    """The number of messages, such as system prompts, that come from other fields than the conversation."""
 
 
 class Memory:
-    """The wire items of the latest call, and the values that were parsed from them.
+    """The items of the latest call's body, and the values that were parsed from these items.
 
     For each dialect and field, the memory keeps the items of the latest call. A parsed value must depend only on its
     item. The JSON in a parsed value is read-only (`frozen`), because the value is returned again for later calls.
@@ -90,14 +93,16 @@ class Memory:
         parse_conversation: Callable[[list[Json]], Sequence[Message]],
         dialect: str,
     ) -> Request:
-        """Return the parsed request. If it differs from the latest request only in the conversation, parse only that.
+        """Return the parsed request.
+
+        If only the conversation differs from the latest request, parse only the conversation.
 
         Args:
             document: the body, decoded.
-            field: the field of the document that holds the conversation.
+            field: the field of the document that contains the conversation.
             parse: a function that parses the whole document. The function returns the request, and the number of
                 messages that come from other fields than `field`.
-            parse_conversation: a function that parses the items of `field`; called only if there are any.
+            parse_conversation: a function that parses the items of `field`. It is called only if `field` has items.
             dialect: the dialect of the document.
 
         Raises:
@@ -131,12 +136,12 @@ class Memory:
         items: Sequence[Json],
         parse: Callable[[Json, str], T],
     ) -> tuple[T, ...]:
-        """Return the parsed items; items that did not change since the last call are not parsed again.
+        """Return the parsed items. Items that did not change since the last call are not parsed again.
 
         Args:
             dialect: the dialect of the items.
             field: the field of the document that holds the items.
-            items: the items as they came. The memory keeps the items, so they must not be changed afterwards.
+            items: the received items. The memory keeps the items, so they must not be changed afterwards.
             parse: a function that parses an item; its arguments are the item and the item's path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
@@ -178,19 +183,20 @@ class MessageTable:
 
     def __init__(self) -> None:
         self._alike: dict[int, tuple[Message, ...]] = {}
-        """Kept messages by the hash of their glance, because a glance is half as large as a message of a few lines.
-        """
+        """Kept messages by the hash of their glance. (A glance itself would take half as much memory as a message of a
+        few lines.)"""
         self.given_form: dict[int, Message] = {}
-        """The original of each message that was kept in another form, by the Python `id` of the kept message."""
+        """The received message for each message that is kept in another form, by the Python `id` of the kept message.
+        """
         self._given: tuple[Message, ...] = ()
-        """The messages of the latest conversation, as they came."""
+        """The messages of the latest conversation, as received."""
         self._kept: tuple[Message, ...] = ()
         """The messages of the latest conversation, as they are kept."""
 
     def intern(
         self, messages: tuple[Message, ...], kept_form: Callable[[Message], Message] | None = None
     ) -> tuple[Message, ...]:
-        """Return the messages. If an earlier message equals one of them, the earlier object takes its place.
+        """Return the messages, with each message that equals a kept message replaced by the kept object.
 
         If no message is replaced, return the same tuple.
 
@@ -211,7 +217,7 @@ class MessageTable:
         return self._kept
 
     def _find(self, message: Message, kept_form: Callable[[Message], Message] | None) -> Message:
-        """Return the kept message that equals `message`; keep `message` itself if no kept message does."""
+        """Return the kept message that equals `message`. If there is none, keep `message`, and return it."""
         look = hash(_glance(message))
         alike = self._alike.get(look, ())
         found = self._equal(message, alike)
@@ -238,7 +244,7 @@ class MessageTable:
 def common_head(
     items: Sequence[object], old: Sequence[object], differ: Callable[[Any, Any], object] = ne
 ) -> int:
-    """Return how many items at the beginning of both sequences are equal. With `is_not` as `differ`: identical.
+    """Return how many items at the beginning of both sequences are equal (or identical, if `differ` is `is_not`).
 
     Each item up to the first difference is compared once, in C code.
     """
@@ -330,7 +336,7 @@ def _text_glance(text: str | bytes) -> Hashable:
 
 
 _buffers: list[tuple[bytearray, bytearray]] = []
-"""Free pairs of buffers: as many as the maximum number of threads that ever parsed at the same time."""
+"""The pairs of buffers that are not in use. There are as many pairs as threads that ever parsed at the same time."""
 _KEPT = 4 * 1024 * 1024
 """Maximum bytes of a buffer that is kept for reuse."""
 _encoder = msgspec.msgpack.Encoder()

@@ -1,6 +1,6 @@
 """The cost of tokens, at prices that the program passes.
 
-The package contains no price table: prices change, and differ from contract to contract.
+triocept contains no price table, because prices change, and differ from contract to contract.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
 
 
 def price_of(prices: Mapping[str, Price], models: Iterable[str]) -> Price | None:
-    """Return the price of a model by the first of its names that has a price; None if no name has one.
+    """Return the price of the first of `models`, the names of a model, that has a price; None if no name has a price.
 
     Args:
         prices: prices by the name of a model, or by a pattern (`*` and `?` are wildcards). An exact name wins over a

@@ -21,17 +21,18 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     parameters: dict[str, Json] | None = None
     """JSON Schema of the arguments; None if there is no schema."""
     kind: Literal["function", "custom", "server"] = "function"
-    """A `function` takes JSON, and a `custom` tool free text. The provider runs a `server` tool, which only its own
-    dialect can express."""
+    """A `function` takes JSON, and a `custom` tool takes free text. A `server` tool is run by the provider; only the
+    provider's own dialect can express it."""
     strict: bool | None = None
     extra: dict[str, Json] | None = None
-    """The whole wire object if the kind is `server` or `custom`; otherwise further fields of the wire object."""
+    """If the kind is `server` or `custom`: the whole JSON object that defines the tool. Otherwise: further fields of
+    that object."""
 
 
 class ToolChoice(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
 ):
-    """The agent's choice of the tools that the model may, must or must not call."""
+    """The agent's setting of which tools the model may, must or must not call."""
 
     mode: Literal["auto", "none", "required", "tool"] = "auto"
     name: str | None = None
@@ -87,10 +88,11 @@ class OutputFormat(
 
 
 class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A model call in the form that all dialects share."""
+    """A model call, converted to one type for all dialects."""
 
     dialect: str
-    """The dialect that the request came in; every `extra` in the request uses its field names."""
+    """The dialect in which the request was received. Every `extra` in the request has the field names of this dialect.
+    """
     model: str
     messages: tuple[Message, ...]
     """The messages of the conversation. System prompts are messages, too, even if the dialect has a separate field for
@@ -112,12 +114,12 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     messages.
     """
     continued_from: str | None = None
-    """The id of the earlier response whose conversation was put at the beginning of `messages`, because the agent sent
-    only this id."""
+    """The id of the earlier response whose conversation triocept has put at the beginning of `messages`, because the
+    agent sent only this id."""
     user: str | None = None
     """The agent's identifier for the end user."""
     extra: dict[str, Json] | None = None
-    """All fields of the wire document that this class has no field for."""
+    """All fields of the request's JSON body for which this class has no field."""
 
     @property
     def system(self) -> str:
@@ -133,8 +135,8 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     def user_text(self) -> str:
         """The text of the newest user message that has text; empty if no user message has text.
 
-        Messages that have only tool results are skipped. In contrast, `last` may be a system message (Claude Code sends
-        one after the user's message).
+        Messages that have only tool results are skipped. (`last` is different: it may be a system message, because
+        Claude Code sends a system message after the user's message.)
         """
         for message in reversed(self.messages):
             if message.role == "user" and any(isinstance(part, Text) for part in message.content):

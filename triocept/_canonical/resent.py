@@ -1,10 +1,10 @@
 """Decoding of only the new part of a body that repeats an earlier body.
 
-An agent sends its whole conversation with every call. It repeats all items byte for byte, or all but the last one to
-three (Claude Code moves its cache mark). So the latest body of each conversation is kept, with the position behind each
+An agent sends its whole conversation with every call. It repeats all items byte for byte, or all except the last one to
+three (Claude Code moves its cache mark). So the latest body of each conversation is kept, with the end position of each
 item of the body's one long list (`messages`, `input`, `contents`). Of the next body, only the bytes that do not belong
-to a repeated item are decoded. The repeated items are the same objects as before, so code that compares the items with
-earlier items (`memory`) compares only pointers.
+to a repeated item are decoded. The repeated items are the same objects as before, so `memory`, which compares items
+with earlier items, compares only pointers.
 
 Rules:
 
@@ -29,7 +29,8 @@ Rules:
 7. While the body of a call is parsed, the conversation that the call continues is not among the kept conversations. So
    no two calls, which may be parsed in threads, use one `Memory` at a time.
 8. A reader belongs to one rollout, and keeps `_CONVERSATIONS` conversations. All readers of the process together keep
-   at most `MOST_BYTES`; above that, the conversation that was unused for longest is dropped, with all that it holds.
+   at most `MOST_BYTES`. When exceeded: the conversation that was unused for longest is dropped, with everything that it
+   contains.
 9. The work of one step is bounded: by the bytes and items that are decoded, and by the lists and objects among them.
 """
 
@@ -51,14 +52,15 @@ from .frozen import count_members, frozen_json
 from .memory import Memory
 
 ENABLED = True
-"""If False, every body is decoded whole. Tests and measurements set it: the requests must be the same either way."""
+"""If False, every body is decoded as a whole. Only tests and benchmarks set it. The parsed requests must not depend on
+it."""
 LEAST = 8 * 1024
 """Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
 LEAST_FIELD = 1024
 """Minimum bytes of another field that is kept, so that it is not decoded again. A shorter field is always decoded."""
 LEAST_ITEM = 64
-"""Minimum bytes of an item of a kept body, on average. A smaller item, such as the id of a token, is decoded in less
-time than its position is found."""
+"""Minimum bytes of an item of a kept body, on average. Decoding a smaller item, such as the id of a token, takes less
+time than finding its position."""
 MOST = 8 * 1024 * 1024
 """Maximum bytes of a body that is kept. The comparison of a larger body takes too long without a schedule point."""
 MOST_NEW = 512 * 1024
@@ -68,16 +70,16 @@ MOST_ITEMS = 10_000
 MOST_CONTAINERS = 20_000
 """Maximum dicts and lists that are counted in one step, which takes up to 4 ms."""
 MOST_BYTES = 512 * 1024 * 1024
-"""Maximum bytes of all kept conversations of the process, as estimated (`_size`)."""
+"""Maximum bytes of all kept conversations of the process, by the estimate of `_size`."""
 _CONVERSATIONS = 4
 _REWRITTEN = 3
 """Maximum items at the end of a conversation that the next call may rewrite. If a body rewrites more items, it begins
 another conversation, and the earlier conversation is kept, too."""
 _RARELY = 8
-"""If this number of bodies in a row repeat nothing, only every eighth further body is kept."""
+"""After this number of consecutive bodies that repeat no item, only every eighth body is kept."""
 _PIECE = 64 * 1024
 _PLACES = 3
-"""Maximum places in a body at which the field is looked for. The field's name may also occur within other fields."""
+"""Maximum occurrences of the field's name in a body that are examined. The name may also occur within other fields."""
 _PLAIN_NAME = re.compile("[A-Za-z_]+")
 _OPENS = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*\[")
 _HIDDEN = re.compile(rb"\\u00[4-7]")
@@ -91,7 +93,7 @@ _raw_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 @final
 class Conversation:
-    """A conversation, as of its latest body. Only the memory and the positions (found when needed) change.
+    """A conversation up to its latest body. Only its memory and its positions change; positions are found when needed.
 
     Args:
         body: the body.
@@ -99,9 +101,10 @@ class Conversation:
         items: the items of the list.
         memory: the memory for the parse of the body and its continuations.
         size: estimated bytes of everything that the conversation keeps.
-        fresh: number of bytes of the items that the previous body did not have; all bytes if this is the first body.
+        fresh: number of bytes of the items that the previous body did not contain; of all items if this is the first
+            body.
         start: position of the first item; 0 if it is not known yet.
-        ends: position behind each item.
+        ends: end position of each item.
         rest: the read-only document, with None in place of the list. None if the document is not known, and empty if it
             is too large.
         long: the other fields of at least `LEAST_FIELD` bytes, as of the latest body whose end differed from that of
@@ -147,7 +150,7 @@ class Conversation:
         self.long: Mapping[str, tuple[bytes, Json]] = long
 
     def repeated(self, body: bytes, field: str) -> int:
-        """Return how many of the conversation's first items `body` repeats; -1 if their positions are in doubt."""
+        """Return how many of the conversation's first items `body` repeats; -1 if their positions are uncertain."""
         common = _common_bytes(self.body, body) if field == self.field else 0
         if self.body.find(f'"{field}"'.encode(), 0, common) < 0:
             return 0
@@ -180,7 +183,8 @@ class Conversation:
         The first `count` items of `body` repeat items of this conversation. If `count` is 0, the conversation surrounds
         the body.
 
-        Return None in any doubt. If `body` begins another conversation, that conversation gets a copy of the memory.
+        Return None if the result is uncertain. If `body` begins another conversation, that conversation gets a copy of
+        the memory.
         """
         assert self.ends
         field, end = self.field, self.ends[count - 1] if count else self.start
@@ -211,10 +215,10 @@ class Conversation:
         return {**document, field: [*items]}, known
 
     def _read_items(self, body: bytes, first: int, last: int) -> tuple[list[Json], list[int]]:
-        """Return the items between two positions, and the position behind each of them.
+        """Return the items between two positions, and the end position of each item.
 
         Raises:
-            _DOUBT: these bytes are not items, or are too many.
+            _DOUBT: these bytes are not items, or there are too many of them.
         """
         if last - first > MOST_NEW:
             raise LookupError
@@ -227,7 +231,7 @@ class Conversation:
         """Return the document without the repeated items, its new items, the position behind each, and its long fields.
 
         Raises:
-            _DOUBT: the position of the list is in doubt, or the bytes are too many.
+            _DOUBT: the position of the list is uncertain, or there are too many bytes.
         """
         if self.start + len(body) - first > MOST_NEW:
             raise LookupError
@@ -258,7 +262,7 @@ class BodyReader:
         self._known: list[ref[Conversation]] = []
         """The kept conversations, the latest at the end. Only `_SHELF` keeps them alive."""
         self._missed = 0
-        """Number of the latest bodies that repeated nothing."""
+        """Number of consecutive latest bodies that repeated no item."""
         self._closed = False
 
     def read(self, body: bytes, field: str) -> tuple[Json, Conversation] | None:
@@ -288,7 +292,7 @@ class BodyReader:
         return found
 
     def begin(self, body: bytes, field: str, document: Json, memory: Memory) -> Conversation | None:
-        """Return a new conversation for a body that was decoded whole; None if such a body is not kept.
+        """Return a new conversation for a body that was decoded as a whole; None if such a body is not kept.
 
         Pass the conversation to `keep` once the document is parsed. The items of the document must not be changed. The
         JSON in its other fields becomes read-only.
@@ -297,8 +301,8 @@ class BodyReader:
             body: the body.
             field: the field that holds the conversation.
             document: the decoded body.
-            memory: the memory that is copied if no conversation is kept. Otherwise the memory of the latest kept
-                conversation is copied.
+            memory: the `Memory` that is copied if no conversation is kept. If one is kept, the memory of the latest
+                kept conversation is copied.
         """
         if not ENABLED or not LEAST <= len(body) <= MOST or not isinstance(document, dict):
             return None
@@ -330,7 +334,7 @@ class BodyReader:
         _SHELF.put(conversation)
 
     def clear(self) -> None:
-        """Forget all conversations, because the rollout has ended. Later calls of `keep` do nothing."""
+        """Drop all conversations, because the rollout has ended. Later calls of `keep` have no effect."""
         self._closed = True
         for known in self._alive():
             _SHELF.discard(known)
@@ -341,7 +345,7 @@ class BodyReader:
 
 
 class _Shelf:
-    """The kept conversations of all readers, which may be in several threads."""
+    """The kept conversations of all readers. Several threads may use it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -384,7 +388,7 @@ def _frozen_rest(document: dict[str, Json], field: str) -> tuple[dict[str, Json]
 
 
 def _size(body: bytes, members: int) -> int:
-    """Return the estimated bytes of a body and of its decoded values: twice the body, and 100 bytes for each value."""
+    """Return the estimated bytes of a body and its decoded values: twice the body's bytes, and 100 for each value."""
     return 2 * len(body) + 100 * members
 
 
@@ -411,7 +415,7 @@ def _common_bytes(old: bytes, new: bytes) -> int:
 
 
 def _start_of(body: bytes, field: str) -> int:
-    """Return the position of the first item of the list in a field of the document; 0 in doubt (see rule 3)."""
+    """Return the position of the first item of the list in `field`; 0 if it is uncertain (see rule 3)."""
     name = f'"{field}"'.encode()
     at = -1
     for _ in range(_PLACES):
@@ -432,7 +436,7 @@ def _start_of(body: bytes, field: str) -> int:
 
 
 def _positions(body: bytes, field: str, count: int) -> tuple[int, list[int]]:
-    """Return the position of the first item, and the position behind each of the `count` items; `(0, [])` in doubt."""
+    """Return the position of the first item, and the end of each of the `count` items; `(0, [])` if uncertain."""
     try:
         start = _start_of(body, field)
         ends = _ends_of(body, _fields(body)[field], field, start, 0) if start else []
@@ -447,7 +451,7 @@ def _ends_of(body: bytes, value: msgspec.Raw, field: str, start: int, shift: int
     `value`: the value of the field `field` in `body`.
 
     Raises:
-        _DOUBT: the list is not the field's value, or too many bytes are before and behind it for one step.
+        _DOUBT: the list is not the field's value, or there are too many bytes before and after it for one step.
     """
     raw = memoryview(value)
     end = start - 1 + len(raw)
@@ -459,7 +463,7 @@ def _ends_of(body: bytes, value: msgspec.Raw, field: str, start: int, shift: int
 
 
 def _ends_in(body: bytes, raw: bytes | memoryview, start: int, shift: int) -> list[int]:
-    """Return the position behind each item of the list `raw`, whose items begin at `start`, plus `shift`."""
+    """Return, for each item of the list `raw`, whose items begin at `start`, the position of its end, plus `shift`."""
     ends = []
     at = start
     for item in _raw_items(raw):

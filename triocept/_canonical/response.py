@@ -26,7 +26,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     """Token counts of a call. Each count has the same meaning in all dialects. None means unknown."""
 
     input_tokens: int
-    """Tokens of the whole prompt, including those read from or written to a cache."""
+    """Tokens of the whole prompt, including tokens that were read from or written to a cache."""
     output_tokens: int
     """Tokens of the whole output, including reasoning."""
     cached_tokens: int | None = None
@@ -49,16 +49,16 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     stop_sequence: str | None = None
     """The stop string that ended the answer, if the provider sends it."""
     usage: Usage | None = None
-    """The token counts; None if unknown. An agent that requires token counts gets an estimate, and the turn marks
-    the counts as estimated."""
+    """The token counts; None if unknown. In this case, an agent that requires token counts gets an estimate, and the
+    turn marks the counts as estimated."""
     model: str = ""
     """The model's name; if empty, the name in the request is used."""
     id: str = ""
     """The id of the response; if empty, an id is generated when a handler answers with the response."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
-    """The dialect that the response came in; every `extra` in it uses the field names of that dialect. Empty if the
-    program made the response; then its `extra` is written into any dialect."""
+    """The dialect in which the response was received; every `extra` in the response has the field names of this
+    dialect. Empty if the program created the response; its `extra` is then written in any dialect."""
 
     @classmethod
     def of(cls, *parts: str | ResponsePart, stop_reason: StopReason | None = None) -> Response:
@@ -85,7 +85,7 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 def said_in(response: Response) -> list[Json]:
     """Return the content that the model wrote, part by part. Responses with the same content give equal lists.
 
-    Ids of calls and further wire fields are left out, because the model did not write them.
+    Ids of calls and the fields in `extra` are left out, because the model did not write them.
     """
     return [_said(part) for part in response.content]
 

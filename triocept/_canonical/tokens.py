@@ -1,7 +1,7 @@
 """An estimate of token counts, for responses without usage.
 
-Anthropic's wire requires numbers (`message_start.usage.input_tokens` feeds Claude Code's context meter), and
-`count_tokens` needs a number before any model has read the prompt. A token is estimated as four characters, the rule of
+Anthropic's API requires token counts (Claude Code shows the used context by `message_start.usage.input_tokens`), and
+`count_tokens` needs a count before any model has read the prompt. A token is estimated as four characters, the rule of
 thumb on OpenAI's and Anthropic's own help pages. An image counts as 1,600 tokens, the maximum that Anthropic documents.
 """
 
@@ -28,8 +28,8 @@ _encode = msgspec.json.Encoder().encode
 class Estimator:
     """An estimator of the token counts of successive calls of one agent.
 
-    Messages at the beginning that did not change since the call before are not counted again. Only the conversation of
-    the latest call is kept.
+    Messages at the beginning that did not change since the previous call are not counted again. Only the conversation
+    of the latest call is kept.
     """
 
     def __init__(self) -> None:

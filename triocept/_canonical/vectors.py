@@ -5,11 +5,11 @@ Rules:
 1. Equal texts have equal vectors, on every machine and in every version of Python.
 2. Texts that share words, or parts of words (`developer`, `developers`), are nearer to each other than other texts. The
    method is feature hashing: each word, and each sequence of three letters in a word, adds to or subtracts from numbers
-   that its hash selects. So texts that share nothing have a cosine of about 0, and a synonym is as far away as any
-   other word.
-3. A vector has length 1. Its numbers are 4-byte floats, so that decimal text and packed bytes stand for the same
-   numbers.
-4. If the ids of tokens are given, each id counts as a word whose letters are unknown.
+   that its hash selects. So texts that share no part of a word have a cosine of about 0, and a synonym is as far away
+   as any other word.
+3. A vector has length 1. Its numbers are 4-byte floats, so that a vector in decimal text equals the same vector in
+   packed bytes.
+4. If the input is a list of token ids, each id counts as a word whose letters are unknown.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ CONFIG_DIRECTORIES = (
 
 @final
 class Agent:
-    """A running agent process, and an iterator over its model calls. Only `rollout.open_agent` creates one.
+    """A running agent process, and an iterator over its model calls. Only `rollout.open_agent` creates instances.
 
     To get the model calls of the agent's rollout, iterate over the `Agent`: `async for exchange in agent`. The
     iteration ends when the process or the rollout has ended.
@@ -77,7 +77,7 @@ class Agent:
 
     @property
     def result(self) -> AgentResult:
-        """Result of the agent's process. It is available once the `async with` block of `open_agent` has ended.
+        """Result of the agent's process. It is available when the `async with` block of `open_agent` has ended.
 
         Raises:
             RuntimeError: the block of `open_agent` has not ended yet.
@@ -97,8 +97,8 @@ class Agent:
     async def __anext__(self) -> Exchange:
         """Return the agent's next model call.
 
-        Raise RuntimeError if the rollout has a handler, because then the handler gets every call. Cancellation: no call
-        is taken from the rollout.
+        Raise RuntimeError if the rollout has a handler, because the handler gets every call. Cancellation: no call is
+        taken from the rollout.
         """
         self._core.check_untaken()
         if not self._ended:

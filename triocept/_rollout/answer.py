@@ -5,12 +5,13 @@ answer. So if an agent re-sends its call while the answer is in progress, it rea
 
 Rules:
 
-1. A connection is full while it has rendered bytes that are not sent yet. The producer renders each increment
-   immediately for each connection that is not full. The task of a full connection renders the increment later, after
-   it has sent the earlier bytes (`advance`).
+1. A connection is full while some of its rendered bytes are not sent yet. The producer's task renders each increment
+   immediately for each connection that is not full. For a full connection, the connection's own task renders the
+   increment later, after it has sent the earlier bytes (`advance`).
 2. Back-pressure: `put` waits until at least one connection has taken all increments. If no connection waits for the
    answer, `put` does not wait.
-3. The outcome is set once, after all increments. Setting it does not wait. Every subscription then ends.
+3. The outcome is set once, after all increments. The function that sets the outcome does not wait. Every subscription
+   then ends.
 4. When the last subscription of a delivered answer is closed, the increments are dropped, because the outcome contains
    the whole answer.
 5. A provider's own bytes may accompany the increments (`Relayed`), for connections in that provider's dialect. Such a
@@ -70,7 +71,7 @@ class RawPiece(msgspec.Struct, frozen=True, gc=False):
     head: RawResponse
     """The response that these bytes are a part of, without its body."""
     data: bytes
-    """Bytes of the body; empty if only the head is sent."""
+    """Bytes of the body; empty if only the head is sent now."""
 
 
 Increment: TypeAlias = Event | Relayed
@@ -78,7 +79,7 @@ Entry: TypeAlias = Increment | RawPiece
 
 _encode = msgspec.json.Encoder().encode
 _EVENT = 200
-"""Approximate bytes of memory that an event takes, without its text. The text of a token often has only four bytes."""
+"""Approximate bytes of memory that an event takes, without its text. (The text of a token is often only four bytes.)"""
 
 
 def weight_of(entry: Entry) -> int:
@@ -99,7 +100,10 @@ def weight_of(entry: Entry) -> int:
 
 
 class Delivery(Protocol):
-    """A connection that renders an answer in its dialect and sends the bytes. Only `flush` waits."""
+    """A connection that renders an answer in its dialect and sends the bytes.
+
+    Of its methods, only `flush` and `wait` wait.
+    """
 
     @property
     def full(self) -> bool:
@@ -123,7 +127,7 @@ class Delivery(Protocol):
         """
 
     def write_early(self, data: bytes) -> bool:
-        """Send `data`, a provider's bytes that are not parsed into events yet. Return True if they were sent."""
+        """Send `data`, bytes of a provider that are not parsed into events yet. Return True if they were sent."""
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
         """Render the last increments and the outcome, so that their bytes can be recorded before they are sent.
@@ -184,12 +188,12 @@ class Answer:
     """The increments of one answer, followed by the outcome of its exchange.
 
     Args:
-        response_id: the default id of the answer; the producer may set another id before the first increment.
+        response_id: the default id of the answer. The producer may set another id before the first increment.
         request_id: the id of the call, which is sent in a response header of its answer.
     """
 
     announced: bool = False
-    """True if an agent received `response_id` before the first entry, so that the answer must keep this id."""
+    """True if an agent has received `response_id` before the first entry, so that the id cannot be changed."""
     headers: Mapping[str, str] = MappingProxyType({})
     """Additional response headers, such as a provider's request id and rate limits. Set before the first entry."""
     began_at: float | None = None
@@ -284,8 +288,8 @@ class Subscription:
     delivered: bool = False
     """True if the whole answer was sent."""
     fault: Exception | None = None
-    """The error because of which the connection could not write the answer. None if there was no error, or the
-    client caused it."""
+    """The error because of which the connection could not write the answer. None if there was no error, or if the
+    client caused the error."""
     _delivery: Delivery | None = None
     _full = False
     """True if the connection has bytes to flush."""
@@ -313,7 +317,9 @@ class Subscription:
         return self._delivery is not None and not stopped
 
     async def follow(self, delivery: Delivery) -> None:
-        """Write the whole answer to the connection, and a keep-alive in each long pause, until everything is sent.
+        """Write the whole answer to the connection, with a keep-alive in each long pause.
+
+        Return when everything is sent.
 
         Raises:
             ClientGone: the client has disconnected, or `hang_up` was called.
@@ -415,8 +421,8 @@ class Subscription:
     def close(self) -> None:
         """Detach the connection from the answer, even if it has written only a part of the answer.
 
-        Drop the reference to the connection, too: a reference cycle would keep the whole request until the garbage
-        collector runs.
+        Also drop the reference to the connection. Otherwise a reference cycle would keep the whole request in memory
+        until the garbage collector runs.
         """
         self._delivery = None
         self.fault = self._error = None
@@ -447,9 +453,9 @@ class Subscription:
             raise ClientGone
 
     def _announce(self) -> str:
-        """Return the id that the answer will have, for a keep-alive that contains it.
+        """Return the id that the answer will have, for a keep-alive that contains this id.
 
-        Afterwards the id of the answer cannot change.
+        After this call, the id of the answer cannot be changed.
         """
         answer = self.answer
         answer.announced = answer.announced or not answer.entries
@@ -461,8 +467,8 @@ class Condition:
     """A condition for which tasks wait. `notify_all` wakes all waiting tasks.
 
     Unlike trio's `Condition`, this class has no lock, because no other task runs between a task's check of a value and
-    its call of `wait`. This class also stores less than trio's `ParkingLot`. Each model call creates two conditions,
-    and creating a `ParkingLot` takes as long as using it.
+    its call of `wait`. This class is also cheaper to create than trio's `ParkingLot`, which matters because each model
+    call creates two conditions.
     """
 
     _tasks: list[trio.lowlevel.Task] | None = None
@@ -470,7 +476,8 @@ class Condition:
     async def wait(self) -> None:
         """Wait for the next `notify_all`.
 
-        Cancellation: if the task was already woken, the wait ends normally. Otherwise it is cancelled immediately.
+        Cancellation: if the task was already woken, the wait ends normally. Otherwise the wait is cancelled
+        immediately.
         """
         task = trio.lowlevel.current_task()
         tasks = self._tasks = self._tasks or []

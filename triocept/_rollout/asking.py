@@ -21,7 +21,7 @@ from .rollout_state import RolloutState
 
 
 class Asking:
-    """A `Delivery` without a connection, for the program's own call: it keeps the outcome for `ask`."""
+    """A `Delivery` without a connection, for the program's own call. It stores the outcome, which `ask` then reads."""
 
     full = False
     due = keepalive_every = inf
@@ -42,7 +42,7 @@ class Asking:
     def check_raw(self, raw: RawResponse) -> None:
         """Accept all raw bytes.
 
-        `ask` later returns the content of the bytes. If the content is unknown, `ask` raises.
+        `ask` returns the content of the bytes later. If the content is unknown, `ask` raises an error.
         """
 
     def end(self, outcome: Outcome) -> bool:
@@ -67,7 +67,7 @@ class Asking:
 def request_of(given: object, model: str) -> Request:
     """Convert `given`, the argument of `Rollout.ask`, to a request. Raise TypeError or ValueError if it is invalid.
 
-    `model` is the model to request if `given` is a text or messages.
+    `model` is the model that is requested if `given` is a text or messages.
     """
     if isinstance(given, Request):
         return given_request("ask", given)

@@ -2,14 +2,14 @@
 
 Rules:
 
-1. A turn is an answered call. It is reserved when the call begins. If the call ends without an answer (refused, failed,
-   or abandoned by the agent), the reservation is released. So of ten simultaneous calls under a limit of three turns,
-   three are answered.
-2. The tokens and the cost of the recorded turns count (see `_trace/cost`), and so do the reservations of calls in
-   progress. A call reserves its estimated input tokens. Its output tokens are unknown, and are not reserved. Once the
-   recorded turns have used up a limit, later calls are refused. So the output of the calls in progress can exceed a
-   limit, and so can an input whose estimate was too low.
-3. The call that would cross a limit is refused. Calls in progress are finished; only the time limit cuts them off.
+1. A turn is an answered call. A turn is reserved when a call begins. If the call ends without an answer (refused,
+   failed, or abandoned by the agent), the reservation is released. So if ten calls arrive at the same time and the
+   limit is three turns, three of the calls are answered.
+2. The tokens and the cost of the recorded turns are counted (see `_trace/cost`), and so are the reservations of calls
+   in progress. A call reserves its estimated input tokens. Its output tokens are unknown, and are not reserved. Once
+   the recorded turns have used up a limit, later calls are refused. So a limit can be exceeded by the output of calls
+   in progress, or by an input whose estimate was too low.
+3. A call that would exceed a limit is refused. Calls in progress are finished, except if the time limit is reached.
 4. A retry that shares the answer of another call is not counted.
 5. A call counts against the limits of its own rollout and of all rollouts above it. If the limits of several rollouts
    are reached, the error names the limit of the topmost rollout.
@@ -50,7 +50,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """Maximum number of answered model calls. A call in progress is counted, too. If it ends without an answer, it
     no longer counts."""
     input_tokens: int | None = None
-    """Maximum tokens of the prompts, cached tokens included. A call whose estimated input would exceed it is
+    """Maximum tokens of the prompts, cached tokens included. A call whose estimated input would exceed this maximum is
     refused."""
     output_tokens: int | None = None
     """Maximum tokens that the model writes, reasoning included. Once the model has written this number of tokens, the
@@ -58,12 +58,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     total_tokens: int | None = None
     """Maximum input and output tokens together."""
     cost: float | None = None
-    """Maximum cost, in the currency of `prices`. A call to a model without a price raises `MissingPrice`."""
+    """Maximum cost, in the currency of `prices`. For a call to a model without a price, `MissingPrice` is raised."""
     seconds: float | None = None
-    """Maximum seconds since the opening of the rollout. When exceeded: the rollout ends, and calls in progress are
-    refused."""
+    """Maximum seconds, counted from the opening of the rollout. When exceeded: the rollout ends, and calls in progress
+    are refused."""
     prices: Mapping[str, Price] = {}
-    """Prices by model name. An exact name comes first, then the first pattern that matches (`*` and `?` are
+    """Prices by model name. An exact name has priority; otherwise the first matching pattern is used (`*` and `?` are
     wildcards)."""
 
     def __post_init__(self) -> None:
@@ -133,15 +133,15 @@ class Budget:
     def admit(self, call: ExchangeState, configured: str | None) -> LimitReached | None:
         """Reserve the turn, the tokens and the cost that `call` needs, in this budget and its parents.
 
-        If a limit is reached, reserve nothing and return the refusal.
+        If a limit is reached, make no reservation, and return the refusal.
 
         Args:
             call: the exchange.
             configured: the model that the upstream is configured to request. None means that the upstream requests the
-                model that the agent named, or that no upstream is chosen yet.
+                agent's model, or that it is not known which upstream will answer.
 
         Raises:
-            MissingPrice: the cost is limited, and the model's price is unknown. Nothing is reserved.
+            MissingPrice: the cost is limited, and the model's price is unknown. No reservation is made.
         """
         levels = tuple(self._levels())
         tokens = call.estimate_input() if any(level._estimates for level in levels) else 0

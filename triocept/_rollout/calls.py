@@ -8,27 +8,27 @@ A call counts as the retry of an earlier call of its rollout only if both calls 
 
 * `retry_key`: the dialect, the model, the id of the conversation that the headers name, the number of messages, and the
   last message's texts and result ids. If the path of a call determines the kind of the call, the rollout adds the kind.
-* `retries.meaning`: a digest of everything that the model gets.
+* `retries.meaning`: a digest of all content that the model gets.
 
 If a call has the same two values as earlier calls, `Calls.find` returns the first of the following that exists:
 
 1. A finished answer to an equal call, if no connection has received the whole answer, and no connection reads the
    answer now. If there are several such answers, the oldest is returned.
-2. The running exchange of an equal call; the retry then gets the answer from the beginning. If there are several, an
-   exchange that a connection has left, and whose answer no connection reads now, is returned first. Any other running
-   exchange is returned only with proof that the call is a retry, because some agents sample several answers to equal
+2. The running exchange of an equal call; the retry then gets the answer from the beginning. If there are several, it
+   prefers an exchange whose connection has disconnected, so that no connection reads its answer now. It returns any
+   other running exchange only with proof that the call is a retry, because some agents sample several answers to equal
    calls.
-3. A finished answer that no connection has received whole, but that a connection still reads. It is returned only with
-   proof that the call is a retry.
+3. A finished answer that no connection has received completely, but that a connection still reads. It is returned only
+   with proof that the call is a retry.
 4. The answer of the newest ended exchange of an equal call, even if the answer was delivered. It is returned only if
    the call has a retry mark.
 
 A retry mark is an `x-stainless-retry-count` above 0. Proof is a retry mark, or a conversation that the agent's headers
-name. A count of 0 marks a first try. If a call has this count, a named conversation is proof only for Claude Code,
-which sends 0 with every try.
+name. A count of 0 means a first try. For a call with this count, a named conversation is proof only if the agent is
+Claude Code, which sends 0 with every try.
 
-Any other call becomes an exchange of its own. So if an agent re-sends a call that was refused, failed, abandoned or
-answered with raw bytes, the re-sent call goes to the model. The last 64 ended exchanges are kept (`KEPT_ANSWERS`).
+Any other call becomes a new exchange. So if an agent re-sends a call that was refused, failed, abandoned or answered
+with raw bytes, a handler answers the re-sent call. The last 64 ended exchanges are kept (`KEPT_ANSWERS`).
 `on_retry="new"` switches all of these rules off.
 
 The table lists the headers and fields with which agents name the conversation of a call, as observed with real
@@ -68,28 +68,28 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 OnRetry: TypeAlias = Literal["join", "new"]
-"""Effect of a call that repeats another call: it gets the other call's answer (`join`), or its own exchange (`new`)."""
+"""Treatment of a call that repeats another call: it gets the other call's answer (`join`), or its own exchange (`new`).
+"""
 Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
 """Function that writes a whole answer to the connection that waits for it. It raises ClientGone if the client
 disconnects before the end of the answer."""
 
 KEPT_ANSWERS = 64
-"""Maximum ended exchanges that are kept for retries. When exceeded: the oldest exchange whose answer was delivered, or
-which has no answer, is dropped. If all exchanges have undelivered answers, the oldest exchange is dropped. The trace
-contains the same answer objects, so they are not copied."""
+"""Maximum ended exchanges that are kept for retries. When exceeded: the oldest exchange with a delivered answer, or
+without an answer, is dropped. If all exchanges have undelivered answers, the oldest exchange is dropped. Keeping them
+takes little memory, because the trace contains the same answer objects."""
 FORGOTTEN = 5.0
-"""Seconds that the first exchange waits before a log line warns that no task takes exchanges."""
+"""Seconds that the first exchange of a rollout waits before a log line warns that no task takes exchanges."""
 GIVEN_UP = 30.0
 """Seconds after which no task is expected to take the first exchange. With `on_fault="stay"`, the exchange then fails.
 
-A program may call its rollout from the thread that should take the exchange. Without this limit, the program would wait
-for the timeout of its SDK: ten minutes, three times (openai 3.57).
-"""
+The limit is for a program that calls its rollout from the thread that should take the exchange. Without the limit, the
+program would wait for the timeout of its SDK: ten minutes, three times (openai 3.57)."""
 RETRY_COUNT = "x-stainless-retry-count"
 """Header of the SDKs of OpenAI and Anthropic with the number of earlier tries: 0 marks a first try, any other number a
 retry. Codex, opencode, gemini-cli and the AI SDK do not send it."""
 _CLAUDE = "x-claude-code-session-id"
-"""Header of Claude Code. Claude Code uses Anthropic's SDK in a retry loop of its own, so that `x-stainless-retry-count`
+"""Header of Claude Code. Claude Code calls Anthropic's SDK in its own retry loop, so that its `x-stainless-retry-count`
 is always 0."""
 _SESSIONS = (_CLAUDE, "thread-id", "session-id", "x-session-id")
 _CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
@@ -102,7 +102,10 @@ log = logging.getLogger("triocept.rollout")
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
-    """Return the number of this try, counted from 1, from the SDK's retry header. Return 1 if the header is missing."""
+    """Return the number of this try, from 1, which is read from the SDK's retry header.
+
+    Without this header, return 1.
+    """
     count = headers.get(RETRY_COUNT)
     return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
 
@@ -110,8 +113,8 @@ def attempt_of(headers: Mapping[str, str]) -> int:
 def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
     """Return the conversation that the agent's headers name.
 
-    Return None if they name no conversation. The id of the conversation is empty if the headers name only the kind of
-    the call. If a header contains an API key, the id contains `[redacted]` in its place.
+    Return None if the headers name no conversation. The id of the returned conversation is empty if the headers name
+    only the kind of the call. If a header contains an API key, the id contains `[redacted]` in its place.
 
     Args:
         headers: headers of the call, names in lower case.
@@ -154,7 +157,7 @@ class Calls:
     """The waiting calls of one rollout, and the answers that retries of these calls can share.
 
     Args:
-        on_retry: `join` if a retry shares the answer of the earlier call, `new` if it gets an exchange of its own.
+        on_retry: `join` if a retry shares the answer of the earlier call, `new` if it gets a new exchange.
         as_given: a function that takes the request of a recorded turn, which may be redacted, and returns the original
             request.
     """
@@ -169,7 +172,8 @@ class Calls:
         self._open: dict[Hashable, dict[ExchangeState, None]] = {}
         """Exchanges that are not recorded yet, by retry key."""
         self._alike: dict[Hashable, Alike] = {}
-        """The meanings of open exchanges, by retry key. A key is added when its exchanges are first compared."""
+        """The meanings (digests of the content) of open exchanges, by retry key. A key is added when its exchanges are
+        first compared."""
         self._latest = _Latest()
         self._left = Condition()
 
@@ -235,9 +239,9 @@ class Calls:
             self._latest.add(_Ended(key, request, self._as_given, exchange.answer if answered else None))
 
     def leave(self, subscription: Subscription, exchange: ExchangeState | None) -> None:
-        """Remove a connection that does not wait for its answer any more.
+        """Remove a connection that no longer waits for an answer.
 
-        `exchange` is the exchange whose answer the connection waited for; None if this exchange had already ended.
+        `exchange` is the exchange for whose answer the connection waited; None if this exchange had already ended.
         """
         self.subscriptions.discard(subscription)
         if exchange is not None and exchange in self._open.get(exchange.retry_key, ()):
@@ -263,18 +267,18 @@ class Calls:
 
 
 class Service(Protocol):
-    """A consumer of exchanges, such as `Rollout.serve`. It takes every exchange as soon as the exchange arrives."""
+    """A consumer of exchanges, such as `Rollout.serve`. It takes each exchange as soon as it arrives."""
 
     def take(self, exchange: ExchangeState) -> None:
-        """Take an exchange. Until the service puts the exchange back, no other task takes it."""
+        """Take `exchange`. Unless the service puts it back, no other task takes it."""
 
 
 class Arrivals:
     """The queue of a rollout's exchanges. Services and loops take the exchanges from it.
 
-    A service takes every exchange until the service is removed with `leave`. A loop (`async for exchange in rollout`)
-    takes one exchange at a time. If a service has failed and no service is left, waiting and new exchanges are refused
-    until a task takes exchanges again.
+    A service takes every exchange until `leave` removes the service. A loop (`async for exchange in rollout`) takes one
+    exchange at a time. If a service has failed and no service is left, waiting and new exchanges are refused until a
+    task takes exchanges again.
     """
 
     def __init__(self) -> None:
@@ -282,7 +286,8 @@ class Arrivals:
         """Waiting exchanges, in order of arrival. In a plain dict, finding the first item would be slow after many
         removals."""
         self.coming = 0
-        """Number of exchanges that are within the limits, and are being recorded before they are put into the queue."""
+        """Number of exchanges that are being recorded before they are put into the queue. They are within the limits.
+        """
         self._closed = False
         self._last = False
         """True if no new exchanges are accepted. The waiting exchanges, and those that `coming` counts, can still be
@@ -300,7 +305,7 @@ class Arrivals:
         self.failed: BaseException | None = None
         """The latest failure of a service since a task last began to take exchanges."""
         self._failing: set[Service] = set()
-        """Failed services whose callers have not received the error yet."""
+        """Failed services that have not raised their error to their caller yet."""
         self._asked = False
         """True if a task takes exchanges, or has taken one."""
         self._first = trio.Event()
@@ -310,7 +315,7 @@ class Arrivals:
     def put(self, exchange: ExchangeState) -> None:
         """Queue an exchange.
 
-        If a service takes every exchange on arrival, pass the exchange to this service, not to the queue.
+        If a service takes every exchange on arrival, pass the exchange to this service instead.
         """
         if self._take is not None:
             exchange.handed_over = True
@@ -373,8 +378,8 @@ class Arrivals:
     def _is_over(self) -> bool:
         """True if no more exchanges will arrive.
 
-        While an exchange is being recorded, it can still arrive, even if a limit is reached meanwhile. So a task that
-        takes exchanges must wait for this exchange: there may be no other task that would take it.
+        An exchange that is being recorded still arrives, even if a limit is reached meanwhile. So a task that takes
+        exchanges must wait for this exchange, because there may be no other task that takes it.
         """
         return self._closed or (self._last and not self.coming)
 
@@ -386,7 +391,7 @@ class Arrivals:
     def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeState, ...]:
         """Remove a service. `fault` is the exception with which the service failed. None means that it did not fail.
 
-        Return the waiting exchanges that no task takes any more because of a fault.
+        Return the waiting exchanges that no task will take because of a fault.
         """
         self._services.discard(service)
         if self._service is service:
@@ -509,8 +514,8 @@ class _Latest:
         """The exchanges, oldest first."""
         self.by_key: dict[Hashable, list[_Ended]] = {}
         self._undelivered: list[_Ended] = []
-        """Exchanges whose answers were undelivered when the latest exchange ended, in order. Each call searches only
-        this list, because an agent that samples may have many exchanges with one retry key."""
+        """Exchanges whose answers were undelivered when the latest exchange ended, in order. The search for undelivered
+        answers uses only this list, because an agent that samples may have many exchanges with one retry key."""
 
     def __iter__(self) -> Iterator[_Ended]:
         return iter(self._kept)
@@ -536,8 +541,7 @@ class _Latest:
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
         """Return the oldest undelivered answer to a call that equals `request`. Return None if there is no such answer.
 
-        `attended`: True to find an answer that a connection reads now, False to find an answer that no connection
-        reads.
+        If `attended` is True, find an answer that a connection reads now; if False, an answer that no connection reads.
         """
         same = [
             one

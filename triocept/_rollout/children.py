@@ -33,7 +33,7 @@ class Children:
         self._children: dict[RolloutState, trio.CancelScope] = {}
 
     def branch(self) -> Branch:
-        """Return the place in the parent's trace at which a child would branch off if it were opened now."""
+        """Return the place in the parent's trace at which a child that is opened now branches off."""
         parent = self._rollout
         return Branch(
             rollout=parent.id,
@@ -94,7 +94,10 @@ class Children:
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
-        """Close all children, because their parent closes. Do not wait until their `async with` bodies have ended."""
+        """Close all children, because their parent closes.
+
+        Do not wait until the bodies of their `async with` blocks have ended.
+        """
         children = tuple(self._children)
         for scope in (*self._opening.values(), *self._children.values()):
             scope.cancel()

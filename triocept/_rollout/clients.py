@@ -4,8 +4,8 @@ Rules:
 
 1. A client ignores the proxies that environment variables name. If the caller passes an `http_client` that uses a
    proxy, the proxy is used.
-2. A blocking client raises an error if it is called in the thread in which the endpoint runs. Otherwise the client
-   would block this thread, and wait forever for the endpoint's answer.
+2. A blocking client raises an error if it is called in the thread in which the endpoint runs. Without this error, the
+   client would block the thread, and wait for ever for the endpoint's answer.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
 def _elsewhere(kind: type) -> type:
     """Return a subclass of a blocking client that raises an error if a request would deadlock.
 
-    A request would deadlock in the thread in which trio runs the endpoint that the client calls.
+    A request deadlocks if it is sent in the thread in which trio runs the called endpoint.
     """
     here = _trio_run()
 

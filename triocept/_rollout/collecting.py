@@ -1,8 +1,8 @@
 """Collectors of traces: a collector gets the trace of each rollout that is opened within a `with` block.
 
-The current collector is stored in a context variable, so tasks that are started within the block have it, too. A fleet
-uses a collector to get the traces of all rollouts that its functions open, and records these traces in the fleet's own
-file. The functions need no code for this, whatever endpoint and recorder they use.
+The current collector is stored in a context variable, so it also applies to tasks that are started within the block. A
+fleet uses a collector to get the traces of all rollouts that its functions open, and records these traces in the
+fleet's own file. The functions need no code for this, and may use any endpoint and any recorder.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Collector:
         self._recorder = recorder
         self._metadata = dict(metadata or {})
         self._above = _collector.get()
-        """The collector of the surrounding block, or None. Blocks are nested if a function that a fleet runs runs a
-        fleet itself."""
+        """The collector of the surrounding block, or None. Blocks are nested if a function in a fleet itself runs a
+        fleet."""
         self.traces: list[Trace] = []
         """Traces, in the order in which their rollouts were opened."""
 

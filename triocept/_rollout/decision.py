@@ -4,8 +4,8 @@ Rules:
 
 1. A policy may be a function of a tool call and its exchange, async or not. It may also be a mapping from tool patterns
    to policies or decisions, or a list of policies.
-2. In a mapping, an exact name comes first. Then the patterns are tried in their order (`*` and `?` are wildcards). Only
-   names are matched, never arguments.
+2. In a mapping, the exact name of the tool has priority. Then the patterns are tried in their order (`*` and `?` are
+   wildcards). Patterns are matched with names, never with arguments.
 3. `escalate` leaves the decision to the next matching pattern, then to the next policy. If no policy decides, the call
    is rejected.
 4. A policy that raises, or does not return a decision, has failed: the exception is raised to the program, and the
@@ -65,7 +65,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def denial(self) -> str:
-        """Text of the failed tool result that the model gets in place of a rejected call's result."""
+        """Text of the failed tool result that the model gets after a rejection."""
         return f"The tool call was rejected: {self.reason}"
 
     @classmethod
@@ -178,8 +178,8 @@ def _hint(policy: object) -> str:
 def names_beside_patterns(policy: Policy) -> Iterator[str]:
     """Yield the exact tool names in mappings that also have patterns.
 
-    If such a name is mistyped, a pattern may match the tool's real name. The pattern's policy then decides, and no
-    error is raised.
+    If such a name is mistyped, a pattern may match the tool's real name. Then the pattern's policy decides, and no
+    error shows the mistake.
     """
     if isinstance(policy, Mapping):
         names = [name for name in policy if not is_pattern(name)]
@@ -269,7 +269,7 @@ def is_object(text: str) -> bool:
 
 
 def what_is_wrong(text: str) -> str:
-    """Return a description of the error in `text`, the arguments that a person wrote.
+    """Return a description of the error in `text`, which contains arguments that a person wrote.
 
     Return an empty text if `text` is a JSON object.
     """

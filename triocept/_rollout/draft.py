@@ -7,9 +7,9 @@ events of this answer.
 Rules:
 
 1. A draft is not a turn. If the agent gets exactly the draft's answer (`OpenDraft.use`), the turn of the agent's
-   exchange does not contain the draft. Otherwise the turn contains it. The turn contains the draft even if the outer
-   handler fails, or if the agent disconnects while the draft is read.
-2. If the outer handler reads a draft slowly, the inner handler waits, as it waits for a slow agent.
+   exchange does not contain the draft. In all other cases, the turn contains the draft, even if the outer handler
+   fails, or if the agent disconnects while the draft is read.
+2. If the outer handler reads a draft slowly, the inner handler waits, as it would wait for a slow agent.
 3. An exception of the inner handler is raised unwrapped in the outer handler's task, after the events that came before
    the exception.
 4. The end of the block of `open_draft` cancels the inner handler. If the agent disconnects, or the rollout ends, both
@@ -45,8 +45,8 @@ from .handler import Handler, configured_model
 from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused
 
 AHEAD = 16
-"""Maximum events that an inner handler may send before the outer handler has read them. With 1, each event costs two
-switches of tasks, and a stream through five handlers takes twice as many instructions."""
+"""Maximum events that an inner handler may send before the outer handler has read them. (If this number were 1, each
+event would cost two switches of tasks, and a stream through five handlers would take twice as many instructions.)"""
 
 
 class _Records:
@@ -72,7 +72,7 @@ class _Records:
 
 
 class _DraftHome:
-    """Replacement for the rollout of a draft's exchange: it behaves as the agent's rollout, and records nothing."""
+    """Replacement for the rollout of a draft's exchange. It behaves like the agent's rollout, but does not record."""
 
     on_hangup = "cancel"
     record_increments = False
@@ -122,7 +122,7 @@ class _Reader(Asking):
 
 @final
 class OpenDraft:
-    """A draft that is being read: an async iterator over its events. Only `open_draft` creates one.
+    """A draft that is being read: an async iterator over its events. Only `open_draft` creates instances.
 
     The iteration raises the exception of the inner handler. If the inner handler refused the call, this exception is a
     `Refusal`, or the `UpstreamError` of a provider.
@@ -200,9 +200,8 @@ class OpenDraft:
     def adopt(self) -> None:
         """Copy the draft's response headers, notes and tokens to the agent's exchange.
 
-        If the agent's answer then differs from the draft, the turn is marked `rewritten`. Call `adopt` twice: before
-        the first increment of the agent's answer, because of the headers, and at the end of the draft, because of
-        everything else.
+        If the agent's answer later differs from the draft, the turn is marked `rewritten`. Call `adopt` twice: before
+        the first increment of the agent's answer (for the headers), and at the end of the draft (for notes and tokens).
         """
         outer, inner = self._outer, self._inner
         self._take_inner()
@@ -313,13 +312,14 @@ def keep_aborted(
     response: Response | None,
     tokens: Tokens | None,
 ) -> None:
-    """Record a call that the model's server has aborted. It is recorded as a draft in the turn of `exchange`.
+    """Record a call that the model's server has aborted, as a draft in the turn of `exchange`.
 
     Args:
-        exchange: the exchange, which is not settled.
+        exchange: the exchange, which has no outcome yet.
         error: the error with which the call ended.
         since: seconds from the start of the exchange to the start of the call.
-        response, tokens: the part of the answer that the server has returned, and its tokens. None if it returned none.
+        response, tokens: the part of the answer that the server has returned, and its tokens. None if the server
+            returned no part.
     """
     turn = exchange._turn(Failed(error), len(exchange.rollout.trace))
     turn = msgspec.structs.replace(
@@ -359,8 +359,8 @@ async def open_draft(
         exchange: the agent's exchange.
         handler: the inner handler.
         request: the request that the inner handler gets. None means the agent's request.
-        counted: True if the draft's model call is additional to the agent's call. The limits of the rollout then apply
-            to the draft's call, and count its usage.
+        counted: True if the draft's model call is made in addition to the agent's call. If so, the limits of the
+            rollout apply to the draft's call, and its usage is counted.
 
     Raises:
         LimitReached: the call is counted, and would cross a limit.

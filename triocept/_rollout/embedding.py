@@ -19,7 +19,8 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]
 
 _FORM = "a function of the texts, async or not, that returns a vector for each text"
 _LONG = 50_000
-"""Maximum characters whose vectors are computed in trio's thread, in about 25 ms. For more, a thread is started."""
+"""Maximum characters whose vectors are computed in trio's own thread (about 25 ms). For more characters, a separate
+thread is used."""
 
 
 def check_embed(function: object) -> None:
@@ -37,8 +38,8 @@ async def embed(
             because the tokenizer of the ids is unknown. If None, vectors are computed from the words, see
             `_canonical.vectors`.
         inputs: the inputs of the call.
-        dimensions: how many numbers each vector must have. None means as many as `function` returns. If `function` is
-            also None, a default number is used.
+        dimensions: length that each vector must have. None means the length that `function` returns or, if `function`
+            is None, a default length.
 
     Raises:
         TypeError, ValueError: the function did not return one vector for each text.

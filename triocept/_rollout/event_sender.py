@@ -4,10 +4,10 @@ Rules:
 
 1. `on_event` is called in the task that caused the event, and must return quickly: a slow function blocks the event
    loop.
-2. An `Exception` of `on_event` is logged, once for each type of exception, and affects no exchange. Any other
-   exception, such as KeyboardInterrupt, is raised to the rollout's owner, like an exception of a handler. `on_event` is
-   then not called again for this rollout.
-3. If there is neither `on_event` nor a live view, no `EventSender` is created, and no events.
+2. If `on_event` raises an `Exception`, it is logged, once for each type, and no exchange is affected. Any other
+   exception, such as KeyboardInterrupt, is raised to the code that opened the rollout, like an exception of a handler.
+   `on_event` is then not called again for this rollout.
+3. If there is neither `on_event` nor a live view, neither an `EventSender` nor events are created.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class EventSender:
         self._count = 0
         self._ended = False
         self._failed = False
-        """True after `on_event` has raised KeyboardInterrupt, or another exception that is no `Exception`."""
+        """True after `on_event` has raised KeyboardInterrupt, or another exception that is not an `Exception`."""
         self.conversations: dict[str, Conversation | None] = {}
         """Conversations that the agent has named, by exchange."""
         self._arrived: set[str] = set()
@@ -190,7 +190,7 @@ class EventSender:
             self.send(TurnLost, exchange=exchange, error=type(error).__name__)
 
     def asked(self, exchange: str, call: ToolCall) -> int:
-        """Send a `DecisionAsked` event, because a policy must decide about a tool call. Return the event's number."""
+        """Send a `DecisionAsked` event: a policy must decide about the tool call `call`. Return the event's number."""
         number = self._count
         redaction = self._rollout.redaction
         arguments = redacted(call.arguments, redaction, json=True)

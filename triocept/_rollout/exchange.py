@@ -43,7 +43,7 @@ Answerable: TypeAlias = Response | str | ResponsePart
 
 @final
 class Exchange:
-    """A model call that waits for an answer from the program. Only a rollout creates one.
+    """A model call that waits for an answer from the program. Only a rollout creates instances.
 
     Each exchange gets exactly one outcome: answered (`respond`, `open_stream`), refused (`refuse`), failed (its handler
     raised) or abandoned (the agent disconnected).
@@ -51,7 +51,7 @@ class Exchange:
 
     _raw: Json = None
     """A copy of the request's JSON body, made when `raw` is first read. The original must not be changed, because later
-    calls may share its messages and tools."""
+    calls may contain the same message and tool objects."""
 
     def __init__(self, core: ExchangeState, rollout: Rollout) -> None:
         self._core = core
@@ -79,7 +79,7 @@ class Exchange:
     def raw(self) -> Json:
         """The JSON body of the agent's request, decoded but otherwise unchanged.
 
-        The value is a copy: you may change it without changing a record or another call.
+        The value is a copy: changes to it affect neither the trace nor another call.
         """
         if self._raw is None:
             self._raw = read_back(self._core.raw)
@@ -97,7 +97,7 @@ class Exchange:
 
     @property
     def attempt(self) -> int:
-        """Number of this try, counted from 1, from the retry header of the agent's SDK. 1 if the header is missing."""
+        """Number of this try, from 1, which the agent's SDK sends in its retry header. Without this header: 1."""
         return self._core.attempt
 
     @property
@@ -128,12 +128,12 @@ class Exchange:
     async def respond(self, answer: Answerable) -> None:
         """Answer the call with a whole response. If the agent requested a stream, it gets the response as a stream.
 
-        Returns once the answer is recorded and written to the agent's connection. If the agent disconnects before the
-        answer is written, the answer is still in the trace. If the rollout has ended, the exchange is already refused,
-        and `respond` does nothing.
+        Returns when the answer is recorded and written to the agent's connection. If the agent disconnects before the
+        answer is written, the trace still contains the answer. If the rollout has ended, the exchange was already
+        refused, and `respond` has no effect.
 
         Args:
-            answer: a `Response`, or a single part of one; a `str` is a text part.
+            answer: a `Response`, or a single part of a response; a `str` is a text part.
 
         Raises:
             TypeError, ValueError: the argument is not an answer. The exchange is unchanged, and can still be answered.
@@ -141,8 +141,8 @@ class Exchange:
             ExchangeAbandoned: the agent has disconnected.
             OSError: the turn could not be recorded. The recorder may also raise another error.
 
-        Cancellation: if `respond` is cancelled when it is called, the exchange is unchanged. A later cancellation ends
-        only the wait: the answer is still recorded and delivered.
+        Cancellation: if the task is already cancelled when it calls `respond`, the exchange is unchanged. A later
+        cancellation ends only the wait: the answer is still recorded and delivered.
         """
         try:
             response = given_response(answer)
@@ -155,10 +155,10 @@ class Exchange:
 
         If the agent did not request a stream, it gets the whole answer when the stream has ended.
 
-        Closing: on a clean exit, the event `ResponseEnd` is sent if the program has not sent it. After an exception,
-        the exchange is failed, or refused if the exception is a `Refusal`. The agent's stream then breaks, so that the
-        agent cannot mistake it for a complete answer. If the rollout ends during the block, the next call of `send`
-        leaves the block, and the program continues after the block.
+        Closing: if the block ends without an exception, the event `ResponseEnd` is sent, unless the program has sent
+        it. After an exception, the exchange has failed, or is refused if the exception is a `Refusal`. The agent's
+        stream is then broken off, so that the agent cannot mistake it for a complete answer. If the rollout ends during
+        the block, the next call of `send` ends the block without an error, and the program continues after the block.
 
         Raises:
             AlreadySettled: the exchange already has an outcome, or a stream was opened before.
@@ -179,8 +179,8 @@ class Exchange:
         """Refuse the call with an HTTP status and an error body in the agent's dialect.
 
         The reaction of an agent depends on the status: after 404, every known agent ends immediately; after 429 with
-        `retry_after`, nearly all known agents wait and retry. In the middle of a stream no status can be sent: the
-        agent gets an error event of its dialect and a broken stream.
+        `retry_after`, nearly all known agents wait and retry. In the middle of a stream, no status can be sent: the
+        agent gets an error event of its dialect, and then the stream is broken off.
 
         Args:
             status: 400 to 599.
@@ -212,41 +212,41 @@ class Exchange:
     ) -> None:
         """Answer with raw bytes, valid or not, and end the connection in a chosen way, to imitate a broken provider.
 
-        The headers decide the framing of the body. With `content-length`, that value is sent even if it is wrong. With
+        The headers determine the framing of the body. A `content-length` is sent unchanged, even if it is wrong. With
         `transfer-encoding: chunked`, each piece is a chunk. If both headers are missing and `end` is `whole`, triocept
-        adds the framing. With any other `end`, the body lasts until the connection is closed, which HTTP/1.1 treats as
-        the end of the body.
+        adds one of them. If both are missing and `end` has another value, the body ends where the connection is closed,
+        as HTTP/1.1 allows.
 
-        Returns when the bytes are written, and the connection has ended as requested. With `end="stall"`, the
-        connection stays open afterwards, until the agent disconnects or the endpoint ends.
+        Returns when the bytes are written, and the connection has ended as `end` says. After `end="stall"`, the
+        connection stays open until the agent disconnects or the endpoint ends.
 
-        Over a websocket (OpenAI Responses), each event of an SSE body is sent as a frame. ValueError is raised if a
-        websocket cannot carry the content. If triocept has already sent a head, because the agent waited for half a
-        minute, only `end` takes effect.
+        Over a websocket (OpenAI Responses), each event of an SSE body is sent as a frame. ValueError is raised if the
+        answer cannot be sent over a websocket. If triocept has already sent a response head, because the agent has
+        waited for half a minute, only `end` has an effect.
 
         Args:
             status: 200 to 599. If None, no head is sent, only the body.
-            headers: headers of the response. Only the date and the headers that framing needs are added.
+            headers: headers of the response. triocept adds only the date and, if needed, a framing header.
             body: bytes; or an iterable of pieces (bytes), which are written one by one, and of pauses (seconds). A list
-                is recorded before it is sent. A generator, async or not, is started once the head is sent, and resumed
-                each time the piece that it has yielded is sent. A generator that is not async must not block.
+                is recorded before it is sent. A generator (async or not) is started when the head is sent, and resumed
+                each time a yielded piece has been sent. A generator that is not async must not block.
             end: `whole`: the response ends as HTTP requires. `close`: the connection is closed after the body.
                 `reset`: the connection is reset (RST), and the agent may lose unread bytes. `stall`: the connection
                 stays open, and nothing more is sent.
-            response: the content of the bytes, if they are an answer: the turn is `answered`, with this response. If
-                None, the turn is `refused`. In both cases, `turn.raw` contains the bytes.
+            response: the content of the bytes, if they are an answer. The outcome of the turn is then `answered`, with
+                this response. If None, the outcome is `refused`. In both cases, `turn.raw` contains the bytes.
 
         Raises:
-            TypeError, ValueError: an argument is invalid, or the agent's connection cannot carry the bytes. The
-                exchange is then unchanged. But if a generator yields an invalid piece, the exchange has failed.
+            TypeError, ValueError: an argument is invalid, or the bytes cannot be sent on the agent's connection. The
+                exchange is then unchanged. But if a generator yielded an invalid piece, the exchange has failed.
             Exception: the exception of a generator. The exchange fails, or is refused if the exception is a `Refusal`.
                 The connection is reset, so that the agent cannot mistake the bytes for a whole answer.
             AlreadySettled, ExchangeAbandoned, OSError: see `respond`.
 
-        Closing: an unfinished generator is closed, and the turn contains the bytes that were sent.
+        Closing: a generator that has not finished is closed, and the turn contains the bytes that were sent.
 
-        Cancellation: as for `respond`. If `body` is a generator, as for `open_stream`. If the rollout ends before all
-        bytes are sent, the connection is aborted.
+        Cancellation: has the same effect as for `respond` or, if `body` is a generator, as an exception in the block of
+        `open_stream`. If the rollout ends before all bytes are sent, the connection is aborted.
         """
         core = self._core
         try:
@@ -268,22 +268,21 @@ class Exchange:
     def annotate(self, **data: Json) -> None:
         """Add notes (any JSON values) to the turn.
 
-        Notes are dropped if the agent has disconnected or the rollout has ended.
+        If the agent has disconnected or the rollout has ended, the notes are ignored.
 
         Raises:
             AlreadySettled: the turn is already recorded.
-            TypeError: a value cannot be JSON.
+            TypeError: a value cannot be written as JSON.
         """
         self._core.annotate(**data)
 
 
 @final
 class ResponseStream:
-    """A stream on which the program sends an answer piece by piece. Only `exchange.open_stream` creates one.
+    """A stream on which the program sends an answer piece by piece. Only `exchange.open_stream` creates instances.
 
-    There are two ways to use a stream, which may be mixed. One way is to send text, reasoning and tool calls; the
-    stream then numbers the parts. The other way is to send triocept's events (`PartStart`, `PartDelta`, …), for example
-    those of a draft.
+    A program can send text, reasoning and tool calls; the stream then numbers the parts. Or it can send triocept's
+    events (`PartStart`, `PartDelta`, …), for example those of a draft. Both may be mixed.
     """
 
     def __init__(self, exchange: ExchangeState) -> None:
@@ -305,15 +304,16 @@ class ResponseStream:
         Raises:
             ExchangeAbandoned: the agent has disconnected.
             AlreadySettled: the answer has ended.
-            RolloutClosed: the rollout has ended. The error ends the block of `open_stream`, which suppresses it.
+            RolloutClosed: the rollout has ended. The error ends the block of `open_stream`, and is not raised outside
+                of the block.
             DialectError: the event is not allowed after the events before it.
             TypeError, ValueError: the argument is not an increment. No part of the argument was sent.
 
-        If a text ends with the first half of a surrogate pair, this half is held back until the second half arrives, or
+        If a text ends with the first half of a surrogate pair, this half is not sent until the second half arrives, or
         until the part ends.
 
-        `send` waits while the agent's connection takes no more data. Cancellation: an increment is sent whole, or not
-        at all. Earlier increments stay sent.
+        `send` waits while the agent's connection accepts no more data. Cancellation: the increment is sent completely
+        or not at all.
         """
         if isinstance(item, str):
             if self._text is not None:
@@ -349,7 +349,7 @@ class ResponseStream:
         ends when the block of `open_stream` ends.
 
         Args:
-            stop_reason: why the model stopped. None means that the reason is derived from the content.
+            stop_reason: the reason why the model stopped. None means that it is derived from the content.
             stop_sequence: the stop string at which the model stopped, if there was one.
             usage: token counts. None means an estimate.
 
@@ -453,8 +453,8 @@ def core_of(exchange: Exchange) -> ExchangeState:
 
 
 def joins(stream: ResponseStream) -> bool:
-    """Return True if `send` holds back half of a surrogate pair.
+    """Return True if `stream` holds back half of a surrogate pair.
 
-    The next call of `send` may then send two increments.
+    If so, the next call of `send` may send two increments.
     """
     return bool(stream._seams)

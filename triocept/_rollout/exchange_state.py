@@ -2,13 +2,14 @@
 
 Rules:
 
-1. An exchange gets one outcome. `settle` sets the outcome before `settle` reaches its first checkpoint. If the agent
-   disconnects or the rollout ends, `fix_from_outside` sets the outcome, and `settle` then records it.
-2. Every recorder and the trace have the turn before the agent gets the event that ends the answer.
+1. An exchange gets one outcome. `settle` sets the outcome before its first checkpoint. If the agent disconnects or the
+   rollout ends, `fix_from_outside` sets the outcome, and then `settle` records it.
+2. The turn is in the trace and has been passed to every recorder before the agent gets the event that ends the answer.
 3. A cancellation never loses an outcome: once the outcome is set, the turn is recorded and the answer is ended, both in
    a shielded cancel scope.
-4. An exchange is settled from outside if the agent disconnects or the rollout ends. In this case, the code that answers
-   is cancelled first. Then the turn is recorded. The table in `outcome` lists the errors that this code may get.
+4. If the agent disconnects or the rollout ends, the exchange is settled from outside (not by the code that answers).
+   Then this code is cancelled first, and after that the turn is recorded. The table in `outcome` lists the errors that
+   this code may get.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ class Worker:
         self._scope = scope
 
     def stop(self) -> None:
-        """Cancel the handler. Do nothing if the handler itself calls this, because it may stop its own rollout."""
+        """Cancel the handler.
+
+        Do nothing if the handler itself calls this method: a handler may stop its own rollout.
+        """
         if trio.lowlevel.current_task() is not self._task:
             self._scope.cancel()
 
@@ -100,26 +104,25 @@ class ExchangeState:
     """The handler that is running for the exchange, or None."""
     handed_over: bool = False
     facade: Exchange | None = None
-    """The public `Exchange`. It is set when the exchange is passed to the program, and removed when the exchange is
+    """The public `Exchange`. Set when the exchange is passed to the program; None again after the exchange was
     recorded."""
     budgets: tuple[Budget, ...] = ()
     """The budgets against which the exchange counts."""
     reserved: tuple[tuple[Budget, ExchangeState], ...] = ()
-    """Reservations of the exchange's drafts: each budget that holds one, and the exchange of the draft."""
+    """Reservations of the exchange's drafts: pairs of a budget and the exchange of the draft."""
     tokens: Callable[[], Tokens] | None = None
     """Function that returns the tokens for the turn. Set by an upstream that was configured to return tokens."""
     policy: Callable[[Response | None], tuple[str | None, str | None]] | None = None
     """Function that returns the versions of the model's weights at the start and the end of an answer. Set by the
     upstream."""
     sampled: Callable[[], Response] | None = None
-    """Function that returns an upstream's answer as the upstream sent it. Set by the upstream. The program may change
-    the answer before the agent gets it."""
+    """Function that returns the answer that an upstream sent, before any change by the program. Set by the upstream."""
     decisions: tuple[Decided, ...] = ()
     """Decisions about tool calls, for the turn."""
     drafts: tuple[Draft, ...] = ()
     """Drafts for the turn: answers of inner handlers that outer handlers have read."""
     open_drafts: list[OpenDraft]
-    """Drafts that were neither sent to the agent nor added to `drafts` so far."""
+    """Drafts that were neither sent to the agent nor added to `drafts` yet."""
     _kept: Request | None = None
     _prompt: int | None = None
     """Estimated number of tokens in the prompt; None before the first estimate."""
@@ -280,7 +283,7 @@ class ExchangeState:
         self._check_awaited()
 
     async def leave_stream(self, exc: BaseException) -> bool:
-        """Settle the exchange after an exception in the block of its stream, or at the end of this block.
+        """Settle the exchange because the block of its stream ends. `exc` is the exception that the block raised.
 
         Return True if the caller must suppress the exception.
         """
@@ -332,13 +335,16 @@ class ExchangeState:
 
     @property
     def _is_over(self) -> bool:
-        """True if the end of the rollout has settled the exchange. Later answers are then dropped without an error."""
+        """True if the end of the rollout has settled the exchange.
+
+        If so, later answers are ignored without an error.
+        """
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
     async def _begin_outcome(self, *, whole: bool = True) -> bool:
         """Check that the exchange can still be settled. If `whole` is True, also check that no stream has begun.
 
-        Return True if the outcome must be dropped, because the rollout has ended.
+        Return True if the new outcome must be ignored, because the rollout has ended.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self.rollout.records.check_free()
@@ -354,7 +360,7 @@ class ExchangeState:
     def check_unbegun(self) -> None:
         """Raise an error if the exchange cannot be answered by a new stream.
 
-        After the end of the rollout, no error is raised: a new stream may begin, but its increments are dropped.
+        After the end of the rollout, no error is raised: a new stream may begin, but its increments are ignored.
         """
         if self.outcome is not None and not self._is_over:
             self.check_open()
@@ -367,7 +373,7 @@ class ExchangeState:
 
     @trio.lowlevel.enable_ki_protection
     async def hang_up(self) -> None:
-        """Settle the exchange as abandoned if its agent has disconnected: no connection reads the answer any more."""
+        """Settle the exchange as abandoned if its agent has disconnected, so that no connection reads the answer."""
         if self.outcome is not None or self.answer.subscriptions:
             return
         if self.rollout.on_hangup == "finish" and self.handed_over:
@@ -390,9 +396,8 @@ class ExchangeState:
     def work(self) -> Iterator[None]:
         """Run the `with` block, which must answer the exchange.
 
-        Cancel the block if the exchange is settled from outside.
-
-        The agent's disconnect settles the exchange from outside, and so does the end of its rollout.
+        Cancel the block if the exchange is settled from outside: by the agent's disconnect, or by the end of the
+        rollout.
 
         Raises:
             AlreadySettled: the exchange's own handler has already settled it.
@@ -480,7 +485,7 @@ class ExchangeState:
     def write_early(self, data: bytes) -> bool:
         """Send the agent a provider's bytes before they are parsed. Return True if the bytes were sent.
 
-        The caller must then send, as the next piece, the same bytes with the events that they contain.
+        If so, the next piece that the caller sends must contain the same bytes, with their events.
         """
         may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)
@@ -522,8 +527,8 @@ class ExchangeState:
     def complete(self, response: Response) -> Response:
         """Return the response, with missing values added: ids, the model's name, an estimate of the token usage.
 
-        The id of the returned response is the id that the agent has already received; or else the id of `response`; or
-        else a new id.
+        The id of the returned response is the id that the agent has already received. If there is none, it is the id of
+        `response`, or else a new id.
         """
         answer, calls, content = self.answer, False, []
         for part in response.content:

@@ -1,18 +1,20 @@
-"""The gate of a rollout. The agent's own hook sends the gate a question before a tool runs, and perhaps one afterwards.
+"""The gate of a rollout.
+
+The agent's own hook sends the gate a question before a tool runs, and perhaps another after it.
 
 Rules:
 
-1. Each tool call of an answer is added to the gate before the agent gets the end of that answer. A question belongs to
+1. Each tool call of an answer is stored in the gate before the agent gets the end of that answer. A question belongs to
    the newest call without a result that has the question's id, tool and arguments. If the model has used the id only
    once, the id alone identifies the call. If the agent's hooks send no ids, equal calls of an answer get equal
    decisions. If several calls match a question, and one of these calls is rejected, the answer to the question is a
    rejection.
-2. If `approve` has rejected or modified the call, the gate answers with that decision. Otherwise the policy of the gate
-   decides once about the call, even if no answer of the model contains this call. A gate without a policy allows the
+2. If `approve` has rejected or modified the call, the gate answers with that decision. If not, the policy of the gate
+   decides about the call, once, even if no answer of the model contains this call. A gate without a policy allows the
    calls of the model, and rejects all others.
 3. Each tool result in the agent's next model call is compared with the questions. A tool call has bypassed the gate if
-   it has a result, although the gate got no question about the call, or did not answer the question. A rejected call
-   has bypassed the gate if its result does not contain the rejection.
+   it has a result, but the gate got no question about the call, or did not answer it. A rejected call has bypassed the
+   gate if its result does not contain the rejection.
 4. A result that the agent itself has made, without running a tool, needs no question. Examples are errors about an
    unknown tool, or about arguments that the tool does not take.
 5. If a policy raises, the exception is raised to the program, and the gate answers with a rejection. The gate does not
@@ -62,7 +64,8 @@ None means the tool's own result.
 """
 
 _FLAGGED = frozenset({"anthropic_messages", "gemini"})
-"""Dialects in which a tool result can be marked as failed. Agents also mark errors that they make themselves."""
+"""Dialects in which a tool result can be marked as failed. Agents also mark the errors that they generate themselves.
+"""
 _REASON = 60
 """Number of letters, from the start of each of the first two lines of a rejection, that the tool's result must
 contain."""
@@ -77,7 +80,7 @@ class Gate:
     """Options of a rollout's gate: `open_rollout(gate=Gate(policy, after=check))`.
 
     Args:
-        before: the policy that decides before a tool runs. If None, only the decisions of `approve` count.
+        before: the policy that decides before a tool runs. If None, only the decisions of `approve` are applied.
         after: a function `(call, result, exchange)`, called after a tool ran. The model gets the function's result in
             place of the tool's result. If the function returns None, the model gets the tool's result.
         on_bypass: the effect of a tool that ran without a decision. `end`: the rollout ends with `GateBypassed`.
@@ -136,7 +139,7 @@ class _Call:
     asked: Question | None = None
     """The latest question of the agent's hook about the call."""
     decision: Decision | None = None
-    """The decision with which the gate has answered a question about this call, or an equal call of the answer."""
+    """The decision that the gate has returned for this call, or for an equal call of the same answer."""
     decided: Decided | None = None
     """The record of the decision, if the policy of the gate made it."""
     shown: bool = False
@@ -155,7 +158,7 @@ class GateState:
     """
 
     hook: Hook | None = None
-    """The hook of the rollout's agent, once a launch has configured it."""
+    """The hook of the rollout's agent. None until the hook is configured, when the agent is started."""
 
     def __init__(self, rollout: RolloutState, given: Gate | None) -> None:
         self._rollout = rollout
@@ -163,24 +166,26 @@ class GateState:
         """True if the rollout was opened with a gate."""
         self._gate = given or Gate()
         self.active: bool = given is not None
-        """True if tool results are compared with questions: `gate=` was given, or the agent's hook is configured."""
+        """True if tool results are compared with questions, because `gate=` was given or the agent's hook is
+        configured."""
         self._unoffered = UnofferedTools(
             "the policy of the gate", names_beside_patterns(self._gate.before or [])
         )
         self._open: list[_Call] = []
         """Calls of the model without a result, from old to new."""
         self._early: list[_Call] = []
-        """Calls that had a decision of `approve`, or a question, before the answer with the call was complete."""
+        """Calls with a decision of `approve`, or with a question, that arrived before the answer with the call was
+        complete."""
         self._ids: Counter[str] = Counter()
-        """Number of the model's calls with each id. Some models number the calls of each answer anew, and so repeat
-        ids."""
+        """Number of the model's calls with each id. (Some models number the calls of each answer from 0, and so repeat
+        ids.)"""
         self._latest: ExchangeState | None = None
         """The latest exchange that was answered."""
 
     def take(self, hook: Hook) -> tuple[Literal["before", "after"], ...]:
         """Store the agent's hook, if the rollout needs a gate. Return the events on which the agent must run the hook.
 
-        The events are named `before` and `after`: before or after a tool runs.
+        The event `before` occurs before a tool runs, and `after` occurs after a tool has run.
 
         Raises:
             ValueError: the gate has `after`, but the agent's hook cannot replace results.
@@ -254,7 +259,7 @@ class GateState:
     # The agent's questions
 
     async def ask(self, hook: Hook, question: Question) -> Json:
-        """Return the answer to a question, as JSON for the agent's hook. If the policy fails, the call is rejected.
+        """Return the gate's answer to a question, as JSON for the agent's hook. If the policy raises, reject the call.
 
         Raises:
             Refusal: see `ServiceCalls.run`. After a refusal, the agent must not run the tool.
@@ -440,9 +445,10 @@ class GateState:
         return next(chain(fitting, candidates), None)
 
     def _asked_for(self, known: _Call, result: ToolResult) -> _Call | None:
-        """Return another call with the same content as `known`. The question about that call may have meant `known`.
+        """Return another call with the same content as `known` whose question may have been about `known`.
 
-        The question had no id, and the decision about that call fits `result`. Return None if there is no such call.
+        That question must have no id, and the decision about it must fit `result`. Return None if there is no such
+        call.
         """
         asked = (each for each in self._open if each.asked is not None and not each.asked.id)
         equal = (each for each in asked if _content(each.call) == _content(known.call))

@@ -17,14 +17,14 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 
 def check_handler(handler: object, *, plain: bool = False) -> None:
-    """Raise TypeError if `handler` cannot be called with an exchange, or if it clearly returns no awaitable.
+    """Raise TypeError if `handler` cannot be called with an exchange, or if its result is certainly not awaitable.
 
     If `plain` is True, a function that is not async is accepted, too: in a program without trio, `chaos` may wrap such
     a function. If `handler` wraps another handler, the inner handler is checked as well.
 
     A function that is not `async` may return the awaitable of another function (`lambda exchange: answer(exchange,
-    5)`). Here, only a function that certainly returns a constant or a text is rejected. `awaiting` raises an error when
-    any other function returns no awaitable.
+    5)`). So only a function that certainly returns a constant or a text is rejected. If any other function returns a
+    value that is not awaitable, the wrapper of `awaiting` raises an error.
 
     Raises:
         TypeError: `handler` is not a handler; the error's text gives the reason.
@@ -47,10 +47,9 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
 
 
 def configured_model(handler: object) -> str | None:
-    """Return the name of the model that `handler` requests, independently of the agent's request.
+    """Return the name of the model that `handler` always requests, whatever the agent requests.
 
-    The name is known if `handler` is an upstream with a configured model, or wraps such an upstream. Otherwise return
-    None.
+    Return None unless `handler` is an upstream with a configured model, or wraps such an upstream.
     """
     model = getattr(handler, "_configured_model", None)
     return model if isinstance(model, str) else None

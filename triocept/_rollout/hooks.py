@@ -1,6 +1,6 @@
 """The JSON formats in which agents' hooks send questions to the gate, and get its answers.
 
-The neutral format is for agents and programs without a format of their own::
+The neutral format is for agents and programs that have no own format::
 
     POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1"}
     answer              {"decision": "allow"}, {"decision": "allow", "arguments": {…}} or
@@ -9,9 +9,9 @@ The neutral format is for agents and programs without a format of their own::
     POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1", "result": …}, after the tool ran
     answer              {}, or {"result": …}, which replaces the result
 
-In a question after the tool ran, the arguments may be the original or the changed ones. If the answer has a status
-other than 200, the agent must not run the tool. The format of each agent has its own path, `…/gate/NAME`. The formats
-are those of the agent versions that the package `agents` lists.
+In a question after the tool ran, the arguments may be the original arguments or the changed arguments. If the answer
+has a status other than 200, the agent must not run the tool. The format of each agent has its own path, `…/gate/NAME`.
+The formats are those of the agent versions that the package `agents` lists.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def _text(result: Json) -> str:
 class _Copilot(msgspec.Struct, rename="camel"):
     tool_name: str
     tool_args: Json
-    """The arguments as a JSON value, or as a text that contains JSON."""
+    """The arguments, as a JSON value or as a text that contains JSON."""
     tool_result: dict[str, Json] | msgspec.UnsetType | None = msgspec.UNSET
 
 

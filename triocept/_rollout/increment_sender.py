@@ -4,7 +4,7 @@ Rules:
 
 1. The event of a piece is sent when the agent's connection gets the piece. The events of the last increments, and of
    tool calls that were held back, are sent after the turn is recorded, just before the event `TurnSettled`. If the
-   answer failed, they are not sent.
+   answer failed, these events are not sent.
 2. With a `Redaction`, each part has one event, sent when the part ends, because a pattern can match across increments.
 """
 
@@ -48,9 +48,9 @@ class IncrementSender:
         self._count = 0
         self._kinds: dict[int, IncrementKind] = {}
         self._texts: dict[int, KeylessPieces] = {}
-        """Texts of the parts that have not ended, if there is no redaction."""
+        """Texts of the parts that have not ended. Used if there is no redaction."""
         self._whole: dict[int, list[str]] = {}
-        """Texts of the parts that have not ended, if there is a redaction."""
+        """Texts of the parts that have not ended. Used if there is a redaction."""
 
     def send(self, entry: Entry) -> None:
         """Send the events for one increment of the answer."""
@@ -110,7 +110,7 @@ class IncrementSender:
 def redacted(text: str, redaction: Redaction | None, *, json: bool = False) -> str:
     """Remove API keys from `text`, apply `redaction`, and return the text.
 
-    `json`: True if the text is JSON arguments.
+    `json` is True if the text is the JSON of a call's arguments.
     """
 
     def clean(text: str) -> str:

@@ -48,7 +48,7 @@ class UnofferedTools:
     A log line reports them once, because they may be mistyped.
 
     Args:
-        place: where the program gives the names, such as `the policy of the gate`, for the log line.
+        place: the origin of the names, for the log line; for example `the policy of the gate`.
         names: names and patterns. Patterns are ignored.
     """
 

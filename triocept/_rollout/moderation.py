@@ -13,8 +13,8 @@ from .._util.checks import check_number, described
 from .functions import awaited, check_function
 
 Found: TypeAlias = bool | str | Iterable[str] | Mapping[str, float] | None
-"""Findings for one text: True if the text is flagged; or the categories in which it is flagged; or a score for each
-category, where the text is flagged from 0.5. False and None mean that it is not flagged."""
+"""Findings for one text: True if the text is flagged, the categories in which it is flagged, or a score for each
+category (the text is flagged if a score is at least 0.5). False and None mean that the text is not flagged."""
 
 Moderate: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Found]] | Iterable[Found]]
 """A function `(texts) -> findings`, async or not, that returns the findings for each text."""

@@ -25,17 +25,17 @@ else:  # for `get_type_hints`: the module `rollout` imports this one
     _Rollout = ForwardRef("Rollout", module=f"{__package__}.rollout")
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
-"""Effect of an agent's disconnect on its exchange: `cancel` stops the handler and abandons the exchange, `finish` lets
-the handler answer."""
+"""Effect of an agent's disconnect on its exchange: with `cancel`, the handler is cancelled and the exchange is
+abandoned; with `finish`, the handler may still answer."""
 
 OnFault: TypeAlias = Literal["cancel", "stay"]
-"""Effect that an exception of a handler or a recorder has on the rollout: `cancel` cancels the body of the rollout's
-block, `stay` raises the exception only when the block ends."""
+"""Effect of an exception of a handler or a recorder on the rollout: with `cancel`, the body of the rollout's block is
+cancelled; with `stay`, the exception is raised only when the block ends."""
 
 
 UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Said]]
 """A function `async (messages, rollout) -> next message of the user`. `messages` is the transcript so far, oldest
-first. None ends the conversation."""
+first. If the function returns None, the conversation ends."""
 
 StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str | None]]
 """A function `async (messages, rollout) -> reason why the run is done`. It returns None if the run is not done."""
@@ -44,9 +44,9 @@ StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str
 class RolloutOptions(TypedDict, total=False):
     """The keyword arguments of `open_rollout` and `open_child`.
 
-    If a key is omitted or None, its default applies, which the key's description gives. For a child, `model`,
-    `recorder`, `redact`, `on_hangup`, `on_retry`, `record_increments`, `record_wire`, `embed` and `moderate` default to
-    the parent's values; all other defaults are the same.
+    If a key is omitted or None, the default in the key's description applies. For a child rollout, the defaults of
+    `model`, `recorder`, `redact`, `on_hangup`, `on_retry`, `record_increments`, `record_wire`, `embed` and `moderate`
+    are the parent's values; the defaults of all other keys are the same.
     """
 
     id: str | None
@@ -56,13 +56,13 @@ class RolloutOptions(TypedDict, total=False):
     on_hangup: OnHangup | None
     """Effect of an agent's disconnect on its exchange. None means `cancel`."""
     on_retry: OnRetry | None
-    """Effect of a call that the agent sends again, see `OnRetry`. None means `join`."""
+    """Treatment of a call that the agent sends again, see `OnRetry`. None means `join`."""
     on_fault: OnFault | None
     """Effect of a fault of the handler on the rollout. None means `cancel`."""
     concurrency: int | None
     """Maximum number of exchanges that are handled at the same time. None means no limit."""
     recorder: Recorder | None
-    """Receives the turns. None means the recorder of the endpoint or the pool."""
+    """The recorder that receives the turns. None means the recorder of the endpoint or the pool."""
     tools: Iterable[ToolLike] | None
     """Functions that the agent may call. None means no functions."""
     user: UserSimulator | None
@@ -84,13 +84,13 @@ class RolloutOptions(TypedDict, total=False):
     """Gate or policy that decides about each tool call before the tool runs. The agent's own hook requests the
     decision. None means that only decisions of `approve` apply."""
     redact: Redaction | None
-    """Redaction of everything that is recorded. If None, only keys are removed, which is always done."""
+    """Redaction of everything that is recorded. Keys are always removed; if None, only keys are removed."""
     metadata: Mapping[str, Json] | None
     """JSON values, such as a task, a seed or a policy, for the trace and its file. None means no values."""
     record_increments: bool | None
-    """True if turns keep the pieces of a streamed answer, with their times. None means the endpoint's setting."""
+    """True if turns contain the pieces of a streamed answer, with their times. None means the endpoint's setting."""
     record_wire: bool | None
-    """True if turns keep their HTTP traffic. None means the endpoint's setting."""
+    """True if turns contain their HTTP traffic. None means the endpoint's setting."""
     limits: Limits | None
     """Maximum turns, tokens, cost and time of the rollout. None means no limit. A child's calls always count against
     the limits of its parents, too."""
@@ -99,7 +99,7 @@ class RolloutOptions(TypedDict, total=False):
 class AgentOptions(TypedDict, total=False):
     """The keyword arguments of `run_agent` and `open_agent`.
 
-    If a key is omitted, its default applies, which the key's description gives.
+    If a key is omitted, the default in the key's description applies.
     """
 
     env: Mapping[str, str | None] | None
@@ -110,8 +110,8 @@ class AgentOptions(TypedDict, total=False):
     input: bytes | str | None
     """Bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty."""
     output: OutputMode
-    """Treatment of the agent's output. `capture` (default) keeps the output. `echo` keeps and shows the output.
-    `inherit` lets the agent write to this program's output. `terminal` gives the agent this program's terminal."""
+    """Treatment of the agent's output. `capture` (default): the output is kept. `echo`: the output is kept and shown.
+    `inherit`: the agent writes to this program's output. `terminal`: the agent gets this program's terminal."""
     output_limit: int
     """Maximum bytes of each stream that are kept in memory. Default: 1 MiB."""
     stdout_file: OutputFile | None

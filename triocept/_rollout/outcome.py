@@ -2,10 +2,10 @@
 
 Raw bytes are an answer if their content is known, and otherwise a refusal.
 
-An exchange is settled by the code that answers it, or from outside. From outside, it is settled by the disconnect of
-its agent, or by an end. An end is the end of its rollout (`stop` was called, or the rollout's block has ended), of the
-rollout's parent, or of the endpoint. A fault of another handler of the rollout counts as an end. The table lists
-operations of the answering code on an exchange that is already settled, and the effect of each operation:
+An exchange is settled by the code that answers it, or from outside: by the disconnect of its agent, or by an end. An
+end is the end of the exchange's rollout (`stop` was called, or the rollout's block has ended), of the rollout's parent,
+or of the endpoint. A fault of another handler of the rollout also counts as an end. The table lists operations of the
+answering code on an exchange that is already settled, and the effect of each operation:
 
 =============================  ====================  =============================  =============================
 next operation                 settled by itself     by a disconnect                by the end
@@ -20,10 +20,10 @@ the errors above               the exchange
 a handler raises any other     a fault               a fault                        a fault
 =============================  ====================  =============================  =============================
 
-A fault of a handler is always raised to the owner of the handler's rollout, whatever else ends at the same moment.
-Exceptions in a loop over exchanges are exceptions of the body around the loop. An exception group is treated like the
-exceptions in it. A handler that has itself ended its rollout is not cancelled. Tests cover every cell:
-`tests/rollout/test_outcomes.py`.
+A fault of a handler is always raised to the code that opened the handler's rollout, even if the rollout ends at the
+same moment. Exceptions in a loop over exchanges are exceptions of the `async with` body that contains the loop. An
+exception group is treated like the exceptions in it. A handler that has itself ended its rollout is not cancelled.
+Tests cover every cell: `tests/rollout/test_outcomes.py`.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 
     Args:
         exc: the exception.
-        dialect: the agent's dialect. A provider's own error body is sent only if the provider's dialect is of the same
-            family.
+        dialect: the agent's dialect. A provider's own error body is sent to the agent only if the provider's dialect is
+            of the same family.
     """
     match _answer_in(exc):
         case Refusal() as refusal:
@@ -168,7 +168,9 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 
 
 def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException | None, BaseException | None]:
-    """Split a handler's exception into an answer to the agent and a fault. Return both; each may be None.
+    """Split a handler's exception into the part that is an answer to the agent, and the part that is a fault.
+
+    Return both parts; each may be None.
 
     The table in the docstring of this module defines what is a fault. The exception must not be a cancellation.
     """

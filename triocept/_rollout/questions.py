@@ -4,8 +4,7 @@ Rules:
 
 1. The first decision about a question counts. For every later decision, `Question.decide` returns False.
 2. A question is withdrawn when its policy is cancelled: the agent has disconnected, a time limit has passed, or another
-   policy has decided first. If a person closes the page in one browser, the question stays on the pages that are open
-   elsewhere.
+   policy has decided first. If a person closes the page in one browser, the question stays on all other open pages.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 ASKED: ContextVar[tuple[str, int]] = ContextVar("asked")
 """Context variable that identifies the decision in progress: the run, and the number of the `DecisionAsked` event.
 
-The id of the tool call would not identify the decision, because the model chooses the ids, and may use an id twice.
-"""
+The id of the tool call would not identify the decision, because the model chooses the ids, and may use one id twice."""
 
 
 @final
@@ -46,7 +44,7 @@ class Question:
         return self._decision is not None
 
     def decide(self, decision: Decision) -> bool:
-        """Store the decision, and return True. If the question does not wait any more, return False."""
+        """Store the decision, and return True. If the question no longer waits for a decision, return False."""
         if not self._news.statistics().tasks_waiting:
             return False
         self._decision = decision

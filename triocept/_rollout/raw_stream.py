@@ -33,13 +33,14 @@ RawBody: TypeAlias = Iterable[bytes | float] | AsyncIterable[bytes | float]
 
 @final
 class RawStream:
-    """A stream on which a raw answer is sent piece by piece. Only `ExchangeState.open_raw` creates one.
+    """A stream on which a raw answer is sent piece by piece. Only `ExchangeState.open_raw` creates instances.
 
     Args:
         head: the response without its body.
         most: maximum bytes of the body.
-        put: sends a piece, and waits while the agent's connection takes no more.
-        pause: sleeps for a number of seconds, but raises an error early if no connection waits for the next piece.
+        put: a function that sends a piece, and waits while the agent's connection accepts no more data.
+        pause: a function that sleeps for a number of seconds. It raises an error as soon as no connection waits for the
+            next piece.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class RawStream:
         self._number = 0
 
     async def begin(self) -> None:
-        """Send the response head now, because the first piece of the body may come late."""
+        """Send the response head before the first piece of the body, because this piece may come late."""
         await self._put(RawPiece(self._head, b""))
 
     async def send(self, item: object) -> None:

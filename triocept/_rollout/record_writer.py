@@ -3,12 +3,12 @@
 Rules:
 
 1. Entries are written one at a time, in the order of the events, each to the recorder first and then to the trace.
-2. If a recorder fails to record a turn, the agent gets an error, because only a recorded answer is sent.
+2. If a recorder fails to record a turn, the agent gets an error, because an answer is sent only after it was recorded.
 3. An error of the recorder is reported once. If the recorder raises an equal error again, for the next turn or when it
-   is sealed, the first exception object is raised again. Code that collects errors (`raise_all`) then drops the
-   duplicate.
+   is sealed, the first exception object is raised again, so that code which collects errors (`raise_all`) recognises
+   the duplicate.
 4. A trace is sealed once, and nothing is written afterwards.
-5. While a recorder is recording an entry, the recorder cannot add another entry, because it would wait for itself.
+5. While a recorder records an entry, it cannot add another entry, because it would wait for itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class RecordWriter:
         trace: the trace to write to.
         recorder: the recorder that receives every entry, too.
         redaction: removes secrets from the records. API keys are always removed, also without a redaction.
-        parent: the record writer of the parent rollout. The parent's owner receives the child's errors, too.
+        parent: the record writer of the parent rollout. The code that opened the parent receives the child's errors,
+            too.
         events: sends the events of the rollout. None if the program has no `on_event`.
     """
 
@@ -144,8 +145,8 @@ class RecordWriter:
     async def _begin(self) -> None:
         """Acquire the lock, after any other recording has finished.
 
-        If no recording is in progress, the function has no checkpoint, because a checkpoint would cost each model call
-        a cycle of the event loop.
+        If no recording is in progress, the function does not execute a checkpoint, because a checkpoint would cost each
+        model call a cycle of the event loop.
         """
         if not self._lock.locked():
             self._lock.acquire_nowait()

@@ -16,7 +16,7 @@ from .._util.failures import run_each
 
 @protected_methods
 class RecorderGroup:
-    """Several recorders that act as one: each turn goes to every recorder, in the order of the list.
+    """Several recorders that act as one recorder: each turn is passed to every recorder, in the order of the list.
 
     If one recorder fails, the recorders after it in the list do not receive the turn. All recorders are sealed and
     closed, even if some fail; several errors are raised as a group.

@@ -5,9 +5,8 @@ Rules:
 1. A key is 256 random bits. Only its SHA-256 is looked up and compared, so the time that a lookup takes reveals nothing
    about a key.
 2. A call belongs to the rollout of its key. If the path also names a rollout, it must name the same rollout.
-3. A state key gives access only to the shared state of its rollout. State keys are in a table of their own.
-4. When the block of a rollout ends, the rollout is first removed from the registry, so that its key is not valid any
-   more.
+3. A state key gives access only to the shared state of its rollout. State keys are stored in a separate table.
+4. When the block of a rollout ends, the rollout is first removed from the registry, so that its key is no longer valid.
 5. While an endpoint stops, it answers an unknown key with 503, not 401, because the key may have been valid a moment
    ago.
 """
@@ -131,8 +130,8 @@ class Registry(Generic[R]):
 
         Store `text`, which describes the request and the reason.
 
-        The request belongs to the rollout that its path names. If the path names none, and exactly one rollout is open,
-        the request belongs to this rollout. All other requests are kept in `refusals`.
+        The request belongs to the rollout that its path names. If the path names no rollout, and exactly one rollout is
+        open, the request belongs to this rollout. The registry's own `refusals` contains all other requests.
         """
         only = next(iter(self._by_id.values())) if rollout_id is None and len(self._by_id) == 1 else None
         rollout = only if rollout_id is None else self._by_id.get(rollout_id)

@@ -7,7 +7,7 @@ model gets the same content. The comparison ignores how the answer is sent (`str
 messages after an earlier response.
 
 An agent that samples may send thousands of equal calls. So the meaning of a call (a digest of the content that the
-model gets) is computed only once, and only when a comparison needs it. No lookup searches all calls.
+model gets) is computed only once, and only when a comparison needs it. No lookup compares a call with all other calls.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 _OF_CALL = frozenset({"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"})
-"""Fields of a request's JSON body that do not reach the model. In the schema of a tool, fields with these names are
-kept."""
+"""Fields of a request's JSON body that are not passed to the model. In the schema of a tool, fields with these names
+are kept."""
 
 
 def meaning(request: Request) -> bytes:
@@ -45,7 +45,7 @@ def meaning(request: Request) -> bytes:
 
 
 def _said(document: dict[str, Json]) -> dict[str, Json]:
-    """Return `document`, a request, without the fields that do not reach the model."""
+    """Return `document`, a request, without the fields that are not passed to the model."""
     said = exact(document, _OF_CALL)
     said["messages"] = [exact_message(message) for message in document["messages"]]
     said["tools"] = [exact(tool) for tool in document.get("tools", ())]

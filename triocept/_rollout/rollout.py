@@ -47,11 +47,11 @@ SERVICES = ("mcp", "tools", "user", "stop", "model", "state", "gate")
 
 @final
 class Rollout(Given):
-    """A run of an agent, whose model calls the program answers. Only `endpoint.open_rollout` creates one.
+    """A run of an agent, whose model calls the program answers. Only `endpoint.open_rollout` creates instances.
 
-    Pass a handler to `open_rollout` to answer the agent's calls, or pass one to `serve`. Or answer them in a loop
-    (`async for exchange in rollout`). The loop ends when the rollout is stopped or closed. If the rollout has a
-    handler, a loop raises RuntimeError, because the handler gets every exchange.
+    To answer the agent's calls, pass a handler to `open_rollout` or to `serve`. Or answer the calls in a loop (`async
+    for exchange in rollout`). The loop ends when the rollout is stopped or closed. If the rollout has a handler, a loop
+    raises RuntimeError, because the handler gets every exchange.
     """
 
     def __init__(self, core: RolloutState) -> None:
@@ -74,7 +74,7 @@ class Rollout(Given):
 
     @property
     def model(self) -> str:
-        """Name of the model in `/v1/models` and in `config`. Agents may also request other names."""
+        """Name of the model that `/v1/models` lists and `config` contains. Agents may also request other names."""
         return self._core.model
 
     @property
@@ -84,7 +84,7 @@ class Rollout(Given):
 
     @property
     def trace(self) -> Trace:
-        """The record of the rollout, with its turns so far."""
+        """The trace of the rollout, with its turns so far."""
         return self._core.trace
 
     @property
@@ -107,7 +107,7 @@ class Rollout(Given):
 
     @property
     def calls(self) -> list[Request]:
-        """Requests of the agent so far, oldest first, as they are recorded. Calls without an answer are included."""
+        """Requests of the agent so far, oldest first, in their recorded form. Unanswered calls are included."""
         turns = self.trace.turns
         recorded = {turn.id for turn in turns}
         waiting = [exchange for exchange in self._core.calls.open if exchange.id not in recorded]
@@ -123,7 +123,7 @@ class Rollout(Given):
         Args:
             dialect: a name such as `openai_chat` or `anthropic_messages`.
             reach: `local` for an agent on this machine, `public` for an agent on another machine. If the public URL
-                stops working, `on_lost_url` of `serve_endpoint` decides what happens to the rollout.
+                stops working, `on_lost_url` of `serve_endpoint` determines the effect on the rollout.
 
         Raises:
             ValueError: the dialect is unknown, or the reach is neither `local` nor `public`.
@@ -160,8 +160,8 @@ class Rollout(Given):
         Args:
             dialect: a dialect of OpenAI for an `openai.AsyncOpenAI`, or `anthropic_messages` for an
                 `anthropic.AsyncAnthropic`. There is no client for `gemini` and `ollama`.
-            sync: True for the blocking client, for use in a thread or another process. In trio's own thread, the
-                blocking client would block the endpoint for whose answer it waits.
+            sync: True for the blocking client, which can be used in a thread or another process. In trio's own thread,
+                it would block the endpoint for whose answer it waits.
             options: arguments of the client's constructor (`max_retries`, `timeout`, …).
 
         Closing: the client has open connections; `async with rollout.client(…) as client` closes them.
@@ -229,7 +229,7 @@ class Rollout(Given):
     def service_url(self, name: str, *, reach: Reach = "local") -> str:
         """Return the URL of a service: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`, `gate`.
 
-        The errors are those of `base_url`; also ValueError, if `name` is none of these services.
+        The errors are those of `base_url`. ValueError is also raised if `name` is not the name of a service.
         """
         if name not in SERVICES and not name.startswith(("tools/", "gate/")):
             raise ValueError(f"unknown service {name!r}; the services are {', '.join(SERVICES)}, tools/NAME")
@@ -242,8 +242,8 @@ class Rollout(Given):
         The call is answered and recorded like the agent's calls.
 
         The rollout's handler gets an exchange with `exchange.conversation.kind == "tool"`. This exchange counts toward
-        `concurrency`: a handler that calls `ask` on its own rollout needs capacity for two exchanges. For a model call
-        of the handler itself, use `upstream.fetch`.
+        `concurrency`, so a handler that calls `ask` on its own rollout needs a `concurrency` of at least 2. For a model
+        call of the handler itself, use `upstream.fetch`.
 
         Args:
             request: the request, or its messages. A text is sent as one message of the user. The content of a `Message`
@@ -252,9 +252,9 @@ class Rollout(Given):
         Raises:
             TypeError, ValueError: the argument is not a request; the error's text names the invalid part. Nothing was
                 sent.
-            Refusal: the call was refused. If the handler has failed, the status is 500.
-            RuntimeError: the caller is a recorder that is recording a turn, so that the call would wait for its own
-                caller.
+            Refusal: the call was refused. If the handler failed, the status is 500.
+            RuntimeError: the caller is a recorder that is recording a turn. The call would wait for this recorder, and
+                so for ever.
 
         Cancellation: has the same effect as an agent's disconnect (see `on_hangup`).
         """
@@ -270,8 +270,8 @@ class Rollout(Given):
     ) -> AbstractAsyncContextManager[Rollout]:
         """Open a rollout within this rollout: for a sub-agent, or for an agent that runs other agents.
 
-        The child has its own key, trace and services. `child.trace.branch` is the place in the parent's trace where the
-        child branched off. The `children` of the parent's trace contain the child's trace. The child's calls count
+        The child has its own key, trace and services. `child.trace.branch` is the place in the parent's trace at which
+        the child branched off. The `children` of the parent's trace contain the child's trace. The child's calls count
         against its own `limits` and its parent's.
 
         Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
@@ -279,14 +279,14 @@ class Rollout(Given):
         The parent's values are the defaults of model, recorder, redact, on_hangup, on_retry, record_increments,
         record_wire, embed and moderate.
 
-        Closing: as for `Endpoint.open_rollout`. A child ends when its parent ends, or earlier: if a parent is stopped,
+        Closing: as for `Endpoint.open_rollout`. A child ends when its parent ends, or earlier. If a parent is stopped,
         its children are stopped. If the parent's block ends, the children are closed, and the bodies of the children's
         blocks are cancelled.
 
         Raises:
             TypeError: the handler is not valid.
-            RolloutClosed: the parent has ended: before the child was opened, while it was being opened, or before the
-                end of the child's block.
+            RolloutClosed: the parent ended before the child was opened, while it was being opened, or before the
+                child's block had ended.
         """
         handler, concurrency = check_opening("open_child", handler, options)
         self._core.children.check_open()
@@ -321,18 +321,18 @@ class Rollout(Given):
         """Run `handler` on every exchange, each in its own task, until the rollout is stopped or closed.
 
         Args:
-            handler: `async (Exchange) -> None`. A `Refusal` or an `UpstreamError` that it raises is an answer; any
-                other exception ends the service.
+            handler: `async (Exchange) -> None`. If the handler raises a `Refusal` or an `UpstreamError`, this is an
+                answer. Any other exception of the handler ends `serve`.
             concurrency: maximum exchanges that are handled at the same time. None means no limit. When exceeded:
-                further exchanges wait. With 1, a handler that calls `ask` on this rollout waits for ever.
+                further exchanges wait. If it is 1, a handler that calls `ask` on this rollout waits for ever.
 
         Raises:
             TypeError: the argument is not a handler.
             Exception: a handler's exception, unwrapped; several exceptions are raised as a group. The agent has already
                 received a 500. Every waiting and later call also gets a 500, until a task takes calls again.
 
-        Cancellation: cancels the handlers. Exchanges that the handlers have not settled stay open, and are refused at
-        the end of the rollout.
+        Cancellation: cancels the handlers. Exchanges that the handlers have not answered stay open, and are refused
+        when the rollout ends.
         """
         check_handler(handler)
         _check_concurrency(concurrency)
@@ -350,9 +350,9 @@ class Rollout(Given):
     ) -> AgentResult:
         """Run an agent process whose model calls go to this rollout, and wait until it has ended.
 
-        The agent gets the rollout's environment (`environ`), and none of this program's own provider keys and base
-        URLs. While the agent runs, its calls must be answered by the handler of `open_rollout`, or by a task that
-        iterates over the rollout.
+        The agent gets the rollout's environment (`environ`), but no provider keys and base URLs from this program's
+        environment. While the agent runs, its calls must be answered by the handler of `open_rollout`, or by a task
+        that iterates over the rollout.
 
         Args:
             argv: the command and its arguments.
@@ -361,16 +361,17 @@ class Rollout(Given):
             input: bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty.
             output: `capture` (default) keeps the output. `echo` keeps the output and writes it to this program's stdout
                 and stderr. `inherit` lets the agent write to this program's stdout and stderr itself, and keeps
-                nothing. `terminal` gives the agent this program's terminal, with the keyboard, until the agent ends:
-                Ctrl-C goes only to the agent.
+                nothing. `terminal` gives the agent this program's terminal and keyboard until the agent ends: only the
+                agent gets a Ctrl-C.
             output_limit: maximum bytes of each stream that are kept in memory, half from its start and half from its
                 end. Default: 1 MiB.
             stdout_file: a path or a binary file that receives all of stdout, as it arrives.
             stderr_file: a path or a binary file that receives all of stderr, as it arrives.
             terminate_grace: seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5.
-            keep_home: True to let Claude Code or Codex use the user's own configuration, and not the one of
-                `agents.claude_code` or `agents.codex`. `CLAUDE_CONFIG_DIR` and `CODEX_HOME` are removed from `env`.
-                ValueError if the user's configuration may name another provider, or for any other agent.
+            keep_home: if True, Claude Code or Codex uses the user's own configuration, and not that of
+                `agents.claude_code` or `agents.codex`: `CLAUDE_CONFIG_DIR` and `CODEX_HOME` are removed from `env`.
+                ValueError is raised if the user's configuration may name another provider, or if the agent is any other
+                program.
 
         Returns:
             The return code (negative: the signal that ended the agent), output and duration. `run_agent` raises no
@@ -383,8 +384,8 @@ class Rollout(Given):
             trio.ClosedResourceError: the endpoint has ended. This can happen in a pool, where a rollout may outlive its
                 endpoint.
 
-        Cancellation: ends the agent and all processes that it started, with SIGTERM to its process group, and SIGKILL
-        after `terminate_grace`. If this program itself is killed, its agents end within 2 s.
+        Cancellation: ends the agent and all processes that it started: SIGTERM is sent to its process group, and
+        SIGKILL after `terminate_grace` seconds. If this program itself is killed, its agents end within 2 s.
         """
         try:
             opened = open_agent(self._core, *check_agent_options("run_agent", check_argv(argv), options))
@@ -400,7 +401,7 @@ class Rollout(Given):
     def open_agent(
         self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AbstractAsyncContextManager[Agent]:
-        """Run an agent process, whose model calls a loop in the `async with` block can answer.
+        """Run an agent process. A loop in the `async with` block can answer the agent's model calls.
 
         The loop ends when the agent's process ends.
 
@@ -416,8 +417,8 @@ class Rollout(Given):
         Keywords: env, cwd, input, output, output_limit, stdout_file, stderr_file, terminate_grace, keep_home; see
         `run_agent`.
 
-        Closing: if the agent still runs, it is ended in the same way as by a cancellation of `run_agent`. Afterwards
-        `agent.result` is available.
+        Closing: if the agent still runs, it is ended in the same way as by a cancellation of `run_agent`. After the
+        block, `agent.result` is available.
         """
         try:
             return open_agent(self._core, *check_agent_options("open_agent", check_argv(argv), options))
@@ -426,9 +427,9 @@ class Rollout(Given):
 
     @trio.lowlevel.enable_ki_protection
     async def stop(self, reason: str) -> None:
-        """Stop the rollout: waiting and later calls are refused with 404, which every known agent treats as final.
+        """Stop the rollout: waiting and later calls are refused with 404, after which no known agent retries.
 
-        Loops over the rollout, and calls of `serve`, then end. A second call of `stop` changes nothing.
+        Loops over the rollout, and calls of `serve`, then end. A second call of `stop` has no effect.
 
         Raises:
             TypeError: the reason is not a str.
@@ -443,11 +444,11 @@ class Rollout(Given):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def score(self, name: str, value: float) -> None:
-        """Record a score of the rollout: a name with a number. True is recorded as 1, False as 0.
+        """Record a score of the rollout, which is a name with a number. True is recorded as 1, False as 0.
 
         The score is added to the trace (`trace.scores`), and passed to recorders that have `record_entry`. A score may
-        also be recorded after the end of the rollout and of its endpoint. A score with an existing name replaces the
-        earlier score.
+        be recorded even after the end of the rollout and of its endpoint. It replaces an earlier score with the same
+        name.
 
         Raises:
             TypeError, ValueError: the name is not a str, or the value is not a finite number.
@@ -474,7 +475,7 @@ def core_of_rollout(rollout: Rollout) -> RolloutState:
 async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncIterator[Rollout]:
     """Open a child rollout to which the parent's limits do not apply, even if they have stopped the parent.
 
-    For example, a judge calls its model in such a child rollout.
+    For example, a scorer calls a model as a judge in such a child rollout.
     """
     core = rollout._core
     branch = core.children.branch()
@@ -489,7 +490,7 @@ async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncItera
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
     """Store the hook that the agent will use, before it starts. Return the events on which it must run the hook.
 
-    The events are named `before` and `after`: before or after a tool runs.
+    The event `before` occurs before a tool runs, and `after` occurs after a tool has run.
 
     Raises:
         ValueError: the rollout's gate has `after`, but the agent's hook cannot replace results.

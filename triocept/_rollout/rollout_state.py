@@ -75,14 +75,14 @@ class RolloutState:
     Args:
         addresses: the URLs of the rollout.
         registry: the registry for the rollout's key.
-        watcher: ends the rollout's agents if the program dies.
-        options: keywords of `open_rollout`. They take priority over the defaults in the following arguments.
+        watcher: the object that ends the rollout's agents if this program is killed.
+        options: keyword arguments of `open_rollout`. They have priority over the defaults in the following arguments.
         recorder: default recorder.
         redaction: default redaction.
         embed: default function for embeddings.
         moderate: default function for moderations.
         record_increments, record_wire: default values of these options.
-        on_event: receives the events of the rollout. If None, no events are created.
+        on_event: the function that receives the events of the rollout. If None, no events are created.
         branch: the place in the parent's trace where the rollout branches off.
         parent: the rollout that this rollout is part of.
     """
@@ -175,8 +175,8 @@ class RolloutState:
         self.trace: Trace = Trace(self.id, run=run, branch=branch, prices=self.prices, opening=self.opening)
         self.memory: Memory = Memory()
         self.bodies: BodyReader = BodyReader()
-        """Reader of request bodies. The reader keeps the latest large body of each conversation, because the next body
-        repeats most of this body."""
+        """Reader of request bodies. It keeps the latest large body of each conversation, because the next body repeats
+        most of it."""
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
         """The handler that answers the rollout's exchanges. None if there is no handler."""
@@ -203,9 +203,10 @@ class RolloutState:
         self.unknown_tools: set[str] = set()
         """Tools that were logged because an answer called them although its request did not offer them."""
         self.on_unknown_tools: Callable[[str], object] | None = log.warning
-        """Called with a text about called tools that a request did not offer. None if the command line prints them."""
+        """Function that is called with a text if an answer calls tools that its request did not offer. None if the
+        command line prints this text."""
         self.logs_unused_replies = True
-        """False if the command line or a test itself reports the unused replies."""
+        """False if other code (the command line, or a test) reports the unused replies."""
         self.other_requests: dict[str, None] = {}
         """Requests that no handler answers, such as `GET /models`, without duplicates."""
         self.upstream_failed = False
@@ -230,14 +231,14 @@ class RolloutState:
         self.ended: trio.Event = trio.Event()
         """Set when the rollout accepts no more calls, and refuses the waiting calls."""
         self.on_end: set[Callable[[], object]] = set()
-        """Functions that are called when `ended` is set, to close the agent's connections, for example."""
+        """Functions that are called when `ended` is set; for example, to close the agent's connections."""
         self._held_url: str | None = None
         """The public URL that was last given to an agent."""
         self.fail: Callable[[BaseException], None] | None = None
-        """Function that cancels the body of the rollout's block. The block then raises the error that was passed.
+        """Function that cancels the body of the rollout's block. The block then raises the error that was passed to the
+        function.
 
-        Set while the body runs.
-        """
+        Set while the body runs."""
         self.report: Callable[[BaseException], None] | None = None
         """Function that reports an error to the rollout's owner, if no other task can receive the error. Set until the
         rollout has closed."""
@@ -275,7 +276,8 @@ class RolloutState:
     def outlives(self, error: BaseException) -> bool:
         """Return True if the rollout stays open after `error`.
 
-        An error that ends programs, such as KeyboardInterrupt, always ends the rollout, and so does a bypassed gate.
+        An error that ends programs, such as KeyboardInterrupt, always ends the rollout. A bypassed gate always ends it,
+        too.
         """
         stays = isinstance(error, Exception) and not isinstance(error, GateBypassed)
         return self.on_fault == "stay" and stays
@@ -386,7 +388,7 @@ class RolloutState:
     async def _admit(self, exchange: ExchangeState, budget: Budget) -> bool:
         """Return True if a call is within the limits. Otherwise settle its exchange, and return False.
 
-        There is no checkpoint if the call is within the limits.
+        If the call is within the limits, the function does not execute a checkpoint.
         """
         try:
             refusal = budget.admit(exchange, configured_model(self.handler))
@@ -423,7 +425,7 @@ class RolloutState:
     async def _begin(self, exchange: ExchangeState) -> None:
         """Record a new call and put it into the queue. If a limit is reached, refuse the call.
 
-        There is no checkpoint if the recorder does not record calls on arrival.
+        If the recorder does not record calls on arrival, the function does not execute a checkpoint.
         """
         if (fault := self.arrivals.fault) is not None:  # the call counts for no limit, and gets no handler
             await self._refuse_untaken(exchange, fault)
@@ -491,7 +493,7 @@ class RolloutState:
     async def _refuse_untaken(self, exchange: ExchangeState, fault: BaseException) -> None:
         """Refuse an exchange immediately, because the task that would have taken it has failed.
 
-        Without the refusal, the agent would wait for ever, and so would a body that waits for the agent.
+        Without the refusal, the agent would wait for ever, and so would an `async with` body that waits for the agent.
         """
         await self._run_reported(partial(exchange.settle, refused_after(fault)))
 
@@ -508,7 +510,7 @@ class RolloutState:
     # Called by the endpoint
 
     def on_url_lost(self, url: str, error: BaseException) -> None:
-        """If an agent got `url`, which does not work any more, end the body of the rollout's block with `error`."""
+        """If an agent got `url`, which no longer works, end the body of the rollout's block with `error`."""
         if self._held_url == url and self.fail is not None:
             self.fail(error)
 
@@ -545,7 +547,8 @@ class RolloutState:
     async def _run_reported(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run `step`, and report the recorder's errors in it.
 
-        The errors are reported to the rollout's owner. If the rollout has ended, the first error is raised.
+        The errors are reported to the code that opened the rollout. If the rollout has closed, the first error is
+        raised.
         """
         for error in await run_each(step):
             if self.report is None:
@@ -557,7 +560,7 @@ class RolloutState:
         """End the rollout: accept no more exchanges, refuse all open exchanges, then record them.
 
         Raises:
-            BaseException: the recorder failed. Even so, all exchanges were refused.
+            BaseException: the recorder failed. All exchanges were refused nevertheless.
         """
         with trio.CancelScope(shield=True):
             raise_all(await run_each(*self.refuse_open(refusal)))
@@ -618,7 +621,7 @@ class RolloutState:
             child.check_recorder_is_free()
 
     def _begin_end(self, refusal: Refusal) -> Refusal:
-        """If no refusal ends the rollout yet, let `refusal` end it. Return the refusal that ends the rollout."""
+        """If the rollout is not ending yet, end it with `refusal`. Return the refusal with which the rollout ends."""
         if self.ending is None:
             self.ending = refusal
             if isinstance(refusal, LimitReached):
@@ -641,10 +644,10 @@ class RolloutState:
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
-        """Close the rollout: revoke the key, refuse waiting calls, deliver the answers, seal the trace.
+        """Close the rollout: revoke its key, refuse waiting calls, deliver the answers, and seal the trace.
 
         Raises:
-            BaseException: the recorder failed. Even so, all other steps were done.
+            BaseException: the recorder failed. All other steps were done nevertheless.
         """
         refusal = Refusal(503, f"rollout {self.id} is closed", should_retry=False)
         with trio.CancelScope(shield=True):

@@ -2,13 +2,13 @@
 
 Rules:
 
-1. A call runs in the rollout's nursery, whichever task requests it. The call is cancelled when its caller disconnects
-   or the rollout ends. The caller of a cancelled call waits only until the call has unwound.
+1. A call runs in the rollout's nursery, not in the task that requests it. The call is cancelled when its caller
+   disconnects or the rollout ends. The caller of a cancelled call waits only until the call's task has ended.
 2. A call is recorded in the trace and by the recorder before its caller gets the result.
 3. An exception of a service is an answer: a `Refusal` is sent to the caller with its status, any other exception as a
    500. The trace contains the exception, and the rollout stays open. Two kinds of exceptions are also raised to the
-   rollout's owner, like exceptions of a handler: any that is no `Exception`, such as KeyboardInterrupt, and any
-   exception of a function that takes the place of a model (`owned`).
+   code that opened the rollout, like exceptions of a handler: an exception that is not an `Exception`, such as
+   KeyboardInterrupt, and any exception of a function that takes the place of a model (`owned`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Call:
     result: Json = None
     error: TurnError | None = _CANCELLED
     refusal: Refusal | None = None
-    """The refusal that the caller of the service gets. None if the caller gets the result."""
+    """The refusal that is returned to the caller of the service. None if the result is returned."""
 
 
 _current: ContextVar[_Call | None] = ContextVar("triocept_service", default=None)
@@ -113,7 +113,7 @@ class ServiceCalls:
         *,
         owned: bool = False,
     ) -> Json:
-        """Run `work` in a task of its own, and return its result as decoded JSON.
+        """Run `work` in a separate task, and return its result as decoded JSON.
 
         Raises:
             Refusal: `work` raised this refusal; or `work` raised another exception (500); or the rollout has ended.
@@ -145,7 +145,7 @@ class ServiceCalls:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, rollout: RolloutState, call: _Call) -> None:
-        """Run one call in a task of its own, and record it. Only `call.scope` can cancel the task."""
+        """Run one call in its own task, and record the call. Only `call.scope` can cancel the task."""
         _current.set(call)
         started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
         try:
@@ -197,7 +197,7 @@ class ServiceCalls:
     def _fail(self, rollout: RolloutState, call: _Call, error: BaseException) -> None:
         """Store the error of a call, for the caller and the record.
 
-        If the error must also be raised to the rollout's owner, report it to the owner.
+        If the error must also be raised to the code that opened the rollout, report it.
         """
         name = type(error).__name__
         call.outcome = "failed"

@@ -182,7 +182,7 @@ class Services:
     ) -> tuple[Sequence[Vector], int]:
         """Return one vector for each input, and the total number of tokens of all inputs.
 
-        If the program's function `embed` raises an exception, the exception is raised to the rollout's owner, like an
+        If the program's function `embed` raises an exception, it is raised to the code that opened the rollout, like an
         exception of a handler. All other errors, and the effect of a cancellation, are those of `call_tool`.
         """
         vectors: Sequence[Vector] = ()

@@ -39,7 +39,7 @@ class Given:
 
 @final
 class HostTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A function of the program that the agent can call as a tool. `HostTool.of` creates one."""
+    """A function of the program that the agent can call as a tool. `HostTool.of` creates instances."""
 
     tool: Tool
     """Name, description and JSON Schema, from which a dialect renders the tool."""
@@ -66,9 +66,9 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             function: a typed function or bound method, `async` or not.
             name: letters, digits, `_` and `-`, at most 64. None means the function's own name.
-            description: None means the function's docstring.
-            timeout: maximum seconds of a call. If None, a call runs until it returns, its caller disconnects or the
-                rollout ends.
+            description: the description of the tool. None means the function's docstring.
+            timeout: maximum seconds of a call. None means no limit: a call runs until it returns, its caller
+                disconnects or the rollout ends.
 
         Raises:
             TypeError: no JSON Schema can be made of the function's signature. The error's text gives the reason.
@@ -150,9 +150,9 @@ ToolLike: TypeAlias = HostTool | Callable[..., Any]
 
 
 def json_of(value: Any, what: str) -> Json:
-    """Return `value` as decoded JSON, as if it were written to JSON and read back.
+    """Return `value`, encoded as JSON and decoded again.
 
-    The value may be anything that msgspec can write: Structs, dataclasses, dates, …
+    The value may be of any type that msgspec can encode: Structs, dataclasses, dates, …
 
     Raises:
         Refusal: with 500, because the value cannot be written as JSON.

@@ -1,11 +1,11 @@
 """`run_agent(keep_home=True)`: an agent uses the user's own configuration, but calls only the rollout as its model.
 
-Claude Code takes its provider from the environment. Its settings may replace variables of the environment (observed
-with 2.1.332), so the settings are checked before Claude Code starts. In Codex, the command's options (`-c`) override
+Claude Code reads its provider from the environment. But its settings may replace variables of the environment (observed
+with 2.1.332), so these settings are checked before Claude Code starts. In Codex, options of the command (`-c`) override
 the configuration (observed with 0.171.0), so Codex gets the settings of `agents.codex` as options. Roles for sub-agents
 in the user's configuration of Codex may still name another provider, so these roles are checked. All other agents are
-refused, because most of them take their provider from the user's configuration. Copilot's `providers.json` adds models
-to the model in the environment.
+refused, because most of them read their provider from the user's configuration. (Copilot's `providers.json` adds models
+to the model that the environment names.)
 """
 
 from __future__ import annotations

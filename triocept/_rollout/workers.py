@@ -2,18 +2,18 @@
 
 Rules:
 
-1. No exception of a handler is lost. The code that runs the service gets the exception immediately: before the agent
-   gets its error response, and before the exception can lead to a cancellation. The module `outcome` defines which
-   exceptions of a handler are not faults.
-2. A handler has failed if it returns and its exchange has no outcome. The error is then `Unanswered`.
+1. No exception of a handler is lost. The exception is reported immediately to the code that runs the workers: before
+   the agent gets its error response, and before the exception can lead to a cancellation. The module `outcome` defines
+   which exceptions of a handler are not faults.
+2. If a handler returns and its exchange has no outcome, the handler has failed with the error `Unanswered`.
 3. If an exchange is settled from outside (by a disconnect, the end of its rollout or another handler's fault), only the
    handler of this exchange is cancelled.
 4. A handler that has failed is not called again. If its rollout stays open (`on_fault="stay"`), every later call gets
    the same outcome as the exchange in which the handler failed.
 5. If the rollout does not stay open, open exchanges are immediately refused with the same status, and their handlers
-   are cancelled. Later calls are also refused. So no agent waits for an answer that will not come, however long the
-   body takes to unwind. If the fault ended only a call of `serve`, model calls are refused until a task takes them
-   again.
+   are cancelled. Later calls are also refused. So no agent waits for an answer that will not come, even if the body of
+   the rollout's block takes long to end. If the fault ended only a call of `serve`, model calls are refused until a
+   task takes exchanges again.
 """
 
 from __future__ import annotations
@@ -58,17 +58,16 @@ async def run_workers(
     The function also returns if the handler has raised an error for which `outlives` returns False.
 
     A handler's exceptions are not raised here. Each exception is passed to `on_error` immediately, before the agent
-    gets the error response. An agent in the same program may fail because of that response. Because the handler's
-    exception is reported first, it is clear that the handler failed first. For the same reason, no cancellation can
-    hide the exception.
+    gets the error response. The reason: an agent in the same program may fail because of that response, and the
+    handler's exception must then be known as the cause. Because it is reported first, no cancellation can hide it.
 
     Args:
         rollout: the rollout whose exchanges are handled.
         handler: the handler.
         concurrency: maximum exchanges that are handled at the same time. None means no limit.
         on_error: called with each exception of the handler.
-        outlives: returns True if the rollout stays open after an error. If None, an error ends `run_workers`, but not
-            the rollout.
+        outlives: returns True if the rollout stays open after the error in its argument. If None, an error ends
+            `run_workers`, but not the rollout.
     """
     before, rollout.handler = rollout.handler, handler
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
@@ -104,9 +103,9 @@ async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | N
 class _Workers:
     """The tasks that run a handler: a task for each exchange in progress, and some idle tasks.
 
-    Tasks are reused, because a new task with its own scope would take an eighth of the time of a whole call. In a
-    reused task, a handler runs as in a new task: with a copy of the context of the code that started the service. If an
-    agent disconnects, only the handler of its exchange is cancelled.
+    Tasks are reused, because a new task with its own scope would take an eighth of the time of a whole call. A handler
+    in a reused task has the same context as in a new task: a copy of the context of the code that started the workers.
+    If an agent disconnects, only the handler of its exchange is cancelled.
     """
 
     def __init__(
@@ -217,7 +216,10 @@ class _Workers:
                 self._limit.release()
 
     async def _settle_by(self, exchange: ExchangeState, error: BaseException) -> None:
-        """Settle an exchange whose handler has raised `error`. If the error is a fault, report it to the owner."""
+        """Settle an exchange whose handler has raised `error`.
+
+        If the error is a fault, report it to the code that runs the workers.
+        """
         answer, fault = judge(error, exchange)
         if fault is not None:
             self._on_error(fault)

@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
-    """Return the failure with a request id: the provider's id, or else `request_id`, or else a new id."""
+    """Return the failure with a request id: the provider's id, else `request_id`, else (if it is empty) a new id."""
     if not (name := dialect.request_id_header) or name in failure.headers:
         return failure
     headers = {name: request_id or f"req_{token_hex(8)}", **failure.headers}

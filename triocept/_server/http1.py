@@ -39,7 +39,10 @@ _CONTINUE = h11.InformationalResponse(status_code=100, headers=[])
 
 
 class HungUp(Exception):
-    """Error: the connection has ended, because the client has disconnected, or another protocol has closed it."""
+    """Error: the connection has ended.
+
+    The client has disconnected, or another protocol implementation has closed it.
+    """
 
 
 class HTTP1(H11Protocol):

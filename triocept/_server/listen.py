@@ -133,7 +133,7 @@ def _has_left(accepted: socket.socket) -> bool:
 
 @contextmanager
 def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
-    """At the end of the block, shut the listening socket down, so that no other process accepts connections on it."""
+    """At the end of the block, shut the listening socket down, so that no process accepts further connections on it."""
     pid = os.getpid()
     try:
         yield

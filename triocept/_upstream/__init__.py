@@ -1,12 +1,13 @@
 """Upstreams: handlers that answer exchanges by calling a provider's real model.
 
-* `upstream`: the function `open_upstream` and the class `Upstream`. Read this module first.
+* `upstream`: the function `open_upstream` and the class `Upstream`. To read the package, begin with this module.
 * `address`: the provider's base URL; `given`: checks of the other arguments of `open_upstream`.
-* `request`: the JSON body that is sent to the provider: the agent's own, or one written in the provider's dialect.
+* `request`: the JSON body that is sent to the provider: the agent's own body, or a body that is rendered in the
+  provider's dialect.
 * `ceiling`: the maximum number of tokens of an answer.
 * `history`: restores signed or encrypted reasoning in the agent's messages, if the agent could not keep it.
 * `headers`: the headers that are forwarded, in both directions.
-* `transport`: HTTP by httpx2, and the conversion of httpx2's errors to triocept's.
+* `transport`: HTTP connections with httpx2, and the conversion of httpx2's errors to triocept's errors.
 * `proxies`: the proxies that the environment names.
 * `tap`, `chunked`: read the body of a stream without httpx2, for speed.
 * `patience`: the time limits of a call, and the pauses before retries.
@@ -23,11 +24,11 @@
 Rules:
 
 1. A stream is passed on in pieces that consist of whole frames, and the frame that ends the answer is sent only after
-   the turn is recorded. In the agent's own dialect, bytes that a quick check finds to be plain content are passed on
-   before they are parsed. All other bytes are parsed first.
-2. A failure before the first piece is raised, and leaves the exchange unsettled, so that the handler may try another
+   the turn is recorded. In the agent's own dialect, bytes that pass a quick check for plain content are sent to the
+   agent before they are parsed. All other bytes are parsed first.
+2. A failure before the first piece raises an error, and the exchange stays open, so that the handler may try another
    upstream.
-3. A key is sent to the provider, and appears nowhere else: not in a repr, a log, a trace or an error's text.
+3. A key is sent to the provider, and appears nowhere else: neither in a repr nor in a log, a trace or an error's text.
 """
 
 from .upstream import Upstream, open_upstream

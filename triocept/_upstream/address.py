@@ -10,7 +10,7 @@ from .._util.checks import check_str
 
 _NOT_PASSED = frozenset({"key", "alt", "$alt"})
 """Query parameters of the agent that are not forwarded. Google's clients may send the API key as `key`. The other
-parameters choose the framing of a stream, which triocept chooses itself."""
+parameters select the framing of a stream, which triocept selects itself."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Address:
 
 
 def is_near(host: str) -> bool:
-    """Return True if the host is this machine or in a private network. Such providers mostly need no key."""
+    """Return True if the host is this machine or in a private network. Providers on such hosts mostly need no key."""
     try:
         return host == "localhost" or "." not in host or ip_address(host).is_private
     except ValueError:

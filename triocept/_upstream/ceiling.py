@@ -4,11 +4,11 @@ Claude Code requests up to 64,000 tokens. If that is more than the model's limit
 
 Rules:
 
-1. The configured maximum applies to every call, also to a call that requests no number of tokens.
-2. A maximum that is learned from a refusal is kept for further calls to the same model. The maximum only lowers the
-   number that these calls request.
-3. Nothing is learned if the prompt nearly fills the context window. The agent then receives the refusal, and shortens
-   its history.
+1. The configured maximum applies to every call, even to a call that does not request a number of tokens.
+2. A maximum that is learned from a refusal is kept for further calls to the same model. It is applied only if a call
+   requests a larger number.
+3. If the prompt nearly fills the context window, no maximum is learned. Then the agent receives the refusal, so that it
+   shortens its history.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from .._canonical.content import Json
 from ..dialects._documents import merged
 
 LEAST = 1024
-"""Minimum tokens for an answer. If the context window leaves fewer, the prompt counts as too long."""
+"""Minimum tokens for an answer. If the context window leaves fewer tokens for it, the prompt counts as too long."""
 MAX_WORDS = 4000
-"""Maximum characters of a refusal's text that are searched for a number, because each pattern searches all of them."""
+"""Maximum characters of a refusal's text that are searched for a number. Limited because each of several patterns
+searches all of them."""
 MAX_MODELS = 256
 """Maximum number of models for which a learned maximum is stored, because an agent may send any number of model
 names."""
@@ -47,7 +48,7 @@ Places: TypeAlias = Sequence[tuple[str, ...]]
 
 
 class Ceiling:
-    """The maximum output tokens of a call to one upstream: the configured maximum, and one learned for each model."""
+    """The maximum output tokens of calls to one upstream: a configured maximum, and a learned one for each model."""
 
     def __init__(self, configured: int | None) -> None:
         self.configured = configured
@@ -67,7 +68,7 @@ class Ceiling:
         return min(found, default=None)
 
     def learn(self, model: str, words: str, prompt: int) -> int | None:
-        """Read a maximum from `words`, the text of a refusal, and store it. Return the maximum for this call's answer.
+        """Read a maximum from `words`, the text of a refusal, and store it. Return the maximum for the refused call.
 
         Return None if the text contains no maximum, or if the prompt nearly fills the context window.
         """
@@ -96,7 +97,7 @@ def asked_output(document: Json, places: Places) -> int | None:
 def capped(document: dict[str, Json], places: Places, most: int, *, always: bool) -> dict[str, Json]:
     """Return a request's JSON body, changed so that it requests at most `most` output tokens.
 
-    If `always` is True, a body that requests no number is changed, too: it then requests `most`.
+    If `always` is True, a body that does not request a number is changed, too, so that it requests `most` tokens.
     """
     asked = asked_output(document, places)
     if (asked is None and not always) or (asked is not None and asked <= most):

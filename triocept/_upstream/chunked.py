@@ -21,13 +21,13 @@ class ChunkedDecoder:
         self.rest = b""
         """Received bytes that are not decoded yet. Once the body has ended: the bytes after the body."""
         self.fault: str | None = None
-        """Description of the error after the bytes that were decoded. None if no error was found."""
+        """Description of the error that follows the decoded bytes. None if no error was found."""
         self._left = 0  # bytes left of the current chunk
         self._close = False  # True if the line end behind a chunk is expected
         self._trailers = False  # True if the last chunk has arrived
 
     def feed(self, data: bytes) -> bytes:
-        """Decode more received bytes. Return the body's bytes in `data`, also those of an incomplete chunk.
+        """Decode more received bytes. Return the bytes of the body in `data`, including those of an incomplete chunk.
 
         Raise ValueError if the next bytes are not valid in this coding. If bytes of the body precede the invalid bytes,
         return them first; the next call raises the error.
@@ -65,7 +65,10 @@ class ChunkedDecoder:
             raise ValueError(self.fault)
 
     def _read_line(self, data: bytes, at: int) -> int | None:
-        """Parse the line at index `at`. Return the index after it, or None if the line is incomplete or invalid."""
+        """Parse the line at index `at`.
+
+        Return the index after the line, or None if the line is incomplete or invalid.
+        """
         if self._close or self._trailers:
             end = data.find(b"\r\n", at)
             if self._close and (end if end >= 0 else len(data.rstrip(b"\r"))) > at:

@@ -3,7 +3,8 @@
 Rules:
 
 1. If the provider returns no count, the number of tokens is estimated, so no call fails because of a missing count.
-2. If a provider's answer shows that it has no API for counting, no further count is requested from it.
+2. If a provider's answer shows that the provider has no API for counting, no further count is requested from this
+   provider.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ MAX_ERROR = 1024 * 1024
 """Maximum bytes of an error's body that are read."""
 _SHOWN = 200
 _NOWHERE = frozenset({404, 405})
-"""Statuses with which servers mostly answer if the base URL is wrong."""
+"""Statuses that servers usually return if the base URL is wrong."""
 _ERRORS = ("error", "detail", "message")
-"""Field names; an error document of any dialect, of FastAPI or of SGLang has at least one of them."""
+"""Field names. Each error document of a dialect, of FastAPI or of SGLang has at least one of these fields."""
 _TAGS = re.compile(
     r"<(script|style)\b[^<]*+(?:<(?!/\1\s*>)[^<]*+)*+(?:</\1\s*>)?|<[^<>]*>", re.DOTALL | re.IGNORECASE
 )
@@ -57,8 +57,8 @@ class Reader:
     ) -> UpstreamError:
         """Return the error for a response whose status is not a success: 300 or more, or less than 200.
 
-        `body` may be incomplete. The names in `headers` are in lower case. If the failure may be due to a wrong
-        `address`, the error contains the address.
+        `body` may be incomplete. The names in `headers` are in lower case. If a wrong `address` may be the cause, the
+        error contains the address.
         """
         passed = passed_down(headers)
         if status < 400:
@@ -92,8 +92,8 @@ class Reader:
     def own_error(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
         """Return an error that the provider itself sent, completed with the response's body and headers.
 
-        The agent gets the body unchanged only if the body contains an error. A body without an error may be
-        an answer that ended for an unknown reason.
+        The agent gets the body unchanged only if the body contains an error. A body without an error may be an answer
+        with an unknown stop reason.
         """
         text = error.body or _text(body)
         document = _decoded(text.encode())
@@ -119,7 +119,7 @@ class Reader:
     def _shown(self, body: bytes) -> str:
         """Return the start of a body on one line.
 
-        The key is removed before the text is cut, because the cut could leave half of the key.
+        The key is removed before the text is shortened, because a shortened text could end with half of the key.
         """
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())

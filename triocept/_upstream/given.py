@@ -2,9 +2,9 @@
 
 Rules:
 
-1. `open_upstream` raises the error, in one line that names the argument. Without the checks, the agent's first call
-   would fail, with an error of another package.
-2. The error contains neither a key nor the value of a header, which may be a key.
+1. `open_upstream` raises an error of one line that names the invalid argument. Without these checks, the agent's first
+   call would fail, with an error of another package.
+2. The error contains neither a key nor the value of a header, because this value may be a key.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The headers that are forwarded, from the agent to the provider and back. All other headers are dropped.
+"""The headers that are forwarded from the agent to the provider, and from the provider to the agent.
 
-Keys, cookies, lengths, encodings and headers of one connection are never forwarded. Agents and providers need the
-headers that are forwarded. Without `retry-after` or `anthropic-ratelimit-*`, agents retry for ever. Without
-`anthropic-beta`, features are missing. Without `user-agent` or `x-stainless-*`, providers have answered with 429.
+All other headers are dropped: keys, cookies, lengths, encodings and headers of one connection are never forwarded.
+Agents and providers need the forwarded headers. Without `retry-after` or `anthropic-ratelimit-*`, agents retry for
+ever. Without `anthropic-beta`, features are missing. Without `user-agent` or `x-stainless-*`, providers have answered
+with 429.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def passed_up(
 ) -> dict[str, str]:
     """Return the agent's headers that are forwarded to the provider, by lower-case name. They contain no keys.
 
-    `wanted` contains the names of further headers that are forwarded if the provider has the same dialect. All clients
-    of this dialect send these headers.
+    `wanted` contains the names of the headers that all clients of the dialect send. They are forwarded, too, if the
+    provider has the same dialect.
     """
     if not same_dialect:
         return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}

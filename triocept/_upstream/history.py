@@ -1,19 +1,18 @@
 """Restores signed or encrypted reasoning in the messages of an agent that could not keep it.
 
-A provider signs or encrypts its reasoning, and requires the reasoning back unchanged. An agent of another dialect has
-no field for signed reasoning, but the trace contains the whole answer. When the agent sends its messages back, the turn
-of each answer is found by the ids of its tool calls, or by its text. Then the provider's reasoning is restored from the
-turn.
+A provider signs or encrypts its reasoning, and requires that later requests contain it unchanged. An agent of another
+dialect has no field for signed reasoning, but the trace contains the whole answer. When the agent sends its messages
+back, the turn of each answer is found by the ids of its tool calls, or by its text. Then the provider's reasoning is
+restored from the turn.
 
 Rules:
 
 1. Reasoning is sent only to the upstream that generated it, because another upstream would refuse the request.
-2. Reasoning is restored only if the agent kept the answer's text and calls: the same text, and the same calls in the
-   same order.
-3. Reasoning that is dropped is counted, and the count is noted in the turn.
-4. Some agents do not send the ids of tool calls back (LangChain's and agno's Gemini clients). If several answers
-   have the same text and the same calls, the answer that had the same position among the messages is used. If no answer
-   had this position, nothing is restored.
+2. Reasoning is restored only if the agent's copy of the answer has the same text, and the same calls in the same order.
+3. The dropped parts of reasoning are counted, and the count is noted in the turn.
+4. Some agents do not send the ids of tool calls back (LangChain's and agno's Gemini clients). If several answers have
+   the same text and the same calls, the answer with the same position among the messages is used. If no answer had this
+   position, no reasoning is restored.
 """
 
 from __future__ import annotations
@@ -77,7 +76,8 @@ class _Index:
         self._by_call: dict[str, Turn] = {}
         """Turns, by the id of each tool call in them."""
         self._alike: dict[tuple[bytes, str], _Alike] = {}
-        """Turns of one upstream with equal texts and calls, by a key of text and calls, and the upstream's name."""
+        """Turns of one upstream with equal texts and calls. The dict's keys are a hash of text and calls, and the
+        upstream's name."""
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: RolloutState) -> None:
@@ -91,7 +91,7 @@ class _Index:
         """Return `run`, consecutive messages of one role, with the assistant's messages as this upstream wrote them.
 
         A message is returned unchanged if no recorded answer matches it, or if the agent has changed it. Several
-        messages may belong to one answer: Google's SDK sends each increment back as a message of its own.
+        messages may belong to one answer: Google's SDK sends each increment back as a separate message.
         """
         if run[0].role != "assistant":
             return run
@@ -134,7 +134,7 @@ class _Index:
 class _Alike:
     def __init__(self) -> None:
         self._by_place: dict[int, Turn] = {}
-        """For each number of messages: the latest turn whose request has this number of messages."""
+        """The turns by the number of messages in their request. Of several with the same number, the latest."""
         self._count = 0
 
     def add(self, turn: Turn) -> None:
@@ -161,7 +161,10 @@ def _name_of(turn: Turn) -> str | None:
 
 
 def _key(message: Message) -> bytes:
-    """Return a key. Messages with equal text and equal calls have equal keys. The ids of calls may differ."""
+    """Return a hash.
+
+    Messages with equal text and equal calls have equal hashes, even if the ids of the calls differ.
+    """
     return message_key(Message("assistant", (Text(message.text.strip()), *message.tool_calls)))
 
 
@@ -187,10 +190,10 @@ def _as_written(response: Response, message: Message) -> Message | None:
 
 
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
-    """Return the message without other upstreams' signatures, and the number of reasoning parts that cannot be used.
+    """Return the message without other upstreams' signatures, and the number of reasoning parts that are unusable here.
 
-    The number includes the reasoning parts of other dialects. These parts are still in the message, and are left out
-    when the request is rendered.
+    The number includes the reasoning parts of other dialects. The returned message still contains these parts; they are
+    left out when the request is rendered.
     """
     foreign, mine = [], []
     for part in message.content:

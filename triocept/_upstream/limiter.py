@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A free slot is taken immediately. Released slots go to the waiting rollouts in rotation, and within a rollout to the
-   call that has waited longest.
+1. If a slot is free, a call takes it immediately. A released slot goes to the next of the waiting rollouts, in
+   rotation, and within this rollout to the call that has waited longest.
 2. A call that is cancelled while it waits takes no slot.
 """
 

@@ -5,8 +5,8 @@ byte of its answer has arrived, and if a retry may help.
 
 Rules:
 
-1. One cancel scope with one deadline serves a whole call. Each increment of the answer moves the deadline, but not
-   more often than 50 times within the limit of silence.
+1. A whole call has one cancel scope with one deadline. Each increment of the answer moves the deadline, but at most 50
+   times within the limit of silence.
 2. Only an increment of the answer ends the silence. Comments, pings and bytes without content count as silence.
 3. The limit of silence does not run while the call waits for something other than the provider, such as a slot, or an
    agent that reads slowly.
@@ -72,9 +72,9 @@ class Patience:
             self.scope.deadline = min(self._end, now + self._idle + self._slack)
 
     def pause(self, paused: bool) -> None:
-        """If `paused` is True, stop the limit of silence, because the call does not wait for the provider.
+        """If `paused` is True, suspend the limit of silence, because the call does not wait for the provider.
 
-        If `paused` is False, start the limit again.
+        If `paused` is False, start the limit of silence again.
         """
         self._paused = paused
         if self._held_at is not None:
@@ -94,7 +94,7 @@ class Patience:
                 self._try.deadline = inf
 
     def release(self) -> None:
-        """Let the time limits run again after `hold`. The limit of silence starts again from zero."""
+        """Let the time limits run again after `hold`. The time of silence is counted again from zero."""
         if self._held_at is None:
             return
         now = trio.current_time()
@@ -105,7 +105,7 @@ class Patience:
         self.pause(self._paused)
 
     def stop(self) -> None:
-        """Remove all time limits, because the provider's answer is complete. The work after the answer has no limit."""
+        """Remove all time limits, because the provider's answer is complete. The work that follows has no limit."""
         self._end = self._idle = inf
         self.pause(True)
         self.on_stop()

@@ -2,16 +2,16 @@
 
 Rules:
 
-1. While an upstream is paused, new calls wait before they are sent. During the pause, agents get keep-alives, and the
-   time limits of calls do not run.
-2. Every pause ends with a resume, also after an error, a cancellation or a Ctrl-C. The resume takes at most
+1. While an upstream is paused, new calls are not sent: they wait. Meanwhile, agents get keep-alives, and the time
+   limits of calls do not run.
+2. Every pause ends with a resume, even after an error, a cancellation or a Ctrl-C. The resume takes at most
    `RESUME_SECONDS`.
-3. A route of the server is used only if the server's `/openapi.json` lists the route with a field for the mode. Routes
-   and fields differ between releases. Without the field, every server aborts the calls in progress.
-4. Without a usable route, the server is not paused, and only triocept holds calls back. If the server cannot keep calls
-   in progress, the mode `wait` is used in place of `keep`.
-5. An agent that has received a part of an answer cannot be sent another answer. So the mode
-   `abort` lets such a call finish.
+3. A route of the server is used only if the server's `/openapi.json` lists the route with a field for the mode, because
+   routes and fields differ between releases. Without this field, every server aborts the calls in progress.
+4. If there is no such route, the server is not paused; triocept only stops sending calls to it. If the server cannot
+   keep calls in progress, the mode `wait` is used in place of `keep`.
+5. If an agent has received a part of an answer, its call cannot be sent again. So the mode `abort` lets such a call
+   finish.
 6. Only answers of some dialects show that the server aborted them. In the other dialects, the mode `abort`
    cancels the calls before the server is paused.
 7. A call that was aborted for a pause of this upstream is always sent again. A call that the server aborted for
@@ -53,10 +53,11 @@ T = TypeVar("T")
 MAX_ABORTED = 8
 """Maximum times that a call is sent again because its server aborted it for another program."""
 _SHOWN = frozenset({"openai_chat", "openai_completions"})
-"""Dialects whose answers, if they are not streamed, always show an abort. In other dialects, vLLM and SGLang
-report no abort, or only the aborts of some models. An aborted answer that is not reported looks complete."""
+"""Dialects whose answers, if they are not streamed, always show that the server aborted them. In other dialects, vLLM
+and SGLang report no abort, or report it only for some models; an aborted answer then looks complete."""
 ROUTE_SECONDS = 60.0
-"""Maximum seconds for one call to a server's route, except for a pause that waits for running calls."""
+"""Maximum seconds for one call to a server's route. (A call that pauses the server and waits for running calls has no
+limit.)"""
 LOOK_SECONDS = 10.0
 """Maximum seconds to read the list of a server's routes, or the version of its weights."""
 RESUME_SECONDS = 60.0
@@ -65,8 +66,8 @@ RESUME_PAUSE = 1.0
 """Seconds between two tries to resume."""
 
 PauseMode: TypeAlias = Literal["keep", "wait", "abort"]
-"""Treatment of calls in progress: the server keeps them (`keep`), the pause waits until they have finished (`wait`), or
-they are aborted and later sent again (`abort`)."""
+"""Treatment of calls in progress at a pause. `keep`: the server keeps them. `wait`: the pause begins when they have
+finished. `abort`: they are aborted, and sent again later."""
 
 
 @final
@@ -74,7 +75,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     """A pause of an upstream that is in effect."""
 
     mode: PauseMode
-    """The mode in effect, which is `wait` if `keep` was requested and the server cannot keep calls."""
+    """The mode in effect. It is `wait` if `keep` was requested but the server cannot keep calls."""
     server: Literal["vllm", "sglang"] | None
     """The kind of server that was paused by its own routes; None if only triocept holds the calls back."""
 
@@ -95,7 +96,7 @@ def routes_of(document: Json) -> Routes | None:
 
     Sources: for vLLM, entrypoints/rl/online/api_router.py (`mode`; 0.14 had `wait_for_inflight_requests`); for SGLang,
     "SGLang for RL systems" in its documentation. `keep` and `wait` use SGLang's mode `retract`, in which SGLang
-    computes the kept calls anew, so that its cache can be flushed. SGLang's weight updates flush the cache by default,
+    computes the kept calls again, so that its cache can be flushed. SGLang's weight updates flush the cache by default,
     and this flush fails after the mode `in_place`.
     """
     paths = _object(document, "paths")
@@ -145,7 +146,7 @@ class InFlight:
         self.kept: bool = False
         """True if the server kept the call during a pause."""
         self.over: trio.Event = trio.Event()
-        """An event that is set when the provider's answer is complete, or the call has ended."""
+        """An event that is set when the provider's answer is complete, or when the call has ended without an answer."""
         self.scope: trio.CancelScope = trio.CancelScope()
 
     def keep(self) -> None:
@@ -208,7 +209,7 @@ class Pauses:
     def versions(self, call: InFlight, reported: tuple[str, ...]) -> tuple[str | None, str | None]:
         """Return the versions of the weights at the start and at the end of an answer.
 
-        `reported` are the versions that the answer itself contains. These versions take precedence.
+        `reported` contains the versions that the answer itself names. These versions take precedence.
         """
         if not reported:
             return call.version, self.version
@@ -234,12 +235,12 @@ class Pauses:
         raise_all(errors)
 
     async def hold_calls(self, mode: PauseMode) -> None:
-        """Hold back new calls, and wait for the calls in progress that must finish before the pause.
+        """Stop sending new calls, and wait for the calls in progress that must finish before the pause.
 
         After a failure or a cancellation, the upstream is resumed.
 
-        If several upstreams use one server, call `hold_calls` of all of them before one of them pauses the server. A
-        paused server would never finish the calls for which another upstream waits.
+        If several upstreams use one server, call `hold_calls` of all of them before one of them pauses the server.
+        Otherwise one upstream may pause the server, and another may wait for ever for its calls in progress.
         """
         self._check_free()
         self._resumed = trio.Event()
@@ -308,7 +309,10 @@ class Pauses:
         raise_all(errors)
 
     async def update_version(self) -> None:
-        """Read the version of the weights from the server. If the program has set one in the pause, keep it."""
+        """Read the version of the weights from the server.
+
+        If the program has set a version during the pause, keep that version.
+        """
         version = await self._read_version()
         if version is not None and self.version == self._before:
             self.version = self._before = version
@@ -340,7 +344,10 @@ class Pauses:
                 self._resumed = None
 
     async def close(self) -> None:
-        """Resume the upstream if it is paused. If a task is just beginning a pause, let that task resume it."""
+        """Resume the upstream if it is paused.
+
+        If a task is just beginning a pause, cancel it, so that this task resumes.
+        """
         if self._beginning is not None and self._resumed is not None:
             self._beginning.cancel()
             with trio.move_on_after(RESUME_SECONDS, shield=True):
@@ -362,7 +369,7 @@ class Pauses:
         return self._routes
 
     async def _read_version(self) -> str | None:
-        """Return the version of the weights, as the server reports it. Return None if it is unknown."""
+        """Return the version of the weights that the server reports. Return None if it is unknown."""
         if self._routes is None or self._routes.version is None:
             return None
         try:
@@ -376,7 +383,7 @@ class Pauses:
         attempt: Callable[[], Awaitable[T]],
         may_repeat: Callable[[UpstreamError], bool] = lambda error: True,
     ) -> T:
-        """Send a call by `attempt`, and return its result. Send it again if its server has aborted it.
+        """Return the result of `attempt()`, which sends a call. If the server aborts the call, call `attempt` again.
 
         `may_repeat` is called with the error of each aborted call, and returns False to raise the error.
         """

@@ -3,12 +3,12 @@
 Rules:
 
 1. A key is removed only if it can be a secret (see `_util.secrets`). A key such as "x" or "EMPTY" is not removed,
-   because an error without such ordinary words would be unreadable.
-2. A key of fewer than `LONG` characters is removed only where it is a whole word. No word contains a longer key by
-   chance, so it is removed everywhere.
+   because it also occurs in ordinary words, without which an error would be unreadable.
+2. A key of fewer than `LONG` characters is removed only where it is a whole word. A longer key is removed everywhere,
+   because no word contains it by chance.
 3. In a JSON document, only the strings that contain the key are decoded, changed and encoded again. The result is JSON,
    and all other bytes stay the same.
-4. The meaning of an error is determined before the removal, from the provider's own message.
+4. The kind of an error is determined before the key is removed, from the provider's original message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..dialects._documents import decode_json, encode_json
 from ..errors import DialectError
 
 LONG = 16
-"""Minimum characters of a key that is also removed within a word. Providers' own keys have 32 and more."""
+"""Minimum characters of a key that is also removed within a word. Providers' own keys have at least 32 characters."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 """Pattern of a string in a document that is known to be JSON."""
 

@@ -3,19 +3,19 @@
 Rules:
 
 1. A piece consists of whole frames, so that the endpoint can insert a keep-alive or an error between any two pieces.
-2. Bytes before the first increment of the answer are held back until this increment arrives. Until then, a failure can
+2. Bytes before the first increment of the answer are not sent until this increment arrives. Until then, a failure can
    still be sent with its own HTTP status.
-3. The frame with the stop reason, and all frames after it, are held back until the event that ends the answer, and form
-   the last piece. Bytes after this event are discarded, so that the agent never gets a second end.
+3. The frame with the stop reason, and all frames after it, form the last piece. It is not sent until the event that
+   ends the answer has arrived. Bytes after this event are discarded, so that the agent never gets a second such event.
 4. Some servers send no `[DONE]`, and leave the connection open. So if a provider has sent the stop reason, and is then
-   silent for `END_PATIENCE`, the answer has ended. The agent gets the `[DONE]` that the server left out.
-5. Bytes that are clearly content of a running answer may be sent to the agent before they are parsed. Parsing takes
-   most of the time by which a relay delays an event.
+   silent for `END_PATIENCE`, the answer counts as ended. The agent gets the `[DONE]` that the server left out.
+5. Bytes that are clearly content of a running answer may be sent to the agent before they are parsed. The reason: most
+   of the time by which a relay delays an event is spent on parsing.
 6. Content that came before a failure is sent before the failure. Without content, the failure is still sent with its
    own HTTP status.
 7. With `hold_calls`, the first frame of a tool call and all bytes after it belong to the last piece. Otherwise an agent
-   would run a complete tool call although the bytes after this call may still fail. The events in these bytes are
-   passed on as they arrive, in pieces without bytes.
+   would run a complete tool call although the rest of the answer may still fail. The events of these bytes are passed
+   on when they arrive, in pieces without bytes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class Frames:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Add received bytes, and return the frames that are complete now. Raise DialectError if one is too large."""
+        """Add received bytes, and return the frames that are complete now.
+
+        Raise DialectError if a frame is too large.
+        """
         searched = len(self._rest)
         whole: bytes | bytearray = data
         if searched:
@@ -84,7 +87,7 @@ class Relay:
 
     Args:
         parser: the parser of the provider's dialect.
-        rewrite: function that takes each frame, and returns the frame to parse and the frame for the agent.
+        rewrite: function that is called with each frame. It returns the frame to parse, and the frame for the agent.
         hold_calls: True to hold back the bytes of tool calls, at most `most_held` bytes, until the answer has ended.
     """
 
@@ -129,7 +132,7 @@ class Relay:
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
-        """Add received bytes, and return the piece that is now complete. Return None if there is no piece to send yet.
+        """Add received bytes, and return the piece that is now complete. Return None if no piece can be sent yet.
 
         `passed` is True if the bytes were already sent to the agent. Such bytes are returned as a piece, whatever they
         contain.
@@ -163,7 +166,7 @@ class Relay:
             self._add(end, self._parser.close())
 
     def last(self) -> Relayed:
-        """Return the last piece: all frames that were held back, and the event that ends the answer."""
+        """Return the last piece: all frames that were not sent yet, and the event that ends the answer."""
         self._ready.data += self._held.data
         self._ready.events += self._held.events
         self._held = _Gathered()

@@ -7,8 +7,8 @@ Rules:
 1. A provider of the agent's dialect receives the agent's JSON body, with its fields in the same order. Only fields for
    which the upstream has its own values are changed.
 2. A body that names an earlier response of this endpoint, or contains reasoning that this provider did not generate,
-   cannot be sent unchanged. It is rendered anew from the parsed `Request`.
-3. A request that the provider's dialect cannot express is refused (400). Nothing is silently left out.
+   cannot be sent unchanged. A new body is rendered from the parsed `Request`.
+3. A request that the provider's dialect cannot express is refused with 400. No part of it is silently left out.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class ProviderRequest:
     collector: Collector | None = None
     """The collector of the tokens in the answer. None if no tokens are requested."""
     names: ToolNames | None = None
-    """The tool names that were replaced in the request, to restore them in the answer. None if no names are
-    replaced."""
+    """The tool names that were replaced in the request, so that the original names can be restored in the answer. None
+    if no names are replaced."""
     model: str = ""
     """The requested model."""
     prompt: Callable[[], int] = int
@@ -82,8 +82,8 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling | None = None
     """Sampling parameters. Each parameter that is set replaces the agent's."""
     extra_body: Mapping[str, Json] = {}
-    """Fields of the JSON body that is sent, with the provider's field names. Objects are merged with the existing ones,
-    and None removes a field."""
+    """Fields to set in the JSON body that is sent, with the provider's field names. Objects are merged with the
+    existing objects, and None removes a field."""
     extra_headers: Mapping[str, str] = {}
     max_output_tokens: int | None = None
     """Maximum output tokens that a call requests."""
@@ -170,13 +170,13 @@ class Requests:
         return {self._session_header: rollout} if self._session_header and rollout else {}
 
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:
-        """Return the HTTP request for a call that is no model call, to a route of the dialect or of the server."""
+        """Return the HTTP request for a call that is not a model call, to a route of the dialect or of the server."""
         url = f"{self._address.root}{asked.path}" if asked.at_root else self._address.at(asked.path)
         headers = {"accept": "application/json", **({} if asked.at_root else self._defaults), **self._headers}
         return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)
 
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
-        """Return `call` with fewer output tokens: the maximum that the provider states in `error`.
+        """Return `call`, changed to request fewer output tokens: the maximum that the provider states in `error`.
 
         Return None if the provider did not refuse the call because of the number of tokens.
         """

@@ -3,7 +3,7 @@
 Rules:
 
 1. The end of each rollout that made calls is reported once. If the report fails, the failure is logged.
-2. A report takes at most `FINISH_SECONDS`, and is sent also after a cancellation.
+2. A report takes at most `FINISH_SECONDS`, and is sent even after a cancellation.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ log = logging.getLogger("triocept.upstream")
 
 @final
 class Sessions:
-    """The rollouts that have called one upstream, and have a session at its router. `open_sessions` creates it."""
+    """The rollouts that have called one upstream and so have a session at its router.
+
+    Only `open_sessions` creates instances.
+    """
 
     def __init__(self, path: str, nursery: trio.Nursery) -> None:
         self.pauses: Pauses
-        """The object that sends the reports. Set by the upstream."""
+        """The object that sends the reports. The upstream sets this attribute."""
         self._path = path
         self._nursery = nursery
         self._open: dict[RolloutState, None] = {}

@@ -2,9 +2,10 @@
 
 Rules:
 
-1. Each upstream has one client, which owns the connections. The connections are closed with the client. The number of
-   connections has no limit of its own, because the limiter limits the number of calls.
-2. Bytes are passed on as they arrive. No minimum size is requested, because that would hold bytes back.
+1. Each upstream has one client, which owns the connections. The connections are closed when the client is closed. The
+   number of connections is not limited, because the limiter limits the number of calls.
+2. Bytes are passed on when they arrive. No minimum size of a read is set, because bytes would then wait for further
+   bytes.
 3. No redirect is followed, because the key would be sent to the other address.
 4. A failure of the connection in the middle of an answer raises `UpstreamTruncated`.
 """
@@ -59,7 +60,7 @@ class ProviderReply:
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def receive(self) -> bytes:
-        """Return more bytes of the body as they arrive. Return empty bytes at its end.
+        """Wait for more bytes of the body, and return them. Return empty bytes at the end of the body.
 
         Raise UpstreamTruncated if the connection ended before the end of the body. Cancellation: no further bytes of
         the body can be received.
@@ -77,7 +78,7 @@ class ProviderReply:
         return self._source
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
-        """Return the whole body. If the connection fails after a complete JSON object, ignore the failure.
+        """Return the whole body. If the connection fails after a complete JSON object has arrived, ignore the failure.
 
         Raise UpstreamError if the body is larger than `limit` bytes. Further errors are those of `receive`.
         """
@@ -204,7 +205,8 @@ _FOREIGN = (
 def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | None = None) -> UpstreamError:
     """Return the `UpstreamError` for an error of httpx2 or httpcore2.
 
-    `begun` is True if the head of the answer has arrived. `address` is the URL of the call, and `proxy` its proxy.
+    `begun` is True if the head of the answer has arrived. `address` is the URL of the call. `proxy` is the
+    proxy that is used for it.
     """
     by, otherwise = "", ""
     if proxy is not None:

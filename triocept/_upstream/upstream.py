@@ -4,10 +4,10 @@ Rules:
 
 1. If the agent requested a stream, a stream is requested from the provider, and passed on piece by piece as it arrives.
    If the agent requested a whole answer, a whole answer is requested.
-2. To an agent of the provider's own dialect, the answer is passed on byte for byte. For an agent of another dialect,
-   the answer is translated event by event.
-3. The exchange is not settled before the first piece has arrived. Until then, a failure is raised with the provider's
-   status.
+2. If the agent uses the provider's dialect, the answer is passed on byte for byte. If it uses another dialect, the
+   answer is translated event by event.
+3. The exchange has no outcome until the first piece of the answer has arrived. A failure before that is raised as an
+   error with the provider's status.
 4. When the agent disconnects, the connection to the provider is closed.
 """
 
@@ -81,7 +81,7 @@ CONNECT_TIMEOUT = 10.0
 """Maximum seconds for connecting to the provider, as in the SDKs that agents use."""
 MAX_LOWERED = 3
 """Maximum times that a call is sent again with a smaller number of output tokens. vLLM may refuse a call twice: it
-first checks this number alone, and then its sum with the tokens of the prompt."""
+first checks this number alone, and then the sum of this number and the prompt's tokens."""
 
 _PROBE = Request(
     dialect="",
@@ -95,7 +95,7 @@ _PROBE = Request(
 
 @final
 class Upstream:
-    """A real model of a provider, as a handler. Only `open_upstream` creates one.
+    """A real model of a provider, as a handler. Only `open_upstream` creates instances.
 
     Pass an upstream as a handler: `open_rollout(upstream)`. Or forward single exchanges: `await upstream(exchange)`,
     `await exchange.forward(upstream)`.
@@ -141,8 +141,9 @@ class Upstream:
     def policy_version(self) -> str | None:
         """Version of the provider's weights, for example a training step. None if it is unknown.
 
-        Programs that change the weights set the version. A turn records it as `policy_start` when its call is sent, and
-        as `policy_end` when its answer ends. A version that the provider itself sends takes precedence.
+        A program that changes the weights sets the version. Each turn records the version at the time when its call is
+        sent (`policy_start`) and at the time when its answer ends (`policy_end`). A version that the provider itself
+        sends takes precedence.
 
         Raises:
             TypeError: the assigned version is neither a str nor None.
@@ -160,16 +161,16 @@ class Upstream:
         """Pause the upstream while the body changes the weights: `async with upstream.paused() as pause`.
 
         Calls that arrive during the pause wait in triocept. Their agents get keep-alives, and the time limits of the
-        calls do not run. Some servers have routes for a pause (vLLM with `VLLM_SERVER_DEV_MODE=1`, SGLang). If this
-        program may call these routes, the server is paused as well, so that calls of other clients also wait.
-        `pause.server` names the kind of server.
+        calls do not run. Some servers have routes for a pause (vLLM with `VLLM_SERVER_DEV_MODE=1`, SGLang). If the
+        server has such a route that this program may call, the server is paused as well, so that calls of other clients
+        also wait. `pause.server` names the kind of server.
 
         Args:
             mode: `keep`: the server keeps the calls in progress, and continues them with the new weights. If the server
                 cannot keep calls, the mode is `wait` (`pause.mode` is the mode in effect). `wait`: calls in progress
-                finish before the body begins. `abort`: calls in progress are aborted, and sent again after the body. A
-                stream of which an agent has received a part cannot be sent again, so it finishes before the body
-                begins.
+                finish before the body begins. `abort`: calls in progress are aborted, and sent again after the body. If
+                an agent has received a part of a streamed answer, its call cannot be sent again. Such a call finishes
+                before the body begins.
 
         After the body, `policy_version` is read from the server. It is not read if the server has no route for
         the version, or if the body has set `policy_version`.
@@ -178,7 +179,7 @@ class Upstream:
             ValueError: there is no such mode.
             RuntimeError: the upstream is paused already.
             UpstreamError: the server refused the pause, so the body does not begin. Or the server could not be resumed
-                within a minute; calls are then sent to the server nevertheless.
+                within a minute; calls are then sent to the server although it may still be paused.
 
         Closing and cancellation: the upstream and its server are resumed. The resume takes at most a minute, and a
         cancellation does not interrupt it.
@@ -193,16 +194,17 @@ class Upstream:
         """Forward the agent's call to the provider, and answer the exchange with the provider's answer.
 
         Raises:
-            UpstreamError: the provider failed. If no byte has reached the agent yet, the exchange is not settled, so
-                the program may try another upstream. If the program lets the error propagate, the agent receives its
-                status and message. In the middle of a stream, the error settles the exchange, and the agent receives an
-                error in the stream.
+            UpstreamError: the provider failed. If the agent has not received a byte yet, the exchange has no outcome,
+                so the program may try another upstream. If the program lets the error propagate, the agent receives the
+                error's status and message. In the middle of a stream, the failure is the outcome of the exchange, and
+                the agent receives an error in the stream.
             UpstreamTruncated: the provider's stream ended before the event that ends the answer.
             ContextLengthError: the prompt is too long for the provider's model.
             Refusal: the provider's dialect cannot express the agent's request (status 400).
             ExchangeAbandoned, AlreadySettled: see `exchange.respond`.
 
-        Cancellation: closes the connection to the provider. An exchange that is not settled stays open.
+        Cancellation: closes the connection to the provider. If the exchange has no outcome yet, it can still be
+            answered.
         """
         core = core_of(exchange)
         try:
@@ -243,7 +245,8 @@ class Upstream:
         """Send a request of the program to the provider, and return the whole answer.
 
         Args:
-            request: the request, from any dialect. Its field `stream` is ignored. A message's content may be a str.
+            request: the request, from any dialect. Its field `stream` is ignored. The content of a message may be a
+                str.
             exchange: the exchange that the program will settle with this answer. If the upstream was opened with
                 `tokens`, the turn of the exchange gets the tokens of the answer. If the program settles the exchange
                 with a different answer, `Turn.rewritten` is True. If the program calls `fetch` several times for an
@@ -295,8 +298,8 @@ class Upstream:
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Send a request and stream the answer: `async with upstream.open_response(request) as events`.
 
-        `events` yields each event when the provider has sent it; the last one is a `ResponseEnd`. The body begins when
-        the first event has arrived.
+        `events` yields each event when it arrives from the provider; the last event is a `ResponseEnd`. The body begins
+        when the first event has arrived.
 
         Closing: if the answer has not ended, the connection to the provider is closed.
 
@@ -354,9 +357,9 @@ class Upstream:
         exchange: ExchangeState | None = None,
         begun: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[ProviderReply]:
-        """Send `call` and yield the provider's response. Retry a failed call as configured, then raise its error.
+        """Send `call` and yield the provider's response. Retry a failed call as configured; if it still fails, raise.
 
-        `begun` returns True if a part of the answer was already used, so that the call cannot be sent again.
+        `begun` returns True if a part of the answer was already used. In this case, the call cannot be sent again.
         """
         self._check_open()
         rollout, total, idle = "", self._total_timeout, self._read_timeout
@@ -526,7 +529,10 @@ class Upstream:
         *,
         same_dialect: bool,
     ) -> None:
-        """Send one piece of a stream to the agent. While the agent's connection is full, stop the limit of silence."""
+        """Send one piece of a stream to the agent.
+
+        While the agent's connection is full, suspend the limit of silence.
+        """
         answer, patience = exchange.answer, reply.patience
         try:
             if same_dialect:
@@ -584,11 +590,13 @@ class Upstream:
     async def _find_prompt(
         self, call: ProviderRequest, collector: Collector, sent: str, patience: Patience
     ) -> None:
-        """Fetch the token ids of a prompt that the server has sent as text. If the calls fail, the ids stay missing.
+        """Fetch the token ids of a prompt that the server has sent as text.
+
+        If the calls fail, the trace lacks these ids.
 
         For some tokenizers, llama.cpp sends a changed text (`find .` becomes `find.`), which has other token ids. So
-        the server is called to render the messages once more. If this call fails, or if the two texts differ in
-        more than blanks, the ids of the text that the server sent first are used.
+        the server is called to render the messages once more. If this call fails, or if the two texts differ in more
+        than blanks, the ids of the server's first text are used.
         """
         rendered = await self._beside("/apply-template", decode_json(call.body), patience)
         prompt = rendered.get("prompt")
@@ -598,7 +606,7 @@ class Upstream:
         collector.take_prompt((await self._beside("/tokenize", document, patience)).get("tokens"))
 
     async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
-        """Call a route of the server that is no model call.
+        """Call a route of the server other than a model call.
 
         Return the JSON object in the response, or {} on failure.
         """
@@ -684,8 +692,8 @@ async def open_upstream(
                 await rollout.run_agent(["claude", "-p", "fix the bug"])
 
     The agent may use any dialect. If it is the provider's own dialect, the request's JSON body is sent unchanged, and
-    the answer is passed on byte for byte. For any other dialect, the request is translated, and the answer event by
-    event.
+    the answer is passed on byte for byte. For any other dialect, the request is translated as a whole, and the answer
+    is translated event by event.
 
     Args:
         base_url: the base URL in the form that the provider's own SDK expects: with `/v1` for OpenAI's dialects,
@@ -694,8 +702,8 @@ async def open_upstream(
             `gemini`, `ollama`; the name of a dialect from an installed package (see `triocept.dialects`), or a
             `Dialect`.
         api_key: the provider's key, sent in the form that the dialect's providers expect. None means no key; an empty
-            key is an error. The key is removed from the provider's error messages, except a key of fewer than 8
-            characters ("x", "EMPTY"), which counts as no secret.
+            key is an error. The key is removed from the provider's error messages. A key of fewer than 8 characters
+            ("x", "EMPTY") does not count as a secret, and is not removed.
         model: the name of the model to request. None means the model that the agent requests.
         sampling: sampling parameters. Each parameter that is set replaces the agent's.
         extra_body: fields of the JSON body that is sent, with the provider's field names. Objects are merged with the
@@ -703,32 +711,32 @@ async def open_upstream(
         extra_headers: headers for every call. These headers replace the agent's headers with the same names.
         concurrency: maximum concurrent calls. When exceeded: further calls wait, and the waiting rollouts are served in
             rotation. None means any number.
-        retries: maximum retries of a call that failed before its first byte and may succeed later (408, 409, 429, 500
-            and above, no connection). The pause is 0.5 s, then twice as long each time, or the time in `retry-after`,
-            up to 60 s.
+        retries: maximum retries of a call that failed before the first byte of its answer, with an error that may be
+            temporary (408, 409, 429, 500 and above, no connection). The first pause is 0.5 s, and each further pause
+            twice as long; or the time in `retry-after`, up to 60 s.
         connect_timeout: maximum seconds for connecting, in each try. None means no limit.
-        read_timeout: maximum seconds in which the provider sends nothing of its answer, before the answer or within it.
-            Comments and pings are not part of the answer. None means `upstream_idle_seconds` of the endpoint's
-            `EndpointLimits` (default: 600), and no limit for `fetch` and `open_response`. `math.inf` means no limit.
+        read_timeout: maximum seconds without a byte of the answer, before the answer or within it. Comments and pings
+            are not part of the answer. None means `upstream_idle_seconds` of the endpoint's `EndpointLimits` (default:
+            600), and no limit for `fetch` and `open_response`. `math.inf` means no limit.
         total_timeout: maximum seconds for a whole call, including its retries and its wait for a slot. None means
             `upstream_seconds` of the endpoint's `EndpointLimits` (default: 3600), and no limit for `fetch` and
             `open_response`. `math.inf` means no limit.
-        tokens: the kind of server (`vllm`, `sglang` or `llama_cpp`), to get the ids and the log probabilities of tokens
-            in `turn.tokens`. One call at the start checks that the server sends them; this call needs `model`. None
-            means no tokens.
+        tokens: the kind of server (`vllm`, `sglang` or `llama_cpp`), in order to record the ids and the log
+            probabilities of tokens in `turn.tokens`. When the upstream is opened, one call checks that the server sends
+            them; so `model` must be given. None means that no tokens are recorded.
         max_output_tokens: maximum output tokens that a call requests, even if the agent requests more. None means no
-            maximum. With or without a maximum: if a provider refuses the number, the call is sent again with the number
-            that the refusal allows.
-        hold_calls: True to hold back a streamed answer, from its first tool call on, until the answer is complete.
-            Otherwise an agent runs a call as soon as the call is complete. If the answer then breaks and the agent
-            requests it again, the agent runs the call a second time. If False, calls are streamed as they are written.
+            maximum. If a provider refuses the number that a call requests, the call is sent again with the number that
+            the refusal allows, even if `max_output_tokens` is None.
+        hold_calls: if True, a streamed answer is held back from its first tool call on until the answer is complete.
+            The reason: an agent runs a call as soon as the call is complete; if the answer then fails and the agent
+            requests it again, the agent runs the call a second time. If False, calls are streamed when they arrive.
         session_header: name of a header that contains the rollout's id, in each call. A router in front of several
             servers can then send all calls of a rollout to the server that has the rollout's prompts in its cache.
             vllm-router reads such a header with `--request-id-headers x-session-id`; SGLang's gateway reads
             `X-SMG-Routing-Key`. None means no such header.
-        finish_session: path at the server's root to which a POST is sent when a rollout that has called this upstream
-            ends. `{id}` in the path is replaced by the rollout's id: `/finish_session?session_id={id}` for SkyRL. The
-            call may take 10 s; a failure is only logged. None means no such call.
+        finish_session: path, relative to the server's root, to which a POST is sent when a rollout that has called this
+            upstream ends. `{id}` in the path is replaced by the rollout's id: `/finish_session?session_id={id}` for
+            SkyRL. The call may take 10 s, and its failure is only logged. None means that no such call is sent.
         tls: TLS settings. None means that the system's certificates are trusted.
 
     A proxy that the environment names is used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, except for hosts in
@@ -813,7 +821,7 @@ def _given(who: str, request: object) -> Request:
 
 
 class _Sampled:
-    """Collects the streamed answer that the program has fetched for an exchange, for the turn of this exchange."""
+    """Collects a streamed answer that the program fetches for an exchange, so that the turn can record it."""
 
     def __init__(self, exchange: ExchangeState, collector: Collector | None, version: str | None) -> None:
         self._exchange = exchange

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 UNSET = "default"
-"""The version that SGLang reports for weights that no program has named."""
+"""The version that SGLang reports for weights to which no program has given a version."""
 _NAMES = ("weight_version", "weight_versions", "policy_version", "model_version")
 
 

@@ -1,11 +1,11 @@
-"""Reads from a trio socket that call the kernel directly.
+"""Reading from a trio socket by direct calls to the kernel.
 
-trio's own `recv` tries to read before it waits. If the peer has sent nothing yet, this attempt wastes a system call
-(and an exception).
+trio's own `recv` tries to read before it waits. If no bytes have arrived yet, this attempt costs a system call and an
+exception.
 
-Rule: only trio opens and closes the socket. Each call looks up the socket's descriptor, which is a number, and does not
-keep it. Once the socket is closed, the kernel gives the same number to the next connection, whose bytes must not be
-read here. A waiting reader may be scheduled just before the socket is closed, and run afterwards.
+Rule: only trio opens and closes the socket. Each call looks up the socket's file descriptor, and does not store it.
+When the socket is closed, the kernel gives the same descriptor to the next connection, whose bytes must not be read
+here. (A waiting reader may be scheduled just before the socket is closed, and run after that.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class BareSocket:
     __slots__ = ("_trios",)
 
     usable = os.name == "posix"
-    """True if `os.read` can read a socket on this platform. On Windows it cannot."""
+    """True if `os.read` can read a socket on this platform (everywhere except on Windows)."""
 
     def __init__(self, trios: trio.socket.SocketType) -> None:
         self._trios = trios

@@ -1,8 +1,8 @@
-"""Checks of arguments, which the called function makes before anything else.
+"""Checks of arguments. A function calls them before it does anything else.
 
-So the call that has the wrong argument raises the error: a `TypeError`, or a `ValueError` if the type is right. The
-error's text names the argument, the expected value and the received value. Code that runs often does not use these
-checks, because they take time.
+So the function to which a wrong argument was passed raises the error: a `TypeError`, or a `ValueError` if the type is
+right. The error's text names the argument, the expected value and the received value. Code that runs often does not use
+these checks, because they take time.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ REMOVED = {
 
 
 def described(value: object) -> str:
-    """Return the description of a value in an error: its type and a short form."""
+    """Return a description of a value for an error: its type, and the value in a short form."""
     return "None" if value is None else f"{type(value).__name__}: {short(value)}"
 
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], what: str, hint: str = "") -> None:
-    """Raise TypeError if `value` is not a `kind`. The error calls the type `what`, and ends with `hint`."""
+    """Raise TypeError if `value` is not a `kind`. In the error, `what` describes the type; `hint` is appended."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {what}, not {described(value)}{f'; {hint}' if hint else ''}")
 
@@ -78,7 +78,7 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
 
 
 def meant(name: object, known: Collection[str], all_of_them: str = "choose one of") -> str:
-    """Return the end of an error about an unknown name: the most similar known name, or a list of all known names."""
+    """Return the end of an error about an unknown name: the most similar known name, or a list of all if none is."""
     near = get_close_matches(str(name), known, 1)
     return f"; did you mean {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
 
@@ -124,7 +124,7 @@ def check_number(
         positive: True if 0 is an error, too.
         negative: True if numbers below 0 are allowed.
         infinite: True if infinity is allowed. The documentation of the argument must then define what infinity means.
-        hint: end of the error about infinity, which names a value to use instead.
+        hint: end of the error about infinity: the value to use in place of infinity.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {described(value)}")
@@ -157,7 +157,7 @@ def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], objec
 
 
 def named(function: object) -> str:
-    """Return the name of a function, as errors show it."""
+    """Return the name of a function for an error, in backquotes if it has a name."""
     name = getattr(function, "__qualname__", None)
     return f"`{name}`" if isinstance(name, str) else repr(function)
 
@@ -173,10 +173,10 @@ def takes(function: object, count: int) -> bool:
 
 
 class NamesItself(msgspec.StructMeta):
-    """Metaclass of value classes for users: if arguments are wrong, the constructor's error lists the fields.
+    """Metaclass of value classes for users. If an argument is wrong, the error of the constructor lists the fields.
 
     msgspec's own errors contain neither the name of the class nor its fields. Decoding does not call the constructor,
-    so it is as fast as without this metaclass.
+    so this metaclass does not make decoding slower.
     """
 
     if not TYPE_CHECKING:
@@ -197,7 +197,7 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 def is_not_async(function: object) -> bool:
     """Return True if a function's bytecode shows that it returns only constants, texts or new collections.
 
-    Such results cannot be awaited, so the function is not async.
+    Such results cannot be awaited, so a function with such results is not async.
     """
     code = getattr(function, "__code__", None)
     generator = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR

@@ -1,16 +1,16 @@
 """Context managers that a Ctrl-C (KeyboardInterrupt) can interrupt only at a checkpoint.
 
-In code that is not protected, trio raises `KeyboardInterrupt` at any line. A context manager that is interrupted after
-it has started a task, and before it can end this task, waits for the task for ever. In a protected context manager, the
+In code that is not protected, trio raises `KeyboardInterrupt` at any line. If a context manager is interrupted after it
+has started a task, and before it can end this task, it waits for the task for ever. In a protected context manager, the
 interrupt is raised only at a checkpoint, like a cancellation.
 
 The body of an `async with` block is the user's code, and is not protected. Functions that users pass in (a handler, a
 recorder, a tool) are not protected either. Called functions inherit protection, so `call_user` removes the protection
-when it calls these functions. triocept's own recorders are protected: an interrupt while a line is written would leave
-a file that looks damaged.
+when it calls these functions. triocept's own recorders are protected: if an interrupt were raised while a line is
+written, the file would look damaged.
 
-The context manager with which a pool opens endpoints stays protected, too. If a Ctrl-C interrupted its entry, no code
-could exit it.
+The context manager with which a pool opens endpoints is protected, too: if a Ctrl-C interrupted its entry, no code
+could exit this context manager.
 """
 
 from __future__ import annotations
@@ -133,14 +133,14 @@ class _Context(Context[T]):
 
 
 class _Protected(_Context[T]):
-    """A context manager whose entry and exit are protected from their first instruction on."""
+    """A context manager whose entry and exit are protected from the first instruction to the last."""
 
     __aenter__ = enable_ki_protection(_Context.__aenter__)
     __aexit__ = enable_ki_protection(_Context.__aexit__)
 
 
 def protected_methods(kind: type[T]) -> type[T]:
-    """Protect the async methods of a class from KeyboardInterrupt, also when `call_user` calls them."""
+    """Protect the async methods of a class from KeyboardInterrupt, even if `call_user` calls them."""
     for method in vars(kind).values():
         if inspect.iscoroutinefunction(method):
             enable_ki_protection(method)

@@ -17,7 +17,7 @@ import trio
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Split `exc` into two exceptions: its cancellations, and all others. None stands for an empty part.
+    """Split `exc` into two exceptions: its cancellations, and all others. A part is None if it would be empty.
 
     If `exc` is a group, each part is a group, too.
     """
@@ -27,7 +27,7 @@ def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseExcep
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an exception; if its `__str__` fails, return a text about that failure."""
+    """Return the text of an exception. If its `__str__` fails, return a text about that failure."""
     try:
         return str(error)
     except Exception as exc:  # a fault of other code: only the error itself matters
@@ -38,8 +38,8 @@ def text_of(error: BaseException) -> str:
 def keeping(errors: list[BaseException]) -> Iterator[None]:
     """Catch the exception that the block raises, and append it to `errors`, for a later `raise_all`.
 
-    Use it around a nursery, so that the code after the nursery always runs. A nursery raises the cancellation if it is
-    cancelled while it waits for its tasks, even for shielded tasks.
+    Use this context manager around a nursery, so that the code after the nursery always runs. If a nursery is cancelled
+    while it waits for its tasks, even for shielded tasks, it raises the cancellation.
     """
     try:
         yield
@@ -85,8 +85,8 @@ def raise_all(errors: list[BaseException]) -> None:
 def _raise_as_it_is(error: BaseException) -> NoReturn:
     """Raise an exception with its original context.
 
-    A plain `raise` would replace `__context__` by the exception that is being handled. That may be the cancellation of
-    a `with` body, which would then be printed before the actual error.
+    A plain `raise` would replace `__context__` by the exception that is being handled. If that is the cancellation of a
+    `with` body, it would be printed before the actual error.
     """
     context = error.__context__
     try:
@@ -103,7 +103,7 @@ def without(error: BaseException, errors: list[BaseException]) -> list[BaseExcep
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the single exceptions in a group (also in nested groups). If `error` is no group, yield it."""
+    """Yield the single exceptions in a group and in its nested groups. If `error` is not a group, yield `error`."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from leaves(each)

@@ -1,7 +1,7 @@
 """Settings of Python's garbage collector for a program that serves many calls.
 
-Each waiting call has some hundred objects that the collector traverses again and again. Nearly no object of triocept is
-in a cycle, so frequent collections find nothing.
+Each waiting call has about a hundred objects, which the collector traverses again and again. Hardly any object of
+triocept is in a reference cycle, so frequent collections find no garbage.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _THRESHOLDS = (20_000, 20, 100)
 
 
 def tune_gc() -> None:
-    """Set Python's garbage collector for a program that owns its process and serves many calls at the same time.
+    """Configure Python's garbage collector for a program that has its own process and serves many calls at a time.
 
     Call it once, after the imports and before `trio.run`. The function collects garbage, excludes all objects that
     exist now from later collections (`gc.freeze`), and makes collections rarer. As a result, garbage in cycles, for

@@ -1,7 +1,7 @@
 """Known forms of keys: of GitHub, AWS, OpenAI, Anthropic, Google, Slack and others, and private keys in PEM.
 
-A key is found if it stands alone, or directly after an escape of JSON or of a URL. A key directly after a letter
-must have a form that no word has: `task-…` is not a key, but `tokensk-ant-api03-…` contains a key.
+A key is found if it stands alone, or directly after an escape of JSON or of a URL. Directly after a letter, it is found
+only if its form is one that no word has: `task-…` is not a key, but `tokensk-ant-api03-…` contains a key.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _FORMS = (
 """For each form: the beginning of a key, the pattern of the rest, and the stricter pattern if a letter precedes the
 key."""
 _PEM = r"""-----BEGIN [A-Z ]*PRIVATE KEY-----(?!\\*["'`])[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"""
-"""Pattern of a private key. A truncated key extends to the end of the text. If its first line is in quotes, the text
-only mentions a key."""
+"""Pattern of a private key. A truncated key extends to the end of the text. If the first line is in quotes, the text
+only mentions a key, and the pattern does not match."""
 
 
 @cache

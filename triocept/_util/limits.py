@@ -10,9 +10,10 @@ from .checks import NamesItself, check_count, check_number
 KIB = 1024
 MIB = 1024 * KIB
 MOMENT = 0.25
-"""Seconds after a time limit during which calls may still end, and received bytes are still read."""
+"""Seconds after a time limit, during which calls may still end, and received bytes are still read."""
 MOMENT_TURNS = 10
-"""Minimum iterations of the event loop after a time limit: enough to read a socket and parse a request's head."""
+"""Minimum iterations of the event loop after a time limit. These are enough to read a socket and parse a request's
+head."""
 
 
 async def pass_moment() -> None:
@@ -33,7 +34,7 @@ async def wait_turns(count: int) -> None:
 class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """Resource limits of one endpoint: `serve_endpoint(limits=EndpointLimits(connections=2_000))`.
 
-    A request that exceeds a limit gets the limit's status (408, 413, 431, 503) if a status can still be sent, and
+    A request that exceeds a limit gets the limit's status (408, 413, 431, 503) if a status can still be sent. It
     affects no other exchange. At most one line a minute is logged for each limit. The size of a request body is limited
     by `max_body` of `serve_endpoint`.
 
@@ -46,11 +47,10 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """Maximum open connections. None means three quarters of the descriptors that the process may open.
 
     When exceeded: the oldest unauthenticated connection is closed. If all are authenticated, the new connection gets
-    503. Unauthenticated connections have further limits: 8,192 connections, and 8 MiB of unfinished heads and bodies.
-    Their bytes are read from a few connections at a time, new connections first. Their requests are served one at a
-    time, so they do not delay a request that has arrived. New connections are accepted many at a time, so a flood of
-    new connections hardly delays an agent's connection.
-    """
+    503. For unauthenticated connections, there are further limits: 8,192 connections, and 8 MiB of unfinished heads and
+    bodies. Their bytes are read from a few connections at a time, new connections first. Their requests are served one
+    at a time, so they do not delay a request that has arrived. New connections are accepted many at a time, so a flood
+    of new connections hardly delays an agent's connection."""
     head_bytes: int = 256 * KIB
     """Maximum bytes of a request's head. When exceeded: 431. Some agents send long headers: hypercorn's own limit is
     16 KiB."""
@@ -61,9 +61,8 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     node 2,000.)
     """
     head_seconds: float = 30.0
-    """Maximum seconds from the first byte of a request's head to its last. When exceeded: 408. The limit also
-    holds for a TLS handshake. When exceeded by a handshake: the connection is closed without a status, because no
-    status can be sent yet."""
+    """Maximum seconds from the first byte of a request's head to its last. When exceeded: 408. The limit also applies
+    to a TLS handshake. When a handshake exceeds it: the connection is closed, because no status can be sent yet."""
     keyless_seconds: float = 60.0
     """Maximum seconds that a connection may stay open before it authenticates, or after the rollout of its key has
     ended. When exceeded: the connection is closed; a request that has begun gets 408."""
@@ -89,17 +88,17 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     the answer's stream has begun, the dialect's error event is sent, and the connection is broken off.
     """
     websocket_backlog: int = 16 * MIB
-    """Maximum bytes of messages that wait on one websocket during a call. When exceeded: the websocket is not read
-    until messages were taken from it, and until then a disconnect is not noticed."""
+    """Maximum bytes of messages that wait on one websocket during a call. When exceeded: no more is read from the
+    websocket until some of these messages were processed. Until then, a disconnect is not noticed."""
     reader_seconds: float = 300.0
     """Maximum seconds for which a client may read no byte of its answer. When exceeded: the connection is aborted,
     which counts as a disconnect of the agent."""
     upstream_seconds: float | None = 3600.0
-    """Maximum seconds for one whole answer of an upstream that has no `timeout` of its own. None means no limit. When
+    """Maximum seconds for one whole call of an upstream that has no `total_timeout`. None means no limit. When
     exceeded: 504."""
     upstream_idle_seconds: float | None = 600.0
-    """Maximum seconds without an event from an upstream that has no `read_timeout` of its own. Comments and pings do
-    not count as events. None means no limit. When exceeded: 504; a stream that has begun breaks."""
+    """Maximum seconds without an event from an upstream that has no `read_timeout`. Comments and pings do not count as
+    events. None means no limit. When exceeded: 504; a stream that has begun breaks."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 LONG = 1.0
-"""Seconds for which the loop may be blocked without a report. (asyncio's debug mode warns after 0.1 s.)"""
+"""Seconds for which a function may block the loop without a report. (asyncio's debug mode warns after 0.1 s.)"""
 EVERY = 0.25
 """Seconds between two inspections of the stack of the loop's thread."""
 MOST_PLACES = 100
@@ -43,7 +43,7 @@ class Place(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True, eq=False)
 class _Heartbeat:
-    """A callback that was scheduled in the loop and has not run yet."""
+    """A callback that was scheduled in the loop. While the loop is blocked, the callback does not run."""
 
     since: float
     place: Place | None = None
@@ -53,11 +53,11 @@ class _Heartbeat:
 
 
 class LoopWatch:
-    """A detector of functions that keep the loop from running other tasks. Other functions are not slowed down.
+    """A detector of functions that block the loop, so that no other task runs. It does not slow down other functions.
 
     The detector's thread inspects the stack of the loop every `EVERY` seconds. If a user function is on the stack, the
-    thread schedules a callback in the loop, the heartbeat. A loop that waits for I/O runs no user function, so it
-    is not woken, and a mock clock still jumps.
+    thread schedules a callback in the loop, the heartbeat. While the loop waits for I/O, it runs no user function, so
+    the detector does not wake it, and a mock clock still jumps.
 
     Args:
         thread: thread of the loop.
@@ -105,9 +105,9 @@ class LoopWatch:
             heartbeat.reported = True
 
     def _look(self) -> None:
-        """Call `found` when a heartbeat has waited too long, both in seconds and in number of inspections.
+        """Call `found` when a heartbeat has waited for too many seconds and for too many inspections.
 
-        Inspections are counted, too, because a process may be suspended, or get no time on a loaded machine.
+        Seconds alone are not enough, because a process may be suspended, or get no time on a loaded machine.
         """
         looks = 0
         while not self._ended.wait(EVERY) and self._thread.is_alive():
@@ -162,7 +162,7 @@ _watch: trio.lowlevel.RunVar[_LoggingWatch | None] = trio.lowlevel.RunVar("trioc
 
 @contextmanager
 def logged_blocks() -> Iterator[None]:
-    """Log functions that block the event loop until the `with` block ends. Endpoints of a loop share one detector."""
+    """During the `with` block, log functions that block the event loop. All endpoints of a loop share one detector."""
     watch = _watch.get()
     if watch is None:
         watch = _LoggingWatch()

@@ -2,9 +2,9 @@ r"""Search for keys in texts, and replacement of each key by the text `MARK`.
 
 Rules:
 
-1. A provider's key is in use while its upstream is open. During that time it is removed from everything that any
-   rollout records, whichever header contains it.
-2. A key is found in its original form, and also if JSON has escaped it once or several times. In an escaped key, any
+1. A provider's key is in use while its upstream is open. During that time, the key is removed from everything that any
+   rollout records, whichever header contains the key.
+2. A key is found in its original form, and also if it was escaped as JSON once or several times. In an escaped key, any
    letter may be written as its number (`\u0073k-…`), and backslashes may precede a slash or a quote.
 3. Only a text that can be a secret counts as a key. Users give local servers keys such as "x", "test" or "EMPTY", which
    also occur in ordinary words and numbers.
@@ -47,8 +47,7 @@ _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AU
 """Pattern of the names of environment variables that hold a key."""
 _RANDOM = re.compile(r"(?=\D*\d)\S+")
 _LEAST = 16
-"""Minimum characters of a key in an environment variable. Shorter values are often words (`postgres`), or are set only
-sometimes."""
+"""Minimum characters of a key in an environment variable. Shorter values are often ordinary words (`postgres`)."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
 """Pattern of a string in JSON. A string without an end extends to the end of the text."""
 _SPACE, _LINE_END = re.compile(r"\s"), re.compile(r"[\r\n]")
@@ -68,7 +67,8 @@ class LiveKeys:
         self.escaped: tuple[re.Pattern[str], ...] = ()
         """Patterns of the keys that JSON may write in several forms. Few keys contain a character that JSON escapes."""
         self._by_rare: tuple[tuple[str, tuple[str, ...]], ...] = (("-", (OWN_TEXT,)),)
-        """The keys and the prefix of triocept's own keys, by a rare character in them (by an empty text if none is)."""
+        """The keys, and the prefix of triocept's own keys, by a rare character that they contain (an empty text if they
+        contain none)."""
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:
@@ -108,8 +108,8 @@ class LiveKeys:
     def may_be_in(self, text: str) -> bool:
         """Return False if a text contains no key, and True if it may contain one.
 
-        The method searches for each key by itself, which takes about 0.4 ms in 5 MB. A regular expression with all keys
-        would take 15 to 60 ms, and with many different keys a whole second.
+        The method searches for each key separately, which takes about 0.4 ms in 5 MB. A regular expression for all keys
+        would take 15 to 60 ms, and for many different keys a whole second.
         """
         for rare, keys in self._by_rare:
             if rare in text:
@@ -126,17 +126,18 @@ LIVE_KEYS = LiveKeys()
 class KeylessPieces:
     """A filter that removes the keys in use from a text that comes in pieces.
 
-    If the text so far ends with what may be the start of a key, this end is held back until the next piece. A word with
-    a backslash, or with the prefix of triocept's own keys, is held back until the white space after it.
+    If the text so far ends with a possible start of a key, this end is not returned before the next piece arrives. A
+    word with a backslash, or with the prefix of triocept's own keys, is not returned before the white space after it
+    arrives.
     """
 
     def __init__(self) -> None:
         self._held: list[str] = []
         self._in_word = False
-        """True if all text is held back until the next white space."""
+        """True if no text is returned before the next white space arrives."""
 
     def take(self, piece: str) -> str:
-        """Add a piece. Return the text up to where an incomplete key may start, without the complete keys."""
+        """Add a piece. Return the text before a possible incomplete key, without the complete keys."""
         self._held.append(piece)
         if self._in_word and not _space().search(piece):
             return ""
@@ -146,7 +147,7 @@ class KeylessPieces:
         return without_keys(text[:at])
 
     def end(self) -> str:
-        """Return the text that was held back, without complete keys."""
+        """Return the text that was not returned yet, without complete keys."""
         text, self._held, self._in_word = "".join(self._held), [], False
         return without_keys(text)
 
@@ -154,7 +155,7 @@ class KeylessPieces:
 def _possible_key(text: str) -> tuple[int, bool]:
     """Return the position in `text` at which an incomplete key may start.
 
-    The second value is True if that key can only end at white space.
+    The second value is True if this key can end only at white space.
     """
     if "\\" in text or OWN_TEXT in text:
         word = max([found.end() for found in _space().finditer(text)], default=0)
@@ -199,7 +200,7 @@ def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = Fal
 
 
 def cleaned_json(text: str, clean: Callable[[str], str]) -> str:
-    """Apply `clean` to each decoded string in a JSON text, then to the whole text. The text may be cut off."""
+    """Apply `clean` to each decoded string in a JSON text, then to the whole text. The JSON may be incomplete."""
 
     def string(found: re.Match[str]) -> str:
         written = found[0]
@@ -230,7 +231,7 @@ def environment_keys(more: Iterable[str] = ()) -> list[str]:
 
 
 def may_hold_a_key(data: bytes) -> bool:
-    """Return False if neither these bytes nor the JSON decoded from them contains a key; True if they may."""
+    """Return False if neither these bytes nor the JSON decoded from them contain a key. Return True if they may."""
     return (
         _OWN in data
         or (LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes)))

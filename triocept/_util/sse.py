@@ -5,7 +5,7 @@ Rules (WHATWG HTML, "Parsing an event stream"):
 1. A line ends with LF, CR or CR LF, wherever the bytes are split; one BOM at the start is skipped.
 2. A line that starts with a colon is a comment; one space after a field's colon is not part of the value.
 3. Several `data` lines make one event, joined with LF. An empty line ends the event; an event without data is dropped.
-4. An event that is cut by the end of the stream is dropped.
+4. If the stream ends within an event, this event is dropped.
 5. The decoder keeps at most one incomplete event in memory, and the size of an event is limited.
 """
 
@@ -30,8 +30,8 @@ class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pattern: re.Pattern[bytes]
-    """Pattern of the end of a document. It must match only where the end is certain, whatever bytes follow. It is
-    searched for in the bytes that have arrived."""
+    """Pattern of the end of a document. It is searched for in the bytes that have arrived. It must match only where the
+    end is certain, whatever bytes follow."""
     longest: int
     """Maximum bytes that `pattern` matches, minus one: 0 if a match has one byte."""
     last: re.Pattern[bytes]
@@ -58,11 +58,11 @@ class SSE(msgspec.Struct, frozen=True):
     event: str = ""
     """Name of the event; empty if the event has no name (the browser's "message")."""
     id: str | None = None
-    """The latest event id in the stream up to this event; None if there was no id."""
+    """The latest event id in the stream, up to and including this event; None if there was no id."""
 
 
 class SSEDecoder:
-    """A decoder that accepts bytes as they arrive, and returns whole events.
+    """A decoder that accepts bytes in pieces of any size, and returns whole events.
 
     Args:
         max_event: maximum bytes of one event.
@@ -139,7 +139,7 @@ def events_pattern(data: bytes, event: bytes | None = None) -> re.Pattern[bytes]
 
 
 def encode_sse(data: bytes | str, event: str | None = None) -> bytes:
-    """Return the bytes of one event; `data` may have several lines."""
+    """Return the bytes of one event. `data` may have several lines."""
     if isinstance(data, str):
         data = data.encode()
     head = f"event: {event}\n".encode() if event else b""

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. If the terminal is closed, full, or blocked (by Ctrl-S or a pager), lines are lost, but no exchange is delayed or
-   fails. Once the terminal accepts output again, the number of lost lines is printed.
+1. If the terminal is closed, full, or blocked (by Ctrl-S or a pager), lines are lost, but no exchange is delayed and
+   none fails. When the terminal accepts output again, the number of lost lines is printed.
 2. Text of an agent or a model cannot control the terminal: characters that are not printable are shown as numbers.
 """
 
@@ -74,7 +74,7 @@ _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0e\uffa0\ufffc\U0001d159\U000e0100-\U000e01ef]"
     "|(?<![#*0-9\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff])\ufe0f"  # otherwise a part of an emoji
 )
-"""Characters without an appearance that `str.isprintable` accepts."""
+"""Characters that `str.isprintable` accepts although they are invisible."""
 _LONG = re.compile(r"(?<=\S) {9,}| {41,}")
 
 
@@ -101,5 +101,5 @@ def all_visible(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print the last lines of a program to standard error. Wait up to a second for a blocked terminal."""
+    """Print `text`, the last lines of a program, to standard error. Wait up to a second for a blocked terminal."""
     Screen(patience=1).write(visible(text, keep="\n\t") + "\n")

@@ -1,4 +1,4 @@
-"""Running functions in threads."""
+"""A function that runs other functions in threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ Ts = TypeVarTuple("Ts")
 async def run_in_thread(
     function: Callable[[Unpack[Ts]], T], *arguments: *Ts, abandon_on_cancel: bool = False
 ) -> T:
-    """Run a function in a thread. With a mock clock, which would jump while the thread runs, call it directly.
+    """Run a function in a thread.
+
+    With a mock clock, call it directly, because the clock would jump while the thread runs.
 
     Cancellation: waits for the thread, or abandons it, as `trio.to_thread.run_sync` does.
     """

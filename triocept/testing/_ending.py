@@ -108,7 +108,7 @@ class Life:
     def left(
         self, raised: Iterable[BaseException], told: Iterable[BaseException | None]
     ) -> list[BaseException]:
-        """Return the errors that the end of the block must report: faults, and errors `raised` by closing the rollout.
+        """Return the errors that the end of the block must report: faults, and errors `raised` as the rollout closed.
 
         Leave out the errors in `told`, and errors that `news` has already returned.
         """

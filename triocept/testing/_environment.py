@@ -121,7 +121,7 @@ def _listed(refused: Refusals, before: int) -> str:
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the variables to set, or to remove (None), so that all SDKs call the rollout with environ `rollout`."""
+    """Return the variables to set (or to remove, if None) so that all SDKs call the rollout with this environ."""
     own = {name: value for name, value in rollout.items() if name not in _LEFT_ALONE}
     proxied = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
     return {**dict.fromkeys(_TAKEN_OUT), **agent_environment(proxied, own)}

@@ -1,11 +1,12 @@
-"""Tokens for training: ids and log probabilities, from servers that can send them.
+"""Tokens for training: their ids and log probabilities, from servers that can send these.
 
-* `profile`: the request fields for each server, and the check at the start that the server sends tokens.
+* `profile`: the request fields for each kind of server, and the check, when the upstream is opened, that the server
+  sends tokens.
 * `collector`: extracts the tokens from an answer, and checks them.
 
-The agent sends and receives the same fields as without tokens. Fields are added only to the request for the provider,
-and fields that the agent did not request are removed from the answer. `open_upstream` raises an error if the server
-sends no tokens. If tokens of a later call are missing, `Tokens.gaps` of its turn names the reason.
+The agent's own requests and answers do not change. Fields are added only to the request for the provider, and fields
+that the agent did not request are removed from the answer. `open_upstream` raises an error if the server sends no
+tokens. If the tokens of a later call are missing or incomplete, `Tokens.gaps` of its turn names the reason.
 """
 
 from .collector import Collector

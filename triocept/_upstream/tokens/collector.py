@@ -4,7 +4,7 @@ Rules:
 
 1. Every chunk is read before it may be discarded, because vLLM sends ids in chunks without other content.
 2. Only fields that triocept requested are removed. Fields that the agent itself requested stay.
-3. If a check fails, `Tokens.gaps` contains the check's name. No value is repaired or invented.
+3. If a check fails, `Tokens.gaps` contains the check's name. No value is corrected or invented.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _DONE = frozenset({"stop", "tool_calls"})
 """Finish reasons of an answer that the model itself ended, or that ended at a stop string."""
 _STOPS = {"vllm": ("stop_reason", True), "sglang": ("matched_stop", None)}
 """For each server, two values. First: the field of a choice that contains the stop token (a number) or the stop string
-(a text). Second: the value of `stop_included` for a choice without this field. vLLM leaves the field out for the
-model's own stop token."""
+(a text). Second: the value of `stop_included` for a choice without this field. (vLLM leaves the field out if the answer
+ended with the model's own stop token.)"""
 _STOP_TYPES = {"eos": True, "word": False, "limit": False}
 """llama.cpp's stop types, each with True if the token ids of the answer then include the stop token."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The kinds of fields that only triocept has requested, so that the agent must not get them."""
+    """The kinds of fields that only triocept has requested. They are removed from the agent's answer."""
 
     ids: bool
     logprobs: bool
@@ -58,7 +58,7 @@ class Collector:
 
     Args:
         strip: the kinds of fields that are removed from the agent's answer.
-        temperature: the requested temperature; None means the server's default.
+        temperature: the temperature that the call requests; None means the server's default.
     """
 
     def __init__(self, engine: str, *, strip: Wanted, temperature: float | None = None) -> None:
@@ -90,8 +90,7 @@ class Collector:
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
         """Collect the tokens in a frame of a stream.
 
-        Return the frame to parse, and the frame for the agent. A frame in which nothing is left is
-        returned as empty bytes.
+        Return the frame to parse, and the frame for the agent. If a frame becomes empty, return empty bytes for it.
         """
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
@@ -117,8 +116,8 @@ class Collector:
     def tokens(self, usage: Usage | None, version: str | None = None, *, whole: bool = True) -> Tokens:
         """Check the collected tokens, and return them. `Tokens.gaps` contains the name of each check that failed.
 
-        The counts in `usage` are compared with the numbers of collected tokens. `version` is the version of the
-        weights, used if the answer names no version. `whole=False` means that the answer was cut.
+        The counts in `usage` are compared with the numbers of collected tokens. `version` is the version of the weights
+        that is used if the answer names no version. `whole` is False if the answer was cut.
         """
         completion = self._completion or [each for each in self._named if each is not None]
         logprobs, pairs = self._logprobs, zip(self._named, completion, strict=False)
@@ -228,7 +227,7 @@ class Collector:
 
 
 def _is_empty(chunk: dict[str, Json]) -> bool:
-    """Return True if a chunk contains nothing for the agent, such as text or a finish reason."""
+    """Return True if a chunk has no content for the agent: no text, no finish reason, or the like."""
     if chunk.get("usage"):
         return False
     for choice in chunk.get("choices") or ():

@@ -1,14 +1,14 @@
-"""The request fields that make each kind of server send tokens, and a check at the start that it sends them.
+"""The request fields that make each kind of server send tokens, and a check that a server sends them.
 
 Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 0.33's protocol. SGLang 0.5.23,
 serving_chat.py: the headers `x-sglext-return-*` request an `sglext` object, also in streams. Body fields for the same
-purpose exist, but with them SGLang refuses streams.
+purpose exist, but SGLang refuses a stream if these fields are set.
 
-llama.cpp's server was tried (xllamacpp 2026.10). It refuses log probabilities in a stream with tools, and in a stream
-without tools it leaves out the log probabilities of the last token. So an answer without streaming is requested. With
-`verbose`, the server returns the ids of the answer and the text of the prompt, but changes this text for some
-tokenizers. So /apply-template renders the prompt again, and /tokenize returns its ids. `top_logprobs: 1` prevents 20
-alternatives for each token.
+Tests with llama.cpp's server (xllamacpp 2026.10) showed: it refuses log probabilities in a stream with tools. In a
+stream without tools, it leaves out the log probabilities of the last token. So an answer without streaming is
+requested. With `verbose`, the server returns the ids of the answer and the text of the prompt, but changes this text
+for some tokenizers. So /apply-template renders the prompt again, and /tokenize returns its ids. `top_logprobs: 1` is
+set because the server would otherwise return 20 alternatives for each token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .collector import Collector, Wanted
 
 _OF_STREAMS = frozenset({"stream", "stream_options"})
 _ASKED = ("return_token_ids", "return_prompt_token_ids", "verbose")
-"""Fields with which an agent itself requests token ids."""
+"""Fields by which an agent itself may request token ids."""
 
 TokenProfile: TypeAlias = Literal["vllm", "sglang", "llama_cpp"]
 """The name of a kind of server that sends the ids and the log probabilities of tokens."""
@@ -41,14 +41,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     """Headers that are added to every request."""
     whole: bool = False
-    """True if the server sends tokens only in answers without streaming. If the agent requests a stream, the stream is
-    made from such an answer."""
+    """True if the server sends tokens only in answers without streaming. If the agent requests a stream, triocept
+    requests such an answer and streams it to the agent."""
 
     def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
         """Add the fields that request tokens to a request's JSON body. Return the body, and a collector.
 
-        Fields that the agent itself has sent or requested stay unchanged. `logprobs` is the value with which the
-        server's dialect requests log probabilities of only the chosen tokens.
+        Fields that the agent itself has sent stay unchanged. `logprobs` is the value by which the server's dialect
+        requests log probabilities of only the chosen tokens.
         """
         if self.whole:
             document = {name: value for name, value in document.items() if name not in _OF_STREAMS}

@@ -53,7 +53,7 @@ class Node:
                 return self.value
 
     def find(self, path: str) -> Node:
-        """Return the node at a msgspec path such as `$.a[0]`, or the last node on this path that exists."""
+        """Return the node at a path of msgspec's form (`$.a[0]`), or the last node on this path that exists."""
         node = self
         for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
             match node.value:
