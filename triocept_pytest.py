@@ -2,9 +2,10 @@
 
 Rules:
 
-1. The plugin lies beside the package, and loads no module of it before a test needs one: pytest loads the plugin in
-   every project where triocept is installed.
-2. This module holds only what pytest needs at its start; `triocept.testing._plugin` holds the implementation.
+1. The plugin is a module beside the package, and loads no module of the package before a test needs it. The reason:
+   pytest loads the plugin in every project where triocept is installed.
+2. This module contains only the code that pytest needs at its start; `triocept.testing._plugin` contains the
+   implementation.
 
 PYTEST_DONT_REWRITE: this module has no assertions.
 """
@@ -31,10 +32,11 @@ _HOOKS = "triocept-hooks"
 
 @pytest.fixture(scope="session")
 def triocept_endpoint(request: pytest.FixtureRequest) -> Iterator[SyncEndpoint]:
-    """Serve the models of all tests. The endpoint of the session runs in its own thread.
+    """Serve the models of all tests, with one endpoint for the session, which runs in its own thread.
 
-    Use it for models that outlive a test: `with triocept_endpoint.open_rollout(handler) as model`. A fixture of this
-    name in a conftest.py replaces it, with options: `with triocept.testing.serve(…) as endpoint: yield endpoint`.
+    Use this fixture for models that outlive a test: `with triocept_endpoint.open_rollout(handler) as model`. To set
+    options, define a fixture of this name in a conftest.py: `with triocept.testing.serve(…) as endpoint: yield
+    endpoint`.
     """
     _load(request.config)
     from triocept.testing import serve
@@ -47,9 +49,9 @@ def triocept_endpoint(request: pytest.FixtureRequest) -> Iterator[SyncEndpoint]:
 def triocept_model(request: pytest.FixtureRequest, triocept_endpoint: SyncEndpoint) -> Iterator[ModelFactory]:
     """Act as the model: `model = triocept_model("hello", ToolCall.of("search", q="x"), "done")`, or `handler=…`.
 
-    The environment of the test points at the model, and `model.client("openai_chat")` returns a client of it. The test
-    fails with a handler's exception, with an unused reply, and with an unanswered call. The fixture works in sync,
-    asyncio, anyio, trio and unittest tests.
+    The environment variables of the test point to the model, and `model.client("openai_chat")` returns a client that
+    calls the model. The test fails after a handler's exception, with an unused reply, and with an unanswered call. The
+    fixture works in sync, asyncio, anyio, trio and unittest tests.
     """
     factory = _load(request.config).open_factory(request, triocept_endpoint)
     try:
@@ -62,7 +64,7 @@ def triocept_model(request: pytest.FixtureRequest, triocept_endpoint: SyncEndpoi
 def triocept_cassette_options() -> Mapping[str, Any]:
     """Return options of `use_cassette` for all cassettes; override this fixture in a conftest.py.
 
-    Example: `return {"normalise_text": triocept.testing.normalize(tmp_path)}`. The mark of a test wins.
+    Example: `return {"normalise_text": triocept.testing.normalize(tmp_path)}`. Options of a test's mark have priority.
     """
     return {}
 
@@ -133,9 +135,9 @@ def _uses(item: pytest.Item) -> bool:
 
 
 def _is_mistaken(item: pytest.Item) -> bool:
-    """Return True if a mark of the test holds a mistake, which the fixture reports.
+    """Return True if a mark of the test contains a mistake, so that the fixture is loaded and reports it.
 
-    Without the report, a misspelt `cassette` would go unnoticed, and the test would call the real model.
+    Without the report, a misspelt `cassette` would not be noticed, and the test would call the real model.
     """
     try:
         from triocept.testing._plugin.options import options_of
@@ -162,8 +164,8 @@ def _load(config: pytest.Config, items: Iterable[pytest.Item] = ()) -> Hooks:
 class _AsItIs:
     """Finder that imports triocept as installed.
 
-    pytest rewrites the asserts of all modules of a distribution with a plugin, and compiles each module anew for that.
-    That takes 0.85 s of the first run after an installation, and of every run where the modules' directory is not
+    If a distribution has a plugin, pytest rewrites the asserts of all its modules, and compiles each module again. That
+    would take 0.85 s in the first run after an installation, and in every run if the modules' directory is not
     writable.
     """
 

@@ -4,27 +4,27 @@ The package is layered: a module imports only modules of lower layers, and impor
 
 * L6 `_cli`, `__main__`: the command line. `evaluation`: tasks with scores, on fleets and exports. `exports`: traces in
   other formats. `testing`: scripted models for sync and asyncio code. `fleets`: many rollouts on many cores.
-* L5 `_endpoint`: `serve_endpoint`, `Endpoint`. Read it second. `_pool`: many endpoints. `_tracefiles`: follow and lease
-  trace files. `agents`: prepares the start of known agents. `types`, `traces`, `tunnels`: public names of lower layers.
+* L5 `_endpoint`: `serve_endpoint`, `Endpoint`. Read this module after `__init__`. `_pool`: many endpoints.
+  `_tracefiles`: follow and lease trace files. `agents`: prepares the start of agents that triocept knows, such as
+  Claude Code. `types`, `traces`, `tunnels`: public names of lower layers.
 * L4 `_server`: socket, HTTP/1.1 for model calls, hypercorn, Quart-Trio. `_upstream`: real models, over httpx2.
   `_tunnel`: tunnels through which remote agents reach the endpoint. `_view`: the web page on which people watch
   rollouts and decide about tool calls. `_recording`: replays and cassettes, which answer from recordings. `handlers`:
-  handlers that can be nested in each other.
+  handlers, which can be nested.
 * L3 `_rollout`: exchange, rollout, registry, host services. It uses trio, but no HTTP. It is the core of the library.
 * L2 `dialects`: one sans-IO codec for each wire format. `_trace`: turns, the message graph, the file.
 * L1 `_canonical`: the types that all dialects share. `_process`: an agent's process and its descendants.
 * L0 `errors`: the error hierarchy. `_util`: helpers that are independent of models and rollouts. `_moved`: loads public
-  modules on first use, and hints at the new places of names that have moved.
+  modules on first use, and names the new places of names that have moved.
 
 Questions, and the modules that answer them:
 
-* Why does a call belong to the conversation of an earlier call? `_trace/conversations`.
+* Why does a call belong to the same conversation as an earlier call? `_trace/conversations`.
 * Why does a call count as the retry of an earlier call, and get its answer? `_rollout/calls`.
 * When are two messages equal? `_canonical/form`, with a rule for each use.
-* Why does a call miss in a replay? `_recording/replay/record`. Why does it miss in a cassette?
+* Why does a replay find no recorded answer to a call? `_recording/replay/record`. Why does a cassette find none?
   `_recording/cassettes/request_form`.
-* How often does the server send a keep-alive while a client waits for an answer or its next piece, and in which
-  form? `_server/delivery`.
+* When does the server send keep-alives, and in which form? `_server/delivery`.
 * Which outcome does an exchange get after an exception or a disconnect? `_rollout/outcome`.
 """
 

@@ -1,6 +1,6 @@
 """The endpoint: the object that connects the server, the rollouts and the tunnel.
 
-Read this module second, after `__init__`.
+To read the library, begin with `__init__`, and then read this module.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ TLS: TypeAlias = ssl.SSLContext | tuple[str, str]
 """An `ssl.SSLContext`, or the paths of a certificate (chain) and of its private key, both in PEM."""
 
 MAX_BODY = 256 * 1024 * 1024
-"""Default of `max_body`, in bytes. Agents send requests of 9 to 12 MiB, and providers accept 32 MB. The predecessor of
-triocept, in verifiers, had to raise its own limit three times."""
+"""Default of `max_body`, in bytes. Agents send requests of 9 to 12 MiB, and providers accept 32 MB. (The predecessor of
+triocept, in verifiers, had to raise its limit three times.)"""
 GRACE = 1.0
 """Default of `grace`, in seconds."""
 HEALTH = TunnelHealth()
@@ -74,7 +74,7 @@ OnLostURL: TypeAlias = Literal["raise", "move"]
 
 @final
 class Endpoint:
-    """A running endpoint, which accepts connections. Only `serve_endpoint` and `run_endpoint` create one."""
+    """A running endpoint, which accepts connections. Only `serve_endpoint` and `run_endpoint` create instances."""
 
     def __init__(
         self,
@@ -152,8 +152,8 @@ class Endpoint:
 
         An example is `http://127.0.0.1:40001/view/#key=…`.
 
-        The URL contains the key of the page. A person with this key can see everything that is recorded, and can decide
-        about the tool calls of `ask_page`.
+        The URL contains the key of the page. With this key, a person can see everything that is recorded, and can
+        decide about the tool calls of `ask_page`.
 
         Raises:
             RuntimeError: the endpoint has no page, because `serve_endpoint` was called without `view=True`.
@@ -172,7 +172,10 @@ class Endpoint:
 
     @property
     def reachable(self) -> bool:
-        """False while the tunnel is down. Always True without a tunnel: a name given as `advertise` is not checked."""
+        """False while the tunnel is down.
+
+        Always True without a tunnel, because a name passed as `advertise` is not checked.
+        """
         return self._supervisor is None or self._supervisor.url is not None
 
     async def wait_reachable(self) -> str:
@@ -217,62 +220,63 @@ class Endpoint:
         """Open a rollout: one agent run, with its own key and trace.
 
         Args:
-            handler: answers every exchange, each in its own task. If None, the body answers, with `async for` or
-                `rollout.serve`.
+            handler: the handler that answers every exchange, each in its own task. If None, the body answers, with
+                `async for` or `rollout.serve`.
             id: part of the rollout's URLs, unique among the open rollouts. None means a generated id.
             model: the name that `/v1/models` lists. Default: `triocept`.
-            on_hangup: what happens to an exchange when the agent disconnects. `cancel` (default) cancels the handler,
-                and the turn is `abandoned`. `finish` lets the handler finish, and keeps the answer for a retry by the
-                agent.
-            on_retry: what happens when the agent re-sends a call that still runs, or whose answer it did not receive.
-                `join` (default) gives the repeated call the answer of the first call, and adds no turn. `new` opens a
-                separate exchange.
-            on_fault: what an error of the handler does to the rollout. `cancel` (default) cancels the body at once.
-                `stay` lets the body continue; the error is in `rollout.faults` at once, and is raised when the body has
-                ended. In both cases, all waiting and later calls get a 500 until the body has ended, and the handler is
-                not called.
+            on_hangup: effect of an agent's disconnect on its exchange. `cancel` (default): the handler is cancelled,
+                and the outcome of the turn is `abandoned`. `finish`: the handler continues, and its answer is kept for
+                a retry by the agent.
+            on_retry: treatment of a call that the agent sends again, because the first call still runs or the agent did
+                not receive its answer. `join` (default): the repeated call gets the answer of the first call, and no
+                turn is added. `new`: the repeated call becomes a separate exchange.
+            on_fault: effect of an exception of the handler on the rollout. `cancel` (default): the body is cancelled
+                immediately. `stay`: the body continues; `rollout.faults` contains the exception immediately, and it is
+                raised when the body has ended. In both cases, all waiting and later calls get a 500 until the body has
+                ended, and the handler is not called again.
             concurrency: maximum exchanges that the handler answers at the same time. None means no limit.
-            recorder: receives the turns; None means the endpoint's recorder. The rollout opens the recorder, but does
-                not close it, because other rollouts may share it.
+            recorder: the recorder that receives the turns. None means the endpoint's recorder. The rollout opens the
+                recorder, but does not close it, because other rollouts may share it.
             tools: typed functions of this program, or results of `HostTool.of`, that the agent may call over MCP
                 (`…/mcp`) or by `POST …/tools/NAME`. None means no tools.
             user: a simulated user that answers `POST …/user`. None means no user.
-            stop: a function that returns whether the run is done, and the reason. `POST …/stop` returns its result.
-                After `rollout.stop`, `POST …/stop` returns that the run is done, even if `stop` is None.
-            state: initial value of the state that `GET` and `PUT …/state` share with tools elsewhere, under
-                `rollout.state_key`. None without a `state_type` means no state.
+            stop: a function that returns the reason if the run is done, else None. `POST …/stop` returns its result.
+                After `rollout.stop`, `POST …/stop` returns that the run is done, even if this argument is None.
+            state: initial value of the state. Tools in other programs read and replace the state by `GET` and `PUT
+                …/state`, with `rollout.state_key`. If `state` and `state_type` are None, the rollout has no state.
             state_type: the type of every value of the state. None means the type of the initial value.
-            embed: a function of this program, async or not, that takes texts and returns a vector for each, for
-                agents that request embeddings. None means the endpoint's function.
-            moderate: a function of this program, async or not, that takes texts and returns the findings for each
-                text: True, categories, or scores by category. None means the endpoint's function.
+            embed: a function of this program, async or not, that takes texts and returns a vector for each text. It
+                answers agents that request embeddings. None means the endpoint's function.
+            moderate: a function of this program, async or not, that takes texts and returns findings for each text:
+                True, categories, or scores by category. None means the endpoint's function.
             gate: a policy, or a `Gate`, that decides before the agent runs a tool. The agent requests the decision with
                 its own hooks (`POST …/gate`), which the launches of `triocept.agents` configure. If a tool runs without
-                a decision, the rollout fails: see `Gate`. None means no gate, except for the decisions of `approve`.
-            redact: the texts that are removed from all records, in addition to keys. None means the endpoint's
-                redaction.
+                a decision, the rollout fails: see `Gate`. If None, only decisions of `approve` apply.
+            redact: definition of the texts that are removed from all records, in addition to keys. None means the
+                endpoint's redaction.
             metadata: JSON values by name, such as a task, a seed or a policy. They are written to the trace and to
                 its file.
-            record_increments: True if each turn keeps the pieces of its answer with their times (`turn.increments`),
+            record_increments: True if each turn contains the pieces of its answer with their times (`turn.increments`),
                 so that a replay can stream the answer at the same pace. None means the endpoint's setting.
-            record_wire: True if each turn keeps its HTTP traffic (`turn.wire`): URL, headers without keys, and bodies
-                of up to 8 MiB each. An agent sends its whole conversation with every call, so each call adds the whole
-                conversation to the file. None means the endpoint's setting.
+            record_wire: True if each turn contains its HTTP traffic (`turn.wire`): URL, headers without keys, and
+                bodies of up to 8 MiB each. An agent sends its whole conversation with every call, so each call adds the
+                whole conversation to the file. None means the endpoint's setting.
             limits: maximum turns, tokens, cost and seconds of the rollout. None means no limit. When exceeded: the call
-                that would cross a limit is refused with 404 (`LimitReached`), and the rollout ends, as after `stop`.
-                Calls in progress still finish, but not after the time limit. `rollout.stopped` names the limit.
+                that would exceed a limit is refused with 404 (`LimitReached`), and the rollout ends, as after `stop`.
+                Calls in progress are completed, unless the time limit is reached. `rollout.stopped` names the limit.
 
         Closing: the key is revoked, and waiting calls are refused with 503 (`x-should-retry: false`). Answers in
-        progress get one second to arrive, then the trace is sealed. No task of the rollout runs afterwards.
+        progress get one second to arrive. Then the trace is sealed, and no task of the rollout runs any more.
 
         Raises:
-            ValueError: the id is taken or cannot be part of a URL, or a tool's name is invalid.
+            ValueError: another open rollout has the id, the id cannot be part of a URL, or a tool's name is invalid.
             TypeError: an argument has the wrong type. For example, the handler is not callable, a tool's signature has
                 no JSON Schema, or the state is not of the type `state_type`.
             trio.ClosedResourceError: the endpoint has ended.
-            OSError: the recorder's file cannot be written; the text names the file. Raised before the body begins.
-            Exception: the handler's exception, unwrapped. It has cancelled the body (see `on_fault`). If the body
-                failed, too, a group is raised.
+            OSError: the recorder's file cannot be written; the error's text names the file. Raised before the body
+                begins.
+            Exception: the handler's exception, unwrapped. Before that, the body was cancelled (see `on_fault`). If the
+                body raised an exception, too, a group is raised.
             MissingPrice: `limits` has a maximum cost, and a requested model has no price. The body was cancelled.
             GateBypassed: a tool ran without a decision of the gate. The body was cancelled.
             TunnelError: the public URL that the agent uses is lost, and `on_lost_url` is `raise`. The body was
@@ -321,56 +325,59 @@ async def serve_endpoint(
     Args:
         host: an address or a name. Default: loopback. `0.0.0.0` and `::` mean every interface.
         port: the port to bind. If 0, the kernel chooses one.
-        recorder: receives every turn of every rollout before the agent sees the end of the answer. It is opened
-            before the body begins, and closed at the end.
-        redact: the texts that are removed from all records, also from those in memory. Keys are always removed.
+        recorder: the recorder that receives every turn of every rollout before the agent gets the end of the answer. It
+            is opened before the body begins, and closed after the body.
+        redact: definition of the texts that are removed from all records, even from records in memory. Keys are always
+            removed.
         max_body: maximum bytes of a request body. When exceeded: the request is refused with 413 before its body is
             read.
         grace: seconds for which open connections may continue when the endpoint ends, before they are aborted.
         tls: certificate and key, or an `ssl.SSLContext`. None means plain HTTP.
-        advertise: a name or address under which other machines reach this machine. The `public_url` consists of it and
-            the port. triocept does not check that the name leads to this machine.
+        advertise: a name or address under which other machines reach this machine. The `public_url` consists of this
+            name and the port. triocept does not check that the name leads to this machine.
         tunnel: a tunnel that makes the port reachable from other machines. It is opened and checked before the body
             begins. Until the endpoint ends, the tunnel is watched, and reopened if it dies.
         tunnel_health: settings for watching the tunnel. If None, no probes are sent through its URL, and the tunnel
             counts as up while it is open.
-        on_lost_url: what happens to a rollout whose agent got a public URL (`reach="public"`) that is lost for good:
-            the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise` cancels the rollout's body with
-            `TunnelError`. `move` keeps the rollout running; its `base_url` and `environ` then contain the new URL.
-        limits: resource limits of the endpoint: connections, seconds, bytes. Each limit has a default.
-        dialects: dialects to add to those of triocept and of installed packages. Installed packages register dialects
-            under the entry points `triocept.dialects`; a dialect that cannot be loaded is logged as a warning.
-            `triocept.dialects` describes how to write a dialect.
+        on_lost_url: effect on a rollout whose agent got a public URL (`reach="public"`) that is lost for good, because
+            the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise`: the rollout's body is cancelled
+            with `TunnelError`. `move`: the rollout continues; its `base_url` and `environ` then contain the new URL.
+        limits: resource limits of the endpoint, such as maximum connections, seconds and bytes. Each limit has a
+            default.
+        dialects: further dialects, in addition to those of triocept and of installed packages. Installed packages
+            register dialects under the entry points `triocept.dialects`; a dialect that cannot be loaded is logged as a
+            warning. `triocept.dialects` describes how to write a dialect.
         embed: a function, async or not, that returns vectors for texts in every rollout without its own `embed`. Its
-            exceptions propagate to the code that opened the rollout, because it stands in for a model. None means
-            vectors of unit length made from the words. Equal texts have equal vectors, and texts that share words have
-            near vectors.
+            exceptions propagate to the code that opened the rollout, because the function takes the place of a model.
+            None means that vectors of unit length are computed from the words: equal texts have equal vectors, and
+            texts with common words have similar vectors.
         moderate: a function, async or not, that returns findings for texts in every rollout without its own `moderate`.
-            Its exceptions propagate like those of `embed`. None means that no text has findings.
+            Its exceptions propagate like those of `embed`. None means that no text is flagged.
         record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
-        on_event: called with each event of each rollout as it happens (`triocept.traces.RolloutEvent`). Its exceptions
-            are logged, once for each type. It must not be async: the endpoint waits for it. If None, no events are
-            made.
+        on_event: a function that is called with each event of each rollout when it happens
+            (`triocept.traces.RolloutEvent`). Its exceptions are logged, once for each type. It must not be async, and
+            should return quickly, because the endpoint waits for it. If None, no events are created.
         view: True if the endpoint serves a page on which people watch its rollouts, and decide about tool calls
-            (`ask_page`): `endpoint.view_url`. The page has its own key. It is reachable from wherever the endpoint is
-            reachable.
-        websocket: True if the Responses dialect is served over websockets, too. If False, the answer to an upgrade
-            request is 426, after which Codex sends POST requests at once.
-        keep_alive: True if a connection may carry several calls. If False, each connection is closed after its first
-            answer. Use False for a client that outlives its event loop: otherwise the client would reuse a connection
-            of the ended loop.
+            (`ask_page`): `endpoint.view_url`. The page has its own key. Every machine that can reach the endpoint can
+            reach the page.
+        websocket: True if the Responses dialect is served over websockets, too. If False, an upgrade request is
+            answered with 426, after which Codex immediately sends POST requests.
+        keep_alive: True if several calls may be sent on one connection. If False, each connection is closed after its
+            first answer. Use False for a client that outlives its event loop: otherwise the client would reuse a
+            connection of the ended loop.
 
     Closing: rollouts that are still open are ended, and their agents get a 503. Idle connections are closed
-    immediately, other connections after `grace` seconds at the latest. Afterwards the port is free.
+    immediately, other connections after at most `grace` seconds. Then the port is free.
 
     Raises:
         OSError: the address cannot be bound, the recorder's file cannot be written, or the certificate's file cannot be
-            read; the text names the address or file.
+            read; the error's text names the address or file.
         socket.gaierror: the host does not resolve.
-        TunnelError: the tunnel cannot be opened, or its URL does not lead here. The text ends with the last output of
-            the tunnel's program. Raised before the body begins, with nothing left open.
+        TunnelError: the tunnel cannot be opened, or its URL does not lead here. The error's text ends with the last
+            output of the tunnel's program. Raised before the body begins.
         TypeError, ValueError: an argument is invalid.
-        EndpointCrashed: the server crashed, and the body was cancelled. If the body failed, too, a group is raised.
+        EndpointCrashed: the server crashed, and the body was cancelled. If the body raised an exception, too, a group
+            is raised.
         RuntimeError: the event loop is not trio's (for example asyncio's).
         BaseException: the body's exception, unwrapped.
 
@@ -503,15 +510,16 @@ async def serve_endpoint(
 class EndpointOptions(TypedDict, total=False):
     """The keywords of `serve_endpoint` and `run_endpoint`, for type annotations: `**options: Unpack[EndpointOptions]`.
 
-    An omitted key has the default given here. `serve_endpoint` describes each option in full.
+    If a key is omitted, the default in its description applies. `serve_endpoint` describes each option in full.
     """
 
     host: str
     """Address or name to listen on. Default: `127.0.0.1`."""
     port: int
-    """Port to listen on. Default: 0, the kernel chooses."""
+    """Port to listen on. Default: 0, which means that the kernel chooses a free port."""
     recorder: Recorder | None
-    """Recorder of every turn of every rollout, closed at the end. If None, only the traces keep the turns."""
+    """Recorder of every turn of every rollout. It is closed when the endpoint ends. If None, only the traces in memory
+    contain the turns."""
     redact: Redaction | None
     """Redaction that removes texts from all records, in addition to keys. If None, only keys are removed."""
     max_body: int
@@ -521,8 +529,8 @@ class EndpointOptions(TypedDict, total=False):
     tls: TLS | None
     """Certificate and key. None means plain HTTP."""
     advertise: str | None
-    """The name under which other machines reach this machine. If None, and without a tunnel, a public URL exists only
-    if the bound address is public."""
+    """The name under which other machines reach this machine. If there is neither this name nor a tunnel, a public URL
+    exists only if the bound address is public."""
     tunnel: Tunnel | None
     """The tunnel that makes the port reachable from other machines. None means no tunnel."""
     tunnel_health: TunnelHealth | None
@@ -533,24 +541,24 @@ class EndpointOptions(TypedDict, total=False):
     limits: EndpointLimits
     """Resource limits of the endpoint. Default: `EndpointLimits()`."""
     dialects: Iterable[Dialect]
-    """Dialects to add to those of triocept and of installed packages. Default: none."""
+    """Further dialects, in addition to those of triocept and of installed packages. Default: none."""
     embed: Embed | None
-    """Function that returns vectors for texts. None means vectors made from the words."""
+    """Function that returns vectors for texts. None means that vectors are computed from the words."""
     moderate: Moderate | None
-    """Function that returns findings for texts. None means no findings."""
+    """Function that returns findings for texts. None means that no text is flagged."""
     record_increments: bool
-    """True if turns keep the pieces of their answers with their times. Default: False."""
+    """True if turns contain the pieces of their answers, with the times of the pieces. Default: False."""
     record_wire: bool
-    """True if turns keep their HTTP traffic. Default: False."""
+    """True if turns contain their HTTP traffic. Default: False."""
     on_event: OnEvent | None
-    """Function to call with each event of each rollout. If None, no events are made."""
+    """Function that is called with each event of each rollout. If None, no events are created."""
     view: bool
     """True if the endpoint serves a page on which people watch its rollouts and decide about tool calls. Default:
     False."""
     websocket: bool
     """True if the Responses dialect is served over websockets, too. Default: True."""
     keep_alive: bool
-    """True if a connection may carry several calls. Default: True (False for `testing.serve`)."""
+    """True if several calls may be sent on one connection. Default: True (False for `testing.serve`)."""
 
 
 async def run_endpoint(
@@ -558,8 +566,8 @@ async def run_endpoint(
 ) -> NoReturn:
     """Run an endpoint in a nursery of the caller, until cancelled: `await nursery.start(run_endpoint)`.
 
-    `task_status.started(endpoint)` is called once the endpoint accepts connections. Errors and closing are those of
-    `serve_endpoint`.
+    `task_status.started(endpoint)` is called when the endpoint accepts connections. The errors, and the steps of
+    closing, are those of `serve_endpoint`.
 
     Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url,
     limits, dialects, embed, moderate, record_increments, record_wire, on_event, view, websocket, keep_alive; see

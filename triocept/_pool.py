@@ -7,9 +7,9 @@ Rules:
 2. When all endpoints are full, the pool opens as many endpoints as the waiting rollouts need. It closes endpoints that
    were idle for `shrink_after` seconds.
 3. If an endpoint dies, only its own rollouts fail or move. The pool stays open.
-4. If no endpoint can be opened at the start of the pool, `serve_pool` raises the error of the attempt. Later,
-   `open_rollout` raises such an error if the pool has no endpoint at all. Other failures are logged, and the pool tries
-   again to open an endpoint.
+4. If no endpoint can be opened at the start of the pool, `serve_pool` raises the error. If an endpoint cannot be opened
+   later, and the pool has no other endpoint, `open_rollout` raises the error. All other failures are logged, and the
+   pool tries again to open an endpoint.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ PER_ENDPOINT = 32
 SHRINK_AFTER = 60.0
 """Default of `shrink_after`, in seconds."""
 BACK_OFF, MAX_BACK_OFF = 1.0, 30.0
-"""First and maximum seconds to wait after an endpoint could not be opened. The wait is doubled each time."""
+"""First and maximum number of seconds to wait after an endpoint could not be opened. The wait is doubled after each
+failure."""
 
 
 @final
 class Pool:
-    """Running endpoints, over which rollouts are distributed. Only `serve_pool` creates a pool."""
+    """Running endpoints, over which rollouts are distributed. Only `serve_pool` creates instances."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Pool:
         self._waiting = 0
         self._delay = 0.0
         self._paused = False
-        """True during the wait after a failed start of an endpoint, when no endpoint is opened."""
+        """True during the wait after a failed start of an endpoint. During this wait, no endpoint is opened."""
         self._error: BaseException | None = None
         """The error of the last failed start of an endpoint; None after a successful start."""
         self._changed = trio.Event()
@@ -111,9 +112,11 @@ class Pool:
     async def open_rollout(
         self, handler: Handler | None = None, **options: Unpack[RolloutOptions]
     ) -> AsyncIterator[Rollout]:
-        """Open a rollout on the endpoint with the fewest rollouts. If all endpoints are full, wait for a free place.
+        """Open a rollout on the endpoint with the fewest rollouts.
 
-        Errors and closing are those of `Endpoint.open_rollout`.
+        If all endpoints are full, wait until one is not full.
+
+        The errors, and the steps of closing, are those of `Endpoint.open_rollout`.
 
         Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
         embed, moderate, gate, redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`. If
@@ -123,8 +126,8 @@ class Pool:
             trio.ClosedResourceError: the pool has ended.
             EndpointCrashed: the rollout's endpoint died (`on_lost_endpoint="raise"`). The body was cancelled, or did
                 not begin.
-            Exception: the pool has no endpoint, and could not open a new endpoint. The error is that of the attempt,
-                such as a `TunnelError`.
+            Exception: the pool has no endpoint, and could not open a new endpoint. The error is that of the failed
+                endpoint, such as a `TunnelError`.
 
         Cancellation: immediate during the wait for an endpoint; afterwards as for `Endpoint.open_rollout`.
         """
@@ -286,7 +289,10 @@ class Pool:
                 self._grow()
 
     async def _pause(self) -> None:
-        """Wait before the next start of an endpoint. Each wait is longer than the last, until a start succeeds."""
+        """Wait before the next start of an endpoint.
+
+        Each wait is longer than the previous wait, until a start succeeds.
+        """
         self._delay = min(2 * self._delay or BACK_OFF, MAX_BACK_OFF)
         self._paused = True
         self._wake()
@@ -368,7 +374,10 @@ class _Assignment:
             self.rollout.depart()
 
     def fail(self, error: BaseException) -> None:
-        """End the rollout's body, or its opening, with an error. If the rollout is already closing, do nothing."""
+        """End the body of the rollout's block, or its opening, with `error`.
+
+        If the rollout is already closing, do nothing.
+        """
         if self.rollout is None:
             return
         if self.rollout.fail is not None:
@@ -402,19 +411,19 @@ async def serve_pool(
         serve_pool([partial(serve_endpoint, port=port, tunnel=FixedURL(url)) for port, url in proxies])
 
     Args:
-        open_endpoint: a function that opens one endpoint, called as often as the pool needs; or a sequence of such
-            functions for a fixed set. Do not pass `recorder=` to these endpoints, because an endpoint closes its
-            recorder when it ends.
+        open_endpoint: a function that opens one endpoint, which is called each time the pool needs an endpoint; or a
+            sequence of such functions, one for each endpoint of a fixed set. These functions must not set `recorder=`,
+            because an endpoint closes its recorder when the endpoint ends.
         per_endpoint: maximum rollouts of one endpoint. When all endpoints are full: the pool grows, or a rollout waits.
             None means 32 in a growing pool, and no limit in a fixed set.
         max_endpoints: maximum endpoints of a growing pool, at least one.
         shrink_after: seconds without a rollout after which an endpoint of a growing pool is closed. One endpoint always
             stays open. With `math.inf`, no endpoint is closed.
-        on_lost_endpoint: what happens to the rollouts of an endpoint that dies. `raise` cancels each rollout's body
-            with `EndpointCrashed`. `move` moves the rollouts, with their keys and traces, to another endpoint; the
-            rollout's `environ` and `base_url` then contain the new URL. A running agent is ended, because it has the
-            old URL.
-        recorder: receives every turn of every rollout. The pool closes it at the end.
+        on_lost_endpoint: effect on the rollouts of an endpoint that dies. `raise`: the body of each rollout is
+            cancelled with `EndpointCrashed`. `move`: the rollouts, with their keys and traces, are moved to another
+            endpoint; their `environ` and `base_url` then contain the new URL. Running agents are ended, because they
+            have the old URL.
+        recorder: the recorder that receives every turn of every rollout. The pool closes it when the pool ends.
         redact: as in `serve_endpoint`.
 
     Closing: each endpoint closes, as for `serve_endpoint`.

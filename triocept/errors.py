@@ -31,11 +31,11 @@ If a handler raises a `Refusal` or an `UpstreamError`, this is an answer: the ag
 rollout stays open. Any other exception of a handler ends the rollout, and the agent gets a 500.
 
 Closed channels raise trio's own errors: `trio.ClosedResourceError`, `trio.EndOfChannel`, `trio.BrokenResourceError`.
-A port in use raises a plain `OSError`, a host that does not resolve a plain `socket.gaierror`.
-No message of these errors contains a key.
+For a port that is in use, a plain `OSError` is raised. For a host that does not resolve, a plain `socket.gaierror` is
+raised. No message of these errors contains a key.
 
-Each error can be pickled and copied, whatever its arguments. The copy has the same attributes and text as the original,
-even in another process.
+Each error can be pickled and copied. The copy has the same attributes and text as the original, even in another
+process.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class TrioceptError(Exception):
 
 
 class DialectError(TrioceptError):
-    """A wire document that its dialect cannot read.
+    """A document (such as the JSON body of a request) that its dialect cannot read.
 
     Attributes:
         path: the place in the document, e.g. `messages[3].content[0].type`; empty for the document itself.
@@ -107,7 +107,7 @@ class Refusal(TrioceptError):
         message: the text that the agent receives, and may write to its log.
         retry_after: seconds after which the agent may retry. None means no header `retry-after`.
         should_retry: value of the header `x-should-retry`, which SDKs read. None means no such header.
-        code: the dialect's own error code or type. If None, the dialect chooses a code by the status.
+        code: the dialect's own error code or type. If None, the code is derived from the status.
         headers: further response headers, such as rate limits; names in lower case, values of visible ASCII
             characters, spaces and tabs.
 
@@ -154,7 +154,7 @@ _FRAMING = frozenset(
 
 
 def can_be_sent(name: str, value: object) -> bool:
-    """Return True if a header is valid (RFC 9110, 5.5), and is no header by which the server frames the body."""
+    """Return True if a header is valid (RFC 9110, 5.5), and is not a header by which the server frames the body."""
     if not isinstance(value, str):
         return False
     return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING
@@ -177,7 +177,7 @@ def _mended_code(code: str | None) -> str | None:
 
 
 class LimitReached(Refusal):
-    """A refusal because a budget or a stop condition was reached. `rollout.stop` and handlers raise it to refuse calls.
+    """A refusal because a limit or a stop condition was reached. `rollout.stop` and handlers refuse calls with it.
 
     Default status: 404, after which no known agent retries (except Claude Code, which retries once, without a stream).
     """
@@ -256,7 +256,10 @@ class ExchangeAbandoned(ExchangeError):
 
 
 class MissingPrice(TrioceptError):
-    """A request for a model without a price, in a rollout with a cost limit. The agent got no part of an answer."""
+    """A request for a model whose price is unknown, in a rollout with a cost limit.
+
+    The agent got no part of an answer.
+    """
 
 
 class ScriptExhausted(TrioceptError):
@@ -285,8 +288,8 @@ class ReplayMiss(TrioceptError):
 class RecordingFailed(TrioceptError):
     """A response that a cassette cannot record.
 
-    The provider refused the key or could not be reached, or the response is raw bytes. The cassette's file is not
-    written in this run.
+    The reason: the provider refused the key or could not be reached, or the response is raw bytes. The cassette's file
+    is not written in this run.
     """
 
 
@@ -295,7 +298,7 @@ class RolloutClosed(TrioceptError):
 
 
 class GateBypassed(TrioceptError):
-    """A tool that the agent ran without a decision of its rollout's gate: the agent's hooks are missing or failed."""
+    """A tool that the agent ran without a decision of its rollout's gate. The agent's hooks are missing or failed."""
 
 
 class EndpointCrashed(TrioceptError):

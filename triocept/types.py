@@ -1,6 +1,6 @@
-"""The canonical types, to which the requests and responses of all dialects are converted.
+"""The types of requests and responses, options and services.
 
-The types of options and services.
+The requests and responses of all dialects are converted to these types of requests and responses.
 
 * calls: `Request`, `Message` and its parts, `Tool`, `Response`, `Usage`, `Price`.
 * increments of a response: `Event` and its kinds; `assemble` and `events_of` convert a response to events and back.

@@ -58,7 +58,10 @@ class Sampling(
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise an AttributeError that suggests the intended field: providers have other names for some fields."""
+            """Raise an AttributeError that suggests the most similar field.
+
+            (Providers use other names for some fields.)
+            """
             near = get_close_matches(name, self.__struct_fields__, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise AttributeError(f"Sampling has no field {name!r}{hint}", name=name, obj=self)

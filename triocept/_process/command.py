@@ -123,7 +123,7 @@ async def start_process(
 ) -> trio.Process:
     """Start the process in a new process group and a new session.
 
-    If `terminal` is True, start it in a new group of the program's session.
+    If `terminal` is True, the new process group belongs to the program's session.
 
     Args:
         argv: the command that `check_argv` returned.
@@ -134,8 +134,8 @@ async def start_process(
         terminal: True if the process inherits the program's stdin as well, and stays in the program's session.
         mark: number by which `launch` marks the process and all processes that it starts. None means no mark.
 
-    Cancellation: no process is started. If the cancellation comes too late for this, it has no effect, and the process
-    is returned.
+    Cancellation: no process is started. If the process has already started, the cancellation has no effect, and the
+    process is returned.
 
     Raises:
         AgentFailed: the process cannot be started.

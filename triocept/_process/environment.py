@@ -1,4 +1,4 @@
-"""The environment of an agent: the program's, without keys and URLs of providers, and with the rollout's key and URLs.
+"""The environment of an agent: that of the program, without providers' keys and URLs, with the rollout's key and URLs.
 
 These variables are removed, in upper and in lower case:
 
@@ -8,8 +8,8 @@ These variables are removed, in upper and in lower case:
 * variables whose names end like those of a provider's key or endpoint (`SUFFIXES`), and some single variables
   (`NAMES`).
 
-These rules also cover future providers. If a key is removed by mistake, `env=` can restore it. A key that is not
-removed by mistake is a leak. AWS keys are removed, because they give access to Amazon's models.
+These rules also cover future providers, and rather remove too much: a key that is removed by mistake can be restored by
+`env=`, but a key that stays by mistake is a leak. AWS keys are removed, because they give access to Amazon's models.
 `GOOGLE_APPLICATION_CREDENTIALS` stays, because it names a file that an agent may need for its work. `GH_TOKEN` and
 `GITHUB_TOKEN` stay, because git and gh need them. Only GitHub's Copilot uses these tokens as the key of its model, and
 Copilot is configured to call only the rollout.
@@ -68,7 +68,7 @@ def agent_environment(
 
     Args:
         parent: usually `os.environ`.
-        provider: variables that point the agent at the rollout, the only provider that it is to call.
+        provider: variables that make the agent call the rollout, which is to be its only provider.
         extra: the caller's own variables; a value of None removes the variable.
     """
     if extra is not None:

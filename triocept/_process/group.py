@@ -5,10 +5,10 @@ The script uses only the standard library, because the watcher must start in mil
 Rules:
 
 1. A process belongs to an agent in three cases: it is in the agent's group or session, it has one of the agent's two
-   marks, or its parent belongs to the agent. The marks make it possible to find processes that left the group by
-   `setsid` and were orphaned. The first mark is a variable in the environment. A process can drop its environment (`env
-   -i`), or hide it (another user's process, a rewritten title). The second mark is a process limit that the process
-   cannot remove (see `launch`). It cannot be read if the process belongs to another user.
+   marks, or its parent belongs to the agent. By the marks, processes are found even if they left the group (by
+   `setsid`) and have lost their parent. The first mark is a variable in the environment. A process can drop its
+   environment (`env -i`), or hide it (another user's process, a rewritten title). The second mark is a process limit,
+   which the process cannot remove (see `launch`). This mark cannot be read if the process belongs to another user.
 2. The kernel may give the id of an ended process to a new process. So a signal is sent only if the process with this id
    has the same start time as before.
 3. Ended processes that were not reaped yet (zombies) count as dead.
@@ -34,11 +34,11 @@ cannot import.)"""
 TERM_GRACE = 1.0
 """Seconds from the watcher's SIGTERM to its SIGKILL, so that all agents end within 2 s of the program's death."""
 SEARCH = 3.0
-"""Maximum seconds to search for processes of agents. After the program's death, the watcher uses all of this time,
-because an agent between fork and exec has no mark yet. On a busy machine, exec may take long."""
+"""Maximum seconds to search for processes of agents. After the program's death, the watcher searches for all of this
+time, because an agent between fork and exec has no mark yet, and exec may take long on a busy machine."""
 QUIET = 5
-"""Number of consecutive searches without a living process after which an agent counts as ended, if the program
-lives."""
+"""Number of consecutive searches without a living process after which an agent counts as ended while the program lives.
+"""
 PAUSE = 0.05
 """Seconds between two searches."""
 
@@ -95,7 +95,7 @@ def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
 
 
 def limit_mark(token: str) -> int | None:
-    """Return the number with which `launch` marks an agent: at least 2^56, above all usual values of the limit."""
+    """Return the number with which `launch` marks an agent: at least 2^56, more than all usual values of the limit."""
     try:
         return (1 << 56) + int(token[:14], 16)
     except ValueError:
@@ -109,7 +109,10 @@ def birth(pid: int) -> int | None:
 
 
 def open_handle(pid: int) -> int | None:
-    """Return a pidfd, which never refers to a later process with this id; None on old kernels or in some sandboxes."""
+    """Return a pidfd, which never refers to a later process with the same id.
+
+    None on old kernels or in some sandboxes.
+    """
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             return os.pidfd_open(pid)
@@ -233,7 +236,7 @@ def watch(program: int, since: int) -> None:
     """Run the watcher: read lines about agents from stdin, and end these agents when the process `program` has ended.
 
     The line `+ token` registers an agent. `= token pid born` adds the process of the agent, `- token` removes the
-    agent, `! token` ends the agent now. After the line `quit`, the watcher ends no agent.
+    agent, `! token` ends the agent now. After the line `quit`, the watcher exits without ending agents.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
@@ -260,7 +263,7 @@ class _Listener:
         self.over = False
         """True if the program has written `quit`, or has ended."""
         self.closed = False
-        """True if no more lines are read."""
+        """True if no more lines will be read."""
         self._rest = b""
         self._poll = select.poll()
         self._poll.register(0, select.POLLIN)
@@ -274,7 +277,7 @@ class _Listener:
 
     @property
     def is_orphan(self) -> bool:
-        """True if the program is dead. If the program lives, but has closed the pipe, it will start no more agents."""
+        """True if the program is dead. (A program that lives, but has closed the pipe, starts no more agents)."""
         return os.getppid() != self._program
 
     def poll(self, timeout: float | None = None) -> None:
@@ -311,8 +314,8 @@ class _Listener:
 def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bool = False) -> None:
     """End the agents: send SIGTERM, and after `TERM_GRACE` seconds SIGKILL, until no process of the agents lives.
 
-    `last` is True if the watcher ends afterwards. If the program is dead, one of its agents may still be between fork
-    and exec, and have no mark yet. Therefore the search continues for `SEARCH` seconds.
+    `last` is True if the watcher exits after this call. If the program is dead, one of its agents may still be between
+    fork and exec, and have no mark yet. Therefore the search continues for `SEARCH` seconds.
     """
     ending, start, quiet = Ending(agents), time.monotonic(), 0
     while quiet < QUIET or (last and listener.is_orphan):

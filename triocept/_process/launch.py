@@ -6,14 +6,14 @@ CAP_SYS_RESOURCE. So a process keeps the mark even if it drops its environment (
 and loses its parent (a daemon's double fork).
 
 The mark must be set before the agent's first instruction. Therefore this script sets it in the process that becomes the
-agent. A function between fork and exec could set the mark, too. But then every start would fork the whole program,
+agent. A function between fork and exec could also set the mark, but then every start would fork the whole program,
 which is slow for a large program.
 
 Rules:
 
 1. The agent gets the arguments, environment, signals and descriptors that it would get without this script, except that
    SIGINT is never blocked.
-2. The script writes to the pipe: `+` as soon as it runs, and the error number if exec fails.
+2. The script writes to the pipe: first `+`, as soon as it runs, and later the error number, if exec fails.
 3. The script imports only built-in modules, because the import of any other module takes a millisecond.
 """
 
@@ -22,12 +22,11 @@ import posix
 import sys
 
 LOCKS = 10
-"""Number of the resource RLIMIT_LOCKS (not its limit), which is 10 on all architectures of Linux.
+"""Number of the resource RLIMIT_LOCKS (not the value of its limit). It is 10 on all architectures of Linux.
 
-The module `resource` has no constant for it.
-"""
+The module `resource` has no constant for it."""
 NOT_HERE = {2, 20}
-"""ENOENT and ENOTDIR. After one of these errors, the next directory of the PATH is tried."""
+"""Error numbers ENOENT and ENOTDIR. After one of these errors, the next directory of the PATH is tried."""
 
 
 def launch(pipe: int, mark: int, argv: list[str]) -> int:

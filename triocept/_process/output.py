@@ -1,7 +1,7 @@
 """The output of an agent, and the result of its run.
 
-The start and the end of each output stream are kept in memory. They take at most twice the limit. Files and terminals
-get all output.
+The start and the end of each output stream are kept in memory. Together they take at most twice `output_limit`. Files
+and terminals get all output.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
     duration: float
     """Seconds from the agent's start to its end, on trio's clock."""
     stdout: bytes = b""
-    """The whole stdout. If its middle was dropped: the start and the end, with a note about the dropped bytes. Empty if
+    """The whole stdout; if its middle was dropped, the start and the end, with a note about the dropped bytes. Empty if
     stdout was not captured."""
     stderr: bytes = b""
-    """The whole stderr. If its middle was dropped: the start and the end, with a note about the dropped bytes. Empty if
+    """The whole stderr; if its middle was dropped, the start and the end, with a note about the dropped bytes. Empty if
     stderr was not captured."""
     stdout_dropped: int = 0
     """Number of bytes missing from `stdout`."""
@@ -109,7 +109,7 @@ class OutputBuffer:
     def content(self) -> bytes:
         """Return all bytes.
 
-        If some were dropped, return the first and the last bytes, with a note about the dropped bytes.
+        If bytes were dropped, return the first and the last bytes, with a note about the dropped bytes.
         """
         self._trim()
         if not self.dropped:
@@ -127,7 +127,7 @@ class OutputBuffer:
 
 @final
 class Tee:
-    """A file that receives all output. Worker threads write to the file, so a slow disk delays only this agent."""
+    """A file that receives all output. Worker threads write to the file, so that a slow disk delays only this agent."""
 
     def __init__(self, file: BinaryWriter) -> None:
         self._file = file
@@ -172,7 +172,7 @@ class OutputReader:
     async def read(self, on_error: Callable[[], None]) -> None:
         """Read the stream to its end.
 
-        Even if a tee fails, the stream is read to its end, so that the agent neither hangs at a full pipe nor gets
+        If a tee fails, the stream is still read to its end, so that the agent neither waits for a full pipe nor gets
         SIGPIPE.
 
         `on_error` is called when a tee fails. Cancellation: immediate; the bytes read so far are in the buffer.

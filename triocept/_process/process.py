@@ -5,10 +5,10 @@ Rules:
 1. The agent leads its own session and group, without a terminal. So programs that would prompt on a terminal (ssh, git)
    fail immediately. With `output="terminal"`, the agent leads its own group in the program's session, and gets the
    program's terminal (`terminal`).
-2. After the `async with` block, no process of the agent lives, however the block ended. The agent's group, and
-   processes that left the group (see `group`), get SIGTERM, then some time to end, then SIGKILL. After that, the agent
-   is reaped. The total time of these steps is limited.
-3. The agent is reaped last, because the ids of its process and its group can be reused afterwards.
+2. After the `async with` block, no process of the agent lives, even if the block raised an exception. The agent's
+   group, and processes that left the group (see `group`), get SIGTERM, then some time to end, then SIGKILL. After that,
+   the agent is reaped. The total time of these steps is limited.
+3. The agent is reaped last, because the kernel may reuse the ids of its process and its group after that.
 4. The output is read to its end. But if a process keeps a pipe open, the reading stops after a short time, so that the
    block can end.
 5. No error and no `repr` of this module contains a value of the environment or an argument.
@@ -48,27 +48,28 @@ OutputFile: TypeAlias = str | os.PathLike[str] | BinaryWriter
 """The path of a file, which is created or emptied, or an object to which bytes are written."""
 OutputMode: TypeAlias = Literal["capture", "echo", "inherit", "terminal"]
 """Destination of the agent's output. `capture`: the output is kept in memory. `echo`: the output is kept in memory, and
-also written to this program's stdout and stderr. `inherit`: the agent uses this program's stdout and stderr, and
-nothing is kept. `terminal`: the agent gets the terminal of this program, with the keyboard, and nothing is kept."""
+also written to this program's stdout and stderr. `inherit`: the agent uses this program's stdout and stderr, and the
+output is not kept. `terminal`: the agent gets the terminal and keyboard of this program, and the output is not kept."""
 
 OUTPUT_LIMIT = 1024 * 1024
 """Maximum bytes of each output stream that are kept in memory."""
 TERMINATE_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL, as in trio's own `run_process`."""
 LEFTOVER_PATIENCE = 0.2
-"""Seconds that processes of a finished agent have to end by themselves, such as tee in `agent > >(tee log)`."""
+"""Seconds for which processes of an agent that has ended may still end by themselves, such as tee in `agent > >(tee
+log)`."""
 LEFTOVER_GRACE = 1.0
-"""Seconds from SIGTERM to SIGKILL for processes of a finished agent."""
+"""Seconds from SIGTERM to SIGKILL for the remaining processes of an agent that has ended."""
 KILL_TIMEOUT = 5.0
-"""Maximum seconds to wait for the kernel to end processes that got SIGKILL. A process that takes longer waits for a
-device."""
+"""Maximum seconds to wait for the kernel to end processes that got SIGKILL. (A process that takes longer is waiting for
+a device.)"""
 DRAIN_TIMEOUT = 1.0
 """Maximum seconds to read the rest of the output when all processes are dead."""
 LOOK_PAUSE = 0.02
 """Seconds between two searches for living processes."""
 QUIET = 2
-"""Number of consecutive searches that must find no process. A single search can miss a process that was forked after
-/proc was listed, if its parent ended before the search read the parent's entry."""
+"""Number of consecutive searches that must find no living process. One search is not enough: it misses a process that
+was forked after /proc was listed, if the parent ended before the search read the parent's entry."""
 
 
 @protected_context
@@ -99,15 +100,15 @@ async def open_process(
         stderr_file: file that receives all of stderr as it arrives; may be the same as `stdout_file`.
         terminate_grace: seconds between SIGTERM and SIGKILL.
 
-    Cancellation: the agent is ended, even if it is being started at this moment. Closing: all living processes of the
-    agent are ended. This takes at most `terminate_grace` plus 7 s, usually some milliseconds, even after a
-    cancellation. A second Ctrl-C sends SIGKILL immediately.
+    Cancellation: the agent is ended, even if it is just being started. Closing: all living processes of the agent are
+    ended. This takes at most `terminate_grace` plus 7 s, usually some milliseconds, even after a cancellation. A second
+    Ctrl-C sends SIGKILL immediately.
 
     Raises:
         TypeError, ValueError: `argv`, `env` or an option is invalid.
         AgentFailed: the agent cannot be started, or a file for its output cannot be written.
         NotImplementedError: on Windows.
-        Exception: writing the agent's stdin or reading its output failed. The agent was ended because of this.
+        Exception: an error while the agent's stdin was written or its output was read. The agent was then ended.
     """
     command, environment, token = check_argv(argv), check_env(env), secrets.token_hex(16)
     data = check_input(input)
@@ -208,7 +209,7 @@ class AgentProcess:
         self._blind = False
         """True if the last search for the agent's processes failed."""
         self._quiet = 0
-        """Number of consecutive searches up to now that began after the exit and found no living process."""
+        """Number of the latest consecutive searches that began after the agent's exit and found no living process."""
         self._exited, self._drained = trio.Event(), trio.Event()
         self._failure: Exception | None = None
         """First exception in the tasks of `_run`, which run concurrently with the caller's `async with` block."""
@@ -221,7 +222,7 @@ class AgentProcess:
         return f"<AgentProcess {self.argv[0]!r} (process {self.pid}): {state}>"
 
     async def wait(self) -> int:
-        """Wait until the process has ended. Processes that it started may still run afterwards.
+        """Wait until the process has ended. Processes that it started may still run after that.
 
         Returns:
             The return code; as in `subprocess`, a negative number is the signal that ended the process.
@@ -286,7 +287,10 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run a task of `_run`. If it raises, cancel the caller's block. The other tasks run on until `_end`."""
+        """Run a task of `_run`.
+
+        If the task raises, cancel the caller's block. The other tasks continue until `_end`.
+        """
         try:
             await work()
         except Exception as exc:  # raised to the caller when the agent has been ended
@@ -400,7 +404,7 @@ class AgentProcess:
     def _leave(self) -> None:
         """Unregister the agent if none of its processes lives.
 
-        Otherwise let the watcher's process end these processes.
+        If one of them lives, let the watcher's process end it.
         """
         if self._blind:
             log.warning(

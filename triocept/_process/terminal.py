@@ -1,4 +1,4 @@
-"""Use of this program's terminal by an agent, in the way in which a shell's foreground job uses the shell's terminal.
+"""Use of this program's terminal by an agent, in the same way as a shell's foreground job uses the shell's terminal.
 
 Rules:
 
@@ -7,8 +7,8 @@ Rules:
 2. When the agent is suspended (Ctrl-Z), this program takes the terminal back and suspends itself, so that the user's
    shell continues. When the shell continues this program, the agent gets the terminal back, with the terminal modes
    that the agent had set.
-3. However the agent ends, the terminal then gets the modes that it had before the agent's start. If the agent's return
-   code is not 0, typed input is dropped, and the modes that full-screen programs set are reset.
+3. When the agent has ended, the terminal gets the modes that it had before the agent's start. If the agent's return
+   code is not 0, typed input is also discarded, and the modes that full-screen programs set are reset.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ with contextlib.suppress(ImportError):  # Windows
     import termios
 
 FD = 0
-"""Descriptor of the terminal: standard input."""
+"""File descriptor of the terminal: that of standard input."""
 STOP_TIME = 0.1
 """Seconds to wait for the kernel to suspend this program after a signal that suspends it."""
 _PLAIN_MODES = (
@@ -58,8 +58,8 @@ class Terminal:
         self._modes = termios.tcgetattr(FD)
         self._group = os.getpgrp()
         self._given = False
-        """True while the agent has the terminal. False while the agent is suspended, because the shell may have the
-        terminal then."""
+        """True while the agent has the terminal. False while the agent is suspended, because the shell may then have
+        the terminal."""
 
     async def follow(self, pid: int) -> None:
         """Give the terminal to the process group of `pid` until that process ends.

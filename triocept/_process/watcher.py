@@ -1,8 +1,8 @@
-"""The watcher: a small process that ends the program's agents if the program is killed. It reads a pipe of the program.
+"""The watcher: a small process that ends the program's agents if the program is killed. It reads from a pipe.
 
-The watcher is started with the first agent, so a program without agents starts no watcher. The module `group` contains
-its code. PR_SET_PDEATHSIG is not used, because its signal is sent when the *thread* that forked ends: trio forks in a
-worker thread, and such a thread ends after 10 idle seconds.
+The watcher is started with the first agent, so a program without agents starts no watcher. The watcher's own code is in
+the module `group`. PR_SET_PDEATHSIG is not used, because its signal is sent when the *thread* that forked ends: trio
+forks in a worker thread, and such a thread ends after 10 idle seconds.
 
 Rules:
 
@@ -33,8 +33,8 @@ from .group import ProcessInfo, ProcessTree, birth, read_processes
 log = logging.getLogger("triocept.agent")
 
 READY_TIMEOUT = 10.0
-"""Maximum seconds to wait for the watcher's start. Usually it takes 0.02 s, on a slow network file system some
-seconds."""
+"""Maximum seconds to wait for the watcher's start. It usually takes 0.02 s, but several seconds on a slow network file
+system."""
 QUIT_TIMEOUT = 2.0
 """Maximum seconds to wait for the end of a watcher that has no agents."""
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
@@ -60,18 +60,19 @@ async def open_watcher() -> AsyncIterator[Watcher]:
 class Watcher:
     """The watcher of all agents of the program.
 
-    If the program dies, the watcher's process continues until all agents are ended.
+    If the program dies, the watcher's process continues until all agents have ended.
 
-    Only `open_watcher` creates it.
+    Only `open_watcher` creates instances.
     """
 
     def __init__(self) -> None:
         self._agents: dict[str, bytes] = {}
-        """For each agent, by token, the line that registers it. A new process of the watcher gets these lines, too."""
+        """For each agent, by token, the line that registers it. If the watcher's process is restarted, it gets these
+        lines again."""
         self._process: trio.Process | None = None
         self._pipe: int | None = None
-        """The only write end of the pipe to the watcher's process. No process inherits it, so the pipe closes when the
-        program dies."""
+        """The only write end of the pipe to the watcher's process. No other process inherits it, so the pipe closes
+        when the program dies."""
         self._lock = trio.Lock()
         self._closed = False
         self._since = birth(os.getpid()) or 0
@@ -88,7 +89,7 @@ class Watcher:
         return None if self._process is None else self._process.pid
 
     async def register(self, token: str) -> None:
-        """Register an agent's token. From now on, no process with this token outlives the program.
+        """Register an agent's token. From then on, no process with this token outlives the program.
 
         Cancellation: the token is not registered. If the watcher's process is being started at this moment, it is
         ended.

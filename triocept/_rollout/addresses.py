@@ -30,7 +30,7 @@ class SDK(Protocol):
 
 
 class DialectFacts(Protocol):
-    """The properties of a dialect that the package `_rollout` uses. (`_rollout` does not import the dialects' code.)"""
+    """The properties of a dialect that the package `_rollout` uses. `_rollout` does not import the dialects' code."""
 
     @property
     def name(self) -> str: ...

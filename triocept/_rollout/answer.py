@@ -111,7 +111,7 @@ class Delivery(Protocol):
 
     @property
     def due(self) -> float:
-        """Time by trio's clock at which the connection must send a keep-alive, so that its client does not time out."""
+        """Time, by trio's clock, at which the connection sends a keep-alive, so that its client does not time out."""
 
     @property
     def keepalive_every(self) -> float:
@@ -242,7 +242,7 @@ class Answer:
         return next(iter(self.subscriptions)).write_early(data)
 
     def prepare(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Let each connection render the bytes that `end` will send, so that they can be recorded first."""
+        """Let each connection render the bytes that `end` will send, so that they can be recorded before that."""
         for subscription in self.subscriptions:
             subscription.prepare([*self.entries, *([last] if last is not None else [])], outcome)
 

@@ -104,7 +104,7 @@ class _Sum:
 
 
 class Budget:
-    """The turns, tokens and cost that count against `limits`: spent by ended calls, or reserved for calls in progress.
+    """The turns, tokens and cost that count against `limits`: used by ended calls, or reserved for calls in progress.
 
     Args:
         limits: the limits to enforce.

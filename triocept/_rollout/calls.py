@@ -331,7 +331,7 @@ class Arrivals:
     def put_back(self, exchange: ExchangeState) -> None:
         """Put an exchange back at the head of the queue.
 
-        The task that took the exchange was cancelled before it answered.
+        Called if the task that took the exchange was cancelled before it answered.
         """
         if exchange.settled or self._closed:
             return
@@ -427,7 +427,7 @@ class Arrivals:
         return self._service is not None
 
     async def hand_all_to(self, service: Service) -> None:
-        """Pass every exchange to the service until the queue ends: first the waiting exchanges, then each new one."""
+        """Pass every exchange to `service` until the queue ends: the waiting exchanges, and then each new exchange."""
         self._asked = True
         for exchange in tuple(self._waiting):
             self._waiting.pop(exchange, None)
@@ -454,7 +454,7 @@ class Arrivals:
 
     @trio.lowlevel.enable_ki_protection
     async def forgotten(self, rollout_id: str) -> bool:
-        """Log a warning if an exchange waits for `FORGOTTEN` seconds, and no task ever took an exchange of the rollout.
+        """Log a warning if an exchange waits for `FORGOTTEN` seconds and no task has ever taken one of the rollout.
 
         Returns:
             True if the exchange has waited for `GIVEN_UP` seconds; False if the rollout has ended, or a task takes

@@ -107,7 +107,7 @@ class Exchange:
 
     @property
     def conversation(self) -> Conversation:
-        """The conversation of the call: the main one, a sub-agent's, or a side call (for a title, for example).
+        """The conversation of the call: the main conversation, that of a sub-agent, or a side call (for a title, say).
 
         Some agents name the conversation in their headers. If the headers name none, triocept compares the call's
         messages with the messages of all turns in the trace.
@@ -210,7 +210,7 @@ class Exchange:
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
-        """Answer with raw bytes, valid or not, and end the connection in a chosen way, to imitate a broken provider.
+        """Answer with raw bytes, which may be invalid, and end the connection as chosen, to imitate a broken provider.
 
         The headers determine the framing of the body. A `content-length` is sent unchanged, even if it is wrong. With
         `transfer-encoding: chunked`, each piece is a chunk. If both headers are missing and `end` is `whole`, triocept

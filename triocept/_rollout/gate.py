@@ -202,7 +202,7 @@ class GateState:
     # The model's calls
 
     def add(self, exchange: ExchangeState, response: Response | None) -> None:
-        """If the gate is active, add the tool calls of an answer to it, before the agent gets the end of the answer."""
+        """If the gate is active, store an answer's tool calls in it, before the agent gets the end of the answer."""
         if response is None:
             return
         early = [

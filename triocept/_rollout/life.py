@@ -82,7 +82,7 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def watch() -> None:
-        """With `on_fault="stay"`, fail the calls of this rollout if no task takes them for `GIVEN_UP` seconds."""
+        """If `on_fault` is `stay`, and no task takes calls for `GIVEN_UP` seconds, let the rollout's calls fail."""
         if await rollout.arrivals.forgotten(rollout.id) and rollout.on_fault == "stay":
             await serve(_fail_untaken)
 

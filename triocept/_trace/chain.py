@@ -5,14 +5,15 @@ Rules:
 1. The chain is a value of 16 bytes: the first half of a SHA-256 digest. Its first value is computed from the rollout's
    id and run: `sha256(rollout + "\n" + run)`.
 2. Each line contains the number of earlier lines of its rollout (`seq`) and the chain so far (`prev`, 32 hex digits).
-   The line continues the chain: the next value of the chain is `sha256(chain + line)`. `line` lacks its newline.
+   The line continues the chain: the next value of the chain is made from `sha256(chain + line)`, where `line` has no
+   newline.
 3. A seal is the line that ends a rollout. Its last member, `digest`, is the value of the chain after the seal. This
    value is computed from the seal's line without `digest`.
-4. So a line that was changed, removed, repeated, moved or cut is detected: the `prev` of the next line, or the seal's
-   `digest`, does not match.
+4. So a line that was changed, removed, repeated, moved or cut is detected, because the `prev` of the next line, or the
+   seal's `digest`, does not match.
 
-SHA-256 is used because every machine has a program for it, and processors have instructions for it. For 50 KB, it takes
-half the time of BLAKE2b.
+SHA-256 is used because every machine has a program for it, and processors have instructions for it. For 50 KB, SHA-256
+takes half the time of BLAKE2b.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Completeness check of a trace file. Each missing or changed part is reported as a gap with a name.
+"""Completeness check of a trace file. Each missing or changed part is reported as a gap, which has a name.
 
 The hash chains in a file cannot show two losses: that all lines of a rollout are missing, or that the scores after a
-seal are missing. To detect such a loss, store `trace.digest` outside the file, and compare it with `report.digests`.
-Without a stored digest, the check finds only accidental damage, because a person who changes a file can compute new
-chains. With a stored digest, you also detect deliberate changes.
+seal are missing. To detect such a loss, store `trace.digest` outside the file, and compare it with `report.digests`. A
+stored digest also detects deliberate changes. Without a stored digest, the check finds only accidental damage, because
+a person who changes a file can compute new chains.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .lines import VERSION, Found, OtherLine, Piece, SealLine, Unreadable, found
 from .proof import Proof
 
 MOST_GAPS = 10_000
-"""Maximum number of gaps in a report. It is limited because in a file of another format each line is a gap."""
+"""Maximum number of gaps in a report. (In a file of another format, each line is a gap.)"""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,10 +33,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...]
     """The missing or changed parts of the file, in the order of the lines; at most 10,000."""
     more: int = 0
-    """Number of further gaps, which `gaps` does not contain."""
+    """Number of further gaps that `gaps` does not contain, because it has reached its maximum."""
     digests: dict[str, str] = {}
-    """Digest of each rollout's last seal, by `rollout/run`. The program that wrote the file got the same value from
-    `trace.digest`."""
+    """Digest of each rollout's last seal, by `rollout/run`. In the program that wrote the file, `trace.digest` has the
+    same value."""
 
     @property
     def complete(self) -> bool:
@@ -47,7 +47,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def check(path: str | os.PathLike[str]) -> Report:
     """Check that no line of a `JSONLRecorder`'s file is missing or changed.
 
-    The check keeps the state of each rollout without a seal in memory, and a few hundred bytes for each sealed rollout.
+    The check keeps in memory the state of each rollout without a seal, and a few hundred bytes for each sealed rollout.
     A file that is still being written has gaps, too: `no_seal` for each running rollout, and `no_turn` for each running
     call.
 
@@ -99,7 +99,7 @@ class _Check:
                     proof.rest()
 
     def report(self) -> Report:
-        """Report the gaps that only the end of the file shows, such as missing seals, and return the report."""
+        """Add the gaps that are known only at the end of the file, such as missing seals, and return the report."""
         for proof in self._proofs.values():
             proof.end()
         if not self._lines and not self._gaps:

@@ -1,12 +1,12 @@
 """The conversation that a call belongs to.
 
-A conversation is the agent's main conversation, the conversation of a sub-agent, or a side call: a call beside these
-conversations, such as a request for a title.
+A conversation is the agent's main conversation, the conversation of a sub-agent, or a side call. A side call is a
+separate call, such as a request for a title.
 
 Some agents name the conversation: `claimed_conversation` (in `_rollout/calls`) reads the name from the headers. For
 other agents, `conversations` derives the conversation from the messages. `prompt_cache_key` (Copilot, OpenHands,
-kimi-code) and `x-affinity` (vibe) name only a family of conversations, because an agent and its sub-agents send the
-same value. Calls of different families belong to different conversations; one family may hold several conversations.
+kimi-code) and `x-affinity` (vibe) name only a family of conversations: an agent and its sub-agents send the same value.
+Calls of different families belong to different conversations; one family may hold several conversations.
 
 Side calls, observed with real versions of the agents:
 
@@ -41,12 +41,12 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """The conversation that a call belongs to."""
 
     id: str
-    """The agent's name for the conversation. If the agent sends no name, the id of the conversation's first turn (or
-    exchange). In a `Turn`, the id is empty if the agent names only the call's kind."""
+    """The agent's name for the conversation. If the agent sends no name: the id of the conversation's first turn (or
+    exchange). In a `Turn`, the id is empty if the agent states only the kind of the call."""
     parent: str | None = None
     """Id of the conversation from which this conversation was started; None if the agent sends no such id."""
     kind: CallKind = "main"
-    """Kind of the call. A side call (a title, a router, a warm-up) may carry its main conversation's id. The kind
+    """Kind of the call. A side call (a title, a router, a warm-up) may have the id of its main conversation. The kind
     `tool` means that a tool of the program sent the call (`POST …/model`, `rollout.ask`), not the agent."""
 
 
@@ -70,7 +70,7 @@ def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind]
 def is_side_call(request: Request, raw: Json = None) -> bool:
     """Return True if a call looks like a side call.
 
-    A side call has no tools and no tool results. Besides, it requests an output format, or has at most three messages.
+    A side call has no tools and no tool results, and either requests an output format or has at most three messages.
     Codex's warm-up (`generate` is false in `raw`) is a side call, too.
     """
     if isinstance(raw, dict) and raw.get("generate") is False:
@@ -83,7 +83,8 @@ def is_side_call(request: Request, raw: Json = None) -> bool:
 def is_router(request: Request) -> bool:
     """Return True if a call is from gemini-cli's router, which selects the model for the following calls.
 
-    The call is recognized by its answer schema. It is the agent's first call, and otherwise looks like a main call.
+    The call is recognized by its answer schema. Without this check, the router's call would look like a main call,
+    because it is the agent's first call.
     """
     schema = request.output_format and request.output_format.schema
     return _ROUTER in ((schema or {}).get("properties") or {})

@@ -1,4 +1,4 @@
-"""Assignment of calls to conversations: by the name that the agent sends, else by the messages that a call continues.
+"""Assignment of calls to conversations, by the name that the agent sends, or by the messages that a call continues.
 
 The first rule that fits decides which conversation a call belongs to:
 
@@ -8,11 +8,11 @@ The first rule that fits decides which conversation a call belongs to:
    the longest of them; of equally long turns, the latest.
 3. The call repeats an earlier call that got no answer.
 4. The call sends the messages of an earlier call and more messages, but not the answer to the earlier call, which the
-   agent has dropped.
-   Exception: the call offers no tools but the conversation has tools. Such a call looks like a request for a title.
+   agent has dropped. Exception: the call offers no tools, but the conversation has tools. Such a call is probably a
+   request for a title.
 5. The call repeats the latest call of one of the last 64 conversations, with one piece of text added to the last
-   message, which is the user's. The rule applies while no call of the rollout has tools. (A DSPy program adds the
-   results of its tools to the last message.)
+   message, which is the user's. The rule applies only while no call of the rollout has tools. (It is needed for DSPy
+   programs, which add the results of their tools to the last message.)
 6. The call is a handoff (see below) from one of the last 16 conversations: another agent takes the conversation over.
 7. The call is a compaction (see below): it contains the summary from one of the last 16 answers that may be summaries.
 8. Otherwise the call begins a new conversation.
@@ -21,8 +21,8 @@ By rules 4 to 7, a call joins only a conversation that the agent has not named.
 
 Messages are equal if their roles, texts, calls, results and media are equal (`THREAD` in `_canonical/form`). Reasoning,
 ids of calls, cache marks and the split of a text into parts do not count. By rules 2 to 7, two calls never share a
-conversation if the agent names different kinds for them. If the agent names no conversation, two calls with different
-families (`prompt_cache_key`) do not share one either.
+conversation if the agent states different kinds for them. If the agent names no conversation, two calls with different
+families (`prompt_cache_key`) never share a conversation either.
 
 In a handoff, another agent continues the conversation under its own system prompt. After the system prompt, its first
 call has one of these forms:
@@ -37,7 +37,8 @@ call has one of these forms:
    called (`nest_handoff_history` of OpenAI Agents). A sub-agent's first call begins with a message of the user, its
    task.
 
-Observed with openai-agents 0.24 and google-adk 2.13. Other filters of a history are not recognized.
+These forms were observed with openai-agents 0.24 and google-adk 2.13. Histories that were filtered in other ways are
+not recognized.
 
 In a compaction, an agent whose context is full requests a summary, and restarts from it. A call contains the summary of
 a turn if all of these conditions hold:
@@ -49,18 +50,18 @@ a turn if all of these conditions hold:
 3. No message of the later call contains the request for the summary. (An agent that repeats its whole history in one
    message, such as DSPy, compacts nothing.)
 
-Observed with Claude Code 2.1, which puts the text between `<summary>` marks into the first message of the user.
-`<state_snapshot>` is the mark of gemini-cli and qwen-code. Other agents use no mark: for them the words of the request
-decide.
+These conditions were observed with Claude Code 2.1, which puts the text between `<summary>` marks into the first
+message of the user. gemini-cli and qwen-code use the mark `<state_snapshot>`. Other agents use no mark: their summaries
+are recognized by the words of the request.
 
-If the agent has not named a conversation, the following rules decide its kind. If no call of the rollout has tools,
-each conversation is a main conversation, because nothing distinguishes them. Otherwise, a short conversation without
-tools is a side call if it requests an output format, or if its answer is a summary. It is also a side call if it
-contains the user's text from a conversation with tools, as a request for a title does. A long conversation without
-tools is a side call if it requests a summary. A member of a crew (CrewAI) has a task of its own, so it is no side call.
-The first of the remaining conversations is the main conversation, and the others are sub-agents'. The kind of a call
-without an answer yet can change with later calls: a request for a title that comes first counts as the main
-conversation until then.
+If the agent has not named a conversation, the following rules determine the conversation's kind. If no call of the
+rollout has tools, each conversation is a main conversation, because nothing distinguishes them. Otherwise, a short
+conversation without tools is a side call if it requests an output format, or if its answer is a summary. It is also a
+side call if it contains the user's text of a conversation with tools, as a request for a title does. A long
+conversation without tools is a side call if it requests a summary. A member of a crew (CrewAI) has its own task, so its
+conversation is not a side call. The first of the remaining conversations is the main conversation, and the others are
+conversations of sub-agents. Later calls can change the kind of a conversation: a request for a title that is the first
+call counts as the main conversation until the next call.
 """
 
 from __future__ import annotations
@@ -86,17 +87,20 @@ if TYPE_CHECKING:
 
 _FAMILY = "prompt_cache_key"
 _GROWING = 64
-"""Number of latest conversations that rule 5 compares with a call: more than agents usually alternate between."""
+"""Number of latest conversations that rule 5 compares with a call. Agents usually alternate between fewer
+conversations."""
 _HANDED = 16
 """Number of latest conversations that rule 6 (handoff) compares with a call."""
 _QUESTIONS = 64
-"""Number of latest conversations with tools whose user texts are kept, to recognize requests for their titles."""
+"""Number of latest conversations with tools whose user texts are kept, so that requests for their titles are
+recognized."""
 _QUESTION = 8
-"""Maximum user texts kept from a conversation's first call. Of more texts, the last are kept."""
+"""Maximum user texts that are kept of a conversation's first call: its last ones."""
 _NEAR = 64
-"""Characters before and after the middle of a text that are compared first. A comparison of whole texts is slow."""
+"""Number of characters before and after the middle of a text that are compared first, because a comparison of whole
+texts is slow."""
 _SUMMARIES = 16
-"""Number of latest answers kept as possible summaries: an agent continues from a recent summary."""
+"""Number of latest answers that are kept as possible summaries. (An agent continues from a recent summary.)"""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
 _ASKED = re.compile("(?<!not a )summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
 """Pattern of words in a request for a summary. It excludes "not a summary", which CrewAI writes in other requests."""
@@ -106,7 +110,7 @@ _FILTERED = (Reasoning, ToolCall, ToolResult, Opaque)
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """The relation of a turn to earlier turns: the turn's conversation, and the turn that it continues."""
+    """The place of a turn among earlier turns: its conversation, and the turn that it continues."""
 
     node: int
     """Node of the graph for the messages of the turn's request."""
@@ -115,7 +119,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None
     """Id of the turn that this turn continues; None if it continues no turn."""
     summary: str | None
-    """Id of the turn from whose summary this turn restarts; None if it continues another turn, or contains no
+    """Id of the turn from whose summary this turn restarts; None if this turn continues another turn, or contains no
     summary."""
 
 
@@ -134,8 +138,8 @@ class _Unnamed:
         """Answer to the conversation's latest call."""
         self._last_text: str | None = None
         self._others: set[Hashable] = set()
-        """Other conversations whose user texts are not in this conversation's first call. They need not be compared
-        again."""
+        """Other conversations whose user texts are not in this conversation's first call, so that they need not be
+        compared again."""
 
     @property
     def last_text(self) -> str:
@@ -165,9 +169,9 @@ class _Unnamed:
         return "sub_agent" if has_main and (has_tools or others_have) else "main"
 
     def _is_aside(self, questions: _Questions) -> bool:
-        """Return True if the first call requests a title, a summary or an output format, or its answer is a summary.
+        """Return True if the first call requests a title, a summary or an output format, or if its answer is a summary.
 
-        The caller has checked that the conversation's calls have no tools.
+        The caller must check that the conversation's calls have no tools.
         """
         first = self.first
         if not is_side_call(first):
@@ -203,8 +207,8 @@ class Conversations:
         """For each node of the graph whose latest call got no answer: conversation of that call."""
         self._summaries = _Summaries()
         self._growing: dict[str, _Unnamed] = {}
-        """Conversations that the agent has not named, and whose latest call ends with a message of the user; the latest
-        conversation comes last. The dict is not used after the first call with tools."""
+        """Conversations that the agent has not named, and whose latest call ends with a message of the user. The latest
+        conversation comes last. After the first call with tools, the dict is not used."""
         self._going_on: _Unnamed | None = None
         """Conversation of the latest call with tools."""
         self._last: _Found | None = None
@@ -282,7 +286,7 @@ class Conversations:
         return {id_: named[each.id] if isinstance(each, _Unnamed) else each for id_, each in self._of.items()}
 
     def of_call(self, turn: Turn) -> Conversation:
-        """Return the conversation of `turn`, which stands for a call without an outcome. `turn` is not added."""
+        """Return the conversation of `turn`, which represents a call without an outcome. `turn` is not added."""
         found = self._find(turn, self._graph.nodes.end_of(turn.request.messages))
         if not isinstance(found, _Unnamed):
             return found
@@ -292,7 +296,7 @@ class Conversations:
     def parent_of_call(self, turn: Turn) -> str | None:
         """Return the id of the turn that `turn` continues; None if it continues no turn.
 
-        `turn` stands for a call without an outcome. It is not added.
+        `turn` represents a call without an outcome. It is not added.
         """
         return self._graph.continued(self._graph.nodes.end_of(turn.request.messages))
 
@@ -335,7 +339,7 @@ class Conversations:
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
         """Return the conversation that `turn` continues by rule 5, or None.
 
-        By this rule, `turn` repeats the conversation's latest call, with text added to the last message.
+        By this rule, `turn` repeats the conversation's latest call, but its last message has additional text.
         """
         if self._has_tools or turn.request.tools:
             return None
@@ -374,7 +378,7 @@ class Conversations:
     def _summed_up(self, turn: Turn) -> _Unnamed | None:
         """Return the conversation that `turn` restarts from a summary (rule 7), or None.
 
-        If a side call requested the summary, return the conversation of the latest call with tools.
+        If the summary was requested by a side call, return the conversation of the latest call with tools.
         """
         for summary in self._summaries.found_in(turn.request):
             found: _Found | None = self._of[summary]
@@ -388,7 +392,7 @@ class Conversations:
 def _key(found: _Found) -> Hashable:
     """Return a key of a conversation: its id and, if the agent named the conversation, its kind.
 
-    The kind is needed because an agent may send the id of its main conversation with a side call, too.
+    The kind is part of the key because an agent may send the id of its main conversation with a side call, too.
     """
     return (found.id, found.kind) if isinstance(found, Conversation) else found.id
 
@@ -497,7 +501,7 @@ class _Said:
 
     @cached_property
     def summary(self) -> str:
-        """The text that a later call may repeat as a summary; empty if the answer is no summary."""
+        """The text that a later call may repeat as a summary; empty if the answer is not a summary."""
         text = self._response.text
         if marked := _MARKED.search(text):
             return marked[2].strip()
@@ -517,8 +521,8 @@ def _is_handed_over(
         request: the first request under the other system prompt.
         latest: the latest request of the conversation.
         answer: the answer to `latest`.
-        question: the texts of the user in the conversation's first request. A nested history contains them unchanged,
-            or encoded as JSON.
+        question: the texts of the user in the conversation's first request. A history that is nested in one message
+            contains these texts unchanged, or encoded as JSON.
         follows: True if no other turn of the rollout is between `latest` and `request`.
     """
     messages, before = _without_system(request.messages), _without_system(latest.messages)

@@ -2,15 +2,14 @@
 
 Rules:
 
-1. An answer costs the tokens in its usage; without a usage from the provider, the usage is an estimate
-   (`usage.estimated`).
-2. A broken answer has a cost, too: the cost of the usage that the provider sent before the answer broke or, without
-   such a usage, of an estimate for the received content. A turn without any answer costs nothing.
+1. An answer costs the tokens in its usage. If the provider sent no usage, the usage is an estimate (`usage.estimated`).
+2. A broken answer has a cost, too. It is computed from the usage that the provider sent before the answer broke off or,
+   if there is none, from an estimate for the received content. The cost of a turn without any answer is 0.
 3. The price of a turn is the price of its model. A model has up to three names: the `model=` of an upstream, the name
-   that the agent requested, and the name in the answer. The first name with a price counts. If the upstream has a
-   `model=`, the order is: the upstream's name, the answer's, the agent's. Otherwise the order is: the agent's name,
-   then the answer's. A cost limit is checked before there is an answer, so it uses these names without the name in the
-   answer (`_rollout/budget`).
+   that the agent requested, and the name in the answer. The first name that has a price is used. If the upstream has a
+   `model=`, the order is: the upstream's name, the answer's name, the agent's name. Otherwise the order is: the agent's
+   name, the answer's name. A cost limit is checked before there is an answer, so it uses these names without the
+   answer's name (`_rollout/budget`).
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def answer_usage(turn: Turn) -> Usage | None:
 
 
 def usage_of_all(usages: Iterable[Usage]) -> Usage:
-    """Return the sum of all usages. A count of None adds nothing; if a count is None in all usages, its sum is None."""
+    """Return the sum of all usages. A count that is None is ignored; if it is None in all usages, its sum is None."""
     whole = Usage(input_tokens=0, output_tokens=0)
     for usage in usages:
         whole = Usage(

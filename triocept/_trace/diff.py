@@ -3,11 +3,12 @@
 Rules:
 
 1. Messages are equal as in the graph (see `message_key`).
-2. Between two equal messages, the first call may have an old message where the second call has a new message. They
-   count as one edited message if their roles are equal, and their texts are similar. Texts are similar if their common
+2. Between two equal messages, the first call may have an old message, and the second call a new message. These two
+   count as one edited message if their roles are equal and their texts are similar. Texts are similar if their common
    beginning and end make up at least half of the shorter text. Otherwise the old message was dropped, and the new
    message was added.
-3. A comparison takes time only for the differences: messages at both ends that are the same objects are skipped.
+3. A comparison takes time only for the differences: messages at the beginning and at the end that are the same objects
+   are skipped.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
     at: Literal["start", "end", "middle", "elsewhere"]
     """Place of the replacement in the old text. If text was only appended, the place is `end`. `elsewhere` means that
-    the texts are equal and another field differs (a result's error flag, a name)."""
+    the texts are equal, but another field differs (a result's error flag, a name)."""
     place: int
     """Number of equal characters before the replacement."""
     removed: str = ""
@@ -49,7 +50,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
 
 class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A message of one or both of two calls, and the difference between its two versions."""
+    """A message that one or both of two calls contain, with the difference between its two versions."""
 
     kind: Literal["same", "added", "dropped", "edited"]
     """Kind of the difference. Messages in which only cache marks or ids of tool calls differ count as the same, as in
@@ -72,8 +73,8 @@ class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     edited: tuple[str, ...] = ()
     """Tools of both calls whose description, parameters or other fields differ."""
     reordered: bool = False
-    """True if the tools of both calls come in different orders. The model gets the same tools, but its provider cannot
-    use the cached prompt."""
+    """True if the tools of both calls are in a different order. The model then gets the same tools, but its provider
+    cannot use the cached prompt."""
     count: int = 0
     """Number of tools in the second call."""
 
@@ -94,7 +95,7 @@ class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
     tools: ToolsDiff
     settings: dict[str, tuple[Json, Json]]
     """Values of other fields that differ, as (value before, value after). The key is the field's path in the request
-    (`model`, `sampling.temperature`, `extra.metadata`). None stands for a missing value."""
+    (`model`, `sampling.temperature`, `extra.metadata`). A missing value is None."""
 
     def __repr__(self) -> str:
         """Return a short text without the messages."""

@@ -1,4 +1,4 @@
-"""A directory of traces: one file for each rollout, and claims that give each file to one process.
+"""A directory of traces with one file for each rollout, and claims by which each file is given to only one process.
 
 =============================  ======================================================================
 path                           content
@@ -13,11 +13,11 @@ path                           content
 Rules:
 
 1. A file gets its final name by a rename when it is complete, so no process finds an incomplete file under that name.
-2. The process that has claimed a file locks it (flock). The kernel releases the lock when the process ends, however it
-   ends. So an unacknowledged file becomes free again without a time limit, which would have to be guessed.
-3. A file is read whole or not at all: if the trace of a child rollout is incomplete, the whole file is moved to
-   `damaged`.
-4. A lock counts only if the path still leads to the locked file: another process may have moved the file after this
+2. The process that has claimed a file locks it (flock). The kernel releases the lock when the process ends, for
+   whatever reason. So an unacknowledged file becomes free again, and no time limit has to be guessed.
+3. A file is read completely or not at all: if even the trace of one child rollout is incomplete, the whole file is
+   moved to `damaged`.
+4. A lock is valid only if the locked file is still at its path: another process may have moved the file after this
    process opened it.
 """
 
@@ -123,7 +123,7 @@ class Claim:
         return self._move(_DAMAGED)
 
     def give_back(self) -> None:
-        """Release the lock, and set the directory's modification time, so that other processes notice the free file."""
+        """Release the lock. Set the directory's modification time, so that other processes notice the free file."""
         self._close()
         with suppress(OSError):  # other holders also look at intervals
             os.utime(self.path.parent)
@@ -146,9 +146,9 @@ class Claim:
 
 @final
 class DirectoryRecorder:
-    """Recorder that writes each rollout into a file of its own in a directory, as `JSONLRecorder` does.
+    """Recorder that writes each rollout into a separate file in a directory, in the format of `JSONLRecorder`.
 
-    When the rollout has ended, the file is renamed; from then on, `lease_traces` can lease it to a trainer.
+    When a rollout has ended, its file is renamed. From then on, `lease_traces` can lease the file to a trainer.
 
     A child rollout is recorded in the file of its parent, if this recorder records the parent too. So a trainer gets
     the traces of parent and children together. Any number of recorders, in one program or in several, may share a
@@ -159,7 +159,7 @@ class DirectoryRecorder:
 
     Args:
         directory: created if it does not exist; its parent directory must exist.
-        fsync: True forces each line to the disk.
+        fsync: if True, each line is forced to the disk.
 
     Closing: as for `JSONLRecorder`. The recorder keeps one file descriptor open for each open rollout. A killed program
     leaves files whose names end in `.open`; `read_traces` can read them.
@@ -262,9 +262,9 @@ class _File:
 
     @contextmanager
     def _under_its_first_name(self) -> Iterator[None]:
-        """Give the file its name with `.open` while the block runs, because its recorder writes to that name.
+        """While the block runs, give the file its name with `.open`, because its recorder writes to that name.
 
-        If the file system has hard links, the file also keeps its final name. So the file can be claimed even if the
+        If the file system has hard links, the file also keeps its final name, so that it can be claimed even if the
         program is killed in the block.
         """
         linked = True

@@ -16,8 +16,8 @@ from .._canonical.request import Request
 from .turn import Branch
 
 Ending: TypeAlias = Literal["body", "cancelled", "raised"]
-"""End of a rollout's body: it returned (`body`), was cancelled from outside (`cancelled`), or raised an exception
-(`raised`)."""
+"""The way in which a rollout's body ended: it returned (`body`), was cancelled from outside (`cancelled`), or raised an
+exception (`raised`)."""
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -66,7 +66,10 @@ class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
 
 
 class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Record of a call that is about to be passed to its handler. A turn with the same id records its outcome."""
+    """Record of a call that is about to be passed to its handler.
+
+    A turn with the same id records the call's outcome.
+    """
 
     id: str
     """Id of the call's exchange. The call's turn has the same id."""
@@ -114,12 +117,12 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
     """Path of the file."""
     line: int | None = None
-    """Line number, from 1; None if the gap is at the file's end, or concerns the whole file."""
+    """Line number, from 1; None if the gap is at the end of the file, or is about the whole file."""
     rollout: str | None = None
     """Id of the rollout with the gap; None if unknown."""
     run: str = ""
     call: str | None = None
-    """Id of the call with the gap (its turn has the same id); None if the gap concerns no single call."""
+    """Id of the call with the gap (its turn has the same id); None if the gap is not about a single call."""
 
     def __str__(self) -> str:
         place = self.path if self.line is None else f"{self.path}:{self.line}"

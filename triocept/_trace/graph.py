@@ -3,14 +3,14 @@
 Rules:
 
 1. A turn continues an earlier turn if its messages begin with the earlier turn's messages and answer (`message_key`
-   defines equal messages). If several earlier turns fit, it continues the longest of them; of equally long turns, the
-   latest.
-2. The content of a broken answer counts as an answer, both alone and joined with the content of the retries. Some
-   agents keep this content (kimi-code, Continue, open-interpreter).
+   defines equal messages). If several earlier turns fit, it continues the turn with the most messages; of several such
+   turns, the latest.
+2. The content of a broken answer counts as an answer, both alone and joined with the content of its retries, because
+   some agents keep this content (kimi-code, Continue, open-interpreter).
 3. A turn is also continued if the agent has reworded the turn's answer (smolagents repeats its calls as text; other
    agents trim answers). In this case, the later messages begin with the turn's messages, then a message of the model
    with any content, then at least one more message.
-4. Each distinct message is hashed once. Messages that are already in one of the last conversations are not compared
+4. Each distinct message is hashed once. Messages that are already in one of the latest conversations are not compared
    again, and an answer that the agent sends back unchanged is not hashed again.
 
 `Recent` finds the conversation that a new call continues. An agent sends its whole conversation again with every call.
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEPT = 8
-"""Maximum conversations kept. Agents usually alternate between fewer conversations; to keep more would only cost
+"""Maximum conversations that are kept. Agents usually alternate between fewer conversations, and more would only cost
 time."""
 _CHANGED = 4
 """Number of last messages that an agent may change while it continues a conversation: Claude Code moves its cache
@@ -52,7 +52,10 @@ mark."""
 
 @dataclass(eq=False, slots=True)
 class Sent(Generic[T]):
-    """The messages of a conversation as the agent last sent them. `known` has the caller's value for each message."""
+    """The messages of a conversation as the agent sent them last.
+
+    `known` contains the caller's value for each message.
+    """
 
     messages: tuple[Message, ...]
     known: list[T]
@@ -72,8 +75,8 @@ class Recent(Generic[T]):
     def go_on(self, messages: tuple[Message, ...]) -> Sent[T]:
         """Return the recent conversation that `messages` continue, or a new conversation.
 
-        In the returned object, `known` has the values of the first messages, which a recent conversation has, too. The
-        caller must append the values of the other messages.
+        In the returned object, `known` contains the values of the first messages, as far as they are those of a recent
+        conversation. The caller must append the values of the other messages.
         """
         sent, head = None, 0
         for each in self._latest:
@@ -108,8 +111,8 @@ def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int
 ROOT = 0
 """Node of an empty conversation, from which all other nodes descend."""
 _BROKEN = 8
-"""Maximum broken answers to one call that are kept, to recognize their joined content. Agents that join broken answers
-send fewer retries."""
+"""Maximum broken answers to one call that are kept, so that their joined content is recognized. (Agents that join
+broken answers send fewer retries.)"""
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -120,7 +123,8 @@ class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Graph:
     """The turns that were added and, for each turn, the turn that it continues.
 
-    A node stands for a conversation's messages, from the first to some message. Equal sequences have the same node.
+    A node represents a sequence of messages: those of a conversation from the first to some message. Equal sequences
+    have the same node.
     """
 
     def __init__(self) -> None:
@@ -128,14 +132,14 @@ class Graph:
         """Dict from the id of each turn to the id of the turn that it continues; None if it continues no turn."""
         self.nodes = _Nodes()
         self._ends: dict[int, _Answer] = {}
-        """For each node that stands for a call's messages and their answer: the latest such answer."""
+        """For each node that represents a call's messages with their answer: the latest such answer."""
         self._asked: dict[int, _Answer] = {}
-        """For each node that stands for a call's messages: the latest answer to such a call."""
+        """For each node that represents a call's messages: the latest answer to such a call."""
         self._broken: dict[int, list[Message]] = {}
-        """For each node that stands for a call's messages: the broken answers to such calls."""
+        """For each node that represents a call's messages: the broken answers to such calls."""
 
     def add(self, turn: Turn, node: int) -> None:
-        """Add a turn. `node` stands for the messages of its request."""
+        """Add a turn. `node` represents the messages of its request."""
         self.parents[turn.id] = self.continued(node)
         mine = _Answer(turn=turn.id, whole=turn.outcome == "answered")
         if turn.response is None or not (mine.whole or turn.response.content):
@@ -183,15 +187,16 @@ class _Nodes:
         """For each node: True if its last message is from the model."""
         self._before = [ROOT]
         self._steps: dict[tuple[int, int], int] = {}
-        """Each child node, by its parent node and the number of the key of the message that the child adds."""
+        """Each child node. The dict's key is the parent node and the number (see `_numbers`) of the message that the
+        child adds."""
         self._numbers: dict[bytes, int] = {}
         """A number for each distinct message key (see `message_key`)."""
         self._known: dict[int, tuple[Message, int]] = {}
         """Number of the key of each message object, by Python's `id`. The object is kept, so that its `id` stays
         unique."""
         self._runs: dict[tuple[int, ...], int] = {}
-        """Number of the key of each joined message: consecutive messages of the model, joined into one. It is found by
-        the tuple of the single messages' numbers."""
+        """For consecutive messages of the model that are joined into one message: the number of the joined message's
+        key. The dict's key is the tuple of the single messages' numbers."""
         self._said: dict[int, tuple[tuple[Part, ...], int]] = {}
         """For each node: content of the latest answer to its messages, and the number of the answer's key."""
         self._recent: Recent[int] = Recent()
@@ -208,7 +213,7 @@ class _Nodes:
         return self._before[node]
 
     def end_of(self, messages: tuple[Message, ...]) -> int:
-        """Return the node that stands for these messages. Nodes that do not exist yet are created."""
+        """Return the node that represents these messages. Nodes that do not exist yet are created."""
         path = self._recent.go_on(messages).known
         # More messages of the model may follow it now.
         while path and messages[len(path) - 1].role == "assistant":
@@ -230,7 +235,7 @@ class _Nodes:
     def end_of_answer(self, node: int, messages: tuple[Message, ...], answers: tuple[Message, ...]) -> int:
         """Return the node for `messages` followed by `answers`.
 
-        `node` stands for `messages` alone. The answers are joined into one message of the model.
+        `node` represents `messages` alone. The answers are joined into one message of the model.
         """
         if self.is_answer[node]:  # the answers continue the model's messages there
             node = self._before[node]
@@ -275,7 +280,10 @@ class _Nodes:
 
 
 def _has_opaque(message: Message) -> bool:
-    """Return True if a message has opaque parts. In these parts, `true` and `1` differ, but they are equal by `==`."""
+    """Return True if a message has opaque parts.
+
+    Their JSON may contain `true` or `1`, which differ but are equal by `==`.
+    """
     return any(
         type(part) is Opaque or (type(part) is ToolResult and Opaque in map(type, part.content))
         for part in message.content

@@ -16,7 +16,8 @@ class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     lengths: tuple[int, ...]
     """Number of characters of each piece (of a text, or of a tool call's arguments)."""
     waits: tuple[int, ...]
-    """Milliseconds between the previous piece and each piece; for the first piece, since the call was received."""
+    """Milliseconds between the previous piece and each piece; for the first piece, between the start of the call and
+    the piece."""
 
 
 class IncrementLog:

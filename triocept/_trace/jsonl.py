@@ -23,7 +23,7 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The byte ranges of a rollout's lines in a file that other rollouts share."""
+    """The byte ranges of a rollout's lines in a file that may contain other rollouts, too."""
 
     ranges: tuple[tuple[int, int], ...]
     """Start and end of each range, in bytes from the file's beginning, in order. At least one range."""
@@ -48,22 +48,23 @@ class JSONLRecorder:
     It writes each call before the call is passed to its handler, and each turn before the agent receives the end of the
     answer. It also writes service calls, agents and scores. `check` verifies the file.
 
-    Lines are written to the operating system, not forced to the disk: they survive a SIGKILL of the program. With
-    `fsync=True` each line survives a power cut too, at the cost of a disk write. Several recorders, in one program or
-    in several, may share a file. If the file is removed, renamed, replaced or truncated meanwhile, the recorder
-    continues in the file that is then at the path, and creates it if missing.
+    Lines are written to the operating system, but not forced to the disk: they survive a SIGKILL of the program. With
+    `fsync=True`, each line also survives a power cut, at the cost of a disk write for each line. Several recorders, in
+    one program or in several, may share a file. If the file is removed, renamed, replaced or truncated meanwhile, the
+    recorder continues with the file that is then at the path. If there is none, it creates a new file.
 
     Args:
         path: the file; created if it does not exist, else appended to. Its directory must exist.
         fsync: True forces each line to the disk.
 
-    Closing: the recorder keeps no file descriptor after `aclose`, or while it records no open rollout. It opens the
-    file again when needed. A copy of the recorder (`pickle`, `copy`) contains only the path and opens the file itself.
+    Closing: after `aclose`, and while it records no open rollout, the recorder has no open file descriptor. It opens
+    the file again when needed. A copy of the recorder (`pickle`, `copy`) contains only the path and opens the file
+    itself.
 
     Raises:
-        OSError: the text names the path. `aopen` raises it, before the body of `serve_endpoint` or `open_rollout`
-            begins, if the path cannot be written or is no regular file. The methods that record raise it if a line
-            could not be written completely.
+        OSError: the error's text names the path. `aopen` raises it, before the body of `serve_endpoint` or
+            `open_rollout` begins, if the file cannot be written or is not a regular file. The methods that record raise
+            it if a line could not be written completely.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fsync: bool = False) -> None:
@@ -158,7 +159,7 @@ class JSONLRecorder:
 def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
     """Return the place of a trace's lines in the recorder's file; None if the recorder has written none of them.
 
-    The recorder forgets a sealed rollout when the program no longer holds the rollout's trace object.
+    The place of a sealed rollout is known only while the program has a reference to the rollout's trace.
     """
     run = recorder._known((trace.rollout, trace.run))
     if run is None or not run.ranges:
@@ -180,7 +181,7 @@ def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: T
 
 
 def _opening_of(entry: Entry | Turn | ServiceCall | Trace) -> Opening:
-    """Return the `Opening` of a rollout. If this recorder did not record one, make it from `entry`."""
+    """Return the `Opening` of a rollout. If this recorder has not recorded it, make an `Opening` from `entry`."""
     match entry:
         case Opening():
             return entry

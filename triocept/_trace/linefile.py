@@ -4,8 +4,8 @@ Rules:
 
 1. Lines that belong together are written by one `write` to a file opened for appending, so the kernel puts them after
    all existing content.
-2. Content of the file is never removed. A line that was written only in part (a full disk) is not cut off again:
-   another program may have appended a line after it, and the cut would damage that line.
+2. Content of the file is never removed. If a line was written only in part (because the disk is full), the part is not
+   removed: another program may have appended a line after it, which the removal would damage.
 3. Before appending, a program checks that the file ends with a newline; otherwise it writes a newline first. So an
    incomplete line, of this program or of a killed program, damages no other line.
 4. If the file is removed, renamed (log rotation), replaced or truncated, the next write goes to the file that is now at
@@ -27,16 +27,16 @@ from .._util.disk import sync
 log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-"""The file is opened non-blocking. Otherwise the opening of a pipe would wait for a reader, and the opening of a serial
-device for a carrier."""
+"""The file is opened non-blocking. A blocking `open` of a pipe would wait for a reader, and of a serial device for a
+carrier."""
 _HEAD = 256
-"""Bytes kept of the start of the block that was written last. They include the ids of the rollout and its run, so they
-identify the file."""
+"""Number of bytes that are kept of the start of the block that was written last. These bytes contain the ids of the
+rollout and its run, so they identify the file."""
 _PATIENCE = 4
-"""Maximum checks for a newline at the end of a file to which other programs write. If no check finds a newline, one is
-written, which may add an empty line to the file."""
+"""Maximum checks for a newline at the end of a file to which other programs write. If no check finds a newline, a
+newline is written, which may add an empty line to the file."""
 _process = os.getpid()
-"""Id of this process, cached because each query is a system call."""
+"""Id of this process. It is cached, because `os.getpid` is a system call."""
 
 
 def _forked() -> None:
@@ -66,7 +66,7 @@ class LineFile:
         self.path = path
         self.fsync = fsync
         self.opening = 0
-        """Number of different files opened at the path so far. After it has grown, the current file may lack earlier
+        """Number of different files opened at the path so far. When it increases, the current file may lack earlier
         lines."""
         self._name = os.fspath(path)
         self._fd: int | None = None
@@ -79,7 +79,7 @@ class LineFile:
         """Size of the file in bytes, if it was checked since the last write; else None."""
         self._last = (0, b"")
         """Offset and first bytes of the block that this object wrote last. If the file was truncated and has grown
-        again, it has other bytes at this offset."""
+        again, it contains other bytes at this offset."""
         self.whole_lines = 0
         """Number of complete lines that an `append` wrote before it raised an OSError."""
         self.extent = (0, 0)
@@ -113,7 +113,7 @@ class LineFile:
         return self._fd
 
     def look(self) -> int:
-        """Reopen the file if the path no longer leads to it. Return `opening`, the number of files opened so far.
+        """Reopen the file if another file, or none, is now at the path. Return `opening`, the number of opened files.
 
         The check takes about 2 us.
 
@@ -141,8 +141,8 @@ class LineFile:
         """Append `lines`. Each line ends with a newline.
 
         Raises:
-            OSError: not all lines could be written; `whole_lines` is the number of written lines. A part of the next
-                line may stay in the file, as an unreadable line.
+            OSError: not all lines could be written. `whole_lines` is the number of lines that were written. The file
+                may also contain a part of the next line, as an unreadable line.
         """
         self.whole_lines, self.extent = 0, (self._least, self._least)
         fd, done = self.open(), 0
@@ -172,7 +172,7 @@ class LineFile:
     def _write(self, fd: int, lines: bytes) -> int:
         """Write `lines`. Return the number of their bytes that are in the file as complete lines.
 
-        A line that lacks only its newline counts as complete, because the next writer begins with a newline.
+        A line that lacks only its newline counts as complete, because the next write begins with a newline.
         """
         end, self._size = self._size, None
         if end is None:

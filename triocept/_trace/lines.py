@@ -1,4 +1,4 @@
-"""The format of a trace file. Each line is a JSON object. The file can be read, and verified, at any moment.
+"""The format of a trace file. Each line is a JSON object. The file can be read and verified even while it is written.
 
 Format 2. Every line begins with the same members::
 
@@ -24,9 +24,9 @@ seal       the rollout has ended: the numbers of `intents`, `turns` and `service
 =========  ============================================================================================================
 
 An intent's `digest` covers its request as recorded: the first 32 hex digits of `sha256(messages + tools + request)`. In
-this formula, `request` stands for the bytes of the member `request` in the line, and `tools` for the digest of the
-tools (16 bytes, or none). `messages` stands for a chain over the digests of the messages. The chain begins empty; each
-message changes it to the first 16 bytes of `sha256(messages + digest)`.
+this formula, `request` means the bytes of the member `request` in the line, and `tools` means the digest of the tools
+(16 bytes, or no bytes). `messages` means a chain over the digests of the messages. The chain begins empty; each message
+changes it to the first 16 bytes of `sha256(messages + digest)`.
 
 Rules:
 
@@ -36,14 +36,14 @@ Rules:
    The run is unique, even if a rollout of another program or another epoch has the same id.
 2. Each block of lines is one `write` to a file opened for appending, and content of the file is never removed. A killed
    program leaves at most one incomplete line. Each writer begins on a new line.
-3. If a line is unreadable (incomplete or damaged), only that line is lost, and the turns whose messages it contained.
+3. If a line is unreadable (incomplete or damaged), only that line is lost, with the turns whose messages it contains.
    Empty lines are ignored.
 4. An intent is in the file before its call is passed to the handler. A turn is in the file before the agent receives
    the end of the answer. An intent without a turn is a call that was running when the program died.
 5. A score after the seal continues the chain, and another seal closes the chain again.
 
-For a line of a later version, `read_traces` raises an error, and `check` reports a gap. Both skip a line of format 1,
-which triocept 0.2.0 wrote, and report it like an unreadable line.
+For a line of a later version, `read_traces` raises an error, and `check` reports a gap. A line of format 1, which
+triocept 0.2.0 wrote, is treated like an unreadable line by both.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     rollout: str
     run: str = ""
     seq: int
-    """Number of earlier lines of this rollout."""
+    """Number of earlier lines of the rollout."""
     prev: str
     """The chain before this line, as 32 hex digits."""
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
-    """For each kind of record, the number of the rollout's records in earlier files."""
+    """For each kind of record: the number of the rollout's records in earlier files."""
 
     intents: int
     turns: int
@@ -160,9 +160,9 @@ class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
 
 
 class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type"}):
-    """Line of this format with content that this version of triocept cannot read.
+    """Line of this format whose content this version of triocept cannot read.
 
-    Only the line's place in the chain (`seq` and `prev`) is checked.
+    Only the line's place in the chain (`seq` and `prev`) is verified.
     """
 
     kind: str
@@ -184,8 +184,7 @@ Line: TypeAlias = OpenLine | AgentLine | BlobLine | IntentLine | TurnLine | Serv
 line_bytes = msgspec.json.Encoder().encode
 """Function that returns a line as JSON bytes, without a newline."""
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Exceptions from msgspec's decoders for bytes that are not JSON of the expected type. The last two are Python's own
-exceptions."""
+"""Exceptions that msgspec's decoders raise for bytes that are not JSON of the expected type."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -195,7 +194,8 @@ class Unreadable(msgspec.Struct, frozen=True):
     version: int = 0
     """Format version of a line that another version of triocept wrote; 0 for bytes that are not such a line."""
     cut: bool = False
-    """True if the file ends here without a newline: a program was killed during a write, or is still writing."""
+    """True if the file ends within these bytes, without a newline: a program was killed during a write, or is still
+    writing."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -252,8 +252,8 @@ def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Pie
 def lines_between(data: bytes) -> Iterator[Piece]:
     """Yield the pieces in the bytes between two newlines: a line, unreadable bytes, or both.
 
-    Both occur if a program was killed while it wrote a line. The file then contains the first part of that line, and
-    the next line, from another program, may follow this part without a newline. An empty line yields nothing.
+    Both occur if a program was killed while it wrote a line: the next line, from another program, may follow the first
+    part of that line without a newline. For an empty line, nothing is yielded.
     """
     body = memoryview(data)[: -1 if data.endswith(b"\n") else None]
     if not data.strip():

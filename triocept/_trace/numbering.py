@@ -9,12 +9,12 @@ from .._canonical.memory import common_head, equal_messages
 from . import chain
 
 _RECENT = 16
-"""Maximum conversations kept for later calls. No known agent alternates between more."""
+"""Maximum conversations that are kept for later calls. No known agent alternates between more conversations."""
 _value_bytes = msgspec.json.Encoder().encode
 
 
 class Conversation:
-    """The messages of a conversation recorded so far, and their numbers."""
+    """The messages of a conversation that are recorded so far, and their numbers."""
 
     __slots__ = ("digests", "given", "inexact", "items", "ranges")
 
@@ -28,7 +28,7 @@ class Conversation:
         self.ranges = ranges
         """Numbers of the messages' blobs, as half-open ranges."""
         self.digests = digests
-        """Hash chain over the digests of the messages: its values after 0, 1, 2, … messages."""
+        """Values of the hash chain over the digests of the messages: after 0, 1, 2, … messages."""
 
     def says(self, number: int) -> bool:
         """Return True if the conversation contains the message with this number."""
@@ -46,7 +46,7 @@ class Conversation:
         return given == messages[: len(given)] and all(given[at] is messages[at] for at in self.inexact)
 
     def append(self, said: Said, number: int) -> None:
-        """Add a message to the end of the conversation. `number` is the number of one of its blobs."""
+        """Add a message to the end of the conversation. `number` is the number of a blob with this message."""
         if not said.is_exact:
             self.inexact.append(len(self.items))
         self.items.append(said)
@@ -71,17 +71,17 @@ class Conversation:
 
 
 class Said(msgspec.Struct, eq=False, gc=False):
-    """A distinct message. Its content is written to the file once, however often an agent sends it."""
+    """A distinct message. Its content is written to the file once, even if an agent sends it many times."""
 
     message: Message
     digest: bytes
     value: bytes | None
     """The message as JSON; None after the first blob line that contains the message was made."""
     number: int = -1
-    """Number of the message's first blob (its line in the file); -1 if it has no blob yet."""
+    """Number of the message's first blob (the line in the file that contains the message); -1 if it has no blob yet."""
     is_exact: bool = True
-    """True if each message that equals this message has the same encoding. False if the message contains values from
-    JSON, because 1 equals `True` in Python."""
+    """True if each message that is equal by `==` has the same encoding. False if the message contains values from JSON,
+    because 1 equals `True` in Python."""
 
 
 class Numbering:
@@ -89,9 +89,10 @@ class Numbering:
 
     New messages get consecutive numbers, so that a growing conversation consists of few ranges.
 
-    A message that a conversation contains twice gets two numbers: otherwise each later turn would have two more ranges.
-    The latest conversations are kept. So a call takes time only for its new messages, even if conversations alternate.
-    Messages are equal if their digests are equal; an identical object is recognized without its digest.
+    A message that a conversation contains twice gets two numbers, because with one number each later turn would have
+    two more ranges. The latest conversations are kept, so that a call takes time only for its new messages, even if
+    conversations alternate. Messages are equal if their digests are equal; an identical object is recognized without
+    its digest.
     """
 
     def __init__(self) -> None:
@@ -136,7 +137,7 @@ class Numbering:
     def _take(self, items: list[Said]) -> Conversation:
         """Return the recent conversation that `items` continue, and remove it from the recent conversations.
 
-        If there is none, return a new conversation: the longest beginning that `items` share with a recent one.
+        If there is none, return a new conversation: the longest beginning of `items` that a recent conversation shares.
         """
         most, best = 0, None
         for known in reversed(self._recent):

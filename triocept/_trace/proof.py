@@ -2,17 +2,16 @@
 
 Rules:
 
-1. If a line's `prev` equals the chain so far, the line is in its place. If only the line's number (`seq`) fits, the
-   line before it was changed. If the line's number is higher than expected, lines are missing before it. The line is
-   accepted in all three cases.
-2. If the line's number is lower than expected, there are two cases. If the line was missing before, it comes too late,
-   and is accepted. If the line repeats an earlier line, it is not accepted.
+1. If a line's `prev` equals the chain so far, the line is the expected line. If only the line's number (`seq`) fits,
+   the line before it was changed. If the line's number is higher than expected, lines are missing before it. In all
+   three cases, the line is accepted.
+2. If the line's number is lower than expected, there are two cases. A line that was reported as missing comes too late,
+   and is accepted. A line that repeats an earlier line is not accepted.
 3. A gap is reported only once, and not again for the lines after it. After a gap, the chain continues from the `prev`
    of the line at which the gap was found.
 
 An intent names its messages as half-open ranges of numbers, and most intents continue a recent conversation. So the
-latest conversations are kept, with a value for each of their messages. A call then takes time only for its new
-messages.
+latest conversations are kept, with a value for each of their messages, and a call takes time only for its new messages.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from .lines import (
 T = TypeVar("T")
 
 _CONVERSATIONS = 16
-"""Maximum conversations kept. No known agent alternates between more."""
+"""Maximum conversations that are kept. No known agent alternates between more conversations."""
 _CHANGED = 4
 """Number of last messages that an agent may rewrite while it continues a conversation."""
 
@@ -56,7 +55,7 @@ class RangedConversation(Generic[T]):
 
     ranges: Ranges
     ends: list[int]
-    """For each range: number of the conversation's messages up to the end of this range."""
+    """For each range: the number of the conversation's messages up to the end of this range."""
     values: list[T]
     """The value for each message. `RecentRanges` makes it with its function `make`."""
     _whole: tuple[T, ...] = ()
@@ -86,7 +85,7 @@ class RecentRanges(Generic[T]):
 
         Raises:
             KeyError: there is no message with one of these numbers. The values of the messages before this number are
-                kept. Otherwise a long damaged range would be computed again for each call.
+                kept, so that a long damaged range is not computed again for each call.
         """
         known, same, head = self._best(ranges)
         if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may continue
@@ -107,7 +106,7 @@ class RecentRanges(Generic[T]):
         return known
 
     def _best(self, ranges: Ranges) -> tuple[RangedConversation[T], int, int]:
-        """Return the kept conversation that shares the longest beginning with `ranges`; if none does, a new one.
+        """Return the kept conversation with the longest common beginning with `ranges`, or a new conversation.
 
         Return, too, the length of this beginning: the number of complete ranges, and the number of messages.
         """
@@ -157,7 +156,7 @@ NAMES = {
 
 
 class Unfit(Exception):
-    """Error for a readable line that does not fit the lines before it."""
+    """Error: a readable line does not fit the lines before it."""
 
 
 class Proof:
@@ -175,9 +174,9 @@ class Proof:
         self._chain = chain.start(rollout, run)
         self._seq = 0
         self._last = 0
-        """Line number, in the file, of the rollout's latest line. Lines that come too late are ignored here."""
+        """Line number, in the file, of the rollout's latest line, without lines that came too late."""
         self._missed: list[tuple[int, int]] = []
-        """Numbers (`seq`) of the lines that were missing when later lines came, as half-open ranges."""
+        """Numbers (`seq`) of the lines that were missing when a later line was read, as half-open ranges."""
         self._opened = False
         self.whole = True
         """True as long as no gap was reported."""
@@ -231,7 +230,7 @@ class Proof:
         self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._link)
 
     def end(self) -> None:
-        """Report what is still missing at the end of the file: the seal, or turns of calls."""
+        """Report the gaps that are known only at the end of the file: a missing seal, or missing turns of calls."""
         if self.digest is None:
             self._gap("no_seal", self._last, "the file contains no seal of this rollout")
         for call, number in self.waiting.items():
@@ -269,7 +268,7 @@ class Proof:
         self.digest = None
 
     def _was_missed(self, line: Line | OtherLine, number: int) -> bool:
-        """Return True if a late line had been reported as missing, and False if it repeats an earlier line.
+        """Return True if a late line was reported as missing before, and False if it repeats an earlier line.
 
         In both cases, report a gap.
         """

@@ -15,11 +15,12 @@ from .._util.checks import check_choice, check_count, check_mapping, check_numbe
 from .._util.figures import counted
 
 RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
-"""End of a raw answer: as HTTP requires (`whole`), by a close or a reset of the connection, or by sending nothing more
-on an open connection (`stall`)."""
+"""The way in which a raw answer ends: as HTTP requires (`whole`), by a close or a reset of the connection, or with a
+connection that stays open while no more bytes are sent (`stall`)."""
 Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]
-"""Framing of a raw answer's body. `none`: there is no head. `own`: the server frames the body. `length`, `chunked`: the
-program's headers frame the body. `close`: the body ends when the connection closes."""
+"""Framing of a raw answer's body, which shows where the body ends. `none`: there is no head. `own`: the server adds the
+framing. `length`, `chunked`: the program's headers define the framing. `close`: the body ends when the connection
+closes."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -36,7 +37,7 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     """Pieces of the body, each sent separately, and the pauses between the pieces, in seconds. Empty if the program has
     a `Redaction`."""
     size: int = 0
-    """Number of bytes of the sent body, even if `body` is empty because of a `Redaction`."""
+    """Number of bytes of the body that were sent, even if `body` is empty because of a `Redaction`."""
     end: RawEnd = "whole"
 
     @property
@@ -52,7 +53,7 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
 
     @property
     def pieces(self) -> Iterator[tuple[float, bytes]]:
-        """The pieces of the body, each with the pause before it. A pause at the end comes with an empty piece."""
+        """The pieces of the body, each with the pause before it. For a pause at the end, the piece is empty."""
         pause = 0.0
         for item in self.body:
             if isinstance(item, bytes):
@@ -82,7 +83,7 @@ _BODY = "body must be bytes, or an iterable of bytes and of pauses (seconds)"
 def given_raw(
     status: object, headers: object, body: object, end: object, most: int | None = None
 ) -> RawResponse:
-    """Check the arguments of `exchange.respond_raw`, and return them as a RawResponse. The body must be complete.
+    """Check the arguments of `exchange.respond_raw`, and return them as a RawResponse. `body` must be complete.
 
     Args:
         most: maximum bytes of the body; None means no maximum.

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Every readable record is read, except turns whose messages are missing.
+1. Every readable record is returned, except turns whose messages are missing.
 2. A trace is sealed if the file proves that the trace is complete (see `proof`). Otherwise `trace.gaps` lists the
    problems.
 3. `iter_file` yields a trace as soon as it has read the trace's last line, so that only unfinished traces are in
@@ -62,19 +62,19 @@ _SHOWN = 40
 _KEYS = 5
 """Maximum keys to show of a file that is a JSON object."""
 MOST_WARNINGS = 100
-"""Maximum warnings for one file. It is limited because in a file of another format each line causes a warning."""
+"""Maximum warnings for one file. (In a file of another format, each line causes a warning.)"""
 
 
 def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = None) -> list[Trace]:
     """Return the traces in a file of `JSONLRecorder`, in the order in which they began.
 
-    If a line is unreadable, only that line is lost, and the turns whose messages it contained. An incomplete line at
-    the end of the file is no damage: the program was killed during a write, or is still writing. `trace.sealed` is True
-    if a trace is complete; otherwise `trace.gaps` lists the problems.
+    If a line is unreadable, only that line is lost, with the turns whose messages it contains. An incomplete line at
+    the end of the file does not count as damage: the program was killed during a write, or is still writing.
+    `trace.sealed` is True if a trace is complete; otherwise `trace.gaps` lists the problems.
 
     Args:
         on_damage: called with a `DialectError` for each line that is unreadable, or does not fit the lines before it.
-            The error's path is `file:line`; the function may raise the error. None means a warning for each of the
+            The path in the error is `file:line`. The function may raise the error. None means a warning for each of the
             first hundred such lines.
 
     Raises:
@@ -99,7 +99,7 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
 
 class Damages:
-    """The errors of unreadable lines up to a maximum, and the number of further errors.
+    """The errors about unreadable lines, up to a maximum, and the number of further errors.
 
     Args:
         most: maximum errors kept; None means a hundred.
@@ -198,7 +198,7 @@ class TraceReader:
     Args:
         path: the path of the file, which errors name.
         on_damage: called with an error for each line that is unreadable, or does not fit the lines before it.
-        prices: prices of the rollouts' limits, which the file does not contain.
+        prices: the prices of the rollouts' `Limits`. (The file does not contain them.)
     """
 
     def __init__(
@@ -240,7 +240,7 @@ class TraceReader:
             self._on_damage(DialectError(str(exc), path=place))
 
     def give(self, key: Key) -> Trace | None:
-        """Return the trace of a rollout without further lines, and forget the rollout; None if it is unknown."""
+        """Remove a rollout that has no further lines, and return its trace; None if the rollout is unknown."""
         run = self._runs.pop(key, None)
         return run.finished() if run is not None else None
 
@@ -273,15 +273,15 @@ class _Run:
         self._tools: dict[int, tuple[Tool, ...]] = {}
         self._conversations = RecentRanges(self._message)
         self.intents: dict[str, partial[Intent]] = {}
-        """For each call whose turn was not read yet, by id: a function that makes the call's intent. Intents and turns
-        are made on first use."""
+        """For each call whose turn was not read yet, by id: a function that makes the call's intent. (Intents and turns
+        are made on first use.)"""
         self._sealed_at: float | None = None
 
     def add(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
         """Add a line of the rollout.
 
         Raises:
-            Unfit: the line repeats an earlier line, or refers to a message or a list of tools that is missing.
+            Unfit: the line repeats an earlier line, or names a message or a list of tools that is missing.
         """
         if not self.proof.take(line, data, number):
             raise Unfit(f"the file contains line {line.seq} of rollout {line.rollout} twice")

@@ -14,10 +14,10 @@ from .turn import ServiceCall, Turn
 class Recorder(Protocol):
     """An object that receives every turn before the agent receives the end of the turn's answer.
 
-    triocept awaits the methods in a shielded cancel scope, so that a turn is never recorded in part. A recorder that
-    waits must therefore limit its wait. If `record` raises an exception, the exchange fails: the agent gets a 500, and
-    the exception reaches the code that answers the exchange. Further exceptions from `record` or `seal` are reported
-    only if they differ from the first exception.
+    triocept awaits the methods in a shielded cancel scope, so that a turn is never recorded only in part. Therefore, a
+    recorder that waits must limit the time of its wait. If `record` raises an exception, the exchange fails: the agent
+    gets a 500, and the exception reaches the code that answers the exchange. A further exception from `record` or
+    `seal` is reported only if it differs from the first exception.
     """
 
     async def record(self, turn: Turn) -> None:
@@ -29,7 +29,7 @@ class Recorder(Protocol):
     async def aclose(self) -> None:
         """Release files and connections after the endpoint has stopped.
 
-        If the recorder is used again later, `record` must open the files and connections again.
+        If the recorder is used again after this call, `record` must open the files and connections again.
         """
 
 
@@ -54,8 +54,8 @@ class EntryRecorder(Protocol):
     async def record_entry(self, entry: Entry) -> None:
         """Record `entry`. triocept awaits this method in a shielded cancel scope, like `Recorder.record`.
 
-        The first entry is an `Opening`, when the rollout opens. If `record_entry` fails with an `Opening`, the rollout
-        does not open. An `Intent` comes before its call is passed to a handler. If `record_entry` fails with an
+        The first entry is an `Opening`, when the rollout opens. If `record_entry` raises for an `Opening`, the rollout
+        does not open. An `Intent` is recorded before its call is passed to a handler. If `record_entry` raises for an
         `Intent`, the agent gets a 500. A `Score` may come after `seal`.
         """
 
@@ -78,7 +78,7 @@ def check_recorder(recorder: object) -> None:
     """Raise TypeError if `recorder` lacks a method of a recorder, or if one of these methods is not async.
 
     Raises:
-        TypeError: `recorder` is not a recorder; the text names the problem.
+        TypeError: `recorder` is not a recorder. The error's text gives the reason.
     """
     wanted = "recorder must be a Recorder, such as JSONLRecorder(path)"
     if isinstance(recorder, (str, os.PathLike)):

@@ -1,27 +1,28 @@
-"""Removal of secrets from records. Keys are always removed; other texts only if the program passes a `Redaction`.
+"""Removal of secrets from records. Keys are always removed; other texts are removed only by a program's `Redaction`.
 
 Rules:
 
-1. Keys are removed wherever they appear: every key that triocept made, and a provider's key as long as an upstream uses
-   it (see `_util.secrets`). So the reader of a trace cannot send calls with the agent's key. Other keys, such as a key
-   that an agent reads from a file, are removed only with `Redaction(known_keys=True)`, and only in known forms.
+1. Keys are removed wherever they appear: every key that triocept created, and a provider's key while an upstream uses
+   it (see `_util.secrets`). So a person who reads a trace cannot send calls with the agent's key. Other keys, such as a
+   key that an agent reads from a file, are removed only with `Redaction(known_keys=True)`, and only in known forms.
 2. A removed text is replaced by `[redacted]`. Only records are redacted: the trace in memory, and the records that
    recorders get. The messages between an agent and its model are unchanged.
 3. Only texts are changed: contents, arguments and results of tools, a dialect's further members, metadata, notes, the
    agent's User-Agent header. Unchanged are roles, ids, the directories of an agent, names of members and of scores,
-   numbers, and words of a fixed set (a stop reason, an effort). But keys are removed from all of these, too: an agent
-   may use its key as the name of its session.
+   numbers, and words of a fixed set (a stop reason, an effort). But keys are removed from all of these, too, because an
+   agent may use its key as the name of its session.
 4. Arguments are searched both as JSON text and decoded, because JSON can write a letter in several ways.
 5. Token ids encode the text. So if an answer was redacted, its token ids and log probabilities are not recorded (gap
    `redacted`). If a request was redacted, the token ids of the prompt are not recorded (gap `prompt_redacted`).
 6. A message is searched once, when it is new. The other members of a request are searched only if they are not the same
-   objects as in the last request. (An agent repeats these members with every call, and dialects decode them once: see
+   objects as in the previous request. (An agent repeats these members in every call, and dialects decode them once: see
    `memory`.)
-7. If a program passes a `Redaction`, the record of a call's wire view (`record_wire`), or of raw bytes, has no body.
-8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is decoded and redacted: one dialect sends
-   such files as plain text, which triocept encodes. Nothing else is decoded except JSON's escapes: a key within base64,
-   hex or a similar encoding stays. A search for each key in each alignment of each encoding would slow every call, and
-   still be no guarantee.
+7. If a program passes a `Redaction`, no bodies are recorded: neither those of a call's HTTP traffic (`record_wire`) nor
+   raw bytes.
+8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is decoded and redacted, because one dialect
+   sends such files as plain text, which triocept encodes. Apart from that, only JSON's escapes are decoded: a key
+   within base64, hex or a similar encoding is not removed. A search for each key in each alignment of each encoding
+   would make every call slower, and would still not be a guarantee.
 9. The agent and the model always get the original texts; `as_given` restores them from a redacted record.
 """
 
@@ -57,22 +58,22 @@ _NO_TEXT = frozenset(
         *("mode", "framing", "effort", "stop_reason", "previous_response", "continued_from", "service"),
     ]
 )
-"""Names of JSON members that hold a kind or an id, not a text."""
+"""Names of JSON members that contain a kind or an id, not a text."""
 _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
-"""Names of JSON members that hold JSON of the program or its tools. Every string in such JSON is a text, whatever its
-member's name is."""
+"""Names of JSON members that contain JSON of the program or its tools. Every string in such JSON is a text, even if its
+member's name is in `_NO_TEXT`."""
 _WITH_BASE64 = frozenset({"media_type", "mime_type", "mimeType", "kind"})
 """If an object has one of these members, its `data` is base64."""
 _JOINED = 64 * 1024
-"""Maximum characters of a message whose texts are joined and searched at once. For longer messages, the join takes
-longer than a search of each text."""
+"""Maximum characters of a message whose texts are joined and searched at once. For a longer message, joining its texts
+takes longer than a search of each text."""
 _IS_TEXT_FILE = b'"media_type":"text/'
 _encode = msgspec.json.Encoder().encode
 
 
 @final
 class Redaction:
-    """The texts that a program wants removed from all records. Keys in use are removed even without a `Redaction`.
+    """Definition of the texts that are removed from all records. Keys in use are removed even without a `Redaction`.
 
     Args:
         patterns: regular expressions; each match is replaced by `[redacted]`.
@@ -126,7 +127,7 @@ class Redaction:
         return f"Redaction({', '.join(said)})"
 
     def text(self, text: str) -> str:
-        """Return `text` after the patterns, the function and (if set) `known_keys` were applied."""
+        """Return `text` after the removal by the patterns, the function and (if set) `known_keys`."""
         return self._without_patterns(without_keys(text, known_forms=True) if self.known_keys else text)
 
     def _without_patterns(self, text: str) -> str:
@@ -152,7 +153,8 @@ class Redactor:
         self._redaction = redaction
         self._keys = keys
         self._looked: tuple[object, ...] = (self,)
-        """The fields (without messages) of the request that was searched last, and the keys that were in use then."""
+        """The fields (without messages) of the request that was searched last, and the keys that were in use at that
+        time."""
         self._said = b""
         """JSON of the mutable fields of the request that was searched last. A handler may change these fields in place,
         because requests share their objects."""
@@ -166,8 +168,8 @@ class Redactor:
         """True after the program's redaction raised an exception. From then on, no text is recorded."""
         self._table = MessageTable()
         self._requests: dict[int, tuple[Request, Request]] = {}
-        """Redacted requests in which more than the messages was redacted, by Python's `id` of the redacted request.
-        With each, the original request without its messages."""
+        """Redacted requests in which more than the messages was redacted, each with the original request without its
+        messages. The dict's key is Python's `id` of the redacted request."""
         self._given: dict[str, tuple[Response | None, dict[str, Any]]] = {}
         """For each turn whose answer or notes were redacted, by the turn's id: the original answer and notes."""
 
@@ -204,7 +206,7 @@ class Redactor:
         return found
 
     def turn(self, turn: Turn) -> Turn:
-        """Return the redacted turn. The caller must have replaced the turn's request by the redacted request before."""
+        """Return the redacted turn. Before, the caller must replace the turn's request by the redacted request."""
         response = None if turn.response is None else self.response(turn.response)
         agent = turn.agent and self._text(turn.agent)
         if (response is turn.response and agent == turn.agent) and not (
@@ -240,7 +242,7 @@ class Redactor:
         )
 
     def as_given(self, turn: Turn) -> Turn:
-        """Return a recorded turn, but with the request, the answer and the notes from before the redaction."""
+        """Return a recorded turn with its original request, answer and notes, as they were before the redaction."""
         response, notes = self._given.get(turn.id, (turn.response, turn.notes))
         request = self.request_as_given(turn.request)
         if response is turn.response and notes is turn.notes and request is turn.request:
@@ -262,7 +264,7 @@ class Redactor:
         return self._clean(call)
 
     def entry(self, entry: Entry) -> Entry:
-        """Return the redacted entry. In an intent, the caller must have redacted the request before."""
+        """Return the redacted entry. Before, the caller must redact the request in an intent."""
         if isinstance(entry, Opening) and entry.metadata:
             metadata = self.json(entry.metadata)
             return entry if metadata is entry.metadata else msgspec.structs.replace(entry, metadata=metadata)
@@ -286,7 +288,7 @@ class Redactor:
         return entry
 
     def _wire(self, wire: WireView) -> WireView:
-        """Return the redacted wire view (the request and answer as they were on the wire).
+        """Return the redacted wire view (the HTTP traffic of a call).
 
         If the program has a `Redaction`, the bodies are left out, because its patterns cannot find escaped texts in
         them.
@@ -308,8 +310,8 @@ class Redactor:
     def _raw(self, raw: RawResponse) -> RawResponse:
         """Return the redacted raw answer.
 
-        If the program has a `Redaction`, the body is left out. The pieces of a body that contained a key become one
-        piece.
+        If the program has a `Redaction`, the body is left out. If a body contained a key, its pieces are joined into
+        one piece.
         """
         whole = b"".join([piece for _, piece in raw.pieces])
         hidden = self._redaction is not None or self._failed
@@ -430,8 +432,8 @@ def _is_keyless_json(value: object) -> bool:
 def _is_keyless(noun: Message | Response) -> bool:
     """Return True if a message or an answer consists of texts and parts with texts, and contains no key.
 
-    The search does not encode the texts as JSON. A text with non-ASCII characters would then keep its encoded bytes for
-    its lifetime, which doubles its memory.
+    The search does not encode the texts as JSON. (If a text with non-ASCII characters is encoded, Python keeps the
+    encoded bytes for the lifetime of the text, which doubles its memory.)
     """
     if noun.extra is not None:
         return False

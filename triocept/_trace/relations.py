@@ -1,18 +1,18 @@
 """The relation of each turn to earlier turns.
 
-The first rule that fits names the relation:
+The first of these rules that fits determines the relation:
 
 1. A call that repeats an earlier call of its conversation is a `retry` or a `repeat`. It is a `retry` if the earlier
    call got no answer, or if the agent's SDK marks the call as a retry.
 2. A call that sends the messages and the answer of a turn of its own conversation again `continues` that turn (see
    `graph`).
-3. A side call, or a call from a tool of the program, is related to the latest turn of the running conversation.
+3. A side call, or a call from a tool of the program, is related to the latest turn of the current conversation.
 4. The first call of a sub-agent is related to the tool call that started it, or else to the turn that it continues.
-5. Any other first call of a conversation `continues` a turn of another conversation, or `begins`.
+5. Any other first call of a conversation `continues` a turn of another conversation, or `begins` a new one.
 6. A later call that continues no turn restarts from a summary (`compaction`: see `conversations`), or else it is a
    `rewrite` of the conversation.
 
-The cost of a turn depends only on its new messages. The kind of a conversation may change later, so the relations are
+The time for a turn depends only on its new messages. The kind of a conversation may change later, so the relations are
 computed on demand.
 
 The tool call that started a sub-agent has the sub-agent's task as an argument (`prompt` of Claude Code's Agent and of
@@ -58,8 +58,8 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     turn: str | None = None
     """Id of the related earlier turn; None if the turn begins a conversation and its origin is unknown."""
     call: int | None = None
-    """For a sub-agent: the tool call that started it, as the index, from 0, among the tool calls in the answer of
-    `turn`; None if unknown."""
+    """For a sub-agent: the index, from 0, of the tool call that started it among the tool calls in the answer of
+    `turn`. None if unknown."""
 
 
 class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,8 @@ _LAUNCHES = 64
 """Number of latest tool calls that are searched for the call that started a sub-agent. A sub-agent begins soon after
 that call."""
 _LONG = 16
-"""Minimum characters of a task that may be a part of a message's text. A shorter task must equal a whole text."""
+"""Minimum characters of a task that is searched within the text of a message. A shorter task must equal the whole text.
+"""
 
 
 class Launch:
@@ -145,7 +146,7 @@ class Launches:
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts about a turn that later turns do not change."""
+    """The facts about a turn that do not change with later turns."""
 
     turn: str
     place: Place
@@ -182,7 +183,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Relations:
-    """The relations of the turns so far."""
+    """The relations of all turns that were added so far."""
 
     def __init__(self) -> None:
         self._facts: list[_Fact] = []

@@ -1,15 +1,15 @@
-"""Events of rollouts, which `serve_endpoint(on_event=…)` passes to a function while they happen.
+"""Events of rollouts. `serve_endpoint(on_event=…)` passes each event to a function when it happens.
 
 Rules:
 
-1. The events of one rollout are numbered, and come in the order in which they are recorded. `RolloutOpened` comes
-   first, and `RolloutEnded` last; only a `Scored` may follow.
+1. The events of one rollout are numbered, and are sent in the order in which they are recorded. `RolloutOpened` is the
+   first event, and `RolloutEnded` the last, except for a `Scored`, which may follow.
 2. Each `CallArrived` is followed by exactly one `TurnSettled` or `TurnLost` of the same exchange. The exchange's other
-   events come between these two, except decisions at the agent's gate (its hook), which come when the agent requests
-   them.
-3. Events hold the recorded entries, which are redacted and shared with the trace. Functions must not change them.
-4. No event holds a key in use, and no key is split over several events. If a piece of text ends with characters that
-   may be the start of a key, these characters come with the next piece.
+   events are sent between these two. Exception: decisions for the agent's hook (see `gate`) are sent when the agent
+   requests them.
+3. Events contain the recorded entries, which are redacted and shared with the trace. A function must not change them.
+4. No event contains a key in use, and no key is split over several events. If a piece of text ends with characters that
+   may be the start of a key, these characters are sent with the next piece.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .turn import Decided, ServiceCall, Turn
 from .waits import waited
 
 _BRIEF = 200
-"""Maximum characters of each text in the result of `brief`."""
+"""Maximum characters of each text that `brief` returns."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
@@ -40,7 +40,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="eve
     at: float
     """Time of the event, in seconds since the epoch."""
     clock: float
-    """Time of the event by trio's clock (`trio.current_time()`), in seconds: for durations."""
+    """Time of the event by trio's clock (`trio.current_time()`), in seconds. Use it to compute durations."""
 
     def brief(self) -> dict[str, Json]:
         """Return the event as a short JSON object, for a log or a terminal.
@@ -71,7 +71,7 @@ class RolloutEnded(_Event, frozen=True, kw_only=True):
     """A rollout has ended, and its trace is sealed."""
 
     ended: Ending | None
-    """End of the rollout's body, as in `Trace.ended`; None if unknown."""
+    """The way in which the rollout's body ended, as in `Trace.ended`; None if unknown."""
     stopped: str | None
     """Reason why the rollout was stopped, such as the limit that was reached; None if it was not stopped."""
     turns: int
@@ -104,8 +104,8 @@ class AgentEnded(_Event, frozen=True, kw_only=True):
 class CallArrived(_Event, frozen=True, kw_only=True):
     """A model call of the agent has arrived.
 
-    The event comes just before the call is passed to its handler. If no handler gets the call (it is over a limit, for
-    example), the event comes just before the call's `TurnSettled`.
+    The event is sent just before the call is passed to its handler. If no handler gets the call (because a limit is
+    reached, for example), the event is sent just before the call's `TurnSettled`.
     """
 
     exchange: str
@@ -150,8 +150,8 @@ class IncrementSent(_Event, frozen=True, kw_only=True):
     """Index of the part in the answer, from 0; 0 for raw bytes."""
     text: str = ""
     """Text to append to the part; empty for raw bytes and `other`. If the piece ends with characters that may be the
-    start of a key, these characters come with the next piece. With a `Redaction`, each part comes as one piece when it
-    is complete."""
+    start of a key, these characters are in the next piece. With a `Redaction`, each part is one piece, sent when the
+    part is complete."""
     call: str = ""
     """Id of the tool call, in the call's first piece; otherwise empty."""
     tool: str = ""
@@ -161,7 +161,7 @@ class IncrementSent(_Event, frozen=True, kw_only=True):
 class DecisionAsked(_Event, frozen=True, kw_only=True):
     """A policy was asked to decide about a tool call of the model.
 
-    A `DecisionMade` event follows, unless the agent disconnects before the decision, or the policy fails.
+    A `DecisionMade` event follows, unless the agent disconnects before the decision, or the policy raises.
     """
 
     exchange: str
@@ -186,7 +186,7 @@ class DecisionMade(_Event, frozen=True, kw_only=True):
 
 
 class TurnSettled(_Event, frozen=True, kw_only=True):
-    """A model call has its outcome, and its turn is recorded."""
+    """A model call has an outcome, and its turn is recorded."""
 
     turn: Turn
 
@@ -214,7 +214,7 @@ class TurnSettled(_Event, frozen=True, kw_only=True):
 
 
 class TurnLost(_Event, frozen=True, kw_only=True):
-    """A model call has ended without a turn, because the turn could not be made or recorded.
+    """A model call has ended without a turn, because the turn could not be created or recorded.
 
     The agent gets a 500.
     """

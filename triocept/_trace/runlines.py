@@ -1,13 +1,13 @@
-"""The lines of one rollout in one file: the block to be written next, and the counts of the lines in the file.
+"""The lines of one rollout in one file: the block that is written next, and the counts of the lines in the file.
 
 Rules:
 
 1. A line is made for one place in the chain (`seq` and `prev`). The line is counted just before its write; if the write
-   fails, the count is undone. If an interrupt comes between the two, the line is missing, which is reported as a gap.
-   But there are never two lines with the same number.
+   fails, the count is reduced again. If an interrupt occurs between the count and the write, the line is missing, which
+   is reported as a gap. But two lines never have the same number.
 2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
-3. Every turn has an intent in the file. If the recorder got no intent of a call, the intent is made from the turn. This
-   happens if the call was refused before it was passed to a handler, for example.
+3. Every turn has an intent in the file. If the recorder got no intent for a call (for example, because the call was
+   refused before it was passed to a handler), the intent is made from the turn.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _decode_line = msgspec.json.Decoder(Line).decode
 
 
 class _Written(msgspec.Struct, gc=False):
-    """The chain after some line of a rollout, and the numbers of lines up to this line, by their kinds."""
+    """The chain after some line of a rollout, and the number of lines of each kind up to this line."""
 
     chain: bytes
     seq: int = 0
@@ -156,7 +156,7 @@ class RunLines:
                 ranges.append((begin, end))
 
     def _forget_unwritten(self) -> None:
-        """Forget the intents and lists of tools of the last block that were not written to the file."""
+        """Remove the intents and lists of tools of the last block that were not written to the file."""
         intents, tools = self._written.intents, self._written.tools
         self._intents = {call: number for call, number in self._intents.items() if number < intents}
         del self._tools[tools:]

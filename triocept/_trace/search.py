@@ -1,7 +1,7 @@
 """Search of turns by their text and other criteria.
 
 A text is searched only in the new content of a turn: its answer, and the messages that no earlier turn had. So the
-search finds the turn in which the text first appeared, and not every call that repeats the text. Each message is
+search finds the turn in which the text first appeared, but not every call that repeats the text. Each message is
 searched once.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Search criteria. A criterion that is None matches every turn."""
+    """Search criteria. A criterion with the value None matches every turn."""
 
     text: str | re.Pattern[str] | None = None
     tool: str | None = None

@@ -28,7 +28,8 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     engine: str = ""
     """Name of the engine's profile: `vllm`, `sglang`, `llama_cpp`."""
     policy_version: str | None = None
-    """Version of the weights, as the engine reported it, or else as in `upstream.policy_version`; None if unknown."""
+    """Version of the weights that the engine reported or, if it reported none, that of `upstream.policy_version`; None
+    if unknown."""
     temperature: float | None = None
     """Temperature that was requested from the server, or that the server reported. None means that the server used its
     default, which is unknown."""
@@ -42,8 +43,8 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     `--enable-return-routed-experts`, in an answer that is not streamed."""
     gaps: tuple[str, ...] = ()
     """Names of the checks that the tokens failed: `ids_missing`, `ids_count`, `prompt_ids_missing`, `prompt_ids_count`,
-    `logprob_count`, `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty means every
-    check passed."""
+    `logprob_count`, `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty means that the
+    tokens passed every check."""
 
     @property
     def prompt_ids(self) -> array[int]:

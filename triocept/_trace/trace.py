@@ -26,8 +26,8 @@ from .turn import Branch, OutcomeKind, ServiceCall, Turn
 class Turns(Sequence[Turn]):
     """Sequence of the turns of a trace, in order.
 
-    A turn that was read from a file is created on first use. Each turn contains its whole conversation. So the time and
-    the memory to create all turns of a conversation grow with the square of the conversation's length.
+    A turn that was read from a file is created on first use. Each turn contains its whole conversation, so the time and
+    the memory for all turns of a conversation grow with the square of the conversation's length.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Derived:
 
     The derived data is never recorded. It is computed on demand, turn by turn.
 
-    The time for a turn depends only on its new messages: a message that the agent sends again is not compared again.
+    The time for a turn depends only on its new messages: a message that the agent repeats is not compared again.
     """
 
     def __init__(self, turns: Sequence[Turn]) -> None:
@@ -173,7 +173,7 @@ class Trace:
         self.rollout = rollout
         """Id of the rollout."""
         self.run = run
-        """Unique id of this run. It tells apart rollouts with equal ids, which different programs may use. Empty in
+        """Unique id of this run. It distinguishes rollouts with equal ids, which different programs may use. Empty in
         files of older versions."""
         self.branch = branch
         """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
@@ -231,7 +231,7 @@ class Trace:
 
     @property
     def ended(self) -> Ending | None:
-        """End of the rollout's body: it returned (`body`), was `cancelled` from outside, or `raised` an exception.
+        """The rollout's body returned (`body`), was cancelled from outside (`cancelled`), or raised (`raised`).
 
         None if the rollout is still running, or its end was not recorded.
         """
@@ -267,7 +267,7 @@ class Trace:
 
     @property
     def sealed(self) -> bool:
-        """True if the rollout has ended, so that its trace does not change any more.
+        """True if the rollout has ended. Its trace then changes only if a score is added.
 
         A trace that was read from a file is sealed if the file contains its seal, and proves that no line is missing.
         Such a trace has no `gaps`.
@@ -290,7 +290,8 @@ class Trace:
     def cost_of(self, prices: Mapping[str, Price]) -> float | None:
         """Return the cost of the rollout and its child rollouts, at the given prices.
 
-        If the provider reported no token counts, an estimate is used. Of a broken answer, the received part counts.
+        If the provider reported no token counts, an estimate is used. For a broken answer, the tokens of its received
+        part are counted.
 
         Args:
             prices: prices by model name. An exact name takes precedence; otherwise the first pattern that matches the
@@ -307,8 +308,9 @@ class Trace:
     def usage(self) -> Usage:
         """The tokens that the rollout and its child rollouts used; `estimated` is True if any count is an estimate.
 
-        If the provider reported no token counts, an estimate is used. Of a broken answer, the received part counts.
-        `cached_tokens` and similar counts are the sums of the reported counts, or None if no provider reported them.
+        If the provider reported no token counts, an estimate is used. For a broken answer, the tokens of its received
+        part are counted. `cached_tokens` and similar counts are the sums of the reported counts, or None if no provider
+        reported such a count.
         """
         return usage_of_all(self._usages())
 
@@ -447,7 +449,7 @@ class Trace:
 
 
 class TraceWriter:
-    """Writer of a trace. Code changes a trace only through its writer."""
+    """Writer of a trace. Every change of a trace is made by its writer."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
@@ -534,7 +536,10 @@ class TraceWriter:
 
     @property
     def sealed_at(self) -> float:
-        """Time of the seal, in seconds since the epoch. With this one time, all recorders get the same digest."""
+        """Time of the seal, in seconds since the epoch.
+
+        All recorders use this time, so that they compute the same digest.
+        """
         found = self.trace._sealed_at
         return time.time() if found is None else found
 

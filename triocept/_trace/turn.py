@@ -50,7 +50,7 @@ class TurnError(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
 class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An answer that one handler has read from another handler.
 
-    The agent did not get this answer, or got a changed version.
+    The agent did not get this answer, or got a changed version of it.
     """
 
     why: str
@@ -61,14 +61,15 @@ class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     common: int = 0
     """Number of equal messages at the beginning of the turn's request and the draft's request."""
     dropped: int = 0
-    """Number of messages after the common messages in the turn's request. The draft's request does not have them."""
+    """Number of messages after the common messages in the turn's request, which the draft's request does not contain.
+    """
     messages: tuple[Message, ...] = ()
     """The messages after the common messages in the draft's request."""
     changed: bool = False
     """True if the draft's request differs from the turn's request in more than its messages."""
     response: Response | None = None
-    """The answer; None if the other handler gave no answer. If the server aborted the answer, the part that the server
-    returned."""
+    """The answer. If the server aborted the answer: the part that the server returned. None if the other handler gave
+    no answer."""
     error: TurnError | None = None
     """Reason why the other handler gave no answer; None if it gave an answer."""
     notes: dict[str, Json] = {}
@@ -106,13 +107,13 @@ class Decided(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
 
 class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Outcome of a call: those fields of a turn that are unknown when the call is passed to its handler."""
+    """Outcome of a call: the fields of a turn that are not known yet when the call is passed to its handler."""
 
     number: int
-    """Position in the order in which the rollout's exchanges settled, from 0."""
+    """Position of the turn, from 0, in the order in which the rollout's exchanges got their outcomes."""
     outcome: OutcomeKind
     response: Response | None = None
-    """The answer; if its stream failed or was abandoned, the part that was sent. None if nothing was sent."""
+    """The answer. If its stream failed or was abandoned: the part that was sent. None if no part was sent."""
     error: TurnError | None = None
     """Reason why the call was not answered; None if the outcome is `answered`."""
     conversation: Conversation | None = None
@@ -124,18 +125,18 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     first_event: float | None = None
     """Seconds from `started_at` to the first increment of the answer; None if the answer was not streamed."""
     duration: float
-    """Seconds from `started_at` to the moment the exchange settled."""
+    """Seconds from `started_at` until the exchange got its outcome."""
     attended: bool = True
-    """True if a connection of the agent waited for the answer when the exchange settled. How much of the answer the
-    agent received is not recorded, because a turn is recorded before the last byte is sent."""
+    """True if a connection of the agent waited for the answer when the exchange got its outcome. It is not recorded how
+    much of the answer the agent received, because a turn is recorded before the last byte is sent."""
     rewritten: bool = False
     """True if an upstream sampled `tokens` for this call, but the program then answered the call with other content."""
     notes: dict[str, Json] = {}
     """Notes that the program added with `exchange.annotate`."""
     decisions: tuple[Decided, ...] = ()
     """Decisions about the tool calls of the model, in the order of the calls. Decisions of `open_rollout(gate=…)` are
-    made after the turn that proposed the calls. So they are in a later turn: the turn whose request has the tools'
-    results."""
+    made after the turn that proposed the calls. So they are in a later turn, whose request contains the tools' results.
+    """
     drafts: tuple[Draft, ...] = ()
     """Answers that one handler has read from another handler, in order. The agent did not get these answers, or got
     changed versions."""
@@ -151,12 +152,12 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """The pieces of the answer, and their times; None if `record_increments` is not set, or the answer was not
     streamed."""
     wire: WireView | None = None
-    """The call as sent over the wire; None if `record_wire` is not set."""
+    """The HTTP traffic of the call; None if `record_wire` is not set."""
     raw: RawResponse | None = None
-    """The raw bytes sent to the agent (`exchange.respond_raw`), and how they ended. None if the call was answered, or
-    refused, in its dialect. If raw bytes were sent, `response` is their content, as far as the program passed it. Bytes
-    that were generated while they were sent may be incomplete. Their end is then `reset` if the generator failed, or
-    `stall` if the agent disconnected."""
+    """The raw bytes that were sent to the agent (`exchange.respond_raw`), and the way in which they ended. None if the
+    call was answered, or refused, in its dialect. If raw bytes were sent, `response` is their content, if the program
+    passed it. Bytes that were generated while they were sent may be incomplete: their `end` is then `reset` if the
+    generator failed, or `stall` if the agent disconnected."""
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -173,14 +174,14 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     dialect: str
     request: Request
     agent: str | None = None
-    """The caller's User-Agent header, with the name and version of the agent, or of its SDK."""
+    """The User-Agent header of the call, with the name and version of the agent, or of its SDK."""
 
     @property
     def temperature(self) -> float | None:
         """Temperature at which the answer was sampled; None if unknown, or if no upstream answered.
 
         The provider may report the temperature. Otherwise it is the temperature that the upstream requested, after
-        `sampling=` and `extra_body=` were applied; None if the upstream requested none. `request.sampling` holds the
+        `sampling=` and `extra_body=` were applied; None if the upstream requested none. `request.sampling` contains the
         temperature that the agent requested.
         """
         if self.tokens is not None:
@@ -189,7 +190,7 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         return note.get("temperature") if isinstance(note, dict) else None
 
     def __repr__(self) -> str:
-        """Return a short text, because a turn holds its whole conversation and every tool of the agent."""
+        """Return a short text, because a turn contains its whole conversation and all tools of the agent."""
         response = self.response
         said = [call.name for call in response.tool_calls] if response is not None else []
         text = [short(response.text)] if response is not None and response.text else []
@@ -209,7 +210,7 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     run: str = ""
     """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
     number: int
-    """Position in the order in which the rollout's service calls ended, from 0."""
+    """Position of the call, from 0, in the order in which the rollout's service calls ended."""
     kind: ServiceKind
     name: str
     """For the kinds `tool` and `gate`, the name of the tool. For `embeddings` and `moderations`, the name of the model.
@@ -224,7 +225,7 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     error: TurnError | None = None
     """Reason why the call was not answered; None if the outcome is `answered`."""
     turns: int = 0
-    """Number of turns in the trace when the call began: its place among the model calls."""
+    """Number of turns in the trace when the call began, which shows its place among the model calls."""
     started_at: float
     """Time when the call started, in seconds since the epoch."""
     duration: float

@@ -1,4 +1,4 @@
-"""The time in which a model call waited for decisions about the tool calls in its answer."""
+"""The time for which a model call waited for decisions about the tool calls in its answer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from .turn import Turn
 
 
 def waited(turn: Turn) -> float:
-    """Return the seconds of a turn's duration in which policies, or people, decided about tool calls.
+    """Return the seconds of a turn's duration for which it waited for decisions of policies or people.
 
-    The decisions about the calls of one answer run at the same time, so only the longest of them counts. Decisions
-    about calls of earlier turns (`open_rollout(gate=…)`) were made before the turn, and do not count.
+    The decisions about the calls of one answer are made at the same time, so only the longest of them is counted.
+    Decisions about calls of earlier turns (`open_rollout(gate=…)`) were made before the turn, and are not counted.
     """
     if not turn.decisions:
         return 0.0

@@ -1,11 +1,11 @@
-"""The wire view of a call: the request and the answer as sent over the wire, recorded with `record_wire=True`.
+"""The wire view of a call: its HTTP traffic (request and answer), which is recorded with `record_wire=True`.
 
 Rules:
 
 1. `[redacted]` replaces each key in a header, and the rollout's key in the URL.
-2. Of each body, the first 8 MiB are kept; of a compressed request body, nothing is kept. The recorded size is the size
-   of the whole body.
-3. The turn is recorded before the last part of its answer is sent. So this last part is encoded in advance, and
+2. The first 8 MiB of each body are kept. A compressed request body is not kept. The recorded size is always the size of
+   the whole body.
+3. The turn is recorded before the last part of its answer is sent. So this last part is rendered in advance, and
    recorded with the turn.
 4. For a call over a websocket, method, URL and headers are those of the upgrade request. The body is the frame with the
    call, and the answer has a line for each frame.
@@ -22,7 +22,7 @@ MOST = 8 * 1024 * 1024
 
 
 class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A call as sent over the wire. For a call over a websocket, the status is 101, and the method is `GET`."""
+    """The HTTP traffic of a call. For a call over a websocket, the status is 101, and the method is `GET`."""
 
     method: str
     url: str
@@ -56,7 +56,8 @@ class WireLog:
         self.headers: dict[str, str] = dict(headers)
         self.body = b""
         self.closed: bool = False
-        """True if the whole answer was recorded in advance. Bytes that are sent later are then already recorded."""
+        """True if the whole answer was recorded in advance, so that bytes that are sent later are not recorded again.
+        """
         self._status: int | None = None
         self._answer_headers: dict[str, str] = {}
         self._answer: list[bytes] = []

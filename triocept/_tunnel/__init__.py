@@ -7,6 +7,6 @@
 * `prime`: a tunnel with the package `prime-tunnel`. `asyncio_thread`: the asyncio loop that the package needs.
 * `health`: the check that the URL leads to this endpoint, and the supervisor that keeps a tunnel open.
 
-These modules are independent of the server: a tunnel gets only the endpoint's host, port and scheme, and the previous
+These modules do not depend on the server: a tunnel gets only the endpoint's host, port and scheme, and the previous
 URL.
 """

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. The thread ends with the context of `open_asyncio`, and no asyncio code runs in trio's thread.
+1. The thread ends when the context of `open_asyncio` is exited. No asyncio code runs in trio's thread.
 2. If a call is cancelled, its asyncio task is cancelled, and the call waits for the task to end. If the task's clean-up
    takes too long, the task is cancelled again.
-3. Work that asyncio runs in threads, such as the look-up of a host name, cannot be cancelled. So no task waits until
-   such work has ended.
-4. KeyboardInterrupt is never raised in this code: otherwise a thread could be left that never ends.
+3. Work that asyncio runs in threads, such as the look-up of a host name, cannot be cancelled. So a cancelled task does
+   not wait until such work has ended.
+4. KeyboardInterrupt is never raised in this code, because a thread could then be left that never ends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CLEAN_UP = 10.0
 
 @protected_context
 async def open_asyncio() -> AsyncIterator[AsyncioThread]:
-    """Run an asyncio loop in a thread for as long as the body runs.
+    """Run an asyncio loop in a thread while the body runs.
 
     Raises:
         Exception: the thread or the loop could not be started.

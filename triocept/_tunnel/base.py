@@ -3,8 +3,8 @@
 Rules:
 
 1. A tunnel gets a port on which the endpoint already listens. It never chooses the endpoint's port.
-2. A tunnel object holds only settings. The resources of a tunnel exist only while the context of `open` is active. The
-   same object may be opened several times at once.
+2. A tunnel object contains only settings. The resources of a tunnel exist only while the context of `open` is active.
+   The same object may be opened several times at once.
 3. If a tunnel dies, `open` cancels its body and raises `TunnelError`.
 """
 
@@ -56,13 +56,13 @@ class Tunnel(ABC):
             TunnelError: the tunnel cannot be opened (raised when the context is entered), or has died (raised when the
                 context is exited). If the tunnel dies, the body is cancelled.
 
-        Closing: ends within a bounded time, also when cancelled. No process or task of the tunnel runs afterwards.
+        Closing: takes a limited time, even when cancelled. After that, no process or task of the tunnel runs.
         """
 
     async def revive(self, url: str) -> bool:
         """Try to restore a URL that no longer leads to the endpoint. Return True if the URL works again.
 
-        If `revive` returns False, the tunnel is closed and opened again, perhaps with another URL.
+        If `revive` returns False, the tunnel is closed and opened again, and may get another URL.
         """
         return False
 
@@ -121,7 +121,7 @@ def check_host(name: str, *, whose: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """Return the host as it is written in a URL: an IPv6 address in brackets."""
+    """Return the host in the form that a URL requires: an IPv6 address is put in brackets."""
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
 
 

@@ -15,7 +15,7 @@ from .program import open_program
 
 URL = r"https?://[^\s\"'<>|]+"
 TIMEOUT = 30.0
-"""Default of `timeout`, in seconds. cloudflared takes 3 to 10 seconds to get a name."""
+"""Default of `timeout`, in seconds. (cloudflared takes 3 to 10 seconds to get a name.)"""
 
 
 @final
@@ -31,10 +31,10 @@ class CommandTunnel(Tunnel):
     Args:
         argv: the command and its arguments. In them, `{port}`, `{host}` and `{url}` are replaced by the endpoint's
             port, host and local URL (such as `http://127.0.0.1:40001`).
-        pattern: a regular expression, searched in each line of stdout and stderr. The URL is its first group, or else
-            the whole match. A match without a scheme (`bore.pub:40001`) gets `http://`. By default, the first URL whose
-            host is not this machine is taken. This default is wrong for programs that print the address of their manual
-            first.
+        pattern: a regular expression, searched in each line of stdout and stderr. The URL is the pattern's first group,
+            or the whole match if it has no group. A match without a scheme (`bore.pub:40001`) gets `http://`. Without a
+            pattern, the URL is the first URL in the output whose host is not this machine. This is wrong for programs
+            that first print the URL of their manual.
         timeout: maximum seconds until the program prints the URL.
         env: variables to add to the environment that the command inherits from this program.
 

@@ -2,13 +2,13 @@
 
 Rules:
 
-1. A tunnel is checked by requests to its URL, on a new connection each time. It is no proof that the tunnel's program
-   runs, or that the service reports "connected".
-2. Only an answer of this endpoint counts, not the answer of a proxy (such as an error page) or of another endpoint.
+1. A tunnel is checked by requests to its URL, each on a new connection. A running tunnel program, or a service that
+   reports "connected", does not count as a working tunnel.
+2. A check succeeds only if this endpoint answers, not if a proxy (with an error page, for example) or another endpoint
+   answers.
 3. A tunnel that has died is opened again, with back-off, for as long as the endpoint is open. An error is raised to the
    program only if the tunnel cannot be opened the first time.
-4. `on_lost` is called for an old URL as soon as a new URL replaces the old one, or when the old URL was down for
-   `patience` seconds.
+4. `on_lost` is called for a URL as soon as a new URL replaces it, or when it was down for `patience` seconds.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     """
 
     start_timeout: float = 30.0
-    """Seconds to wait for the first answer through a new URL. It takes a while until a new name resolves everywhere."""
+    """Seconds to wait for the first answer through a new URL. (It takes some time until a new host name resolves.)"""
     interval: float = 10.0
     """Seconds between two checks. The interval must be shorter than the 60 s after which proxies and services close
     idle connections."""
@@ -58,8 +58,8 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     failures: int = 3
     """Consecutive failed checks after which the tunnel counts as dead."""
     back_off: float = 0.5
-    """Seconds before the second try to reopen a dead tunnel (the first is immediate). Each further pause is twice as
-    long."""
+    """Seconds before the second try to reopen a dead tunnel. (The first try is immediate.) Each further pause is twice
+    as long."""
     max_back_off: float = 30.0
     patience: float = 60.0
     """Seconds of downtime after which a URL counts as lost for its rollouts, even if it works again later."""
@@ -130,7 +130,7 @@ class Supervisor:
         self.url: str | None = None
         """The URL of the tunnel. None while the tunnel is down."""
         self.error: TunnelError | None = None
-        """The reason why the tunnel is down now, or was down most recently. None if it was never down."""
+        """The reason for the current or the latest failure of the tunnel. None if it was never down."""
         self._tunnel = tunnel
         self._open = partial(tunnel.open, port, host=host, scheme=scheme)
         self._endpoint_id = endpoint_id
@@ -139,7 +139,7 @@ class Supervisor:
         self._on_lost = on_lost
         self._on_change = on_change
         self._last: str | None = None
-        """The last URL that worked, which agents may still use. None after `on_lost` was called for this URL."""
+        """The last URL that worked. Agents may still use it. None after `on_lost` was called for this URL."""
         self._up_since = 0.0
         self._down_since = 0.0
         self._delay = 0.0
@@ -295,7 +295,7 @@ class Supervisor:
 def _reason(exc: BaseException) -> str:
     """Return the exception's text. If it is empty, return the text of the exception's cause.
 
-    The HTTP client's error for an untrusted certificate has no text of its own.
+    The HTTP client's error for an untrusted certificate has an empty text.
     """
     cause: BaseException | None = exc
     while cause is not None:

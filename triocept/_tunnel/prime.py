@@ -5,8 +5,8 @@ Rules:
 1. The package needs asyncio. So an asyncio loop runs in a worker thread, which ends when the tunnel ends.
 2. The package starts and ends the program `frpc`. `frpc` is also registered with the watcher. If this program is
    killed, the watcher ends `frpc`.
-3. The service limits the number of starts, so there is a pause between two starts. After a refused connection, a
-   time-out, a status of 5xx or "too many requests", the start is retried.
+3. The service limits the number of starts per minute, so there is a pause between two starts. After a refused
+   connection, a time-out, a status of 5xx or "too many requests", the start is retried.
 4. If `frpc` dies while the registration still exists, `frpc` is restarted, because the registration keeps the URL.
 """
 
@@ -44,11 +44,11 @@ FIRST_PAUSE = 1.0
 LOOK_PAUSE = 0.1
 """Seconds between two checks of `frpc`, as in the package itself."""
 FIRST_LOOK_PAUSE = 0.02
-"""Seconds between two checks until `frpc` is connected: the maximum time for which `frpc` is unknown to the watcher."""
+"""Seconds between two checks until `frpc` is connected. For at most this time, the watcher does not know `frpc`."""
 REGISTER_PATIENCE = 2.0
 """Seconds for which a cancelled start waits for the service's answer, in order to delete the registration."""
 STOP_TIMEOUT = 10.0
-"""Seconds to end `frpc` and to delete the registration. The package alone might take 100 s."""
+"""Maximum seconds to end `frpc` and to delete the registration. (Without this limit, the package might take 100 s.)"""
 CLOSE_TIMEOUT = 1.0
 """Seconds for which a pipe of a dead `frpc` is still read."""
 
@@ -58,8 +58,8 @@ class PrimeTunnel(Tunnel):
     """A tunnel with a URL of Prime Intellect's service, for agents in any sandbox.
 
     Needs `pip install 'triocept[prime]'` and the service's key (`PRIME_API_KEY`, or `prime login`). At its first use,
-    the package downloads the program `frpc`. Many endpoints, such as those of a pool, may share one `PrimeTunnel`. It
-    then makes a pause between the starts of their tunnels.
+    the package downloads the program `frpc`. Many endpoints, such as those of a pool, may share one `PrimeTunnel`. The
+    object then makes a pause between the starts of their tunnels.
 
     Args:
         name: name of the tunnel at the service.
@@ -177,7 +177,8 @@ class _Client:
         self._token = secrets.token_hex(16)
         self._frpc: ProcessTree | None = None
         self._processes: list[Any] = []
-        """Every `frpc` process so far. They are kept because the package leaves the pipes of these processes open."""
+        """All `frpc` processes so far. They are kept because the package does not close the pipes of these processes.
+        """
         self._tunnel: Any = None
         self._up = False
         self._restarting = trio.Lock()
@@ -194,8 +195,8 @@ class _Client:
     async def _register(self, make: Callable[[], Any]) -> str:
         """Start the package's tunnel, on the asyncio loop.
 
-        If this function is cancelled before the service has answered, it still waits for the answer. Otherwise the id
-        of the registration would be unknown, so that the registration could not be deleted.
+        If this function is cancelled before the service has answered, it still waits for the answer: without the id in
+        the answer, the registration could not be deleted.
         """
         self._tunnel = make()
         starting = asyncio.ensure_future(self._tunnel.start())
@@ -254,7 +255,7 @@ class _Client:
             return True
 
     async def stop(self) -> None:
-        """End `frpc`, and delete the registration, within a bounded time, also when cancelled."""
+        """End `frpc`, and delete the registration. This takes a limited time, even when cancelled."""
         with trio.CancelScope(shield=True):
             self._stopped = True
             self._looking.cancel()

@@ -1,6 +1,6 @@
 """A program that prints its URL or port: its start, output and end.
 
-The program is started and ended like an agent. The program leads a process group, and no process of it outlives the
+The program is started and ended like an agent: it leads a process group, and none of its processes outlives the
 context. If the Python program that uses triocept is killed, the watcher ends the started program.
 
 Rules:
@@ -28,10 +28,10 @@ from ..errors import AgentFailed, TunnelError
 LAST_LINES = 20
 """Maximum lines that are kept for an error. cloudflared and ngrok describe a failure in three to ten lines."""
 LINE_LIMIT = 4096
-"""Maximum bytes that are kept of a line. The limit is needed because a progress bar is one endless line."""
+"""Maximum bytes that are kept of a line. (A progress bar may be one endless line.)"""
 LAST_LINE = 1.0
-"""Seconds to wait for the last output of an ended program. Output arrives late only if another process has the pipe
-open."""
+"""Seconds to wait for the last output of a program that has ended. The output ends late only if another process has the
+pipe open."""
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
@@ -46,11 +46,11 @@ async def open_program(
     env: Mapping[str, str] | None = None,
     grace: float = GRACE,
 ) -> AsyncIterator[str]:
-    """Run a program. Yield the value that `find` returns for a line of the output. End the program after the body.
+    """Run a program, and yield the value that `find` returns for a line of its output. End the program after the body.
 
     Args:
         argv: the command and its arguments.
-        name: the name with which error texts begin.
+        name: the program's name, with which error texts begin.
         find: called with each line of stdout and stderr. Returns the value to yield if the line matches, else None.
         timeout: maximum seconds until a line matches.
         env: variables that are added to the environment of the Python program.
@@ -106,7 +106,7 @@ async def open_program(
 
 
 async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> str:
-    """Wait until the program prints a matching line, and return "". If it does not print one, return the reason."""
+    """Wait until the program prints a matching line, and return "". If it prints no such line, return the reason."""
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
 

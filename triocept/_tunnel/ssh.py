@@ -3,9 +3,9 @@
 Rules:
 
 1. `ssh` never prompts: if a key needs a passphrase, or the host is unknown, it fails immediately (`BatchMode`).
-2. `ssh` opens its own connection to the server (`ControlPath=none`). Otherwise a running master process of ssh would do
-   the forwarding, and the forwarding would outlive this program.
-3. The loss of the server is noticed because the connection ends, or because keep-alives are not answered.
+2. `ssh` opens its own connection to the server (`ControlPath=none`). Without this option, a running master process of
+   ssh would forward the port, even after the end of this program.
+3. The loss of the server is noticed when the connection ends, or when keep-alives are not answered.
 4. A tunnel that is opened again requests its previous port from the server, so that agents with the old URL can
    continue.
 """
@@ -29,8 +29,8 @@ TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10
 ALIVE_INTERVAL = 5
 ALIVE_COUNT = 3
-"""Number of unanswered keep-alives after which ssh ends the connection: a dead network is noticed after 15 s (OpenSSH's
-default: never)."""
+"""Number of unanswered keep-alives after which ssh ends the connection. So a dead network is noticed after 15 s. (By
+default, OpenSSH never notices it.)"""
 GRACE = 2.0
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 """Output of `ssh` for `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""
@@ -38,7 +38,7 @@ FORWARDED = re.compile(r"remote forward success for: listen \S*?:?(\d+), connect
 """Output of `ssh` for a requested port. It has the level `debug1`, so `ssh` needs `-v` if a port is requested."""
 
 REFUSED = "remote port forwarding failed"
-"""Output of `ssh` if the requested port is now in use."""
+"""Output of `ssh` if the requested port is in use."""
 
 
 @final
@@ -54,8 +54,8 @@ class SSHTunnel(Tunnel):
         port: the ssh server's port. None means the port in ssh's configuration, or else 22.
         identity: the path of a private key. `ssh` then offers no other key. None means the keys of ssh's configuration.
         options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. If an
-            option is given twice, ssh uses the first value. The options that the tunnel sets (BatchMode,
-            ExitOnForwardFailure, …) come first.
+            option is given twice, ssh uses the first value. The tunnel's own options (BatchMode, ExitOnForwardFailure,
+            …) come first, so they cannot be overridden.
         public_host: the name or address under which other machines reach the other host. If given, the port is open on
             all interfaces of that host. The host's sshd must allow this (`GatewayPorts clientspecified`). Calls of
             agents to that host are then plain HTTP if the endpoint has no certificate.

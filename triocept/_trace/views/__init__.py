@@ -1,9 +1,10 @@
 """Views of a trace's tokens for trainers. They are derived from the trace and never recorded.
 
 * `step`: one call, with its prompt's tokens, its sampled tokens, its delivery and its gaps. The module also builds the
-  tree of tokens: the parent of a turn is the turn with whose prompt and completion its own prompt begins.
+  tree of tokens. In this tree, the parent of a turn is the turn with whose prompt and completion the turn's own prompt
+  begins.
 * `token_branch`: consecutive calls as one sequence of ids, with a mask and log probabilities.
-* `drift`: comparison of the sampled ids with the ids in the next prompt, with a name for each difference.
+* `drift`: compares the sampled ids with the ids in the next prompt, and names each difference.
 
 The package uses no trio, no I/O and no numeric package.
 """

@@ -23,12 +23,12 @@ name               test                                                meaning
 Rules:
 
 1. A pair of turns may have two differences: if the template has changed the end of a prompt, the answer after this
-   prompt may have other ids, too. So a `Drift` counts separately the ids kept of the prompt and of the answer, and has
-   a second name (`also`).
+   prompt may have other ids, too. So a `Drift` has separate counts for the kept ids of the prompt and of the answer,
+   and a second name (`also`).
 2. If a template causes the same drift in each turn, the report has one alarm, not one alarm for each turn.
 3. A turn that cannot be compared is listed with the gap (the missing data) that prevents the comparison.
 
-The changes that the agent made to the messages of a turn explain differences of the tokens:
+Changes that the agent has made to the messages explain differences of the tokens. There are three cases:
 
 1. `same`: the turn has the same tools, and begins with exactly the earlier turn's messages, followed by its answer. The
    answer is compared by `message_key`, because agents repeat it without the reasoning, and rewrite arguments.
@@ -125,7 +125,7 @@ TRIM = 2
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of the tokens of an earlier turn with the prompt of a turn that continues or rewrites it."""
+    """Comparison of the tokens of an earlier turn with the prompt of a later turn that continues or rewrites it."""
 
     turn: str
     """Id of the later turn, whose prompt is compared."""
@@ -136,7 +136,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the answer's difference (`close_trim`, `resampled_text`) if `name` is `template_drift`. Otherwise None.
     """
     messages: MessageChange
-    """Change of the messages and tools: the same, edited, or none in common."""
+    """Change of the messages and tools: `same`, `edited`, or `none` in common."""
     prompt_length: int = 0
     """Number of tokens in the prompt of `earlier`."""
     prompt_kept: int = 0
@@ -145,8 +145,8 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """Number of tokens in the completion of `earlier`."""
     answer_kept: int = 0
     """Number of tokens from the beginning of `earlier`'s completion that the prompt of `turn` contains in sequence.
-    These tokens are counted after the prompt of `earlier`. If that prompt has other ids in the prompt of `turn`, they
-    are counted at the position with the most such tokens."""
+    These tokens are counted after the prompt of `earlier`. If the prompt of `turn` contains other ids in place of that
+    prompt, they are counted from the position with the most such tokens."""
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,8 +157,8 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[DriftName, int]
     """Number of comparisons with each name."""
     alarms: tuple[Drift, ...]
-    """For each number of changed ids at the end of a prompt, the first `template_drift` with this number. Each alarm is
-    a reason to examine the template, or its renderer."""
+    """For each number of changed ids at the end of a prompt: the first `template_drift` with this number. Each alarm is
+    a reason to examine the template, or the code that renders it."""
     sampled: int
     """Number of sampled tokens, in all turns."""
     drifted: int
@@ -197,8 +197,8 @@ def drift(trace: Trace) -> DriftReport:
         else:
             pairs.append(_compared(step, before))
     lost: dict[str, int] = {}
-    """For each turn, by id: number of its sampled tokens that are not in the next prompt; of several next turns, the
-    minimum."""
+    """For each turn, by id: the number of its sampled tokens that are not in the next prompt. If several turns follow
+    it, the minimum of their numbers."""
     for pair in pairs:
         if pair.earlier is not None and pair.messages == "same":
             gone = pair.answer_length - pair.answer_kept

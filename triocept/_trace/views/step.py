@@ -3,14 +3,16 @@
 Delivery:
 
 1. If the agent continues from an answer, the answer was delivered, even if the agent had disconnected.
-2. Any other answer counts as delivered if a connection of the agent waited for the answer (`Turn.attended`). A turn is
-   recorded before its last byte is sent. So no more is known about the last answer of a run.
-3. The next answer to an equal call supersedes an undelivered answer. If both answers were delivered, the agent sent the
-   call twice to get two samples. (The second call was no retry, because a retry gets the first answer again.)
+2. Any other answer counts as delivered if a connection of the agent waited for the answer (`Turn.attended`). This is
+   all that is known about the last answer of a run, because a turn is recorded before its last byte is sent.
+3. An undelivered answer is superseded by the next answer to an equal call. If both answers were delivered, the agent
+   sent the call twice to get two samples. (The second call was not a retry, because a retry gets the first answer
+   again.)
 
 Gaps:
 
-1. Missing data is a gap with a name, and a trainer does not train on this turn. Nothing is repaired or invented.
+1. Missing data is reported as a gap, which has a name, and a trainer must not train on this turn. No value is corrected
+   or invented.
 2. Gaps that were found when the tokens arrived (`Tokens.gaps`) keep their names.
 3. If a value is unknown (a temperature, a version of the weights), the tokens may still be used. So its name is in
    `unknown`, not in `gaps`.
@@ -20,8 +22,8 @@ The tree of tokens:
 1. The tokens of a turn are the tokens of its prompt and its completion. The parent of a turn is the turn whose tokens
    are the longest beginning of the turn's prompt. Messages are not compared, so the result does not depend on the order
    of the turns.
-2. If several turns have these tokens, the parent is the one that the turn's messages continue. If the messages continue
-   none of these turns, the parent is the first of them, and the choice is marked as ambiguous.
+2. If several turns have these tokens, the parent is the turn that the turn's messages continue. If the messages
+   continue none of these turns, the parent is the first of them, and `ambiguous` is set.
 3. A parent is looked up by its length and its last few ids before it is compared in full. So the time grows with the
    number of tokens, not with the number of pairs of turns.
 """
@@ -67,7 +69,7 @@ def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
 
 
 _TAIL = 32
-"""Number of bytes of a parent's last eight ids. The parent is looked up by these ids."""
+"""Number of bytes of a parent's last eight ids, by which the parent is looked up."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Node:
     parent: Node | None
     """The node with whose tokens the prompt of this node begins; None if there is no such node."""
     ambiguous: bool
-    """True if several nodes have the parent's tokens, and the turn's messages continue no turn among them."""
+    """True if several nodes have the parent's tokens, and the turn's messages continue none of their turns."""
 
     @property
     def end(self) -> int:
@@ -156,15 +158,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     gaps: tuple[str, ...]
     """Gaps that prevent training on the call, except the accepted gaps. Empty if the call can be trained on.
 
-    They are the gaps of `Tokens.gaps`, and: `no_tokens`: tokens were not requested; `not_answered`;
-    `client_disconnected_before_end`: the answer was not delivered; `superseded`: the answer was not delivered, and an
-    equal later call was answered; `rewritten_response`: the agent got other content than was sampled.
-    """
+    They are the gaps of `Tokens.gaps`, and: `no_tokens`: tokens were not requested; `not_answered`: the call was not
+    answered; `client_disconnected_before_end`: the answer was not delivered; `superseded`: the answer was not
+    delivered, and an equal later call was answered; `rewritten_response`: the agent got other content than the sampled
+    content."""
     unknown: tuple[str, ...]
     """Unknown values: `policy_version_unknown`, `temperature_unknown`, `stop_unknown` (whether the completion ends with
     the stop token); `ambiguous_parent`: the prompt begins with the tokens of several turns."""
     delivered: bool
-    """True if the answer was delivered: the agent continued from it, or was connected until its end."""
+    """True if the answer was delivered: the agent has continued from it, or was connected until its end."""
     superseded_by: str | None
     """Id of the turn with the next answer to an equal call, if this answer was not delivered. None if this answer was
     delivered, or there is no such turn."""

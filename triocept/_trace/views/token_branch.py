@@ -6,7 +6,7 @@ Rules:
    gaps.) The branch contains this call and all its ancestors in the tree of tokens (see `step`), beginning with the
    first call's prompt. The prompt of each further call begins with all tokens before it.
 2. If several branches share a sampled token, it is trained on only in the first of them.
-3. A call that has gaps is only context: the branch contains its tokens, but they are not trained on.
+3. A call with gaps is only context: the branch contains its tokens, but they are not to be trained on.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     start: int
     """Index, in the branch, of the completion's first token."""
     stop: int
-    """Index, in the branch, after the completion's last token."""
+    """Index, in the branch, of the first token after the completion."""
     trained: bool
-    """True if this branch is to train on the completion: its call has no gaps, and no earlier branch contains it."""
+    """True if the completion is to be trained on in this branch: its call has no gaps, and no earlier branch contains
+    it."""
 
 
 class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +90,9 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
 def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch, ...]:
     """Return the sampled tokens of a rollout as flat sequences, in which each token is to be trained on at most once.
 
-    If the next prompt begins with the ids of a call's prompt and completion, both calls are in one sequence. Otherwise
-    (a sub-agent, a compacted history, ids that differ: see `drift`) another sequence begins. A call with gaps is in a
-    sequence only if a call without gaps continues it; `steps` returns all calls.
+    If the next prompt begins with the ids of a call's prompt and completion, both calls are in one sequence. If it does
+    not (for a sub-agent, a compacted history, or ids that differ: see `drift`), another sequence begins. A call with
+    gaps is in a sequence only if a call without gaps continues it; `steps` returns all calls.
 
     Args:
         trace: live, sealed, or read from a file. Its children are not included.
