@@ -99,7 +99,7 @@ def is_constant(values: Iterable[Json]) -> bool:
 
 
 def frozen(value: Any) -> Any:
-    """Return a parsed value with read-only copies of its dicts and lists; the same object if it contains none."""
+    """Return a parsed value with read-only copies of its dicts and lists. If it has none, return the same object."""
     kind = type(value)
     if kind is Message and not _has_json(value):
         return value

@@ -97,9 +97,9 @@ class Conversation:
 
     Args:
         body: the body.
-        field: the field of its long list.
+        field: the field with the long list.
         items: the items of the list.
-        memory: the memory for the parse of the body and its continuations.
+        memory: the `Memory` with which the body, and later bodies that continue it, are parsed.
         size: estimated bytes of everything that the conversation keeps.
         fresh: number of bytes of the items that the previous body did not contain; of all items if this is the first
             body.

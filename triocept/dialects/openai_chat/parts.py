@@ -216,7 +216,7 @@ _WITH_DETAILS = (*_NAMES, DETAILS)
 
 
 def take_reasoning(fields: Fields) -> Reasoning | None:
-    """Read the reasoning from the fields of a message or a stream delta; return None if they have no reasoning."""
+    """Read the reasoning from the fields of a message or a stream delta. Return None if there is no reasoning."""
     if fields.lack(_WITH_DETAILS):
         return None
     name, text = DETAILS, ""

@@ -149,7 +149,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def envelope(request: Request, identity: str, model: str, created: int, tools: list[Json]) -> dict[str, Json]:
-    """Return the JSON body of an answer that has just begun: its status is `in_progress`, its output is empty.
+    """Return the JSON body of an answer that has just begun: the status is `in_progress`, and the output is empty.
 
     `tools`: the request's tools, as `echoed_tools` returns them.
     """
@@ -195,8 +195,8 @@ def envelope(request: Request, identity: str, model: str, created: int, tools: l
 
 
 _TIER = "default"
-"""The service tier to write if the provider's tier is unknown. The requested tier is not written, since a provider may
-choose another."""
+"""The service tier that is written if the provider's tier is unknown. The requested tier is not written, because a
+provider may choose another tier."""
 
 
 def ending(
