@@ -132,7 +132,7 @@ def test_a_question_that_is_not_answered_ends_with_the_run(end: str, folder: Pat
                 "Error: ask_terminal needs a person who answers at a terminal, but standard input has ended"
             )
         else:
-            assert "the question is withdrawn" in shown
+            assert "this question needs no answer any more" in shown
         status = {"interrupt": -signal.SIGINT, "agent": 128 + signal.SIGTERM, "end of file": 1}[end]
         assert terminal.process.wait(PATIENCE) == status
     assert "Traceback" not in terminal.shown

@@ -184,8 +184,8 @@ def test_it(triocept_model):
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(
         [
-            "E *no call came with the key of this model: was the client built before the model, *Because of a key of "
-            f"no open model, the endpoint refused 2 requests: {words} (2 times)):"
+            "E *no call came with the key of this model: was the client built before the model, *Some requests had a "
+            f"key of no open model: the endpoint refused 2 requests: {words} (2 times)):"
         ]
     )
 

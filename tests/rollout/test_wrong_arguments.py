@@ -691,7 +691,7 @@ RUN = r"""
 r.run_agent("true x") -> TypeError: argv must be a list
 r.run_agent(Bundle()) -> TypeError: argv must be a list.*run_agent\(launch.argv, env=launch.env\)
 r.run_agent(5) -> TypeError: argv must be a list.*, not int: 5
-r.run_agent(["true"], env={"A": 1}) -> TypeError: env must hold only str
+r.run_agent(["true"], env={"A": 1}) -> TypeError: the values of env must be str
 r.run_agent(["true"], cwd=5) -> TypeError: cwd must be a str or a path, not int: 5
 r.run_agent(["true"], input=5) -> TypeError: input must be bytes or str
 r.run_agent(["true"], output_limit=-1) -> ValueError: output_limit must be 0 or more

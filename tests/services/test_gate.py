@@ -154,7 +154,9 @@ async def test_what_is_no_gate_is_an_error(gate: Any) -> None:
 
 
 async def test_a_result_without_a_question_ends_the_rollout() -> None:
-    with pytest.raises(GateBypassed, match=r"run \(call_1\) has a result, but the gate was never asked"):
+    with pytest.raises(
+        GateBypassed, match=r"run \(call_1\) has a result, but the agent's hook never asked the gate"
+    ):
         async with opened(CALL, "bye", gate={"*": Decision.approve()}) as (rollout, agent):
             (call,) = await agent.ask_model()
             agent.add(agent.result(call, "done"))

@@ -58,7 +58,7 @@ def test_a_tool_call_that_was_not_is_told_what_was(model: SyncRollout) -> None:
         model.assert_called_with_tool("search", q="water")
     assert str(failed.value).splitlines() == [
         "no call of the application contains a tool result of search(q='water')",
-        "there are results of:",
+        "the calls contain results of:",
         "  search(q='tea', limit=3) -> 'found tea'",
         "  search(q='milk') -> 'found milk'",
     ]
@@ -73,7 +73,7 @@ def test_a_tool_call_that_no_result_came_of_was_not_carried_out() -> None:
     with fake_model(ToolCall.of("search", q="tea")) as model, sync_client() as client:
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
         with pytest.raises(
-            AssertionError, match=r"no result came back:\n  search\(q='tea'\)\n.*offers no tools"
+            AssertionError, match=r"contains their results:\n  search\(q='tea'\)\n.*offers no tools"
         ):
             model.assert_called_with_tool("search")
 

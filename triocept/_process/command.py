@@ -70,7 +70,9 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
     for name, value in env.items():
         check_type("env: a name", name, str, "a str")
         if not isinstance(value, str):
-            raise TypeError(f"env must hold only str, but the value of {name!r} is {type(value).__name__}")
+            raise TypeError(
+                f"the values of env must be str, but the value of {name!r} is {type(value).__name__}"
+            )
         if not name or "=" in name or not _can_be_passed(name) or not _can_be_passed(value):
             text = (
                 f"env: {name!r} cannot be passed to a process: the name is empty or contains `=`, or the name or its "
@@ -229,7 +231,7 @@ def _can_be_passed(text: str) -> bool:
 
 def _what_to_do(name: str, cwd: str | os.PathLike[str] | None, error: OSError) -> str:
     if cwd is not None and error.filename == cwd:
-        return f"its working directory {os.fspath(cwd)!r} is unusable ({error.strerror}): pass another one as cwd"
+        return f"its working directory {os.fspath(cwd)!r} cannot be used ({error.strerror}): pass another one as cwd"
     if error.errno == errno.ENOENT and "/" in name:
         return "this file, or the interpreter that its first line names, does not exist: check the path"
     if error.errno == errno.ENOENT and " " in name:

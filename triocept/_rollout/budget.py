@@ -262,7 +262,7 @@ def _crossed(what: str, limit: float | None, spent: float, held: float, needed: 
     """
     if limit is None or (spent < limit and spent + held + needed <= limit):
         return None
-    text = f"the limit of {_number(limit)} {what} is reached: {_number(spent)} used"
+    text = f"the limit of {_number(limit)} {what} is reached: {_number(spent)} are used"
     if held:
         text += f", calls in progress need {_number(held)} or more"
     return text if spent >= limit else f"{text}, and this call would need {_number(needed)} or more"

@@ -468,11 +468,11 @@ class GateState:
             if self._is_own(known, result):
                 return None
             answered = (
-                "has not answered the hook's question"
+                "the gate has not answered the hook's question"
                 if known.asked
-                else "was never asked by the agent's hook"
+                else "the agent's hook never asked the gate"
             )
-            return f"has a result, but the gate {answered} about this call"
+            return f"has a result, but {answered} about this call"
         if decision.kind in ("reject", "terminate"):
             text, lines = _letters(result.text), decision.denial.split("\n", 2)[:2]
             if all(_letters(line)[:_REASON] in text for line in lines):

@@ -189,7 +189,7 @@ class Admission:
         while self._bytes_held > MOST_HELD:
             self.notices.warn(
                 "held",
-                "over %d bytes are kept for connections without a valid key; the oldest of these connections is closed",
+                "connections without a valid key hold over %d bytes, so the oldest of these connections is closed",
                 MOST_HELD,
             )
             self._cut(next(iter(self._held)), late=True)

@@ -45,7 +45,7 @@ def failure_reply(
             take_fault(exc)
         else:
             log.exception(
-                "the dialect %s could not render an error, so the agent gets it without a dialect",
+                "the dialect %s could not render an error, so the agent gets only the error's message",
                 dialect.name,
             )
         body = _encode({"error": {"message": failure.message}})

@@ -261,7 +261,7 @@ class Front:
             failure = failure_of(exc, self._max_body)
             if failure.status == 501:  # an agent continues without its tools, and logs nothing
                 self._admission.notices.warn(
-                    "mcp", "the agent of rollout %s gets no tools by MCP: %s", rollout.id, failure.message
+                    "mcp", "the agent of rollout %s gets no tools over MCP: %s", rollout.id, failure.message
                 )
             else:
                 said = (shown(head.path), failure.status, shown(failure.message))

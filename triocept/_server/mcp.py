@@ -60,7 +60,7 @@ async def serve_mcp(
     try:
         manager = await run_in_thread(_make_manager, rollout, max_body)
     except ModuleNotFoundError as exc:
-        text = "to serve tools by MCP, the endpoint needs the package mcp: pip install 'triocept[mcp]'"
+        text = "to serve tools over MCP, the endpoint needs the package mcp: pip install 'triocept[mcp]'"
         raise Refusal(501, text, should_retry=False) from exc
     body: bytes | None = await read_body()
 

@@ -186,8 +186,8 @@ class Relay:
             self._held_size += len(frame)
             if self._held_size > self._most_held:
                 raise UpstreamError(
-                    f"with hold_calls, at most {self._most_held} bytes of the provider's answer can be held until its "
-                    "end, but the answer is longer"
+                    f"with hold_calls, triocept can store at most {self._most_held} bytes of a provider's answer until "
+                    "its end, but this answer is longer"
                 )
         else:
             self._ready.data.append(frame)

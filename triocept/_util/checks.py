@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 REMOVED = {
     "fast": "model calls always use the fast path if they can",
-    "http2": "the endpoint uses HTTP/1.1 only, also behind a reverse proxy that offers HTTP/2 to its clients",
+    "http2": "the endpoint uses HTTP/1.1 only, even behind a reverse proxy that offers HTTP/2 to its clients",
 }
 """Keywords of earlier releases, each with the reason why it was removed."""
 

@@ -76,7 +76,7 @@ _FACTS: Mapping[str, _Rule] = {
     ),
     "hosts": _Rule("a tuple of names of hosts", _are_texts, lambda hosts: all(map(_HOST.fullmatch, hosts))),
     "stream_types": _Rule(
-        "a tuple of content types, of one at least",
+        "a tuple of at least one content type",
         _are_texts,
         lambda types: types and all(map(_LINE.fullmatch, types)),
     ),
@@ -113,7 +113,7 @@ _FACTS: Mapping[str, _Rule] = {
         lambda routes: isinstance(routes, tuple) and all(isinstance(route, SideRoute) for route in routes),
     ),
     "not_served": _Rule(
-        "a tuple of paths that begin with `/`, none of them the endpoint's own",
+        "a tuple of paths that begin with `/`, and that the endpoint does not serve itself",
         _are_texts,
         lambda paths: all(path.startswith("/") and path_problem(path) is None for path in paths),
     ),

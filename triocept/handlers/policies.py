@@ -147,7 +147,7 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
             return await _ask(call)
         except trio.Cancelled:
             _show(
-                "\nthe question is withdrawn: the tool call was decided elsewhere, or the agent has disconnected\n"
+                "\nthis question needs no answer any more: it was decided elsewhere, or the agent has disconnected\n"
             )
             raise
 

@@ -71,14 +71,14 @@ def _report(
     wanted = f"{name}({', '.join(f'{key}={_short(value)}' for key, value in arguments.items())})"
     yield f"no call of the application contains a tool result of {wanted}"
     if done:
-        yield "there are results of:"
+        yield "the calls contain results of:"
         yield from (f"  {_shown(call)} -> {_short(result.text)}" for call, result in done)
     known = {(call.id, call.name) for call, _ in done}
     parts = [part for turn in turns if turn.response is not None for part in turn.response.content]
     made = [part for part in parts if isinstance(part, ToolCall)]
     open_calls = [call for call in made if (call.id, call.name) not in known]
     if open_calls:
-        yield "the model called these tools, and no result came back:"
+        yield "the model called these tools, but no call of the application contains their results:"
         yield from (f"  {_shown(call)}" for call in open_calls)
     if not done and not open_calls:
         yield f"the model called no tool, in {len(calls)} {'call' if len(calls) == 1 else 'calls'}"

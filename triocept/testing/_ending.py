@@ -120,7 +120,9 @@ class Life:
         """Log the faults that occurred after the block's end stopped waiting for the rollout to close."""
         for fault in self.faults:
             if not is_among(fault, [*self.known, *self.raised]):
-                log.error("a handler failed when its block did not wait for it any more", exc_info=fault)
+                log.error(
+                    "a handler failed after the end of its block had stopped waiting for it", exc_info=fault
+                )
 
     def complained(self, body: BaseException | None) -> list[BaseException]:
         """Return `complaints` as AssertionErrors.

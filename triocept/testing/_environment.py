@@ -80,7 +80,7 @@ class Target:
         if blocked := self._blocked():
             return (
                 f"no call came at all: something blocks connections to the endpoint ({blocked}). Allow this machine: "
-                "--allowed-hosts=127.0.0.1 of pytest-recording, --allow-hosts=127.0.0.1 of pytest-socket"
+                "pass --allowed-hosts=127.0.0.1 (pytest-recording) or --allow-hosts=127.0.0.1 (pytest-socket)"
             )
         stray = _listed(stray_refusals(self._rollout), self._stray_before)
         if not self._led:
@@ -88,9 +88,9 @@ class Target:
         elif self._left_for is not None:
             why = f"the environment led to {self._left_for.name}, which was opened after {self.name};"
         else:
-            why = "was the client built before the model, or with its own base_url? It reads the environment once;"
+            why = "was the client built before the model, or with its own base_url? Clients read the environment once;"
         what = "no call came with the key of this model" if stray else "no call came at all"
-        rest = f". Because of a key of no open model, {stray}" if stray else ""
+        rest = f". Some requests had a key of no open model: {stray}" if stray else ""
         return f"{what}: {why} `model.client(dialect)` returns a client of this model{rest}"
 
     def _blocked(self) -> str:

@@ -143,7 +143,7 @@ def described_miss(request: Request, misses: Sequence[Miss], call: int, total: i
     if all(len(miss.why) == 1 and not miss.is_rule for miss in misses):
         replies = f"{total or 'no'} {'reply' if total < 2 else 'replies'}"
         return (
-            f"call {call} came, but the script has {replies}: add one, or check why the application calls again; "
+            f"call {call} came, but the script has {replies}: add a reply, or check why the application calls again; "
             f"the request was {asked}"
         )
     closest = sorted(misses, key=lambda miss: len(miss.why))

@@ -80,7 +80,7 @@ def _said(message: Message) -> str:
     parts = [_cut(message.text)] if message.text else []
     parts += [f"{call.name}({_cut(call.arguments, quoted=False)})" for call in message.tool_calls]
     parts += [f"result {_cut(result.text)}" for result in message.tool_results]
-    return " + ".join(parts) or "(nothing that can be read)"
+    return " + ".join(parts) or "(no readable content)"
 
 
 def _outcome(turn: Turn) -> str:
