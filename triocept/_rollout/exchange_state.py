@@ -461,8 +461,8 @@ class ExchangeState:
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
         """Send the agent several events, such as a piece of a provider's stream.
 
-        If the agent has already received another id for the answer, the piece's events are rendered anew. Otherwise the
-        bytes of the piece, if it has bytes, are sent unchanged.
+        If the agent has already received another id for the answer, the piece's events are rendered with this id.
+        Otherwise the bytes of the piece, if it has bytes, are sent unchanged.
         """
         data = None if self.answer.announced else piece.data
         events = tuple(self._complete_event(event) for event in piece.events)

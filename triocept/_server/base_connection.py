@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .admission import KeyHolder
 
 MAX_RECEIVE = 512 * 1024
-"""Maximum bytes of one read. A long conversation arrives in one piece."""
+"""Maximum bytes of one read: so many that even a long conversation arrives in one piece."""
 KEYLESS_PIECE = 16 * 1024
 """Maximum bytes of one read from a client without a key: enough for a head and the beginning of a body."""
 _SMALL = 1024

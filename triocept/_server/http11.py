@@ -56,7 +56,7 @@ _WITHOUT_BODY = ("GET", "DELETE")
 _MAX_HEAD = 64 * 1024
 """Maximum bytes of a head that this module parses. A longer head is passed to hypercorn, which has its own limit."""
 _CONTROLS = 0x20
-"""Characters up to this code cannot begin a head: h11 refuses them immediately."""
+"""A head cannot begin with a character up to this code: h11 refuses such a head immediately."""
 _LARGE_PIECE = 4096
 """Minimum bytes of a piece of a body that is not joined with other pieces before the body is complete."""
 _LONG = 64 * 1024
