@@ -4,8 +4,8 @@
 * `request`: a model call that an agent sends: messages, tools, sampling.
 * `response`: the whole response to a request.
 * `events`: the increments of a response. `assemble(events)` and `events_of(response)` convert between increments and
-  response. Two buffers hold back events: one holds back the halves of a surrogate pair, the other the tool calls of an
-  answer that may still fail.
+  response. Two buffers delay events: one keeps the first half of a surrogate pair until the second half arrives, and
+  the other keeps the tool calls of an answer until the answer is complete.
 * `agent_calls`: finds the calls that the agent runs, including the kinds of calls that only the Responses dialect has.
 * `given`: checks of the answers that a program passes; `given_request`: checks of the requests that it passes.
 * `price`: the cost of tokens, at prices that the program passes.

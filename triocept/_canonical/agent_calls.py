@@ -56,7 +56,7 @@ def results_in(message: Message) -> tuple[ToolResult, ...]:
 def with_arguments(part: ResponsePart, arguments: str) -> ToolCall | Opaque:
     """Return the call in `part` with `arguments` as its arguments.
 
-    For an item of the Responses API, they must be JSON.
+    For an item of the Responses API, `arguments` must be JSON.
     """
     if isinstance(part, ToolCall):
         return msgspec.structs.replace(part, arguments=arguments)

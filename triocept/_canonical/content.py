@@ -20,7 +20,7 @@ from .._util.unicode import mended
 from ..errors import DialectError
 
 Json: TypeAlias = Any
-"""A decoded JSON value. Its type is `Any`, because the type of received data is not known."""
+"""A decoded JSON value. The type is `Any`, because the type of received data is not known."""
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -40,7 +40,10 @@ class Text(_Part, frozen=True, gc=False):
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False):
-    """An opaque piece of a provider's reasoning, such as a signature. It is passed on unchanged and never read."""
+    """An opaque piece of a provider's reasoning, such as a signature.
+
+    triocept passes the piece on unchanged, and never reads it.
+    """
 
     dialect: str
     """The dialect in which the blob was received, e.g. `anthropic_messages`."""
@@ -67,7 +70,7 @@ class Media(_Part, frozen=True, gc=False, kw_only=True):
     data: str | None = None
     """The content in base64; None if `url` is the URL of the content."""
     media_type: str | None = None
-    """The media type, e.g. `image/png`; None if it was not sent."""
+    """The media type, e.g. `image/png`; None if the media type was not sent."""
     name: str | None = None
     extra: dict[str, Json] | None = None
 
@@ -127,7 +130,10 @@ class RefusalText(_Part, frozen=True, gc=False):
 
 
 class Opaque(_Part, frozen=True, gc=False):
-    """A part of a kind that only one dialect has. The part is kept unchanged, and written only in that dialect."""
+    """A part of a kind that only one dialect has.
+
+    The part keeps its JSON unchanged, and is written only in that dialect.
+    """
 
     dialect: str
     raw: Json

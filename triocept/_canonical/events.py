@@ -8,11 +8,11 @@ Grammar::
 Rules:
 
 1. `index` numbers the parts from 0 in the order of their starts. Parts may overlap (parallel tool calls of chat
-   completions do). For a wire format without overlapping parts, the renderer holds back increments of later parts.
+   completions do). For a wire format without overlapping parts, the renderer delays increments of later parts.
 2. A delta is appended to the part's text, or to the arguments of a call.
 3. `ResponseEnd` is the only terminal event. A stream without a `ResponseEnd` is truncated, and never a success.
 4. For every response whose calls have complete arguments, `assemble(events_of(response)) == response`. Internally,
-   every response is a stream of events; `assemble` makes a whole response of it.
+   every response is a stream of events; `assemble` converts a stream of events to a whole response.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     id: str = ""
     model: str = ""
     usage: Usage | None = None
-    """The token counts that are known at the start of the answer: mostly only the input tokens."""
+    """The token counts that are known at the start of the answer, usually only the input tokens."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
     """The dialect in which the answer was received; see `Response.dialect`."""
@@ -117,7 +117,7 @@ class _OpenPart(msgspec.Struct, gc=False):
 class Fold(msgspec.Struct):
     """Builder of a response from its events: call `add(event)` for each event, then `response()`.
 
-    The builder keeps only the content of the events, so it takes no more memory than the response.
+    The builder stores only the content of the events, so it takes no more memory than the response.
     """
 
     _start: ResponseStart = ResponseStart()
@@ -157,7 +157,10 @@ class Fold(msgspec.Struct):
             raise DialectError(f"an event belongs to part {exc.args[0]}, which was never started") from None
 
     def response(self) -> Response:
-        """Return the response that consists of the events so far. Before the terminal event, it has no stop reason."""
+        """Return the response that consists of the events so far.
+
+        Before the terminal event, the response has no stop reason.
+        """
         end = self._end or ResponseEnd()
         extra = {**(self._start.extra or {}), **(end.extra or {})}
         return Response(
@@ -251,12 +254,13 @@ def begins_call(event: Event) -> bool:
 
 
 class HeldCalls(list[Event]):
-    """Buffer that holds back the tool calls of an answer until the answer is complete.
+    """Buffer that keeps the tool calls of an answer until the answer is complete.
 
-    From the start of the first call on, every event waits for the end of the answer. Earlier events are not held back.
+    From the start of the first call on, every event waits for the end of the answer. Earlier events are sent
+    immediately.
 
-    Agents run a call as soon as it is complete. If the stream then breaks, the agent retries the request, and the
-    command runs twice:
+    The reason: agents run a call as soon as the call is complete. If the stream then breaks, the agent retries the
+    request, and the command runs twice:
 
     * opencode 1.18.33 runs a call of chat completions when the call's arguments are complete JSON.
     * Codex 0.169.0 runs a call when the call's item is done.
@@ -267,11 +271,14 @@ class HeldCalls(list[Event]):
 
     @property
     def any(self) -> bool:
-        """True if the buffer contains events. If so, it holds back every further event."""
+        """True if the buffer contains events. If True, the buffer takes every further event."""
         return bool(self)
 
     def hold(self, event: Event) -> bool:
-        """Hold back the event if it or an earlier event begins a call. Return True if it was held back."""
+        """Put the event into the buffer if this event or an earlier event begins a call.
+
+        Return True if the event is now in the buffer.
+        """
         if not self and (type(event) is not PartStart or type(event.part) is Text or not begins_call(event)):
             return False
         self.append(event)

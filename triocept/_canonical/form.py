@@ -9,7 +9,8 @@ except `RETRY`:
   ignored.
 * Adjacent texts are joined, because Google's SDK sends each increment back as a separate part.
 * The ids of calls are ignored, because some SDKs drop them or generate new ids. Calls and results are paired by order.
-* Arguments are compared as JSON values, because agents encode them anew, and may write whole numbers as floats.
+* Arguments are compared as JSON values, because agents encode the arguments again, and may write whole numbers as
+  floats.
 * Cache marks (Anthropic's `cache_control`), even on nested blocks, are ignored, because agents move them.
 * Media are compared by the hash of their data, or by their URL. The result of a failed tool call never equals the
   result of a successful call.
@@ -19,9 +20,9 @@ The rules:
 * `THREAD` (`message_key`): compares messages to find the conversation that a call belongs to.
 * `REPLAY`: compares the calls of a run with those of its replay. Tool results are ignored (`Normal` adds them on
   request), and so are the members of a block that differ from run to run.
-* `CASSETTE`: compares the calls of an application with those of its cassette. It differs from `REPLAY`: tool results
-  are compared (JSON results as values), the free text of a call is compared, too, and members that differ from run to
-  run are removed at any depth.
+* `CASSETTE`: compares the calls of an application with those of its cassette. `CASSETTE` differs from `REPLAY`: tool
+  results are compared (JSON results as values), the free text of a call is compared, too, and members that differ from
+  run to run are removed at any depth.
 * `RETRY` (`exact_message`): compares a call with its retry. Only cache marks are ignored.
 """
 
@@ -160,7 +161,7 @@ def _exact_part(part: dict[str, Json]) -> dict[str, Json]:
 
 
 def unmarked(block: Json, levels: int = _LEVELS) -> Json:
-    """Return a block without its cache marks and without the cache marks of the blocks nested in it.
+    """Return a block without cache marks, neither its own nor those of nested blocks.
 
     A search result has nested blocks in its `content`, and a document may have them in its `source`.
     """

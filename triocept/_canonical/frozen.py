@@ -1,10 +1,10 @@
 """Read-only copies of the JSON in a request.
 
 A message that an agent sends again is parsed once, so the requests of several calls contain the same objects. The
-structs in a request cannot be changed, but the dicts and lists in them could (`extra`, `parameters`, `raw`, …).
-Therefore these dicts and lists are `FrozenDict` and `FrozenList`, which are a dict and a list in every other respect.
-Their copies (`{**extra}`, `copy.deepcopy(request)`) are plain dicts and lists, and `json` and PyYAML write them as
-plain dicts and lists.
+structs in a request cannot be changed, but plain dicts and lists in these structs could (`extra`, `parameters`, `raw`,
+…). Therefore these dicts and lists are `FrozenDict` and `FrozenList`, which are a dict and a list in every other
+respect. Copies of such objects (`{**extra}`, `copy.deepcopy(request)`) are plain dicts and lists, and `json` and PyYAML
+write them as plain dicts and lists.
 """
 
 from __future__ import annotations
@@ -99,7 +99,10 @@ def is_constant(values: Iterable[Json]) -> bool:
 
 
 def frozen(value: Any) -> Any:
-    """Return a parsed value with read-only copies of its dicts and lists. If it has none, return the same object."""
+    """Return a parsed value with read-only copies of its dicts and lists.
+
+    If the value contains no dict and no list, return the same object.
+    """
     kind = type(value)
     if kind is Message and not _has_json(value):
         return value
@@ -146,7 +149,7 @@ def frozen_request(request: Request, before: int) -> Request:
 
 
 def frozen_json(value: Json) -> Json:
-    """Return a read-only copy of a JSON value. It may be nested thousands of levels deep."""
+    """Return a read-only copy of a JSON value. The value may be nested thousands of levels deep."""
     if type(value) not in _FROZEN:
         return value
     if not _known_to_yaml and "yaml.representer" in modules:

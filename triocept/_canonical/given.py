@@ -197,7 +197,7 @@ def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
 
 
 def no_number_at(value: object) -> str | None:
-    """Return the path of the first number that is infinite or NaN; None if there is no such number.
+    """Return the path of the first number that is infinite or NaN; None if `value` contains no such number.
 
     The JSON encoder would write such a number as null.
     """

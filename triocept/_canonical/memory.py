@@ -102,7 +102,8 @@ class Memory:
             field: the field of the document that contains the conversation.
             parse: a function that parses the whole document. The function returns the request, and the number of
                 messages that come from other fields than `field`.
-            parse_conversation: a function that parses the items of `field`. It is called only if `field` has items.
+            parse_conversation: a function that parses the items of `field`. This function is called only if `field` has
+                items.
             dialect: the dialect of the document.
 
         Raises:
@@ -169,7 +170,7 @@ class Memory:
             dialect: the dialect of the items.
             field: the field of the document that holds the items.
             items: the items as they came.
-            group: a function that returns the groups. Its arguments are the items, the number of first items that are
+            group: a function that returns the groups. The function gets the items, the number of first items that are
                 the same objects as in the latest call, and the groups of the latest call.
         """
         old, groups = self._groups.get((dialect, field), ((), ()))
@@ -191,7 +192,7 @@ class MessageTable:
         self._given: tuple[Message, ...] = ()
         """The messages of the latest conversation, as received."""
         self._kept: tuple[Message, ...] = ()
-        """The messages of the latest conversation, as they are kept."""
+        """The kept messages of the latest conversation."""
 
     def intern(
         self, messages: tuple[Message, ...], kept_form: Callable[[Message], Message] | None = None
@@ -217,7 +218,7 @@ class MessageTable:
         return self._kept
 
     def _find(self, message: Message, kept_form: Callable[[Message], Message] | None) -> Message:
-        """Return the kept message that equals `message`. If there is none, keep `message`, and return it."""
+        """Return the kept message that equals `message`. If no kept message is equal, keep `message`, and return it."""
         look = hash(_glance(message))
         alike = self._alike.get(look, ())
         found = self._equal(message, alike)
@@ -336,7 +337,8 @@ def _text_glance(text: str | bytes) -> Hashable:
 
 
 _buffers: list[tuple[bytearray, bytearray]] = []
-"""The pairs of buffers that are not in use. There are as many pairs as threads that ever parsed at the same time."""
+"""The pairs of buffers that are not in use. The number of pairs is the largest number of threads that have parsed at
+the same time."""
 _KEPT = 4 * 1024 * 1024
 """Maximum bytes of a buffer that is kept for reuse."""
 _encoder = msgspec.msgpack.Encoder()

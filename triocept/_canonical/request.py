@@ -19,7 +19,7 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """The name of the tool; empty if a provider's own tool has no name."""
     description: str | None = None
     parameters: dict[str, Json] | None = None
-    """JSON Schema of the arguments; None if there is no schema."""
+    """JSON Schema of the arguments; None if the tool has no schema."""
     kind: Literal["function", "custom", "server"] = "function"
     """A `function` takes JSON, and a `custom` tool takes free text. A `server` tool is run by the provider; only the
     provider's own dialect can express it."""
@@ -113,9 +113,8 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     framing: Literal["sse", "json_array"] = "sse"
     """The framing of a streamed answer: server-sent events, or (for Gemini) a JSON array."""
     previous_response: str | None = None
-    """The id of the earlier response that this conversation continues. If it is set, `messages` contains only the new
-    messages.
-    """
+    """The id of the earlier response that this conversation continues. If this id is set, `messages` contains only the
+    new messages."""
     continued_from: str | None = None
     """The id of the earlier response whose conversation triocept has put at the beginning of `messages`, because the
     agent sent only this id."""

@@ -1,10 +1,10 @@
 """Decoding of only the new part of a body that repeats an earlier body.
 
-An agent sends its whole conversation with every call. It repeats all items byte for byte, or all except the last one to
-three (Claude Code moves its cache mark). So the latest body of each conversation is kept, with the end position of each
-item of the body's one long list (`messages`, `input`, `contents`). Of the next body, only the bytes that do not belong
-to a repeated item are decoded. The repeated items are the same objects as before, so `memory`, which compares items
-with earlier items, compares only pointers.
+An agent sends its whole conversation with every call. Each call repeats all items byte for byte, or all except the last
+one to three (Claude Code moves its cache mark). So the latest body of each conversation is kept, with the end position
+of each item of the body's one long list (`messages`, `input`, `contents`). Of the next body, only the bytes that do not
+belong to a repeated item are decoded. The repeated items are the same objects as before, so `memory`, which compares
+items with earlier items, compares only pointers.
 
 Rules:
 
@@ -23,9 +23,9 @@ Rules:
    every call, and repeats its tools). The lengths of the fields must add up to the length of the body: then no field
    is repeated, so that every value is either known or decoded.
 5. A body is kept only after it was decoded without repair (see `decode_json`), and parsed without an error.
-6. The documents of several calls contain the same items, and each document has a list of its own. No code changes an
-   item: a program gets a copy of the document (`Exchange.raw`), and a request contains read-only copies of the JSON in
-   an item (`frozen`). Other fields that several documents share are read-only.
+6. The documents of several calls contain the same items, and each document has its own list. No code changes an item: a
+   program gets a copy of the document (`Exchange.raw`), and a request contains read-only copies of the JSON in an item
+   (`frozen`). Other fields that several documents share are read-only.
 7. While the body of a call is parsed, the conversation that the call continues is not among the kept conversations. So
    no two calls, which may be parsed in threads, use one `Memory` at a time.
 8. A reader belongs to one rollout, and keeps `_CONVERSATIONS` conversations. All readers of the process together keep
@@ -52,8 +52,8 @@ from .frozen import count_members, frozen_json
 from .memory import Memory
 
 ENABLED = True
-"""If False, every body is decoded as a whole. Only tests and benchmarks set it. The parsed requests must not depend on
-it."""
+"""If False, every body is decoded as a whole. Only tests and benchmarks set it. The parsed requests must be the same
+with both values."""
 LEAST = 8 * 1024
 """Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
 LEAST_FIELD = 1024
@@ -103,7 +103,7 @@ class Conversation:
         size: estimated bytes of everything that the conversation keeps.
         fresh: number of bytes of the items that the previous body did not contain; of all items if this is the first
             body.
-        start: position of the first item; 0 if it is not known yet.
+        start: position of the first item; 0 if the position is not known yet.
         ends: end position of each item.
         rest: the read-only document, with None in place of the list. None if the document is not known, and empty if it
             is too large.
@@ -260,7 +260,7 @@ class BodyReader:
 
     def __init__(self) -> None:
         self._known: list[ref[Conversation]] = []
-        """The kept conversations, the latest at the end. Only `_SHELF` keeps them alive."""
+        """The kept conversations, the latest at the end. Only `_SHELF` keeps these objects alive."""
         self._missed = 0
         """Number of consecutive latest bodies that repeated no item."""
         self._closed = False
@@ -301,8 +301,8 @@ class BodyReader:
             body: the body.
             field: the field that holds the conversation.
             document: the decoded body.
-            memory: the `Memory` that is copied if no conversation is kept. If one is kept, the memory of the latest
-                kept conversation is copied.
+            memory: the `Memory` to copy if no conversation is kept. If a conversation is kept, the memory of the latest
+                one is copied.
         """
         if not ENABLED or not LEAST <= len(body) <= MOST or not isinstance(document, dict):
             return None
@@ -415,7 +415,7 @@ def _common_bytes(old: bytes, new: bytes) -> int:
 
 
 def _start_of(body: bytes, field: str) -> int:
-    """Return the position of the first item of the list in `field`; 0 if it is uncertain (see rule 3)."""
+    """Return the position of the first item of the list in `field`; 0 if the position is uncertain (see rule 3)."""
     name = f'"{field}"'.encode()
     at = -1
     for _ in range(_PLACES):

@@ -49,8 +49,8 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     stop_sequence: str | None = None
     """The stop string that ended the answer, if the provider sends it."""
     usage: Usage | None = None
-    """The token counts; None if unknown. In this case, an agent that requires token counts gets an estimate, and the
-    turn marks the counts as estimated."""
+    """The token counts; None if unknown. If the usage is None, an agent that requires token counts gets an estimate,
+    and the turn marks the counts as estimated."""
     model: str = ""
     """The model's name; if empty, the name in the request is used."""
     id: str = ""

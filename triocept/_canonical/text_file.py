@@ -10,7 +10,7 @@ _STANDARD = str.maketrans("-_", "+/")
 
 
 def inline_data(data: str) -> bytes | None:
-    """Return the decoded data of a `Media`; None if it is not base64."""
+    """Return the decoded data of a `Media`; None if the data is not base64."""
     with suppress(ValueError):
         return b64decode(data, validate=True)
     # Clients also wrap lines, leave the padding out, or use the URL-safe alphabet (Gemini's SDK).

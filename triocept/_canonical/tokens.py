@@ -28,8 +28,8 @@ _encode = msgspec.json.Encoder().encode
 class Estimator:
     """An estimator of the token counts of successive calls of one agent.
 
-    Messages at the beginning that did not change since the previous call are not counted again. Only the conversation
-    of the latest call is kept.
+    Messages at the beginning that did not change since the previous call are not counted again. The estimator remembers
+    only the conversation of the latest call.
     """
 
     def __init__(self) -> None:
@@ -65,12 +65,13 @@ def estimate_streamed(request: Request, characters: int) -> Usage:
 
 
 def estimate_usage(request: Request, response: Response) -> Usage:
-    """Return the estimated token counts of a call. Their field `estimated` is True."""
+    """Return the estimated token counts of a call. The field `estimated` of the counts is True."""
     return usage_after(estimate_input_tokens(request), response)
 
 
 _ESTIMATE = Usage(input_tokens=0, output_tokens=0, estimated=True)
-"""Template of all estimates. Copying it is faster than calling the class, which checks the names of arguments."""
+"""Template of all estimates. Copying this template is faster than calling the class, which checks the names of
+arguments."""
 
 
 class _Counted(Generic[T]):

@@ -7,8 +7,8 @@ Rules:
    method is feature hashing: each word, and each sequence of three letters in a word, adds to or subtracts from numbers
    that its hash selects. So texts that share no part of a word have a cosine of about 0, and a synonym is as far away
    as any other word.
-3. A vector has length 1. Its numbers are 4-byte floats, so that a vector in decimal text equals the same vector in
-   packed bytes.
+3. A vector has length 1. The numbers of a vector are 4-byte floats, so that a vector in decimal text equals the same
+   vector in packed bytes.
 4. If the input is a list of token ids, each id counts as a word whose letters are unknown.
 """
 
@@ -35,14 +35,14 @@ DIMENSIONS = 1536
 """Default number of dimensions: the number of OpenAI's text-embedding-3-small, a common default of vector stores."""
 _PLACES = struct.Struct("<4I")
 """Format of the four positions in a vector at which one feature is added. With four positions, it hardly matters if two
-features share one of them."""
+features share one position."""
 _WHOLE = 0.5
 """Weight of the whole text as a feature, so that only equal texts have a cosine of 1. A word has the weight 1."""
 _WORD = re.compile(r"\w+")
 
 
 def vector_of(said: Embedded, dimensions: int = DIMENSIONS) -> Vector:
-    """Return the vector of a text. It has `dimensions` numbers and the length 1."""
+    """Return the vector of a text. The vector has `dimensions` numbers and the length 1."""
     vector = [0.0] * dimensions
     # Each repetition of a feature adds less.
     weights = {feature: 1 + log(count) for feature, count in Counter(_features(said)).items()}

@@ -25,12 +25,12 @@ import sys
 import time
 
 MARK = "TRIOCEPT_AGENT"
-"""Variable in every agent's environment. It contains the tokens of the agents that started the agent, then the agent's
-own token, separated by `:`."""
+"""Variable in every agent's environment. The variable contains the tokens of the agents that started the agent, then
+the agent's own token, separated by `:`."""
 
 LOCKS = 10
-"""Number of the resource RLIMIT_LOCKS. Its limit is the mark. (The same constant is in `launch`, which this script
-cannot import.)"""
+"""Number of the resource RLIMIT_LOCKS. The limit of this resource is the mark. (The same constant is in `launch`, which
+this script cannot import.)"""
 TERM_GRACE = 1.0
 """Seconds from the watcher's SIGTERM to its SIGKILL, so that all agents end within 2 s of the program's death."""
 SEARCH = 3.0
@@ -103,7 +103,7 @@ def limit_mark(token: str) -> int | None:
 
 
 def birth(pid: int) -> int | None:
-    """Return the start time of a process, in clock ticks since the boot; None if it has ended, or there is no /proc."""
+    """Return the start time of a process, in clock ticks since the boot; None if it has ended, or without /proc."""
     process = _look_at(pid)
     return None if process is None else process.born
 

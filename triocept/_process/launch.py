@@ -1,4 +1,4 @@
-"""A script that marks its own process, and then replaces itself with an agent. It runs for some milliseconds.
+"""A script that marks its own process, and then replaces itself with an agent. The script runs for some milliseconds.
 
 The mark is the value of the process limit RLIMIT_LOCKS, both the soft and the hard limit. This limit of file locks has
 had no effect since Linux 2.4.25 (setrlimit(2)). Every child inherits it, and raising the hard limit needs
@@ -22,9 +22,9 @@ import posix
 import sys
 
 LOCKS = 10
-"""Number of the resource RLIMIT_LOCKS (not the value of its limit). It is 10 on all architectures of Linux.
+"""Number of the resource RLIMIT_LOCKS (not the value of its limit). The number is 10 on all architectures of Linux.
 
-The module `resource` has no constant for it."""
+The module `resource` has no constant for this resource."""
 NOT_HERE = {2, 20}
 """Error numbers ENOENT and ENOTDIR. After one of these errors, the next directory of the PATH is tried."""
 

@@ -159,7 +159,7 @@ class Tee:
 
 @final
 class OutputReader:
-    """Reader of one output stream of an agent. It writes the bytes into a buffer, and into the tees (files)."""
+    """Reader of one output stream of an agent. The reader writes the bytes into a buffer, and into the tees (files)."""
 
     def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, tees: Sequence[Tee]) -> None:
         self.buffer: OutputBuffer = OutputBuffer(limit)

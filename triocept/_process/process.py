@@ -49,7 +49,8 @@ OutputFile: TypeAlias = str | os.PathLike[str] | BinaryWriter
 OutputMode: TypeAlias = Literal["capture", "echo", "inherit", "terminal"]
 """Destination of the agent's output. `capture`: the output is kept in memory. `echo`: the output is kept in memory, and
 also written to this program's stdout and stderr. `inherit`: the agent uses this program's stdout and stderr, and the
-output is not kept. `terminal`: the agent gets the terminal and keyboard of this program, and the output is not kept."""
+output is not kept. `terminal`: the agent uses the terminal of this program, with its keyboard, and the output is not
+kept."""
 
 OUTPUT_LIMIT = 1024 * 1024
 """Maximum bytes of each output stream that are kept in memory."""
@@ -404,7 +405,7 @@ class AgentProcess:
     def _leave(self) -> None:
         """Unregister the agent if none of its processes lives.
 
-        If one of them lives, let the watcher's process end it.
+        If one of these processes lives, let the watcher's process end it.
         """
         if self._blind:
             log.warning(

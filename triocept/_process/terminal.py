@@ -26,7 +26,7 @@ with contextlib.suppress(ImportError):  # Windows
     import termios
 
 FD = 0
-"""File descriptor of the terminal: that of standard input."""
+"""File descriptor of the terminal, which is the file descriptor of standard input."""
 STOP_TIME = 0.1
 """Seconds to wait for the kernel to suspend this program after a signal that suspends it."""
 _PLAIN_MODES = (

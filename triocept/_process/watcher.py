@@ -1,4 +1,6 @@
-"""The watcher: a small process that ends the program's agents if the program is killed. It reads from a pipe.
+"""The watcher: a small process that ends the program's agents if the program is killed.
+
+The watcher's process reads from a pipe.
 
 The watcher is started with the first agent, so a program without agents starts no watcher. The watcher's own code is in
 the module `group`. PR_SET_PDEATHSIG is not used, because its signal is sent when the *thread* that forked ends: trio
@@ -33,8 +35,8 @@ from .group import ProcessInfo, ProcessTree, birth, read_processes
 log = logging.getLogger("triocept.agent")
 
 READY_TIMEOUT = 10.0
-"""Maximum seconds to wait for the watcher's start. It usually takes 0.02 s, but several seconds on a slow network file
-system."""
+"""Maximum seconds to wait for the watcher's start. The start usually takes 0.02 s, but several seconds on a slow
+network file system."""
 QUIT_TIMEOUT = 2.0
 """Maximum seconds to wait for the end of a watcher that has no agents."""
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
@@ -91,8 +93,8 @@ class Watcher:
     async def register(self, token: str) -> None:
         """Register an agent's token. From then on, no process with this token outlives the program.
 
-        Cancellation: the token is not registered. If the watcher's process is being started at this moment, it is
-        ended.
+        Cancellation: the token is not registered. If the watcher's process is being started at this moment, the process
+        is ended.
 
         Raises:
             trio.ClosedResourceError: the watcher's endpoint has ended.
@@ -132,7 +134,7 @@ class Watcher:
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
-        """Return the processes that exist after the call; None if there is no /proc. Cancellation: immediate."""
+        """Return the processes that exist after the call; None if the system has no /proc. Cancellation: immediate."""
         asked = time.monotonic()
         async with self._look:
             if self._looked < asked:

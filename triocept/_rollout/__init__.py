@@ -1,4 +1,6 @@
-"""The state layer. It contains the state of rollouts, exchanges and agents. It uses trio, and contains no HTTP code.
+"""The state layer.
+
+This layer contains the state of rollouts, exchanges and agents. The layer uses trio, and contains no HTTP code.
 
 * `outcome`: the four outcomes of an exchange.
 * `answer`: an answer in progress. One task produces the answer; each waiting connection reads the answer from the
@@ -18,7 +20,7 @@
 * `registry`: maps keys to rollouts. `addresses`: the URLs of a rollout.
 * `calls`: the waiting, running and ended exchanges of a rollout, and the connections that wait for their answers. The
   module also reads the conversation and the retry count from an agent's headers.
-* `retries`: compares a call with the running calls, to find out whether it is a retry.
+* `retries`: compares a call with the running calls, to recognise retries.
 * `mistakes`: log lines about mistakes in a script. Such mistakes raise no error.
 * `event_loop`: checks that trio runs. `collecting`: collects the traces of all rollouts that are opened within a `with`
   block.

@@ -77,7 +77,7 @@ class Agent:
 
     @property
     def result(self) -> AgentResult:
-        """Result of the agent's process. It is available when the `async with` block of `open_agent` has ended.
+        """Result of the agent's process. The result is available when the `async with` block of `open_agent` has ended.
 
         Raises:
             RuntimeError: the block of `open_agent` has not ended yet.

@@ -50,7 +50,7 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
 
     data: bytes | None
     """The provider's own bytes for these events: whole frames in the agent's dialect. A connection that requested a
-    stream sends these bytes unchanged. None if there are no such bytes; each connection then renders the events."""
+    stream sends these bytes unchanged. If None, each connection renders the events."""
     events: tuple[Event, ...]
     """The events that `data` contains. May be empty."""
 
@@ -66,7 +66,7 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
 
 
 class RawPiece(msgspec.Struct, frozen=True, gc=False):
-    """A piece of an answer in raw bytes. It is sent before the next piece is produced."""
+    """A piece of an answer in raw bytes. A piece is sent before the next piece is produced."""
 
     head: RawResponse
     """The response that these bytes are a part of, without its body."""
@@ -157,7 +157,8 @@ class Delivery(Protocol):
         Return True if all bytes are sent.
 
         Args:
-            announce: returns the id that the answer will have. It is called only if the keep-alive contains this id.
+            announce: returns the id that the answer will have. `announce` is called only if the keep-alive contains
+                this id.
         """
 
     def fail(self, error: Exception) -> bool:
@@ -319,7 +320,7 @@ class Subscription:
     async def follow(self, delivery: Delivery) -> None:
         """Write the whole answer to the connection, with a keep-alive in each long pause.
 
-        Return when everything is sent.
+        Return when the whole answer is sent.
 
         Raises:
             ClientGone: the client has disconnected, or `hang_up` was called.
@@ -419,7 +420,7 @@ class Subscription:
             self._flushing.cancel()
 
     def close(self) -> None:
-        """Detach the connection from the answer, even if it has written only a part of the answer.
+        """Detach the connection from the answer, even if the connection has written only a part of the answer.
 
         Also drop the reference to the connection. Otherwise a reference cycle would keep the whole request in memory
         until the garbage collector runs.

@@ -65,7 +65,9 @@ class Asking:
 
 
 def request_of(given: object, model: str) -> Request:
-    """Convert `given`, the argument of `Rollout.ask`, to a request. Raise TypeError or ValueError if it is invalid.
+    """Convert `given`, the argument of `Rollout.ask`, to a request.
+
+    Raise TypeError or ValueError if `given` is invalid.
 
     `model` is the model that is requested if `given` is a text or messages.
     """

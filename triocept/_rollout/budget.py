@@ -6,9 +6,9 @@ Rules:
    failed, or abandoned by the agent), the reservation is released. So if ten calls arrive at the same time and the
    limit is three turns, three of the calls are answered.
 2. The tokens and the cost of the recorded turns are counted (see `_trace/cost`), and so are the reservations of calls
-   in progress. A call reserves its estimated input tokens. Its output tokens are unknown, and are not reserved. Once
-   the recorded turns have used up a limit, later calls are refused. So a limit can be exceeded by the output of calls
-   in progress, or by an input whose estimate was too low.
+   in progress. A call reserves its estimated input tokens. The call's output tokens are unknown, and are not reserved.
+   Once the recorded turns have used up a limit, later calls are refused. So a limit can be exceeded by the output of
+   calls in progress, or by an input whose estimate was too low.
 3. A call that would exceed a limit is refused. Calls in progress are finished, except if the time limit is reached.
 4. A retry that shares the answer of another call is not counted.
 5. A call counts against the limits of its own rollout and of all rollouts above it. If the limits of several rollouts
@@ -47,8 +47,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """
 
     turns: int | None = None
-    """Maximum number of answered model calls. A call in progress is counted, too. If it ends without an answer, it
-    no longer counts."""
+    """Maximum number of answered model calls. A call in progress is counted, too. A call that has ended without an
+    answer is not counted."""
     input_tokens: int | None = None
     """Maximum tokens of the prompts, cached tokens included. A call whose estimated input would exceed this maximum is
     refused."""
@@ -258,7 +258,8 @@ class Budget:
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:
     """Return an error text if `limit` is used up, or if `needed` would exceed it. Otherwise return None.
 
-    Ended calls have used the amount `spent`; calls in progress have reserved the amount `held`. `what` is the unit.
+    Ended calls have used the amount `spent`; calls in progress have reserved the amount `held`. `what` is the unit or
+    purpose of the limit, such as `tokens`.
     """
     if limit is None or (spent < limit and spent + held + needed <= limit):
         return None

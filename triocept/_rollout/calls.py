@@ -13,15 +13,15 @@ A call counts as the retry of an earlier call of its rollout only if both calls 
 If a call has the same two values as earlier calls, `Calls.find` returns the first of the following that exists:
 
 1. A finished answer to an equal call, if no connection has received the whole answer, and no connection reads the
-   answer now. If there are several such answers, the oldest is returned.
-2. The running exchange of an equal call; the retry then gets the answer from the beginning. If there are several, it
-   prefers an exchange whose connection has disconnected, so that no connection reads its answer now. It returns any
-   other running exchange only with proof that the call is a retry, because some agents sample several answers to equal
-   calls.
-3. A finished answer that no connection has received completely, but that a connection still reads. It is returned only
-   with proof that the call is a retry.
-4. The answer of the newest ended exchange of an equal call, even if the answer was delivered. It is returned only if
-   the call has a retry mark.
+   answer now. If several answers meet these conditions, the oldest answer is returned.
+2. The running exchange of an equal call; the retry then gets the answer from the beginning. If the rollout has several
+   such exchanges, it prefers an exchange whose connection has disconnected, so that no connection reads its answer now.
+   It returns any other running exchange only with proof that the call is a retry, because some agents sample several
+   answers to equal calls.
+3. A finished answer that no connection has received completely, but that a connection still reads. Such an answer is
+   returned only with proof that the call is a retry.
+4. The answer of the newest ended exchange of an equal call, even if the answer was delivered. The answer is returned
+   only if the call has a retry mark.
 
 A retry mark is an `x-stainless-retry-count` above 0. Proof is a retry mark, or a conversation that the agent's headers
 name. A count of 0 means a first try. For a call with this count, a named conversation is proof only if the agent is
@@ -71,7 +71,7 @@ OnRetry: TypeAlias = Literal["join", "new"]
 """Treatment of a call that repeats another call: it gets the other call's answer (`join`), or its own exchange (`new`).
 """
 Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
-"""Function that writes a whole answer to the connection that waits for it. It raises ClientGone if the client
+"""Function that writes a whole answer to the connection that waits for it. The function raises ClientGone if the client
 disconnects before the end of the answer."""
 
 KEPT_ANSWERS = 64
@@ -267,7 +267,10 @@ class Calls:
 
 
 class Service(Protocol):
-    """A consumer of exchanges, such as `Rollout.serve`. It takes each exchange as soon as it arrives."""
+    """A consumer of exchanges, such as `Rollout.serve`.
+
+    A service takes each exchange as soon as the exchange arrives.
+    """
 
     def take(self, exchange: ExchangeState) -> None:
         """Take `exchange`. Unless the service puts it back, no other task takes it."""
@@ -286,12 +289,12 @@ class Arrivals:
         """Waiting exchanges, in order of arrival. In a plain dict, finding the first item would be slow after many
         removals."""
         self.coming = 0
-        """Number of exchanges that are being recorded before they are put into the queue. They are within the limits.
-        """
+        """Number of exchanges that are being recorded before they are put into the queue. These exchanges were admitted
+        by the limits."""
         self._closed = False
         self._last = False
-        """True if no new exchanges are accepted. The waiting exchanges, and those that `coming` counts, can still be
-        taken."""
+        """True if no new exchanges are accepted. The exchanges in the queue, and the exchanges that `coming` counts,
+        can still be taken."""
         self._service: Service | None = None
         """The service that gets each exchange on arrival."""
         self._take: Callable[[ExchangeState], None] | None = None
@@ -384,7 +387,7 @@ class Arrivals:
         return self._closed or (self._last and not self.coming)
 
     def enter(self, service: Service) -> None:
-        """Add a service. It takes every exchange until `leave` is called."""
+        """Add a service. The service takes every exchange until `leave` is called."""
         self._services.add(service)
         self._take_again()
 

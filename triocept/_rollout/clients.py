@@ -84,7 +84,7 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
 def _elsewhere(kind: type) -> type:
     """Return a subclass of a blocking client that raises an error if a request would deadlock.
 
-    A request deadlocks if it is sent in the thread in which trio runs the called endpoint.
+    A request deadlocks if the client sends it in the thread in which trio runs the called endpoint.
     """
     here = _trio_run()
 

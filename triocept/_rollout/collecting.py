@@ -20,11 +20,12 @@ _collector: ContextVar[Collector | None] = ContextVar("triocept_collector", defa
 
 
 class Collector:
-    """A collector of the traces of rollouts. If it has a recorder, it also records these rollouts.
+    """A collector of the traces of rollouts. If the collector has a recorder, this recorder records the rollouts, too.
 
     Args:
         recorder: receives each rollout before the rollout's own recorder does.
-        metadata: added to each rollout's own metadata. If both contain the same key, the rollout's value is kept.
+        metadata: added to each rollout's own metadata. If both contain the same key, the trace contains the rollout's
+            value.
     """
 
     def __init__(self, recorder: Recorder | None = None, metadata: Mapping[str, Json] | None = None) -> None:

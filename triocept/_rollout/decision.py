@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A policy may be a function of a tool call and its exchange, async or not. It may also be a mapping from tool patterns
-   to policies or decisions, or a list of policies.
+1. A policy may be a function of a tool call and its exchange, async or not. A policy may also be a mapping from tool
+   patterns to policies or decisions, or a list of policies.
 2. In a mapping, the exact name of the tool has priority. Then the patterns are tried in their order (`*` and `?` are
    wildcards). Patterns are matched with names, never with arguments.
 3. `escalate` leaves the decision to the next matching pattern, then to the next policy. If no policy decides, the call

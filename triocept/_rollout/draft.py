@@ -52,7 +52,7 @@ event would cost two switches of tasks, and a stream through five handlers would
 class _Records:
     """Replacement for the record writer of a rollout.
 
-    It creates the `Turn` of a draft, but does not record the turn.
+    The replacement creates the `Turn` of a draft, but does not record the turn.
     """
 
     events = None
@@ -72,7 +72,10 @@ class _Records:
 
 
 class _DraftHome:
-    """Replacement for the rollout of a draft's exchange. It behaves like the agent's rollout, but does not record."""
+    """Replacement for the rollout of a draft's exchange.
+
+    The replacement behaves like the agent's rollout, but records nothing.
+    """
 
     on_hangup = "cancel"
     record_increments = False
@@ -269,7 +272,7 @@ async def pass_on(
 
     Args:
         exchange: the agent's exchange.
-        draft: the draft. No event of it may have been read yet.
+        draft: the draft. No event of the draft may have been read yet.
         change: returns the events that the agent gets for one event. If None, the events are passed on unchanged.
         why: the name of the handler that reads the draft.
         keep: True to add the draft to the turn even if no event is changed.

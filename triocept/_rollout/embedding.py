@@ -46,7 +46,7 @@ async def embed(
         BaseException: the function's own exception.
 
     Cancellation: cancels the function. If a thread computes the vectors, the thread is abandoned, and ends when it has
-    computed them.
+    computed the vectors.
     """
     if function is not None:
         texts = [said if isinstance(said, str) else " ".join(map(str, said)) for said in inputs]

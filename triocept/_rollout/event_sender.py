@@ -4,10 +4,10 @@ Rules:
 
 1. `on_event` is called in the task that caused the event, and must return quickly: a slow function blocks the event
    loop.
-2. If `on_event` raises an `Exception`, it is logged, once for each type, and no exchange is affected. Any other
-   exception, such as KeyboardInterrupt, is raised to the code that opened the rollout, like an exception of a handler.
-   `on_event` is then not called again for this rollout.
-3. If there is neither `on_event` nor a live view, neither an `EventSender` nor events are created.
+2. If `on_event` raises an `Exception`, the exception is logged, once for each type, and no exchange is affected. Any
+   other exception, such as KeyboardInterrupt, is raised to the code that opened the rollout, like an exception of a
+   handler. `on_event` is then not called again for this rollout.
+3. If the endpoint has neither `on_event` nor a live view, neither an `EventSender` nor events are created.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("triocept.rollout")
 
 OnEvent: TypeAlias = Callable[[RolloutEvent], object]
-"""A function that is called with one event. It must not be async; its result is ignored."""
+"""A function that is called with one event. The function must not be async; its result is ignored."""
 
 
 def check_on_event(function: object) -> None:
@@ -68,7 +68,10 @@ def check_on_event(function: object) -> None:
 
 
 class Viewer(Protocol):
-    """The live view of an endpoint, which shows events. Its methods must not raise, and must return quickly."""
+    """The live view of an endpoint, which shows events.
+
+    The methods of a viewer must raise no exceptions, and must return quickly.
+    """
 
     questions: Questions
 

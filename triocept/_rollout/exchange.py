@@ -107,7 +107,7 @@ class Exchange:
 
     @property
     def conversation(self) -> Conversation:
-        """The conversation of the call: the main conversation, that of a sub-agent, or a side call (for a title, say).
+        """The conversation of the call: the main conversation, a sub-agent's conversation, or a side call.
 
         Some agents name the conversation in their headers. If the headers name none, triocept compares the call's
         messages with the messages of all turns in the trace.
@@ -214,8 +214,8 @@ class Exchange:
 
         The headers determine the framing of the body. A `content-length` is sent unchanged, even if it is wrong. With
         `transfer-encoding: chunked`, each piece is a chunk. If both headers are missing and `end` is `whole`, triocept
-        adds one of them. If both are missing and `end` has another value, the body ends where the connection is closed,
-        as HTTP/1.1 allows.
+        adds one of these headers. If both are missing and `end` has another value, the body ends where the connection
+        is closed, as HTTP/1.1 allows.
 
         Returns when the bytes are written, and the connection has ended as `end` says. After `end="stall"`, the
         connection stays open until the agent disconnects or the endpoint ends.
@@ -230,9 +230,9 @@ class Exchange:
             body: bytes; or an iterable of pieces (bytes), which are written one by one, and of pauses (seconds). A list
                 is recorded before it is sent. A generator (async or not) is started when the head is sent, and resumed
                 each time a yielded piece has been sent. A generator that is not async must not block.
-            end: `whole`: the response ends as HTTP requires. `close`: the connection is closed after the body.
-                `reset`: the connection is reset (RST), and the agent may lose unread bytes. `stall`: the connection
-                stays open, and nothing more is sent.
+            end: `whole`: the response ends as HTTP requires. `close`: the connection is closed after the body. `reset`:
+                the connection is reset (RST), and the agent may lose unread bytes. `stall`: the connection stays open,
+                and no further byte is sent.
             response: the content of the bytes, if they are an answer. The outcome of the turn is then `answered`, with
                 this response. If None, the outcome is `refused`. In both cases, `turn.raw` contains the bytes.
 
@@ -349,7 +349,7 @@ class ResponseStream:
         ends when the block of `open_stream` ends.
 
         Args:
-            stop_reason: the reason why the model stopped. None means that it is derived from the content.
+            stop_reason: the reason why the model stopped. If None, triocept derives the stop reason from the content.
             stop_sequence: the stop string at which the model stopped, if there was one.
             usage: token counts. None means an estimate.
 
@@ -362,14 +362,14 @@ class ResponseStream:
     async def _relay(self, piece: Relayed) -> None:
         """Send the agent a piece of a provider's stream.
 
-        The errors, and the effect of a cancellation, are those of `send`.
+        Raise the same errors as `send`. A cancellation has the same effect as for `send`.
         """
         self._started = True
         self.ended = self.ended or piece.last
         await self._send(piece)
 
     async def _send_behind_text(self, *events: Event) -> None:
-        """Send events. Before them, send the start of the answer, or the end of an open text part, if it is missing."""
+        """Send events. First send the start of the answer if it was not sent yet, and end an open text part."""
         await trio.lowlevel.checkpoint_if_cancelled()  # before the change of the state
         if not self._started:
             await self._send_events(ResponseStart())
@@ -437,7 +437,7 @@ def open_raw(
 ) -> AbstractAsyncContextManager[RawStream]:
     """Return a context manager whose stream sends a raw answer piece by piece.
 
-    The errors are those of `respond_raw`.
+    Raise the same errors as `respond_raw`.
     """
     core = exchange._core
     return core.open_raw(given_raw(status, headers, b"", end), _said(core, response))

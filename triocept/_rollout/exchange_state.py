@@ -88,7 +88,7 @@ class ExchangeState:
         claimed: the conversation that the agent's headers name.
         retry_key: the value of `calls.retry_key`, which retries of the call share.
         kind: the kind of the call, if its path gives it.
-        wire: the log of the HTTP traffic. If None, nothing is logged.
+        wire: the log of the HTTP traffic. If None, the traffic is not logged.
     """
 
     outcome: Outcome | None = None
@@ -107,7 +107,7 @@ class ExchangeState:
     """The public `Exchange`. Set when the exchange is passed to the program; None again after the exchange was
     recorded."""
     budgets: tuple[Budget, ...] = ()
-    """The budgets against which the exchange counts."""
+    """The budgets that count the exchange."""
     reserved: tuple[tuple[Budget, ExchangeState], ...] = ()
     """Reservations of the exchange's drafts: pairs of a budget and the exchange of the draft."""
     tokens: Callable[[], Tokens] | None = None
@@ -527,8 +527,8 @@ class ExchangeState:
     def complete(self, response: Response) -> Response:
         """Return the response, with missing values added: ids, the model's name, an estimate of the token usage.
 
-        The id of the returned response is the id that the agent has already received. If there is none, it is the id of
-        `response`, or else a new id.
+        The id of the returned response is the id that the agent has already received. If the agent has received no id
+        yet, it is the id of `response`; if this id is empty, it is a new id.
         """
         answer, calls, content = self.answer, False, []
         for part in response.content:

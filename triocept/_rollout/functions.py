@@ -12,7 +12,7 @@ from .._util.contexts import Context
 def check_function(name: str, function: object, form: str) -> None:
     """Raise TypeError if `function` cannot be called with one argument.
 
-    The error's text contains `name`, and `form`, which describes the expected function.
+    The error's text contains `name`, the name of the argument, and `form`, a description of the expected function.
     """
     check_callable(name, function, form)
     if isinstance(function, type):

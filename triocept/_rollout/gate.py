@@ -81,8 +81,9 @@ class Gate:
 
     Args:
         before: the policy that decides before a tool runs. If None, only the decisions of `approve` are applied.
-        after: a function `(call, result, exchange)`, called after a tool ran. The model gets the function's result in
-            place of the tool's result. If the function returns None, the model gets the tool's result.
+        after: a function `(call, result, exchange)`, called after a tool ran. If the function returns a result, the
+            model gets this result in place of the tool's result. If the function returns None, the model gets the
+            tool's result.
         on_bypass: the effect of a tool that ran without a decision. `end`: the rollout ends with `GateBypassed`.
             `report`: the bypass is logged, and recorded among the service calls. None means `end` if the agent's
             dialect marks failed results, else `report`.
@@ -118,7 +119,7 @@ class Gate:
 def gate_of(given: object) -> Gate:
     """Convert `given`, a rollout's argument `gate=`, to a `Gate`.
 
-    Raise TypeError if it is neither a gate nor a policy.
+    Raise TypeError if `given` is neither a gate nor a policy.
     """
     if isinstance(given, Gate):
         return given
@@ -202,7 +203,7 @@ class GateState:
     # The model's calls
 
     def add(self, exchange: ExchangeState, response: Response | None) -> None:
-        """If the gate is active, store an answer's tool calls in it, before the agent gets the end of the answer."""
+        """If the gate is active, store an answer's tool calls, before the agent gets the end of the answer."""
         if response is None:
             return
         early = [
@@ -447,8 +448,8 @@ class GateState:
     def _asked_for(self, known: _Call, result: ToolResult) -> _Call | None:
         """Return another call with the same content as `known` whose question may have been about `known`.
 
-        That question must have no id, and the decision about it must fit `result`. Return None if there is no such
-        call.
+        The question about the returned call has no id, and the decision about the returned call fits `result`. Return
+        None if there is no such call.
         """
         asked = (each for each in self._open if each.asked is not None and not each.asked.id)
         equal = (each for each in asked if _content(each.call) == _content(known.call))

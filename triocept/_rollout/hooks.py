@@ -11,7 +11,7 @@ The neutral format is for agents and programs that have no own format::
 
 In a question after the tool ran, the arguments may be the original arguments or the changed arguments. If the answer
 has a status other than 200, the agent must not run the tool. The format of each agent has its own path, `…/gate/NAME`.
-The formats are those of the agent versions that the package `agents` lists.
+The formats were taken from the agent versions that the package `agents` lists.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Answer(msgspec.Struct, frozen=True):
     arguments: Json = None
     """The changed arguments, as the model would have written them. None if they are unchanged."""
     result: Json = None
-    """The changed result. None if it is unchanged."""
+    """The changed result. None if the result is unchanged."""
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,18 +55,18 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
 
     agent: str
     read: Callable[[Json], Question]
-    """Function that returns the question in a JSON document. It raises msgspec.ValidationError if the document has
-    another format."""
+    """Function that returns the question in a JSON document. The function raises msgspec.ValidationError if the
+    document has another format."""
     render: Callable[[Question, Answer], Json]
-    """Function that returns an answer as a JSON document. It raises TypeError if the format cannot express the
-    answer."""
+    """Function that returns an answer as a JSON document. The function raises TypeError if the format cannot express
+    the answer."""
     modifies: Callable[[ToolCall, Json], bool] = lambda call, arguments: True
     """Function that returns True if the hook can replace the arguments of a tool call with the given arguments."""
     replaces: bool = True
     """True if the hook can replace the result of a tool."""
     content: Callable[[str, Json], tuple[str, Json]] = lambda name, arguments: (name, arguments)
-    """Function that takes the name and the arguments of a tool call. It returns the name and the arguments that the
-    agent writes in a question about this call."""
+    """Function that takes the name and the arguments of a tool call. The function returns the name and the arguments
+    that the agent writes in a question about this call."""
     ids: bool = True
     """True if the hook sends the ids of tool calls."""
     own_errors: str | None = None

@@ -40,7 +40,7 @@ class IncrementSender:
     """
 
     last: Entry | None = None
-    """The last increment. Its event is sent when the turn is recorded."""
+    """The last increment. The event of this increment is sent when the turn is recorded."""
 
     def __init__(self, send: Callable[..., None], redaction: Redaction | None) -> None:
         self._send_event = send
@@ -48,9 +48,9 @@ class IncrementSender:
         self._count = 0
         self._kinds: dict[int, IncrementKind] = {}
         self._texts: dict[int, KeylessPieces] = {}
-        """Texts of the parts that have not ended. Used if there is no redaction."""
+        """Texts of the parts that have not ended. Used if the rollout has no redaction."""
         self._whole: dict[int, list[str]] = {}
-        """Texts of the parts that have not ended. Used if there is a redaction."""
+        """Texts of the parts that have not ended. Used if the rollout has a redaction."""
 
     def send(self, entry: Entry) -> None:
         """Send the events for one increment of the answer."""

@@ -100,8 +100,8 @@ def not_used(script: object, left: int, of: str = "") -> str:
     """Return a text with the number of a script's unused replies: `1 of 2 replies was not used`.
 
     Args:
-        script: the handler. If it is not a `ScriptedModel`, its number of replies is unknown, and `left` is used in
-            place of this number.
+        script: the handler. If `script` is not a `ScriptedModel`, its number of replies is unknown, and `left` is used
+            in place of this number.
         left: number of the unused replies.
         of: the end of the text, which names the owner of the replies: ` of its script`, with the space.
     """

@@ -38,7 +38,8 @@ UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Sai
 first. If the function returns None, the conversation ends."""
 
 StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str | None]]
-"""A function `async (messages, rollout) -> reason why the run is done`. It returns None if the run is not done."""
+"""A function `async (messages, rollout) -> reason why the run is done`. The function returns None if the run is not
+done."""
 
 
 class RolloutOptions(TypedDict, total=False):
@@ -84,7 +85,7 @@ class RolloutOptions(TypedDict, total=False):
     """Gate or policy that decides about each tool call before the tool runs. The agent's own hook requests the
     decision. None means that only decisions of `approve` apply."""
     redact: Redaction | None
-    """Redaction of everything that is recorded. Keys are always removed; if None, only keys are removed."""
+    """Redaction of the texts of all records. Keys are always removed; if None, only keys are removed."""
     metadata: Mapping[str, Json] | None
     """JSON values, such as a task, a seed or a policy, for the trace and its file. None means no values."""
     record_increments: bool | None
@@ -104,7 +105,7 @@ class AgentOptions(TypedDict, total=False):
 
     env: Mapping[str, str | None] | None
     """Variables that are added to the agent's environment, or replace its variables; None removes a variable. If None,
-    nothing is added."""
+    no variable is added."""
     cwd: str | os.PathLike[str] | None
     """The agent's working directory. None means the working directory of this program."""
     input: bytes | str | None

@@ -66,7 +66,8 @@ class Answered(msgspec.Struct, frozen=True):
 
     response: Response
     document: bytes | None = None
-    """The provider's own JSON body, in the agent's dialect. It is sent unchanged if the agent requested no stream."""
+    """The provider's own JSON body, in the agent's dialect. The body is sent unchanged if the agent requested no
+    stream."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -189,7 +190,8 @@ def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException 
 def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
     """Return `exc` if it is a `Refusal` or an `UpstreamError`.
 
-    If `exc` is a group that contains only such exceptions, return the first of them. Otherwise return None.
+    If `exc` is a group that contains only such exceptions, return the first exception of the group. Otherwise return
+    None.
     """
     while isinstance(exc, BaseExceptionGroup):
         if exc.split((Refusal, UpstreamError))[1] is not None:

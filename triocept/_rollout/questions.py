@@ -2,7 +2,7 @@
 
 Rules:
 
-1. The first decision about a question counts. For every later decision, `Question.decide` returns False.
+1. The first decision about a question takes effect. For every later decision, `Question.decide` returns False.
 2. A question is withdrawn when its policy is cancelled: the agent has disconnected, a time limit has passed, or another
    policy has decided first. If a person closes the page in one browser, the question stays on all other open pages.
 """

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A piece is kept for the turn before it is sent, so that the turn contains every byte that the agent received.
+1. A piece is added to the turn's bytes before it is sent, so that the turn contains every byte that the agent received.
 2. A generator is always closed when no more of its pieces are needed.
 """
 
@@ -39,8 +39,8 @@ class RawStream:
         head: the response without its body.
         most: maximum bytes of the body.
         put: a function that sends a piece, and waits while the agent's connection accepts no more data.
-        pause: a function that sleeps for a number of seconds. It raises an error as soon as no connection waits for the
-            next piece.
+        pause: a function that sleeps for a number of seconds. The function raises an error as soon as no connection
+            waits for the next piece.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class RawStream:
         await self._put(RawPiece(self._head, b""))
 
     async def send(self, item: object) -> None:
-        """Send `item` as the next piece of the body if it is bytes. If it is a number, sleep for that many seconds.
+        """If `item` is bytes, send it as the next piece of the body.
+
+        If `item` is a number, sleep for this number of seconds.
 
         Raises:
             TypeError, ValueError: the item is not a piece or a pause, or the body is too large.

@@ -7,7 +7,7 @@ Rules:
 3. An error of the recorder is reported once. If the recorder raises an equal error again, for the next turn or when it
    is sealed, the first exception object is raised again, so that code which collects errors (`raise_all`) recognises
    the duplicate.
-4. A trace is sealed once, and nothing is written afterwards.
+4. A trace is sealed once, and no record is written after the seal.
 5. While a recorder records an entry, it cannot add another entry, because it would wait for itself.
 """
 
@@ -62,7 +62,7 @@ class RecordWriter:
         self._trace = trace
         self.redactor: Redactor = Redactor(redaction)
         self.writer: TraceWriter = TraceWriter(trace)
-        """The writer of the trace. Other code uses it for everything except turns."""
+        """The writer of the trace. Only this class adds turns; other code uses the writer for all other records."""
         self.recorder = recorder
         self.events = events
         self._takes_entries = isinstance(recorder, EntryRecorder)
@@ -110,7 +110,7 @@ class RecordWriter:
         """Record a turn. Cancellation: does not prevent the recording.
 
         Args:
-            make_turn: function that returns the turn. It is called with the number of the turn.
+            make_turn: function that returns the turn. `make_turn` is called with the number of the turn.
 
         Raises:
             Exception: the error of the recorder. The trace contains the turn with the outcome `failed`.
@@ -160,7 +160,7 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record_entry(self, entry: E) -> E:
-        """Record an entry, such as the opening or a score. Return the entry as it was recorded.
+        """Record an entry, such as the opening or a score. Return the recorded entry, which may be redacted.
 
         Cancellation: does not prevent the recording. If the recorder does not take entries, the function has no
         checkpoint.
@@ -233,7 +233,7 @@ class RecordWriter:
     def _first_like(self, exc: Exception) -> Exception:
         """Return the first exception with the same type and text as `exc`.
 
-        If `exc` is a group, replace each exception in it in this way.
+        If `exc` is a group, replace each exception of the group in the same way.
         """
         if isinstance(exc, ExceptionGroup):
             parts = [self._first_like(one) for one in exc.exceptions]

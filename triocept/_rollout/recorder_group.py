@@ -1,4 +1,4 @@
-"""A recorder that passes everything to several recorders."""
+"""A recorder that passes every record to several recorders."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Registry(Generic[R]):
         return iter(tuple(self._by_id.values()))
 
     def add(self, rollout: R) -> None:
-        """Add a rollout. Its API key is valid from now on.
+        """Add a rollout. The rollout's API key is valid from now on.
 
         Raises:
             ValueError: an open rollout already has this id.
@@ -103,7 +103,7 @@ class Registry(Generic[R]):
             self._by_state_digest[_digest(rollout.state_key)] = rollout
 
     def discard(self, rollout: R) -> None:
-        """Remove a rollout. Its API key is not valid any more."""
+        """Remove a rollout. The rollout's API key is not valid any more."""
         if rollout in self:
             del self._by_id[rollout.id]
             del self._by_digest[_digest(rollout.api_key)]

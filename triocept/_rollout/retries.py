@@ -154,7 +154,7 @@ class _Same:
     def find(self, *, proven: bool) -> ExchangeState | None:
         """Return the exchange of this group whose answer a retry shares.
 
-        `proven` has the meaning that it has in `Alike.find`.
+        `proven` has the same meaning as in `Alike.find`.
         """
         lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.subscriptions)
         return _first_of(self.open, _is_useful) if lost is None and proven else lost

@@ -64,12 +64,12 @@ class Rollout(Given):
 
     @property
     def id(self) -> str:
-        """Id of the rollout. It is part of the rollout's URLs, and each turn contains it."""
+        """Id of the rollout. The rollout's URLs and each turn contain the id."""
         return self._core.id
 
     @property
     def api_key(self) -> str:
-        """The API key for the agent, with 256 random bits. It is valid only for this rollout."""
+        """The API key for the agent, with 256 random bits. The key is valid only for this rollout."""
         return self._core.api_key
 
     @property
@@ -101,7 +101,7 @@ class Rollout(Given):
     def faults(self) -> tuple[BaseException, ...]:
         """Errors of the rollout so far, such as a handler's exceptions.
 
-        They are raised when the rollout's block ends.
+        These errors are raised when the rollout's block ends.
         """
         return tuple(self._core.faults)
 
@@ -135,7 +135,7 @@ class Rollout(Given):
     def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
         """Return the base URL, the key and the model name for a client of `dialect`.
 
-        The errors are those of `base_url`.
+        Raise the same errors as `base_url`.
         """
         base_url = self.base_url(dialect, reach=reach)
         return ClientConfig(base_url=base_url, api_key=self.api_key, model=self.model)
@@ -159,7 +159,7 @@ class Rollout(Given):
 
         Args:
             dialect: a dialect of OpenAI for an `openai.AsyncOpenAI`, or `anthropic_messages` for an
-                `anthropic.AsyncAnthropic`. There is no client for `gemini` and `ollama`.
+                `anthropic.AsyncAnthropic`. triocept has no client for `gemini` and `ollama`.
             sync: True for the blocking client, which can be used in a thread or another process. In trio's own thread,
                 it would block the endpoint for whose answer it waits.
             options: arguments of the client's constructor (`max_retries`, `timeout`, …).
@@ -168,8 +168,8 @@ class Rollout(Given):
 
         Raises:
             ModuleNotFoundError: the SDK is not installed.
-            ValueError: there is no client for this dialect. For the client of another SDK, use the values that `config`
-                returns.
+            ValueError: triocept has no client for this dialect. For the client of another SDK, use the values that
+                `config` returns.
         """
         config = self.config(dialect)
         return open_client(self._core.addresses.dialects[dialect], config, sync=sync, options=options)
@@ -181,8 +181,8 @@ class Rollout(Given):
         `$TRIOCEPT_URL/tools`.
 
         Args:
-            reach: `local` for an agent on this machine, `public` for an agent on another machine. Errors are those of
-                `base_url`.
+            reach: `local` for an agent on this machine, `public` for an agent on another machine. Raise the same errors
+                as `base_url`.
         """
         self._core.hold(reach)
         own = {
@@ -229,7 +229,7 @@ class Rollout(Given):
     def service_url(self, name: str, *, reach: Reach = "local") -> str:
         """Return the URL of a service: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`, `gate`.
 
-        The errors are those of `base_url`. ValueError is also raised if `name` is not the name of a service.
+        Raise the same errors as `base_url`. Raise ValueError if `name` is not the name of a service.
         """
         if name not in SERVICES and not name.startswith(("tools/", "gate/")):
             raise ValueError(f"unknown service {name!r}; the services are {', '.join(SERVICES)}, tools/NAME")
@@ -241,8 +241,8 @@ class Rollout(Given):
 
         The call is answered and recorded like the agent's calls.
 
-        The rollout's handler gets an exchange with `exchange.conversation.kind == "tool"`. This exchange counts toward
-        `concurrency`, so a handler that calls `ask` on its own rollout needs a `concurrency` of at least 2. For a model
+        The rollout's handler gets an exchange with `exchange.conversation.kind == "tool"`. `concurrency` counts this
+        exchange, too, so a handler that calls `ask` on its own rollout needs a `concurrency` of at least 2. For a model
         call of the handler itself, use `upstream.fetch`.
 
         Args:
@@ -360,8 +360,8 @@ class Rollout(Given):
             cwd: the agent's working directory. None means the working directory of this program.
             input: bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty.
             output: `capture` (default) keeps the output. `echo` keeps the output and writes it to this program's stdout
-                and stderr. `inherit` lets the agent write to this program's stdout and stderr itself, and keeps
-                nothing. `terminal` gives the agent this program's terminal and keyboard until the agent ends: only the
+                and stderr. `inherit` lets the agent itself write to this program's stdout and stderr, and keeps no
+                output. `terminal` gives the agent this program's terminal and keyboard until the agent ends: only the
                 agent gets a Ctrl-C.
             output_limit: maximum bytes of each stream that are kept in memory, half from its start and half from its
                 end. Default: 1 MiB.
@@ -379,7 +379,7 @@ class Rollout(Given):
 
         Raises:
             AgentFailed: the agent cannot be started. The error's text gives the reason and the remedy.
-            TypeError, ValueError: `argv`, `env`, `input` or an option is invalid; nothing was started.
+            TypeError, ValueError: `argv`, `env`, `input` or an option is invalid; no process was started.
             RolloutClosed: the rollout has ended.
             trio.ClosedResourceError: the endpoint has ended. This can happen in a pool, where a rollout may outlive its
                 endpoint.
@@ -412,7 +412,7 @@ class Rollout(Given):
                     await exchange.respond("hello")
             print(agent.result.returncode)
 
-        The errors, and the effect of a cancellation, are those of `run_agent`.
+        Raise the same errors as `run_agent`. A cancellation has the same effect as for `run_agent`.
 
         Keywords: env, cwd, input, output, output_limit, stdout_file, stderr_file, terminate_grace, keep_home; see
         `run_agent`.
@@ -447,8 +447,8 @@ class Rollout(Given):
         """Record a score of the rollout, which is a name with a number. True is recorded as 1, False as 0.
 
         The score is added to the trace (`trace.scores`), and passed to recorders that have `record_entry`. A score may
-        be recorded even after the end of the rollout and of its endpoint. It replaces an earlier score with the same
-        name.
+        be recorded even after the end of the rollout and of its endpoint. A score replaces an earlier score with the
+        same name.
 
         Raises:
             TypeError, ValueError: the name is not a str, or the value is not a finite number.
@@ -488,7 +488,7 @@ async def open_unlimited_child(rollout: Rollout, handler: Handler) -> AsyncItera
 
 
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-    """Store the hook that the agent will use, before it starts. Return the events on which it must run the hook.
+    """Before the agent starts, store the hook that the agent will use. Return the events on which it must run the hook.
 
     The event `before` occurs before a tool runs, and `after` occurs after a tool has run.
 

@@ -76,7 +76,8 @@ class RolloutState:
         addresses: the URLs of the rollout.
         registry: the registry for the rollout's key.
         watcher: the object that ends the rollout's agents if this program is killed.
-        options: keyword arguments of `open_rollout`. They have priority over the defaults in the following arguments.
+        options: keyword arguments of `open_rollout`. These options have priority over the defaults in the following
+            arguments.
         recorder: default recorder.
         redaction: default redaction.
         embed: default function for embeddings.
@@ -175,11 +176,11 @@ class RolloutState:
         self.trace: Trace = Trace(self.id, run=run, branch=branch, prices=self.prices, opening=self.opening)
         self.memory: Memory = Memory()
         self.bodies: BodyReader = BodyReader()
-        """Reader of request bodies. It keeps the latest large body of each conversation, because the next body repeats
-        most of it."""
+        """Reader of request bodies. The reader keeps the latest large body of each conversation, because the next body
+        repeats most of this body."""
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
-        """The handler that answers the rollout's exchanges. None if there is no handler."""
+        """The handler that answers the rollout's exchanges. None if the rollout has no handler."""
         self.at_work: set[ExchangeState] = set()
         """Exchanges for which a handler is running, even if they are settled."""
         self.rested: Condition = Condition()
@@ -289,7 +290,10 @@ class RolloutState:
         return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
 
     def hold(self, reach: Reach) -> None:
-        """Check that `reach` is valid. If it is `public`, remember the public URL, because an agent gets this URL."""
+        """Check that `reach` is valid.
+
+        If `reach` is `public`, remember the public URL, because an agent gets this URL.
+        """
         if reach not in ("local", "public"):
             raise ValueError(f"reach must be 'local' or 'public', not {reach!r}")
         if reach == "public":
@@ -344,7 +348,7 @@ class RolloutState:
             deliver: writes the answer to the connection that waits for it.
             raw, headers, query: JSON body, headers and URL query of the call, as received.
             kind: the kind of the call, if its path gives it.
-            wire: the log of the HTTP traffic. If None, nothing is logged.
+            wire: the log of the HTTP traffic. If None, the traffic is not logged.
         """
         if self.ending is not None and not self._finishes:
             await _end_call(deliver, Refused(self.ending))
@@ -545,7 +549,7 @@ class RolloutState:
         await self.services.calls.close()
 
     async def _run_reported(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Run `step`, and report the recorder's errors in it.
+        """Run `step`, and report the errors that the recorder raises in `step`.
 
         The errors are reported to the code that opened the rollout. If the rollout has closed, the first error is
         raised.
@@ -584,7 +588,7 @@ class RolloutState:
     def fail_open(self, fault: BaseException, besides: ExchangeState | None = None) -> list[Step]:
         """Refuse the open exchanges, except `besides`, because of a fault of the answering code.
 
-        `besides` is the exchange in which the fault arose, if there is one.
+        `besides` is the exchange in which the fault arose, or None.
 
         Return functions that record these exchanges. The caller must call them.
 

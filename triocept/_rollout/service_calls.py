@@ -118,7 +118,7 @@ class ServiceCalls:
         Raises:
             Refusal: `work` raised this refusal; or `work` raised another exception (500); or the rollout has ended.
 
-        Cancellation: cancels `work`, and waits until it has ended.
+        Cancellation: cancels `work`, and waits until `work` has ended.
         """
         if rollout.ending is not None or self._nursery is None:
             raise _over(rollout)

@@ -38,7 +38,7 @@ class Services:
 
     Args:
         tools: functions, or `HostTool`s.
-        user: the simulated user. None means that there is no such user.
+        user: the simulated user. None means that the rollout has no simulated user.
         stop: the program's stop condition, in addition to `rollout.stop`. None means no condition.
         state: the initial value. If None, the rollout has no state, unless `state_type` is given.
         state_type: the type of all values of the state. None means the type of the initial value.
@@ -99,7 +99,7 @@ class Services:
                 `Refusal`, this refusal is raised unchanged. If the rollout has ended, the refusal that ended it is
                 raised.
 
-        Cancellation: cancels the tool, and waits until it has ended.
+        Cancellation: cancels the tool, and waits until the tool has ended.
         """
         tool = self.tools.get(name)
         if tool is None:
@@ -182,8 +182,8 @@ class Services:
     ) -> tuple[Sequence[Vector], int]:
         """Return one vector for each input, and the total number of tokens of all inputs.
 
-        If the program's function `embed` raises an exception, it is raised to the code that opened the rollout, like an
-        exception of a handler. All other errors, and the effect of a cancellation, are those of `call_tool`.
+        If the program's function `embed` raises an exception, the code that opened the rollout gets this exception,
+        like an exception of a handler. All other errors, and the effect of a cancellation, are those of `call_tool`.
         """
         vectors: Sequence[Vector] = ()
         tokens = sum(map(token_count, inputs))
@@ -202,7 +202,7 @@ class Services:
     ) -> Sequence[Verdict]:
         """Return the moderation result of each text.
 
-        The errors, and the effect of a cancellation, are those of `embed`.
+        Raise the same errors as `embed`. A cancellation has the same effect as for `embed`.
         """
         verdicts: Sequence[Verdict] = ()
 
@@ -242,7 +242,7 @@ def _check_async(name: str, given: object) -> None:
 
 
 async def _awaited(name: str, function: object, returned: object) -> Any:
-    """Await `returned`, the result of the program's `function`. Raise TypeError if it is not awaitable."""
+    """Await `returned`, the result of the program's `function`. Raise TypeError if `returned` is not awaitable."""
     if not inspect.isawaitable(returned):
         form = f"`async def {name}(messages, rollout)`"
         text = f"{name} must be {form}; {named(function)} is not async: it returned {described(returned)}"

@@ -71,7 +71,8 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
                 disconnects or the rollout ends.
 
         Raises:
-            TypeError: no JSON Schema can be made of the function's signature. The error's text gives the reason.
+            TypeError: triocept cannot derive a JSON Schema from the function's signature. The error's text gives the
+                reason.
             ValueError: a dialect does not allow the name, or `timeout` is less than 0 or infinite.
         """
         if not callable(function):
@@ -183,7 +184,9 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
-    """Return the JSON Schema of a tool's arguments. Its top level is an object; other types are in `$defs`.
+    """Return the JSON Schema of a tool's arguments.
+
+    The top level of the schema is an object; other types are in `$defs`.
 
     Every dialect requires a schema whose top level is an object.
     """

@@ -59,7 +59,8 @@ async def run_workers(
 
     A handler's exceptions are not raised here. Each exception is passed to `on_error` immediately, before the agent
     gets the error response. The reason: an agent in the same program may fail because of that response, and the
-    handler's exception must then be known as the cause. Because it is reported first, no cancellation can hide it.
+    handler's exception must then be known as the cause. The exception is reported first, so that no cancellation can
+    hide it.
 
     Args:
         rollout: the rollout whose exchanges are handled.
@@ -125,8 +126,8 @@ class _Workers:
         self._fault: BaseException | None = None
         """The error of the handler that has failed."""
         self._refusals: list[Step] | None = None
-        """Functions that record the exchanges that were refused because of the fault. None if there is no fault, or if
-        the rollout stays open."""
+        """Functions that record the exchanges that were refused because of the fault. None if no fault has occurred, or
+        if the rollout stays open."""
         self._limit = limit
         self._context = copy_context()
         self.taking: trio.CancelScope = trio.CancelScope()

@@ -2,7 +2,7 @@
 
 * `listen`: the listening socket, which is bound once and kept open. `serve`: starts, runs and ends a whole server.
 * `admission`: limits the number of connections, the time that they may stay open without a key, and the memory that
-  they take. It also decides which connection is read next.
+  they take. `admission` also decides which connection is read next.
 * `base_connection`: the base class of a connection, independent of the protocol. It contains the received bytes, and
   the bytes still to be sent, because the client may have stopped reading.
 * `connection`: a connection based on hypercorn's TCPServer. It serves the protocol that its client uses. If one

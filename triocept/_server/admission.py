@@ -2,8 +2,9 @@
 
 Rules:
 
-1. An authenticated connection is one that has sent a key of this endpoint. It may be idle until its rollout ends,
-   because agents send nothing while they work. After that, the connection counts as keyless (not authenticated) again.
+1. An authenticated connection is one that has sent a key of this endpoint. An authenticated connection may be idle
+   until its rollout ends, because agents send nothing while they work. After that, the connection counts as keyless
+   (not authenticated) again.
 2. At the limit of connections, the oldest keyless connection is closed. If every connection is authenticated, the
    new one is answered with 503.
 3. The received bytes of keyless connections (heads, and the bytes after them) are counted from the moment they are read
@@ -114,8 +115,8 @@ class Admission:
         self._heads: dict[Guest, float] = {}
         """Connections with an incomplete request head, oldest first, each with the time at which the head began."""
         self._held: dict[Guest, int] = {}
-        """For each keyless connection with held bytes: the number of these bytes. Ordered by the arrival of the first
-        of them."""
+        """Number of received, unparsed bytes of each keyless connection that has such bytes. Ordered by the arrival of
+        the first of them."""
         self._bytes_held = 0
         self._timer = trio.CancelScope()
 
@@ -267,7 +268,7 @@ count, because the size of the head is limited."""
 
 @final
 class Overdue:
-    """A connection whose time limit has passed. It is closed as soon as it is silent.
+    """A connection whose time limit has passed. The connection is closed as soon as it is silent.
 
     Before each call of `is_silent`, the caller waits for `MOMENT_TURNS` turns of the event loop. All bytes that were
     read from the socket before this wait are then processed.
@@ -283,8 +284,9 @@ class Overdue:
         """Return True if all bytes that have arrived were read and processed.
 
         Also return True if the client has sent too many small pieces since its time limit passed. While the connection
-        waits for its turn, return False. At any other time, each result False counts as one small piece. It does not
-        count if a request was served since the previous call, because several requests may arrive in one piece.
+        waits for its turn, return False. At any other time, each result False counts as one small piece. Exception: if
+        a request was served since the previous call, the result does not count, because several requests may arrive in
+        one piece.
         """
         guest, seen, served = self._guest, self._seen, self._served
         self._seen, self._served = guest.progress, guest.served
@@ -422,10 +424,12 @@ class Share(msgspec.Struct):
     async def next(self, receive: Callable[[], Awaitable[T]], guest: Guest) -> T:
         """Wait for the next piece of a body, and return it.
 
-        The wait ends when the rollout ends. It also ends when the time limit has passed and the connection is silent.
+        The wait ends when the rollout ends. The wait also ends when the time limit has passed and the connection is
+        silent.
 
         Args:
-            receive: a function that returns the next piece. It may be cancelled, and is then called again.
+            receive: a function that returns the next piece. A call of the function may be cancelled; then the function
+                is called again.
             guest: the connection.
 
         Raises:

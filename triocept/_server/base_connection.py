@@ -33,8 +33,8 @@ KEYLESS_PIECE = 16 * 1024
 _SMALL = 1024
 """A piece with fewer bytes counts as small. The first TLS records of clients in Go have 1,200 bytes."""
 _PIECE = 64 * 1024
-"""Bytes that are sent at once. The client must read them within the time limit. A kernel frees about as many bytes of
-its buffer in one step."""
+"""Maximum bytes of one send. The client must read them within the time limit. A kernel frees about as many bytes of its
+buffer in one step."""
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """`struct linger` for a socket that is closed immediately, and discards the bytes that are still to be sent."""
 
@@ -94,7 +94,7 @@ class BaseConnection(ABC):
         return self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self, begins)
 
     def note_piece(self, size: int) -> None:
-        """Record that `size` bytes were read at once, before the connection had sent the key of a rollout.
+        """Record that one read returned `size` bytes before the client had sent the key of a rollout.
 
         A small piece is counted in `pieces` immediately. A large piece is counted when a request without a key is
         served.
@@ -212,8 +212,8 @@ class BaseConnection(ABC):
 class CountedReads(trio.abc.Stream):
     """The socket of a TLS connection.
 
-    It counts the reads of the socket, because a read may return no bytes of the TLS stream although the socket received
-    bytes.
+    The class counts the reads of the socket, because a read may return no bytes of the TLS stream although the socket
+    received bytes.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -254,7 +254,8 @@ class Wire:
 
         bare = self.socket
         self.receive: Callable[[int], Awaitable[bytes]] = receive if bare is None else bare.receive
-        """Function that receives at most the given number of bytes. It returns empty bytes if the client has hung up.
+        """Function that receives at most the given number of bytes. The function returns empty bytes if the client has
+        hung up.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
@@ -266,8 +267,8 @@ class Wire:
     ) -> bytes:
         """Wait for the connection's turn, and receive bytes from a client that has sent no valid key.
 
-        With TLS, the bytes are received before the wait. The connection's method `hold` is called with the new number
-        of held bytes before another connection is read.
+        With TLS, the bytes are received before the wait. Before another connection is read, the connection's method
+        `hold` is called with the new number of received, unprocessed bytes.
 
         Cancellation: nothing is lost.
         """
@@ -299,7 +300,7 @@ class Outbox:
 
     `write` never blocks, and sends the bytes that the kernel accepts. `flush` sends the remaining bytes.
 
-    On TLS, nothing can be sent without waiting, so `write` keeps all bytes.
+    On TLS, no byte can be sent without waiting, so `write` keeps all bytes.
 
     Args:
         stream: the connection.

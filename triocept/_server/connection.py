@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from .transport import Head
 
 READ_AHEAD = 256 * 1024
-"""Maximum bytes of later requests that are read while a request waits for its answer. They are read in order to notice
-when the client hangs up."""
+"""Maximum bytes of later requests that are read while a request waits for its answer. The connection reads these bytes
+in order to notice when the client hangs up."""
 _REFUSED_SECONDS = 1.0
 """Seconds for which the remaining bytes of a refused head are received and discarded."""
 
@@ -82,8 +82,8 @@ TOO_MANY = _last_words(503, "too many connections are open: connect again later"
 class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn types `stream` differently
     """A client connection, from its first byte until it is closed.
 
-    `http11` creates the HTTP/1.1 implementation for model calls. If it is None, hypercorn's implementation serves model
-    calls, too.
+    `http11` creates the HTTP/1.1 implementation for model calls. If `http11` is None, hypercorn's implementation serves
+    model calls, too.
     """
 
     def __init__(

@@ -6,10 +6,10 @@ Rules:
    before the head is sent has its own HTTP status.
 2. During a silence, keep-alives are sent: bytes that the agent's dialect ignores. The first keep-alive is sent after
    `HEAD_AFTER` seconds without an increment. A further keep-alive is sent whenever nothing was sent for
-   `KEEPALIVE_EVERY` seconds, even in the middle of an answer. In a stream, a keep-alive is an event without content. It
-   is never an SSE comment: gemini-cli fails when it gets a comment, and a comment does not prevent the timeout of
-   Codex. The method `keepalive` of each dialect's renderer returns these bytes (`\n` is a line feed; `…` marks values
-   that differ from answer to answer)::
+   `KEEPALIVE_EVERY` seconds, even in the middle of an answer. In a stream, a keep-alive is an event without content. A
+   keep-alive is never an SSE comment: gemini-cli fails when it gets a comment, and a comment does not prevent the
+   timeout of Codex. The method `keepalive` of each dialect's renderer returns these bytes (`\n` is a line feed; `…`
+   marks values that differ from answer to answer)::
 
        Messages     event: ping\ndata: {"type":"ping"}\n\n
        Chat         data: {…,"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":null}]}\n\n
@@ -19,7 +19,8 @@ Rules:
        Ollama       {"model":"…","created_at":"…","message":{"role":"assistant","content":""},"done":false}\n
 
    * Chat and Completions begin with `{"id":"…","object":"chat.completion.chunk","created":…,"model":"…",`, where the
-     object of Completions is `text_completion`. The id and the other values are those of the whole answer.
+     object of Completions is `text_completion`. The id and the other values are the same as in all other chunks of the
+     answer.
    * Before the first keep-alive of Responses, the events `response.created` and `response.in_progress` are sent if the
      answer has not begun yet. Events are numbered from 0, so this keep-alive has the `sequence_number` 2.
    * On a websocket, a keep-alive is the frame `{"type":"keepalive","sequence_number":…}` (with the `stream_id` of its
@@ -111,10 +112,10 @@ class _HTTPDelivery(ABC):
     """True if the connection must be broken off, because the sent bytes are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
-    """Bytes of the last increments. They are rendered before the turn is recorded, and written after it is recorded.
-    None until they are rendered."""
+    """Bytes of the last increments. These bytes are rendered before the turn is recorded, and written after the turn is
+    recorded. None until they are rendered."""
     _reply: Reply | None = None
-    """The whole answer, rendered before the turn is recorded; None if it was not rendered."""
+    """The whole answer, rendered before the turn is recorded; None if the answer was not rendered."""
     _prepared_for: Outcome | None = None
     """The outcome for which `_prepared` was rendered. (If this outcome cannot be recorded, another outcome is
     delivered.)"""

@@ -70,7 +70,7 @@ ROLLOUT_KEY = "triocept.rollout_id"
 _DISCONNECTED: tuple[Any, ...] = (ClientGone, getattr(wrappers, "ClientDisconnectedError", ClientGone))
 """Exceptions that are raised after a client has hung up.
 
-Quart raises the second of them. Quart 0.22 (on Python 3.11 and 3.12) does not define it."""
+Quart raises the second exception class. Quart 0.22 (on Python 3.11 and 3.12) does not define it."""
 
 
 class Front:
@@ -280,7 +280,10 @@ _BOTH_LENGTHS = b'{"error":{"message":"%b"}}' % BOTH_LENGTHS.encode()
 
 
 class HTTPCycle:
-    """An ASGI request with its response. It is also a `Transport`, through which `intake` answers a model call."""
+    """An ASGI request with its response.
+
+    The cycle is also a `Transport`, through which `intake` answers a model call.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -306,7 +309,7 @@ class HTTPCycle:
         """Set when the client has hung up."""
         self._watched = False
         self._stalls = False
-        """True if the response stalls: nothing more is sent, but the connection stays open."""
+        """True if the response stalls: no further byte is sent, but the connection stays open."""
         self._start: Message | None = None
         """The head of the response, which is sent together with the first piece of the body."""
         self._piece = b""

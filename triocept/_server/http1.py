@@ -48,7 +48,7 @@ class HungUp(Exception):
 class HTTP1(H11Protocol):
     """hypercorn's HTTP/1.1 implementation for one connection, with the changes that this module lists.
 
-    It continues the connection of `other`, hypercorn's own implementation object.
+    The object continues the connection of `other`, hypercorn's own implementation object.
     """
 
     def __init__(self, other: H11Protocol, connection: Connection) -> None:
@@ -127,7 +127,7 @@ class HTTP1(H11Protocol):
 
 
 class _Parser(h11.Connection):
-    """h11's parser of a connection. It ignores bytes after the last request."""
+    """h11's parser of a connection. The parser ignores bytes after the last request."""
 
     def __init__(self, limits: EndpointLimits) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_bytes)

@@ -70,7 +70,10 @@ for its answer, in order to notice when the client hangs up."""
 
 @final
 class HTTP11:
-    """The HTTP/1.1 implementation for one connection. It is also the `Transport` of the connection's model calls."""
+    """The HTTP/1.1 implementation for one connection.
+
+    The object is also the `Transport` of the connection's model calls.
+    """
 
     __slots__ = (
         "_chunked",
@@ -173,7 +176,7 @@ class HTTP11:
         return route if route is not None else self._front.in_front(head, keyed=holder is not None)
 
     def _read(self, data: bytearray, size: int) -> Head | None:
-        """Parse the request head in the first `size` bytes. Return None if it is ambiguous."""
+        """Parse the request head in the first `size` bytes. Return None if the head is ambiguous."""
         match = _HEAD.fullmatch(data, 0, size) if data.count(b"\n", 0, size) <= self._most_lines else None
         if match is None:
             return None
@@ -202,7 +205,7 @@ class HTTP11:
         self._ended = False
         """True if the end of the response was written."""
         self._stalls = False
-        """True if the response stalls: nothing more is sent, but the connection stays open."""
+        """True if the response stalls: no further byte is sent, but the connection stays open."""
         return Head(method, path, query, headers)
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
@@ -319,7 +322,7 @@ class HTTP11:
 class Inbox:
     """The reader of a connection.
 
-    It stores received bytes until a task takes them, and notices when the client disconnects.
+    The reader stores received bytes until a task takes them, and notices when the client disconnects.
     """
 
     __slots__ = (
@@ -342,7 +345,7 @@ class Inbox:
         """Received bytes behind `data`: a long piece of a body, which is not copied to `data`."""
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
-        """Function to call when the client hangs up. If None, nothing is called."""
+        """Function to call when the client hangs up. If None, no function is called."""
         self.due = inf
         self.at_due: Callable[[], None] | None = None
         """Function to call once, at the time `due` of trio's clock."""

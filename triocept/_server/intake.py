@@ -1,8 +1,8 @@
-"""The function `intake`, which answers a model call. It does not depend on ASGI or Quart.
+"""The function `intake`, which answers a model call. `intake` does not depend on ASGI or Quart.
 
 `intake` checks the method, the key and the size of the body. Then it reads the body, decodes its JSON and parses it in
 the dialect. Finally it passes the call to the rollout, which answers it. Every error in these steps is sent in the
-dialect's format and logged once, without the key. It affects no other exchange.
+dialect's format and logged once, without the key. The error affects no other exchange.
 
 Before these steps, the path of the request is parsed: the rollout's prefix, then the dialect's usual path, with or
 without `/v1`. The path is parsed before the key is checked. Therefore the cache of parsed paths must stay small,
@@ -213,7 +213,9 @@ async def read_document(
     *,
     optional: bool = False,
 ) -> Json:
-    """Receive the body of a request and return its decoded JSON. `share` counts its bytes until `share` is released.
+    """Receive the body of a request and return its decoded JSON.
+
+    `share` counts the bytes of the body until `share` is released.
 
     If `optional` is True and the body is empty, return None.
 
@@ -229,7 +231,7 @@ async def _read_call(
 ) -> tuple[Json, Remembering]:
     """Return the decoded JSON body of a model call, and the owner of the `Memory` with which it must be parsed.
 
-    If the body repeats an earlier body, only the new part is decoded. The errors are those of `read_document`.
+    If the body repeats an earlier body, only the new part is decoded. Raise the same errors as `read_document`.
     """
     limits, headers = rollout.addresses.limits, head.headers
     if "transfer-encoding" in headers or "content-encoding" in headers:

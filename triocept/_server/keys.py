@@ -10,7 +10,8 @@ Rules:
    have read this text as the key. Such a text is found if it is literal, percent-encoded (once or several times), or in
    valid Basic credentials (a whole value `Basic …`). Other encodings, such as Base64 or hexadecimal, are not searched.
    All these texts must be keys of one rollout, and at least one of them must be in the usual form of its header.
-   Otherwise the request is refused. It is also refused if it contains keys of two rollouts of which one has ended.
+   Otherwise the request is refused. A request is also refused if it contains keys of two rollouts, even if one of the
+   rollouts has ended.
 3. A request is refused if one of these places contains several such texts, or if a header in which a key is read occurs
    twice. The reason is that some programs read the first value, and others the last.
 4. Everything else is ignored, such as keys of providers, other schemes, other headers, cookies, `Proxy-Authorization`
@@ -40,7 +41,8 @@ _NAMES = ("x-api-key", "x-goog-api-key", "api-key")
 _NOT_READ = frozenset({"proxy-authorization", "cookie"})
 """Headers that may contain secrets, but in which no key of a rollout is read."""
 _PROTOCOL = "sec-websocket-protocol"
-"""A header in which OpenAI's clients in browsers send a key (`openai-insecure-api-key.…`). It is searched, not read."""
+"""A header in which OpenAI's clients in browsers send a key (`openai-insecure-api-key.…`). Keys in this header are
+found, but not accepted."""
 _QUERY, _AUTHORITY = "?", "@"
 """Names for two parts of the URL (the query, and the host and user) among the names of headers that may contain a key.
 """
@@ -60,7 +62,7 @@ class Keys:
     def __init__(self, registry: Registry[RolloutState], dialects: Iterable[Dialect]) -> None:
         self.registry = registry
         self._forms = {"authorization": "Bearer …", **dict.fromkeys(_NAMES, "…")}
-        """For each header in which a key is read: its value, with `…` in place of the key."""
+        """Form of the value of each header from which a key is read. `…` stands for the key."""
         self._dialects: dict[str, list[Dialect]] = {}
         """For each header: the dialects that define their own form of this header's value."""
         for dialect in dialects:

@@ -1,4 +1,4 @@
-"""The listening socket of a server. It is bound once and stays open; the port is read from the bound socket.
+"""The listening socket of a server. The socket is bound once and stays open; the port is read from the bound socket.
 
 Rules:
 

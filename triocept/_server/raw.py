@@ -1,4 +1,7 @@
-"""Answers that are raw bytes over HTTP/1.1. They bypass the HTTP implementation, and the connection ends afterwards."""
+"""Answers that are raw bytes over HTTP/1.1.
+
+Such bytes bypass the HTTP implementation, and the connection ends after them.
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ Rules (for each rule, there is a test that failed before the rule was implemente
 3. The server is shielded from cancellation, so that it still runs during the body's clean-up. The shield begins with
    `started()`, so that a hanging start can be cancelled. There is a shield only if the server's task was started in the
    caller's own nursery.
-4. The server ends within a bounded time. It refuses waiting exchanges, gives answers in progress `grace` seconds to
-   finish, then closes the remaining connections.
+4. The server ends within a bounded time. The server refuses waiting exchanges, gives answers in progress `grace`
+   seconds to finish, then closes the remaining connections.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ class Server:
         """Run the server until `stop` is called. The caller must start this function in `nursery`.
 
         Raises:
-            Exception: the reason why the server did not start. It is raised only before `started()`.
+            Exception: the reason why the server did not start. This exception is raised only before `started()`.
         """
         started = False
 

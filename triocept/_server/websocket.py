@@ -1,7 +1,7 @@
 """The Responses dialect over a websocket, with many model calls on one connection.
 
 Codex (seen with 0.169.0) and OpenAI's SDKs (`responses.connect()`) use this protocol. The agent sends `response.create`
-frames; each event of the answer's stream is sent in a text frame of its own.
+frames; each event of the answer's stream is sent in a separate text frame.
 
 Rules:
 
@@ -20,9 +20,9 @@ Rules:
    its upgrade request is refused with 404. Codex gives up after this refusal, but not after a close of the socket.
 6. Raw bytes (`respond_raw`) with an SSE body are sent as one frame for each event; any other body is sent as one frame.
    Then the connection ends as the raw response specifies.
-7. The bytes of waiting frames are counted. While more than `EndpointLimits.websocket_backlog` bytes wait, nothing more
-   is read. A frame is parsed only when its call is to be answered, because a parsed frame may take many times as much
-   memory.
+7. The bytes of waiting frames are counted. While more than `EndpointLimits.websocket_backlog` bytes wait, no further
+   frame is read. A frame is parsed only when its call is to be answered, because a parsed frame may take many times as
+   much memory.
 """
 
 from __future__ import annotations
@@ -382,7 +382,7 @@ class _Response:
         """The frames of raw bytes that a program generates while they are sent. None if no such bytes are being
         sent."""
         self.stalls = False
-        """True if the answer ended with a stall, so that nothing more is sent in this lane."""
+        """True if the answer ended with a stall, so that no further frame is sent in this lane."""
 
     @property
     def response_id(self) -> str:

@@ -1,9 +1,9 @@
 """A websocket (RFC 6455) on one connection: its handshake, its messages and its end.
 
 The module `websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn's own
-websockets are not used. They accept compression, and treat a frame that directly follows the handshake as an error.
-hypercorn's websockets also limit queued messages by their number, not by their bytes, and wait for a slow client
-without a time limit.
+websockets are not used. The reasons: they accept compression, and treat a frame that directly follows the handshake as
+an error. hypercorn's websockets also limit queued messages by their number, not by their bytes, and wait for a slow
+client without a time limit.
 
 Rules:
 

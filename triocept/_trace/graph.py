@@ -75,8 +75,8 @@ class Recent(Generic[T]):
     def go_on(self, messages: tuple[Message, ...]) -> Sent[T]:
         """Return the recent conversation that `messages` continue, or a new conversation.
 
-        In the returned object, `known` contains the values of the first messages, as far as they are those of a recent
-        conversation. The caller must append the values of the other messages.
+        In the returned object, `known` contains the values of the first messages that a recent conversation also has.
+        The caller must append the values of the other messages.
         """
         sent, head = None, 0
         for each in self._latest:

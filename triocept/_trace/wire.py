@@ -3,12 +3,12 @@
 Rules:
 
 1. `[redacted]` replaces each key in a header, and the rollout's key in the URL.
-2. The first 8 MiB of each body are kept. A compressed request body is not kept. The recorded size is always the size of
-   the whole body.
+2. The log contains at most the first 8 MiB of each body. The log does not contain compressed request bodies. The
+   recorded size is always the size of the whole body.
 3. The turn is recorded before the last part of its answer is sent. So this last part is rendered in advance, and
    recorded with the turn.
-4. For a call over a websocket, method, URL and headers are those of the upgrade request. The body is the frame with the
-   call, and the answer has a line for each frame.
+4. For a call over a websocket, the log contains the method, URL and headers of the upgrade request. The body is the
+   frame with the call, and the answer has a line for each frame.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 MOST = 8 * 1024 * 1024
-"""Maximum bytes that are kept of a body. No known agent sends a larger body."""
+"""Maximum bytes of a body in the log. No known agent sends a larger body."""
 
 
 class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

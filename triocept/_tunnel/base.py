@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A tunnel gets a port on which the endpoint already listens. It never chooses the endpoint's port.
+1. A tunnel gets a port on which the endpoint already listens. A tunnel never chooses the endpoint's port.
 2. A tunnel object contains only settings. The resources of a tunnel exist only while the context of `open` is active.
    The same object may be opened several times at once.
 3. If a tunnel dies, `open` cancels its body and raises `TunnelError`.

@@ -130,7 +130,7 @@ class Supervisor:
         self.url: str | None = None
         """The URL of the tunnel. None while the tunnel is down."""
         self.error: TunnelError | None = None
-        """The reason for the current or the latest failure of the tunnel. None if it was never down."""
+        """The reason for the current or the latest failure of the tunnel. None if the tunnel was never down."""
         self._tunnel = tunnel
         self._open = partial(tunnel.open, port, host=host, scheme=scheme)
         self._endpoint_id = endpoint_id
@@ -161,7 +161,7 @@ class Supervisor:
         """Open the tunnel, and keep it open until `stop` is called. The caller must start this function in `nursery`.
 
         Raises:
-            TunnelError: the tunnel cannot be opened. It is raised only before `started()`.
+            TunnelError: the tunnel cannot be opened. This error is raised only before `started()`.
         """
         started = False
 
@@ -293,7 +293,7 @@ class Supervisor:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the exception's text. If it is empty, return the text of the exception's cause.
+    """Return the exception's text. If this text is empty, return the text of the exception's cause.
 
     The HTTP client's error for an untrusted certificate has an empty text.
     """

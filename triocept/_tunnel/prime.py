@@ -5,8 +5,8 @@ Rules:
 1. The package needs asyncio. So an asyncio loop runs in a worker thread, which ends when the tunnel ends.
 2. The package starts and ends the program `frpc`. `frpc` is also registered with the watcher. If this program is
    killed, the watcher ends `frpc`.
-3. The service limits the number of starts per minute, so there is a pause between two starts. After a refused
-   connection, a time-out, a status of 5xx or "too many requests", the start is retried.
+3. The service limits the number of starts per minute, so triocept waits between two starts. After a refused connection,
+   a time-out, a status of 5xx or "too many requests", the start is retried.
 4. If `frpc` dies while the registration still exists, `frpc` is restarted, because the registration keeps the URL.
 """
 
@@ -177,7 +177,7 @@ class _Client:
         self._token = secrets.token_hex(16)
         self._frpc: ProcessTree | None = None
         self._processes: list[Any] = []
-        """All `frpc` processes so far. They are kept because the package does not close the pipes of these processes.
+        """All `frpc` processes so far. The list keeps these processes because the package does not close their pipes.
         """
         self._tunnel: Any = None
         self._up = False

@@ -26,7 +26,7 @@ from .._process.watcher import open_watcher
 from ..errors import AgentFailed, TunnelError
 
 LAST_LINES = 20
-"""Maximum lines that are kept for an error. cloudflared and ngrok describe a failure in three to ten lines."""
+"""Maximum lines of output in an error's text. cloudflared and ngrok describe a failure in three to ten lines."""
 LINE_LIMIT = 4096
 """Maximum bytes that are kept of a line. (A progress bar may be one endless line.)"""
 LAST_LINE = 1.0
@@ -145,7 +145,7 @@ class Output:
         self._streams: list[_Stream] = []
 
     def open_stream(self) -> _Stream:
-        """Return a writer for stdout or stderr. It accepts lines in pieces."""
+        """Return a writer for stdout or stderr. The writer accepts lines in pieces."""
         self._streams.append(_Stream(self))
         return self._streams[-1]
 

@@ -35,7 +35,7 @@ GRACE = 2.0
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 """Output of `ssh` for `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""
 FORWARDED = re.compile(r"remote forward success for: listen \S*?:?(\d+), connect")
-"""Output of `ssh` for a requested port. It has the level `debug1`, so `ssh` needs `-v` if a port is requested."""
+"""Output of `ssh` for a requested port. The line has the level `debug1`, so `ssh` needs `-v` if a port is requested."""
 
 REFUSED = "remote port forwarding failed"
 """Output of `ssh` if the requested port is in use."""

@@ -41,7 +41,10 @@ class Address:
         return self.base.removesuffix("/v1")
 
     def at(self, path: str, agent_query: str = "") -> str:
-        """Return the URL of `path` below the base URL. Query parameters in `path` override those of the agent."""
+        """Return the URL of `path` below the base URL.
+
+        Query parameters in `path` override the agent's query parameters.
+        """
         path, _, own = path.partition("?")
         passed = [(name, value) for name, value in _pairs(agent_query) if name not in _NOT_PASSED]
         query = urlencode([*self.query, *passed, *_pairs(own)])
@@ -57,7 +60,10 @@ def is_near(host: str) -> bool:
 
 
 def parse_address(base_url: str) -> Address:
-    """Parse a base URL. Raise ValueError if it is not an http or https URL, or contains a user or a password."""
+    """Parse a base URL.
+
+    Raise ValueError if `base_url` is not an http or https URL, or contains a user or a password.
+    """
     check_str("base_url", base_url)
     parts = urlsplit(base_url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:

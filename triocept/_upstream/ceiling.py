@@ -5,8 +5,8 @@ Claude Code requests up to 64,000 tokens. If that is more than the model's limit
 Rules:
 
 1. The configured maximum applies to every call, even to a call that does not request a number of tokens.
-2. A maximum that is learned from a refusal is kept for further calls to the same model. It is applied only if a call
-   requests a larger number.
+2. A maximum that is learned from a refusal is kept for further calls to the same model. Such a maximum is applied only
+   if a call requests a larger number.
 3. If the prompt nearly fills the context window, no maximum is learned. Then the agent receives the refusal, so that it
    shortens its history.
 """
@@ -21,10 +21,11 @@ from .._canonical.content import Json
 from ..dialects._documents import merged
 
 LEAST = 1024
-"""Minimum tokens for an answer. If the context window leaves fewer tokens for it, the prompt counts as too long."""
+"""Minimum tokens for an answer. If the context window leaves fewer tokens for the answer, the prompt counts as too
+long."""
 MAX_WORDS = 4000
-"""Maximum characters of a refusal's text that are searched for a number. Limited because each of several patterns
-searches all of them."""
+"""Maximum characters of a refusal's text that are searched for a number. The number is limited because each of several
+patterns searches the whole text."""
 MAX_MODELS = 256
 """Maximum number of models for which a learned maximum is stored, because an agent may send any number of model
 names."""

@@ -27,7 +27,9 @@ class ChunkedDecoder:
         self._trailers = False  # True if the last chunk has arrived
 
     def feed(self, data: bytes) -> bytes:
-        """Decode more received bytes. Return the bytes of the body in `data`, including those of an incomplete chunk.
+        """Decode more received bytes.
+
+        Return the bytes of the body in `data`, including the bytes of an incomplete chunk.
 
         Raise ValueError if the next bytes are not valid in this coding. If bytes of the body precede the invalid bytes,
         return them first; the next call raises the error.

@@ -74,7 +74,7 @@ class _Index:
     def __init__(self) -> None:
         self._seen = 0
         self._by_call: dict[str, Turn] = {}
-        """Turns, by the id of each tool call in them."""
+        """The turn that contains a tool call, by the tool call's id."""
         self._alike: dict[tuple[bytes, str], _Alike] = {}
         """Turns of one upstream with equal texts and calls. The dict's keys are a hash of text and calls, and the
         upstream's name."""
@@ -111,7 +111,10 @@ class _Index:
         return None if turn is None or turn.response is None else _as_written(turn.response, message)
 
     def origin(self, part: Reasoning) -> str | None:
-        """Return the name of the upstream that signed or encrypted this reasoning. Return None if it is unknown."""
+        """Return the name of the upstream that signed or encrypted this reasoning.
+
+        Return None if the upstream is unknown.
+        """
         return next(
             (self._origins[key] for blob in part.blobs if (key := _digest(blob.data)) in self._origins), None
         )

@@ -31,7 +31,7 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self, rollout: str) -> AsyncIterator[None]:
-        """Wait for a free slot, and hold it while the body of the block runs.
+        """Wait for a free slot, and occupy it while the body of the block runs.
 
         Cancellation: a call that is cancelled while it waits takes no slot.
         """

@@ -8,10 +8,10 @@ Rules:
    `RESUME_SECONDS`.
 3. A route of the server is used only if the server's `/openapi.json` lists the route with a field for the mode, because
    routes and fields differ between releases. Without this field, every server aborts the calls in progress.
-4. If there is no such route, the server is not paused; triocept only stops sending calls to it. If the server cannot
-   keep calls in progress, the mode `wait` is used in place of `keep`.
-5. If an agent has received a part of an answer, its call cannot be sent again. So the mode `abort` lets such a call
-   finish.
+4. If the server has no such route, triocept does not pause the server, and only stops sending calls to it. If the
+   server cannot keep calls in progress, the mode `wait` is used in place of `keep`.
+5. If an agent has received a part of an answer, its call cannot be sent again. So the mode `abort` waits until such a
+   call has finished.
 6. Only answers of some dialects show that the server aborted them. In the other dialects, the mode `abort`
    cancels the calls before the server is paused.
 7. A call that was aborted for a pause of this upstream is always sent again. A call that the server aborted for
@@ -75,9 +75,10 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     """A pause of an upstream that is in effect."""
 
     mode: PauseMode
-    """The mode in effect. It is `wait` if `keep` was requested but the server cannot keep calls."""
+    """The mode in effect. The mode is `wait` if `keep` was requested but the server cannot keep calls."""
     server: Literal["vllm", "sglang"] | None
-    """The kind of server that was paused by its own routes; None if only triocept holds the calls back."""
+    """The kind of server that was paused by its own routes; None if the server is not paused, and triocept only sends
+    it no calls."""
 
 
 class Routes(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +131,8 @@ class InFlight:
     """A call that was sent, and whose answer has not ended."""
 
     partial: Response | None = None
-    """The part of the answer that the server returned when it aborted the call. None if it was not aborted."""
+    """The part of the answer that the server returned when it aborted the call. None if the server did not abort the
+    call."""
     tokens: Tokens | None = None
     """The tokens of `partial`."""
 
@@ -269,7 +271,10 @@ class Pauses:
                     await call.over.wait()
 
     async def pause_server(self) -> Pause:
-        """Pause the server after `hold_calls`, if it has a route for this. After a failure, resume the upstream."""
+        """Pause the server after `hold_calls`, if the server has a route for a pause.
+
+        After a failure, resume the upstream.
+        """
         assert self._plan is not None
         pause, route, calls = self._plan
         async with self._or_resume():
@@ -344,7 +349,7 @@ class Pauses:
                 self._resumed = None
 
     async def close(self) -> None:
-        """Resume the upstream if it is paused.
+        """Resume the upstream if the upstream is paused.
 
         If a task is just beginning a pause, cancel it, so that this task resumes.
         """
@@ -360,7 +365,7 @@ class Pauses:
             raise RuntimeError("the upstream is paused already: end that pause first")
 
     async def _find_routes(self) -> Routes | None:
-        """Return the server's routes for pauses. Return None if it has no such routes, or does not answer."""
+        """Return the server's routes for pauses. Return None if the server has no such routes, or does not answer."""
         if self._routes is None:
             try:
                 self._routes = routes_of(await self.send("GET", "/openapi.json", {}, LOOK_SECONDS))
@@ -369,7 +374,7 @@ class Pauses:
         return self._routes
 
     async def _read_version(self) -> str | None:
-        """Return the version of the weights that the server reports. Return None if it is unknown."""
+        """Return the version of the weights that the server reports. Return None if the version is unknown."""
         if self._routes is None or self._routes.version is None:
             return None
         try:

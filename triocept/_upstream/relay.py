@@ -5,17 +5,18 @@ Rules:
 1. A piece consists of whole frames, so that the endpoint can insert a keep-alive or an error between any two pieces.
 2. Bytes before the first increment of the answer are not sent until this increment arrives. Until then, a failure can
    still be sent with its own HTTP status.
-3. The frame with the stop reason, and all frames after it, form the last piece. It is not sent until the event that
-   ends the answer has arrived. Bytes after this event are discarded, so that the agent never gets a second such event.
+3. The frame with the stop reason, and all frames after it, form the last piece. The last piece is not sent until the
+   event that ends the answer has arrived. Bytes after this event are discarded, so that the agent never gets a second
+   such event.
 4. Some servers send no `[DONE]`, and leave the connection open. So if a provider has sent the stop reason, and is then
    silent for `END_PATIENCE`, the answer counts as ended. The agent gets the `[DONE]` that the server left out.
-5. Bytes that are clearly content of a running answer may be sent to the agent before they are parsed. The reason: most
-   of the time by which a relay delays an event is spent on parsing.
+5. Bytes that are clearly content of a running answer may be sent to the agent before they are parsed. The reason: a
+   relay delays an event mainly by parsing the event.
 6. Content that came before a failure is sent before the failure. Without content, the failure is still sent with its
    own HTTP status.
-7. With `hold_calls`, the first frame of a tool call and all bytes after it belong to the last piece. Otherwise an agent
-   would run a complete tool call although the rest of the answer may still fail. The events of these bytes are passed
-   on when they arrive, in pieces without bytes.
+7. With `hold_calls`, the first frame of a tool call and all bytes after it belong to the last piece. Without this rule,
+   an agent would run a complete tool call although the rest of the answer may still fail. The events of these bytes are
+   passed on when they arrive, in pieces without bytes.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Relay:
 
     Args:
         parser: the parser of the provider's dialect.
-        rewrite: function that is called with each frame. It returns the frame to parse, and the frame for the agent.
+        rewrite: function that is called with each frame. `rewrite` returns the frame to parse, and the frame for the
+            agent.
         hold_calls: True to hold back the bytes of tool calls, at most `most_held` bytes, until the answer has ended.
     """
 
@@ -110,7 +112,7 @@ class Relay:
         self._held = _Gathered()
         self._begun = False
         self.failure: UpstreamError | DialectError | None = None
-        """The failure to raise after the last piece that `feed` has returned; None if there is no failure."""
+        """The failure to raise after the last piece that `feed` has returned; None if no failure has occurred."""
         self.ended = False
         """True if the piece that `last` returns contains the event that ends the answer."""
 

@@ -1,4 +1,4 @@
-"""Reports about the end of each rollout, sent to a router that keeps a session for each rollout.
+"""Reports to a router that a rollout has ended. The router keeps a session for each rollout.
 
 Rules:
 

@@ -34,8 +34,8 @@ from .tap import TappedPool, take_body
 
 E = TypeVar("E", bound=BaseException)
 IDLE = 3.0
-"""Seconds for which an idle connection is kept. Node and uvicorn close idle connections after 5 s, and no call should
-use a connection that is just closing."""
+"""Seconds for which an idle connection stays open. Node and uvicorn close idle connections after 5 s, and no call
+should use a connection that is just closing."""
 DRAIN = 0.5
 """Seconds that a call waits for the end of the body once the answer is complete, so that the connection can be
 reused."""
@@ -80,7 +80,7 @@ class ProviderReply:
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
         """Return the whole body. If the connection fails after a complete JSON object has arrived, ignore the failure.
 
-        Raise UpstreamError if the body is larger than `limit` bytes. Further errors are those of `receive`.
+        Raise UpstreamError if the body is larger than `limit` bytes. Also raise the errors of `receive`.
         """
         body = bytearray()
         try:
@@ -205,8 +205,8 @@ _FOREIGN = (
 def _mapped(exc: Exception, *, begun: bool, address: str = "", proxy: Proxy | None = None) -> UpstreamError:
     """Return the `UpstreamError` for an error of httpx2 or httpcore2.
 
-    `begun` is True if the head of the answer has arrived. `address` is the URL of the call. `proxy` is the
-    proxy that is used for it.
+    `begun` is True if the head of the answer has arrived. `address` is the URL of the call. `proxy` is the proxy
+    through which the call is sent.
     """
     by, otherwise = "", ""
     if proxy is not None:

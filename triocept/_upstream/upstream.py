@@ -139,7 +139,7 @@ class Upstream:
 
     @property
     def policy_version(self) -> str | None:
-        """Version of the provider's weights, for example a training step. None if it is unknown.
+        """Version of the provider's weights, for example a training step. None if the version is unknown.
 
         A program that changes the weights sets the version. Each turn records the version at the time when its call is
         sent (`policy_start`) and at the time when its answer ends (`policy_end`). A version that the provider itself
@@ -162,7 +162,7 @@ class Upstream:
 
         Calls that arrive during the pause wait in triocept. Their agents get keep-alives, and the time limits of the
         calls do not run. Some servers have routes for a pause (vLLM with `VLLM_SERVER_DEV_MODE=1`, SGLang). If the
-        server has such a route that this program may call, the server is paused as well, so that calls of other clients
+        server has such a route, and this program may call it, the server is paused, too. Then calls of other clients
         also wait. `pause.server` names the kind of server.
 
         Args:
@@ -172,11 +172,11 @@ class Upstream:
                 an agent has received a part of a streamed answer, its call cannot be sent again. Such a call finishes
                 before the body begins.
 
-        After the body, `policy_version` is read from the server. It is not read if the server has no route for
-        the version, or if the body has set `policy_version`.
+        After the body, `policy_version` is read from the server. Exceptions: the server has no route for the version,
+        or the body has set `policy_version`.
 
         Raises:
-            ValueError: there is no such mode.
+            ValueError: `mode` is not one of these modes.
             RuntimeError: the upstream is paused already.
             UpstreamError: the server refused the pause, so the body does not begin. Or the server could not be resumed
                 within a minute; calls are then sent to the server although it may still be paused.
@@ -250,7 +250,7 @@ class Upstream:
             exchange: the exchange that the program will settle with this answer. If the upstream was opened with
                 `tokens`, the turn of the exchange gets the tokens of the answer. If the program settles the exchange
                 with a different answer, `Turn.rewritten` is True. If the program calls `fetch` several times for an
-                exchange, the last answer counts.
+                exchange, the last answer is the model's answer.
 
         Raises:
             TypeError, ValueError: the request is invalid. The error's text names the invalid part.
@@ -303,8 +303,8 @@ class Upstream:
 
         Closing: if the answer has not ended, the connection to the provider is closed.
 
-        Arguments, errors and cancellation are those of `fetch`. The iteration over `events` raises errors that occur in
-        the middle of the stream.
+        Takes the same arguments and raises the same errors as `fetch`. A cancellation has the same effect. The
+        iteration over `events` raises errors that occur in the middle of the stream.
         """
         return self._open_response(request, exchange)
 
@@ -727,9 +727,10 @@ async def open_upstream(
         max_output_tokens: maximum output tokens that a call requests, even if the agent requests more. None means no
             maximum. If a provider refuses the number that a call requests, the call is sent again with the number that
             the refusal allows, even if `max_output_tokens` is None.
-        hold_calls: if True, a streamed answer is held back from its first tool call on until the answer is complete.
-            The reason: an agent runs a call as soon as the call is complete; if the answer then fails and the agent
-            requests it again, the agent runs the call a second time. If False, calls are streamed when they arrive.
+        hold_calls: if True, the first tool call of a streamed answer, and everything after it, is sent only when the
+            answer is complete. The reason: an agent runs a call as soon as the call is complete; if the answer then
+            fails and the agent requests it again, the agent runs the call a second time. If False, calls are streamed
+            when they arrive.
         session_header: name of a header that contains the rollout's id, in each call. A router in front of several
             servers can then send all calls of a rollout to the server that has the rollout's prompts in its cache.
             vllm-router reads such a header with `--request-id-headers x-session-id`; SGLang's gateway reads

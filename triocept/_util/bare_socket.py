@@ -33,7 +33,7 @@ class BareSocket:
         self._trios = trios
 
     async def receive(self, most: int) -> bytes:
-        """Wait for bytes, and return at most `most` of them; `b""` if the peer has disconnected.
+        """Wait for bytes, and return at most `most` bytes; `b""` if the peer has disconnected.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or this program has closed
@@ -49,7 +49,7 @@ class BareSocket:
                 return data
 
     async def wait(self) -> None:
-        """Wait until there are bytes to receive, or the peer has disconnected.
+        """Wait until bytes have arrived, or the peer has disconnected.
 
         Raises:
             trio.ClosedResourceError: this program has closed the socket.
@@ -59,7 +59,7 @@ class BareSocket:
         await trio.lowlevel.wait_readable(number)
 
     def take(self, most: int) -> bytes | None:
-        """Return the bytes that have arrived; None if nothing has arrived yet, `b""` if the peer has disconnected.
+        """Return the bytes that have arrived; None if no byte has arrived yet, `b""` if the peer has disconnected.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: as for `receive`.

@@ -1,4 +1,4 @@
-"""Checks of arguments. A function calls them before it does anything else.
+"""Checks of arguments. A function calls these checks first.
 
 So the function to which a wrong argument was passed raises the error: a `TypeError`, or a `ValueError` if the type is
 right. The error's text names the argument, the expected value and the received value. Code that runs often does not use
@@ -27,7 +27,7 @@ REMOVED = {
     "fast": "model calls always use the fast path if they can",
     "http2": "the endpoint uses HTTP/1.1 only, even behind a reverse proxy that offers HTTP/2 to its clients",
 }
-"""Keywords of earlier releases, each with the reason why it was removed."""
+"""Removed keywords of earlier releases, each with the reason for its removal."""
 
 
 def described(value: object) -> str:

@@ -1,8 +1,8 @@
 """Context managers that a Ctrl-C (KeyboardInterrupt) can interrupt only at a checkpoint.
 
 In code that is not protected, trio raises `KeyboardInterrupt` at any line. If a context manager is interrupted after it
-has started a task, and before it can end this task, it waits for the task for ever. In a protected context manager, the
-interrupt is raised only at a checkpoint, like a cancellation.
+has started a task, and before it can end this task, the program waits for the task for ever. In a protected context
+manager, the interrupt is raised only at a checkpoint, like a cancellation.
 
 The body of an `async with` block is the user's code, and is not protected. Functions that users pass in (a handler, a
 recorder, a tool) are not protected either. Called functions inherit protection, so `call_user` removes the protection

@@ -1,7 +1,7 @@
 """Known forms of keys: of GitHub, AWS, OpenAI, Anthropic, Google, Slack and others, and private keys in PEM.
 
-A key is found if it stands alone, or directly after an escape of JSON or of a URL. Directly after a letter, it is found
-only if its form is one that no word has: `task-…` is not a key, but `tokensk-ant-api03-…` contains a key.
+A key is found if it stands alone, or directly after an escape of JSON or of a URL. Directly after a letter, a key is
+found only if no word has the form of the key: `task-…` is not a key, but `tokensk-ant-api03-…` contains a key.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ only mentions a key, and the pattern does not match."""
 
 @cache
 def key_forms() -> re.Pattern[str]:
-    """Return one pattern for all forms. It is compiled at the first call."""
+    """Return one pattern for all forms. The pattern is compiled at the first call."""
     # The lookbehind comes after the first letters: `re` then skips all places at which no alternative begins.
     before = (f"(?<!{_ANY}", r"(?<=\\[nrtbf]", r"(?<=\\u[0-9A-Fa-f]{4}", "(?<=%[0-9A-Fa-f]{2}")
     forms = []

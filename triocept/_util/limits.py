@@ -34,9 +34,9 @@ async def wait_turns(count: int) -> None:
 class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """Resource limits of one endpoint: `serve_endpoint(limits=EndpointLimits(connections=2_000))`.
 
-    A request that exceeds a limit gets the limit's status (408, 413, 431, 503) if a status can still be sent. It
-    affects no other exchange. At most one line a minute is logged for each limit. The size of a request body is limited
-    by `max_body` of `serve_endpoint`.
+    A request that exceeds a limit gets the limit's status (408, 413, 431, 503) if a status can still be sent. A request
+    that exceeds a limit affects no other exchange. At most one line a minute is logged for each limit. The size of a
+    request body is limited by `max_body` of `serve_endpoint`.
 
     Raises:
         TypeError: a limit is not a number, or is None although its description does not mention None.
@@ -47,10 +47,10 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """Maximum open connections. None means three quarters of the descriptors that the process may open.
 
     When exceeded: the oldest unauthenticated connection is closed. If all are authenticated, the new connection gets
-    503. For unauthenticated connections, there are further limits: 8,192 connections, and 8 MiB of unfinished heads and
-    bodies. Their bytes are read from a few connections at a time, new connections first. Their requests are served one
-    at a time, so they do not delay a request that has arrived. New connections are accepted many at a time, so a flood
-    of new connections hardly delays an agent's connection."""
+    503. Further limits apply to unauthenticated connections: 8,192 connections, and 8 MiB of unfinished heads and
+    bodies. Bytes are read from a few unauthenticated connections at a time, from new connections first. Requests
+    without a key are served one at a time, so that they do not delay a request with a key. New connections are accepted
+    many at a time, so a flood of new connections hardly delays an agent's connection."""
     head_bytes: int = 256 * KIB
     """Maximum bytes of a request's head. When exceeded: 431. Some agents send long headers: hypercorn's own limit is
     16 KiB."""
@@ -81,12 +81,11 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """Maximum values in one JSON document. When exceeded: 413. A value takes 50 to 100 bytes of memory, though it may
     have only 2 bytes in the body."""
     answer_bytes: int = 256 * MIB
-    """Maximum bytes of one streamed answer that are kept until they are sent. Tool calls that are held back until the
-    end of the answer count, too.
+    """Maximum bytes of one streamed answer that wait in memory until they are sent. Tool calls that are held back until
+    the end of the answer count, too.
 
     Text, blobs and opaque parts are counted, and 200 bytes for each event. When exceeded: the answer fails with 502. If
-    the answer's stream has begun, the dialect's error event is sent, and the connection is broken off.
-    """
+    the answer's stream has begun, the dialect's error event is sent, and the connection is broken off."""
     websocket_backlog: int = 16 * MIB
     """Maximum bytes of messages that wait on one websocket during a call. When exceeded: no more is read from the
     websocket until some of these messages were processed. Until then, a disconnect is not noticed."""

@@ -1,4 +1,6 @@
-"""Detection of functions that block the event loop. It runs in a thread, because a blocked loop cannot report anything.
+"""Detection of functions that block the event loop.
+
+The detection runs in a thread, because a blocked loop cannot report anything.
 
 An endpoint logs each place in the code that blocks the event loop, while the loop is blocked (`logged_blocks`).
 `triocept.testing` warns of such a place after the block has ended.
@@ -53,7 +55,9 @@ class _Heartbeat:
 
 
 class LoopWatch:
-    """A detector of functions that block the loop, so that no other task runs. It does not slow down other functions.
+    """A detector of functions that block the loop, so that no other task runs.
+
+    The detector does not slow down other functions.
 
     The detector's thread inspects the stack of the loop every `EVERY` seconds. If a user function is on the stack, the
     thread schedules a callback in the loop, the heartbeat. While the loop waits for I/O, it runs no user function, so
@@ -61,8 +65,8 @@ class LoopWatch:
 
     Args:
         thread: thread of the loop.
-        soon: function that schedules a callback in the loop, like `TrioToken.run_sync_soon`. It raises RuntimeError if
-            no loop runs.
+        soon: function that schedules a callback in the loop, like `TrioToken.run_sync_soon`. The function raises
+            RuntimeError if no loop runs.
     """
 
     def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:

@@ -44,7 +44,7 @@ _SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\*+(?:u005[Cc])?"}
 """Patterns of the characters that JSON writes, or may write, with a backslash. The pattern of a backslash also matches
 an empty text, for a backslash that belongs to a letter written as its number."""
 _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AUTH_?TOKEN|PASSWORD|KEY)$")
-"""Pattern of the names of environment variables that hold a key."""
+"""Pattern of the names of environment variables that contain a key."""
 _RANDOM = re.compile(r"(?=\D*\d)\S+")
 _LEAST = 16
 """Minimum characters of a key in an environment variable. Shorter values are often ordinary words (`postgres`)."""

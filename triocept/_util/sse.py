@@ -30,8 +30,8 @@ class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pattern: re.Pattern[bytes]
-    """Pattern of the end of a document. It is searched for in the bytes that have arrived. It must match only where the
-    end is certain, whatever bytes follow."""
+    """Pattern of the end of a document. The decoder searches for the pattern in the bytes that have arrived. The
+    pattern must match only where the end is certain, whatever bytes follow."""
     longest: int
     """Maximum bytes that `pattern` matches, minus one: 0 if a match has one byte."""
     last: re.Pattern[bytes]

@@ -21,7 +21,7 @@ _PIECE: Final = 4096
 
 
 class Screen(io.TextIOBase):
-    """A text file that writes to standard error. Its methods never raise an exception.
+    """A text file that writes to standard error. The methods of a `Screen` never raise an exception.
 
     Args:
         patience: seconds to wait for a blocked terminal.

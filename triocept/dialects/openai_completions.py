@@ -21,7 +21,7 @@ Requests:
    may call tools, an error is raised, because this API cannot express tools. A `user` of more than 64 characters is
    left out, because OpenAI refuses it.
 
-Whole answers. Errors are those of chat completions, except that an overflow error names the parameter `prompt`:
+Whole answers. Errors have the same form as in chat completions, but an overflow error names the parameter `prompt`:
 
 1. `extra` has the structure of the document: further fields of the choice (`logprobs`, `token_ids`, …) are in
    `extra["choices"][0]`.

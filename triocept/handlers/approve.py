@@ -14,8 +14,7 @@ Rules:
 4. If the handler answers with raw bytes whose content is unknown, the exchange is refused, because the bytes could
    contain a tool call.
 5. If triocept has configured the agent's own hook when it started the agent (see `gate`), the agent gets the answer
-   unchanged, and the hook gets the decisions. If the hook cannot carry out a decision, the answer is changed as in rule
-   2.
+   unchanged, and the hook gets the decisions. If the hook cannot carry out a decision, rule 2 applies to this decision.
 """
 
 from __future__ import annotations
@@ -116,8 +115,9 @@ class _Rejections:
 def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, bytes]:
     """Return a key by which an answer is found in the agent's history.
 
-    The key is made of the number of answers before `message`, the message before it, and the content of `message`.
-    White space at both ends of the text and the ids of tool calls are ignored, because agents change them.
+    The key consists of the number of answers before `message`, the message directly before `message`, and the content
+    of `message`. White space at both ends of the text and the ids of tool calls are ignored, because agents change
+    them.
     """
     own = [message for message in before if message.role not in ("system", "developer")]
     texts = "".join([part.text for part in message.content if isinstance(part, Text)]).strip()

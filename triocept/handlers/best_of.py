@@ -32,8 +32,8 @@ def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int 
     Raises:
         TypeError, ValueError: an argument is invalid. Raised while an exchange is answered: `judge` did not return an
             index of an answer.
-        UpstreamError, Refusal: raised while an exchange is answered: every call of `handler` failed. The error is the
-            first one that a call raised.
+        UpstreamError, Refusal: raised while an exchange is answered: every call of `handler` failed. The first error
+            that a call raised is raised.
     """
     check_count("n", n, least=2)
     check_handler(handler)

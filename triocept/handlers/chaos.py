@@ -62,7 +62,7 @@ def chaos(
         html: share of calls that get status 502 and a proxy's HTML page.
         reset: share of calls whose connection is reset before the response head is sent.
         cut: share of calls whose connection is closed in the middle of the answer. `handler` is not called: the fault
-            has an answer of its own.
+            itself contains the beginning of the answer.
         unended: share of calls whose answer stops in the middle, although the HTTP message is complete. `handler` is
             not called.
         stall: share of calls that get no byte of a response until the agent disconnects.

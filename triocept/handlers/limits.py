@@ -4,7 +4,8 @@ Rules:
 
 1. The budget counts the same quantities, at the same moments, as the limits of a rollout (see `_rollout/budget`).
 2. The handler refuses each exchange that would exceed a limit; it does not end the rollout.
-3. An exchange counts only if this handler answers it. (Within `fallback`, another handler may answer the exchange.)
+3. An exchange counts against the budget only if this handler answers it. (Within `fallback`, another handler may answer
+   the exchange.)
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ def _unknown(node: Node, word: str, known: Sequence[str]) -> DialectError:
 
 
 _turns = trio.Lock()
-"""Lock, held while a question is open: several rollouts share the terminal, and only one may ask at a time."""
+"""Lock that a task holds while it asks a question in the terminal. Several rollouts share the terminal, and only one
+may ask at a time."""
 
 
 async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
@@ -155,8 +156,8 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
 async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
     """Let a person on the endpoint's web page decide about a tool call. This is a policy for `approve`.
 
-    If several people have the page open, the first decision counts. If one person closes the page, the call is still
-    shown on the other open pages and on pages that are opened later.
+    If several people have the page open, the first decision takes effect. If one person closes the page, the call is
+    still shown on the other open pages and on pages that are opened later.
 
     Raises:
         RuntimeError: the endpoint has no page, because it was opened without `view=True`; or this function was not
@@ -178,8 +179,8 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
 def first_of(*policies: Policy) -> PolicyFunction:
     """Return a policy that runs several policies at once: `first_of(ask_terminal, ask_page)`.
 
-    The first decision counts; then the policies that still run are cancelled. If a policy escalates, the other policies
-    decide.
+    The first decision takes effect; then the policies that still run are cancelled. If a policy escalates, the other
+    policies decide.
 
     Raises:
         TypeError, ValueError: an argument is not a policy, or there are no arguments.

@@ -30,7 +30,7 @@ def stop_when(
         deliver: if True, the agent gets each part of the answer when it arrives, and the whole answer even if the
             rollout stops. The agent's next call is then refused. If `deliver` is False, no part of the answer is sent
             until `predicate` has returned. If the rollout stops, the agent gets a 404 in place of the answer, so that
-            it runs no tool.
+            the agent runs no tool.
 
     Raises:
         TypeError: `handler` is not a handler, or `predicate` is not a function of one argument.

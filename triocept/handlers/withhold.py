@@ -101,7 +101,7 @@ class _Removed:
     def apply(self, request: Request) -> Request:
         """Return the request without the parts to remove.
 
-        If it contained such a part, also add a notice for the model.
+        If the request contained such a part, also add a notice for the model.
         """
         tools = tuple([tool for place, tool in enumerate(request.tools) if not self._takes_tool(place, tool)])
         messages = [self._message(place, message) for place, message in enumerate(request.messages)]

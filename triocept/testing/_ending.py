@@ -54,7 +54,7 @@ class Life:
     """
 
     rollout: Rollout
-    """The rollout, once it is open."""
+    """The rollout. Set when the rollout is open."""
     target: Target
     """The `Target` of the rollout, to which environment variables can point."""
 
@@ -152,7 +152,10 @@ class Life:
 
     @asynccontextmanager
     async def opened(self, context: AbstractAsyncContextManager[Rollout]) -> AsyncIterator[Rollout]:
-        """Keep the rollout open in the endpoint's loop while the body runs. Before it closes, record its problems."""
+        """Keep the rollout open in the endpoint's loop while the body runs.
+
+        Before the rollout closes, record its problems.
+        """
         async with context as rollout:
             self.rollout = rollout
             core_of_rollout(
@@ -200,7 +203,7 @@ def living(
 ) -> Iterator[Life]:
     """Keep a rollout open while the block runs, and yield its state.
 
-    The errors are those of `SyncEndpoint.open_rollout`.
+    Raise the same errors as `SyncEndpoint.open_rollout`.
     """
     __tracebackhide__ = True
     life = Life(loop, script)
@@ -226,8 +229,8 @@ def living(
 def _end(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None) -> None:
     """Close the rollout. Raise the error that the `with` block must raise; but if this error is `body`, return.
 
-    `body` is the exception that the block's own code raised. A Ctrl-C during this function cancels the rollout. It is
-    then treated like an exception of the block's code.
+    `body` is the exception that the block's own code raised. A Ctrl-C during this function cancels the rollout. The
+    Ctrl-C is then treated like an exception of the block's code.
     """
     __tracebackhide__ = True
     if held.is_forked:

@@ -76,10 +76,10 @@ class SyncEndpoint:
         Args:
             handler: the handler that answers every exchange. An async handler (`async def handler(exchange: Exchange)`,
                 an upstream, a script) runs in the endpoint's thread; a plain function (`def handler(exchange:
-                SyncExchange)`) runs in its own thread, and may block. If it is a context manager (`open_upstream(…)`),
-                the context is entered, and its value is the handler. If None, the body of the `with` block answers, by
-                `next` or iteration. If the body does not begin to answer a call within 30 s, the rollout fails with
-                `Unanswered`. This call and all later calls then get a 500.
+                SyncExchange)`) runs in its own thread, and may block. If `handler` is a context manager
+                (`open_upstream(…)`), the context is entered, and its value is the handler. If None, the body of the
+                `with` block answers, by `next` or iteration. If the body does not begin to answer a call within 30 s,
+                the rollout fails with `Unanswered`. This call and all later calls then get a 500.
             must_be_used: True if an unused reply of a script is an error at the end of the block.
             options: see `Endpoint.open_rollout`. Here the default of `on_fault` is `stay`. `embed` and `moderate` may
                 be plain functions, which run in their own threads and may block.
@@ -90,7 +90,7 @@ class SyncEndpoint:
         for every call. A Ctrl-C and similar exceptions of the body propagate unchanged.
 
         Raises:
-            AssertionError: the body raised no exception, but replies are unused. Or there are neither replies nor a
+            AssertionError: the body raised no exception, but replies are unused. Or there is neither a script nor a
                 handler, and the body has left a call unanswered. (If there is a handler, an unanswered call is
                 refused.)
             ValueError, TypeError: see `Endpoint.open_rollout`.

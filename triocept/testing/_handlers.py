@@ -47,7 +47,7 @@ log = logging.getLogger("triocept.testing")
 def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Handler:
     """Return `handler` if it is async, else an async handler that runs it in a thread.
 
-    Raise TypeError if it is invalid.
+    Raise TypeError if `handler` is invalid.
     """
     if isinstance(handler, Chaos):
         return handler.around(lambda inner: in_loop(inner, twin))
@@ -87,7 +87,9 @@ def _answer(handler: AnyHandler, exchange: SyncExchange) -> None:
 
 
 class _Call(Generic[T]):
-    """A call of a function in a thread. Its error is reported once, even if the caller has abandoned the call.
+    """A call of a function in a thread.
+
+    The function's error is reported once, even if the caller has abandoned the call.
 
     Args:
         function: the function.
@@ -147,7 +149,10 @@ async def _run(call: _Call[T], limiter: trio.CapacityLimiter) -> T:
 
 
 def with_threads(options: O) -> O:
-    """Return `options` with `embed` and `moderate` as async functions. Raise TypeError if one of them is invalid."""
+    """Return `options` with `embed` and `moderate` as async functions.
+
+    Raise TypeError if one of the two functions is invalid.
+    """
     changed: dict[str, Any] = {**options}
     for name, check in (("embed", check_embed), ("moderate", check_moderate)):
         function = changed.get(name)

@@ -34,7 +34,7 @@ class Held(Generic[T]):
 
     @property
     def is_forked(self) -> bool:
-        """True if this process is a fork of the process that opened the context. Then `close` does nothing."""
+        """True if this process is a fork of the process that opened the context. If True, `close` does nothing."""
         return self._loop.is_forked
 
     def open(self) -> T:
@@ -64,7 +64,10 @@ class Held(Generic[T]):
         return not self.is_forked and self._closed.take()
 
     def end(self, error: BaseException | None) -> None:
-        """Exit the context with the block's `error`, and wait until it has ended. Raise only errors of `Loop.wait`."""
+        """Exit the context with the block's `error`, and wait until the context has ended.
+
+        Raise only errors of `Loop.wait`.
+        """
         if self.is_forked:
             return
         self._error = error
@@ -79,7 +82,7 @@ class Held(Generic[T]):
     def when_ended(self, callback: Callable[[], None]) -> None:
         """Call `callback`, in any thread, when the context has ended.
 
-        If it has already ended, call `callback` immediately.
+        If the context has already ended, call `callback` immediately.
         """
         self._closed.when_done(callback)
 
@@ -105,7 +108,7 @@ class Held(Generic[T]):
 def holding(loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
     """Keep `context` open in the trio loop while the block runs.
 
-    The errors are those of `Held.open` and `Held.close`.
+    Raise the same errors as `Held.open` and `Held.close`.
     """
     held = Held(loop, context)
     opened = False

@@ -1,6 +1,7 @@
 """A call from another thread into the endpoint's trio loop.
 
-The caller waits for the result. It is a thread, or a task of another event loop (asyncio, or the program's own trio).
+The caller waits for the result. The caller is a thread, or a task of another event loop (asyncio, or the program's own
+trio).
 
 Rules:
 
@@ -100,7 +101,7 @@ class Job(Generic[T]):
             return self._values[0]  # kept: an interrupt may still keep the value from the caller
 
     def abandon(self) -> None:
-        """Stop waiting for the job. If it has a result, or gets one later, pass the result to `on_lost`."""
+        """Stop waiting for the job. If the job has a result, or gets a result later, pass the result to `on_lost`."""
         with self._lock:
             self._abandoned = True
             lost, self._values = self._values, []

@@ -3,7 +3,7 @@
 Rules:
 
 1. The thread is a daemon and belongs to no executor. Therefore a program can end even if the loop hangs.
-2. A time limit is a cancel scope in the loop. If instead the caller's thread limited its wait, a call that arrives just
+2. A time limit is a cancel scope in the loop. The caller's thread must not limit its own wait: a call that arrives just
    at the end of this time could be lost.
 3. If the loop has ended or is blocked, no result can arrive, so a waiting caller gets an error. If the loop is blocked,
    the error names the blocking function.
@@ -33,7 +33,7 @@ T = TypeVar("T")
 PATIENCE = 5.0
 """Seconds without an answer after which the loop counts as blocked."""
 BREATH = 0.1
-"""Seconds without an answer after which a loop that was blocked at an earlier check counts as blocked again."""
+"""Seconds without an answer after which a loop counts as blocked, if an earlier check has found it blocked."""
 ROUND = 2.0
 """Seconds that a caller waits between two checks if the loop is blocked."""
 
@@ -161,7 +161,7 @@ class Loop:
     def ask(self, function: Callable[..., T], *args: Any) -> T:
         """Call a sync function in the loop's thread, wait for its result and return the result.
 
-        The errors are those of `call`.
+        Raise the same errors as `call`.
         """
         job = Job[T]()
 
@@ -184,7 +184,9 @@ class Loop:
                 self._jobs.discard(job)
 
     def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Return `function()`, called in this thread without the loop. It must read only state that never changes.
+        """Return `function()`, called in this thread without the loop.
+
+        `function` must read only state that never changes.
 
         Raise RuntimeError if the loop has ended or belongs to another process.
         """
@@ -222,7 +224,7 @@ class Loop:
             raise
 
     def submit(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> None:
-        """Start `function` in the loop as a job, without waiting for its end. The errors are those of `call`."""
+        """Start `function` in the loop as a job, without waiting for its end. Raise the same errors as `call`."""
 
         def begin() -> None:
             assert self._nursery is not None
@@ -284,7 +286,7 @@ class Loop:
             )
 
     def wait(self, job: Job[Any]) -> None:
-        """Block the calling thread until the job ends. The errors are those of `call`."""
+        """Block the calling thread until the job ends. Raise the same errors as `call`."""
         while not job.wait(ROUND):
             answer = self._ask_for_life(job)
             if not answer.wait(self._patience) and not job.is_done:

@@ -104,7 +104,7 @@ class SyncRollout:
 
     @property
     def stopped(self) -> str | None:
-        """Reason why the rollout was stopped; None if it was not stopped."""
+        """Reason why the rollout was stopped; None if the rollout was not stopped."""
         return self._rollout.stopped
 
     # Address and credentials for an agent
@@ -133,7 +133,7 @@ class SyncRollout:
     def client(self, dialect: str, **options: Any) -> Any:
         """Return the official SDK's sync client for `dialect`.
 
-        It calls this rollout, and is closed when the rollout closes.
+        The client calls this rollout, and is closed when the rollout closes.
 
         Args:
             dialect: the dialect. The client is an `openai.OpenAI` for OpenAI's dialects, and an `anthropic.Anthropic`
@@ -251,7 +251,8 @@ class SyncRollout:
             The result that the application sent for the first such call.
 
         Raises:
-            AssertionError: there is no such tool call. The error's text lists the existing tool calls.
+            AssertionError: the application has carried out no such tool call. The error's text lists the existing tool
+                calls.
         """
         __tracebackhide__ = True
         calls = self._all_calls()

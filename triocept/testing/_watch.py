@@ -12,7 +12,10 @@ from .._util.loop_watch import LoopWatch, Place
 
 @final
 class Watch(LoopWatch):
-    """Watch of the endpoint's loop. It records the functions that have blocked the loop, and warns about them."""
+    """Watch of the endpoint's loop.
+
+    The watch records the functions that have blocked the loop, and warns about these functions.
+    """
 
     def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:
         super().__init__(thread, soon)

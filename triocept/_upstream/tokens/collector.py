@@ -46,7 +46,7 @@ _STOP_TYPES = {"eos": True, "word": False, "limit": False}
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The kinds of fields that only triocept has requested. They are removed from the agent's answer."""
+    """The kinds of fields that only triocept has requested. These fields are removed from the agent's answer."""
 
     ids: bool
     logprobs: bool
@@ -90,7 +90,8 @@ class Collector:
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
         """Collect the tokens in a frame of a stream.
 
-        Return the frame to parse, and the frame for the agent. If a frame becomes empty, return empty bytes for it.
+        Return the frame to parse, and the frame for the agent. If one of the two frames is empty, return empty bytes in
+        its place.
         """
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):

@@ -101,7 +101,10 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile_named(name: str, dialect: str) -> Profile:
-    """Return the profile of a kind of server. Raise ValueError if it is unknown, or cannot use the dialect."""
+    """Return the profile of a kind of server.
+
+    Raise ValueError if `name` is unknown, or if this kind of server cannot use `dialect`.
+    """
     if name not in PROFILES:
         raise ValueError(f"tokens= must be one of {', '.join(PROFILES)}, not {name!r}")
     profile = PROFILES[name]

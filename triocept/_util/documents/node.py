@@ -114,7 +114,7 @@ class Node:
         return self.value
 
     def text_or_items(self) -> str | list[Node]:
-        """Return the value. Raise DialectError if it is neither a text nor a list."""
+        """Return the value. Raise DialectError if the value is neither a text nor a list."""
         if not isinstance(self.value, str | list):
             problem = f"expected a text or a list, not {self.kind}{self._in_quotes()}"
             raise self.error(problem)
@@ -127,13 +127,13 @@ class Node:
         return f": {self.value!r}; put it in quotes to make it a text"
 
     def flag(self) -> bool:
-        """Return the value. Raise DialectError if it is not a boolean."""
+        """Return the value. Raise DialectError if the value is not a boolean."""
         if not isinstance(self.value, bool):
             raise self.error(f"expected true or false, not {self.kind}: {_shown(self.value)}")
         return self.value
 
     def count(self, least: int = 0) -> int:
-        """Return the value. Raise DialectError if it is not a whole number of at least `least`."""
+        """Return the value. Raise DialectError if the value is not a whole number of at least `least`."""
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < least:
             raise self.error(
                 f"expected a whole number of at least {least}, not {self.kind}: {_shown(self.value)}"
@@ -141,7 +141,7 @@ class Node:
         return self.value
 
     def seconds(self) -> float:
-        """Return the value. Raise DialectError if it is not a number of at least 0."""
+        """Return the value. Raise DialectError if the value is not a number of at least 0."""
         if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not self.value >= 0:
             raise self.error(f"expected a number of seconds, not {self.kind}: {_shown(self.value)}")
         return float(self.value)

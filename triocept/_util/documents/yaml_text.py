@@ -4,8 +4,8 @@ Rules:
 
 1. Plain scalars follow YAML 1.2 (10.3, the core schema): `no` and `2026-11-27` are texts, and only `true`, `false` and
    `null` are constants. A key is a text, and must be unique. Tags are not allowed.
-2. If aliases are allowed, an alias has the value of its anchor. It must not be inside its own anchor. The values that
-   aliases copy count toward the maximum number of values (`_MOST`), because otherwise a file of a few lines could
+2. If aliases are allowed, an alias has the value of its anchor. An alias must not be inside its own anchor. The values
+   that aliases copy count toward the maximum number of values (`_MOST`), because otherwise a file of a few lines could
    exceed the memory of the machine.
 3. PyYAML's parser in C is used if it is installed. It is ten times as fast, and accepts `{text: Why?}` as YAML 1.2
    does. PyYAML's parser in Python rejects this text, and the error suggests quotes.

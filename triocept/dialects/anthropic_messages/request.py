@@ -168,8 +168,8 @@ def parse_thread(fields: Fields) -> str | None:
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
     """Return the request with the messages of `earlier` and its `answer` before the request's own messages.
 
-    The system prompt is that of `earlier`. If the request has no tools of its own, the tools are those of `earlier`,
-    too.
+    The returned request has the system prompt of `earlier`. If `request` has no tools, the returned request also has
+    the tools of `earlier`.
     """
     said = [Message("assistant", answer.content)] if answer.content else []
     return msgspec.structs.replace(

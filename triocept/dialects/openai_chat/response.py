@@ -101,7 +101,7 @@ def render_response(response: Response, request: Request) -> Json:
 def open_answer(document: Json) -> tuple[Fields, Fields]:
     """Return the fields of an answer, and the fields of its only choice.
 
-    The raised errors are those of `parse_response`.
+    Raise the same errors as `parse_response`.
     """
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. An answer repeats fields of the request (instructions, tools, sampling, …). Their values are those of the agent's own
-   request, not those in the upstream's answer. All fields that Open Responses requires are present; an unknown field is
-   null or has its default (openresponses.org, schema `ResponseResource`).
+1. An answer repeats fields of the request (instructions, tools, sampling, …). These fields have the values of the
+   agent's own request, not the values of the upstream's answer. All fields that Open Responses requires are present; an
+   unknown field is null or has its default (openresponses.org, schema `ResponseResource`).
 2. `extra` contains further fields (`service_tier`, `end_turn`, …) under their own names, without null values.
 3. The usage contains all token counts. Unknown counts are estimated, because some clients refuse an answer without
    usage.

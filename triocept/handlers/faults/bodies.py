@@ -218,7 +218,7 @@ class BrokenBodies(BaseFault):
         """Return a fault: JSON that stops in the middle, in an HTTP message that is complete.
 
         If no stream is requested, the agent gets the first half of the JSON document. If a stream is requested, the
-        agent gets `after` pieces and then the first half of the next frame. The raised errors are those of `cut`.
+        agent gets `after` pieces and then the first half of the next frame. Raise the same errors as `cut`.
         """
         given = response_of(answer)
         check_after(after + 1, given)

@@ -25,7 +25,7 @@ from ...dialects import dialect as dialect_named
 from ...dialects.kit import encode_json
 
 DEFAULT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
-"""Default answer of faults that cut an answer. As a stream, it has at least twelve events."""
+"""Default answer of faults that cut an answer. A stream with this text has at least twelve events."""
 JSON_TYPE = {"content-type": "application/json"}
 _WORD = re.compile(r"\s*\S+|\s+\Z")
 _SOME = re.compile(r".{1,8}", re.DOTALL)
@@ -75,7 +75,7 @@ class Rendering:
 
     Args:
         exchange: the exchange whose agent would receive the answer.
-        answer: the answer. Fields of it that are not set get default values.
+        answer: the answer. Fields of the answer that are not set get default values.
     """
 
     def __init__(self, exchange: Exchange, answer: Response) -> None:

@@ -53,8 +53,8 @@ class BrokenConnections(BaseFault):
     def cut(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: the connection is closed in the middle of the answer.
 
-        If the answer is a stream, its last HTTP chunk is missing. If it is a JSON document, the document is shorter
-        than its `content-length`. Arguments and errors are those of `reset`.
+        If the answer is a stream, its last HTTP chunk is missing. If the answer is a JSON document, the document is
+        shorter than its `content-length`. Arguments and errors are those of `reset`.
         """
         return cls("cut", {"after": after, "answer": answer}, _ending("close", after, response_of(answer)))
 
@@ -198,8 +198,8 @@ class BrokenStreams(BaseFault):
     def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: a stream that has, after its first `after` pieces, a frame that is not JSON.
 
-        After this frame, the stream continues as usual. If no stream is requested, the body is not JSON. The raised
-        errors are those of `cut`.
+        After this frame, the stream continues as usual. If no stream is requested, the body is not JSON. Raises the
+        same errors as `cut`.
         """
         given = response_of(answer)
         check_after(after, given)

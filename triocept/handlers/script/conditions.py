@@ -40,8 +40,8 @@ class Conditions:
     """Full name of the requested model; in the request, a date suffix may follow. A compiled pattern is searched in the
     requested name."""
     tool_result: Wording | bool | None = None
-    """Part of a tool result since the model's last answer. True requires any such result; False requires that there is
-    none."""
+    """Part of a tool result since the model's last answer. True requires any such result; False requires that the
+    request has no such result."""
     result_of: str | None = None
     """Name of a tool that has a result since the model's last answer."""
     offered_tool: str | None = None

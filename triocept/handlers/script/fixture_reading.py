@@ -72,7 +72,7 @@ class Vectors:
 
 
 def read_vectors(document: Node) -> list[Vectors]:
-    """Return the fixtures for embeddings in a file. The raised errors are those of `read_fixtures`."""
+    """Return the fixtures for embeddings in a file. Raise the same errors as `read_fixtures`."""
     found = [_read_entry(node, Counter()) for node in _entries(document)]
     return [each for each in found if isinstance(each, Vectors)]
 

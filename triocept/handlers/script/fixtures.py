@@ -130,7 +130,7 @@ def hides(wide: MatchForm, narrow: MatchForm) -> bool:
 
 
 class FixtureSource:
-    """A source of replies from fixtures. It counts the replies of fixtures with equal conditions.
+    """A source of replies from fixtures. The source counts the replies of fixtures with equal conditions.
 
     A fixture that was never used is not an error.
     """
@@ -192,7 +192,7 @@ class FixtureSource:
     def _chosen(self, matching: list[int], answers: int) -> int:
         """Return the index of the fixture that answers.
 
-        It is chosen from the indexes in `matching` by rule 2 of this module.
+        Rule 2 of this module selects it from the indexes in `matching`.
         """
         turns = {number: self._fixtures[number].match.turnIndex for number in matching}
         numbered = {number: turn for number, turn in turns.items() if isinstance(turn, int)}

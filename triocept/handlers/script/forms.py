@@ -33,7 +33,7 @@ class ToolForm(Form, frozen=True):
     tool: str
     """Name of the tool."""
     arguments: dict[str, Any] | str = msgspec.field(default_factory=dict)
-    """Arguments by name. A text is sent unchanged, whether or not it is JSON."""
+    """Arguments by name. A text is sent unchanged, even if it is not JSON."""
     id: str = ""
     """Id of the call. If empty, an id is generated."""
 
@@ -163,7 +163,7 @@ class CycleForm(Form, frozen=True):
 class OtherwiseForm(Form, frozen=True):
     """Mapping for a rule that answers each request which no earlier item answers.
 
-    Its replies are given again and again.
+    The rule gives its replies in order, and then begins again with the first reply.
     """
 
     otherwise: Annotated[

@@ -21,7 +21,7 @@ from ..._canonical.content import Json
 from .scalars import admits, number_for, text_for
 
 _NOT_UNDERSTOOD = ("not", "if", "contains", "dependentRequired", "dependentSchemas", "dependencies")
-"""Unsupported keywords of schemas. A value that fits all other keywords may be forbidden by one of these."""
+"""Unsupported keywords of schemas. Such a keyword may forbid a value that fits all other keywords."""
 _MOST_TRIES = 64
 """Maximum tries to make an item that differs from the other items."""
 
@@ -88,7 +88,7 @@ class _Maker:
     def _open(self, at: _Place, *references: str) -> _Place:
         """Return the place `at` with `references` added to `within`.
 
-        Raise NoInstance if one of them is already there.
+        Raise NoInstance if `within` already contains one of the references.
         """
         if again := [reference for reference in references if reference in at.within]:
             raise NoInstance(f"{at.path}: a value of {again[0]} would contain itself without end")
@@ -196,7 +196,8 @@ _SIGNS = {
     "string": ("minLength", "maxLength", "pattern", "format"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-"""For each type, the keywords from which it is derived in a schema that states no type."""
+"""Keywords of schemas, by type. If a schema states no type but contains one of these keywords, the schema has the
+keyword's type."""
 _TYPES: dict[str, Callable[[Json], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),

@@ -59,7 +59,7 @@ class When:
         return self._rule("cycle", replies, endless=True)
 
     def repeat(self, reply: Reply) -> Rule:
-        """Return a rule that gives the same reply to every matching request. The raised errors are those of `reply`."""
+        """Return a rule that gives the same reply to every matching request. Raise the same errors as `reply`."""
         return self._rule("repeat", (reply,), endless=True)
 
     def __repr__(self) -> str:
@@ -102,9 +102,10 @@ def when(
         model: the full name of the requested model; in the request, a date suffix may follow. A compiled pattern is
             searched in the requested name.
         tool_result: part of a tool result since the model's last answer. True requires any such result; False requires
-            that there is none.
+            that the request has no such result.
         result_of: name of a tool that has a result since the model's last answer.
-        offered_tool: name of a tool that the agent offers. It does not matter whether the model called the tool.
+        offered_tool: name of a tool that the agent offers. The condition holds whether or not the model called the
+            tool.
         output: form of the answer that the request requires: `text`, `json_object` or `json_schema`.
         predicate: called with the request; returns a true value if the request matches.
 
@@ -138,7 +139,9 @@ def when(
 
 
 def otherwise(*replies: Reply) -> Rule:
-    """Return a rule for requests that no earlier item of the script answers. Its replies are given again and again.
+    """Return a rule for requests that no earlier item of the script answers.
+
+    The rule gives its replies in order, and then begins again with the first reply.
 
     Raises:
         TypeError: an item is not a reply; see `Reply`.

@@ -23,7 +23,8 @@ _FORMATS = {
     "json-pointer": "/a",
     "regex": "a",
 }
-"""A fixed value for each format. Its names and addresses are reserved for examples (RFC 2606, 5737, 3849)."""
+"""A fixed value for each format. The names and addresses in these values are reserved for examples (RFC 2606, 5737,
+3849)."""
 
 
 def admits(schema: Json, value: Json) -> bool:

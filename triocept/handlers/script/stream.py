@@ -82,7 +82,8 @@ class Stream:
     async def __call__(self, exchange: Exchange) -> None:
         """Answer the exchange with these pieces.
 
-        The raised errors, and the effect of a cancellation, are those of `ResponseStream.send`.
+        Raise the same errors as `ResponseStream.send`. A cancellation has the same effect as for
+        `ResponseStream.send`.
         """
         async with exchange.open_stream() as stream:
             for step in self._steps:

@@ -98,8 +98,9 @@ class MemoryAgent:
                 None means the `timeout` of `open_memory_agent`.
 
         Raises:
-            UpstreamError: the call was refused (its `status`, `message`, `code` and `headers` are those of the
-                refusal), or the answer is invalid. `UpstreamTruncated` is raised if the answer is incomplete.
+            UpstreamError: the call was refused, or the answer is invalid. For a refusal, the error has the `status`,
+                `message`, `code` and `headers` of the refusal. `UpstreamTruncated` is raised if the answer is
+                incomplete.
             ExchangeAbandoned: `hang_up` was called.
             TimeoutError: no byte arrived in time.
             TypeError, ValueError, DialectError: `asked` or a header cannot be sent.
@@ -154,7 +155,9 @@ class MemoryAgent:
             call.hang_up()
 
     def client(self, **options: Any) -> Any:
-        """Return an async client of the official SDK for the agent's dialect. It calls the rollout without a socket.
+        """Return an async client of the official SDK for the agent's dialect.
+
+        The client calls the rollout without a socket.
 
         The client's retries and its read timeout use trio's clock.
 
@@ -252,8 +255,8 @@ async def open_memory_agent(
             the body must answer the exchanges of `agent.rollout`.
         dialect: dialect of the agent: a name, or, if `handler` is not a `Rollout`, a `Dialect` that the program has
             defined.
-        retries: maximum retries of a call after a temporary error. The rules are those of the SDKs of OpenAI and
-            Anthropic.
+        retries: maximum retries of a call after a temporary error. The agent retries by the rules of the SDKs of OpenAI
+            and Anthropic.
         timeout: maximum seconds without a byte, like a client's read timeout. When exceeded: the agent disconnects and
             raises `TimeoutError`.
         options: options of the opened rollout; see `Endpoint.open_rollout`.

@@ -22,7 +22,7 @@ from ...errors import TunnelError
 def open_rollout(
     handler: Handler | None = None, *, dialects: Iterable[Dialect] = (), **options: Unpack[RolloutOptions]
 ) -> AbstractAsyncContextManager[Rollout]:
-    """Open a rollout without an endpoint: it has no port, and all its times are those of trio's clock.
+    """Open a rollout without an endpoint. The rollout has no port, and takes all times from trio's clock.
 
     `open_memory_agent(rollout)` opens an agent that calls the rollout; `rollout.ask` calls it without an agent.
 

@@ -52,7 +52,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         return self
 
     def fileno(self) -> int:
-        """Return -1, which means that there is no file descriptor.
+        """Return -1, which means that the stream has no file descriptor.
 
         (`send_all` waits for the peer, so no bytes are buffered.)
         """

@@ -1,12 +1,11 @@
 """The requests that an agent in memory writes, and the answers that it reads.
 
-The agent writes requests in its dialect. It parses answers with the same code that parses the answers of real
+The agent writes requests in its dialect. The agent parses answers with the same code that parses the answers of real
 providers.
 
 Rules:
 
-1. If the content type of the answer is that of a stream, the answer is read as a stream, even if the agent did not
-   request a stream.
+1. If the answer has the content type of a stream, it is read as a stream, even if the agent did not request a stream.
 2. A stream that ends or breaks off before its terminal event is invalid.
 3. For an invalid answer, `UpstreamError` is raised, with the received status and text.
 """
@@ -109,7 +108,7 @@ async def response_in(call: MemoryCall, dialect: Dialect) -> Response:
 
 
 async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
-    """Yield the increments of a streamed answer when they arrive. The errors are those of `response_in`."""
+    """Yield the increments of a streamed answer when they arrive. Raise the same errors as `response_in`."""
     parser, reader, unpacked = dialect.stream_parser(), Reader(dialect, None), _unpacked(call)
     try:
         while (data := await call.receive()) is not None:
@@ -130,7 +129,7 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
 def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
     """Return a function that decompresses an answer piece by piece.
 
-    It raises UpstreamError if it cannot decompress a piece.
+    The function raises UpstreamError if it cannot decompress a piece.
     """
     coding = call.headers.get("content-encoding", "identity").lower()
     if coding == "identity":

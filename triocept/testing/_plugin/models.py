@@ -103,7 +103,7 @@ class ModelFactory:
                 a plain function with a `SyncExchange` as argument, which may block. An exception of the handler fails
                 the test. If there is neither a handler nor a reply, the test answers, with `model.next()` or `for
                 exchange in model`. But in a test with a cassette, a call without replies and without a handler returns
-                the cassette's model. It is already open, with the options of the mark.
+                the cassette's model. This model is already open, with the options of the mark.
             environ: True to point the environment variables (`OPENAI_BASE_URL`, `OPENAI_API_KEY`, …) to the model. None
                 means the value of the mark or of pytest's configuration (True).
             must_be_used: True if the test fails when a reply is unused. None means the value of the mark or of pytest's
@@ -232,7 +232,7 @@ first frame."""
 
 
 def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """Return `traceback` from the handler's first frame on. Return None if it has no frame of the handler."""
+    """Return `traceback` from the handler's first frame on. Return None if no frame belongs to the handler."""
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] not in _OUR_CODE:

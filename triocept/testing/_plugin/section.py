@@ -17,8 +17,8 @@ from .models import ModelFactory
 from .verdict import is_in
 
 _LAST = 4
-"""Maximum messages shown for each call. Only the last messages are shown, because the others mostly repeat those of
-earlier calls."""
+"""Maximum messages shown for each call. Only the last messages are shown, because earlier messages were mostly shown
+with an earlier call."""
 _LONGEST = 300
 """Maximum characters shown of each text; the trace contains the whole text."""
 

@@ -6,8 +6,8 @@ Rules:
    fixture `triocept_cassette_options`, the environment, the configuration.
 2. A file belongs to one test, unless a mark names the file.
 3. The upstream is checked before the test: if the real model or its key is missing, the test does not begin.
-4. If several tests, possibly in several processes, record the same file anew, the first test replaces the old content,
-   and the other tests add to the file.
+4. If several tests, possibly in several processes, record the same file with `rewrite`, the first test replaces the old
+   content, and the other tests add to the file.
 """
 
 from __future__ import annotations
