@@ -5,7 +5,8 @@
   criteria.
 * `conversation`: the conversation that a call belongs to: its name, and its kind (main, sub-agent, side call).
 
-Three modules derive the structure of a trace from its messages. Each uses the results of the module before it:
+Three modules derive the structure of a trace from its messages. Each of these modules uses the results of the previous
+one:
 
 * `graph`: finds the turn that each turn continues, which is the turn whose messages and answer it sends again.
 * `conversations`: the conversation of each turn. Most calls belong to the conversation of the turn that they continue.

@@ -2,13 +2,13 @@ r"""The hash chain over the lines of a rollout.
 
 Rules:
 
-1. The chain is a value of 16 bytes: the first half of a SHA-256 digest. Its first value is computed from the rollout's
-   id and run: `sha256(rollout + "\n" + run)`.
+1. The chain is a value of 16 bytes: the first half of a SHA-256 digest. The first value of the chain is computed from
+   the rollout's id and run: `sha256(rollout + "\n" + run)`.
 2. Each line contains the number of earlier lines of its rollout (`seq`) and the chain so far (`prev`, 32 hex digits).
    The line continues the chain: the next value of the chain is made from `sha256(chain + line)`, where `line` has no
    newline.
-3. A seal is the line that ends a rollout. Its last member, `digest`, is the value of the chain after the seal. This
-   value is computed from the seal's line without `digest`.
+3. A seal is the line that ends a rollout. The last member of a seal, `digest`, is the value of the chain after the
+   seal. This value is computed from the seal's line without `digest`.
 4. So a line that was changed, removed, repeated, moved or cut is detected, because the `prev` of the next line, or the
    seal's `digest`, does not match.
 

@@ -47,9 +47,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def check(path: str | os.PathLike[str]) -> Report:
     """Check that no line of a `JSONLRecorder`'s file is missing or changed.
 
-    The check keeps in memory the state of each rollout without a seal, and a few hundred bytes for each sealed rollout.
-    A file that is still being written has gaps, too: `no_seal` for each running rollout, and `no_turn` for each running
-    call.
+    The check needs memory for the state of each rollout without a seal, and a few hundred bytes for each sealed
+    rollout. A file that is still being written has gaps, too: `no_seal` for each running rollout, and `no_turn` for
+    each running call.
 
     Raises:
         OSError: the file cannot be read.

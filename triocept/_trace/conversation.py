@@ -6,7 +6,7 @@ separate call, such as a request for a title.
 Some agents name the conversation: `claimed_conversation` (in `_rollout/calls`) reads the name from the headers. For
 other agents, `conversations` derives the conversation from the messages. `prompt_cache_key` (Copilot, OpenHands,
 kimi-code) and `x-affinity` (vibe) name only a family of conversations: an agent and its sub-agents send the same value.
-Calls of different families belong to different conversations; one family may hold several conversations.
+Calls of different families belong to different conversations; one family may contain several conversations.
 
 Side calls, observed with real versions of the agents:
 

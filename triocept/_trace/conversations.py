@@ -5,7 +5,7 @@ The first rule that fits decides which conversation a call belongs to:
 1. The agent names the conversation (`claimed_conversation` in `_rollout/calls`: headers of Claude Code, Codex, …).
 2. The call continues a turn (see `graph`): it sends the turn's messages, the turn's answer, and more messages. The
    answer may be repeated unchanged, joined from broken answers, or reworded. If several turns fit, the call continues
-   the longest of them; of equally long turns, the latest.
+   the turn with the most messages; of turns with equally many messages, the latest.
 3. The call repeats an earlier call that got no answer.
 4. The call sends the messages of an earlier call and more messages, but not the answer to the earlier call, which the
    agent has dropped. Exception: the call offers no tools, but the conversation has tools. Such a call is probably a
@@ -24,18 +24,18 @@ ids of calls, cache marks and the split of a text into parts do not count. By ru
 conversation if the agent states different kinds for them. If the agent names no conversation, two calls with different
 families (`prompt_cache_key`) never share a conversation either.
 
-In a handoff, another agent continues the conversation under its own system prompt. After the system prompt, its first
-call has one of these forms:
+In a handoff, another agent continues the conversation under its own system prompt. After the system prompt, the first
+call of the other agent has one of these forms:
 
-1. It sends the messages of the conversation's latest call, followed by the answer to that call. The answer is unchanged
-   (OpenAI Agents), or retold as text that names each tool that the answer called (ADK).
-2. It sends the messages of the latest call and its answer, all without tool calls, tool results and reasoning
+1. The call sends the messages of the conversation's latest call, followed by the answer to that call. The answer is
+   unchanged (OpenAI Agents), or retold as text that names each tool that the answer called (ADK).
+2. The call sends the messages of the latest call and its answer, all without tool calls, tool results and reasoning
    (`remove_all_tools` of OpenAI Agents). The first call of a sub-agent with the same task looks the same. Therefore the
    call counts as a handoff only if the latest answer called no tools but `transfer_to_…`, and no other turn came
    between the two calls.
-3. It begins with a message of the model that contains the user's texts, and names each tool that the latest answer
-   called (`nest_handoff_history` of OpenAI Agents). A sub-agent's first call begins with a message of the user, its
-   task.
+3. The call begins with a message of the model that contains the user's texts, and names each tool that the latest
+   answer called (`nest_handoff_history` of OpenAI Agents). A sub-agent's first call begins with a message of the user,
+   its task.
 
 These forms were observed with openai-agents 0.24 and google-adk 2.13. Histories that were filtered in other ways are
 not recognized.
@@ -56,8 +56,8 @@ are recognized by the words of the request.
 
 If the agent has not named a conversation, the following rules determine the conversation's kind. If no call of the
 rollout has tools, each conversation is a main conversation, because nothing distinguishes them. Otherwise, a short
-conversation without tools is a side call if it requests an output format, or if its answer is a summary. It is also a
-side call if it contains the user's text of a conversation with tools, as a request for a title does. A long
+conversation without tools is a side call if it requests an output format, or if its answer is a summary. A call is also
+a side call if it contains the user's text of a conversation with tools, as a request for a title does. A long
 conversation without tools is a side call if it requests a summary. A member of a crew (CrewAI) has its own task, so its
 conversation is not a side call. The first of the remaining conversations is the main conversation, and the others are
 conversations of sub-agents. Later calls can change the kind of a conversation: a request for a title that is the first
@@ -92,18 +92,19 @@ conversations."""
 _HANDED = 16
 """Number of latest conversations that rule 6 (handoff) compares with a call."""
 _QUESTIONS = 64
-"""Number of latest conversations with tools whose user texts are kept, so that requests for their titles are
+"""Number of latest conversations with tools whose user texts stay in memory, so that requests for their titles are
 recognized."""
 _QUESTION = 8
-"""Maximum user texts that are kept of a conversation's first call: its last ones."""
+"""Number of user texts of a conversation's first call that stay in memory: the last texts of this call."""
 _NEAR = 64
 """Number of characters before and after the middle of a text that are compared first, because a comparison of whole
 texts is slow."""
 _SUMMARIES = 16
-"""Number of latest answers that are kept as possible summaries. (An agent continues from a recent summary.)"""
+"""Number of latest answers that stay in memory as possible summaries. (An agent continues from a recent summary.)"""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
 _ASKED = re.compile("(?<!not a )summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
-"""Pattern of words in a request for a summary. It excludes "not a summary", which CrewAI writes in other requests."""
+"""Pattern of words in a request for a summary. The pattern excludes "not a summary", which CrewAI writes in other
+requests."""
 _TRANSFER = "transfer_to_"
 """Prefix of the names of handoff tools, by the convention of OpenAI Agents, LangGraph and AutoGen."""
 _FILTERED = (Reasoning, ToolCall, ToolResult, Opaque)
@@ -296,7 +297,7 @@ class Conversations:
     def parent_of_call(self, turn: Turn) -> str | None:
         """Return the id of the turn that `turn` continues; None if it continues no turn.
 
-        `turn` represents a call without an outcome. It is not added.
+        `turn` represents a call without an outcome. The turn is not added to the conversations.
         """
         return self._graph.continued(self._graph.nodes.end_of(turn.request.messages))
 
@@ -404,7 +405,8 @@ def _said_kind(turn: Turn) -> CallKind | None:
 def _agree(turn: Turn, other: _Found) -> bool:
     """Return True if the call `turn` may join the conversation `other`.
 
-    Their kinds must be equal. Their families (`prompt_cache_key`) must be equal, or unknown.
+    The kinds of both must be equal. The families of both (`prompt_cache_key`) must be equal, or one of them must be
+    unknown.
     """
     said = _said_kind(turn)
     if isinstance(other, Conversation):

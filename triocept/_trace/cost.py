@@ -3,13 +3,14 @@
 Rules:
 
 1. An answer costs the tokens in its usage. If the provider sent no usage, the usage is an estimate (`usage.estimated`).
-2. A broken answer has a cost, too. It is computed from the usage that the provider sent before the answer broke off or,
-   if there is none, from an estimate for the received content. The cost of a turn without any answer is 0.
+2. A broken answer has a cost, too. This cost is computed from the usage that the provider sent before the answer broke
+   off. If the provider sent no usage, the cost is computed from an estimate for the received content. The cost of a
+   turn without any answer is 0.
 3. The price of a turn is the price of its model. A model has up to three names: the `model=` of an upstream, the name
    that the agent requested, and the name in the answer. The first name that has a price is used. If the upstream has a
    `model=`, the order is: the upstream's name, the answer's name, the agent's name. Otherwise the order is: the agent's
-   name, the answer's name. A cost limit is checked before there is an answer, so it uses these names without the
-   answer's name (`_rollout/budget`).
+   name, the answer's name. A cost limit is checked before the answer arrives, so the check cannot use the answer's name
+   (`_rollout/budget`).
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ def answer_usage(turn: Turn) -> Usage | None:
 
 
 def usage_of_all(usages: Iterable[Usage]) -> Usage:
-    """Return the sum of all usages. A count that is None is ignored; if it is None in all usages, its sum is None."""
+    """Return the sum of all usages.
+
+    A count that is None is ignored. If a count is None in all usages, its sum is None.
+    """
     whole = Usage(input_tokens=0, output_tokens=0)
     for usage in usages:
         whole = Usage(

@@ -161,7 +161,7 @@ class DirectoryRecorder:
         directory: created if it does not exist; its parent directory must exist.
         fsync: if True, each line is forced to the disk.
 
-    Closing: as for `JSONLRecorder`. The recorder keeps one file descriptor open for each open rollout. A killed program
+    Closing: as for `JSONLRecorder`. The recorder has one open file descriptor for each open rollout. A killed program
     leaves files whose names end in `.open`; `read_traces` can read them.
 
     Raises:

@@ -52,7 +52,7 @@ class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     cwd: str
     """Absolute path of the agent's working directory."""
     home: str | None = None
-    """Value of the agent's environment variable HOME; None if it is not set."""
+    """Value of the agent's environment variable HOME; None if the variable is not set."""
     config: str | None = None
     """Configuration directory of the agent, from its environment variable (`CODEX_HOME`, `CLAUDE_CONFIG_DIR`, …); None
     if the variable is not set."""

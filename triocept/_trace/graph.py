@@ -1,4 +1,6 @@
-"""The graph of turns: for each turn, the turn that it continues. It is derived from the messages, and never recorded.
+"""The graph of turns: for each turn, the turn that it continues.
+
+The graph is derived from the messages, and never recorded.
 
 Rules:
 
@@ -6,7 +8,7 @@ Rules:
    defines equal messages). If several earlier turns fit, it continues the turn with the most messages; of several such
    turns, the latest.
 2. The content of a broken answer counts as an answer, both alone and joined with the content of its retries, because
-   some agents keep this content (kimi-code, Continue, open-interpreter).
+   some agents keep this content in their history (kimi-code, Continue, open-interpreter).
 3. A turn is also continued if the agent has reworded the turn's answer (smolagents repeats its calls as text; other
    agents trim answers). In this case, the later messages begin with the turn's messages, then a message of the model
    with any content, then at least one more message.
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEPT = 8
-"""Maximum conversations that are kept. Agents usually alternate between fewer conversations, and more would only cost
-time."""
+"""Maximum conversations in memory. Agents usually alternate between fewer conversations, and more would only cost time.
+"""
 _CHANGED = 4
 """Number of last messages that an agent may change while it continues a conversation: Claude Code moves its cache
 mark."""
@@ -111,8 +113,8 @@ def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int
 ROOT = 0
 """Node of an empty conversation, from which all other nodes descend."""
 _BROKEN = 8
-"""Maximum broken answers to one call that are kept, so that their joined content is recognized. (Agents that join
-broken answers send fewer retries.)"""
+"""Maximum broken answers to one call in memory, so that their joined content is recognized. (Agents that join broken
+answers send fewer retries.)"""
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -123,8 +125,8 @@ class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Graph:
     """The turns that were added and, for each turn, the turn that it continues.
 
-    A node represents a sequence of messages: those of a conversation from the first to some message. Equal sequences
-    have the same node.
+    A node represents a sequence of messages: the messages of a conversation, from the first message to any later
+    message. Equal sequences have the same node.
     """
 
     def __init__(self) -> None:
@@ -192,8 +194,8 @@ class _Nodes:
         self._numbers: dict[bytes, int] = {}
         """A number for each distinct message key (see `message_key`)."""
         self._known: dict[int, tuple[Message, int]] = {}
-        """Number of the key of each message object, by Python's `id`. The object is kept, so that its `id` stays
-        unique."""
+        """Number of the key of each message object, by Python's `id`. The dict keeps the message object alive, so that
+        the object's `id` stays unique."""
         self._runs: dict[tuple[int, ...], int] = {}
         """For consecutive messages of the model that are joined into one message: the number of the joined message's
         key. The dict's key is the tuple of the single messages' numbers."""
@@ -282,7 +284,7 @@ class _Nodes:
 def _has_opaque(message: Message) -> bool:
     """Return True if a message has opaque parts.
 
-    Their JSON may contain `true` or `1`, which differ but are equal by `==`.
+    The JSON of opaque parts may contain `true` or `1`, which differ but are equal by `==`.
     """
     return any(
         type(part) is Opaque or (type(part) is ToolResult and Opaque in map(type, part.content))

@@ -1,4 +1,7 @@
-"""The lengths and times of the pieces of a streamed answer. They are recorded only with `record_increments=True`."""
+"""The lengths and times of the pieces of a streamed answer.
+
+These values are recorded only with `record_increments=True`.
+"""
 
 from __future__ import annotations
 

@@ -45,21 +45,22 @@ class Place(msgspec.Struct, frozen=True):
 class JSONLRecorder:
     """Recorder that appends the complete record of a rollout to a file.
 
-    It writes each call before the call is passed to its handler, and each turn before the agent receives the end of the
-    answer. It also writes service calls, agents and scores. `check` verifies the file.
+    The recorder writes each call before the call is passed to its handler, and each turn before the agent receives the
+    end of the answer. The recorder also writes service calls, agents and scores. `check` verifies the file.
 
     Lines are written to the operating system, but not forced to the disk: they survive a SIGKILL of the program. With
     `fsync=True`, each line also survives a power cut, at the cost of a disk write for each line. Several recorders, in
     one program or in several, may share a file. If the file is removed, renamed, replaced or truncated meanwhile, the
-    recorder continues with the file that is then at the path. If there is none, it creates a new file.
+    recorder continues with the file that is then at the path. If no file is at the path, the recorder creates a new
+    file.
 
     Args:
         path: the file; created if it does not exist, else appended to. Its directory must exist.
         fsync: True forces each line to the disk.
 
-    Closing: after `aclose`, and while it records no open rollout, the recorder has no open file descriptor. It opens
-    the file again when needed. A copy of the recorder (`pickle`, `copy`) contains only the path and opens the file
-    itself.
+    Closing: after `aclose`, and while it records no open rollout, the recorder has no open file descriptor. The
+    recorder opens the file again when needed. A copy of the recorder (`pickle`, `copy`) contains only the path and
+    opens the file itself.
 
     Raises:
         OSError: the error's text names the path. `aopen` raises it, before the body of `serve_endpoint` or
@@ -157,7 +158,7 @@ class JSONLRecorder:
 
 
 def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
-    """Return the place of a trace's lines in the recorder's file; None if the recorder has written none of them.
+    """Return the place of a trace's lines in the recorder's file; None if the recorder has written none of these lines.
 
     The place of a sealed rollout is known only while the program has a reference to the rollout's trace.
     """

@@ -30,13 +30,13 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 """The file is opened non-blocking. A blocking `open` of a pipe would wait for a reader, and of a serial device for a
 carrier."""
 _HEAD = 256
-"""Number of bytes that are kept of the start of the block that was written last. These bytes contain the ids of the
+"""Number of bytes, from the start of the last written block, that stay in memory. These bytes contain the ids of the
 rollout and its run, so they identify the file."""
 _PATIENCE = 4
 """Maximum checks for a newline at the end of a file to which other programs write. If no check finds a newline, a
 newline is written, which may add an empty line to the file."""
 _process = os.getpid()
-"""Id of this process. It is cached, because `os.getpid` is a system call."""
+"""Id of this process. The id is cached, because `os.getpid` is a system call."""
 
 
 def _forked() -> None:
@@ -81,7 +81,7 @@ class LineFile:
         """Offset and first bytes of the block that this object wrote last. If the file was truncated and has grown
         again, it contains other bytes at this offset."""
         self.whole_lines = 0
-        """Number of complete lines that an `append` wrote before it raised an OSError."""
+        """Number of complete lines that the last `append` wrote before it raised an OSError."""
         self.extent = (0, 0)
         """Start and end of the lines of the last `append`, in bytes. Lines of other programs may be between them."""
         self._end: int | None = None
@@ -89,7 +89,7 @@ class LineFile:
         last line is complete."""
 
     def open(self) -> int:
-        """Open the file, if it is not open, and return its descriptor.
+        """Open the file, if the file is not open, and return its descriptor.
 
         Raises:
             OSError: the file cannot be written and read, or it is no regular file.

@@ -16,10 +16,9 @@ blob       a message (`kind` is `message`) or a list of tools (`kind` is `tools`
 intent     a call is about to be passed to its handler: `call` (its id), `number`, `at`, `agent`, `request` (without
            messages and tools), `messages` (the numbers of their blobs, as half-open ranges), `tools` (the number of
            their blob), and `digest`
-turn       the outcome of a call: `call`, and `turn`, the members of a Turn that are not in the intent
-service    a service call has ended: `call`
-score      a score of the rollout: `name`, `value`, `at`. It may come after the seal
-seal       the rollout has ended: the numbers of `intents`, `turns` and `services`, `ended` (`body`, `cancelled`,
+turn the outcome of a call: `call`, and `turn`, the members of a Turn that are not in the intent service a service call
+has ended: `call` score a score of the rollout: `name`, `value`, `at`. A score may come after the seal seal the rollout
+has ended: the numbers of `intents`, `turns` and `services`, `ended` (`body`, `cancelled`,
            `raised`), `stopped`, `at`; and `digest`, the chain
 =========  ============================================================================================================
 
@@ -209,7 +208,7 @@ class Found(msgspec.Struct, frozen=True):
 Piece: TypeAlias = Found | Unreadable
 
 _START = re.compile(rb'\{"type":"(?:open|agent|blob|intent|turn|service|score|seal)","version":\d')
-"""Start of every line. It cannot occur within a line, because quotes in a JSON string are escaped."""
+"""Start of every line. This text cannot occur within a line, because quotes in a JSON string are escaped."""
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _other_decoder = msgspec.json.Decoder(OtherLine)
 _HEAD = re.compile(rb'\{"type":"[a-z]+","version":(\d{1,9})[,}]')
@@ -253,7 +252,7 @@ def lines_between(data: bytes) -> Iterator[Piece]:
     """Yield the pieces in the bytes between two newlines: a line, unreadable bytes, or both.
 
     Both occur if a program was killed while it wrote a line: the next line, from another program, may follow the first
-    part of that line without a newline. For an empty line, nothing is yielded.
+    part of that line without a newline. An empty line yields no piece.
     """
     body = memoryview(data)[: -1 if data.endswith(b"\n") else None]
     if not data.strip():

@@ -9,7 +9,7 @@ from .._canonical.memory import common_head, equal_messages
 from . import chain
 
 _RECENT = 16
-"""Maximum conversations that are kept for later calls. No known agent alternates between more conversations."""
+"""Maximum conversations in memory, for later calls. No known agent alternates between more conversations."""
 _value_bytes = msgspec.json.Encoder().encode
 
 
@@ -71,14 +71,18 @@ class Conversation:
 
 
 class Said(msgspec.Struct, eq=False, gc=False):
-    """A distinct message. Its content is written to the file once, even if an agent sends it many times."""
+    """A distinct message.
+
+    The content of a message is written to the file once, even if an agent sends the message many times.
+    """
 
     message: Message
     digest: bytes
     value: bytes | None
     """The message as JSON; None after the first blob line that contains the message was made."""
     number: int = -1
-    """Number of the message's first blob (the line in the file that contains the message); -1 if it has no blob yet."""
+    """Number of the message's first blob (the line in the file that contains the message); -1 if the message has no
+    blob yet."""
     is_exact: bool = True
     """True if each message that is equal by `==` has the same encoding. False if the message contains values from JSON,
     because 1 equals `True` in Python."""
@@ -90,14 +94,14 @@ class Numbering:
     New messages get consecutive numbers, so that a growing conversation consists of few ranges.
 
     A message that a conversation contains twice gets two numbers, because with one number each later turn would have
-    two more ranges. The latest conversations are kept, so that a call takes time only for its new messages, even if
-    conversations alternate. Messages are equal if their digests are equal; an identical object is recognized without
+    two more ranges. The latest conversations stay in memory, so that a call takes time only for its new messages, even
+    if conversations alternate. Messages are equal if their digests are equal; an identical object is recognized without
     its digest.
     """
 
     def __init__(self) -> None:
         self.blobs: list[Said] = []
-        """The message of each blob. The index is the blob's number."""
+        """Messages by blob number: the item at index n is the message of blob n."""
         self._by_digest: dict[bytes, Said] = {}
         self._by_id: dict[int, Said] = {}
         """Messages by the `id` of the message object."""
@@ -137,7 +141,8 @@ class Numbering:
     def _take(self, items: list[Said]) -> Conversation:
         """Return the recent conversation that `items` continue, and remove it from the recent conversations.
 
-        If there is none, return a new conversation: the longest beginning of `items` that a recent conversation shares.
+        If `items` continue no recent conversation, return a new conversation: the longest beginning of `items` that a
+        recent conversation shares.
         """
         most, best = 0, None
         for known in reversed(self._recent):

@@ -7,11 +7,12 @@ Rules:
    three cases, the line is accepted.
 2. If the line's number is lower than expected, there are two cases. A line that was reported as missing comes too late,
    and is accepted. A line that repeats an earlier line is not accepted.
-3. A gap is reported only once, and not again for the lines after it. After a gap, the chain continues from the `prev`
-   of the line at which the gap was found.
+3. A gap is reported only once, and not again for later lines. After a gap, the chain continues from the `prev` of the
+   line at which the gap was found.
 
 An intent names its messages as half-open ranges of numbers, and most intents continue a recent conversation. So the
-latest conversations are kept, with a value for each of their messages, and a call takes time only for its new messages.
+latest conversations stay in memory, with a value for each of their messages, and a call takes time only for its new
+messages.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from .lines import (
 T = TypeVar("T")
 
 _CONVERSATIONS = 16
-"""Maximum conversations that are kept. No known agent alternates between more conversations."""
+"""Maximum conversations in memory. No known agent alternates between more conversations."""
 _CHANGED = 4
 """Number of last messages that an agent may rewrite while it continues a conversation."""
 
@@ -61,7 +62,7 @@ class RangedConversation(Generic[T]):
     _whole: tuple[T, ...] = ()
 
     def head(self, count: int) -> tuple[T, ...]:
-        """Return the first `count` values. They are slices of one cached tuple, to save memory."""
+        """Return the first `count` values. The returned tuples are slices of one cached tuple, to save memory."""
         if len(self._whole) < count:
             self._whole = tuple(self.values)
         return self._whole[:count]
@@ -71,8 +72,8 @@ class RecentRanges(Generic[T]):
     """The latest conversations, with a value for each of their messages.
 
     Args:
-        make: function that returns the value for a message. Its arguments are the values of the earlier messages, and
-            the message's number. It raises KeyError if there is no message with this number.
+        make: function that returns the value for a message. The function gets the values of the earlier messages, and
+            the message's number. The function raises KeyError if no message has this number.
     """
 
     def __init__(self, make: Callable[[list[T], int], T]) -> None:
@@ -84,8 +85,8 @@ class RecentRanges(Generic[T]):
         """Return the conversation that consists of the messages with these numbers. New messages get values by `make`.
 
         Raises:
-            KeyError: there is no message with one of these numbers. The values of the messages before this number are
-                kept, so that a long damaged range is not computed again for each call.
+            KeyError: no message has one of these numbers. The values of the messages before this number stay in memory,
+                so that a long damaged range is not computed again for each call.
         """
         known, same, head = self._best(ranges)
         if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may continue
@@ -181,7 +182,8 @@ class Proof:
         self.whole = True
         """True as long as no gap was reported."""
         self.digest: str | None = None
-        """Digest of the rollout's last seal; None if there is no seal, or if a line of the rollout follows the seal."""
+        """Digest of the rollout's last seal; None if the rollout has no seal, or if a line of the rollout follows the
+        seal."""
         self.value: Message | tuple[Tool, ...] | Request | Unfit | None = None
         """Content of the last `blob` or `intent` line; an `Unfit` object if the content cannot be read. For an intent,
         the content is the request without messages and tools."""

@@ -53,7 +53,10 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
 
     @property
     def pieces(self) -> Iterator[tuple[float, bytes]]:
-        """The pieces of the body, each with the pause before it. For a pause at the end, the piece is empty."""
+        """Pairs for the pieces of the body: the pause in seconds before a piece, and the piece.
+
+        For a pause at the end, the piece is empty.
+        """
         pause = 0.0
         for item in self.body:
             if isinstance(item, bytes):
@@ -149,7 +152,7 @@ def _given_headers(headers: object) -> dict[str, str]:
 
 
 def given_piece(number: int, item: Any) -> bytes | float:
-    """Return `item`, an item of a body: bytes, or a pause in seconds. Raise if it is neither."""
+    """Return `item`, an item of a body: bytes, or a pause in seconds. Raise if `item` is neither bytes nor a pause."""
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     try:

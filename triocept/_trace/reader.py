@@ -79,8 +79,8 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: the file is not a trace file; or none of its lines is readable (for example, because triocept
-            0.2.0 wrote it), or a newer triocept wrote a line: the path is then `file:line`.
+        DialectError: the file is not a trace file, or has no readable line (for example, because triocept 0.2.0 wrote
+            it), or a newer triocept wrote a line: the path is then `file:line`.
     """
     damages = Damages(None if on_damage is None else inf)
     reader = TraceReader(path, damages.take)
@@ -111,7 +111,10 @@ class Damages:
         self._most = MOST_WARNINGS if most is None else most
 
     def take(self, damage: DialectError) -> bool:
-        """Add an error and return True. If the maximum is reached, only count the error, and return False."""
+        """Add an error and return True.
+
+        If the maximum number of errors is reached, only count the error, and return False.
+        """
         kept = len(self.errors) < self._most
         if kept:
             self.errors.append(damage)
@@ -120,7 +123,7 @@ class Damages:
         return kept
 
     def raise_if_all(self, traces: int, path: str | os.PathLike[str]) -> None:
-        """Raise an error if `traces`, the number of traces read from the file at `path`, is 0, and there are errors."""
+        """Raise an error if errors were added, and the file at `path` gave no trace (`traces` is 0)."""
         if self.errors and not traces:
             raise error_of_all(self.errors, path)
 

@@ -14,9 +14,9 @@ Rules:
 4. Arguments are searched both as JSON text and decoded, because JSON can write a letter in several ways.
 5. Token ids encode the text. So if an answer was redacted, its token ids and log probabilities are not recorded (gap
    `redacted`). If a request was redacted, the token ids of the prompt are not recorded (gap `prompt_redacted`).
-6. A message is searched once, when it is new. The other members of a request are searched only if they are not the same
-   objects as in the previous request. (An agent repeats these members in every call, and dialects decode them once: see
-   `memory`.)
+6. A message is searched only once, in the first request that contains it. The other members of a request are searched
+   only if they are not the same objects as in the previous request. (An agent repeats these members in every call, and
+   dialects decode them once: see `memory`.)
 7. If a program passes a `Redaction`, no bodies are recorded: neither those of a call's HTTP traffic (`record_wire`) nor
    raw bytes.
 8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is decoded and redacted, because one dialect
@@ -65,8 +65,8 @@ member's name is in `_NO_TEXT`."""
 _WITH_BASE64 = frozenset({"media_type", "mime_type", "mimeType", "kind"})
 """If an object has one of these members, its `data` is base64."""
 _JOINED = 64 * 1024
-"""Maximum characters of a message whose texts are joined and searched at once. For a longer message, joining its texts
-takes longer than a search of each text."""
+"""Maximum characters of a message whose texts are joined and searched in one step. For a longer message, joining its
+texts takes longer than a search of each text."""
 _IS_TEXT_FILE = b'"media_type":"text/'
 _encode = msgspec.json.Encoder().encode
 
@@ -78,9 +78,9 @@ class Redaction:
     Args:
         patterns: regular expressions; each match is replaced by `[redacted]`.
         function: `(text) -> text`, for texts that no pattern can describe. triocept calls it with each complete text,
-            and records the text that it returns. It must return the same result for the same text. It must not be
-            async, because the model call waits for it. If it raises an exception, the model call fails, the rollout's
-            body ends, and no further text of that rollout is recorded.
+            and records the text that it returns. `function` must return the same result for the same text. `function`
+            must not be async, because the model call waits for its result. If it raises an exception, the model call
+            fails, the rollout's body ends, and no further text of that rollout is recorded.
         known_keys: if True, texts that look like a key of a known form (GitHub, AWS, OpenAI, Anthropic, Google, Slack,
             private keys in PEM, others) are removed, too. Base64 (images, signatures) is not searched, because random
             data may look like a key.
@@ -142,7 +142,7 @@ class Redaction:
 
 
 class Redactor:
-    """Redactor of the records of one rollout. It keeps the original texts, which `as_given` restores.
+    """Redactor of the records of one rollout. The redactor keeps the original texts, which `as_given` restores.
 
     Args:
         redaction: the program's redaction; if None, only keys in use are removed.
@@ -163,7 +163,7 @@ class Redactor:
         self._clean_tools: tuple[Tool, ...] = ()
         """The same tools, redacted."""
         self._rest: Request | None = None
-        """The last request without its messages, redacted; None if nothing was redacted in these fields."""
+        """The last request without its messages, redacted; None if these fields contained no text to redact."""
         self._failed = False
         """True after the program's redaction raised an exception. From then on, no text is recorded."""
         self._table = MessageTable()
@@ -346,7 +346,7 @@ class Redactor:
         return noun if clean is plain else msgspec.convert(clean, type(noun))
 
     def _cleaned(self, value: Any, *, given: bool = False) -> Any:
-        """Return the redacted JSON value. If there is nothing to redact, return `value` itself.
+        """Return the redacted JSON value. If `value` contains no text to redact, return `value` itself.
 
         The function uses no recursion, because JSON from an agent may be nested thousands of levels deep.
         """

@@ -2,10 +2,10 @@
 
 The first of these rules that fits determines the relation:
 
-1. A call that repeats an earlier call of its conversation is a `retry` or a `repeat`. It is a `retry` if the earlier
-   call got no answer, or if the agent's SDK marks the call as a retry.
-2. A call that sends the messages and the answer of a turn of its own conversation again `continues` that turn (see
-   `graph`).
+1. A call that repeats an earlier call of its conversation is a `retry` or a `repeat`. The call is a `retry` if the
+   earlier call got no answer, or if the agent's SDK marks the call as a retry.
+2. If a call sends the messages and the answer of an earlier turn of its conversation, the call `continues` this turn
+   (see `graph`).
 3. A side call, or a call from a tool of the program, is related to the latest turn of the current conversation.
 4. The first call of a sub-agent is related to the tool call that started it, or else to the turn that it continues.
 5. Any other first call of a conversation `continues` a turn of another conversation, or `begins` a new one.
@@ -63,9 +63,11 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
 
 class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
-    """A sequence of turns, each of which continues the turn before it. Each turn of a trace is in exactly one branch.
+    """A sequence of turns in which each turn continues the previous turn.
 
-    If several turns continue the same turn, the first of them is in that turn's branch. Each of the others begins a new
+    Each turn of a trace is in exactly one branch.
+
+    If several turns continue the same turn, the first of them is in that turn's branch. Each other turn begins a new
     branch.
     """
 
@@ -97,7 +99,7 @@ class Launch:
 
     @cached_property
     def tasks(self) -> list[str]:
-        """All texts in the call's arguments, the longest first. One of them may be the sub-agent's task."""
+        """All texts in the call's arguments, the longest first. One of these texts may be the sub-agent's task."""
         try:
             found = texts_in(self._call.parsed())
         except DialectError:

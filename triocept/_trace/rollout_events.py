@@ -73,7 +73,7 @@ class RolloutEnded(_Event, frozen=True, kw_only=True):
     ended: Ending | None
     """The way in which the rollout's body ended, as in `Trace.ended`; None if unknown."""
     stopped: str | None
-    """Reason why the rollout was stopped, such as the limit that was reached; None if it was not stopped."""
+    """Reason why the rollout was stopped, such as the limit that was reached; None if the rollout was not stopped."""
     turns: int
     """Number of turns in the trace."""
 
@@ -89,12 +89,12 @@ class AgentStarted(_Event, frozen=True, kw_only=True):
 
 
 class AgentEnded(_Event, frozen=True, kw_only=True):
-    """An agent's process has ended. There is no such event if the rollout ended before the process."""
+    """An agent's process has ended. This event is not sent if the rollout ended before the process."""
 
     agent: AgentStart
     """Record of the agent's start."""
     returncode: int | None
-    """Return code of the process. If it is negative, a signal with this number ended the process. None if the process
+    """Return code of the process. A return code of -n means that the signal n ended the process. None if the process
     could not be started."""
 
     def _more(self) -> dict[str, Json]:
@@ -137,7 +137,7 @@ IncrementKind: TypeAlias = Literal["text", "reasoning", "refusal", "tool_call", 
 
 
 class IncrementSent(_Event, frozen=True, kw_only=True):
-    """A piece of an answer was sent to the agent. If an answer is not streamed, there is no such event."""
+    """A piece of an answer was sent to the agent. This event is sent only for a streamed answer."""
 
     exchange: str
     """Id of the exchange."""

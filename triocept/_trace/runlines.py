@@ -7,7 +7,7 @@ Rules:
    is reported as a gap. But two lines never have the same number.
 2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
 3. Every turn has an intent in the file. If the recorder got no intent for a call (for example, because the call was
-   refused before it was passed to a handler), the intent is made from the turn.
+   refused before it was passed to a handler), the turn supplies the content of the intent.
 """
 
 from __future__ import annotations

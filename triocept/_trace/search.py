@@ -47,7 +47,7 @@ class Wanted:
 
 
 class Search:
-    """Index for searching a trace. It assigns each message to the first turn that contains the message."""
+    """Index for searching a trace. The index assigns each message to the first turn that contains the message."""
 
     def __init__(self) -> None:
         self._new: dict[str, list[Message]] = {}

@@ -32,7 +32,8 @@ def text_of(message: Message) -> str:
 def texts_of(message: Message) -> list[str]:
     """Return a text for each part of a message.
 
-    The text of a tool call is its name and arguments, that of media is its kind, and that of an opaque part is JSON.
+    For a tool call, the text consists of its name and arguments; for media, it is the kind; for an opaque part, it is
+    JSON.
     """
     return [_text(part) for part in message.content]
 
@@ -54,7 +55,7 @@ def _text(part: Part) -> str:
 def agent_name(user_agent: str | None) -> str:
     """Return the name and version in a User-Agent header, without the platform: `OpenAI/JS 6.26.0`.
 
-    Return an empty text if there is no header. A space may separate the name and the version, as in OpenAI's SDKs.
+    Return an empty text if `user_agent` is None. A space may separate the name and the version, as in OpenAI's SDKs.
     """
     found = _NAME.match(user_agent or "")
     return found[0] if found is not None else ""

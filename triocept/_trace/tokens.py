@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Ids and log probabilities are stored as bytes, four for each number, because a long call has 100,000 of them.
+1. Ids and log probabilities are stored as bytes, four for each number, because a long call has 100,000 such numbers.
 2. Each inconsistency in the tokens is recorded by its name in `Tokens.gaps`.
 """
 
@@ -28,8 +28,8 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     engine: str = ""
     """Name of the engine's profile: `vllm`, `sglang`, `llama_cpp`."""
     policy_version: str | None = None
-    """Version of the weights that the engine reported or, if it reported none, that of `upstream.policy_version`; None
-    if unknown."""
+    """Version of the weights: the version that the engine reported or, if it reported none, `upstream.policy_version`;
+    None if unknown."""
     temperature: float | None = None
     """Temperature that was requested from the server, or that the server reported. None means that the server used its
     default, which is unknown."""

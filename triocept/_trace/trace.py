@@ -57,7 +57,7 @@ class Turns(Sequence[Turn]):
 class Derived:
     """Data derived from a growing list of turns: conversations, relations, threads and others.
 
-    The derived data is never recorded. It is computed on demand, turn by turn.
+    The derived data is never recorded. Derived data is computed on demand, turn by turn.
 
     The time for a turn depends only on its new messages: a message that the agent repeats is not compared again.
     """
@@ -173,8 +173,8 @@ class Trace:
         self.rollout = rollout
         """Id of the rollout."""
         self.run = run
-        """Unique id of this run. It distinguishes rollouts with equal ids, which different programs may use. Empty in
-        files of older versions."""
+        """Unique id of this run. This id distinguishes rollouts with equal ids, which different programs may use. Empty
+        in files of older versions."""
         self.branch = branch
         """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
         self._turns = Turns()
@@ -226,7 +226,10 @@ class Trace:
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """Scores of the rollout (`rollout.score`), by name. If a name got several values, the last value counts."""
+        """Scores of the rollout (`rollout.score`), by name.
+
+        If a name got several values, the mapping contains the last value.
+        """
         return MappingProxyType(self._scores)
 
     @property
@@ -267,7 +270,7 @@ class Trace:
 
     @property
     def sealed(self) -> bool:
-        """True if the rollout has ended. Its trace then changes only if a score is added.
+        """True if the rollout has ended. After the end, only a score can be added to the trace.
 
         A trace that was read from a file is sealed if the file contains its seal, and proves that no line is missing.
         Such a trace has no `gaps`.
@@ -283,7 +286,7 @@ class Trace:
     def cost(self) -> float | None:
         """Cost of the rollout and its child rollouts, at the prices of the rollout's `Limits`.
 
-        None if there are no prices, or the price of a model is missing.
+        None if the limits have no prices, or if the price of a model is missing.
         """
         return self.cost_of(self._prices) if self._prices else None
 
@@ -392,7 +395,7 @@ class Trace:
         return diff_of(self._turn(before), self._turn(after))
 
     def answer(self, response_id: str) -> Turn | None:
-        """Return the turn whose answer has this response id; None if there is no such turn."""
+        """Return the turn whose answer has this response id; None if no turn has this response id."""
         for turn in reversed(self._turns):
             if turn.outcome == "answered" and turn.response is not None and turn.response.id == response_id:
                 return turn

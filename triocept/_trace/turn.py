@@ -50,7 +50,7 @@ class TurnError(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
 class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An answer that one handler has read from another handler.
 
-    The agent did not get this answer, or got a changed version of it.
+    The agent did not get this answer, or got a changed version of this answer.
     """
 
     why: str
@@ -127,8 +127,8 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     duration: float
     """Seconds from `started_at` until the exchange got its outcome."""
     attended: bool = True
-    """True if a connection of the agent waited for the answer when the exchange got its outcome. It is not recorded how
-    much of the answer the agent received, because a turn is recorded before the last byte is sent."""
+    """True if a connection of the agent waited for the answer when the exchange got its outcome. A turn is recorded
+    before the last byte is sent, so it does not contain how much of the answer the agent received."""
     rewritten: bool = False
     """True if an upstream sampled `tokens` for this call, but the program then answered the call with other content."""
     notes: dict[str, Json] = {}
@@ -143,11 +143,11 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     tokens: Tokens | None = None
     """Token ids and log probabilities of the call; None if the upstream did not request them from its server."""
     policy_start: str | None = None
-    """Version of the model's weights when the upstream sent the call to its server; None if unknown. The server reports
-    the version; otherwise it is `upstream.policy_version`."""
+    """Version of the model's weights when the upstream sent the call to its server; None if unknown. If the server
+    reports no version, this is `upstream.policy_version`."""
     policy_end: str | None = None
-    """Version of the model's weights when the answer was complete. It differs from `policy_start` if the server changed
-    its weights while the call was running (`upstream.paused`)."""
+    """Version of the model's weights when the answer was complete. The version differs from `policy_start` if the
+    server changed its weights while the call was running (`upstream.paused`)."""
     increments: Increments | None = None
     """The pieces of the answer, and their times; None if `record_increments` is not set, or the answer was not
     streamed."""
@@ -180,9 +180,9 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     def temperature(self) -> float | None:
         """Temperature at which the answer was sampled; None if unknown, or if no upstream answered.
 
-        The provider may report the temperature. Otherwise it is the temperature that the upstream requested, after
-        `sampling=` and `extra_body=` were applied; None if the upstream requested none. `request.sampling` contains the
-        temperature that the agent requested.
+        The provider may report the temperature. If it does not, this is the temperature that the upstream requested,
+        after `sampling=` and `extra_body=` were applied; None if the upstream requested none. `request.sampling`
+        contains the temperature that the agent requested.
         """
         if self.tokens is not None:
             return self.tokens.temperature

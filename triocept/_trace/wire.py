@@ -33,7 +33,7 @@ class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     """Body of the request, as received; for a websocket, the frame with the call. Empty if the body was compressed, or
     if the program has a `Redaction`."""
     body_size: int
-    """Number of bytes of the whole request body. `body` has fewer bytes if it was cut or left out."""
+    """Number of bytes of the whole request body. `body` has fewer bytes if the body was cut or left out."""
     status: int | None = None
     """Status of the answer; None if no status was sent when the turn was recorded."""
     answer_headers: dict[str, str] = {}
@@ -44,7 +44,7 @@ class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
 
 
 class WireLog:
-    """The parts of a call that were recorded so far. `view` makes the `WireView` from them.
+    """The parts of a call that were recorded so far. `view` makes the `WireView` from these parts.
 
     Args:
         method, url, headers: parts of the request, without keys.

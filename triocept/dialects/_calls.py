@@ -12,7 +12,7 @@ These rules pair calls with results in a dialect whose ids are optional, and pla
 1. A call without an id gets an id that stays the same in all requests of one conversation. A generated id begins with
    `MADE`, and is never written to a provider of the same dialect.
 2. A result belongs to the call with the result's id. If no call has that id, the result belongs to the oldest
-   unanswered call of the tool that the result names. In both cases the call then counts as answered.
+   unanswered call of the tool that the result names. In both cases, the call is answered by this result.
 3. In a dialect where each result is a separate message, results are placed right after their calls. The other parts of
    the message that contained the results, and the media in the results, are placed after all results.
 """
@@ -152,7 +152,10 @@ def fresh_id(prefix: str) -> str:
 
 
 def with_id(call: ToolCall) -> ToolCall:
-    """Return the call. If it has no id, add a new one: without an id, clients fail, or generate an id themselves."""
+    """Return the call.
+
+    If the call has no id, add a new id: without an id, clients fail, or generate an id themselves.
+    """
     return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
 
 
@@ -223,8 +226,8 @@ class Pairing:
     """Adds missing ids to the tool calls and results of one conversation, message by message.
 
     Args:
-        kept: function that is called with the id of a result whose call has another id. It returns the `extra` of the
-            result, which contains this id, so that the id is written to the provider again.
+        kept: function that is called with the id of a result whose call has another id. The function returns the
+            `extra` of the result, which contains this id, so that the id is written to the provider again.
     """
 
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
@@ -253,7 +256,7 @@ class Pairing:
         return msgspec.structs.replace(message, content=tuple(paired))
 
     def call(self, call: ToolCall) -> ToolCall:
-        """Return the call, with a generated id if it has none, and add it to the unanswered calls."""
+        """Add the call to the unanswered calls, and return it. If the call has no id, generate one."""
         identity = call.id or self._new_id()
         self._known[identity] = call.name
         self._waiting.setdefault(call.name, _Waiting()).add(identity)

@@ -6,7 +6,7 @@ field's path. The content of a message is a string, or a list of parts, such as 
 Rules:
 
 1. A field that is null counts as missing.
-2. `Fields.rest()` returns the fields that were not read. They become the `extra` of the parsed value.
+2. `Fields.rest()` returns the fields that were not read. These fields become the `extra` of the parsed value.
 3. The type of a field is checked, but not its value. So every value of an enum is accepted, unless the code that reads
    the field checks it.
 4. Unknown fields in the chunks of a stream are combined, so that they equal the fields of an answer that is not
@@ -120,8 +120,8 @@ class Fields:
     """The fields of one JSON object. Reading a field removes it, so that `rest` returns the unread fields.
 
     Raises:
-        DialectError: the value is not an object. Every method that reads a field also raises this error, if the field
-            has the wrong type, or is missing although it is required.
+        DialectError: the value is not an object. Every method that reads a field also raises this error if the field
+            has the wrong type, or if a required field is missing.
     """
 
     __slots__ = ("_left", "path")
@@ -137,7 +137,7 @@ class Fields:
         return f"{self.path}.{name}" if self.path else name
 
     def peek(self, name: str) -> Json:
-        """Return the field without a type check, and do not mark it as read; None if it is missing."""
+        """Return the field without a type check, and do not mark the field as read; None if it is missing."""
         return self._left.get(name)
 
     def lack(self, names: Iterable[str]) -> bool:
@@ -246,7 +246,10 @@ def merged(document: dict[str, Json], extra: dict[str, Json]) -> dict[str, Json]
 @overload
 def merged(document: Json, extra: Json) -> Json: ...
 def merged(document: Json, extra: Json) -> Json:
-    """Merge `extra` into `document`, recursively in objects and lists. Where both have a value, use that of `extra`."""
+    """Merge `extra` into `document`, recursively in objects and lists.
+
+    Where both have a value, use the value of `extra`.
+    """
     if isinstance(document, dict) and isinstance(extra, dict):
         both = {name: merged(document[name], extra[name]) for name in document.keys() & extra.keys()}
         return {**document, **extra, **both}
@@ -264,7 +267,8 @@ def present(values: Iterable[T | None]) -> list[T]:
 def is_same_dialect(dialect: str, here: str) -> bool:
     """Return True if the `extra` of a response parsed from `dialect` may be written in the dialect `here`.
 
-    If `dialect` is empty, the program created the response. Its `extra` may be written in every dialect.
+    If `dialect` is empty, the program created the response. The `extra` of such a response may be written in every
+    dialect.
     """
     return dialect in ("", here)
 
@@ -394,7 +398,10 @@ def media_type_of(media: Media) -> str:
 
 
 def data_url(media: Media) -> str | None:
-    """Return the URL of `media`. If it has only data, return a `data:` URL; if it has neither, return None."""
+    """Return the URL of `media`.
+
+    If `media` has only data, return a `data:` URL; if `media` has neither a URL nor data, return None.
+    """
     if media.url is not None or media.data is None:
         return media.url
     return f"data:{media_type_of(media)};base64,{media.data}"

@@ -124,8 +124,8 @@ def aborted(sign: str) -> UpstreamError:
 def error_text(error: Json, document: Json, status: int) -> str:
     """Return the message in a provider's error.
 
-    If it has no message, return the JSON of the error; if the error is empty, return a text with the HTTP status.
-    `error` is a field of `document`, or the whole document.
+    If the error has no message, return the JSON of the error; if the error is empty, return a text with the HTTP
+    status. `error` is a field of `document`, or the whole document.
     """
     said: Json = None
     if isinstance(error, dict):

@@ -3,9 +3,10 @@
 Each effort corresponds to a budget in tokens, as in inspect_ai: minimal 2048, low 4096, medium 10000, high 16000, xhigh
 and max 32000.
 
-Only the provider that made a signature of reasoning can use it. An agent sends back only one opaque text, for which its
-own dialect has a field. So the signatures of other providers (`Blob` objects) are packed into this text for the agent,
-and unpacked when the agent sends the text back. A provider never receives a packed text, only its own signatures.
+A signature of reasoning is valid only for the provider that made the signature. An agent sends back only one opaque
+text, for which its own dialect has a field. So the signatures of other providers (`Blob` objects) are packed into this
+text for the agent, and unpacked when the agent sends the text back. A provider never receives a packed text, only its
+own signatures.
 
 The packed text is base64, which Gemini requires; an SDK may send it back in the URL-safe alphabet.
 """
@@ -78,7 +79,10 @@ _BEGIN = base64.b64encode(_MARK).decode()
 
 
 def pack(blobs: tuple[Blob, ...], dialect: str) -> str | None:
-    """Pack those `blobs` that belong to dialects other than `dialect` into one text. If there are none, return None."""
+    """Pack those `blobs` that belong to dialects other than `dialect` into one text.
+
+    If no blob belongs to another dialect, return None.
+    """
     foreign = [blob for blob in blobs if blob.dialect != dialect]
     return base64.b64encode(_MARK + encode_json(foreign)).decode() if foreign else None
 

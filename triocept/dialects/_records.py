@@ -135,7 +135,7 @@ _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "render_models": ("names",),
 }
 _CLASSES: Mapping[str, type] = {"stream_parser": StreamParser, "stream_renderer": StreamRenderer}
-"""For each field that may hold a class in place of a function: the required base class."""
+"""Required base classes, by the name of the field. Such a field may contain a class in place of a function."""
 _PERHAPS: Mapping[str, tuple[str, ...]] = {
     "read_path": ("path", "query"),
     "write_path": ("request",),

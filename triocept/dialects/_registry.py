@@ -1,4 +1,4 @@
-"""Lookup of dialects by name: built-in dialects, those of installed packages, and those that the program passes."""
+"""Lookup of dialects by name: built-in dialects, dialects of packages, and dialects that the program passes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def dialect(name: str) -> Dialect:
 
 
 def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
-    """Return all dialects by name: the built-in ones, those of installed packages, and those in `more`.
+    """Return all dialects by name: built-in dialects, dialects of installed packages, and the dialects in `more`.
 
     An entry point is left out if it cannot be loaded, or if another dialect has the same name or route. A warning that
     names the entry point's package is logged once.
@@ -66,7 +66,7 @@ def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
 
 class _Installed(NamedTuple):
     dialects: Mapping[str, Dialect]
-    """The built-in dialects, and those of installed packages, by name."""
+    """The built-in dialects and the dialects of installed packages, by name."""
     broken: Mapping[str, str]
     """The error of each entry point whose dialect could not be loaded, by the entry point's name."""
 

@@ -1,7 +1,7 @@
 """The class `Dialect`: one record contains everything that defines a dialect.
 
 A dialect is one wire format, implemented both as a server (parse requests, render responses) and as a client (render
-requests, parse responses). It is sans-IO: documents are decoded JSON, streams are bytes.
+requests, parse responses). A dialect is sans-IO: documents are decoded JSON, streams are bytes.
 
 Every difference between dialects on which other packages depend is a field of this record.
 """
@@ -47,7 +47,7 @@ class ParseRequest(Protocol):
         """Convert the JSON body of an agent's model call into a `Request`.
 
         Args:
-            document: the body, decoded. It must not be changed.
+            document: the body, decoded. The parser must not change the document.
             target: the facts that were read from the path and query of the call.
             memory: parsed parts of earlier calls; parts that are unchanged in this call are not parsed again. None
                 means that there were no earlier calls.
@@ -99,22 +99,22 @@ class Dialect:
     render_response: Callable[[Response, Request], Json]
     """`render_response(response, request)` returns the JSON body that answers the request, not streamed."""
     stream_renderer: Callable[[Request], StreamRenderer]
-    """`stream_renderer(request)` returns a renderer for one streamed answer. It may be a renderer class."""
+    """`stream_renderer(request)` returns a renderer for one streamed answer. This function may be a renderer class."""
     render_error: Callable[[Failure], Json]
     """`render_error(failure)` returns the JSON body of an error."""
 
     # As a client
 
     render_request: Callable[[Request], Json]
-    """`render_request(request)` returns the JSON body to send to a provider. It raises `DialectError` for content that
-    this dialect cannot express, and that must not be left out."""
+    """`render_request(request)` returns the JSON body to send to a provider. The function raises `DialectError` for
+    content that this dialect cannot express, and that must not be left out."""
     parse_response: Callable[[Json], Response]
-    """`parse_response(document)` returns a provider's answer, parsed from a JSON body that was not streamed. It raises
-    `DialectError` with the path of the invalid field if the document is invalid. It raises `UpstreamError` if the
-    document is an error, whatever its HTTP status, or if the reason why the answer ended is unknown or means a
+    """`parse_response(document)` returns a provider's answer, parsed from a JSON body that was not streamed. If the
+    document is invalid, the function raises `DialectError` with the path of the invalid field. The function raises
+    `UpstreamError` if the document is an error, whatever its HTTP status, or if the stop reason is unknown or means a
     failure."""
     stream_parser: Callable[[], StreamParser]
-    """`stream_parser()` returns a parser for one streamed answer. It may be a parser class."""
+    """`stream_parser()` returns a parser for one streamed answer. This function may be a parser class."""
     parse_error: Callable[[int, Json], Failure]
     """`parse_error(status, document)` returns the failure in a provider's error document, which came with this HTTP
     status. The function must not raise, whatever the document contains."""
@@ -133,7 +133,7 @@ class Dialect:
     without `/v1` or `base_path` before it, and the document contains all facts."""
     write_path: Callable[[Request], str] | None = None
     """`write_path(request)` returns the path to which the request is sent. The path is appended to the base URL that
-    the provider's own SDK expects. Default: `route`, with `/v1` before it if `base_path` is empty."""
+    the provider's own SDK expects. Default: `/v1` and `route` if `base_path` is empty, otherwise `route`."""
     hosts: tuple[str, ...] = ()
     """The hosts of providers that serve only this dialect. For a URL at one of these hosts, the command line selects
     the dialect. If empty, the user must name the dialect."""
@@ -147,15 +147,15 @@ class Dialect:
     """`answer_type(request)` returns the content type of a streamed answer to the request. Default: the first of
     `stream_types`."""
     streamed: Callable[[Response], Response] = lambda response: response
-    """`streamed(response)` is called if the request is streamed and the program answers with a complete response. It
-    returns the response to stream, with the content that `render_response` would write. Default: the response
+    """`streamed(response)` is called if the request is streamed and the program answers with a complete response. The
+    function returns the response to stream, with the content that `render_response` would write. Default: the response
     itself."""
 
     # Documents
 
     transcript: str = "messages"
-    """The request field that holds the conversation. The documents that agents send to services (`…/user`, `…/stop`)
-    have only this field."""
+    """The name of the request field that contains the conversation. The documents that agents send to services
+    (`…/user`, `…/stop`) have only this field."""
     required: Mapping[str, Json] = field(default_factory=dict)
     """Further fields that `parse_request` requires, each with a value. The values are added to documents that have only
     the field `transcript`. If empty, `parse_request` requires no further field."""
@@ -187,21 +187,21 @@ class Dialect:
     `request.stream`. A dialect that requests streams in another way must set this function, for example to `lambda
     document, request: True`. Without that function, its streamed requests lose their unparsed fields."""
     continued: Callable[[Request, Request, Response], Request] = _no_earlier
-    """`continued(request, earlier, answer)` is called if `request.previous_response` names an earlier response. It
-    returns the request with the earlier conversation: the messages of the request `earlier`, and its `answer`. Default:
-    the call fails with 400. Only a dialect that sets `previous_response` needs this function."""
+    """`continued(request, earlier, answer)` is called if `request.previous_response` names an earlier response. The
+    function returns the request with the earlier conversation: the messages of the request `earlier`, and its `answer`.
+    Default: the call fails with 400. Only a dialect that sets `previous_response` needs this function."""
     referenced: Callable[[Request, Iterable[tuple[Request, Response]]], Request] | None = None
     """`referenced(request, answers)` replaces references to earlier answers by the content of those answers, and
-    returns the request. `answers` holds pairs of an earlier request in this dialect and its answer, the newest first.
-    Default: the request itself."""
+    returns the request. `answers` contains pairs of an earlier request in this dialect and its answer, the newest pair
+    first. Default: the request itself."""
 
     # Headers and errors
 
     key_headers: Callable[[str], dict[str, str]] = bearer
-    """`key_headers(api_key)` returns the headers with the key, in the form that the providers expect. It is also called
-    with a sample key, to find out the names and the form of the headers. The character after the key must not be a
-    letter, a digit, `-` or `_`, because it would be read as a part of the key. Endpoints read a rollout's key from the
-    same headers on all routes, and never display them. Default: `Authorization: Bearer …`."""
+    """`key_headers(api_key)` returns the headers with the key, in the form that the providers expect. triocept also
+    calls the function with a sample key, to find out the names and the form of the headers. The character after the key
+    must not be a letter, a digit, `-` or `_`, because it would be read as a part of the key. Endpoints read a rollout's
+    key from the same headers on all routes, and never display them. Default: `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the dialect's clients always send and its providers require, with names in lower case. These headers
     are added to each call to a provider that lacks them. A header that the agent itself sent takes precedence."""
@@ -209,31 +209,30 @@ class Dialect:
     """The name of the response header that contains the id of the call; every answer has this header. Empty means no
     header."""
     lost_status: int = 400
-    """The HTTP status for a call whose `previous_response` is unknown. Some clients then send the whole conversation
-    again, but only if the status is the one that their provider uses. Only a dialect with `continued` has such calls.
-    """
+    """The HTTP status for a call whose `previous_response` is unknown. After the status that their provider uses, and
+    after no other status, some clients send the whole conversation again. Only a dialect with `continued` has such
+    calls."""
     no_route: str | None = None
     """The error code for a call to an unknown path. If None, the code for the status 404 is used."""
 
     # Calls other than model calls
 
     is_client: Callable[[str, Mapping[str, str]], bool] | None = None
-    """`is_client(path, headers)`, with header names in lower case, is called for a call that is not a model call. It
-    returns True if a client of this dialect sent the call, so that it is answered in this dialect. Default: True if all
-    headers in `default_headers` (and at least one) are present, or if the path begins with `base_path` and `base_path`
-    is not `/v1`."""
+    """`is_client(path, headers)`, with header names in lower case, is called for a call that is not a model call. The
+    function returns True if a client of this dialect sent the call. Then the call is answered in this dialect. Default:
+    True if all headers in `default_headers` (and at least one) are present, or if the path begins with `base_path` and
+    `base_path` is not `/v1`."""
     render_models: Callable[[Sequence[str]], Json] = render_models
     """`render_models(names)` returns the JSON body that lists these models. Default: OpenAI's `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
-    """Further routes of the dialect. A call to a path that is neither one of these, nor a route of every endpoint,
-    fails with 404."""
+    """Further routes of the dialect. A call to any other path fails with 404, unless every endpoint has this route."""
     not_served: tuple[str, ...] = ()
     """Paths, relative to the base URL, that the dialect's providers serve and endpoints do not serve. Calls to these
     paths, and to all paths below them, fail with 501, and the error lists the existing routes. `<name>` matches one
     segment, as in a SideRoute. If empty, every unknown path fails with 404."""
     count_tokens: Callable[[str, Json], CountCalls] | None = None
-    """`count_tokens(model, document)` is a generator function. It yields the calls by which a provider counts the
-    tokens of the document. Default: the count is estimated."""
+    """`count_tokens(model, document)` is a generator function. The generator yields the calls by which a provider
+    counts the tokens of the document. Default: the count is estimated."""
     environment: Callable[[str, str, str], Mapping[str, str]] | None = None
     """`environment(base_url, api_key, model)` returns the environment variables from which agents read the provider to
     use. Default: no variables, so an agent must read the URL from its command line or from `TRIOCEPT_URL` and
@@ -302,7 +301,7 @@ class Dialect:
     def path(self, request: Request) -> str:
         """Return the path to which `request` is sent.
 
-        It is relative to the base URL that the provider's SDK expects.
+        The path is relative to the base URL that the provider's SDK expects.
         """
         if self.write_path is not None:
             return self.write_path(request)

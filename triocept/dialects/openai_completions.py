@@ -3,13 +3,14 @@
 The prompt is a text, or token ids:
 
 1. A text, or a list of one text, is one user message. Token ids (or a list of one list of token ids) are one opaque
-   part of a message, because only this dialect supports token ids. They are written as one list. Other dialects cannot
-   express token ids, so their renderers raise an error (see `_portable`).
+   part of a message, because only this dialect supports token ids. Token ids are written as one list. Other dialects
+   cannot express token ids, so their renderers raise an error (see `_portable`).
 2. One exchange has one answer, so a request with several prompts is refused.
 3. A conversation from another dialect becomes a text: the system and user messages, separated by blank lines. If the
    conversation contains assistant messages, each message begins with its speaker, and the prompt ends with
    "Assistant:".
-4. Tools, calls, results and media cannot be expressed in a text. They raise an error, and are never left out silently.
+4. Tools, calls, results and media cannot be expressed in a text. Such content raises an error, and is never left out
+   silently.
 
 Requests:
 

@@ -93,8 +93,8 @@ class SideRoute:
     path."""
     method: str = "GET"
     answer: Callable[[SideCall], Json | TokenCount | Embeddings | Moderations | SideBody]
-    """`answer(call)` returns the JSON body of the answer, or an object from which the answer is rendered. It may raise
-    `Refusal` or `DialectError`."""
+    """`answer(call)` returns the JSON body of the answer, or an object from which the answer is rendered. The function
+    may raise `Refusal` or `DialectError`."""
 
     def __post_init__(self) -> None:
         check_type("`paths` of a SideRoute", self.paths, tuple, "a tuple of str")
@@ -115,7 +115,7 @@ class SideRoute:
 
 
 def path_problem(path: str) -> str | None:
-    """Return the reason why a path pattern of a `SideRoute` is invalid; None if it is valid.
+    """Return the reason why a path pattern of a `SideRoute` is invalid; None if the pattern is valid.
 
     Each `<name>` may occur only once in the pattern. The pattern must not be a path that every endpoint itself serves.
     """
@@ -149,7 +149,7 @@ def counted_by(path: str, document: Json, name: str) -> CountCalls:
 
 
 def counted(document: Json, name: str) -> int | None:
-    """Return the token count in the field `name` of the document; None if it has no such field."""
+    """Return the token count in the field `name` of the document; None if the document has no such field."""
     count = document.get(name) if isinstance(document, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) else None
 

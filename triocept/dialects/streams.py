@@ -6,8 +6,8 @@ overlapping parts in sequence.
 
 Rules for streams of JSON documents, one per line (NDJSON):
 
-1. A line ends with LF, CR or CR LF, because a JSON document on one line contains neither CR nor LF. It does not matter
-   where the bytes are split. Empty lines are skipped.
+1. A line ends with LF, CR or CR LF, because a JSON document on one line contains neither CR nor LF. The decoder accepts
+   the bytes in pieces that are split at any place. Empty lines are skipped.
 2. The decoder holds at most one line in memory, and the size of a line is limited.
 """
 
@@ -30,7 +30,7 @@ PartEvent: TypeAlias = PartStart | PartDelta | PartBlob | PartEnd
 
 
 class StreamParser(ABC):
-    """An incremental parser of one streamed answer. Its events do not depend on where the bytes are split.
+    """An incremental parser of one streamed answer. The events of a parser do not depend on where the bytes are split.
 
     A parser must keep at most one event of the stream in memory.
     """
@@ -66,8 +66,8 @@ class StreamParser(ABC):
     def ending(self) -> bool:
         """True if the stop reason was received.
 
-        After the stop reason, only usage and the terminal event may come. It is possible that `feed` has not returned
-        `ResponseEnd` yet.
+        After the stop reason, only usage and the terminal event may come. `feed` may not have returned `ResponseEnd`
+        yet.
         """
 
     @abstractmethod
@@ -100,7 +100,7 @@ class StreamRenderer(ABC):
         intervals at which they are sent.
 
         Args:
-            response_id: the id of the answer. It is used if the no-op is the first event that contains the id.
+            response_id: the id of the answer. The id is used if the no-op is the first event that contains the id.
         """
 
 
@@ -153,8 +153,8 @@ class EventBuilder:
 class PartSequence:
     """A buffer that puts the events of overlapping parts in sequence, in the order in which the parts started.
 
-    Events of the first open part are returned immediately. Events of later parts are kept until the first part has
-    ended.
+    Events of the first open part are returned immediately. Events of later parts are returned only when the first part
+    has ended.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Views of a trace's tokens for trainers. They are derived from the trace and never recorded.
+"""Views of a trace's tokens for trainers. The views are derived from the trace and never recorded.
 
 * `step`: one call, with its prompt's tokens, its sampled tokens, its delivery and its gaps. The module also builds the
   tree of tokens. In this tree, the parent of a turn is the turn with whose prompt and completion the turn's own prompt

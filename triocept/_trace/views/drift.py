@@ -146,7 +146,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     answer_kept: int = 0
     """Number of tokens from the beginning of `earlier`'s completion that the prompt of `turn` contains in sequence.
     These tokens are counted after the prompt of `earlier`. If the prompt of `turn` contains other ids in place of that
-    prompt, they are counted from the position with the most such tokens."""
+    prompt, the count begins at the position that gives the largest count."""
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,8 +24,8 @@ The tree of tokens:
    of the turns.
 2. If several turns have these tokens, the parent is the turn that the turn's messages continue. If the messages
    continue none of these turns, the parent is the first of them, and `ambiguous` is set.
-3. A parent is looked up by its length and its last few ids before it is compared in full. So the time grows with the
-   number of tokens, not with the number of pairs of turns.
+3. A lookup by length and by the last few ids finds possible parents; only these are compared in full. So the time grows
+   with the number of tokens, not with the number of pairs of turns.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Node:
     tokens: Tokens
     """Tokens of the turn; neither prompt nor completion is empty."""
     parent: Node | None
-    """The node with whose tokens the prompt of this node begins; None if there is no such node."""
+    """The node with whose tokens the prompt of this node begins; None if the prompt begins with the tokens of no node.
+    """
     ambiguous: bool
     """True if several nodes have the parent's tokens, and the turn's messages continue none of their turns."""
 
@@ -153,13 +154,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     turn: Turn
     """The turn of the call, with its request, answer and outcome."""
     parent: str | None
-    """Id of the turn with whose prompt and completion, token by token, this prompt begins; None if there is no such
-    turn."""
+    """Id of the turn with whose prompt and completion, token by token, this prompt begins; None if this prompt begins
+    with the tokens of no earlier turn."""
     gaps: tuple[str, ...]
     """Gaps that prevent training on the call, except the accepted gaps. Empty if the call can be trained on.
 
-    They are the gaps of `Tokens.gaps`, and: `no_tokens`: tokens were not requested; `not_answered`: the call was not
-    answered; `client_disconnected_before_end`: the answer was not delivered; `superseded`: the answer was not
+    This tuple contains the gaps of `Tokens.gaps`, and: `no_tokens`: tokens were not requested; `not_answered`: the call
+    was not answered; `client_disconnected_before_end`: the answer was not delivered; `superseded`: the answer was not
     delivered, and an equal later call was answered; `rewritten_response`: the agent got other content than the sampled
     content."""
     unknown: tuple[str, ...]
@@ -169,7 +170,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """True if the answer was delivered: the agent has continued from it, or was connected until its end."""
     superseded_by: str | None
     """Id of the turn with the next answer to an equal call, if this answer was not delivered. None if this answer was
-    delivered, or there is no such turn."""
+    delivered, or if no equal call got a later answer."""
 
     @property
     def tokens(self) -> Tokens:

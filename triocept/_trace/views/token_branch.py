@@ -4,8 +4,8 @@ Rules:
 
 1. A branch ends with a trained call that no other trained call continues token by token. (A trained call is one without
    gaps.) The branch contains this call and all its ancestors in the tree of tokens (see `step`), beginning with the
-   first call's prompt. The prompt of each further call begins with all tokens before it.
-2. If several branches share a sampled token, it is trained on only in the first of them.
+   first call's prompt. The prompt of each further call begins with all earlier tokens of the sequence.
+2. If several branches share a sampled token, only the first of these branches trains on the token.
 3. A call with gaps is only context: the branch contains its tokens, but they are not to be trained on.
 """
 
@@ -95,7 +95,7 @@ def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch
     gaps is in a sequence only if a call without gaps continues it; `steps` returns all calls.
 
     Args:
-        trace: live, sealed, or read from a file. Its children are not included.
+        trace: live, sealed, or read from a file. The branches of child rollouts are not included.
         accept: as for `steps`.
 
     Raises:

@@ -11,7 +11,7 @@ Thinking, which is signed or redacted:
 
 1. Thinking in an answer to an agent always has a signature that is not empty. Agents drop a block without a signature,
    or show it as text. Thinking that no provider signed gets the signature `UNSIGNED`. When the agent sends this
-   signature back, it is removed.
+   signature back, the parser removes it.
 2. An agent sends thinking blocks back unchanged. So the signatures of other providers are packed into the signature of
    the block for the agent (or into a redacted block, if the thinking has no text). The signatures are unpacked when the
    agent sends the block back.
@@ -96,7 +96,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
     """Convert `tool_choice` into a `ToolChoice` and a flag that allows parallel calls.
 
-    Each is None if it is missing.
+    Each of the two values is None if the document does not contain it.
     """
     if value is None:
         return None, None
@@ -117,7 +117,7 @@ def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None
 def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dialect: bool) -> Json | None:
     """Return the value of `tool_choice`, which also allows or forbids parallel calls.
 
-    If it is not needed, return None.
+    If the request needs no `tool_choice`, return None.
     """
     if choice is None and parallel is not False:
         return None
@@ -218,7 +218,7 @@ def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """Return the data of the last blob that is a signature of Anthropic; None if there is no such blob."""
+    """Return the data of the last blob that is a signature of Anthropic; None if no blob is such a signature."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 
@@ -308,7 +308,7 @@ def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
 def _parse_source(fields: Fields, kind: str) -> Part | None:
     """Convert an image or document block into `Media`; return None if the type of its `source` is unknown.
 
-    The caller keeps such a block unchanged.
+    For None, the caller keeps the block unchanged.
     """
     source = fields.need_object("source")
     source_type = source.need_text("type")

@@ -2,14 +2,14 @@
 
 Rules:
 
-1. `extra` holds further fields under their own names (`container`, `stop_details`, `context_management`, …).
+1. `extra` contains further fields under their own names (`container`, `stop_details`, `context_management`, …).
 2. The API requires token counts, so unknown counts are estimated.
-3. A refusal that the model wrote as text becomes a text block, and the stop reason is `refusal`. The API has no other
-   field for it.
+3. A refusal that the model wrote as text becomes a text block, and the stop reason is `refusal`. The API has no field
+   for a refusal.
 
 An unknown or missing stop reason from an upstream is a failure, because triocept never invents a reason. The API's
 `input_tokens` exclude cached tokens; `Usage.input_tokens` includes them. Further usage fields (`server_tool_use`,
-`service_tier`, …) are kept under their own names.
+`service_tier`, …) are stored in `Usage.extra` under their own names.
 
 Errors have the form `{"type": "error", "error": {type, message}, "request_id"}`, also as events of a stream.
 """
@@ -141,8 +141,8 @@ def check_aborted(identity: str) -> None:
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
     """Convert a `stop_reason` into a `StopReason`.
 
-    The returned dict is part of the response's `extra`. It contains `reason` if `render_finish` would write another
-    word for the `StopReason`.
+    The returned dict is part of the response's `extra`. The dict contains `reason` if `render_finish` would write
+    another word for the `StopReason`.
 
     Raise `UpstreamError` if the reason is unknown or missing.
     """
@@ -166,7 +166,7 @@ _DETAILS = "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Convert the JSON object `usage` into a `Usage`; return None if it is missing or has no token count."""
+    """Convert the JSON object `usage` into a `Usage`; return None if `usage` is missing or has no token count."""
     if not value:
         return None
     fields = Fields(value, path)

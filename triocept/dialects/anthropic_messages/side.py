@@ -55,8 +55,8 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
 
     Anthropic's clients accept either of two keys, `ANTHROPIC_API_KEY` and `ANTHROPIC_AUTH_TOKEN`. If both are set, agno
     makes no call and exits as if it had succeeded, and the SDKs (anthropic 2.14, in JavaScript 1.14) warn. Every client
-    reads `ANTHROPIC_API_KEY`. Claude Code in a terminal asks the user before it uses this key, even if both are set;
-    with `-p` it does not ask.
+    reads `ANTHROPIC_API_KEY`. Claude Code in a terminal asks the user before it uses this key, even if both variables
+    are set. With `-p`, Claude Code does not ask.
     """
     return {"ANTHROPIC_BASE_URL": base_url, "ANTHROPIC_API_KEY": api_key}
 

@@ -8,7 +8,7 @@ Grammar of the parser::
 Rules of the parser:
 
 1. The `type` in an event's data determines the kind of event, not the event's name. Unknown events are skipped.
-2. Blocks may overlap (those of llama.cpp do), and block numbers may be missing in between.
+2. Blocks may overlap (as in llama.cpp), and block numbers need not be consecutive.
 3. A block of an unknown type is collected until it is complete, and then becomes one opaque part.
 4. The usage in `message_delta` replaces the usage in `message_start`.
 5. An `error` event means that the provider failed. A stream that ends without `message_stop` was truncated.
@@ -23,7 +23,7 @@ Rules of the renderer:
    input, and others lose the call.
 4. The signature is the last delta of a thinking block, and is never empty.
 5. `message_start` contains the input tokens, which are estimated if unknown. `message_delta` contains all token counts,
-   which replace those of `message_start`.
+   which replace the counts of `message_start`.
 """
 
 from __future__ import annotations
@@ -329,7 +329,7 @@ class Renderer(StreamRenderer):
         return b"event: message_start\ndata: " + data + b"\n\n"
 
     def _part(self, event: PartEvent) -> bytes:
-        """Return the bytes that `event` allows to be sent: its own, and those of earlier events that had to wait."""
+        """Return the bytes that can be sent now: the bytes of `event`, and of earlier events that had to wait."""
         if isinstance(event, PartStart):
             if isinstance(event.part, ToolCall):
                 self._calls = True

@@ -12,11 +12,11 @@ Tools, tool choice and tool calls:
 1. One item of `tools` becomes several tools (`Tool`): one for each function in it, and one for each of the provider's
    own tools (`googleSearch`, …).
 2. `parameters` comes in Google's subset of OpenAPI: types are UPPERCASE, `nullable` is a flag, and whole numbers may be
-   strings, as everywhere in proto JSON. `parameters` is converted to JSON Schema. The original object is kept, and it
-   is written again if the JSON Schema was not changed. The schema of a tool from another dialect is written as
+   strings, as everywhere in proto JSON. `parameters` is converted to JSON Schema. The tool keeps the original object,
+   which is written again if the JSON Schema was not changed. The schema of a tool from another dialect is written as
    `parametersJsonSchema`.
-3. The arguments of a call are a JSON object (see `_calls`). They are always complete, because triocept never requests
-   streamed arguments.
+3. The arguments of a call are a JSON object (see `_calls`). The arguments are always complete, because triocept never
+   requests streamed arguments.
 4. Gemini 3 refuses calls without a signature. So a call in a history from another dialect gets the value that Google
    defines for "no signature".
 
@@ -32,7 +32,7 @@ A tool result is a `functionResponse`, whose `response` is an object:
 Other parts (unknown parts are kept unchanged):
 
 1. A signature (`thoughtSignature`) stays on its original part, because Gemini refuses it on any other part. The
-   signature of a thought becomes a blob; that of any other part is in `extra`.
+   signature of a thought becomes a blob; the signature of any other part is in `extra`.
 2. Inline data is converted to standard base64: Google's Python SDK writes the URL-safe alphabet, which no other
    provider reads.
 3. An agent sends a thought back unchanged. So the signatures of other providers are packed into the thought's signature
@@ -407,10 +407,10 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
-    """Convert reasoning into thought parts: one for each signature, or one part if it has no signature.
+    """Convert reasoning into thought parts: one for each signature, or a single part without signature.
 
-    `answer` is True for an answer to an agent. It is False for a request to a provider, which refuses signatures of
-    other providers.
+    `answer` is True for an answer to an agent. `answer` is False for a request to a provider, which refuses signatures
+    of other providers.
     """
     signatures: list[str | None] = [
         blob.data for blob in part.blobs if blob.dialect == NAME and blob.kind == SIGNATURE

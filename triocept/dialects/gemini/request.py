@@ -5,7 +5,7 @@ Rules:
 1. The path, not the body, names the model and requests a stream. The body for a provider also names the model
    (`GenerateContentRequest` has such a field), so that it can be parsed without the path.
 2. `extra` has the structure of the document: unknown fields of `generationConfig` are in `extra["generationConfig"]`,
-   and those of `toolConfig` are under this name.
+   and unknown fields of `toolConfig` are in `extra["toolConfig"]`.
 3. Only one candidate is supported; `candidateCount` above 1 is refused.
 4. A tool choice from another dialect is written only if the request offers functions, because Gemini refuses a choice
    without functions.
@@ -18,14 +18,15 @@ Contents and the system instruction:
    model that contains results is split into two messages, because no request may end with a message of the model.
 3. A conversation from another dialect is adapted. Adjacent messages of one role are joined, with results first and the
    media of results after them, and the first content is the user's. Thoughts that Gemini did not sign, and empty texts,
-   are left out. The signature of a tool call is kept, because a program that forwards requests may have restored it.
+   are left out. The signature of a tool call is written, because a program that forwards requests may have restored
+   this signature.
 
-`generationConfig` holds sampling, thinking and the format of the answer:
+`generationConfig` contains sampling, thinking and the format of the answer:
 
 1. A thinking budget of 0 disables thinking; -1 lets the model choose. Further fields of `thinkingConfig` stay in
    `extra`.
-2. `responseSchema` is converted to JSON Schema. The original object is kept. It is written again if the JSON Schema was
-   not changed.
+2. `responseSchema` is converted to JSON Schema. The request keeps the original object, which is written again if the
+   JSON Schema was not changed.
 3. An effort from another dialect becomes a budget of at most 24,576 tokens, which the smallest models allow, or of -1.
    Thoughts are then requested, too. The effort "none" is left out, because most models refuse it. Penalties of 0 from
    another dialect are left out, too.
@@ -88,7 +89,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def read_request(fields: ProtoFields, target: Target) -> Request:
-    """Convert the fields of a request into a `Request`. `fields` may be those of an object within a JSON body."""
+    """Convert the fields of a request into a `Request`. `fields` may be the fields of an object within a JSON body."""
     return _aimed(_parse(fields, Memory())[0], target, fields.at("model"))
 
 
@@ -158,7 +159,7 @@ _NOTHING: Json = {"text": "(no content)"}
 
 
 def parse_content(value: Json, path: str) -> Message:
-    """Convert one item of `contents` into a `Message`. Its tool calls and results may lack ids."""
+    """Convert one item of `contents` into a `Message`. The tool calls and results of the message may lack ids."""
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
@@ -180,7 +181,7 @@ def parted(message: Message) -> tuple[Message, ...]:
 def parse_system(value: Json, path: str) -> tuple[Message, ...]:
     """Convert `systemInstruction` (a content, a part or a string) into messages.
 
-    If it is empty, return an empty tuple.
+    If `value` is empty, return an empty tuple.
     """
     if value is None or value == "":
         return ()
@@ -194,7 +195,7 @@ def parse_system(value: Json, path: str) -> tuple[Message, ...]:
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """Return the values of `systemInstruction` (None if it is not needed) and `contents`."""
+    """Return the values of `systemInstruction` (None if it would be empty) and `contents`."""
     system: list[Json] = []
     beside: dict[str, Json] = {}
     contents: list[dict[str, Json]] = []
@@ -271,7 +272,10 @@ _MAX_BUDGET = 24_576
 
 
 def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, OutputFormat | None]:
-    """Convert `generationConfig` into sampling, reasoning and answer format. Its other fields stay unread."""
+    """Convert `generationConfig` into sampling, reasoning and answer format.
+
+    The other fields of `generationConfig` stay unread.
+    """
     config = fields.object(CONFIG)
     if config is None:
         return Sampling(), None, None

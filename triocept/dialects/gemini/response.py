@@ -6,26 +6,26 @@ Rules:
 2. `extra` has the structure of the document: further fields of the candidate (`safetyRatings`, `groundingMetadata`, …)
    are in `extra["candidates"][0]`.
 3. Unknown token counts are estimated, because gemini-cli requires them.
-4. A refusal that the model wrote as text becomes a text part, and the finish reason is `SAFETY`. The API has no other
-   field for it.
+4. A refusal that the model wrote as text becomes a text part, and the finish reason is `SAFETY`. The API has no field
+   for a refusal.
 5. The answer to a blocked prompt has no candidate.
 
 These rules turn the chunks of one answer (one chunk if it is not streamed) into events:
 
-1. A plain text continues the text before it, and a thought the thought before it, even across chunks. A part with
-   further fields (a signature, …) is a separate part.
+1. A plain text continues a directly preceding text, and a thought continues a directly preceding thought, even across
+   chunks. A part with further fields (a signature, …) is a separate part.
 2. A signature ends its thought.
 3. A tool call comes complete in one part. An empty text without further fields is skipped.
 4. `candidates`, `content` and `parts` may be missing. A blocked prompt counts as a refusal.
 5. The finish reason completes the content: only usage and unknown fields are read from later chunks.
 
-An answer with tool calls has no special finish reason: its reason is `STOP`. A reason that means that there is no
-answer, such as `MALFORMED_FUNCTION_CALL`, raises an error and never becomes a stop reason.
+An answer with tool calls has no special finish reason: its reason is `STOP`. A reason such as `MALFORMED_FUNCTION_CALL`
+means that the model gave no answer: it raises an error, and never becomes a stop reason.
 
 `promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So `Usage.output_tokens` is the
 sum of the tokens of candidates and thoughts. `Usage.input_tokens` is the sum of the prompt's tokens and the tokens that
-the provider's own tools added. Further counts (by modality, …) are kept under their own names. The API does not count
-the tokens that are written to a cache.
+the provider's own tools added. Further counts (by modality, …) are stored in `Usage.extra` under their own names. The
+API does not count the tokens that are written to a cache.
 
 Google's errors have the form `{"error": {code, message, status, details}}`; in a stream, this object may be the only
 item of a list. `code` is the HTTP status, and `status` is the name of the gRPC status. `details` contains a retry delay
@@ -235,8 +235,8 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
     """Convert a `finishReason` into a `StopReason`.
 
-    The returned dict is part of the response's `extra`. It contains `reason` if `render_finish` would write another
-    word for the `StopReason`.
+    The returned dict is part of the response's `extra`. The dict contains `reason` if `render_finish` would write
+    another word for the `StopReason`.
 
     `reason` and `words` are the values of `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
@@ -258,7 +258,7 @@ _TOOLS = "toolUsePromptTokenCount"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Convert `usageMetadata` into a `Usage`; return None if it is missing or has no token count."""
+    """Convert `usageMetadata` into a `Usage`; return None if it is missing, or has no token count."""
     if not value:
         return None
     fields = ProtoFields(value, path)

@@ -220,7 +220,7 @@ class Renderer(StreamRenderer):
         self._sequence = PartSequence()
         self._part: ResponsePart | None = None
         self._held: list[str] = []
-        """The pieces of the current part's text. Used only for a part that is written when it is complete."""
+        """The pieces of the current part's text. Used only for a part that is not written before it is complete."""
         self._blobs: tuple[Blob, ...] = ()
         self._behind = b""
         """The bytes to write after each piece of the current part's text; empty if the part is written when it is
@@ -287,7 +287,10 @@ class Renderer(StreamRenderer):
         return b'{"text":' + encode_text(text) + self._behind if text else b""
 
     def _whole(self, text: str) -> list[dict[str, Json]]:
-        """Return the Gemini parts for the part that has ended. `text` is its text, if it was not written before."""
+        """Return the Gemini parts for the part that has ended.
+
+        `text` is the part's text, if this text was not written before.
+        """
         match self._part:
             case ToolCall() as call:
                 whole = with_id(msgspec.structs.replace(call, arguments=text))

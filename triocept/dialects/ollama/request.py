@@ -20,9 +20,9 @@ Messages:
 Requests:
 
 1. An answer is a stream if `stream` is not false.
-2. `options` contains the sampling settings. Its other fields stay in `extra["options"]`. A `num_predict` below 0 means
-   no limit, and stays in `extra["options"]`, too. Other fields of the request (`keep_alive`, `truncate`, `logprobs`, …)
-   stay in `extra` under their names.
+2. `options` contains the sampling settings. The other fields of `options` stay in `extra["options"]`. A `num_predict`
+   below 0 means no limit, and stays in `extra["options"]`, too. Other fields of the request (`keep_alive`, `truncate`,
+   `logprobs`, …) stay in `extra` under their names.
 3. `think` is a boolean or an effort. True is read as the effort "adaptive", False as "none".
 4. The API has no tool choice. For a tool choice from another dialect, "none" removes the tools, and the choice of one
    tool removes all other tools. The choice "required" cannot be expressed, and is left out, because the request is
@@ -123,7 +123,10 @@ _RENDERED = {"developer": "system", "tool": "user"}
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """Convert a message of a request into a `Message`. Its tool calls, or its result, may lack ids."""
+    """Convert a message of a request into a `Message`.
+
+    The tool calls, or the tool result, of the message may lack ids.
+    """
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)

@@ -18,8 +18,9 @@ HTTP status. The message may be a JSON document: the error of llama.cpp, Ollama'
 
 These rules turn the documents of one answer (one document if it is not streamed) into events:
 
-1. Text continues the text before it, and thinking continues the thinking before it. Each tool call is complete.
-2. The document with `done` is the last one. It has the reason and the usage, and may have content.
+1. A text continues a directly preceding text, and thinking continues directly preceding thinking. Each tool call is
+   complete.
+2. The document with `done` is the last document. This document has the reason and the usage, and may have content.
 3. Unknown fields of the documents are combined in the `extra` of `ResponseEnd`, so that they equal the fields of an
    answer that is not streamed.
 

@@ -2,8 +2,8 @@
 
 Tools, tool choice and tool calls:
 
-1. A tool that is not a function is kept unchanged. If its type is `custom`, it takes free text; if not, it is a tool
-   that the provider runs.
+1. A tool that is not a function is kept unchanged. If the type of such a tool is `custom`, the tool takes free text;
+   otherwise the provider runs the tool.
 2. In a dialect without custom tools, a custom tool becomes a function with one string argument, `input`. Calls of this
    function are converted back.
 3. In the API, the arguments of a call are a string. xAI and others send an object, which is converted to JSON text.
@@ -12,8 +12,9 @@ Reasoning is an extension of the API, with three field names. vLLM and Ollama wr
 llama.cpp write `reasoning_content`; OpenRouter adds `reasoning_details` (with signatures, which agents must send back
 as received). OpenAI itself writes no reasoning.
 
-1. The three fields are read in the order above. The first of the fields that has text is used, and its name is kept in
-   `extra["field"]`. If a second field has a different text, it stays among the message's unknown fields.
+1. The three fields are read in the order above. The parser uses the first of these fields that has text, and stores the
+   field's name in `extra["field"]`. If a second field has a different text, it stays among the message's unknown
+   fields.
 2. Each item of `reasoning_details` is one opaque blob.
 3. Reasoning is written to the field from which it was read, otherwise to `reasoning_content`.
 
@@ -162,7 +163,9 @@ def parse_call(value: Json, path: str) -> ToolCall:
 
 
 def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
-    """Convert the legacy field `function_call` into a `ToolCall`. Its id is `call_`, followed by the tool's name.
+    """Convert the legacy field `function_call` into a `ToolCall`.
+
+    The call gets the id `call_`, followed by the tool's name.
 
     If the field is missing, return an empty tuple.
     """
@@ -216,7 +219,10 @@ _WITH_DETAILS = (*_NAMES, DETAILS)
 
 
 def take_reasoning(fields: Fields) -> Reasoning | None:
-    """Read the reasoning from the fields of a message or a stream delta. Return None if there is no reasoning."""
+    """Read the reasoning from the fields of a message or a stream delta.
+
+    Return None if the fields contain no reasoning.
+    """
     if fields.lack(_WITH_DETAILS):
         return None
     name, text = DETAILS, ""

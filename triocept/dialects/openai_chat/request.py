@@ -116,8 +116,8 @@ _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "re
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
     """Convert the field `name` into an `OutputFormat`. If OpenAI does not have its type, the field stays unread.
 
-    `inside` is the name of the inner field that contains the schema and the schema's options. It is None if the field
-    itself contains these. Raise `DialectError` if the type is unknown.
+    `inside` is the name of the inner field that contains the schema and the schema's options. `inside` is None if the
+    field itself contains the schema and its options. Raise `DialectError` if the type is unknown.
     """
     form = fields.object(name)
     if form is None:
@@ -202,6 +202,9 @@ def render_stream(request: Request) -> dict[str, Json]:
 
 
 def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """Return a dict with the field `user`. It is empty if the request has no user, or a user too long for OpenAI."""
+    """Return a dict with the field `user`.
+
+    The dict is empty if the request has no user, or a user too long for OpenAI.
+    """
     fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
     return {"user": request.user} if fits else {}

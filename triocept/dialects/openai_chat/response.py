@@ -3,7 +3,7 @@
 Rules:
 
 1. `extra` has the structure of the document: unknown fields of the choice (`logprobs`, `token_ids`, …) are in
-   `extra["choices"][0]`, and those of the message in `extra["choices"][0]["message"]`.
+   `extra["choices"][0]`, and unknown fields of the message are in `extra["choices"][0]["message"]`.
 2. `created` is always the time of triocept's answer.
 3. An answer with a refusal text has the stop reason "refusal".
 4. Several texts become one text, and several pieces of reasoning become one, because the API cannot express their
@@ -12,8 +12,8 @@ Rules:
 Agents fail on an unknown finish reason (opencode retries for ever), so only OpenAI's four reasons are written. An
 unknown reason from an upstream (`abort`, `error`, `network_error`, …) raises an error.
 
-`prompt_tokens` includes the cached tokens, and `completion_tokens` includes the reasoning, as in `Usage`.
-Further numbers that servers send (`cost`, `audio_tokens`, …) are kept under their own names.
+`prompt_tokens` includes the cached tokens, and `completion_tokens` includes the reasoning, as in `Usage`. Further
+numbers that servers send (`cost`, `audio_tokens`, …) are stored in `Usage.extra` under their own names.
 
 Errors have the form `{"error": {message, type, param, code}}`. Other forms, which some servers send, are also read.
 OpenAI's `code` is a string, and vLLM's is an int. transformers sends a string as `error`, SGLang sends no `error`, and
@@ -217,7 +217,7 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Convert a `StopReason` into a `finish_reason`. If the answer contains a refusal as text, it is "stop".
+    """Convert a `StopReason` into a `finish_reason`. If the answer contains a refusal as text, return "stop".
 
     Some agents crash on `content_filter`, so only a refusal without a text gets this reason.
     """
@@ -245,7 +245,7 @@ _CHAT = UsageNames(
 
 
 def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | None:
-    """Convert the JSON object `usage` into a `Usage`; return None if it is missing or has no token count."""
+    """Convert the JSON object `usage` into a `Usage`; return None if it is missing, or has no token count."""
     if not value:
         return None
     fields = Fields(value, path)

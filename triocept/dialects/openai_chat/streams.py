@@ -1,6 +1,6 @@
 """Parsers and renderers of streamed chat completions; `openai_completions` uses their base classes, too.
 
-Grammar of the streams that servers really send. It differs from OpenAI's reference::
+Grammar of the streams that servers really send. This grammar differs from OpenAI's reference::
 
     stream := chunk* finish-chunk chunk* ("[DONE]" | end of bytes)
 
@@ -8,7 +8,8 @@ Rules of the parser:
 
 1. A chunk may have no choice: Azure's first chunk, and last chunks with the usage or with SGLang's extensions. A choice
    may have no content.
-2. Usage may come in any chunk, and the last usage counts. So `ResponseEnd` waits for `[DONE]` or the end of the bytes.
+2. Usage may come in any chunk; the parser uses the last usage. So `ResponseEnd` waits for `[DONE]` or the end of the
+   bytes.
 3. Unknown fields of chunks are combined in the `extra` of `ResponseEnd`, so that they equal the fields of an answer
    that is not streamed.
 4. An error object in place of a chunk means that the provider failed. A stream that ends without a finish reason was

@@ -143,7 +143,7 @@ def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "co
 def is_replayable(part: Reasoning, *, same_dialect: bool) -> bool:
     """Return True if a provider of the Responses API accepts the reasoning `part` in a request.
 
-    Such a provider refuses encrypted reasoning of other providers.
+    A provider of the Responses API refuses encrypted reasoning of other providers.
     """
     ours = [blob.dialect == NAME for blob in part.blobs]
     return all(ours) if same_dialect else any(ours)

@@ -2,13 +2,14 @@
 
 Rules:
 
-1. `extra` has the structure of the document. It contains unknown fields of `reasoning` and of `text` under these names,
-   and also `store`, `include`, `metadata` and all other fields.
+1. `extra` has the structure of the document. `extra` contains unknown fields of `reasoning` and of `text` under these
+   names, and also `store`, `include`, `metadata` and all other fields.
 2. `messages` contains only the messages in the document. If the request continues a `previous_response`, these are the
    new messages.
-3. A websocket frame is also parsed as a request. Its field `type` is ignored, and its field `generate` is kept.
-4. The API has no stop strings, seeds and penalties, but some servers support these. They are written for a provider if
-   the request came in this dialect, and left out if it came from another dialect.
+3. A websocket frame is also parsed as a request. The frame's field `type` is ignored, and its field `generate` is kept
+   in `extra`.
+4. The API has no stop strings, seeds and penalties, but some servers support these. These settings are written for a
+   provider if the request came in this dialect, and left out if the request came in another dialect.
 5. If several calls in a request from another dialect have the same id, the later calls get new ids.
 6. OpenAI stores answers by default. For a request from another dialect, `store` is set to False.
 
@@ -23,7 +24,7 @@ The input is a string, or a list of items:
    the item is a message between agents, the message also has a text, for providers of other dialects.
 5. Codex sends items without ids, so no ids are generated for a provider. Existing ids are sent to the provider.
 
-`text` contains the format that the answer must have. Further fields of `text` (`verbosity`) are kept.
+`text` contains the format that the answer must have. Further fields of `text` (`verbosity`) are kept in `extra`.
 """
 
 from __future__ import annotations
@@ -346,7 +347,7 @@ def _agent_texts(fields: Fields) -> tuple[Part, ...]:
 
 
 def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[Message], Sequence[Message]]:
-    """Split the messages into those that become the `instructions` and the others."""
+    """Split the messages into the messages that become the `instructions`, and the other messages."""
     count = 0
     for message in messages:
         if message.role != "system" or (same_dialect and message.extra != INSTRUCTIONS):

@@ -16,7 +16,7 @@ status from an upstream raises an error, because triocept never invents a status
 
 `input_tokens` includes the cached tokens, and `output_tokens` includes the reasoning, as in `Usage`. The API requires
 all token counts (Codex treats an answer without `total_tokens` as a broken stream), so an unknown count is written as
-0. Further counts that servers send are kept under their own names.
+0. Further counts that servers send are stored in `Usage.extra` under their own names.
 
 Errors have the form of chat completions, except in a stream and on a websocket. A stream may contain `response.failed`
 with `response.error`, or the event `error`, which is flat at OpenAI and nested at other servers. Codex reads only the
@@ -254,8 +254,8 @@ def parse_finish(
 ) -> tuple[StopReason, dict[str, Json]]:
     """Convert a `status` into a `StopReason`.
 
-    The returned dict is part of the response's `extra`. It contains `status` if `render_finish` would write another
-    status for the `StopReason`.
+    The returned dict is part of the response's `extra`. The dict contains `status` if `render_finish` would write
+    another status for the `StopReason`.
 
     Raises:
         UpstreamError: the answer is not finished, was aborted, or is incomplete for an unknown reason.
@@ -302,7 +302,7 @@ _INPUTS, _OUTPUTS = "input_tokens_details", "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Convert the JSON object `usage` into a `Usage`. Return None if it is missing or has no token count.
+    """Convert the JSON object `usage` into a `Usage`. Return None if `usage` is missing or has no token count.
 
     A field that is null counts as missing.
     """

@@ -140,8 +140,8 @@ def is_warm_up(request: Request) -> bool:
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
     """Return the request with the messages of `earlier` and its `answer` before the request's own messages.
 
-    As in OpenAI's API, the returned request does not have the `instructions` of `earlier`. It does have the tools that
-    input items of `earlier` declared.
+    As in OpenAI's API, the returned request does not have the `instructions` of `earlier`. But the returned request has
+    the tools that input items of `earlier` declared.
     """
     before = [message for message in earlier.messages if message.extra != INSTRUCTIONS]
     head = [message for message in request.messages if message.extra == INSTRUCTIONS]

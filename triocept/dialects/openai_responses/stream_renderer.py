@@ -82,7 +82,7 @@ class Counter:
 
 
 class Item:
-    """An output item that the renderer has not written completely. It may contain several parts."""
+    """An output item that the renderer has not written completely. An item may contain several parts."""
 
     def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
         self.document: dict[str, Json] = document
@@ -155,7 +155,7 @@ class ItemWriter:
     def start(self, *, first: bool) -> list[WireEvent]:
         """Return the events of the part's start.
 
-        If the part is the `first` of its item, add those of the item's start.
+        If the part is the `first` part of its item, also return the events of the item's start, before the others.
         """
         raise NotImplementedError
 

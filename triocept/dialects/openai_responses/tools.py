@@ -3,16 +3,16 @@
 Namespaces, and the names that tools in a namespace have in triocept and in the API:
 
 1. Agents find the tool of a call by namespace and name. So the namespace of a call is looked up in the request's tools.
-2. If two tools have the same name, the tool in a namespace is renamed to `namespace__name`. Its name in the API is then
-   in `extra["name"]`.
+2. If two tools have the same name, the tool in a namespace is renamed to `namespace__name`. In this case, the tool's
+   name in the API is in `extra["name"]`.
 
 Tools and tool choice:
 
 1. A namespace's tools are ordinary tools, with the namespace's fields in `extra["namespace"]`. Adjacent tools of the
    same namespace are written as one namespace again.
-2. Items of the input may declare tools (`additional_tools`, `tool_search_output`). They are tools of the request, too,
-   with `extra["declared_in"]`, and are not written a second time in `tools`.
-3. A custom tool takes free text. It is kept unchanged, like every other tool that is not a function.
+2. Items of the input may declare tools (`additional_tools`, `tool_search_output`). Such tools are tools of the request,
+   too, with `extra["declared_in"]`, and are not written a second time in `tools`.
+3. A custom tool takes free text. A custom tool is kept unchanged, like every other tool that is not a function.
 4. Only in this dialect, the default of `strict` is True. So a tool from another dialect that has no value for `strict`
    is written with False.
 """
@@ -70,7 +70,7 @@ class Names:
     def wire(self, name: str) -> dict[str, Json]:
         """Return the fields `namespace` and `name` for a call of this tool.
 
-        If it has no namespace, return an empty dict.
+        If the tool has no namespace, return an empty dict.
         """
         found = self._wire.get(name)
         return {"namespace": found[0], "name": found[1]} if found else {}
@@ -86,7 +86,9 @@ _FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict":
 
 @final
 class OfferedTools(tuple[Tool, ...]):
-    """The tools in the field `tools` of a request. What is made of them for each answer is made once.
+    """The tools in the field `tools` of a request.
+
+    Values that every answer needs are computed from these tools only once.
 
     If the next requests of the conversation have the same tools, they contain the same object, which is read-only. A
     copy of the object (`copy.deepcopy`) is a plain tuple, whose tools can be changed.
