@@ -121,11 +121,12 @@ class Endpoint:
     def public_url(self) -> str:
         """URL under which agents on other machines reach the endpoint.
 
-        With a tunnel, it is the tunnel's URL. Without a tunnel, it consists of the port and the name `advertise`, or of
-        the port and a bound address that other machines can reach.
+        With a tunnel, this is the tunnel's URL. Without a tunnel, it consists of the port and the name `advertise`, or
+        of the port and a bound address that other machines can reach.
 
         Raises:
-            TunnelError: there is no such URL. Or the tunnel is down and is being reopened (see `wait_reachable`).
+            TunnelError: there is no such URL. This error is also raised while the tunnel is down and is being reopened
+                (see `wait_reachable`).
         """
         if self._supervisor is not None:
             if self._supervisor.url is None:
@@ -355,8 +356,9 @@ async def serve_endpoint(
             Its exceptions propagate like those of `embed`. None means that no text is flagged.
         record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
         on_event: a function that is called with each event of each rollout when it happens
-            (`triocept.traces.RolloutEvent`). Its exceptions are logged, once for each type. It must not be async, and
-            should return quickly, because the endpoint waits for it. If None, no events are created.
+            (`triocept.traces.RolloutEvent`). Its exceptions are logged, once for each type. The function must not be
+            async, and should return quickly, because the endpoint waits for the function. If None, no events are
+            created.
         view: True if the endpoint serves a page on which people watch its rollouts, and decide about tool calls
             (`ask_page`): `endpoint.view_url`. The page has its own key. Every machine that can reach the endpoint can
             reach the page.

@@ -406,7 +406,7 @@ async def serve_pool(
             async with pool.open_rollout(answer) as rollout:
                 …
 
-    Or a fixed set of endpoints, behind existing proxies::
+    A pool can also have a fixed set of endpoints, behind existing proxies::
 
         serve_pool([partial(serve_endpoint, port=port, tunnel=FixedURL(url)) for port, url in proxies])
 

@@ -25,8 +25,8 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     provider's own dialect can express it."""
     strict: bool | None = None
     extra: dict[str, Json] | None = None
-    """If the kind is `server` or `custom`: the whole JSON object that defines the tool. Otherwise: further fields of
-    that object."""
+    """If the kind is `server` or `custom`: the whole JSON object that defines the tool. For other kinds: further fields
+    of that object."""
 
 
 class ToolChoice(

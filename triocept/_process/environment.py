@@ -55,7 +55,7 @@ _kept: set[str] = set()
 
 
 def keep_from_agents(names: Iterable[str]) -> None:
-    """Remove these variables from the environment of all agents that this program starts from now on."""
+    """Remove these variables from the environment of all agents that this program starts after this call."""
     _kept.update(names)
 
 
@@ -102,7 +102,7 @@ def is_provider_variable(name: str) -> bool:
 def opens_an_account(name: str) -> bool:
     """Return True if a variable with this name contains a credential.
 
-    Also return True if it names a file or a program that has credentials.
+    Also return True if the variable names a file or a program that has credentials.
     """
     name = name.upper()
     return name in ACCOUNTS or name.endswith(("CREDENTIALS", *SECRET_SUFFIXES))

@@ -321,7 +321,7 @@ class AgentProcess:
     async def _end(self, *, natural: bool) -> None:
         """End the agent's living processes, read the rest of the output, and reap the agent.
 
-        `natural` is True if the process ended by itself.
+        `natural` is True if triocept did not end the process.
         """
         try:
             with trio.CancelScope(shield=True):

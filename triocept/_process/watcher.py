@@ -69,8 +69,8 @@ class Watcher:
 
     def __init__(self) -> None:
         self._agents: dict[str, bytes] = {}
-        """For each agent, by token, the line that registers it. If the watcher's process is restarted, it gets these
-        lines again."""
+        """For each agent, by token, the line that registers it. If the watcher's process is restarted, the new process
+        gets these lines."""
         self._process: trio.Process | None = None
         self._pipe: int | None = None
         """The only write end of the pipe to the watcher's process. No other process inherits it, so the pipe closes

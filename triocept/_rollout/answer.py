@@ -1,7 +1,7 @@
 """An answer in progress. One task produces the answer, and the connections of waiting clients read it.
 
 An answer has one producer and one subscription for each connection. Each subscription starts at the beginning of the
-answer. So if an agent re-sends its call while the answer is in progress, it reads the same answer.
+answer. So if an agent re-sends its call while the answer is in progress, the agent reads the same answer.
 
 Rules:
 
@@ -175,7 +175,7 @@ class Delivery(Protocol):
         """
 
     async def flush(self) -> None:
-        """Wait until all pending bytes are sent. Only the task that serves the connection calls this.
+        """Wait until all pending bytes are sent. Only the task that serves the connection calls this method.
 
         Raises:
             ClientGone: the client has disconnected, or has stopped reading.
@@ -289,8 +289,8 @@ class Subscription:
     delivered: bool = False
     """True if the whole answer was sent."""
     fault: Exception | None = None
-    """The error because of which the connection could not write the answer. None if there was no error, or if the
-    client caused the error."""
+    """The error because of which the connection could not write the answer. None if no error occurred, or if the client
+    caused the error."""
     _delivery: Delivery | None = None
     _full = False
     """True if the connection has bytes to flush."""
@@ -422,8 +422,8 @@ class Subscription:
     def close(self) -> None:
         """Detach the connection from the answer, even if the connection has written only a part of the answer.
 
-        Also drop the reference to the connection. Otherwise a reference cycle would keep the whole request in memory
-        until the garbage collector runs.
+        Also drop the reference to the connection. Without this, a reference cycle would keep the whole request in
+        memory until the garbage collector runs.
         """
         self._delivery = None
         self.fault = self._error = None

@@ -334,7 +334,7 @@ class Arrivals:
     def put_back(self, exchange: ExchangeState) -> None:
         """Put an exchange back at the head of the queue.
 
-        Called if the task that took the exchange was cancelled before it answered.
+        This method is called if the task that took the exchange was cancelled before it answered.
         """
         if exchange.settled or self._closed:
             return
@@ -381,8 +381,8 @@ class Arrivals:
     def _is_over(self) -> bool:
         """True if no more exchanges will arrive.
 
-        An exchange that is being recorded still arrives, even if a limit is reached meanwhile. So a task that takes
-        exchanges must wait for this exchange, because there may be no other task that takes it.
+        An exchange that is being recorded still arrives, even if a limit is reached before the recording ends. So a
+        task that takes exchanges must wait for this exchange, because there may be no other task that takes it.
         """
         return self._closed or (self._last and not self.coming)
 

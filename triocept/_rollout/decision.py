@@ -4,8 +4,8 @@ Rules:
 
 1. A policy may be a function of a tool call and its exchange, async or not. A policy may also be a mapping from tool
    patterns to policies or decisions, or a list of policies.
-2. In a mapping, the exact name of the tool has priority. Then the patterns are tried in their order (`*` and `?` are
-   wildcards). Patterns are matched with names, never with arguments.
+2. In a mapping, the exact name of the tool has priority. If no key is the exact name, the patterns are tried in their
+   order (`*` and `?` are wildcards). Patterns are matched with names, never with arguments.
 3. `escalate` leaves the decision to the next matching pattern, then to the next policy. If no policy decides, the call
    is rejected.
 4. A policy that raises, or does not return a decision, has failed: the exception is raised to the program, and the
@@ -178,8 +178,8 @@ def _hint(policy: object) -> str:
 def names_beside_patterns(policy: Policy) -> Iterator[str]:
     """Yield the exact tool names in mappings that also have patterns.
 
-    If such a name is mistyped, a pattern may match the tool's real name. Then the pattern's policy decides, and no
-    error shows the mistake.
+    If such a name is mistyped, a pattern may match the tool's real name. In this case, the pattern's policy decides,
+    and no error shows the mistake.
     """
     if isinstance(policy, Mapping):
         names = [name for name in policy if not is_pattern(name)]
@@ -223,8 +223,8 @@ async def decide(
         at_gate: returns True if the agent's hook carries out the decision.
 
     Raises:
-        TypeError: a policy function did not return a decision. Or its decision contains new arguments that are not a
-            JSON object, although the tool takes an object.
+        TypeError: a policy function did not return a decision. This error is also raised if the decision contains new
+            arguments that are not a JSON object, although the tool takes an object.
         Exception: the exception of a policy function.
     """
     began = trio.current_time()

@@ -1,8 +1,8 @@
 """Drafts: answers of an inner handler. The outer handler reads a draft before the agent gets an answer.
 
 A handler around another handler (`rewrite`, `best_of`, `approve`, …) opens a draft. The inner handler gets a separate
-exchange, with the agent's request or a changed request, and answers this exchange as usual. The outer handler reads the
-events of this answer.
+exchange, with the agent's request or a changed request, and answers this exchange like any other exchange. The outer
+handler reads the events of this answer.
 
 Rules:
 
@@ -152,7 +152,7 @@ class OpenDraft:
     def came_whole(self) -> bool:
         """True if the inner handler has answered with a whole response, not a stream.
 
-        Valid once the iteration has begun.
+        The value is valid only after the iteration has begun.
         """
         return not self._reader.began
 
@@ -227,8 +227,8 @@ class OpenDraft:
 
         Args:
             why: the name of the handler that has read the draft.
-            counted: True if the usage of the agent's answer does not contain the draft's usage. In this case, the
-                draft's usage counts against the limits of the rollout from now on.
+            counted: True if the usage of the agent's answer does not contain the draft's usage. If True, the draft's
+                usage counts against the limits of the rollout after this call.
         """
         self.use()
         self._take_inner()

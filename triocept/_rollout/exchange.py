@@ -238,7 +238,7 @@ class Exchange:
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the bytes cannot be sent on the agent's connection. The
-                exchange is then unchanged. But if a generator yielded an invalid piece, the exchange has failed.
+                exchange is then unchanged. Exception: if a generator yielded an invalid piece, the exchange has failed.
             Exception: the exception of a generator. The exchange fails, or is refused if the exception is a `Refusal`.
                 The connection is reset, so that the agent cannot mistake the bytes for a whole answer.
             AlreadySettled, ExchangeAbandoned, OSError: see `respond`.
@@ -281,8 +281,8 @@ class Exchange:
 class ResponseStream:
     """A stream on which the program sends an answer piece by piece. Only `exchange.open_stream` creates instances.
 
-    A program can send text, reasoning and tool calls; the stream then numbers the parts. Or it can send triocept's
-    events (`PartStart`, `PartDelta`, …), for example those of a draft. Both may be mixed.
+    A program can send text, reasoning and tool calls; the stream then numbers the parts. A program can also send
+    triocept's events (`PartStart`, `PartDelta`, …), for example the events of a draft. Both may be mixed.
     """
 
     def __init__(self, exchange: ExchangeState) -> None:

@@ -9,9 +9,9 @@ The neutral format is for agents and programs that have no own format::
     POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1", "result": …}, after the tool ran
     answer              {}, or {"result": …}, which replaces the result
 
-In a question after the tool ran, the arguments may be the original arguments or the changed arguments. If the answer
-has a status other than 200, the agent must not run the tool. The format of each agent has its own path, `…/gate/NAME`.
-The formats were taken from the agent versions that the package `agents` lists.
+In a question after the tool ran, the arguments may be the original arguments or the changed arguments. If the status of
+the answer is not 200, the agent must not run the tool. The format of each agent has its own path, `…/gate/NAME`. The
+formats were taken from the agent versions that the package `agents` lists.
 """
 
 from __future__ import annotations

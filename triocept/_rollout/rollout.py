@@ -49,9 +49,9 @@ SERVICES = ("mcp", "tools", "user", "stop", "model", "state", "gate")
 class Rollout(Given):
     """A run of an agent, whose model calls the program answers. Only `endpoint.open_rollout` creates instances.
 
-    To answer the agent's calls, pass a handler to `open_rollout` or to `serve`. Or answer the calls in a loop (`async
-    for exchange in rollout`). The loop ends when the rollout is stopped or closed. If the rollout has a handler, a loop
-    raises RuntimeError, because the handler gets every exchange.
+    To answer the agent's calls, pass a handler to `open_rollout` or to `serve`. You can also answer the calls in a loop
+    (`async for exchange in rollout`). The loop ends when the rollout is stopped or closed. If the rollout has a
+    handler, a loop raises RuntimeError, because the handler gets every exchange.
     """
 
     def __init__(self, core: RolloutState) -> None:

@@ -82,7 +82,7 @@ class ServiceCalls:
         self._on_fatal: Callable[[BaseException], None] = lambda exc: None
 
     def open(self, nursery: trio.Nursery, on_fatal: Callable[[BaseException], None]) -> None:
-        """Run the calls in `nursery` from now on. Call `on_fatal` with each error that must end the rollout."""
+        """Run all later calls in `nursery`. Call `on_fatal` with each error that must end the rollout."""
         self._nursery, self._on_fatal = nursery, on_fatal
 
     def current(self) -> str | None:

@@ -95,9 +95,9 @@ class Services:
 
         Raises:
             Refusal: with 404 if there is no such tool, 400 if the arguments do not fit its schema, 504 if the tool took
-                too long. With 500 if the tool raised an exception, or if its result is not JSON. If the tool raises a
-                `Refusal`, this refusal is raised unchanged. If the rollout has ended, the refusal that ended it is
-                raised.
+                too long. The status is 500 if the tool raised an exception, or if its result is not JSON. If the tool
+                raises a `Refusal`, this refusal is raised unchanged. If the rollout has ended, the refusal that ended
+                it is raised.
 
         Cancellation: cancels the tool, and waits until the tool has ended.
         """
@@ -216,7 +216,7 @@ class Services:
         return verdicts
 
     def set_state(self, value: Any) -> None:
-        """Set the state to `value`. Raise TypeError if its type is wrong, or if the rollout has no state."""
+        """Set the state to `value`. Raise TypeError if `value` has the wrong type, or if the rollout has no state."""
         if not self.has_state:
             raise TypeError("this rollout has no state: pass the initial state to open_rollout as state=…")
         self.state = self._checked(value)

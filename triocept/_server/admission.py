@@ -14,8 +14,8 @@ Rules:
    (heads and keyless connections) are enough, with one task that sleeps until the first deadline. Requests and
    authenticated connections need no timer.
 5. Only a few keyless connections are read in one turn of the event loop. Without this limit, thousands of connections
-   that send bytes at the same time would all be read in one turn, and no other task would run meanwhile. Authenticated
-   connections are read without waiting.
+   that send bytes at the same time would all be read in one turn, and no other task could run during this turn.
+   Authenticated connections are read without waiting.
 6. Connections are read in turns (`Turns`), one piece in each turn. A turn of a connection ends one schedule point after
    the piece is read, so that the piece is processed before further connections are read.
 7. Requests without a key are answered one at a time. Connections that can be accepted, or have just been accepted, are
@@ -24,7 +24,7 @@ Rules:
    request without a key. An agent's first piece contains its key, so a new agent waits only for other new connections.
 9. A time limit ends a connection only if the connection is silent (`Overdue`): all bytes that have arrived were read
    and processed. The program may block the event loop for longer than any limit, and again between any two turns of the
-   event loop. Bytes that arrive meanwhile count as in time.
+   event loop. Bytes that arrive while the event loop is blocked are in time.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Guest(Protocol):
     """Number of turns (`Turns`) for which the connection waits, or which it has now. Received bytes are not processed
     before their turn ends."""
     arrived_at: float
-    """Arrival time of the last byte of any kind (even of a chunk's framing). Updated only while hypercorn serves the
-    connection."""
+    """Arrival time of the last byte of any kind (even of a chunk's framing). This time is updated only while hypercorn
+    serves the connection."""
 
     @property
     def progress(self) -> object:
@@ -115,8 +115,8 @@ class Admission:
         self._heads: dict[Guest, float] = {}
         """Connections with an incomplete request head, oldest first, each with the time at which the head began."""
         self._held: dict[Guest, int] = {}
-        """Number of received, unparsed bytes of each keyless connection that has such bytes. Ordered by the arrival of
-        the first of them."""
+        """Number of received, unparsed bytes of each keyless connection that has such bytes. The connections are in the
+        order in which the first of these bytes arrived."""
         self._bytes_held = 0
         self._timer = trio.CancelScope()
 
@@ -319,7 +319,7 @@ class Turns:
         self._others = trio.lowlevel.ParkingLot()
 
     async def begin(self, guest: Guest, *, begins: bool) -> None:
-        """Wait for a turn. The caller must call `end` or `give_back` afterwards.
+        """Wait for a turn. After the turn, the caller must call `end` or `give_back`.
 
         If a turn is free, the function returns without a schedule point.
 

@@ -231,7 +231,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         self.hold(self._buffered)
 
     async def go_on(self) -> None:
-        """Send `100 Continue` if the client waits for it (`Expect: 100-continue`)."""
+        """Send `100 Continue` if the client waits for this response (`Expect: 100-continue`)."""
         if self._http1 is not None:
             await self._http1.go_on()
 

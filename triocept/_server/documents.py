@@ -12,7 +12,7 @@ Rules:
    without a thread.
 4. Items are counted only if the body is not small. The number of items is the sum of the lengths of the body's lists.
 5. While the thread runs, no other code uses the owner's `Memory` of parsed items. If another call is parsed at the same
-   time, it gets a new `Memory`, which is discarded after the parsing.
+   time, this call gets a new `Memory`, which is discarded after the parsing.
 6. The estimated tokens and redacted messages of rule 3 are kept, so that recording the call later takes almost no time.
 """
 
@@ -51,7 +51,7 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 async def read_body(body: bytes, max_items: int) -> Json:
-    """Decode the JSON of a body. If the body is large, other tasks can run meanwhile.
+    """Decode the JSON of a body. If the body is large, other tasks can run while this function works.
 
     Raises:
         DialectError: the body is not JSON.
@@ -68,7 +68,7 @@ async def read_body(body: bytes, max_items: int) -> Json:
 
 
 async def check_values(body: bytes, max_items: int) -> None:
-    """Check the number of values in a body. If the body is large, other tasks can run meanwhile.
+    """Check the number of values in a body. If the body is large, other tasks can run while this function works.
 
     Raises:
         Refusal: 413, the body has more than `max_items` values.
@@ -86,7 +86,7 @@ async def check_values(body: bytes, max_items: int) -> None:
 async def read_unrepaired(body: bytes) -> Json:
     """Decode a body. Return None if the body is not JSON, or contains a lone surrogate, which must be repaired first.
 
-    If the body is large, other tasks can run meanwhile.
+    If the body is large, other tasks can run while this function works.
     """
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
         # A large body that is not an object is decoded again whole: the error then names the position.
@@ -164,7 +164,9 @@ class Remembering(Protocol):
 async def read_large(
     dialect: Dialect, document: Json, target: Target, rollout: RolloutState, owner: Remembering
 ) -> Request:
-    """Parse the request in a body that is not small. If the request has very many items, other tasks can run meanwhile.
+    """Parse the request in a body that is not small.
+
+    If the request has very many items, other tasks can run while this function works.
 
     Raises:
         DialectError: the body is not a valid request. The error's text contains the path of the invalid value.

@@ -68,7 +68,7 @@ class HTTP1(H11Protocol):
         self._connection = connection
 
     async def go_on(self) -> None:
-        """Send `100 Continue` if the client waits for it."""
+        """Send `100 Continue` if the client waits for this response."""
         parser: Any = self.connection
         if parser.client_is_waiting_for_100_continue:
             await self._send_h11_event(_CONTINUE)

@@ -7,11 +7,11 @@ Rules:
    the usual form of this header (`Authorization: Bearer …`).
 2. In these headers, in `Sec-WebSocket-Protocol`, in the query, and in the host and user of an absolute URL, every text
    that looks like a key of triocept is examined, whatever surrounds it, because a proxy in front of the endpoint may
-   have read this text as the key. Such a text is found if it is literal, percent-encoded (once or several times), or in
-   valid Basic credentials (a whole value `Basic …`). Other encodings, such as Base64 or hexadecimal, are not searched.
-   All these texts must be keys of one rollout, and at least one of them must be in the usual form of its header.
-   Otherwise the request is refused. A request is also refused if it contains keys of two rollouts, even if one of the
-   rollouts has ended.
+   have read this text as the key. Such a text is found if it is unencoded, percent-encoded (once or several times), or
+   in valid Basic credentials (a whole value `Basic …`). Other encodings, such as Base64 or hexadecimal, are not
+   searched. All these texts must be keys of one rollout, and at least one of them must be in the usual form of its
+   header. Otherwise the request is refused. A request is also refused if it contains keys of two rollouts, even if one
+   of the rollouts has ended.
 3. A request is refused if one of these places contains several such texts, or if a header in which a key is read occurs
    twice. The reason is that some programs read the first value, and others the last.
 4. Everything else is ignored, such as keys of providers, other schemes, other headers, cookies, `Proxy-Authorization`
@@ -95,8 +95,8 @@ class Keys:
         """Return the rollout whose state key the request contains.
 
         Raises:
-            Refusal: with the statuses that `rollout` lists. Also 401 if the key is the API key of an agent, and 404 if
-                the key's rollout has no state.
+            Refusal: with the statuses that `rollout` lists. The status is also 401 if the key is the API key of an
+                agent, and 404 if the key's rollout has no state.
         """
         keys = self._keys_of_one(head)
         for key in keys:
@@ -156,7 +156,7 @@ class Keys:
         """Return all texts in a request that are read as keys. All valid keys among these texts belong to one rollout.
 
         Raise a Refusal if one header has several keys, if the request has keys of two rollouts, or if no key of the
-        rollout is in a form that is read.
+        rollout has a form that the endpoint accepts.
         """
         read: list[str] = []
         owners: dict[RolloutState | None, str] = {}

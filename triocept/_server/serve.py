@@ -61,7 +61,7 @@ _BREATH = 0.1
 _MOST_REFUSED = 32
 """Maximum connections that are answered with 503 at the same time. Further connections are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""Exceptions that a connection raises if its client has disconnected, or if the connection was closed here."""
+"""Exceptions that a connection raises if its client has disconnected, or if this program has closed the connection."""
 
 
 @final

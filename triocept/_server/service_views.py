@@ -13,8 +13,8 @@ call                               body                                   answer
 `POST …/model`                     a model call, in the asking dialect    its answer (see `intake`)
 =================================  =====================================  ==========================================
 
-The asking dialect is the dialect that the query names (`?dialect=…`). If the query names none, it is
-`anthropic_messages` for a request with the header `anthropic-version`, else `openai_chat`. A refusal or a failure is
+The asking dialect is the dialect that the query names (`?dialect=…`). If the query names no dialect, the asking dialect
+is `anthropic_messages` for a request with the header `anthropic-version`, else `openai_chat`. A refusal or a failure is
 answered with its HTTP status, and an error body in the asking dialect.
 """
 

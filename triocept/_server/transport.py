@@ -33,7 +33,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, str]
     """Headers, with names in lower case, as `keys.text_headers` returns them."""
     authority: str = ""
-    """Scheme, user and host of an absolute URL (RFC 9112, 3.2.2). Empty if the URL is only a path, as usual."""
+    """Scheme, user and host of an absolute URL (RFC 9112, 3.2.2). Empty if the URL is only a path, which is the usual
+    case."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +84,8 @@ class Transport(Protocol):
 
         Raises:
             Refusal: see `Share`.
-            BodyTooLarge: the body exceeds `cap` bytes. Raised as soon as this is known.
+            BodyTooLarge: the body exceeds `cap` bytes. This error is raised as soon as the body is known to be too
+                large.
             ClientGone: the client has hung up before the end of the body.
         """
 

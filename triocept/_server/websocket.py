@@ -19,7 +19,7 @@ Rules:
 5. When the rollout ends, waiting calls are refused, then the socket is closed with 1001. If the agent connects again,
    its upgrade request is refused with 404. Codex gives up after this refusal, but not after a close of the socket.
 6. Raw bytes (`respond_raw`) with an SSE body are sent as one frame for each event; any other body is sent as one frame.
-   Then the connection ends as the raw response specifies.
+   After these frames, the connection ends as the raw response specifies.
 7. The bytes of waiting frames are counted. While more than `EndpointLimits.websocket_backlog` bytes wait, no further
    frame is read. A frame is parsed only when its call is to be answered, because a parsed frame may take many times as
    much memory.

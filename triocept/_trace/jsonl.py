@@ -50,9 +50,9 @@ class JSONLRecorder:
 
     Lines are written to the operating system, but not forced to the disk: they survive a SIGKILL of the program. With
     `fsync=True`, each line also survives a power cut, at the cost of a disk write for each line. Several recorders, in
-    one program or in several, may share a file. If the file is removed, renamed, replaced or truncated meanwhile, the
-    recorder continues with the file that is then at the path. If no file is at the path, the recorder creates a new
-    file.
+    one program or in several, may share a file. If the file is removed, renamed, replaced or truncated while the
+    recorder writes to it, the recorder continues with the file that is then at the path. If no file is at the path, the
+    recorder creates a new file.
 
     Args:
         path: the file; created if it does not exist, else appended to. Its directory must exist.

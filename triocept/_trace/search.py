@@ -1,7 +1,7 @@
 """Search of turns by their text and other criteria.
 
 A text is searched only in the new content of a turn: its answer, and the messages that no earlier turn had. So the
-search finds the turn in which the text first appeared, but not every call that repeats the text. Each message is
+search finds the turn in which the text first appeared, but not the later calls that repeat the text. Each message is
 searched once.
 """
 

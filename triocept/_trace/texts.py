@@ -32,8 +32,8 @@ def text_of(message: Message) -> str:
 def texts_of(message: Message) -> list[str]:
     """Return a text for each part of a message.
 
-    For a tool call, the text consists of its name and arguments; for media, it is the kind; for an opaque part, it is
-    JSON.
+    The text of a tool call consists of its name and arguments. The text of media is the kind, and the text of an opaque
+    part is its JSON.
     """
     return [_text(part) for part in message.content]
 

@@ -51,7 +51,7 @@ class SSHTunnel(Tunnel):
 
     Args:
         destination: `user@host`, `host`, or a name of `~/.ssh/config`.
-        port: the ssh server's port. None means the port in ssh's configuration, or else 22.
+        port: the ssh server's port. None means the port in ssh's configuration; if the configuration has no port, 22.
         identity: the path of a private key. `ssh` then offers no other key. None means the keys of ssh's configuration.
         options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. If an
             option is given twice, ssh uses the first value. The tunnel's own options (BatchMode, ExitOnForwardFailure,

@@ -7,7 +7,7 @@ Rules:
 
 1. A whole call has one cancel scope with one deadline. Each increment of the answer moves the deadline, but at most 50
    times within the limit of silence.
-2. Only an increment of the answer ends the silence. Comments, pings and bytes without content count as silence.
+2. A silence ends only with an increment of the answer. Comments, pings and bytes without content count as silence.
 3. The limit of silence does not run while the call waits for something other than the provider, such as a slot, or an
    agent that reads slowly.
 """
@@ -54,7 +54,7 @@ class Patience:
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Limit the time from the start of one try to the head of the answer. Then begin to limit the silence.
+        """Limit the time from the start of one try to the head of the answer. After the head, limit the silence.
 
         Raise an `UpstreamError` with 504 if no head has arrived within the limit of silence.
         """

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. While an upstream is paused, new calls are not sent: they wait. Meanwhile, agents get keep-alives, and the time
-   limits of calls do not run.
+1. While an upstream is paused, new calls are not sent: they wait. While calls wait, their agents get keep-alives, and
+   the time limits of the calls do not run.
 2. Every pause ends with a resume, even after an error, a cancellation or a Ctrl-C. The resume takes at most
    `RESUME_SECONDS`.
 3. A route of the server is used only if the server's `/openapi.json` lists the route with a field for the mode, because
@@ -241,8 +241,9 @@ class Pauses:
 
         After a failure or a cancellation, the upstream is resumed.
 
-        If several upstreams use one server, call `hold_calls` of all of them before one of them pauses the server.
-        Otherwise one upstream may pause the server, and another may wait for ever for its calls in progress.
+        If several upstreams use one server, call `hold_calls` of all of them before one of them pauses the server. In
+        any other order, one upstream may pause the server, and another upstream may then wait for ever for its calls in
+        progress.
         """
         self._check_free()
         self._resumed = trio.Event()

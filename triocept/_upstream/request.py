@@ -8,7 +8,8 @@ Rules:
    which the upstream has its own values are changed.
 2. A body that names an earlier response of this endpoint, or contains reasoning that this provider did not generate,
    cannot be sent unchanged. A new body is rendered from the parsed `Request`.
-3. A request that the provider's dialect cannot express is refused with 400. No part of it is silently left out.
+3. A request that the provider's dialect cannot express is refused with 400. No part of the request is silently left
+   out.
 """
 
 from __future__ import annotations

@@ -178,8 +178,9 @@ class Upstream:
         Raises:
             ValueError: `mode` is not one of these modes.
             RuntimeError: the upstream is paused already.
-            UpstreamError: the server refused the pause, so the body does not begin. Or the server could not be resumed
-                within a minute; calls are then sent to the server although it may still be paused.
+            UpstreamError: the server refused the pause, so the body does not begin. This error is also raised if the
+                server could not be resumed within a minute. In this case, calls are sent to the server although it may
+                still be paused.
 
         Closing and cancellation: the upstream and its server are resumed. The resume takes at most a minute, and a
         cancellation does not interrupt it.

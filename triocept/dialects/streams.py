@@ -229,7 +229,7 @@ class LineDecoder:
     def close(self) -> list[bytes]:
         """Return a list with the last line if it did not end with a line end; it may be incomplete.
 
-        Else return an empty list.
+        If the last line was complete, return an empty list.
         """
         line = b"".join(self._partial).strip()
         self._partial.clear()

@@ -30,8 +30,8 @@ def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int 
             answer.
 
     Raises:
-        TypeError, ValueError: an argument is invalid. Raised while an exchange is answered: `judge` did not return an
-            index of an answer.
+        TypeError, ValueError: an argument is invalid. The following errors are raised while an exchange is answered:
+            `judge` did not return an index of an answer.
         UpstreamError, Refusal: raised while an exchange is answered: every call of `handler` failed. The first error
             that a call raised is raised.
     """

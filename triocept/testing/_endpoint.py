@@ -90,8 +90,8 @@ class SyncEndpoint:
         for every call. A Ctrl-C and similar exceptions of the body propagate unchanged.
 
         Raises:
-            AssertionError: the body raised no exception, but replies are unused. Or there is neither a script nor a
-                handler, and the body has left a call unanswered. (If there is a handler, an unanswered call is
+            AssertionError: the body raised no exception, but replies are unused. This error is also raised if there is
+                no handler, and the body has left a call unanswered. (If there is a handler, an unanswered call is
                 refused.)
             ValueError, TypeError: see `Endpoint.open_rollout`.
             RuntimeError: the endpoint has ended, or this method was called in the endpoint's own thread or in another

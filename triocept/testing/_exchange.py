@@ -147,7 +147,7 @@ class SyncExchange:
         This method returns when the answer is recorded and written to the agent's connection.
 
         Args:
-            answer: a `Response`, or one part of it; a `str` is text.
+            answer: a `Response`, or one part of a response; a `str` is text.
 
         Raises:
             TypeError, ValueError: the answer is invalid. The exchange has no outcome yet, and can still be answered.

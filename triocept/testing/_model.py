@@ -47,8 +47,9 @@ def fake_model(
         options: see `SyncEndpoint.open_rollout`.
 
     Raises:
-        AssertionError: the body raised no exception, but replies are unused. Or there are neither replies nor a
-            handler, and the body has left a call unanswered. (If there is a handler, an unanswered call is refused.)
+        AssertionError: the body raised no exception, but replies are unused. This error is also raised if there are
+            neither replies nor a handler, and the body has left a call unanswered. (If there is a handler, an
+            unanswered call is refused.)
         Exception: exceptions of the handler, and other errors; see `SyncEndpoint.open_rollout`.
     """
     __tracebackhide__ = True

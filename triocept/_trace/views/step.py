@@ -157,7 +157,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the turn with whose prompt and completion, token by token, this prompt begins; None if this prompt begins
     with the tokens of no earlier turn."""
     gaps: tuple[str, ...]
-    """Gaps that prevent training on the call, except the accepted gaps. Empty if the call can be trained on.
+    """Gaps that prevent training on the call, except the accepted gaps. This tuple is empty if the call can be trained
+    on.
 
     This tuple contains the gaps of `Tokens.gaps`, and: `no_tokens`: tokens were not requested; `not_answered`: the call
     was not answered; `client_disconnected_before_end`: the answer was not delivered; `superseded`: the answer was not

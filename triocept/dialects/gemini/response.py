@@ -150,7 +150,7 @@ class Chunks:
     def end(self, events: list[Event]) -> None:
         """Append the last events.
 
-        Raise `UpstreamError` if the finish reason means a failure, or if none was received.
+        Raise `UpstreamError` if the finish reason means a failure, or if no finish reason was received.
         """
         if self._finish is None and not self._blocked:
             raise UpstreamTruncated("the provider's answer ended without a finish reason")

@@ -50,7 +50,8 @@ def render_stored(response: Response, request: Request, *, created: int | None =
 def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
     """Return an earlier answer as server-sent events: the events numbered above `after`, and always the last event.
 
-    Each text is sent in one piece, so the event numbers differ from those of the original stream if it had more pieces.
+    Each text is sent in one piece, so the event numbers differ from the original stream's numbers if this stream had
+    more pieces.
     """
     documents = Documents(request)
     events = [wire for event in events_of(response) for wire in documents.render(event)]

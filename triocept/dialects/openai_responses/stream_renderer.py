@@ -90,7 +90,7 @@ class Item:
         self.open = 0
         """The number of parts of the item that have not ended."""
         self.done: bool = False
-        """True if the item has ended, so that no further event of it is sent."""
+        """True if the item has ended, so that no further event of the item is sent."""
         self.blobs: tuple[Blob, ...] = ()
         self.writer: ItemWriter | None = None
         """The writer of the item's latest part."""

@@ -13,8 +13,8 @@ Tools and tool choice:
 2. Items of the input may declare tools (`additional_tools`, `tool_search_output`). Such tools are tools of the request,
    too, with `extra["declared_in"]`, and are not written a second time in `tools`.
 3. A custom tool takes free text. A custom tool is kept unchanged, like every other tool that is not a function.
-4. Only in this dialect, the default of `strict` is True. So a tool from another dialect that has no value for `strict`
-   is written with False.
+4. In this dialect, and in no other dialect, the default of `strict` is True. So a tool from another dialect that has no
+   value for `strict` is written with False.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _CALLED_OTHERWISE = {
 
 
 class FaultType(type):
-    """Metaclass of faults. For an unknown constructor, it raises an error that suggests the right name."""
+    """Metaclass of faults. For an unknown constructor, the metaclass raises an error that suggests the right name."""
 
     if not TYPE_CHECKING:  # type checkers must report names that do not exist
 

@@ -198,8 +198,8 @@ class BrokenStreams(BaseFault):
     def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """Return a fault: a stream that has, after its first `after` pieces, a frame that is not JSON.
 
-        After this frame, the stream continues as usual. If no stream is requested, the body is not JSON. Raises the
-        same errors as `cut`.
+        After this frame, the stream continues with the remaining frames. If no stream is requested, the body is not
+        JSON. Raises the same errors as `cut`.
         """
         given = response_of(answer)
         check_after(after, given)
@@ -264,7 +264,7 @@ class BrokenStreams(BaseFault):
 def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]]) -> Act:
     """Return a function that streams the frames of `answer` after `change`.
 
-    If no stream is requested, it sends `answer`.
+    If no stream is requested, the function sends `answer` unchanged.
     """
     given = response_of(answer)
 

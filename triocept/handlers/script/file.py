@@ -53,7 +53,10 @@ def read_script(path: str | Path) -> list[Item]:
 
 
 def _check_defines(path: Path) -> None:
-    """Raise DialectError if no line of a Python file can define `replies`. So a program given by mistake is not run."""
+    """Raise DialectError if no line of a Python file can define `replies`.
+
+    So a program that was passed by mistake is not run.
+    """
     code = compile(path.read_bytes(), str(path), "exec")
     names = {*code.co_names, *[each for each in code.co_consts if isinstance(each, str | tuple)]}
     if names.isdisjoint({"replies", ("replies",), ("*",)}):

@@ -44,7 +44,7 @@ class MatchForm(Form, frozen=True):
 
 
 class ProfileForm(Form, frozen=True):
-    """Mapping in a fixture: the speed at which its answer is streamed."""
+    """Mapping that describes the speed at which the answer of a fixture is streamed."""
 
     ttft: Milliseconds | None = None
     tps: Annotated[float, Meta(gt=0)] | None = None
@@ -53,7 +53,7 @@ class ProfileForm(Form, frozen=True):
 
 
 class TimingsForm(Form, frozen=True):
-    """Mapping in a fixture: the times of a stream that was recorded."""
+    """Mapping that describes the times of a recorded stream."""
 
     ttftMs: Milliseconds = 0.0  # noqa: N815
     interChunkDelaysMs: list[Milliseconds] = []  # noqa: N815, RUF012
@@ -61,7 +61,7 @@ class TimingsForm(Form, frozen=True):
 
 
 class EntryForm(Form, frozen=True):
-    """Mapping of one fixture: its conditions, its response, its speed."""
+    """Mapping that describes one fixture: its conditions, its response, its speed."""
 
     match: MatchForm
     response: Any
@@ -78,7 +78,7 @@ class EntryForm(Form, frozen=True):
 
 
 class ToolCallForm(Form, frozen=True):
-    """Mapping in an answer: a tool call."""
+    """Mapping that describes a tool call in an answer."""
 
     name: str
     arguments: str | dict[str, Any] | list[Any]
@@ -86,7 +86,10 @@ class ToolCallForm(Form, frozen=True):
 
 
 class BlockForm(Form, frozen=True):
-    """Mapping in an answer's `blocks`: a text or a tool call. The list `blocks` states the order of texts and calls."""
+    """Mapping that describes a text or a tool call in an answer's `blocks`.
+
+    The list `blocks` states the order of texts and calls.
+    """
 
     type: str
     text: str | None = None
@@ -96,7 +99,7 @@ class BlockForm(Form, frozen=True):
 
 
 class AnswerForm(Form, frozen=True):
-    """Mapping for a fixture's response that is an answer of the model."""
+    """Mapping that describes a fixture's response: an answer of the model."""
 
     content: str | dict[str, Any] | list[Any] | None = None
     toolCalls: list[ToolCallForm] | None = None  # noqa: N815
@@ -117,7 +120,7 @@ class AnswerForm(Form, frozen=True):
 
 
 class FailureForm(Form, frozen=True):
-    """Mapping in an error response: the details of the error."""
+    """Mapping that describes the details of an error in an error response."""
 
     message: str
     type: str | None = None
@@ -127,7 +130,7 @@ class FailureForm(Form, frozen=True):
 
 
 class ErrorForm(Form, frozen=True):
-    """Mapping for a fixture's response that is an error."""
+    """Mapping that describes a fixture's response: an error."""
 
     error: FailureForm
     status: Annotated[int, Meta(ge=400, le=599)] = 500
@@ -136,7 +139,7 @@ class ErrorForm(Form, frozen=True):
 
 
 class EmbeddingForm(Form, frozen=True):
-    """Mapping for a fixture's response that is an embedding vector."""
+    """Mapping that describes a fixture's response: an embedding vector."""
 
     embedding: Annotated[list[float], Meta(min_length=1)]
 

@@ -28,7 +28,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ToolForm(Form, frozen=True):
-    """Mapping for a reply, or for a part of a reply: a call of one of the agent's tools."""
+    """Mapping that describes a reply, or a part of a reply: a call of one of the agent's tools."""
 
     tool: str
     """Name of the tool."""
@@ -39,13 +39,13 @@ class ToolForm(Form, frozen=True):
 
 
 class ReasoningForm(Form, frozen=True):
-    """Mapping for a part of a reply: reasoning of the model."""
+    """Mapping that describes a part of a reply: reasoning of the model."""
 
     reasoning: str
 
 
 class RefusalForm(Form, frozen=True):
-    """Mapping for a part of a reply: a text with which the model itself refuses."""
+    """Mapping that describes a part of a reply: a text with which the model itself refuses."""
 
     refusal: str
 
@@ -61,7 +61,7 @@ class UsageForm(Form, frozen=True):
 
 
 class WholeForm(Form, frozen=True):
-    """Mapping for a reply: a whole response, with its content and its other fields."""
+    """Mapping that describes a reply: a whole response, with its content and its other fields."""
 
     parts: list[Part]
     stop_reason: StopReason | None = None
@@ -72,7 +72,7 @@ class WholeForm(Form, frozen=True):
 
 
 class RefuseForm(Form, frozen=True):
-    """Mapping for a reply: an HTTP error, in the agent's own dialect."""
+    """Mapping that describes a reply: an HTTP error, in the agent's own dialect."""
 
     refuse: Annotated[int, Meta(extra_json_schema={"minimum": 400, "maximum": 599})]
     """HTTP status of the refusal."""
@@ -84,20 +84,20 @@ class RefuseForm(Form, frozen=True):
 
 
 class TemplateForm(Form, frozen=True):
-    """Mapping for a reply: a text with placeholders in braces for words of the request."""
+    """Mapping that describes a reply: a text with placeholders in braces for words of the request."""
 
     template: str
 
 
 class AskedForm(Form, frozen=True):
-    """Mapping for a reply: JSON that fits the schema in the request."""
+    """Mapping that describes a reply: JSON that fits the schema in the request."""
 
     asked_json: dict[str, Any]
     """Values of some fields of the JSON."""
 
 
 class StreamForm(Form, frozen=True):
-    """Mapping for a reply: an answer that is streamed in the listed pieces."""
+    """Mapping that describes a reply: an answer that is streamed in the listed pieces."""
 
     stream: Annotated[list[Part], Meta(min_length=1)]
     delay: Seconds = 0.0
@@ -107,7 +107,7 @@ class StreamForm(Form, frozen=True):
 
 
 class PacedForm(Form, frozen=True):
-    """Mapping for a reply: an answer that is streamed in pieces of equal size."""
+    """Mapping that describes a reply: an answer that is streamed in pieces of equal size."""
 
     paced: Reply
     """A text, a tool call, a list of these, or a whole response."""
@@ -117,7 +117,7 @@ class PacedForm(Form, frozen=True):
 
 
 class FaultForm(Form, frozen=True):
-    """Mapping for a reply: a fault, as its name, or as a mapping from its name to its arguments."""
+    """Mapping that describes a reply: a fault, given by its name, or by a mapping from its name to its arguments."""
 
     fault: str | Annotated[dict[str, Any], Meta(min_length=1, max_length=1)]
 
@@ -142,7 +142,7 @@ class WhenForm(Form, frozen=True):
 
 
 class RuleForm(Form, frozen=True):
-    """Mapping for a rule: conditions and replies.
+    """Mapping that describes a rule: conditions and replies.
 
     `reply` and `replies` are given once, `repeat` and `cycle` again and again.
     """
@@ -155,13 +155,16 @@ class RuleForm(Form, frozen=True):
 
 
 class CycleForm(Form, frozen=True):
-    """Mapping for several replies that are given in order; after the last reply, the first follows again."""
+    """Mapping that lists several replies, which are given in order.
+
+    After the last reply, the first reply follows again.
+    """
 
     cycle: Annotated[list[Step], Meta(min_length=1)]
 
 
 class OtherwiseForm(Form, frozen=True):
-    """Mapping for a rule that answers each request which no earlier item answers.
+    """Mapping that describes a rule for each request which no earlier item answers.
 
     The rule gives its replies in order, and then begins again with the first reply.
     """

@@ -7,7 +7,7 @@ Rules:
 
 1. A source returns a reply or None. After None, the next source of the script is tried.
 2. If the agent disconnects before a chosen reply was sent, the reply is put back into its source. But if another reply
-   of the source was chosen meanwhile, the first reply counts as used.
+   of the source was chosen before this, the first reply counts as used.
 """
 
 from __future__ import annotations

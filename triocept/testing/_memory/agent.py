@@ -92,7 +92,8 @@ class MemoryAgent:
         Args:
             asked: a text, messages, a `Request` of any dialect, or a JSON document of the agent's dialect, which is
                 sent unchanged.
-            stream: True to request a stream. None means the value in the `Request` or the document, or else False.
+            stream: True to request a stream. None means the value in the `Request` or the document; if neither contains
+                a value, False.
             headers: additional headers; they replace default headers of the same name.
             timeout: maximum seconds without a byte. When exceeded: the agent disconnects and raises `TimeoutError`.
                 None means the `timeout` of `open_memory_agent`.

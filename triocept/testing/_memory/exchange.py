@@ -40,7 +40,8 @@ async def open_exchange(
     Args:
         asked: a text, messages, a `Request`, or a document of the dialect, which is sent unchanged.
         dialect: dialect of the agent.
-        stream: True to request a stream. None means the value in the `Request` or the document, or else False.
+        stream: True to request a stream. None means the value in the `Request` or the document; if neither contains a
+            value, False.
         headers: additional headers of the agent's request.
         options: options of the exchange's rollout; see `Endpoint.open_rollout`. `record_increments` and `record_wire`
             default to True.

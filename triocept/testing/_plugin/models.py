@@ -208,7 +208,7 @@ class ModelFactory:
         return any(problem is fault for model in self._models for fault in model.faults)
 
     def close(self, interrupt: KeyboardInterrupt | None = None) -> None:
-        """Close all models. If `interrupt` is given, add the models' problems to it as notes.
+        """Close all models. If `interrupt` is given, add the models' problems to `interrupt` as notes.
 
         Raises:
             BaseException: a problem of a model since the last `check`; several problems are raised as a group.
@@ -232,7 +232,10 @@ first frame."""
 
 
 def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """Return `traceback` from the handler's first frame on. Return None if no frame belongs to the handler."""
+    """Return the part of `traceback` that begins with the handler's first frame.
+
+    Return None if no frame belongs to the handler.
+    """
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] not in _OUR_CODE:
