@@ -11,7 +11,8 @@ The package is layered: a module imports only modules of lower layers, and impor
   `_tunnel`: tunnels through which remote agents reach the endpoint. `_view`: the web page on which people watch
   rollouts and decide about tool calls. `_recording`: replays and cassettes, which answer from recordings. `handlers`:
   handlers, which can be nested.
-* L3 `_rollout`: exchange, rollout, registry, host services. It uses trio, but no HTTP. It is the core of the library.
+* L3 `_rollout`: exchange, rollout, registry, host services. This layer uses trio, but no HTTP. It is the core of the
+  library.
 * L2 `dialects`: one sans-IO codec for each wire format. `_trace`: turns, the message graph, the file.
 * L1 `_canonical`: the types that all dialects share. `_process`: an agent's process and its descendants.
 * L0 `errors`: the error hierarchy. `_util`: helpers that are independent of models and rollouts. `_moved`: loads public

@@ -1,11 +1,11 @@
-"""A pool of endpoints. It serves many rollouts with few endpoints, and therefore needs few tunnels.
+"""A pool of endpoints, which serves many rollouts with few endpoints, and therefore needs few tunnels.
 
 Rules:
 
 1. A rollout is opened on the reachable endpoint that has the fewest rollouts. There is no checkpoint between choosing
    the endpoint and counting the rollout, so no endpoint gets more rollouts than allowed.
-2. When all endpoints are full, the pool opens as many endpoints as the waiting rollouts need. It closes endpoints that
-   were idle for `shrink_after` seconds.
+2. When all endpoints are full, the pool opens as many endpoints as the waiting rollouts need. The pool closes endpoints
+   that were idle for `shrink_after` seconds.
 3. If an endpoint dies, only its own rollouts fail or move. The pool stays open.
 4. If no endpoint can be opened at the start of the pool, `serve_pool` raises the error. If an endpoint cannot be opened
    later, and the pool has no other endpoint, `open_rollout` raises the error. All other failures are logged, and the

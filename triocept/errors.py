@@ -27,8 +27,8 @@ By situation::
     ├── GroupStopped             a sample has no value, because its group was stopped before it had one
     └── RemoteError              replaces an exception of a worker that cannot be pickled
 
-If a handler raises a `Refusal` or an `UpstreamError`, this is an answer: the agent gets its status and message, and the
-rollout stays open. Any other exception of a handler ends the rollout, and the agent gets a 500.
+If a handler raises a `Refusal` or an `UpstreamError`, the error is an answer: the agent gets the error's status and
+message, and the rollout stays open. Any other exception of a handler ends the rollout, and the agent gets a 500.
 
 Closed channels raise trio's own errors: `trio.ClosedResourceError`, `trio.EndOfChannel`, `trio.BrokenResourceError`.
 For a port that is in use, a plain `OSError` is raised. For a host that does not resolve, a plain `socket.gaierror` is

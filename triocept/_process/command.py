@@ -1,6 +1,7 @@
 """Check and start of an agent's command, with errors that name the cause.
 
-No error of this module contains an argument of the command or a value of the environment, because it may be a key.
+No error of this module contains an argument of the command or a value of the environment, because such a text may be a
+key.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""The environment of an agent: that of the program, without providers' keys and URLs, with the rollout's key and URLs.
+"""The environment of an agent: the program's variables without providers' keys and URLs, and the rollout's variables.
 
 These variables are removed, in upper and in lower case:
 
 * variables that select a provider (`CHOICES`), or link an agent to the agent that started it (`NESTED`);
 * variables of a provider (`PROVIDERS`) with a word for a key or an endpoint in their names (`WORDS`), for example
   `OPENAI_WEBHOOK_SECRET` and `OLLAMA_HOST`. Settings like `CLAUDE_CODE_MAX_OUTPUT_TOKENS` and `ANTHROPIC_MODEL` stay;
-* variables whose names end like those of a provider's key or endpoint (`SUFFIXES`), and some single variables
+* variables whose names end like the name of a provider's key or endpoint (`SUFFIXES`), and some single variables
   (`NAMES`).
 
-These rules also cover future providers, and rather remove too much: a key that is removed by mistake can be restored by
-`env=`, but a key that stays by mistake is a leak. AWS keys are removed, because they give access to Amazon's models.
-`GOOGLE_APPLICATION_CREDENTIALS` stays, because it names a file that an agent may need for its work. `GH_TOKEN` and
-`GITHUB_TOKEN` stay, because git and gh need them. Only GitHub's Copilot uses these tokens as the key of its model, and
-Copilot is configured to call only the rollout.
+These rules also cover future providers, and remove too many variables rather than too few: a key that is removed by
+mistake can be restored by `env=`, but a key that stays by mistake is a leak. AWS keys are removed, because they give
+access to Amazon's models. `GOOGLE_APPLICATION_CREDENTIALS` stays, because it names a file that an agent may need for
+its work. `GH_TOKEN` and `GITHUB_TOKEN` stay, because git and gh need them. Only GitHub's Copilot uses these tokens as
+the key of its model, and Copilot is configured to call only the rollout.
 """
 
 from __future__ import annotations

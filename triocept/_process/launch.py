@@ -1,13 +1,13 @@
 """A script that marks its own process, and then replaces itself with an agent. The script runs for some milliseconds.
 
 The mark is the value of the process limit RLIMIT_LOCKS, both the soft and the hard limit. This limit of file locks has
-had no effect since Linux 2.4.25 (setrlimit(2)). Every child inherits it, and raising the hard limit needs
-CAP_SYS_RESOURCE. So a process keeps the mark even if it drops its environment (`env -i`), leaves its session (`setsid`)
-and loses its parent (a daemon's double fork).
+had no effect since Linux 2.4.25 (setrlimit(2)). Every child process inherits the limit, and raising the hard limit
+needs CAP_SYS_RESOURCE. So a process keeps the mark even if it drops its environment (`env -i`), leaves its session
+(`setsid`) and loses its parent (a daemon's double fork).
 
-The mark must be set before the agent's first instruction. Therefore this script sets it in the process that becomes the
-agent. A function between fork and exec could also set the mark, but then every start would fork the whole program,
-which is slow for a large program.
+The mark must be set before the agent's first instruction. Therefore this script sets the mark in the process that
+becomes the agent. A function between fork and exec could also set the mark, but then every start would fork the whole
+program, which is slow for a large program.
 
 Rules:
 

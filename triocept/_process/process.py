@@ -8,7 +8,7 @@ Rules:
 2. After the `async with` block, no process of the agent lives, even if the block raised an exception. The agent's
    group, and processes that left the group (see `group`), get SIGTERM, then some time to end, then SIGKILL. After that,
    the agent is reaped. The total time of these steps is limited.
-3. The agent is reaped last, because the kernel may reuse the ids of its process and its group after that.
+3. The agent is reaped last, because after the reaping, the kernel may reuse the ids of its process and its group.
 4. The output is read to its end. But if a process keeps a pipe open, the reading stops after a short time, so that the
    block can end.
 5. No error and no `repr` of this module contains a value of the environment or an argument.

@@ -10,9 +10,9 @@ This layer contains the state of rollouts, exchanges and agents. The layer uses 
 * `rollout`: the facade of one agent run. `rollout_state`: its state. `life`: how a rollout runs and ends.
 * `options`: the keywords of a rollout.
 * `children`: rollouts that are opened within another rollout. `asking`: model calls that the program sends itself.
-* `record_writer`: writes a rollout's trace and calls its recorder. `recorder_group`: a recorder that passes everything
-  to several recorders. `event_sender`: calls the program's `on_event`. `increment_sender`: sends the pieces of an
-  answer as events.
+* `record_writer`: writes a rollout's trace and calls its recorder. `recorder_group`: a recorder that passes every
+  record to several recorders. `event_sender`: calls the program's `on_event`. `increment_sender`: sends the pieces of
+  an answer as events.
 * `handler`: the type of a handler, and the check that an object is a handler. `draft`: the answer of an inner handler,
   which the outer handler reads before the agent gets an answer.
 * `workers`: call a handler for each exchange of a rollout.

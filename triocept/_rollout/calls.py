@@ -15,9 +15,9 @@ If a call has the same two values as earlier calls, `Calls.find` returns the fir
 1. A finished answer to an equal call, if no connection has received the whole answer, and no connection reads the
    answer now. If several answers meet these conditions, the oldest answer is returned.
 2. The running exchange of an equal call; the retry then gets the answer from the beginning. If the rollout has several
-   such exchanges, it prefers an exchange whose connection has disconnected, so that no connection reads its answer now.
-   It returns any other running exchange only with proof that the call is a retry, because some agents sample several
-   answers to equal calls.
+   such exchanges, `Calls.find` prefers an exchange whose connection has disconnected, so that no connection reads its
+   answer now. `Calls.find` returns any other running exchange only with proof that the call is a retry, because some
+   agents sample several answers to equal calls.
 3. A finished answer that no connection has received completely, but that a connection still reads. Such an answer is
    returned only with proof that the call is a retry.
 4. The answer of the newest ended exchange of an equal call, even if the answer was delivered. The answer is returned

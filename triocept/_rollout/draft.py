@@ -14,8 +14,8 @@ Rules:
    the exception.
 4. The end of the block of `open_draft` cancels the inner handler. If the agent disconnects, or the rollout ends, both
    handlers are cancelled.
-5. Raw bytes have no events. If their content is known, the outer handler reads the events of the content; otherwise it
-   gets the bytes (`raw`).
+5. Raw bytes have no events. If the content of the bytes is known, the outer handler reads the events of the content;
+   otherwise it gets the bytes (`raw`).
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
 """The gate of a rollout.
 
-The agent's own hook sends the gate a question before a tool runs, and perhaps another after it.
+The agent's own hook sends the gate a question before a tool runs, and may send a second question after the tool has
+run.
 
 Rules:
 
-1. Each tool call of an answer is stored in the gate before the agent gets the end of that answer. A question belongs to
-   the newest call without a result that has the question's id, tool and arguments. If the model has used the id only
-   once, the id alone identifies the call. If the agent's hooks send no ids, equal calls of an answer get equal
-   decisions. If several calls match a question, and one of these calls is rejected, the answer to the question is a
-   rejection.
+1. The gate stores each tool call of an answer before the agent gets the end of the answer. A question belongs to the
+   newest call without a result that has the question's id, tool and arguments. If the model has used the id only once,
+   the id alone identifies the call. If the agent's hooks send no ids, equal calls of an answer get equal decisions. If
+   several calls match a question, and one of these calls is rejected, the answer to the question is a rejection.
 2. If `approve` has rejected or modified the call, the gate answers with that decision. If not, the policy of the gate
    decides about the call, once, even if no answer of the model contains this call. A gate without a policy allows the
    calls of the model, and rejects all others.
 3. Each tool result in the agent's next model call is compared with the questions. A tool call has bypassed the gate if
    it has a result, but the gate got no question about the call, or did not answer it. A rejected call has bypassed the
    gate if its result does not contain the rejection.
-4. A result that the agent itself has made, without running a tool, needs no question. Examples are errors about an
+4. If the agent itself returns a result, without running a tool, no question is needed. Examples are errors about an
    unknown tool, or about arguments that the tool does not take.
 5. If a policy raises, the exception is raised to the program, and the gate answers with a rejection. The gate does not
    answer with an error status, because some agents run the tool after an error.

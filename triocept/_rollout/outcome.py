@@ -2,10 +2,10 @@
 
 Raw bytes are an answer if their content is known, and otherwise a refusal.
 
-An exchange is settled by the code that answers it, or from outside: by the disconnect of its agent, or by an end. An
-end is the end of the exchange's rollout (`stop` was called, or the rollout's block has ended), of the rollout's parent,
-or of the endpoint. A fault of another handler of the rollout also counts as an end. The table lists operations of the
-answering code on an exchange that is already settled, and the effect of each operation:
+An exchange is settled by the code that answers it, or from outside: by the disconnect of its agent, or by an end. In
+this module, an end is the end of the exchange's rollout (`stop` was called, or the rollout's block has ended), of the
+rollout's parent, or of the endpoint. A fault of another handler of the rollout also counts as an end. The table lists
+operations of the answering code on an exchange that is already settled, and the effect of each operation:
 
 =============================  ====================  =============================  =============================
 next operation                 settled by itself     by a disconnect                by the end

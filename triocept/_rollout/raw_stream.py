@@ -1,4 +1,4 @@
-"""Answers that consist of raw bytes, sent piece by piece: each piece is sent before the next one is produced.
+"""Answers that consist of raw bytes, sent piece by piece. Each piece is sent before the next piece is produced.
 
 Rules:
 

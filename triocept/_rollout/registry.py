@@ -1,4 +1,4 @@
-"""The registry of an endpoint: it finds the rollout for an API key.
+"""The registry of an endpoint, which finds the rollout for an API key.
 
 Rules:
 

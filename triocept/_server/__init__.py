@@ -3,10 +3,10 @@
 * `listen`: the listening socket, which is bound once and kept open. `serve`: starts, runs and ends a whole server.
 * `admission`: limits the number of connections, the time that they may stay open without a key, and the memory that
   they take. `admission` also decides which connection is read next.
-* `base_connection`: the base class of a connection, independent of the protocol. It contains the received bytes, and
+* `base_connection`: the base class of a connection, independent of the protocol. The class stores received bytes, and
   the bytes still to be sent, because the client may have stopped reading.
-* `connection`: a connection based on hypercorn's TCPServer. It serves the protocol that its client uses. If one
-  connection fails, the other connections are not affected.
+* `connection`: a connection based on hypercorn's TCPServer. A connection serves the protocol that its client uses. If
+  one connection fails, the other connections are not affected.
 * `http11`: HTTP/1.1 without hypercorn, for model calls and requests without a key.
 * `raw`: sends raw bytes as an answer, without the HTTP implementation.
 * `http1`: hypercorn's own HTTP/1.1, for all other requests.

@@ -3,8 +3,8 @@
 Rules:
 
 1. An authenticated connection is one that has sent a key of this endpoint. An authenticated connection may be idle
-   until its rollout ends, because agents send nothing while they work. After that, the connection counts as keyless
-   (not authenticated) again.
+   until its rollout ends, because agents send nothing while they work. After the end of its rollout, the connection
+   counts as keyless (not authenticated) again.
 2. At the limit of connections, the oldest keyless connection is closed. If every connection is authenticated, the
    new one is answered with 503.
 3. The received bytes of keyless connections (heads, and the bytes after them) are counted from the moment they are read
@@ -20,8 +20,9 @@ Rules:
    the piece is read, so that the piece is processed before further connections are read.
 7. Requests without a key are answered one at a time. Connections that can be accepted, or have just been accepted, are
    served before them. A request with a key never waits for requests without a key.
-8. Among the keyless connections, new connections are read first: those that have sent neither an incomplete head nor a
-   request without a key. An agent's first piece contains its key, so a new agent waits only for other new connections.
+8. Among the keyless connections, new connections are read first: connections that have sent neither an incomplete head
+   nor a request without a key. An agent's first piece contains its key, so a new agent waits only for other new
+   connections.
 9. A time limit ends a connection only if the connection is silent (`Overdue`): all bytes that have arrived were read
    and processed. The program may block the event loop for longer than any limit, and again between any two turns of the
    event loop. Bytes that arrive while the event loop is blocked are in time.

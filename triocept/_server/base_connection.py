@@ -1,4 +1,4 @@
-"""The base class of a connection: received bytes, bytes to send, limits, admission. It implements no protocol.
+"""The base class of a connection: received bytes, bytes to send, limits, admission. The class implements no protocol.
 
 A client may stop reading its answer at any time. On plain TCP, bytes are sent and received with the bare socket; on
 TLS, with trio's stream.

@@ -4,9 +4,9 @@ Three properties of hypercorn 0.18 are not acceptable for an endpoint (each has 
 tests/server/test_findings.py):
 
 * an unexpected exception in one connection cancels the server's nursery, and so ends every other connection;
-* it shields `send_all` without a deadline, so the connection of a client that stops reading outlives cancellation and
-  shutdown;
-* it cannot break a connection off on purpose. But an agent recognises the failure of a stream only by a broken
+* hypercorn shields `send_all` without a deadline, so the connection of a client that stops reading outlives
+  cancellation and shutdown;
+* hypercorn cannot break off a connection on purpose. But an agent recognises the failure of a stream only by a broken
   connection.
 
 Two more properties cost a fifth of a request's time. First, hypercorn starts a task for the idle timer of each request.

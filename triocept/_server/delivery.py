@@ -34,7 +34,7 @@ Rules:
 5. Raw bytes (`respond_raw`) are sent unchanged. The connection adds a framing only if the headers of the raw response
    specify none. If a keep-alive was already sent, the raw bytes are not sent; the connection only ends as the raw
    response specifies, for example with a close. While a program generates raw bytes, no keep-alives are sent between
-   its pieces. If the program fails, the connection is reset.
+   the pieces. If the program fails, the connection is reset.
 6. An answer counts as delivered when its last byte is sent, not before.
 """
 

@@ -6,7 +6,7 @@ Rules:
    queues such a message after the last byte. On this message, Quart-Trio would cancel the task that closes the
    connection or marks it as idle.)
 2. A `KeyboardInterrupt`, or any other exception that is neither an `Exception` nor a cancellation, ends the endpoint.
-   (hypercorn would only log it as a failed request.)
+   (hypercorn would only log such an exception as a failed request.)
 3. If a request is answered before its body was read, the whole answer is sent first. Then the body is received and
    discarded for up to `LINGER` seconds, and the connection is closed. An immediate close would reset the connection,
    and the client would lose the answer.

@@ -6,11 +6,11 @@ Rules:
    would open a stream) and `DELETE` (which would end a session) are refused with 405, as the specification allows
    (2025-06-18, "Listening for Messages from the Server").
 2. If a caller closes its connection before the response, the tool is cancelled. A `notifications/cancelled` is
-   acknowledged but has no effect, because without sessions it cannot be matched to a call.
+   acknowledged but has no effect, because, without sessions, triocept cannot match the notification to a call.
 3. If a tool raises, or its arguments are invalid, the model gets a result with `isError`. A call of an unknown tool is
    answered with a protocol error.
-4. Any `Origin` is accepted. The specification requires servers to check it, against DNS rebinding. Here the rollout's
-   key protects against DNS rebinding, because no browser sends this key by itself.
+4. Any `Origin` is accepted. The specification requires servers to check this header, as a protection against DNS
+   rebinding. Here the rollout's key protects against DNS rebinding, because no browser sends this key by itself.
 5. The `mcp` package is imported at the first request, in a thread, because the import takes a second and must not block
    the endpoint.
 """

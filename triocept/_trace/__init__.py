@@ -1,8 +1,8 @@
 """Records of rollouts: turns, the graph that links each turn to the turn it continues, and the trace file.
 
 * `turn`: the frozen record of one settled exchange, and of one call to a host service.
-* `trace`: the turns of one rollout, and queries over them, computed on demand. `search`: finds turns by text and other
-  criteria.
+* `trace`: the turns of one rollout, and queries over these turns, computed on demand. `search`: finds turns by text and
+  other criteria.
 * `conversation`: the conversation that a call belongs to: its name, and its kind (main, sub-agent, side call).
 
 Three modules derive the structure of a trace from its messages. Each of these modules uses the results of the previous
@@ -24,7 +24,7 @@ The other modules:
   the HTTP traffic of a call. `raw`: raw bytes that were sent in place of an answer.
 * `views`: views of a trace for trainers: steps, flat branches, drift.
 * `directory`: the recorder that writes one file for each rollout, and the lock of the process that reads a file.
-* `redaction`: removal of secrets before anything is recorded.
+* `redaction`: removal of secrets from records, before they are stored.
 * `recorder`: the interfaces of recorders, which receive each turn that is added to a trace.
 * `entries`: records other than turns: starts of rollouts and agents, calls passed to handlers, scores, and gaps
   (missing or changed parts of a file).

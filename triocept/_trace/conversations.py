@@ -11,8 +11,8 @@ The first rule that fits decides which conversation a call belongs to:
    agent has dropped. Exception: the call offers no tools, but the conversation has tools. Such a call is probably a
    request for a title.
 5. The call repeats the latest call of one of the last 64 conversations, with one piece of text added to the last
-   message, which is the user's. The rule applies only while no call of the rollout has tools. (It is needed for DSPy
-   programs, which add the results of their tools to the last message.)
+   message, which is the user's. The rule applies only while no call of the rollout has tools. (This rule is needed for
+   DSPy programs, which add the results of their tools to the last message.)
 6. The call is a handoff (see below) from one of the last 16 conversations: another agent takes the conversation over.
 7. The call is a compaction (see below): it contains the summary from one of the last 16 answers that may be summaries.
 8. Otherwise the call begins a new conversation.
@@ -30,8 +30,8 @@ call of the other agent has one of these forms:
 1. The call sends the messages of the conversation's latest call, followed by the answer to that call. The answer is
    unchanged (OpenAI Agents), or retold as text that names each tool that the answer called (ADK).
 2. The call sends the messages of the latest call and its answer, all without tool calls, tool results and reasoning
-   (`remove_all_tools` of OpenAI Agents). The first call of a sub-agent with the same task looks the same. Therefore the
-   call counts as a handoff only if the latest answer called no tools but `transfer_to_…`, and no other turn came
+   (`remove_all_tools` of OpenAI Agents). The first call of a sub-agent with the same task has the same form. Therefore
+   the call counts as a handoff only if the latest answer called no tools but `transfer_to_…`, and no other turn came
    between the two calls.
 3. The call begins with a message of the model that contains the user's texts, and names each tool that the latest
    answer called (`nest_handoff_history` of OpenAI Agents). A sub-agent's first call begins with a message of the user,
@@ -40,8 +40,8 @@ call of the other agent has one of these forms:
 These forms were observed with openai-agents 0.24 and google-adk 2.13. Histories that were filtered in other ways are
 not recognized.
 
-In a compaction, an agent whose context is full requests a summary, and restarts from it. A call contains the summary of
-a turn if all of these conditions hold:
+In a compaction, an agent whose context is full requests a summary, and restarts its conversation from this summary. A
+call contains the summary of a turn if all of these conditions hold:
 
 1. The turn's answer is text without a tool call. Either the turn's call requested a summary, or the answer is marked as
    a summary.

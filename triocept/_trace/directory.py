@@ -12,7 +12,8 @@ path                           content
 
 Rules:
 
-1. A file gets its final name by a rename when it is complete, so no process finds an incomplete file under that name.
+1. A file gets its final name by a rename when it is complete, so no process finds an incomplete file under a final
+   name.
 2. The process that has claimed a file locks it (flock). The kernel releases the lock when the process ends, for
    whatever reason. So an unacknowledged file becomes free again, and no time limit has to be guessed.
 3. A file is read completely or not at all: if even the trace of one child rollout is incomplete, the whole file is

@@ -5,8 +5,8 @@ The graph is derived from the messages, and never recorded.
 Rules:
 
 1. A turn continues an earlier turn if its messages begin with the earlier turn's messages and answer (`message_key`
-   defines equal messages). If several earlier turns fit, it continues the turn with the most messages; of several such
-   turns, the latest.
+   defines equal messages). If several earlier turns fit, the turn continues the earlier turn with the most messages; if
+   several of these have equally many messages, the latest.
 2. The content of a broken answer counts as an answer, both alone and joined with the content of its retries, because
    some agents keep this content in their history (kimi-code, Continue, open-interpreter).
 3. A turn is also continued if the agent has reworded the turn's answer (smolagents repeats its calls as text; other

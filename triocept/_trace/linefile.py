@@ -5,7 +5,7 @@ Rules:
 1. Lines that belong together are written by one `write` to a file opened for appending, so the kernel puts them after
    all existing content.
 2. Content of the file is never removed. If a line was written only in part (because the disk is full), the part is not
-   removed: another program may have appended a line after it, which the removal would damage.
+   removed: another program may have appended a line after this part, and the removal would damage that line.
 3. Before appending, a program checks that the file ends with a newline; otherwise it writes a newline first. So an
    incomplete line, of this program or of a killed program, damages no other line.
 4. If the file is removed, renamed (log rotation), replaced or truncated, the next write goes to the file that is now at

@@ -16,9 +16,10 @@ blob       a message (`kind` is `message`) or a list of tools (`kind` is `tools`
 intent     a call is about to be passed to its handler: `call` (its id), `number`, `at`, `agent`, `request` (without
            messages and tools), `messages` (the numbers of their blobs, as half-open ranges), `tools` (the number of
            their blob), and `digest`
-turn the outcome of a call: `call`, and `turn`, the members of a Turn that are not in the intent service a service call
-has ended: `call` score a score of the rollout: `name`, `value`, `at`. A score may come after the seal seal the rollout
-has ended: the numbers of `intents`, `turns` and `services`, `ended` (`body`, `cancelled`,
+turn       the outcome of a call: `call`, and `turn`, the members of a Turn that are not in the intent
+service    a service call has ended: `call`
+score      a score of the rollout: `name`, `value`, `at`. A score may come after the seal
+seal       the rollout has ended: the numbers of `intents`, `turns` and `services`, `ended` (`body`, `cancelled`,
            `raised`), `stopped`, `at`; and `digest`, the chain
 =========  ============================================================================================================
 

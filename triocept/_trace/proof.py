@@ -3,8 +3,8 @@
 Rules:
 
 1. If a line's `prev` equals the chain so far, the line is the expected line. If only the line's number (`seq`) fits,
-   the line before it was changed. If the line's number is higher than expected, lines are missing before it. In all
-   three cases, the line is accepted.
+   the line before it was changed. If the line's number is higher than expected, lines are missing before this line. In
+   all three cases, the line is accepted.
 2. If the line's number is lower than expected, there are two cases. A line that was reported as missing comes too late,
    and is accepted. A line that repeats an earlier line is not accepted.
 3. A gap is reported only once, and not again for later lines. After a gap, the chain continues from the `prev` of the

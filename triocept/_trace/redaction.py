@@ -17,8 +17,8 @@ Rules:
 6. A message is searched only once, in the first request that contains it. The other members of a request are searched
    only if they are not the same objects as in the previous request. (An agent repeats these members in every call, and
    dialects decode them once: see `memory`.)
-7. If a program passes a `Redaction`, no bodies are recorded: neither those of a call's HTTP traffic (`record_wire`) nor
-   raw bytes.
+7. If a program passes a `Redaction`, no bodies are recorded: neither the bodies of a call's HTTP traffic
+   (`record_wire`) nor raw bytes.
 8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is decoded and redacted, because one dialect
    sends such files as plain text, which triocept encodes. Apart from that, only JSON's escapes are decoded: a key
    within base64, hex or a similar encoding is not removed. A search for each key in each alignment of each encoding

@@ -7,7 +7,8 @@ The first of these rules that fits determines the relation:
 2. If a call sends the messages and the answer of an earlier turn of its conversation, the call `continues` this turn
    (see `graph`).
 3. A side call, or a call from a tool of the program, is related to the latest turn of the current conversation.
-4. The first call of a sub-agent is related to the tool call that started it, or else to the turn that it continues.
+4. The first call of a sub-agent is related to the tool call that started the sub-agent. If no such tool call is found,
+   the call is related to the turn that it continues.
 5. Any other first call of a conversation `continues` a turn of another conversation, or `begins` a new one.
 6. A later call that continues no turn restarts from a summary (`compaction`: see `conversations`), or else it is a
    `rewrite` of the conversation.

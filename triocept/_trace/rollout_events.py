@@ -3,7 +3,7 @@
 Rules:
 
 1. The events of one rollout are numbered, and are sent in the order in which they are recorded. `RolloutOpened` is the
-   first event, and `RolloutEnded` the last, except for a `Scored`, which may follow.
+   first event, and `RolloutEnded` the last, except that a `Scored` event may follow `RolloutEnded`.
 2. Each `CallArrived` is followed by exactly one `TurnSettled` or `TurnLost` of the same exchange. The exchange's other
    events are sent between these two. Exception: decisions for the agent's hook (see `gate`) are sent when the agent
    requests them.

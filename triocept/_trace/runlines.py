@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A line is made for one place in the chain (`seq` and `prev`). The line is counted just before its write; if the write
-   fails, the count is reduced again. If an interrupt occurs between the count and the write, the line is missing, which
-   is reported as a gap. But two lines never have the same number.
+1. Each line is encoded for one place in the chain (`seq` and `prev`). The line is counted just before its write; if the
+   write fails, the count is reduced again. If an interrupt occurs between the count and the write, the line is missing,
+   which is reported as a gap. But two lines never have the same number.
 2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
 3. Every turn has an intent in the file. If the recorder got no intent for a call (for example, because the call was
    refused before it was passed to a handler), the turn supplies the content of the intent.

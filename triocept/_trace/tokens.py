@@ -1,4 +1,4 @@
-"""The tokens of one call, as the inference engine returned them. Trainers read them.
+"""The tokens of one call, as the inference engine returned them. Trainers read these tokens.
 
 Rules:
 

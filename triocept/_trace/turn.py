@@ -1,4 +1,4 @@
-"""The records of settled exchanges, and of calls to host services. They are frozen."""
+"""The frozen records of settled exchanges, and of calls to host services."""
 
 from __future__ import annotations
 

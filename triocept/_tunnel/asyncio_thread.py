@@ -7,7 +7,7 @@ Rules:
    takes too long, the task is cancelled again.
 3. Work that asyncio runs in threads, such as the look-up of a host name, cannot be cancelled. So a cancelled task does
    not wait until such work has ended.
-4. KeyboardInterrupt is never raised in this code, because a thread could then be left that never ends.
+4. KeyboardInterrupt is never raised in this code, because the interrupt could leave a thread that never ends.
 """
 
 from __future__ import annotations

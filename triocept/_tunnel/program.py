@@ -1,7 +1,7 @@
 """A program that prints its URL or port: its start, output and end.
 
-The program is started and ended like an agent: it leads a process group, and none of its processes outlives the
-context. If the Python program that uses triocept is killed, the watcher ends the started program.
+The program is started and ended like an agent: the program leads a process group, and none of its processes outlives
+the context. If the Python program that uses triocept is killed, the watcher ends the started program.
 
 Rules:
 

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. `ssh` never prompts: if a key needs a passphrase, or the host is unknown, it fails immediately (`BatchMode`).
+1. `ssh` never prompts: if a key needs a passphrase, or the host is unknown, `ssh` fails immediately (`BatchMode`).
 2. `ssh` opens its own connection to the server (`ControlPath=none`). Without this option, a running master process of
    ssh would forward the port, even after the end of this program.
 3. The loss of the server is noticed when the connection ends, or when keep-alives are not answered.

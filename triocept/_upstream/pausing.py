@@ -12,8 +12,8 @@ Rules:
    server cannot keep calls in progress, the mode `wait` is used in place of `keep`.
 5. If an agent has received a part of an answer, its call cannot be sent again. So the mode `abort` waits until such a
    call has finished.
-6. Only answers of some dialects show that the server aborted them. In the other dialects, the mode `abort`
-   cancels the calls before the server is paused.
+6. Only some dialects have a field which shows that the server aborted an answer. In the other dialects, the mode
+   `abort` cancels the calls before the server is paused.
 7. A call that was aborted for a pause of this upstream is always sent again. A call that the server aborted for
    another program is sent again at most `MAX_ABORTED` times.
 """

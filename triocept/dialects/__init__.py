@@ -1,8 +1,8 @@
-"""The wire formats that triocept supports (OpenAI, Anthropic, Gemini, Ollama), and how to add another one.
+"""The wire formats that triocept supports (OpenAI, Anthropic, Gemini, Ollama), and how to add a wire format.
 
-A dialect is sans-IO: it converts decoded JSON documents and bytes to triocept's own types, and back. It contains both
-directions: as a server, which answers an agent, and as a client, which calls a provider. A dialect is defined by one
-record, a `Dialect`::
+A dialect is sans-IO: it converts decoded JSON documents and bytes to triocept's own types, and back. A dialect contains
+both directions: as a server, which answers an agent, and as a client, which calls a provider. A dialect is defined by
+one record, a `Dialect`::
 
     SHOUT = Dialect(
         name="shout",
@@ -25,9 +25,9 @@ Three fields are easily forgotten for a wire format that differs from OpenAI's. 
 requests a stream in another way than by its field `stream`. Set `Dialect.stream_types` and `StreamParser.frame_end` if
 a stream does not consist of server-sent events.
 
-To register it:
+To register a dialect:
 
-* pass it to `serve_endpoint(dialects=[SHOUT])` and to `open_upstream(url, dialect=SHOUT)`;
+* pass the record to `serve_endpoint(dialects=[SHOUT])` and to `open_upstream(url, dialect=SHOUT)`;
 * or declare an entry point in a package. The dialect can then be selected by its name wherever the package is
   installed::
 

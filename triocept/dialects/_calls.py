@@ -1,8 +1,8 @@
 """Conversion of tool calls and their results: arguments, ids, and the assignment of results to calls.
 
 Some dialects require arguments that are a JSON object. In these dialects, arguments that are not an object (invalid
-JSON, cut JSON, free text) are written as `{"_raw": "the text"}`. When such an object is read, it becomes the text
-again. Arguments of a tool that takes free text are written as `{"input": "the text"}`.
+JSON, cut JSON, free text) are written as `{"_raw": "the text"}`. When the parser reads such an object, it restores the
+text. Arguments of a tool that takes free text are written as `{"input": "the text"}`.
 
 Some servers number the calls of each answer from 0, so ids repeat in one conversation. Anthropic and OpenAI's Responses
 API refuse such a conversation.

@@ -1,4 +1,4 @@
-"""The creation time that is written into an answer: the current time, or for a stored answer its original time."""
+"""The creation time that is written into an answer. For a stored answer, this is its original creation time."""
 
 from __future__ import annotations
 

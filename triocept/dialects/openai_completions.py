@@ -22,7 +22,8 @@ Requests:
    may call tools, an error is raised, because this API cannot express tools. A `user` of more than 64 characters is
    left out, because OpenAI refuses it.
 
-Whole answers. Errors have the same form as in chat completions, but an overflow error names the parameter `prompt`:
+Answers that are not streamed follow these rules. (Errors have the same form as in chat completions, but an overflow
+error names the parameter `prompt`.)
 
 1. `extra` has the structure of the document: further fields of the choice (`logprobs`, `token_ids`, …) are in
    `extra["choices"][0]`.

@@ -1,4 +1,4 @@
-"""The handlers that come with triocept. Most of them wrap another handler.
+"""The handlers that come with triocept. Most of these handlers wrap another handler.
 
 * `route`: chooses one of several handlers by the requested model, or tries handlers in order until one succeeds.
 * `limits`: a handler that answers until a budget, such as a cost, is used up.

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. One random draw for each call decides if the call gets a fault (and which one), or an answer of the wrapped handler.
-   So the sum of all rates is at most 1.
+1. For each call, one random draw decides whether the call gets a fault, and which fault, or an answer of the wrapped
+   handler. So the sum of all rates is at most 1.
 2. The draw depends only on the seed and on the number of the call in its rollout. It depends neither on the content of
    the request nor on other rollouts. Nested `chaos` handlers draw independently.
 3. If a call gets a fault, the notes of its turn name the fault.

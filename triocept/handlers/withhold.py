@@ -1,4 +1,6 @@
-"""`withhold`: a wrapper that removes parts of requests, such as tools or media. A notice lists them for the model.
+"""`withhold`: a wrapper that removes parts of requests, such as tools or media.
+
+A notice lists the removed parts for the model.
 
 Rules:
 

@@ -2,8 +2,8 @@
 
 A turn is compared with the earlier turn that it continues or rewrites (see `Trace.relations`). The comparison counts
 the ids of the earlier turn's prompt and completion with which the turn's prompt begins. The messages are compared, too.
-If they differ, the agent has changed its history. If they are equal, the template or the tokenizer has produced other
-ids.
+If the messages differ, the agent has changed its history. If the messages are equal, the template or the tokenizer has
+produced other ids.
 
 =================  ==================================================  =============================================
 name               test                                                meaning

@@ -2,11 +2,11 @@
 
 Rules:
 
-1. A branch ends with a trained call that no other trained call continues token by token. (A trained call is one without
-   gaps.) The branch contains this call and all its ancestors in the tree of tokens (see `step`), beginning with the
-   first call's prompt. The prompt of each further call begins with all earlier tokens of the sequence.
+1. A branch ends with a trained call that no other trained call continues token by token. (A trained call is a call
+   without gaps.) The branch contains this call and all its ancestors in the tree of tokens (see `step`), beginning with
+   the first call's prompt. The prompt of each further call begins with all earlier tokens of the sequence.
 2. If several branches share a sampled token, only the first of these branches trains on the token.
-3. A call with gaps is only context: the branch contains its tokens, but they are not to be trained on.
+3. A call with gaps is only context: the branch contains the tokens of the call, but a trainer must not train on them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Rules:
 
 1. The path, not the body, names the model and requests a stream. The body for a provider also names the model
-   (`GenerateContentRequest` has such a field), so that it can be parsed without the path.
+   (`GenerateContentRequest` has such a field), so that the body can be parsed without the path.
 2. `extra` has the structure of the document: unknown fields of `generationConfig` are in `extra["generationConfig"]`,
    and unknown fields of `toolConfig` are in `extra["toolConfig"]`.
 3. Only one candidate is supported; `candidateCount` above 1 is refused.
@@ -28,8 +28,8 @@ Contents and the system instruction:
 2. `responseSchema` is converted to JSON Schema. The request keeps the original object, which is written again if the
    JSON Schema was not changed.
 3. An effort from another dialect becomes a budget of at most 24,576 tokens, which the smallest models allow, or of -1.
-   Thoughts are then requested, too. The effort "none" is left out, because most models refuse it. Penalties of 0 from
-   another dialect are left out, too.
+   In this case, thoughts are requested, too. The effort "none" is left out, because most models refuse it. Penalties of
+   0 from another dialect are left out, too.
 
 The path and query of a call contain the model, and state if and how the answer is streamed:
 

@@ -20,7 +20,7 @@ These rules turn the chunks of one answer (one chunk if it is not streamed) into
 5. The finish reason completes the content: only usage and unknown fields are read from later chunks.
 
 An answer with tool calls has no special finish reason: its reason is `STOP`. A reason such as `MALFORMED_FUNCTION_CALL`
-means that the model gave no answer: it raises an error, and never becomes a stop reason.
+means that the model gave no answer. Such a reason raises an error, and never becomes a stop reason.
 
 `promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So `Usage.output_tokens` is the
 sum of the tokens of candidates and thoughts. `Usage.input_tokens` is the sum of the prompt's tokens and the tokens that

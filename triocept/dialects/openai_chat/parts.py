@@ -13,8 +13,8 @@ llama.cpp write `reasoning_content`; OpenRouter adds `reasoning_details` (with s
 as received). OpenAI itself writes no reasoning.
 
 1. The three fields are read in the order above. The parser uses the first of these fields that has text, and stores the
-   field's name in `extra["field"]`. If a second field has a different text, it stays among the message's unknown
-   fields.
+   field's name in `extra["field"]`. If a second field has a different text, this second field stays among the message's
+   unknown fields.
 2. Each item of `reasoning_details` is one opaque blob.
 3. Reasoning is written to the field from which it was read, otherwise to `reasoning_content`.
 

@@ -6,8 +6,8 @@ Grammar of the streams that servers really send. This grammar differs from OpenA
 
 Rules of the parser:
 
-1. A chunk may have no choice: Azure's first chunk, and last chunks with the usage or with SGLang's extensions. A choice
-   may have no content.
+1. A chunk may have no choice. Examples are Azure's first chunk, and a last chunk with the usage or with SGLang's
+   extensions. A choice may have no content.
 2. Usage may come in any chunk; the parser uses the last usage. So `ResponseEnd` waits for `[DONE]` or the end of the
    bytes.
 3. Unknown fields of chunks are combined in the `extra` of `ResponseEnd`, so that they equal the fields of an answer
@@ -29,7 +29,7 @@ Rules of the renderer:
 
 1. A stream consists of a chunk with the role, chunks with deltas, exactly one chunk with the finish reason, a chunk
    with the usage if it was requested, and `[DONE]`.
-2. Tool calls are numbered from 0; other parts do not count.
+2. Tool calls are numbered from 0; other parts get no number.
 3. All chunks have the same id, `created` and model.
 4. Parts that chat completions cannot express are left out.
 5. A call that must be converted to another kind (see `FittedCall`) is not written until it is complete.

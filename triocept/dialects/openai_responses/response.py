@@ -15,8 +15,8 @@ The status `incomplete` means that the answer was stopped by a token limit or a 
 status from an upstream raises an error, because triocept never invents a status.
 
 `input_tokens` includes the cached tokens, and `output_tokens` includes the reasoning, as in `Usage`. The API requires
-all token counts (Codex treats an answer without `total_tokens` as a broken stream), so an unknown count is written as
-0. Further counts that servers send are stored in `Usage.extra` under their own names.
+all token counts (Codex treats an answer without `total_tokens` as a broken stream), so the value 0 is written for an
+unknown count. Further counts that servers send are stored in `Usage.extra` under their own names.
 
 Errors have the form of chat completions, except in a stream and on a websocket. A stream may contain `response.failed`
 with `response.error`, or the event `error`, which is flat at OpenAI and nested at other servers. Codex reads only the

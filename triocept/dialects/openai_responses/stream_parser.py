@@ -2,8 +2,8 @@
 
 Rules:
 
-1. The `type` in an event's data determines the kind of event. If `type` is missing, the event's name determines it.
-   Unknown events are skipped. Sequence numbers are ignored, because some servers leave them out.
+1. The `type` in an event's data determines the kind of event. If `type` is missing, the event's name determines the
+   kind. Unknown events are skipped. Sequence numbers are ignored, because some servers leave them out.
 2. Items may overlap, the indexes of items may be missing, and an item may come complete in one event (see `Parts`).
 3. `completed` and `incomplete` end the answer. `failed` and `error` mean that the provider failed. A stream without any
    of these four events was truncated.
@@ -192,7 +192,7 @@ class Parts:
             self._add(number, raw, fields.at("item"), events)
 
     def part_added(self, fields: Fields, events: list[Event]) -> None:
-        """Process an event `content_part.added`. Ignore it if it does not belong to a message item."""
+        """Process an event `content_part.added`. Ignore an event that does not belong to a message item."""
         item = self._find(fields)
         part = fields.object("part")
         if item is None or item.kind != "message" or part is None:

@@ -11,7 +11,7 @@ Rules of the stream:
 4. The terminal event contains the whole output, and the usage with all token counts (estimated if unknown).
 5. The name of each server-sent event is also the `type` in its data.
 
-Rules of an item, each part of which is written by a writer:
+Rules of an item (an `ItemWriter` writes each part of an item):
 
 1. Every event has `output_index`, `item_id` and a sequence number. An event of a part also has `content_index` or
    `summary_index`.

@@ -2,8 +2,9 @@
 
 Rules:
 
-1. All conditions must hold. Each is compared with one text of the request. A condition that is a text holds if the
-   compared text contains it. A condition that is a compiled pattern holds if the pattern is found in the compared text.
+1. All conditions must hold. Each condition is compared with one text of the request. A condition that is a text holds
+   if the compared text contains it. A condition that is a compiled pattern holds if the pattern is found in the
+   compared text.
 2. Conditions keep no state between requests: a match depends on the request alone.
 3. If no reply matches, the error's text describes the conditions that do not hold, with the actual values in the
    request.

@@ -1,6 +1,7 @@
 """Types of the mappings in fixture files of aimock 1.43.0, a mock of LLM APIs. The fields have aimock's names.
 
-Some of these keys are not supported: the reader then warns or raises. Any other key is an error.
+Some of these keys are not supported: for such a key, the reader issues a warning or raises an error. Any other key is
+an error.
 """
 
 from __future__ import annotations

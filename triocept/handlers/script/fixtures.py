@@ -2,11 +2,13 @@
 
 Rules:
 
-1. All conditions of a fixture must hold; the first matching fixture answers, any number of times.
+1. A fixture matches a request if all its conditions hold. The first matching fixture answers. A fixture may answer any
+   number of times.
 2. `turnIndex` is not a condition: it only chooses among the matching fixtures. Let n be the number of the model's
-   answers so far. The fixture with the highest `turnIndex` that is at most n wins. But if this `turnIndex` is exactly
-   n, and a fixture without a `turnIndex` stands before it, that fixture wins. If no `turnIndex` is at most n, the first
-   fixture without a `turnIndex` wins. If there is no such fixture either, the fixture with the lowest `turnIndex` wins.
+   answers so far. The fixture with the highest `turnIndex` that is at most n is chosen. But if this `turnIndex` is
+   exactly n, and a fixture without a `turnIndex` stands before it, the fixture without a `turnIndex` is chosen. If no
+   `turnIndex` is at most n, the first fixture without a `turnIndex` is chosen. If every fixture has a `turnIndex` above
+   n, the fixture with the lowest `turnIndex` is chosen.
 3. A fixture with a `sequenceIndex` of n answers only if the fixtures with equal conditions have given n replies before.
 """
 

@@ -1,7 +1,9 @@
-"""Types of the mappings in a script file. The reader uses them, and the published JSON Schema is generated from them.
+"""Types of the mappings in a script file.
 
-Each type is called a form. Its first field is required, and a mapping with this key is read as this form. A key that is
-not a field of the form is an error.
+The reader uses these types, and the published JSON Schema is generated from them.
+
+Each type is called a form. The first field of a form is required, and a mapping with this key is read as this form. A
+key that is not a field of the form is an error.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sources of a scripted model's replies: a source is a rule, several plain replies, or fixtures.
 
-A source returns replies to some requests, and counts its unused replies. If it has no reply for a request, it can
+A source returns replies to some requests, and counts its unused replies. A source that has no reply for a request can
 return the reasons.
 
 Rules:

@@ -1,4 +1,4 @@
-"""A call of an agent in memory: it sends a request over HTTP/1.1, and receives the answer piece by piece."""
+"""A call of an agent in memory. The call sends a request over HTTP/1.1, and receives the answer piece by piece."""
 
 from __future__ import annotations
 

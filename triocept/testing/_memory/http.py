@@ -1,4 +1,4 @@
-"""HTTP transport for the official SDKs' clients: through it, httpx2 sends requests to a rollout without a socket.
+"""HTTP transport for the official SDKs' clients, with which httpx2 sends requests to a rollout without a socket.
 
 Rules:
 
