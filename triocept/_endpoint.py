@@ -125,8 +125,8 @@ class Endpoint:
         of the port and a bound address that other machines can reach.
 
         Raises:
-            TunnelError: there is no such URL. This error is also raised while the tunnel is down and is being reopened
-                (see `wait_reachable`).
+            TunnelError: the endpoint has no public URL. This error is also raised while the tunnel is down and is being
+                reopened (see `wait_reachable`).
         """
         if self._supervisor is not None:
             if self._supervisor.url is None:
@@ -183,7 +183,7 @@ class Endpoint:
         """Wait until the tunnel is up, and return the public URL.
 
         Raises:
-            TunnelError: there is neither a tunnel nor another public URL.
+            TunnelError: the endpoint has neither a tunnel nor another public URL.
 
         Cancellation: immediate.
         """
@@ -246,8 +246,8 @@ class Endpoint:
             state: initial value of the state. Tools in other programs read and replace the state by `GET` and `PUT
                 …/state`, with `rollout.state_key`. If `state` and `state_type` are None, the rollout has no state.
             state_type: the type of every value of the state. None means the type of the initial value.
-            embed: a function of this program, async or not, that takes texts and returns a vector for each text. It
-                answers agents that request embeddings. None means the endpoint's function.
+            embed: a function of this program, async or not, that takes texts and returns a vector for each text. The
+                function answers agents that request embeddings. None means the endpoint's function.
             moderate: a function of this program, async or not, that takes texts and returns findings for each text:
                 True, categories, or scores by category. None means the endpoint's function.
             gate: a policy, or a `Gate`, that decides before the agent runs a tool. The agent requests the decision with
@@ -255,8 +255,8 @@ class Endpoint:
                 a decision, the rollout fails: see `Gate`. If None, only decisions of `approve` apply.
             redact: definition of the texts that are removed from all records, in addition to keys. None means the
                 endpoint's redaction.
-            metadata: JSON values by name, such as a task, a seed or a policy. They are written to the trace and to
-                its file.
+            metadata: JSON values by name, such as a task, a seed or a policy. These values are written to the trace and
+                to its file.
             record_increments: True if each turn contains the pieces of its answer with their times (`turn.increments`),
                 so that a replay can stream the answer at the same pace. None means the endpoint's setting.
             record_wire: True if each turn contains its HTTP traffic (`turn.wire`): URL, headers without keys, and
@@ -274,8 +274,8 @@ class Endpoint:
             TypeError: an argument has the wrong type. For example, the handler is not callable, a tool's signature has
                 no JSON Schema, or the state is not of the type `state_type`.
             trio.ClosedResourceError: the endpoint has ended.
-            OSError: the recorder's file cannot be written; the error's text names the file. Raised before the body
-                begins.
+            OSError: the recorder's file cannot be written; the error's text names the file. This error is raised before
+                the body begins.
             Exception: the handler's exception, unwrapped. Before that, the body was cancelled (see `on_fault`). If the
                 body raised an exception, too, a group is raised.
             MissingPrice: `limits` has a maximum cost, and a requested model has no price. The body was cancelled.
@@ -326,8 +326,8 @@ async def serve_endpoint(
     Args:
         host: an address or a name. Default: loopback. `0.0.0.0` and `::` mean every interface.
         port: the port to bind. If 0, the kernel chooses one.
-        recorder: the recorder that receives every turn of every rollout before the agent gets the end of the answer. It
-            is opened before the body begins, and closed after the body.
+        recorder: the recorder that receives every turn of every rollout before the agent gets the end of the answer.
+            The recorder is opened before the body begins, and closed after the body.
         redact: definition of the texts that are removed from all records, even from records in memory. Keys are always
             removed.
         max_body: maximum bytes of a request body. When exceeded: the request is refused with 413 before its body is
@@ -336,8 +336,8 @@ async def serve_endpoint(
         tls: certificate and key, or an `ssl.SSLContext`. None means plain HTTP.
         advertise: a name or address under which other machines reach this machine. The `public_url` consists of this
             name and the port. triocept does not check that the name leads to this machine.
-        tunnel: a tunnel that makes the port reachable from other machines. It is opened and checked before the body
-            begins. Until the endpoint ends, the tunnel is watched, and reopened if it dies.
+        tunnel: a tunnel that makes the port reachable from other machines. The tunnel is opened and checked before the
+            body begins. Until the endpoint ends, the tunnel is watched, and reopened if it dies.
         tunnel_health: settings for watching the tunnel. If None, no probes are sent through its URL, and the tunnel
             counts as up while it is open.
         on_lost_url: effect on a rollout whose agent got a public URL (`reach="public"`) that is lost for good, because
@@ -351,9 +351,9 @@ async def serve_endpoint(
         embed: a function, async or not, that returns vectors for texts in every rollout without its own `embed`. Its
             exceptions propagate to the code that opened the rollout, because the function takes the place of a model.
             None means that vectors of unit length are computed from the words: equal texts have equal vectors, and
-            texts with common words have similar vectors.
+            texts that share words have similar vectors.
         moderate: a function, async or not, that returns findings for texts in every rollout without its own `moderate`.
-            Its exceptions propagate like those of `embed`. None means that no text is flagged.
+            Its exceptions propagate like the exceptions of `embed`. None means that no text is flagged.
         record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
         on_event: a function that is called with each event of each rollout when it happens
             (`triocept.traces.RolloutEvent`). Its exceptions are logged, once for each type. The function must not be
@@ -376,7 +376,7 @@ async def serve_endpoint(
             read; the error's text names the address or file.
         socket.gaierror: the host does not resolve.
         TunnelError: the tunnel cannot be opened, or its URL does not lead here. The error's text ends with the last
-            output of the tunnel's program. Raised before the body begins.
+            output of the tunnel's program. This error is raised before the body begins.
         TypeError, ValueError: an argument is invalid.
         EndpointCrashed: the server crashed, and the body was cancelled. If the body raised an exception, too, a group
             is raised.
@@ -531,8 +531,8 @@ class EndpointOptions(TypedDict, total=False):
     tls: TLS | None
     """Certificate and key. None means plain HTTP."""
     advertise: str | None
-    """The name under which other machines reach this machine. If there is neither this name nor a tunnel, a public URL
-    exists only if the bound address is public."""
+    """The name under which other machines reach this machine. Without this name and without a tunnel, the endpoint has
+    a public URL only if the bound address is public."""
     tunnel: Tunnel | None
     """The tunnel that makes the port reachable from other machines. None means no tunnel."""
     tunnel_health: TunnelHealth | None
@@ -568,8 +568,8 @@ async def run_endpoint(
 ) -> NoReturn:
     """Run an endpoint in a nursery of the caller, until cancelled: `await nursery.start(run_endpoint)`.
 
-    `task_status.started(endpoint)` is called when the endpoint accepts connections. The errors, and the steps of
-    closing, are those of `serve_endpoint`.
+    `task_status.started(endpoint)` is called when the endpoint accepts connections. Raise the same errors, and close in
+    the same steps, as `serve_endpoint`.
 
     Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url,
     limits, dialects, embed, moderate, record_increments, record_wire, on_event, view, websocket, keep_alive; see

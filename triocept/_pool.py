@@ -116,7 +116,7 @@ class Pool:
 
         If all endpoints are full, wait until one is not full.
 
-        The errors, and the steps of closing, are those of `Endpoint.open_rollout`.
+        Raise the same errors, and close in the same steps, as `Endpoint.open_rollout`.
 
         Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
         embed, moderate, gate, redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`. If
@@ -126,10 +126,10 @@ class Pool:
             trio.ClosedResourceError: the pool has ended.
             EndpointCrashed: the rollout's endpoint died (`on_lost_endpoint="raise"`). The body was cancelled, or did
                 not begin.
-            Exception: the pool has no endpoint, and could not open a new endpoint. The error is that of the failed
+            Exception: the pool has no endpoint, and could not open a new endpoint. This is the error of the failed
                 endpoint, such as a `TunnelError`.
 
-        Cancellation: immediate during the wait for an endpoint; afterwards as for `Endpoint.open_rollout`.
+        Cancellation: during the wait for an endpoint, immediate; after the wait, as for `Endpoint.open_rollout`.
         """
         handler, concurrency = check_opening("open_rollout", handler, options)
         if options.get("recorder") is None:
@@ -423,13 +423,15 @@ async def serve_pool(
             cancelled with `EndpointCrashed`. `move`: the rollouts, with their keys and traces, are moved to another
             endpoint; their `environ` and `base_url` then contain the new URL. Running agents are ended, because they
             have the old URL.
-        recorder: the recorder that receives every turn of every rollout. The pool closes it when the pool ends.
+        recorder: the recorder that receives every turn of every rollout. The pool closes the recorder when the pool
+            ends.
         redact: as in `serve_endpoint`.
 
     Closing: each endpoint closes, as for `serve_endpoint`.
 
     Raises:
-        Exception: the first endpoint (in a fixed set, any endpoint) cannot be opened. Raised before the body runs.
+        Exception: the first endpoint (in a fixed set, any endpoint) cannot be opened. This error is raised before the
+            body runs.
         ValueError: an argument is invalid.
         BaseException: the body's exception, unwrapped.
 

@@ -109,8 +109,8 @@ class Exchange:
     def conversation(self) -> Conversation:
         """The conversation of the call: the main conversation, a sub-agent's conversation, or a side call.
 
-        Some agents name the conversation in their headers. If the headers name none, triocept compares the call's
-        messages with the messages of all turns in the trace.
+        Some agents name the conversation in their headers. If the headers name no conversation, triocept compares the
+        call's messages with the messages of all turns in the trace.
         """
         return self._core.conversation
 
@@ -157,8 +157,9 @@ class Exchange:
 
         Closing: if the block ends without an exception, the event `ResponseEnd` is sent, unless the program has sent
         it. After an exception, the exchange has failed, or is refused if the exception is a `Refusal`. The agent's
-        stream is then broken off, so that the agent cannot mistake it for a complete answer. If the rollout ends during
-        the block, the next call of `send` ends the block without an error, and the program continues after the block.
+        stream is then broken off, so that the agent cannot mistake this stream for a complete answer. If the rollout
+        ends during the block, the next call of `send` ends the block without an error, and the program continues after
+        the block.
 
         Raises:
             AlreadySettled: the exchange already has an outcome, or a stream was opened before.
@@ -217,7 +218,7 @@ class Exchange:
         adds one of these headers. If both are missing and `end` has another value, the body ends where the connection
         is closed, as HTTP/1.1 allows.
 
-        Returns when the bytes are written, and the connection has ended as `end` says. After `end="stall"`, the
+        Returns when the bytes are written, and the connection has ended as `end` specifies. After `end="stall"`, the
         connection stays open until the agent disconnects or the endpoint ends.
 
         Over a websocket (OpenAI Responses), each event of an SSE body is sent as a frame. ValueError is raised if the
@@ -298,8 +299,8 @@ class ResponseStream:
         """Send one increment of the answer to the agent.
 
         Args:
-            item: a `str` continues the current text, or begins one. A part (`ToolCall`, `Reasoning`, …) is sent whole.
-                An event is sent unchanged.
+            item: a `str` continues the current text, or begins a new text. A part (`ToolCall`, `Reasoning`, …) is sent
+                whole. An event is sent unchanged.
 
         Raises:
             ExchangeAbandoned: the agent has disconnected.
@@ -455,6 +456,6 @@ def core_of(exchange: Exchange) -> ExchangeState:
 def joins(stream: ResponseStream) -> bool:
     """Return True if `stream` holds back half of a surrogate pair.
 
-    If so, the next call of `send` may send two increments.
+    If True, the next call of `send` may send two increments.
     """
     return bool(stream._seams)

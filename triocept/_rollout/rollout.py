@@ -181,8 +181,8 @@ class Rollout(Given):
         `$TRIOCEPT_URL/tools`.
 
         Args:
-            reach: `local` for an agent on this machine, `public` for an agent on another machine. Raise the same errors
-                as `base_url`.
+            reach: `local` for an agent on this machine, `public` for an agent on another machine. An invalid value
+                raises the same errors as in `base_url`.
         """
         self._core.hold(reach)
         own = {
@@ -254,7 +254,7 @@ class Rollout(Given):
                 sent.
             Refusal: the call was refused. If the handler failed, the status is 500.
             RuntimeError: the caller is a recorder that is recording a turn. The call would wait for this recorder, and
-                so for ever.
+                the recorder for the call.
 
         Cancellation: has the same effect as an agent's disconnect (see `on_hangup`).
         """
@@ -368,14 +368,14 @@ class Rollout(Given):
             stdout_file: a path or a binary file that receives all of stdout, as it arrives.
             stderr_file: a path or a binary file that receives all of stderr, as it arrives.
             terminate_grace: seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5.
-            keep_home: if True, Claude Code or Codex uses the user's own configuration, and not that of
+            keep_home: if True, Claude Code or Codex uses the user's own configuration, and not the configuration of
                 `agents.claude_code` or `agents.codex`: `CLAUDE_CONFIG_DIR` and `CODEX_HOME` are removed from `env`.
                 ValueError is raised if the user's configuration may name another provider, or if the agent is any other
                 program.
 
         Returns:
-            The return code (negative: the signal that ended the agent), output and duration. `run_agent` raises no
-                error if the return code is not 0; `result.check()` does.
+            The return code (negative: the signal that ended the agent), output and duration. If the return code is not
+                0, `run_agent` raises no error; `result.check()` raises `AgentFailed`.
 
         Raises:
             AgentFailed: the agent cannot be started. The error's text gives the reason and the remedy.

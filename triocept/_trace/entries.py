@@ -26,7 +26,7 @@ class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     rollout: str
     """Id of the rollout."""
     run: str = ""
-    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
+    """Id of this run, which distinguishes rollouts with equal ids (see `Trace.run`)."""
     at: float
     """Time when the rollout started, in seconds since the epoch."""
     versions: dict[str, str] = {}
@@ -34,7 +34,7 @@ class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     metadata: dict[str, Json] = {}
     """Value of `open_rollout(metadata=…)`."""
     branch: Branch | None = None
-    """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
+    """For a child rollout: the point in the parent's trace where the child began. For other rollouts: None."""
 
 
 class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -46,7 +46,7 @@ class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     rollout: str
     """Id of the agent's rollout."""
     run: str = ""
-    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
+    """Id of this run, which distinguishes rollouts with equal ids (see `Trace.run`)."""
     argv: tuple[str, ...]
     """The command and its arguments."""
     cwd: str
@@ -76,7 +76,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     rollout: str
     """Id of the call's rollout."""
     run: str = ""
-    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
+    """Id of this run, which distinguishes rollouts with equal ids (see `Trace.run`)."""
     number: int
     """Position, from 0, in the order in which the rollout's calls were passed to handlers."""
     at: float
@@ -97,7 +97,7 @@ class Score(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     rollout: str
     """Id of the rollout."""
     run: str = ""
-    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
+    """Id of this run, which distinguishes rollouts with equal ids (see `Trace.run`)."""
     name: str
     value: float
     at: float

@@ -18,9 +18,9 @@ RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
 """The way in which a raw answer ends: as HTTP requires (`whole`), by a close or a reset of the connection, or with a
 connection that stays open while no more bytes are sent (`stall`)."""
 Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]
-"""Framing of a raw answer's body, which shows where the body ends. `none`: there is no head. `own`: the server adds the
-framing. `length`, `chunked`: the program's headers define the framing. `close`: the body ends when the connection
-closes."""
+"""Framing of a raw answer's body, which shows where the body ends. `none`: the answer has no head. `own`: the server
+adds the framing. `length`, `chunked`: the program's headers define the framing. `close`: the body ends when the
+connection closes."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -53,7 +53,7 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
 
     @property
     def pieces(self) -> Iterator[tuple[float, bytes]]:
-        """Pairs for the pieces of the body: the pause in seconds before a piece, and the piece.
+        """Pairs, one for each piece of the body: the pause in seconds before the piece, and the piece.
 
         For a pause at the end, the piece is empty.
         """

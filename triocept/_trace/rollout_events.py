@@ -34,7 +34,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="eve
     rollout: str
     """Id of the rollout."""
     run: str
-    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
+    """Id of this run, which distinguishes rollouts with equal ids (see `Trace.run`)."""
     number: int
     """Position in the order of the rollout's events, from 0."""
     at: float

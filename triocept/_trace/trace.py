@@ -57,7 +57,7 @@ class Turns(Sequence[Turn]):
 class Derived:
     """Data derived from a growing list of turns: conversations, relations, threads and others.
 
-    The derived data is never recorded. Derived data is computed on demand, turn by turn.
+    Derived data is never recorded. It is computed on demand, turn by turn.
 
     The time for a turn depends only on its new messages: a message that the agent repeats is not compared again.
     """
@@ -85,7 +85,7 @@ class Derived:
         return known.one(turn.id) if turn.id in known.parents else known.of_call(turn)
 
     def parent_of(self, turn: Turn) -> str | None:
-        """Return the id of the turn that `turn`, a call without an outcome yet, continues, or None."""
+        """Return the id of the turn that the call `turn` continues, or None. `turn` has no outcome yet."""
         return self._known().parent_of_call(turn)
 
     @property
@@ -102,8 +102,8 @@ class Derived:
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
         """Return the threads of the trace.
 
-        A thread begins with a turn that continues no turn, and ends with a turn that no turn continues. In between,
-        each turn continues the turn before it.
+        A thread begins with a turn that continues no turn, and ends with a turn that no turn continues. Each
+        other turn of a thread continues the previous turn.
         """
         above, by_id = self.parents, {turn.id: turn for turn in self._turns}
         continued = set(above.values())
@@ -176,7 +176,7 @@ class Trace:
         """Unique id of this run. This id distinguishes rollouts with equal ids, which different programs may use. Empty
         in files of older versions."""
         self.branch = branch
-        """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
+        """For a child rollout: the point in the parent's trace where the child began. For other rollouts: None."""
         self._turns = Turns()
         self._services: list[ServiceCall] = []
         self._children: list[Trace] = []
@@ -234,7 +234,7 @@ class Trace:
 
     @property
     def ended(self) -> Ending | None:
-        """The rollout's body returned (`body`), was cancelled from outside (`cancelled`), or raised (`raised`).
+        """The way in which the rollout's body ended: `body` (it returned), `cancelled` (from outside) or `raised`.
 
         None if the rollout is still running, or its end was not recorded.
         """
@@ -279,7 +279,7 @@ class Trace:
 
     @property
     def stopped(self) -> str | None:
-        """Reason why the rollout stopped: a limit, or the argument of `rollout.stop`; None if nothing stopped it."""
+        """Reason why the rollout stopped: a limit, or the argument of `rollout.stop`; None if it was not stopped."""
         return self._stopped
 
     @property
@@ -339,8 +339,8 @@ class Trace:
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
         """The turns, grouped into threads. A turn may belong to several threads.
 
-        A thread begins with a turn that continues no turn, and ends with a turn that no turn continues. In between,
-        each turn continues the turn before it.
+        A thread begins with a turn that continues no turn, and ends with a turn that no turn continues. Each
+        other turn of a thread continues the previous turn.
         """
         return self._derived.threads()
 
@@ -462,7 +462,7 @@ class TraceWriter:
         return self.trace._derived.conversation_of(turn)
 
     def parent_of(self, turn: Turn) -> str | None:
-        """Return the id of the turn that `turn`, a call without an outcome yet, continues, or None."""
+        """Return the id of the turn that the call `turn` continues, or None. `turn` has no outcome yet."""
         return self.trace._derived.parent_of(turn)
 
     def turn(self, turn_id: str) -> Turn | None:

@@ -168,9 +168,9 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     rollout: str
     """Id of the call's rollout."""
     run: str = ""
-    """Id of this run: it tells apart rollouts with equal ids, which programs may reuse (see `Trace.run`)."""
+    """Id of this run, which distinguishes rollouts with equal ids, which programs may reuse (see `Trace.run`)."""
     branch: Branch | None = None
-    """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
+    """For a child rollout: the point in the parent's trace where the child began. For other rollouts: None."""
     dialect: str
     request: Request
     agent: str | None = None
@@ -208,7 +208,7 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     rollout: str
     """Id of the call's rollout."""
     run: str = ""
-    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
+    """Id of this run, which distinguishes rollouts with equal ids (see `Trace.run`)."""
     number: int
     """Position of the call, from 0, in the order in which the rollout's service calls ended."""
     kind: ServiceKind
@@ -231,4 +231,4 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     duration: float
     """Seconds from `started_at` to the end of the call."""
     branch: Branch | None = None
-    """For a child rollout: the point in the parent's trace where it began. Otherwise None."""
+    """For a child rollout: the point in the parent's trace where the child began. For other rollouts: None."""

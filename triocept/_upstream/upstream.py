@@ -6,8 +6,8 @@ Rules:
    If the agent requested a whole answer, a whole answer is requested.
 2. If the agent uses the provider's dialect, the answer is passed on byte for byte. If it uses another dialect, the
    answer is translated event by event.
-3. The exchange has no outcome until the first piece of the answer has arrived. A failure before that is raised as an
-   error with the provider's status.
+3. The exchange has no outcome until the first piece of the answer has arrived. A failure before the first piece is
+   raised as an error with the provider's status.
 4. When the agent disconnects, the connection to the provider is closed.
 """
 
@@ -97,8 +97,8 @@ _PROBE = Request(
 class Upstream:
     """A real model of a provider, as a handler. Only `open_upstream` creates instances.
 
-    Pass an upstream as a handler: `open_rollout(upstream)`. Or forward single exchanges: `await upstream(exchange)`,
-    `await exchange.forward(upstream)`.
+    Pass an upstream as a handler: `open_rollout(upstream)`. You can also forward single exchanges: `await
+    upstream(exchange)`, `await exchange.forward(upstream)`.
     """
 
     def __init__(
@@ -692,9 +692,9 @@ async def open_upstream(
             async with endpoint.open_rollout(upstream) as rollout:
                 await rollout.run_agent(["claude", "-p", "fix the bug"])
 
-    The agent may use any dialect. If it is the provider's own dialect, the request's JSON body is sent unchanged, and
-    the answer is passed on byte for byte. For any other dialect, the request is translated as a whole, and the answer
-    is translated event by event.
+    The agent may use any dialect. If the agent uses the provider's own dialect, the request's JSON body is sent
+    unchanged, and the answer is passed on byte for byte. For any other dialect, the request is translated as a whole,
+    and the answer is translated event by event.
 
     Args:
         base_url: the base URL in the form that the provider's own SDK expects: with `/v1` for OpenAI's dialects,
@@ -706,15 +706,15 @@ async def open_upstream(
             key is an error. The key is removed from the provider's error messages. A key of fewer than 8 characters
             ("x", "EMPTY") does not count as a secret, and is not removed.
         model: the name of the model to request. None means the model that the agent requests.
-        sampling: sampling parameters. Each parameter that is set replaces the agent's.
+        sampling: sampling parameters. Each parameter that is set replaces the agent's parameter.
         extra_body: fields of the JSON body that is sent, with the provider's field names. Objects are merged with the
             existing ones, and None removes a field.
         extra_headers: headers for every call. These headers replace the agent's headers with the same names.
         concurrency: maximum concurrent calls. When exceeded: further calls wait, and the waiting rollouts are served in
             rotation. None means any number.
         retries: maximum retries of a call that failed before the first byte of its answer, with an error that may be
-            temporary (408, 409, 429, 500 and above, no connection). The first pause is 0.5 s, and each further pause
-            twice as long; or the time in `retry-after`, up to 60 s.
+            temporary (408, 409, 429, 500 and above, no connection). The first pause is 0.5 s, and each further pause is
+            twice as long. If the response has `retry-after`, the pause is the time in this header, up to 60 s.
         connect_timeout: maximum seconds for connecting, in each try. None means no limit.
         read_timeout: maximum seconds without a byte of the answer, before the answer or within it. Comments and pings
             are not part of the answer. None means `upstream_idle_seconds` of the endpoint's `EndpointLimits` (default:
@@ -722,9 +722,9 @@ async def open_upstream(
         total_timeout: maximum seconds for a whole call, including its retries and its wait for a slot. None means
             `upstream_seconds` of the endpoint's `EndpointLimits` (default: 3600), and no limit for `fetch` and
             `open_response`. `math.inf` means no limit.
-        tokens: the kind of server (`vllm`, `sglang` or `llama_cpp`), in order to record the ids and the log
-            probabilities of tokens in `turn.tokens`. When the upstream is opened, one call checks that the server sends
-            them; so `model` must be given. None means that no tokens are recorded.
+        tokens: the kind of server (`vllm`, `sglang` or `llama_cpp`). `turn.tokens` then contains the ids and the log
+            probabilities of tokens. When the upstream is opened, one call checks that the server sends tokens, so
+            `model` must be given. None means that no tokens are recorded.
         max_output_tokens: maximum output tokens that a call requests, even if the agent requests more. None means no
             maximum. If a provider refuses the number that a call requests, the call is sent again with the number that
             the refusal allows, even if `max_output_tokens` is None.

@@ -162,7 +162,7 @@ class Dialect:
     caps: tuple[tuple[str, ...], ...] = ()
     """The places in a document where the output token limit is read. A new limit is written to the first place. Each
     place is a tuple of the field names that lead to it, as in `(("options", "num_predict"),)`. If empty,
-    `max_output_tokens` of an upstream has no effect. If a provider refuses a limit as too large, this error is then
+    `max_output_tokens` of an upstream has no effect. In this case, an error of a provider about a too large limit is
     passed on without a retry."""
     logprobs: Json = None
     """The value of the request field `logprobs` that requests log probabilities without alternatives. If None, the
@@ -182,10 +182,11 @@ class Dialect:
         bool(document.get("stream")) == request.stream
     )
     """`as_it_came(document, request)` returns True if the agent's document can be sent unchanged to a provider of this
-    dialect; `request` was parsed from the document. If it returns False, `render_request` writes a new document, and
-    fields that `render_request` does not write are lost. Default: True if the document's field `stream` equals
-    `request.stream`. A dialect that requests streams in another way must set this function, for example to `lambda
-    document, request: True`. Without that function, its streamed requests lose their unparsed fields."""
+    dialect; `request` was parsed from the document. If the function returns False, `render_request` writes a new
+    document, and fields that `render_request` does not write are lost. Default: True if the document's field `stream`
+    equals `request.stream`. A dialect that requests streams in another way must set this function, for example to
+    `lambda document, request: True`. Without such a function, streamed requests of this dialect lose their unparsed
+    fields."""
     continued: Callable[[Request, Request, Response], Request] = _no_earlier
     """`continued(request, earlier, answer)` is called if `request.previous_response` names an earlier response. The
     function returns the request with the earlier conversation: the messages of the request `earlier`, and its `answer`.
@@ -200,8 +201,9 @@ class Dialect:
     key_headers: Callable[[str], dict[str, str]] = bearer
     """`key_headers(api_key)` returns the headers with the key, in the form that the providers expect. triocept also
     calls the function with a sample key, to find out the names and the form of the headers. The character after the key
-    must not be a letter, a digit, `-` or `_`, because it would be read as a part of the key. Endpoints read a rollout's
-    key from the same headers on all routes, and never display them. Default: `Authorization: Bearer …`."""
+    must not be a letter, a digit, `-` or `_`, because this character would be read as a part of the key. Endpoints read
+    a rollout's key from these headers on all routes, and never display these headers. Default: `Authorization: Bearer
+    …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that the dialect's clients always send and its providers require, with names in lower case. These headers
     are added to each call to a provider that lacks them. A header that the agent itself sent takes precedence."""

@@ -45,7 +45,7 @@ class StreamParser(ABC):
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Event]:
-        """Parse the next bytes of the stream, and return the events that they complete.
+        """Parse the next bytes of the stream, and return the events that these bytes complete.
 
         Raises:
             DialectError: the data is invalid. The error names the path in the JSON of the event.
@@ -55,9 +55,9 @@ class StreamParser(ABC):
     def is_plain_content(self, data: bytes) -> bool:
         """Return True only if `data` certainly consists of whole events that continue the content.
 
-        A relay passes such data on before it parses the data. So this check must be quick, and must return False if it
-        is uncertain. It must return False for data that begins a call, or contains a finish reason, a terminal event or
-        an error.
+        A relay passes such data on before it parses the data. So this check must be quick, and must return False if the
+        result is uncertain. The check must return False for data that begins a call, or contains a finish reason, a
+        terminal event or an error.
         """
         return False
 

@@ -65,7 +65,7 @@ def approve(
     Raises:
         TypeError, ValueError: an argument is invalid. Raised while an exchange is answered: the policy returned a value
             that is not a decision.
-        Exception: raised while an exchange is answered: the exception that the policy raised.
+        Exception: the exception that the policy raised while an exchange was answered.
     """
     check_handler(handler)
     check_policy(policy)

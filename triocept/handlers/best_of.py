@@ -30,10 +30,10 @@ def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int 
             answer.
 
     Raises:
-        TypeError, ValueError: an argument is invalid. The following errors are raised while an exchange is answered:
+        TypeError, ValueError: an argument is invalid. These errors are also raised while an exchange is answered, if
             `judge` did not return an index of an answer.
-        UpstreamError, Refusal: raised while an exchange is answered: every call of `handler` failed. The first error
-            that a call raised is raised.
+        UpstreamError, Refusal: every call of `handler` failed while an exchange was answered. This is the first error
+            that a call raised.
     """
     check_count("n", n, least=2)
     check_handler(handler)

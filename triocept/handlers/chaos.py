@@ -51,8 +51,8 @@ def chaos(
 
     The same seed and the same calls give the same trace. The n-th call of a rollout gets the n-th draw, in every
     rollout and every run. Calls are numbered in the order in which they reach this handler. If the agent sends calls
-    concurrently, their order may differ between runs, and so may the calls that fail. For different draws, give each
-    rollout its own seed.
+    concurrently, the order of the calls may differ between runs, and other calls may fail. For different draws, give
+    each rollout its own seed.
 
     Args:
         handler: the handler that answers all other calls. `triocept.testing` also accepts a plain function here.

@@ -47,9 +47,9 @@ def limits(
             later exchanges are refused.
 
     Raises:
-        LimitReached: raised while an exchange is answered: the exchange would exceed a limit, or `seconds` have passed.
-            The agent gets 404 with `x-should-retry: false`.
-        MissingPrice: raised while an exchange is answered: `cost` is given, and `prices` has no price of the model.
+        LimitReached: an exchange would exceed a limit, or `seconds` have passed. The agent gets 404 with
+            `x-should-retry: false`.
+        MissingPrice: `cost` is given, and `prices` has no price for the model of an exchange.
         TypeError, ValueError: as in `Limits`; or `handler` is not a handler.
     """
     check_handler(handler)

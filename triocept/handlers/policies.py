@@ -179,13 +179,12 @@ async def ask_page(call: ToolCall, exchange: Exchange) -> Decision:
 def first_of(*policies: Policy) -> PolicyFunction:
     """Return a policy that runs several policies at once: `first_of(ask_terminal, ask_page)`.
 
-    The first decision takes effect; then the policies that still run are cancelled. If a policy escalates, the other
-    policies decide.
+    The first decision takes effect; then the policies that still run are cancelled. If a policy returns
+    `Decision.escalate()`, the other policies decide.
 
     Raises:
         TypeError, ValueError: an argument is not a policy, or there are no arguments.
-        Exception: raised while an exchange is answered: the exception of a policy that failed before a decision was
-            made.
+        Exception: the exception of a policy that failed, while an exchange was answered, before a decision was made.
     """
     check_policy(policies, "first_of")
 

@@ -44,8 +44,9 @@ def rewrite(
 
     Raises:
         TypeError: an argument is not a handler or a function; no function is given; or both `response` and `event` are
-            given. Raised while an exchange is answered: a function returned a value of a wrong type.
-        DialectError: raised while an exchange is answered: `event` returned events in an order that is not valid.
+            given. This error is also raised while an exchange is answered, if a function returned a value of a wrong
+            type.
+        DialectError: `event` returned events in an invalid order while an exchange was answered.
     """
     check_handler(handler)
     for name, function in (("request", request), ("response", response), ("event", event)):

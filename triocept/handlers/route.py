@@ -79,7 +79,7 @@ def fallback(handlers: Iterable[Handler]) -> Handler:
         handlers: at least one handler, in the order of the tries.
 
     Raises:
-        UpstreamError: raised while an exchange is answered: the error of the last handler.
+        UpstreamError: the error of the last handler, if all handlers fail while an exchange is answered.
         ValueError: `handlers` is empty.
         TypeError: an item is not a handler.
     """

@@ -34,7 +34,7 @@ def stop_when(
 
     Raises:
         TypeError: `handler` is not a handler, or `predicate` is not a function of one argument.
-        LimitReached: raised while an exchange is answered: `deliver` is False, and the answer stops the rollout.
+        LimitReached: `deliver` is False, and an answer stops the rollout.
     """
     check_handler(handler)
     check_function("the predicate of stop_when", predicate, "a function of one Response")

@@ -85,9 +85,10 @@ class SyncEndpoint:
                 be plain functions, which run in their own threads and may block.
 
         Closing: see `Endpoint.open_rollout`. The end of the block raises the handler's exceptions: a single exception
-        unchanged, several exceptions as a group. If the body raised an exception, too, it becomes their context. After
-        an exception of the handler, the rollout stays open until the end of the block, and its agent gets the same 500
-        for every call. A Ctrl-C and similar exceptions of the body propagate unchanged.
+        unchanged, several exceptions as a group. If the body raised an exception, too, this exception becomes the
+        context of the handler's exceptions. After an exception of the handler, the rollout stays open until the end of
+        the block, and its agent gets the same 500 for every call. A Ctrl-C and similar exceptions of the body propagate
+        unchanged.
 
         Raises:
             AssertionError: the body raised no exception, but replies are unused. This error is also raised if there is

@@ -44,8 +44,8 @@ class SyncStream:
         """Send one increment of the answer. Block until the agent's connection has accepted its bytes.
 
         Args:
-            item: a `str` is appended to the current text part, or begins one; a part is sent whole; an event is sent
-                unchanged.
+            item: a `str` is appended to the current text part, or begins a new text part; a part is sent whole; an
+                event is sent unchanged.
 
         Raises:
             Exception: see `ResponseStream.send` and `SyncExchange.respond`.
@@ -68,8 +68,8 @@ class SyncStream:
 class SyncExchange:
     """A model call of the agent, which waits for its answer. Only a `SyncRollout` creates instances.
 
-    Like an `Exchange`, a `SyncExchange` gets exactly one outcome. Its methods block the calling thread. They may be
-    called in any thread except the endpoint's thread.
+    Like an `Exchange`, a `SyncExchange` gets exactly one outcome. Its methods block the calling thread. The methods may
+    be called in any thread except the endpoint's thread.
     """
 
     def __init__(self, exchange: Exchange, rollout: SyncRollout, loop: Loop) -> None:

@@ -176,7 +176,7 @@ class SyncRollout:
             RuntimeError: the rollout has a handler, which answers every exchange. For other causes, see
                 `SyncExchange.respond`.
 
-        Ctrl-C: no exchange is lost; the next call of this method returns it.
+        Ctrl-C: no exchange is lost; the next call of this method returns the exchange.
         """
         job = Job[Exchange](self._give_back)
         try:

@@ -45,8 +45,8 @@ class ScriptedModel:
         replies: replies (see `Reply`), rules, and the result of `read_script`.
 
     Raises:
-        ScriptExhausted: raised while an exchange is answered: no reply is left for its request. The error's text shows
-            the request, and why the closest rules do not match.
+        ScriptExhausted: no reply is left for the request of an exchange. The error's text shows the request, and why
+            the closest rules do not match.
         TypeError: `replies` is not a list, an item is not a reply or a rule, or a pause is not a valid duration. The
             error's text names the place of the item.
         ValueError: (`handlers.ShadowedRule`) an item can never answer, because an earlier item always answers the same

@@ -31,7 +31,7 @@ async def open_exchange(
     headers: Mapping[str, str] | None = None,
     **options: Unpack[RolloutOptions],
 ) -> AsyncIterator[Exchange]:
-    """Open one exchange without an endpoint, so that a test can pass it to a handler.
+    """Open one exchange without an endpoint, so that a test can pass the exchange to a handler.
 
     An agent in memory has sent the request of this exchange, and waits for the answer. After the answer,
     `exchange.turn` contains the outcome, the response, the error, the increments with their times, and the bytes that

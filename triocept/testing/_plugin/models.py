@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @final
 class ModelFactory:
-    """Value of the fixture `triocept_model`: called like a function, it opens a fake model for one test.
+    """Value of the fixture `triocept_model`. If a test calls this object like a function, it opens a fake model.
 
     Each call of this object opens a model: a rollout with its own key and trace, which closes at the end of the test.
     During the test, the environment variables point to the model that was opened last.
