@@ -57,7 +57,7 @@ class Turns(Sequence[Turn]):
 class Derived:
     """Data derived from a growing list of turns: conversations, relations, threads and others.
 
-    Derived data is never recorded. It is computed on demand, turn by turn.
+    Derived data is never recorded. Derived data is computed on demand, turn by turn.
 
     The time for a turn depends only on its new messages: a message that the agent repeats is not compared again.
     """
