@@ -1,4 +1,4 @@
-"""Loading of public modules on first use. Errors that name the new place of a name or a module that has moved."""
+"""Loading of public modules on first use. If a name or a module has moved, the error names its new place."""
 
 from __future__ import annotations
 

@@ -203,7 +203,8 @@ class MessageTable:
 
         Args:
             messages: a conversation.
-            kept_form: a function that returns the form in which a new message is kept; None keeps the message as it is.
+            kept_form: a function that returns the form in which a new message is kept; None means that the message
+                itself is kept.
         """
         head = common_head(messages, self._given, is_not)
         ours = head if self._kept is self._given else common_head(messages, self._kept, is_not)

@@ -53,8 +53,8 @@ def price_of(prices: Mapping[str, Price], models: Iterable[str]) -> Price | None
     """Return the price of the first of `models`, the names of a model, that has a price; None if no name has a price.
 
     Args:
-        prices: prices by the name of a model, or by a pattern (`*` and `?` are wildcards). An exact name wins over a
-            pattern, and the first matching pattern over later ones.
+        prices: prices by the name of a model, or by a pattern (`*` and `?` are wildcards). An exact name has priority
+            over patterns. If several patterns match, the first of them is used.
         models: the names of the model, in the order in which they are looked up.
     """
     for model in models:

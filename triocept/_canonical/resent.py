@@ -52,8 +52,8 @@ from .frozen import count_members, frozen_json
 from .memory import Memory
 
 ENABLED = True
-"""If False, every body is decoded as a whole. Only tests and benchmarks set it. The parsed requests must be the same
-with both values."""
+"""If False, every body is decoded as a whole. Only tests and benchmarks set this value. The parsed requests must be the
+same with both values."""
 LEAST = 8 * 1024
 """Minimum bytes of a body that is kept. A smaller body is decoded in less time than it is compared."""
 LEAST_FIELD = 1024
@@ -324,7 +324,10 @@ class BodyReader:
         return Conversation(body, field, tuple(items), memory, size, len(body), rest=rest)
 
     def keep(self, conversation: Conversation) -> None:
-        """Keep a conversation. Call this method only after its latest document was parsed without an error."""
+        """Keep a conversation.
+
+        Call this method only after the conversation's latest document was parsed without an error.
+        """
         if self._closed:
             return
         known = [*self._alive()[::-1], conversation]
@@ -345,7 +348,7 @@ class BodyReader:
 
 
 class _Shelf:
-    """The kept conversations of all readers. Several threads may use it."""
+    """The kept conversations of all readers. Several threads may use the object."""
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -75,7 +75,10 @@ arguments."""
 
 
 class _Counted(Generic[T]):
-    """A counter of the characters in a list of items. Unchanged items at its beginning are not counted again."""
+    """A counter of the characters in a list of items.
+
+    Unchanged items at the beginning of the list are not counted again.
+    """
 
     def __init__(self, count: Callable[[T], int]) -> None:
         self._count = count

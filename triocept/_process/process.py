@@ -349,7 +349,7 @@ class AgentProcess:
     async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
         """Send a signal to the agent's processes, and wait for their end.
 
-        Return False if one still lives after `seconds`.
+        Return False if a process still lives after `seconds`.
         """
         if signum == signal.SIGKILL:  # first, and without a search in /proc, which can hang
             self._kill_group()

@@ -73,8 +73,8 @@ class Watcher:
         gets these lines."""
         self._process: trio.Process | None = None
         self._pipe: int | None = None
-        """The only write end of the pipe to the watcher's process. No other process inherits it, so the pipe closes
-        when the program dies."""
+        """The only write end of the pipe to the watcher's process. No other process inherits this end, so the pipe
+        closes when the program dies."""
         self._lock = trio.Lock()
         self._closed = False
         self._since = birth(os.getpid()) or 0

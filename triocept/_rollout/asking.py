@@ -21,7 +21,10 @@ from .rollout_state import RolloutState
 
 
 class Asking:
-    """A `Delivery` without a connection, for the program's own call. It stores the outcome, which `ask` then reads."""
+    """A `Delivery` without a connection, for the program's own call.
+
+    The object stores the outcome, which `ask` then reads.
+    """
 
     full = False
     due = keepalive_every = inf

@@ -87,7 +87,7 @@ The limit is for a program that calls its rollout from the thread that should ta
 program would wait for the timeout of its SDK: ten minutes, three times (openai 3.57)."""
 RETRY_COUNT = "x-stainless-retry-count"
 """Header of the SDKs of OpenAI and Anthropic with the number of earlier tries: 0 marks a first try, any other number a
-retry. Codex, opencode, gemini-cli and the AI SDK do not send it."""
+retry. Codex, opencode, gemini-cli and the AI SDK do not send this header."""
 _CLAUDE = "x-claude-code-session-id"
 """Header of Claude Code. Claude Code calls Anthropic's SDK in its own retry loop, so that its `x-stainless-retry-count`
 is always 0."""

@@ -362,7 +362,7 @@ async def open_draft(
         exchange: the agent's exchange.
         handler: the inner handler.
         request: the request that the inner handler gets. None means the agent's request.
-        counted: True if the draft's model call is made in addition to the agent's call. If so, the limits of the
+        counted: True if the draft's model call is made in addition to the agent's call. If True, the limits of the
             rollout apply to the draft's call, and its usage is counted.
 
     Raises:

@@ -176,7 +176,7 @@ class EventSender:
     def turn(self, turn: Turn) -> None:
         """Send the event that a call has ended.
 
-        If the event that the call has arrived was not sent yet, send it first.
+        If the event that the call has arrived was not sent yet, first send this event.
         """
         if turn.id not in self._arrived:
             self._arrive(turn.id, turn)

@@ -99,7 +99,8 @@ class ExchangeState:
     cause: BaseException | None = None
     fold: Fold | None = None
     hold_calls: bool = True
-    """True if tool calls of a streamed answer are held back until the answer ends. An upstream may set it to False."""
+    """True if tool calls of a streamed answer are held back until the answer ends. An upstream may set this field to
+    False."""
     worker: Worker | None = None
     """The handler that is running for the exchange, or None."""
     handed_over: bool = False
@@ -337,7 +338,7 @@ class ExchangeState:
     def _is_over(self) -> bool:
         """True if the end of the rollout has settled the exchange.
 
-        If so, later answers are ignored without an error.
+        If True, later answers are ignored without an error.
         """
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
@@ -485,7 +486,7 @@ class ExchangeState:
     def write_early(self, data: bytes) -> bool:
         """Send the agent a provider's bytes before they are parsed. Return True if the bytes were sent.
 
-        If so, the next piece that the caller sends must contain the same bytes, with their events.
+        If True, the next piece that the caller sends must contain the same bytes, with their events.
         """
         may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)

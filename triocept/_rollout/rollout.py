@@ -324,7 +324,8 @@ class Rollout(Given):
             handler: `async (Exchange) -> None`. If the handler raises a `Refusal` or an `UpstreamError`, this is an
                 answer. Any other exception of the handler ends `serve`.
             concurrency: maximum exchanges that are handled at the same time. None means no limit. When exceeded:
-                further exchanges wait. If it is 1, a handler that calls `ask` on this rollout waits for ever.
+                further exchanges wait. If `concurrency` is 1, a handler that calls `ask` on this rollout waits for
+                ever.
 
         Raises:
             TypeError: the argument is not a handler.

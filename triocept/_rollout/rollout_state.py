@@ -277,8 +277,8 @@ class RolloutState:
     def outlives(self, error: BaseException) -> bool:
         """Return True if the rollout stays open after `error`.
 
-        An error that ends programs, such as KeyboardInterrupt, always ends the rollout. A bypassed gate always ends it,
-        too.
+        An error that ends programs, such as KeyboardInterrupt, always ends the rollout. A bypassed gate always ends the
+        rollout, too.
         """
         stays = isinstance(error, Exception) and not isinstance(error, GateBypassed)
         return self.on_fault == "stay" and stays
@@ -519,7 +519,7 @@ class RolloutState:
             self.fail(error)
 
     def depart(self) -> None:
-        """Detach the rollout from an endpoint that ends. Another endpoint may take it with `rebind`.
+        """Detach the rollout from an endpoint that ends. Another endpoint may take the rollout over with `rebind`.
 
         The children of the rollout are also detached, as well as children that are opened later.
         """

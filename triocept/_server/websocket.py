@@ -11,9 +11,9 @@ Rules:
    being answered, the second is refused with an error. Each `stream_id` is a separate lane (a queue of calls). The
    calls of a lane are answered one after the other, and do not wait for the calls of other lanes. The events of an
    answer contain the `stream_id` of the call.
-3. A warm-up (a frame in which `generate` is false) is not a model call. This module answers the warm-up, and keeps it
-   while the socket is open, so that a later call can continue from it. Every other response from which an agent can
-   continue is a turn of the rollout.
+3. A warm-up (a frame in which `generate` is false) is not a model call. This module answers the warm-up, and stores the
+   answer while the socket is open, so that a later call can continue the warm-up. Every other response from which an
+   agent can continue is a turn of the rollout.
 4. Frames of unknown types are ignored, because later versions of the protocol may add types. A `response.steer` is
    answered with a failure.
 5. When the rollout ends, waiting calls are refused, then the socket is closed with 1001. If the agent connects again,

@@ -248,7 +248,7 @@ class WebSocket:
     # The end
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame, then wait a moment so that the client can read it."""
+        """Send a close frame, then wait a moment so that the client can read the frame."""
         with trio.move_on_after(CLOSE_WITHIN):
             await self._send_quietly(CloseConnection(code, reason))
             await self._linger()

@@ -180,7 +180,10 @@ class Redactor:
         return self._clean(message)
 
     def request(self, request: Request) -> Request:
-        """Return the redacted request. For messages of earlier requests, it contains the same redacted objects."""
+        """Return the redacted request.
+
+        For messages of earlier requests, the redacted request contains the same redacted objects.
+        """
         messages = self._table.intern(request.messages, self.message)
         rest = msgspec.structs.replace(request, messages=())
         looked = (LIVE_KEYS.bytes, self._failed, *msgspec.structs.astuple(rest))

@@ -168,7 +168,7 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     rollout: str
     """Id of the call's rollout."""
     run: str = ""
-    """Id of this run, which distinguishes rollouts with equal ids, which programs may reuse (see `Trace.run`)."""
+    """Id of this run, which distinguishes rollouts with equal ids (see `Trace.run`)."""
     branch: Branch | None = None
     """For a child rollout: the point in the parent's trace where the child began. For other rollouts: None."""
     dialect: str

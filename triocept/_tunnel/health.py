@@ -139,7 +139,7 @@ class Supervisor:
         self._on_lost = on_lost
         self._on_change = on_change
         self._last: str | None = None
-        """The last URL that worked. Agents may still use it. None after `on_lost` was called for this URL."""
+        """The last URL that worked. Agents may still use this URL. None after `on_lost` was called for this URL."""
         self._up_since = 0.0
         self._down_since = 0.0
         self._delay = 0.0

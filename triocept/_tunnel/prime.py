@@ -44,7 +44,8 @@ FIRST_PAUSE = 1.0
 LOOK_PAUSE = 0.1
 """Seconds between two checks of `frpc`, as in the package itself."""
 FIRST_LOOK_PAUSE = 0.02
-"""Seconds between two checks until `frpc` is connected. For at most this time, the watcher does not know `frpc`."""
+"""Seconds between two checks until `frpc` is connected. For at most this time, `frpc` is not registered with the
+watcher."""
 REGISTER_PATIENCE = 2.0
 """Seconds for which a cancelled start waits for the service's answer, in order to delete the registration."""
 STOP_TIMEOUT = 10.0

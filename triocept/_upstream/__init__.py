@@ -5,7 +5,7 @@
 * `request`: the JSON body that is sent to the provider: the agent's own body, or a body that is rendered in the
   provider's dialect.
 * `ceiling`: the maximum number of tokens of an answer.
-* `history`: restores signed or encrypted reasoning in the agent's messages, if the agent could not keep it.
+* `history`: restores signed or encrypted reasoning in the agent's messages, if the agent could not keep the reasoning.
 * `headers`: the headers that are forwarded, in both directions.
 * `transport`: HTTP connections with httpx2, and the conversion of httpx2's errors to triocept's errors.
 * `proxies`: the proxies that the environment names.

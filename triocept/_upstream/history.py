@@ -1,4 +1,4 @@
-"""Restores signed or encrypted reasoning in the messages of an agent that could not keep it.
+"""Restores signed or encrypted reasoning in the messages of an agent that could not keep the reasoning.
 
 A provider signs or encrypts its reasoning, and requires that later requests contain it unchanged. An agent of another
 dialect has no field for signed reasoning, but the trace contains the whole answer. When the agent sends its messages
@@ -147,8 +147,8 @@ class _Alike:
     def at(self, place: int) -> Turn | None:
         """Return the turn whose answer has the index `place` among the messages.
 
-        If only one turn is stored, return it for any index. If several turns are stored and none has this index, return
-        None.
+        If only one turn is stored, return this turn for any index. If several turns are stored and none has this index,
+        return None.
         """
         only = next(iter(self._by_place.values())) if self._count == 1 else None
         return self._by_place.get(place, only)

@@ -77,8 +77,8 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     mode: PauseMode
     """The mode in effect. The mode is `wait` if `keep` was requested but the server cannot keep calls."""
     server: Literal["vllm", "sglang"] | None
-    """The kind of server that was paused by its own routes; None if the server is not paused, and triocept only sends
-    it no calls."""
+    """The kind of server that was paused by its own routes; None if the server is not paused, and triocept only stops
+    sending calls to the server."""
 
 
 class Routes(msgspec.Struct, frozen=True, kw_only=True):

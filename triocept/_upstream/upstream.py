@@ -708,7 +708,7 @@ async def open_upstream(
         model: the name of the model to request. None means the model that the agent requests.
         sampling: sampling parameters. Each parameter that is set replaces the agent's parameter.
         extra_body: fields of the JSON body that is sent, with the provider's field names. Objects are merged with the
-            existing ones, and None removes a field.
+            existing objects, and None removes a field.
         extra_headers: headers for every call. These headers replace the agent's headers with the same names.
         concurrency: maximum concurrent calls. When exceeded: further calls wait, and the waiting rollouts are served in
             rotation. None means any number.

@@ -61,7 +61,7 @@ class LiveKeys:
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
         self.texts: tuple[str, ...] = ()
-        """The keys, the longest first, because a shorter key may be a part of a longer one."""
+        """The keys, the longest first, because a shorter key may be a part of a longer key."""
         self.bytes: tuple[bytes, ...] = ()
         """The keys as JSON writes them, without the quotes around them. Keys consist of printable ASCII characters."""
         self.escaped: tuple[re.Pattern[str], ...] = ()
@@ -106,7 +106,7 @@ class LiveKeys:
         self._by_rare = tuple([(rare, tuple(keys)) for rare, keys in by_rare.items()])
 
     def may_be_in(self, text: str) -> bool:
-        """Return False if a text contains no key, and True if it may contain one.
+        """Return False if a text contains no key, and True if it may contain a key.
 
         The method searches for each key separately, which takes about 0.4 ms in 5 MB. A regular expression for all keys
         would take 15 to 60 ms, and for many different keys a whole second.

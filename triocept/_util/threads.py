@@ -17,7 +17,7 @@ async def run_in_thread(
 ) -> T:
     """Run a function in a thread.
 
-    With a mock clock, call it directly, because the clock would jump while the thread runs.
+    With a mock clock, call the function directly, because the clock would jump while the thread runs.
 
     Cancellation: waits for the thread, or abandons it, as `trio.to_thread.run_sync` does.
     """

@@ -11,7 +11,10 @@ from typing import Any
 
 
 def mended_text(text: str) -> str:
-    """Return `text` with its surrogates joined or replaced. If it contains none, return the same object."""
+    """Return `text` with its surrogates joined or replaced.
+
+    If `text` contains no surrogates, return the same object.
+    """
     if text.isascii():
         return text
     try:

@@ -86,7 +86,7 @@ def hides_letters(data: bytes) -> bool:
 def types_come_first(data: bytes) -> bool:
     """Return True if each field `type` is the first field of its object.
 
-    If so, no object has a second `type`, which would override the first.
+    If True, no object has a second `type`, which would override the first `type`.
     """
     return data.count(b'"type"') == data.count(b'{"type"')
 

@@ -264,7 +264,7 @@ class Dialect:
 
     @cached_property
     def _around_key(self) -> Mapping[str, tuple[str, str]]:
-        """The text before and the text after the API key, for each header that may contain one."""
+        """The text before and the text after the API key, for each header that may contain a key."""
         found = {}
         for name, text in lowered(self.key_headers("key")).items():
             before, _, behind = text.rpartition("key")
@@ -272,7 +272,7 @@ class Dialect:
         return found
 
     def key_in(self, headers: Mapping[str, str]) -> str | None:
-        """Return the API key in the headers of a call; None if no header of this dialect contains one.
+        """Return the API key in the headers of a call; None if no header of this dialect contains a key.
 
         Args:
             headers: the headers of the call, names in lower case.

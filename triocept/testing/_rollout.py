@@ -321,7 +321,7 @@ class SyncRollout:
         raise TimeoutError(text)
 
     def _give_back(self, exchange: Exchange) -> None:
-        """Give `exchange` back to the rollout, so that the next call of `next` returns it.
+        """Give `exchange` back to the rollout, so that the next call of `next` returns the exchange.
 
         May be called in any thread.
         """

@@ -68,7 +68,7 @@ def common_ids(ids: bytes, others: bytes) -> int:
 
 
 def answer_kept(prompt: bytes, kept: int, completion: bytes) -> int:
-    """Return the number of ids from the completion's beginning that the next prompt contains in sequence.
+    """Return the number of ids at the completion's beginning that the next prompt contains as one sequence.
 
     Args:
         prompt: the prompt of the next turn.

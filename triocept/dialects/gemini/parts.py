@@ -98,7 +98,7 @@ _AS_WRITTEN: dict[str, str] = {}
 class ProtoFields(Fields):
     """The fields of one protocol buffer message in its JSON form, spelt in camelCase or in snake_case.
 
-    Do not use it for maps and JSON data (`args`, schemas), whose keys are not field names.
+    Do not use this class for maps and JSON data (`args`, schemas), whose keys are not field names.
     """
 
     __slots__ = ("_spelt",)

@@ -1,4 +1,7 @@
-"""Ollama's own API (`POST /api/chat`). Ollama's command line and SDKs use it, and programs for local models."""
+"""Ollama's own API (`POST /api/chat`).
+
+Ollama's command line and SDKs use this API, and so do programs for local models.
+"""
 
 from __future__ import annotations
 

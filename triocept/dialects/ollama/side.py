@@ -73,7 +73,7 @@ def render_models(names: Sequence[str]) -> Json:
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
     """Return True if a client of Ollama sent the call.
 
-    The path of such a call begins with `/api/`. The path `/api/hello` is excluded, because Claude Code calls it.
+    The path of such a call begins with `/api/`. The path `/api/hello` is excluded, because Claude Code calls this path.
     """
     return path.startswith("/api/") and path != "/api/hello"
 

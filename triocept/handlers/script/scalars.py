@@ -92,7 +92,9 @@ def _multiple(step: float, least: float, above: bool, most: float, below: bool, 
 
 
 def text_for(schema: Json, name: str, variant: int) -> str:
-    """Return a text within the bounds of `schema`. If `name`, the property's name, is within these bounds, return it.
+    """Return a text within the bounds of `schema`.
+
+    If `name`, the property's name, is within these bounds, return `name`.
 
     Raises:
         ValueError: no fitting text was found.

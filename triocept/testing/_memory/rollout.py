@@ -24,7 +24,8 @@ def open_rollout(
 ) -> AbstractAsyncContextManager[Rollout]:
     """Open a rollout without an endpoint. The rollout has no port, and takes all times from trio's clock.
 
-    `open_memory_agent(rollout)` opens an agent that calls the rollout; `rollout.ask` calls it without an agent.
+    `open_memory_agent(rollout)` opens an agent that calls the rollout; `rollout.ask` calls the rollout without an
+    agent.
 
     Args:
         handler: the handler that answers every exchange. If None, the body answers, with `async for` or

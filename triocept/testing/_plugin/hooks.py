@@ -156,7 +156,7 @@ def _warn(item: pytest.Item, texts: list[str]) -> None:
 def _asks_for_models(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     """Return True if the test itself uses the fixture `triocept_model`, and did not fail in a call of this fixture.
 
-    An autouse fixture may request `triocept_model` for tests that do not use it.
+    An autouse fixture may request `triocept_model` for tests that do not use `triocept_model`.
     """
     if any("triocept_model(" in str(entry.statement) for entry in excinfo.traceback):
         return False

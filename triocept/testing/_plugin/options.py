@@ -1,4 +1,4 @@
-"""Options of a test's models, from its marks `triocept` (the nearest mark wins) or from pytest's configuration.
+"""Options of a test's models, from its marks `triocept` (the nearest mark has priority) or from pytest's configuration.
 
 An invalid mark raises an error in each test that has the mark; the error's text names the test.
 """
@@ -23,7 +23,7 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     environ: bool
     """True to point the environment variables to the test's models."""
     must_be_used: bool
-    """True if the test fails when a reply is unused at its end."""
+    """True if the test fails when a reply is unused at the end of the test."""
     rollout: RolloutOptions
     """Further options of the models' rollouts."""
     cassette: bool | str
