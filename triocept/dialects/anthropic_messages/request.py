@@ -6,10 +6,10 @@ Rules:
    fields of `output_config` and `metadata` are in `extra["output_config"]` and `extra["metadata"]`.
 2. The API requires `max_tokens`. For a request without this limit, 64,000 is written, which is the number that Claude
    Code sends.
-3. A request from another dialect is adapted. The temperature of such a request is clamped to 0..1. If such a request
-   demands JSON without a schema, an instruction to write JSON is added as text. An effort becomes a thinking budget
-   only where Anthropic allows thinking: no tool is forced, no sampling parameter is set, and the thinking of earlier
-   tool calls is present.
+3. A request from another dialect is adapted. The temperature of such a request is limited to the range from 0 to 1. If
+   such a request demands JSON without a schema, an instruction to write JSON is added as text. An effort becomes a
+   thinking budget only where Anthropic allows thinking: no tool is forced, no sampling parameter is set, and the
+   thinking of earlier tool calls is present.
 
 A thread is a conversation that the server stores, so that the client sends only the new messages. Anthropic's SDKs use
 threads since anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm): by default in `beta.messages.tool_runner`, and on
