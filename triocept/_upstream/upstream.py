@@ -749,8 +749,8 @@ async def open_upstream(
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: the URL, the dialect or `tokens` is invalid, a number is out of range, or the key cannot be sent.
-            Or a server of this kind sends no tokens in this dialect. Or a variable of the environment names a proxy
-            that cannot be used.
+            This error is also raised if a server of the kind that `tokens` names sends no tokens in this dialect. It is
+            also raised if a variable of the environment names a proxy that cannot be used.
         ModuleNotFoundError: a variable of the environment names a SOCKS proxy, and the package socksio is missing.
         UpstreamError: with `tokens`, the server does not send tokens, or cannot be reached.
     """
