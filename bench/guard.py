@@ -31,8 +31,8 @@ from triocept._util import loop_watch
 
 from .bodies import make_body, make_turn
 from .callgrind import count, mark, ready
-from .servers._shape import ANSWER, CHUNKS
-from .wire import ResponseReader, make_request
+from .powers import answer, call
+from .wire import make_request
 
 BASELINES = Path(__file__).with_name("guard.json")
 LIMIT = 1.07
@@ -81,15 +81,6 @@ def _reference() -> int:
     return total
 
 
-async def _answer(exchange: triocept.Exchange) -> None:
-    if not exchange.request.stream:
-        await exchange.respond(ANSWER)
-        return
-    async with exchange.open_stream() as stream:
-        for _ in range(CHUNKS):
-            await stream.send(ANSWER)
-
-
 def _growing() -> list[bytes]:
     """Turns 140 to 200 of a conversation whose last message has a cache mark."""
     document = json.loads(make_body(4 * KIB))
@@ -132,14 +123,14 @@ async def work(stop: Callable[[], object], clock: Callable[[], object]) -> list[
         prepared = {}
         for name, make in WORK.items():
             endpoint, bodies = recorded if name == "recorded" else plain, make()
-            rollout = await stack.enter_async_context(endpoint.open_rollout(_answer))
+            rollout = await stack.enter_async_context(endpoint.open_rollout(answer))
             path = f"{urlsplit(rollout.base_url('openai_chat')).path}/chat/completions"
             requests = [make_request(path, rollout.api_key, body) for body in bodies]
             stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
             connection = await stack.enter_async_context(stream)
             size = len(requests) // (PASSES + 1)
             passes = [requests[start : start + size] for start in range(0, len(requests), size)]
-            await _call(connection, passes.pop(0))
+            await call(connection, passes.pop(0))
             prepared[name] = connection, passes
         large = make_body(5 * KIB * KIB)
         for _ in range(3):
@@ -157,18 +148,10 @@ async def work(stop: Callable[[], object], clock: Callable[[], object]) -> list[
             clock()
             for connection, passes in prepared.values():
                 clock()
-                await _call(connection, passes[number])
+                await call(connection, passes[number])
                 clock()
             names += [f"{name}, {number}" for name in (REFERENCE, DECODE, *prepared)]
     return names
-
-
-async def _call(connection: trio.SocketStream, requests: list[bytes]) -> None:
-    reader = ResponseReader()
-    for request in requests:
-        await connection.send_all(request)
-        while not reader.feed(await connection.receive_some(65536)):
-            pass
 
 
 def measure(seed: int = 0) -> dict[str, float]:

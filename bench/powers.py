@@ -31,7 +31,8 @@ CALLS = 5
 """Calls of a kind, in each turn."""
 
 
-async def _answer(exchange: triocept.Exchange) -> None:
+async def answer(exchange: triocept.Exchange) -> None:
+    """Answer at once, or with a stream of `CHUNKS` increments."""
     if not exchange.request.stream:
         await exchange.respond(ANSWER)
         return
@@ -45,7 +46,7 @@ def _same(event: Event) -> Event:
 
 
 def _five() -> triocept.Handler:
-    handler = rewrite(withhold(_answer, network=True), event=_same)
+    handler = rewrite(withhold(answer, network=True), event=_same)
     return limits(stop_when(_guarded(handler), lambda response: False), turns=10**9)
 
 
@@ -54,10 +55,10 @@ def _guarded(handler: triocept.Handler) -> triocept.Handler:
 
 
 KINDS: dict[str, Callable[[], triocept.Handler]] = {
-    PLAIN: lambda: _answer,
-    "one power (approve)": lambda: _guarded(_answer),
+    PLAIN: lambda: answer,
+    "one power (approve)": lambda: _guarded(answer),
     "five powers": _five,
-    "no power, a watcher": lambda: _answer,
+    "no power, a watcher": lambda: answer,
 }
 
 
@@ -100,18 +101,19 @@ async def _measure(clock: Callable[[], float]) -> dict[str, float]:
                 path = f"{urlsplit(rollout.base_url('openai_chat')).path}/chat/completions"
                 request = make_request(path, rollout.api_key, make_body(4096, stream=form != "whole"))
                 async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as connection:
-                    reader = ResponseReader()
-                    await _call(connection, reader, request)
+                    await call(connection, [request] * CALLS)
                     start = clock()
-                    await _call(connection, reader, request)
+                    await call(connection, [request] * CALLS)
                     found[f"{name}, {form}"] = (clock() - start) / CALLS
     return found
 
 
-async def _call(connection: trio.SocketStream, reader: ResponseReader, request: bytes) -> None:
-    for _ in range(CALLS):
+async def call(connection: trio.SocketStream, requests: list[bytes]) -> None:
+    """Send each request when the one before it is answered."""
+    reader = ResponseReader()
+    for request in requests:
         await connection.send_all(request)
-        while not reader.feed(await connection.receive_some()):
+        while not reader.feed(await connection.receive_some(65536)):
             pass
 
 

@@ -68,6 +68,12 @@ def read_to_the_end(waiting: Locator) -> int:
     return presses
 
 
+async def go_on(client: httpx2.AsyncClient, rollout: triocept.Rollout, calls: int) -> None:
+    """Make calls of several agents, one after the other."""
+    for _ in range(calls):
+        await Agent(client, rollout).call("Go on.")
+
+
 def press(page: Page, key: str) -> None:
     """Press a key about the tool call that waits."""
     expect(page.get_by_role("button", name="Answer instead")).to_be_enabled()
@@ -429,10 +435,6 @@ async def test_a_long_call_is_approved_only_after_its_end_was_in_view() -> None:
         )
         model = approve(ScriptedModel([call, call, "end"]), {"Bash": ask_page})
 
-        async def run(rollout: triocept.Rollout) -> None:
-            for _ in range(2):
-                await Agent(client, rollout).call("Go on.")
-
         def look(tab: Tab) -> None:
             page = tab.page
             page.goto(endpoint.view_url)
@@ -456,7 +458,7 @@ async def test_a_long_call_is_approved_only_after_its_end_was_in_view() -> None:
             expect(waiting).to_have_count(0)
 
         async with endpoint.open_rollout(model) as rollout:
-            nursery.start_soon(run, rollout)
+            nursery.start_soon(go_on, client, rollout, 2)
             await browse(look)
         assert [each.kind for turn in rollout.trace for each in turn.decisions] == ["approve"] * 2
 
@@ -663,10 +665,6 @@ async def test_a_second_click_and_a_held_key_never_approve_the_question_that_com
         calls = [ToolCall.of("Bash", command=command) for command in ("first", "second")]
         model = approve(ScriptedModel([*calls, "end"]), {"Bash": ask_page})
 
-        async def run(rollout: triocept.Rollout) -> None:
-            for _ in calls:
-                await Agent(client, rollout).call("Go on.")
-
         def look(tab: Tab) -> None:
             page = tab.page
             page.goto(endpoint.view_url)
@@ -689,7 +687,7 @@ async def test_a_second_click_and_a_held_key_never_approve_the_question_that_com
             expect(waiting).to_have_count(0)
 
         async with endpoint.open_rollout(model) as rollout:
-            nursery.start_soon(run, rollout)
+            nursery.start_soon(go_on, client, rollout, len(calls))
             await browse(look)
         kinds = [each.kind for turn in rollout.trace for each in turn.decisions]
         assert kinds == ["approve", "reject"]
@@ -742,10 +740,6 @@ async def test_arguments_that_the_page_would_change_are_shown_edited_and_sent_as
         calls = [ToolCall("Bash", each) for each in (*texts, plain)]
         model = approve(ScriptedModel([*calls, "end"]), {"Bash": ask_page})
 
-        async def run(rollout: triocept.Rollout) -> None:
-            for _ in calls:
-                await Agent(client, rollout).call("Go on.")
-
         def look(tab: Tab) -> None:
             page = tab.page
             page.goto(endpoint.view_url)
@@ -762,7 +756,7 @@ async def test_arguments_that_the_page_would_change_are_shown_edited_and_sent_as
             expect(waiting).to_have_count(0)
 
         async with endpoint.open_rollout(model) as rollout:
-            nursery.start_soon(run, rollout)
+            nursery.start_soon(go_on, client, rollout, len(calls))
             await browse(look)
         decided = [each.arguments for turn in rollout.trace for each in turn.decisions]
         assert decided == [*texts, None]
@@ -787,10 +781,6 @@ async def test_a_question_hides_no_part_of_its_arguments_and_an_unchanged_edit_s
         calls = [ToolCall.of("Bash", command=each) for each in commands]
         model = approve(ScriptedModel([*calls, "end"]), {"Bash": ask_page})
 
-        async def run(rollout: triocept.Rollout) -> None:
-            for _ in calls:
-                await Agent(client, rollout).call("Go on.")
-
         def look(tab: Tab) -> None:
             page = tab.page
             page.goto(endpoint.view_url)
@@ -810,7 +800,7 @@ async def test_a_question_hides_no_part_of_its_arguments_and_an_unchanged_edit_s
             expect(waiting).to_have_count(0)
 
         async with endpoint.open_rollout(model) as rollout:
-            nursery.start_soon(run, rollout)
+            nursery.start_soon(go_on, client, rollout, len(calls))
             await browse(look)
         decided = [each.arguments for turn in rollout.trace for each in turn.decisions]
         assert decided == [each.arguments for each in calls]

@@ -11,8 +11,11 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
+
+N = TypeVar("N", int, float)
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -64,33 +67,26 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
 def packed_ids(ids: Iterable[int]) -> bytes:
     """Return token ids as bytes. Raise OverflowError if an id does not fit into 32 bits."""
-    values = array("i", ids)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tobytes()
+    return _little_endian(array("i", ids)).tobytes()
 
 
 def packed_floats(numbers: Iterable[float]) -> bytes:
     """Return numbers as bytes. Each number is rounded to a 32-bit float."""
-    values = array("f", numbers)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tobytes()
+    return _little_endian(array("f", numbers)).tobytes()
 
 
 def unpacked_ids(data: bytes) -> array[int]:
     """Return the token ids that the bytes encode."""
-    values: array[int] = array("i")
-    values.frombytes(data)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values
+    return _little_endian(array("i", data))
 
 
 def unpacked_floats(data: bytes) -> array[float]:
     """Return the numbers that the bytes encode."""
-    values: array[float] = array("f")
-    values.frombytes(data)
+    return _little_endian(array("f", data))
+
+
+def _little_endian(values: array[N]) -> array[N]:
+    """Convert an array from the machine's byte order to little-endian, or back. Return the array."""
     if sys.byteorder == "big":
         values.byteswap()
     return values
