@@ -28,16 +28,16 @@ from .options import Choice, F, Option, add_options, variables_of
 PROMPT = "{prompt}"
 """Placeholder in a command. The prompt of a task replaces it."""
 TO_END = 10.0
-"""Maximum seconds that an agent may run after `--max-seconds`. In this time its calls are refused, so most agents end
-soon."""
+"""Seconds that an agent may still run after the limit `--max-seconds`. In this time the agent's calls are refused, so
+most agents exit by themselves."""
 
 
 @dataclass(frozen=True)
 class AgentPlan:
-    """The description of an agent, which `triocept run` starts once, and `triocept fleet` once for each task."""
+    """Description of an agent. `triocept run` starts it once; `triocept fleet` starts it once for each task."""
 
     command: tuple[str, ...]
-    """The agent's command and arguments. For a known agent, the words of the agent's task."""
+    """The agent's command and its arguments. If `name` names a known agent: the words of the agent's task."""
     name: str | None = None
     """Name of a known agent (in `AGENTS`). If None, `command` starts the agent."""
     executable: str | None = None
@@ -58,7 +58,7 @@ class AgentPlan:
         """Return the command that starts the agent. The configuration of a known agent is written into `folder`.
 
         `prompt` is the task of a known agent; for another agent, it replaces `{prompt}` in `command`. If `prompt` is
-        None, `command` is used unchanged.
+        None, `command` is used unchanged: as the task of a known agent, or as the command of another agent.
         """
         if self.name is None:
             words = self.command
@@ -103,7 +103,7 @@ class AgentPlan:
 
 
 def patience(limits: Limits | None) -> float:
-    """Return the seconds after its start at which triocept ends an agent that still runs."""
+    """Return how many seconds an agent may run before triocept ends it; `inf` if there is no limit."""
     return inf if limits is None or limits.seconds is None else limits.seconds + TO_END
 
 
@@ -114,7 +114,7 @@ _NAMES = Choice(AGENTS)
 def agent_options(what: str) -> Callable[[F], F]:
     """Return a decorator that adds the options for choosing the agent.
 
-    `what` is the help text about COMMAND, with `--agent` and without it.
+    `what` is the part of the help text of `--agent` that describes COMMAND.
     """
     return add_options(
         _in_agent(
@@ -136,8 +136,8 @@ def agent_options(what: str) -> Callable[[F], F]:
             callback=variables_of,
             metavar="NAME[=VALUE]",
             help="Pass this variable to the agent. Without =VALUE, the agent gets the value from your environment. "
-            "triocept removes variables with keys or URLs of model providers, unless you name them here. May be given "
-            "several times.",
+            "Variables with keys or URLs of model providers reach the agent only if you name them with this option. "
+            "May be given several times.",
         ),
     )
 
@@ -204,7 +204,7 @@ def plan_run(
         raise click.UsageError(
             "the current directory does not exist any more: change to another directory"
         ) from None
-    if cwd is not None and os.sep in command[0]:  # a path from here, not from there
+    if cwd is not None and os.sep in command[0]:  # relative to this program's directory, not to `cwd`
         command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:
         raise click.UsageError(

@@ -4,12 +4,13 @@ Rules:
 
 1. With `--approve` alone, a person decides on calls of the tools that `--approve` names: at the terminal and, with
    `--view`, also on the page. The first decision counts. Calls of all other tools are approved.
-2. With both options, the file of `--policy` decides first. Of the tools that `--approve` names, the person decides on
-   those that the file does not name, or escalates. Calls of all other tools are rejected.
-3. If the file decides, without a person, on a tool that `--approve` names, this is an error, because the person would
-   never be asked.
-4. Until the agent has offered a tool with a name in `--approve`, the person is asked about every call, because the name
-   may be mistyped.
+2. With both options, the file of `--policy` decides first. The person decides on a call if `--approve` names its tool,
+   and the file does not name the tool or escalates the call. A call on which neither the file nor the person decides is
+   rejected.
+3. It is an error if the file itself decides on a tool that `--approve` names: the person would never be asked about
+   this tool.
+4. With `--approve` alone, the person is asked about every call until the agent has offered all tools that `--approve`
+   names, because one of these names may be mistyped.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def policy_of(
     asks += [f"--approve {','.join(approve)}"] if approve else []
     if asks and no_terminal and not view:
         raise click.UsageError(
-            f"{asks[0]} asks a person in the terminal, which is not possible, because {no_terminal}; with --view, "
-            "`triocept run` and `triocept serve` ask in a browser"
+            f"{asks[0]} asks a person in the terminal, which is not possible, because {no_terminal}; to "
+            "be asked in a browser, use `triocept run` or `triocept serve`, with --view"
         )
     read = {pattern: ask if value is ask_terminal else value for pattern, value in read.items()}
     if file is None:
@@ -113,8 +114,8 @@ def policy_of(
 class Others:
     """The policy for tools that `--approve` does not name.
 
-    Until the agent has offered the tools that `--approve` names, a person is asked about each call. From then on, calls
-    of the other tools are approved.
+    Until the agent has offered all tools that `--approve` names, a person is asked about each call. From then on, calls
+    of tools that `--approve` does not name are approved.
     """
 
     def __init__(self, approve: Sequence[str], ask: PolicyFunction) -> None:

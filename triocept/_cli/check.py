@@ -19,7 +19,8 @@ from .files import UNREAD
 from .words import a_directory, counted
 
 WHOLE, GAPS = 0, 1
-"""Exit statuses. `WHOLE`: all files are complete. `GAPS`: a file has a gap. A third status is `UNREAD`."""
+"""Exit statuses. `WHOLE`: all files are complete. `GAPS`: a file has a gap. The third status, `UNREAD` (a file cannot
+be read), is defined in `files`."""
 
 _SHOWN = 10
 """Maximum gaps to list for a file without a readable line. In such a file, each line is a gap."""
@@ -59,7 +60,7 @@ def lines_of(report: Report | StoreReport) -> Iterator[str]:
         and not report.lines
         and {gap.name for gap in report.gaps} == {"unreadable_line"}
     ):
-        # no line of it is triocept's, of any version: the gaps of single lines do not help
+        # no line was written by any version of triocept, so gaps of single lines would not help
         yield f"{report.path} is not a trace file: {content_of(report.path)}"
         return
     shown = report.gaps if report.lines or isinstance(report, StoreReport) else report.gaps[:_SHOWN]

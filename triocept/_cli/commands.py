@@ -87,7 +87,7 @@ def run(
     command: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Run COMMAND as an agent with triocept as its model, and print each model call.
+    """Run COMMAND as an agent whose model is triocept, and print each model call.
 
     The agent gets the endpoint and a key in the usual environment variables (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, …).
     The command exits with the agent's status, or with 1 after an error in the script or in triocept, or with 2 if the
@@ -230,8 +230,8 @@ def export(
     """Write the traces of all FILES in another format.
 
     If a FILE is the directory of a fleet's store, the traces of its results are written. If the only FILE is the store
-    of an evaluation, the formats inspect and verifiers contain its samples, with the ids of their tasks and their
-    scores. The last line of output names the parts of the traces that the format cannot hold.
+    of an evaluation, --to inspect and --to verifiers write its samples, each with its scores and the id of its task.
+    The last line of output names the parts of the traces that the format cannot hold.
 
     \b
     triocept export --to inspect traces.jsonl -o log.json

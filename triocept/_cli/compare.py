@@ -22,7 +22,7 @@ FORMATS = ("text", "json", "markdown", "csv")
 @click.option(
     "--task",
     metavar="ID",
-    help="Show the two runs of this task side by side, with turns that have the same answer on one line.",
+    help="Show the two runs of this task side by side. Turns with the same answer are on the same line.",
 )
 @click.option(
     "--sample",
@@ -30,8 +30,8 @@ FORMATS = ("text", "json", "markdown", "csv")
     type=WholeNumber(0),
     multiple=True,
     metavar="N",
-    help="With --task: number of the sample to show, from 0. If given twice, the first number is for A and the second "
-    "for B. Default: 0.",
+    help="With --task: number of the sample to show, counted from 0. If given twice, the first number is for A, "
+    "and the second for B. Default: 0.",
 )
 @click.option(
     "--difference",
@@ -39,7 +39,8 @@ FORMATS = ("text", "json", "markdown", "csv")
     default=0.1,
     show_default=True,
     metavar="D",
-    help="Estimate how many tasks an evaluation needs to show a difference of D, with a probability of 0.8.",
+    help="Estimate how many tasks two evaluations need so that a difference of D between them is detected with a "
+    "probability of 0.8.",
 )
 @click.option(
     "--format",
@@ -56,10 +57,10 @@ def compare(
 ) -> None:
     """Compare the scores of two evaluations of the same tasks, paired by task, or two runs of one task.
 
-    A and B are the stores of two evaluations. Prints the mean of each score in both, their difference with its
-    standard error and 95 % interval, and the tasks that pass in only one of them.
+    A and B are the stores of two evaluations. Prints the mean of each score in A and in B, the difference of the two
+    means with its standard error and 95 % interval, and the tasks that pass in only one of the evaluations.
 
-    With --task, A and B may be stores of fleets, too, or the same store.
+    With --task, A and B may also be stores of fleets, or twice the same store.
 
     \b
     triocept compare runs/qwen runs/other

@@ -17,7 +17,7 @@ AGENT = Path(__file__).with_name("demo_agent.py")
 
 
 def replies() -> list[Reply]:
-    """Return the model's three replies: a tool call, another tool call, and a text with the results of both calls."""
+    """Return the model's three replies: two tool calls, and a text with the result of the second tool call."""
 
     def conclude(request: Request) -> str:
         return f"Done. The file says: {request.tool_results[-1].text.strip()}"

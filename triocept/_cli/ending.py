@@ -5,13 +5,13 @@ Rules:
 1. The first signal cancels the command. The agent is ended first, while its calls are still answered; then the trace is
    sealed and the endpoint closed.
 2. A second signal has the effect of a second Ctrl-C in any triocept program: the agent gets SIGKILL, and the command
-   waits for nothing. The agents of a fleet are processes of its workers, so they still have the workers' grace period.
-   A third signal has its default effect, even if a function blocks the event loop. In this case, a separate process
-   (the watcher) ends the agent.
+   waits for nothing. The agents of a fleet are processes of the fleet's workers, so they still get the grace period of
+   the workers. A third signal has its default effect, which is to end the command at once, even if a function blocks
+   the event loop. A separate process (the watcher) then ends the agent.
 3. A signal that was ignored when the command started stays ignored: under `nohup`, and SIGINT in a background job of a
    shell script.
-4. After the cleanup, the first signal ends the program. A shell therefore reports 128 plus the signal's number, a loop
-   in a shell ends at Ctrl-C, and a service manager records an orderly end.
+4. After the cleanup, the program ends itself with the first signal. A shell therefore reports 128 plus the signal's
+   number, a loop in a shell ends at Ctrl-C, and a service manager records an orderly end.
 5. A triocept error is printed as one or two lines of text. An error in the user's script is printed with the script's
    frames of the traceback, and without triocept's frames.
 """
@@ -60,7 +60,7 @@ def end_with(
     status = 1
     try:
         status = trio.run(_work, work, signals, received, notice)
-    except KeyboardInterrupt:  # before the watcher started, or the second
+    except KeyboardInterrupt:  # the first before the watcher has started, or the second
         received.append(signal.SIGINT)
     except BaseException as exc:
         for error in leaves(exc):
@@ -77,7 +77,7 @@ def end_with(
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError):  # closed, or full: its reader has gone
+        except (AttributeError, OSError, ValueError):  # the stream is closed, or its reader has ended
             pass
     signal.signal(received[0], signal.SIG_DFL)
     signal.raise_signal(received[0])
@@ -162,7 +162,10 @@ def _default_for_third(signals: list[signal.Signals]) -> None:
 
 
 def describe_error(error: BaseException, script: Path | None = None) -> str:
-    """Describe an error: triocept's errors in words, errors in the script with their line, others with their type."""
+    """Return the text about an error.
+
+    An error of triocept is described in words, an error in the script with its line, and any other error with its type.
+    """
     if isinstance(error, click.ClickException):
         return f"Error: {error.format_message()}"
     if script is not None and isinstance(error, NotAReply | ShadowedRule):
@@ -201,8 +204,8 @@ _AS_OPTIONS = (
     ),
     (r"pass a key as api_key", "put the key into a variable, and name the variable with --api-key-env"),
 )
-"""Patterns of error texts that name arguments of Python functions. With each, the replacement that names a command-line
-option."""
+"""Replacements in error texts. Each pattern matches a text that names an argument of a Python function; its replacement
+names the command-line option."""
 
 
 def in_options(text: str) -> str:
@@ -213,9 +216,10 @@ def in_options(text: str) -> str:
 
 
 def _shorten(report: traceback.TracebackException, script: Path) -> None:
-    """Remove frames and causes from a traceback that do not concern the script.
+    """Remove the frames and causes that do not concern the script from a traceback.
 
-    The script's frames, the frames of functions that the script called, and causes that were raised in the script stay.
+    Keep the script's frames, the frames of functions that the script called, and the causes that were raised in the
+    script.
     """
     names = [frame.filename for frame in report.stack]
     first = names.index(str(script)) if str(script) in names else len(names)

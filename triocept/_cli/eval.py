@@ -51,9 +51,9 @@ _in_tasks = partial(click.option, cls=Option, group="Tasks and store")
     metavar="NAME",
     help="How to score a sample. check: run the task's check command; exact, includes, regex[:PATTERN]: compare the "
     "agent's answer with the task's target or with PATTERN; file:PATH: compare the content of this file with the "
-    "target; reward: use the reward of a Harbor task; FILE.py:NAME: call this function (trace, task, workdir). May be "
-    "given several times; greets=regex:hello gives a scorer another name. Default: check or reward, if every task has "
-    "a check command or is a Harbor task.",
+    "target; reward: use the reward of a Harbor task; FILE.py:NAME: call this function with (trace, task, workdir). "
+    "May be given several times. NAME=SCORER gives a scorer another name, as in greets=regex:hello. Default: check, if "
+    "every task has a check command; reward, if every task is a Harbor task.",
 )
 @_in_tasks(
     "--samples",
@@ -122,9 +122,9 @@ def evaluate(
     the package datasets has saved, or a folder of tasks in Harbor's format.
 
     A sample is scored even if its agent failed or reached a limit. A sample lacks a score if the provider failed, if
-    the agent never called the model or could not be started, or if a scorer failed. The exit status is 1 if any
-    sample lacks a score of a scorer of this command, or if --rescore kept an earlier score. It is 0 if each sample has
-    all its scores, and 2 if the command line, the tasks or the store cannot be used.
+    the agent never called the model or could not be started, or if a scorer failed. The exit status is 0 if each sample
+    has a score of each scorer of this command. It is 1 if a score is missing, or if --rescore kept an earlier score. It
+    is 2 if the command line, the tasks or the store cannot be used.
 
     \b
     triocept eval tasks.jsonl --agent claude-code --scorer check \\

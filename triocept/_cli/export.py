@@ -63,7 +63,7 @@ class Export:
     _left_out: list[str] = field(default_factory=list)
     """For each store with rollouts that are not exported: the text that reports this."""
     _file: str = ""
-    """The file that is read, if there are several."""
+    """The file that is being read; empty if the command reads only one file."""
     _others: set[str] = field(default_factory=set)
 
     def run(self) -> int:

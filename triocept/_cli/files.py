@@ -1,4 +1,4 @@
-"""Reader of the rollouts in a trace file, one after the other. It describes errors in the file, with their line number.
+"""Reader that yields the rollouts of a trace file, and describes errors in the file with their line numbers.
 
 All readable lines are read. The first `_SHOWN` unreadable lines are reported on standard error. The other unreadable
 lines are only counted.
@@ -39,9 +39,9 @@ class NoSuchRollout(NotThere):
 
 
 class File:
-    """A file of `JSONLRecorder`, or a fleet's store. Of a store, only the rollouts of results are read.
+    """A file of `JSONLRecorder`, or a fleet's store. In a store, only the rollouts that have a result are read.
 
-    `rollout` is the id, or the run, of the requested rollouts. None means all rollouts.
+    `rollout` selects rollouts by their id or by the id of their run (`Trace.run`). None means all rollouts.
     """
 
     def __init__(self, path: Path, rollout: str | None = None) -> None:
@@ -147,7 +147,7 @@ class File:
         return found
 
     def _name(self, trace: Trace) -> str:
-        """Return a name that distinguishes the rollout: its id, or its run if several runs have the requested id."""
+        """Return the rollout's id; or the id of its run, if the user has selected the rollouts by this rollout id."""
         return trace.run if self._rollout == trace.rollout and trace.run else trace.rollout
 
 
@@ -168,8 +168,8 @@ def traces_of(
         on_damage: function that is called with each error in a file.
         on_missing: function that is called first if results of a store lack a trace file, and last if the trace files
             lack rollouts of results. Its arguments are the number of these results or rollouts, and a text about them.
-        leave_out: function that is called with each rollout of a store that has no result. The rollout is yielded only
-            if the function returns False.
+        leave_out: function that is called with each rollout that has no result in its store. The rollout is yielded
+            only if the function returns False.
         wanted: ids of rollouts. If it is not empty, `on_missing` counts only results with one of these rollouts.
         on_skip: function that is called with each trace file of a store that must not be read, and the reason.
     """

@@ -36,7 +36,7 @@ from .words import counted
 REASON_LENGTH = 500
 """Maximum characters to print of a failure's error text."""
 NAME_LENGTH = 256
-"""Maximum characters of a word of a command that is checked as the name of a file."""
+"""Length at which a word of the agent's command is too long to be checked as a file name."""
 TO_ANSWER = 10.0
 """Maximum seconds to wait for an upstream's answer to the check at the start."""
 
@@ -152,7 +152,7 @@ class Stored:
     last_failure: str
     """Task and error of the last failure; empty if no task has failed."""
     without_calls: bool
-    """True if rollouts are done, and none of them made a model call or was ended by a limit."""
+    """True if at least one rollout is done, and no done rollout has a turn or was ended by a limit."""
 
     @classmethod
     def of(cls, store: Store, tasks: Iterable[dict[str, Any]]) -> Stored:
@@ -192,7 +192,7 @@ def relative_file_in(plan: Plan) -> str | None:
 
 
 async def check_model(handler: Model | None, say: Callable[[str], None]) -> None:
-    """Open the model once and close it, so that its errors are reported before an agent starts."""
+    """Open the model once and close it, so that errors of the model are reported before an agent starts."""
     if handler is None:
         say(
             "every call gets the same greeting as its answer, because no --script, --handler or --upstream is given"

@@ -1,4 +1,4 @@
-"""`triocept fleet`: its options, which are checked before any agent starts."""
+"""The command `triocept fleet`, and its options. All options are checked before any agent starts."""
 
 from __future__ import annotations
 

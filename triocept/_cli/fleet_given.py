@@ -34,7 +34,7 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the tasks of a file, by `FILE:LINE`, as JSON objects without unset fields. Skip blank lines.
+    """Return the tasks of a file, as JSON objects without unset fields. Their keys are `FILE:LINE`. Skip blank lines.
 
     Raise click.UsageError, with the numbers of the lines, if a line is not a task, or if two tasks are equal.
     """

@@ -56,7 +56,7 @@ EVERY = 0.25
 TASKS_EVERY = 1.0
 """Minimum seconds between two reads of an evaluation's results."""
 _SLICE = 0.005
-"""Seconds of work after which the function lets other tasks run."""
+"""Maximum seconds for which a function handles lines without a checkpoint."""
 
 
 @final
@@ -74,7 +74,7 @@ async def serve_view(wanted: bool, title: str) -> AsyncIterator[LiveView | None]
         await trio.lowlevel.checkpoint()
         yield None
         return
-    from .._view.recorded import serve_source  # here: without a page, no web server is needed
+    from .._view.recorded import serve_source  # imported here, because only the page needs a web server
 
     view = LiveView(title)
     view.can_decide = False
@@ -142,7 +142,7 @@ async def _show_tasks(view: LiveView | None, store: Path, due: float) -> float:
         results = evaluation_of(store)
         return None if results is None else tasks_document({store: results}, runs)
 
-    with suppress(StoreError, OSError):  # it is read again
+    with suppress(StoreError, OSError):  # the next update reads the store again
         if (document := await trio.to_thread.run_sync(read)) is not None:
             view.show_tasks(document)
     return trio.current_time() + max(TASKS_EVERY, 20 * (trio.current_time() - began))
@@ -178,7 +178,7 @@ class _Follower:
     async def look(self) -> None:
         """Read the lines that were added to the trace files since `look` last ran, and send their events."""
         self._find()
-        dead = {*self._dead}  # now: the last lines of these files are read below
+        dead = {*self._dead}  # copied now, because the last lines of these files are read below
         while found := await trio.to_thread.run_sync(_read, [*self._files.items()]):
             for name, lines in found.items():
                 try:

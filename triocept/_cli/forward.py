@@ -113,7 +113,7 @@ def _parse_sampling(
 ) -> Sampling | None:
     """Return the values `NAME=VALUE` of all `--sampling` options as one `Sampling`.
 
-    If `stop` is given several times, all its values count. Of any other name, the last value counts.
+    If `stop` is given several times, all its values count. Of any other setting, the last value counts.
     """
     values: dict[str, Any] = {}
     for text in given:

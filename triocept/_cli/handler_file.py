@@ -2,9 +2,10 @@
 
 Rules:
 
-1. If NAME is a function or class that can be called without arguments, it is called once for each rollout. It returns
-   the handler, or a context manager that yields the handler. Any other object is used as the handler.
-2. The file is run once in a process. It can import modules from its directory, as if Python had started the file.
+1. If NAME is a function or class that can be called without arguments, triocept calls it once for each rollout. The
+   result must be the handler, or a context manager that yields the handler. Any other object NAME is the handler
+   itself.
+2. The file is run once in each process. It can import modules from its directory, as if Python had started the file.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Live:
         self._rejected: Counter[str] = Counter()
         """Number of rejected calls of each tool."""
         self._undecided: set[str] = set()
-        """Names of tools whose calls were rejected because no policy has decided about them."""
+        """Names of tools whose calls were rejected because the policy has no decision about the tool."""
         self._outcomes: Counter[str] = Counter()
         self._console = Console(file=cast(IO[str], Screen()), quiet=quiet, highlight=False, soft_wrap=True)
         if not self._console.is_terminal:
@@ -171,7 +171,7 @@ class Live:
         pass
 
     def ended(self, result: AgentResult, why: str | None) -> None:
-        """Print that the agent has ended. `why` is the reason why triocept ended the agent; None if it did not."""
+        """Print that the agent has ended. `why` is the reason why triocept ended it; None if it ended by itself."""
         what = f"the agent ended with exit status {result.returncode} after {result.duration:.1f} s"
         if why is not None and result.returncode < 0:
             name = signal.Signals(-result.returncode).name
@@ -255,7 +255,7 @@ def _missing_tools(turn: Turn) -> str:
 
 
 def _undecided(tool: str, patterns: Sequence[str]) -> str:
-    """Return the reason why no policy with these `patterns` has decided about a tool, and what to change."""
+    """Return why a policy with these `patterns` makes no decision about the tool, and how to change the policy."""
     if near := similar(tool, patterns):
         named = " and ".join(near)
         return f"the policy decides about {named}, but the agent's tool is {tool}: write {tool} in the policy"
@@ -270,6 +270,6 @@ def _without_calls(rollout: Rollout, agent: str | None) -> str:
         return f"no model call was accepted: {many}; the last refusal is {refused.newest()[-1]}"
     what = "triocept received no model call: the agent made none, or the agent ignores"
     if agent is not None:
-        return f"{what} the configuration that triocept writes for {agent}; the agent's output may tell why"
+        return f"{what} the configuration that triocept writes for {agent}; the agent's output may contain the reason"
     given = next(name for name in rollout.environ() if name.endswith("_BASE_URL"))
     return f"{what} {given} and related variables. If the agent reads its model from a file, start it with --agent"

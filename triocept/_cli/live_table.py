@@ -4,8 +4,8 @@ Rules:
 
 1. A rollout's row shows a call as soon as the call arrives, and then the last words of the call's answer.
 2. Drawing blocks the event loop. So only the rows that fit on the terminal are drawn, and nothing is drawn if nothing
-   has changed. First come rollouts that wait for a decision, then rollouts whose last call failed, then the latest
-   rollouts.
+   has changed. The table shows rollouts that wait for a decision first, then rollouts whose last call failed, then the
+   latest rollouts.
 3. On narrow terminals, the table has fewer columns. If standard error is no terminal, a line is printed for each
    exchange, as without `--live`.
 4. Text of an agent or a model cannot control the terminal.

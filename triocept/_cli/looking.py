@@ -1,12 +1,12 @@
-"""The commands that read files of traces: `triocept show`, `diff` and `stats`.
+"""The commands `triocept show`, `diff` and `stats`, which read trace files.
 
 Rules:
 
 1. If the process that reads the output (`head`, a pager) has ended, the command ends silently. Ctrl-C ends the command
-   with the signal, as it ends any program.
-2. Errors in a file are described on standard error, with the number of the line; readable content is still shown. The
-   exit status is then 1, or 2 if a file cannot be opened, as in `check`.
-3. Only rollouts that have not ended at the current position in the file are in memory.
+   with SIGINT.
+2. Errors in a file are described on standard error, with the number of the line; the readable content of the file is
+   still shown. As in `check`, the exit status is 1 after such an error, and 2 if a file cannot be opened.
+3. Only rollouts whose end has not been read yet are in memory.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: b
 @click.argument("after")
 @_rollout_option
 def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
-    """Show how the request of turn AFTER differs from that of turn BEFORE: messages, tools, settings.
+    """Show how the request of turn AFTER differs from the request of turn BEFORE: messages, tools, settings.
 
     BEFORE and AFTER are each the number or the id of a turn.
 
@@ -224,7 +224,7 @@ def _status(file: File) -> int:
 
 
 def _status_of(error: OSError | TrioceptError) -> int:
-    """Return the exit status for an error: the file could not be read to its end, or lacks the requested item."""
+    """Return the exit status for an error: `UNREAD` if the file or store cannot be read, otherwise 1."""
     unread = isinstance(error, NotAFile | StoreError) or (
         isinstance(error, OSError) and error.filename is not None
     )

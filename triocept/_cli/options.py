@@ -76,7 +76,10 @@ class Option(click.Option):
 
 @contextmanager
 def _hints(ctx: click.Context) -> Iterator[None]:
-    """Add a hint to click's error for an unknown option: why it was removed, a similar option, or its command."""
+    """Add a hint to click's error for an unknown option.
+
+    The hint is why the option was removed, which command has the option, or the name of a similar option.
+    """
     try:
         yield
     except click.NoSuchOption as exc:
@@ -148,7 +151,10 @@ class Group(click.Group):
 
 
 class Choice(_TextChoice):
-    """Type of an option: a name from a list. Underscores count as hyphens. The error for a wrong name suggests one."""
+    """Type of an option: a name from a list, in which underscores count as hyphens.
+
+    The error for a wrong name suggests a similar name.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__([name.replace("_", "-") for name in names])
@@ -211,7 +217,7 @@ class InputPath(click.Path):
 
 
 class NewFile(click.Path):
-    """Type of an option: a file to be written. Its directory must exist, unless the command creates it (`parents`)."""
+    """Type of an option: a file to be written. If `parents` is False, the directory of the file must exist."""
 
     def __init__(self, *, dir_okay: bool = False, parents: bool = False) -> None:
         super().__init__(dir_okay=dir_okay, writable=True, path_type=Path, allow_dash=parents)
@@ -326,8 +332,7 @@ files_argument: Callable[[F], F] = click.argument(
     required=True,
     metavar="FILE...",
     type=InputPath(
-        "Name a trace file, such as trace.jsonl: `triocept run --record trace.jsonl` writes one, or the directory of a "
-        "store"
+        "Name a trace file (`triocept run --record trace.jsonl` writes such a file), or the directory of a store"
     ),
     callback=_once,
 )

@@ -1,4 +1,4 @@
-"""Output of the commands that show the content of a file to a person.
+"""Output of the commands that show the content of trace files to a person.
 
 Rules:
 
@@ -29,7 +29,7 @@ class Page:
     def __init__(self) -> None:
         if hasattr(sys.stdout, "reconfigure"):  # characters that the encoding lacks are escaped
             sys.stdout.reconfigure(errors="backslashreplace")
-        # Bold is not a colour, either.
+        # With NO_COLOR, rich prints no bold text, either.
         colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
         self._console = Console(
             file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False, soft_wrap=True

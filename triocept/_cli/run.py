@@ -64,8 +64,7 @@ class Run:
     async def run(self) -> int:
         """Run the agent, and return its exit status. If a signal ended the agent, return 128 plus the signal's number.
 
-        If an exception is raised, for example in a handler, the command ends with another status, regardless of the
-        agent's status.
+        If an exception is raised, for example in a handler, this method raises it, whatever the agent's status is.
         """
         table = table_of(self.live, self.limits)
         live = Live(

@@ -113,7 +113,7 @@ def scores_document(path: Path, results: EvaluationResults, by: Sequence[str]) -
 
 
 def add_tasks(source: Source, files: Iterable[Path]) -> list[str]:
-    """Add the tasks of all evaluations in these files to a page, and return the problems of their stores."""
+    """Add the tasks of all evaluations in `files` to the page of `source`. Return the problems of their stores."""
     stores: dict[Path, EvaluationResults] = {}
     problems: list[str] = []
     for file in files:
@@ -128,7 +128,7 @@ def add_tasks(source: Source, files: Iterable[Path]) -> list[str]:
 
 
 def runs_of(source: Source) -> dict[str, str]:
-    """Return a dict from the `Trace.run` of each run to the id of the run on the page."""
+    """Return the id of each run on the page. The keys are the `Trace.run` of the runs."""
     return {run.trace.run: run.id for run in source.runs.values()}
 
 

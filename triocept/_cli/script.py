@@ -81,7 +81,7 @@ def add_directory(path: Path) -> None:
 
 
 def read_answers(path: Path, say: Callable[[str], None]) -> Answers:
-    """Read a script from a file. Print its warnings with `say`, but not the lines of triocept's code that warned."""
+    """Read a script from a file. Print the text of its warnings with `say`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScriptWarning)
         warnings.simplefilter("ignore", VectorsLeft)  # the vectors are served

@@ -37,8 +37,8 @@ _LEAST = 1e-6
 class Quantiles:
     """Percentiles of any number of durations, in constant memory.
 
-    Each duration is counted in a class. The upper limit of each class is one percent above the limit of the class
-    before it. Percentiles are therefore accurate to one percent.
+    Durations are counted in intervals. The upper limit of each interval is one percent above the upper limit of the
+    interval before it, so percentiles are accurate to one percent.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,8 @@ class Group:
         self.calls = 0
         self.outcomes: Counter[str] = Counter()
         self.usage: Usage | None = None
-        """Sum of the token counts, including the token counts of counted drafts. None if no call has token counts."""
+        """Sum of the token counts of the calls, and of drafts that count as additional calls. None if no call has token
+        counts."""
         self.uncounted = 0
         """Number of answered calls with estimated token counts, because the provider reported none."""
         self.decisions: Counter[str] = Counter()
@@ -78,7 +79,7 @@ class Group:
         self.drafts = 0
         """Number of answers that handlers have read from other handlers, and that the agent did not get unchanged."""
         self.draft_usage: Usage | None = None
-        """Sum of the reported token counts of counted drafts. `usage` includes this sum."""
+        """Sum of the reported token counts of drafts that count as additional calls. `usage` includes this sum."""
         self.latency = Quantiles()
         """Durations of answered calls, without the time in which they waited for decisions."""
         self.first_token = Quantiles()

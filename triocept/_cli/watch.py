@@ -43,7 +43,7 @@ class WatchedScript:
         self._note = note
         self._stamp = _stamp(path)
         self._is_good = True
-        """True if the last checked version of the file is the script that answers."""
+        """True if the script that answers is the last version of the file that was checked."""
         self._answers = read_answers(path, say)
         self._embeds = self._answers.embeddings is not None
 

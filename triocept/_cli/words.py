@@ -55,15 +55,12 @@ def command_line(agent: AgentStart) -> str:
 
 
 def flaw(trace: Trace) -> str:
-    """Return words that complete "the rollout is …" if the file does not prove that the trace is complete.
-
-    Otherwise return an empty text.
-    """
+    """Return the end of the sentence "the rollout is …" if the trace may be incomplete; otherwise an empty text."""
     if trace.sealed:
         return ""
     if trace.digest is None:
         return "not sealed: some of its turns may be missing"
-    return f"sealed, with gaps: {gap_names(trace)}"  # its end exists, and an earlier part has changed
+    return f"sealed, with gaps: {gap_names(trace)}"  # the seal exists; an earlier part has changed
 
 
 def gap_names(trace: Trace) -> str:
