@@ -92,7 +92,7 @@ class _Counted(Generic[T]):
         if items[:known] != self._items:  # identical objects compare equal at once, which is faster still
             known = common_head(items, self._items, is_not)
         gone = self._items[known:]
-        if len(gone) > known:  # counting anew is less work than subtracting the removed items
+        if len(gone) > known:  # then counting again is less work than subtracting
             known, gone, self._sum = 0, (), 0
         self._sum += sum(map(self._count, items[known:])) - sum(map(self._count, gone))
         self._items = items

@@ -37,7 +37,7 @@ CHOICES = (
     *("CLAUDE_CODE_USE_", "GOOGLE_GENAI_USE_", "GEMINI_CLI_USE_", "ANTHROPIC_PROFILE"),
 )
 NESTED = (
-    # Claude Code 2.1.332 sets these for its tools; another Claude Code started there behaves as its sub-process.
+    # Claude Code 2.1.332 sets these for its tools; with them, another Claude Code behaves as its sub-process.
     *("CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_EXECPATH"),
     *("CLAUDE_CODE_CHILD_", "CLAUDE_CODE_SESSION", "CLAUDE_CODE_REMOTE", "CLAUDE_CODE_BRIDGE_"),
 )

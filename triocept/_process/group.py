@@ -151,7 +151,7 @@ class Ending:
                 self._signalled.add(process.identity)
                 _send(process, signum)
         if signum == signal.SIGKILL:
-            # A whole group at once: a group that forks faster than this search has no other end.
+            # Signal a whole group at once: otherwise a group that forks faster than this search would never end.
             for pid in {process.group for process in living} & self._groups(processes):
                 with contextlib.suppress(OSError):
                     os.killpg(pid, signum)
@@ -202,7 +202,7 @@ def _read_mark(pid: int) -> int | None:
 
         return resource.prlimit(pid, LOCKS)[1]
     except (ImportError, OSError, ValueError):
-        # It has ended, or is another user's: this file is readable for all users.
+        # The process may belong to another user: all users can read this file. It is empty if the process has ended.
         content = _read(f"/proc/{pid}/limits").partition(b"Max file locks")[2].split(None, 2)
         return int(content[1]) if len(content) > 1 and content[1].isdigit() else None
 
@@ -211,7 +211,7 @@ def _read(path: str) -> bytes:
     try:
         with open(path, "rb", buffering=0) as file:
             return file.read() or b""
-    except OSError:  # it has ended, or it is another user's
+    except OSError:  # the process has ended, or belongs to another user
         return b""
 
 

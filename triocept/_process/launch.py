@@ -36,7 +36,7 @@ def launch(pipe: int, mark: int, argv: list[str]) -> int:
     try:
         import resource
 
-        # Otherwise it is the agent of an agent, and has a mark.
+        # If the limit is finite, an agent has started this agent, which then has a mark.
         if resource.getrlimit(LOCKS)[1] == resource.RLIM_INFINITY:
             resource.setrlimit(LOCKS, (mark, mark))
     except (ImportError, OSError, ValueError):  # a sandbox: the other marks must suffice
@@ -46,10 +46,10 @@ def launch(pipe: int, mark: int, argv: list[str]) -> int:
             environment = dict(entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry)
     except OSError:
         environment = dict(posix.environ)
-    # The interpreter ignores these signals, and an agent would inherit that.
+    # The interpreter ignores these signals, and an agent would inherit this setting.
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
-    # Blocked in processes that Ray starts, and inherited: such an agent could not be interrupted.
+    # Ray blocks SIGINT in the processes that it starts. An agent would inherit this, and could not be interrupted.
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})
     error = last = 0
     name = argv[0].encode(sys.getfilesystemencoding(), "surrogateescape")

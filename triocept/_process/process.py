@@ -271,7 +271,7 @@ class AgentProcess:
         async def feed() -> None:
             if stdin is not None:
                 async with stdin:
-                    with contextlib.suppress(trio.BrokenResourceError):  # it ended, or it reads no more
+                    with contextlib.suppress(trio.BrokenResourceError):  # it has ended, or closed its stdin
                         await stdin.send_all(data or b"")
 
         try:
@@ -283,7 +283,7 @@ class AgentProcess:
                         nursery.start_soon(self._attempt, partial(self._terminal.follow, self.pid))
                     for stream in (self._stdout, self._stderr):
                         nursery.start_soon(self._attempt, partial(stream.read, self._body.cancel))
-        finally:  # `_end` waits for it
+        finally:  # `_end` waits for this event
             self._drained.set()
 
     @trio.lowlevel.enable_ki_protection
@@ -300,7 +300,7 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _await_exit(self) -> None:
-        if self._handle is None:  # macOS, sandboxes: the wait reaps it, and its group is ended at once
+        if self._handle is None:  # macOS, sandboxes: the wait reaps the agent, and its group is ended at once
             self._set_exit(await self._reap())
             return
         await trio.lowlevel.wait_readable(self._handle)
@@ -419,7 +419,7 @@ class AgentProcess:
             self._watcher.hand_over_nowait(self._agent.token.decode())
 
     def _close(self) -> None:
-        if self.returncode is None:  # it hangs in the kernel, or there was no time to check
+        if self.returncode is None:  # the process hangs in the kernel, or there was no time to check
             self._set_exit(self._process.returncode or -signal.SIGKILL)
         handle, self._handle = self._handle, None
         if handle is not None:

@@ -166,7 +166,7 @@ class Watcher:
             )
             assert self._process.stdout is not None
             with trio.fail_after(READY_TIMEOUT):
-                # Until it has set up its signals, and cannot be stopped any more.
+                # Wait until the watcher handles its signals, so that no signal can stop it any more.
                 async with self._process.stdout as ready:
                     if not await ready.receive_some(16):
                         raise OSError(f"{sys.executable} ended immediately after its start")
@@ -189,7 +189,7 @@ class Watcher:
         try:
             if self._pipe is not None:
                 os.write(self._pipe, line)  # shorter than PIPE_BUF: all or nothing
-        except OSError:  # dead, or stopped for so long that the pipe is full
+        except OSError:  # the watcher is dead, or was stopped for so long that the pipe is full
             self._on_died()
 
     def _on_died(self) -> None:
@@ -220,7 +220,7 @@ class Watcher:
                 with trio.move_on_after(group.SEARCH + 1 if at_work else QUIT_TIMEOUT):
                     await self._process.wait()
             except BaseException:  # Ctrl-C
-                if at_work:  # it ends the agents, and then itself
+                if at_work:  # the watcher ends the agents, and then itself
                     self._process = None
                 raise
             finally:

@@ -157,7 +157,7 @@ def pieces_of(answer: Answer) -> Iterator[Piece]:
     begun: dict[int, _Part] = {}
     at, next_part = 0.0, 0
     for index, length, at in _cuts(answer.increments):
-        # In the order of the parts, whichever part has the first piece.
+        # Begin the parts in their order, whichever part has the first piece.
         while next_part <= min(index, len(parts) - 1):
             part = parts[next_part]
             if lengths[next_part]:
@@ -246,7 +246,7 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
     else:
         pieces = list(pieces_of(answer))
         if breaks:
-            # Without the ends of the answer and of its last part: an agent might run a call at its end.
+            # Leave out the ends of the answer and of its last part: at the end of a tool call, an agent might run it.
             del pieces[-1:]
             if pieces and isinstance(pieces[-1].event, PartEnd):
                 del pieces[-1:]

@@ -333,7 +333,7 @@ class Subscription:
             if not self.ended and (answer.outcome is not None or self.at < len(answer.entries)):
                 self.advance()
                 answer._progress.notify_all()
-            if self._error is not None:  # nothing else of the answer is sent
+            if self._error is not None:  # after an error, nothing else of the answer is sent
                 error, self._error, self._failed = self._error, None, True
                 self._full = not delivery.fail(error)
             if self._full:
@@ -345,7 +345,7 @@ class Subscription:
             elif self._gone:
                 raise ClientGone
             elif (due := delivery.due) > (now := trio.current_time()):
-                # A longer wait would have to be ended when the answer begins, which takes longer than to wait again.
+                # A longer wait would have to be ended when the answer begins, which costs more than a second wait.
                 self._until = min(due, now + delivery.keepalive_every)
                 await delivery.wait(self._news, self._until)
             else:

@@ -209,7 +209,7 @@ class Budget:
         if needs is not None:
             self._reserved.add(needs, -1)
         if not self._calls:
-            self._reserved = _Sum()  # sums of fractions are not exact
+            self._reserved = _Sum()  # reset to 0, because sums of fractions are not exact
         return needs is not None
 
     def _needs(self, models: tuple[str, ...], tokens: int) -> _Sum:

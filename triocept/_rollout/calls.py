@@ -404,7 +404,7 @@ class Arrivals:
             self._failing.add(service)
         if self.failed is None or self._services or self._closed:
             return ()
-        # Also if the failed service was another one: of two services in a nursery, a failure of one cancels the other.
+        # Do so even if another `serve` failed: of two calls in one nursery, the failure of one cancels the other.
         self.fault = self.failed
         return tuple(self._waiting)
 
@@ -441,7 +441,7 @@ class Arrivals:
             while not self._is_over:
                 await self._lot.park()
         finally:
-            if self._service is service:  # the service has not left before
+            if self._service is service:  # this service is still in charge
                 self._service = self._take = None
 
     def finish(self) -> None:

@@ -53,7 +53,7 @@ class Children:
         """
         self.check_open()
         parent = self._rollout
-        # The parent may have moved since the child was made.
+        # The parent may have moved to another endpoint since the child was created.
         child.rebind(parent.addresses, parent.registry, parent.watcher)
         with trio.CancelScope() as scope:
             self._opening[child] = scope
@@ -108,7 +108,7 @@ class Children:
             child.records.writer.end("cancelled")  # the body may take long to end
             errors.extend(await run_each(child.close))
 
-        # In parallel: each child may wait for an agent that does not read.
+        # End the children in parallel: each may wait for an agent that reads no data.
         async with trio.open_nursery() as nursery:
             for child in children:
                 nursery.start_soon(close, child)

@@ -239,7 +239,7 @@ async def decide(
     finally:
         if events is not None:
             ASKED.reset(of_asked)
-    # a function that is not async is not cancelled
+    # a function that is not async cannot be cancelled, so its time is compared
     if limit.cancelled_caught or trio.current_time() >= limit.deadline:
         decision = Decision.reject(f"no decision within {timeout:g} seconds", by="timeout")
     elif decision.kind == "escalate":

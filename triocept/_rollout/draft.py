@@ -386,7 +386,7 @@ async def open_draft(
         refusal = budget.admit(inner, configured_model(handler))
         if refusal is not None:
             raise refusal
-        # What it spends counts with the turn of the agent's exchange, and is reserved until then.
+        # The inner handler's tokens count together with the turn of the agent's exchange, and are reserved until then.
         outer.reserved += tuple((level, inner) for level in inner.budgets)
         inner.budgets = ()
     reader = _Reader()
@@ -408,7 +408,7 @@ async def open_draft(
                 if failed is not None or not draft._ended:
                     nursery.cancel_scope.cancel()
             if failed is None and draft._ended:
-                failed = draft.error  # of a handler that failed after its answer
+                failed = draft.error  # the error of a handler that failed after its answer
             if failed is not None:
                 raise failed
     finally:

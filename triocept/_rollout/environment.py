@@ -21,7 +21,7 @@ QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_TELEMETRY": "1",
     "DISABLE_AUTOUPDATER": "1",
-    # OpenAI's agents SDK (Python, JavaScript) sends each run to OpenAI, with the key that it finds: the rollout's.
+    # OpenAI's agents SDK (Python, JavaScript) would send each run to OpenAI, with the rollout's key.
     "OPENAI_AGENTS_DISABLE_TRACING": "1",
     # Copilot would otherwise take GH_TOKEN as its key, and GitHub as its provider.
     "COPILOT_OFFLINE": "true",

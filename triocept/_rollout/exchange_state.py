@@ -290,7 +290,7 @@ class ExchangeState:
         """
         if isinstance(exc, RolloutClosed):
             return self._is_over
-        if isinstance(exc, trio.Cancelled):  # the code that cancelled decides the outcome
+        if isinstance(exc, trio.Cancelled):  # the code that has cancelled the handler sets the outcome
             return False
         try:
             await self.settle_by(exc)

@@ -293,7 +293,7 @@ class GateState:
         except Refusal as refusal:
             if known is None or question.after or self._rollout.ending is not None:
                 raise
-            # some agents run the tool if the answer has an error status
+            # reject, because some agents run the tool if the response has an error status
             known.decision = Decision.reject(refusal.message, by="gate")
             return hook.render(question, Answer(reason=known.decision.denial))
         return rendered
@@ -319,7 +319,7 @@ class GateState:
         if known is None:
             decision = Decision.reject(_NOT_PROPOSED, by="gate")
             return msgspec.to_builtins(decision), Answer(reason=decision.denial)
-        # questions without ids do not tell equal calls of an answer apart
+        # without ids, equal calls of one answer cannot be distinguished
         first = (
             known
             if question.id
@@ -371,7 +371,7 @@ class GateState:
         equal = [each for each in known if self._matches(each, question.tool, question.arguments)]
         if equal or not question.id or self._ids[question.id] != 1:
             return equal
-        return [each for each in known if each not in self._early]  # the agent may write the arguments anew
+        return [each for each in known if each not in self._early]  # arguments may be reformatted
 
     def _matches(self, known: _Call, name: str, arguments: Json) -> bool:
         """Return True if `known` has this name and these arguments, originally or after a decision that changed it.

@@ -119,5 +119,5 @@ def redacted(text: str, redaction: Redaction | None, *, json: bool = False) -> s
 
     try:
         return cleaned_json(text, clean) if json else clean(text)
-    except Exception:  # of the program's function: it is raised when the turn is recorded
+    except Exception:  # an error of the program's function is raised when the turn is recorded
         return MARK

@@ -69,10 +69,10 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def serve(handler: Handler) -> None:
-        with service:  # shielded: the handler answers until the body has unwound, cancelled or not
+        with service:  # shielded: answers until the body has ended, even if the body is cancelled
             try:
                 await run_workers(rollout, handler, concurrency, fail, rollout.outlives)
-            except BaseException as exc:  # a KeyboardInterrupt raised in the handler
+            except BaseException as exc:  # such as a KeyboardInterrupt that was raised in the handler
                 cancelled, error = split_cancelled(exc)
                 if error is not None:
                     fail(error)

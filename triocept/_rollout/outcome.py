@@ -213,7 +213,7 @@ def _refused_by(exc: UpstreamError, dialect: str) -> Refused:
     overflow = isinstance(exc, ContextLengthError)
     own = _family(exc.dialect) == _family(dialect)
     retry_after: float | None = None
-    with suppress(ValueError):  # a date: it is passed on as a header
+    with suppress(ValueError):  # `retry-after` may be a date, which is passed on as a header
         retry_after = float(exc.headers.get("retry-after", ""))
     if retry_after is not None and not 0 <= retry_after < 1e6:
         retry_after = None
@@ -229,7 +229,7 @@ def _refused_by(exc: UpstreamError, dialect: str) -> Refused:
             if can_be_sent(name, value) and name not in _NOT_PASSED
         },
     )
-    # The text of an overflow is one that makes every agent compact its history, not the provider's text.
+    # For a prompt that is too long, do not use the provider's text, but a text at which every agent compacts.
     return Refused(refusal, exc, exc.body.encode() if own and exc.body and not overflow else None)
 
 

@@ -154,7 +154,7 @@ class RecordWriter:
         try:
             await self._lock.acquire()
         except KeyboardInterrupt:
-            # It arrives at the next checkpoint after this recording; a second one arrives here.
+            # The interrupt is raised at the next checkpoint after this recording; a second interrupt is raised here.
             await self._lock.acquire()
             signal.raise_signal(signal.SIGINT)
 
@@ -247,7 +247,7 @@ class RecordWriter:
 
 def _says_the_same(one: Exception, other: Exception) -> bool:
     if isinstance(one, ExceptionGroup) and isinstance(other, ExceptionGroup):
-        return one.exceptions == other.exceptions  # each member is the first of its like
+        return one.exceptions == other.exceptions  # equal members are one object: the first of them
     return type(one) is type(other) and str(one) == str(other)
 
 

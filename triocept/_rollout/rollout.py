@@ -337,7 +337,7 @@ class Rollout(Given):
         """
         check_handler(handler)
         _check_concurrency(concurrency)
-        # A cancelled service would take over from a failed service, and answer nothing.
+        # Without this check, a cancelled `serve` would replace a failed `serve`, and answer nothing.
         await trio.lowlevel.checkpoint_if_cancelled()
         errors: list[BaseException] = []
         try:

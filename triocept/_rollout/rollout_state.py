@@ -431,7 +431,7 @@ class RolloutState:
 
         If the recorder does not record calls on arrival, the function does not execute a checkpoint.
         """
-        if (fault := self.arrivals.fault) is not None:  # the call counts for no limit, and gets no handler
+        if (fault := self.arrivals.fault) is not None:  # no handler gets the call, and no limit counts it
             await self._refuse_untaken(exchange, fault)
             return
         if self.gate.active and not await self._check_gate(exchange):
@@ -580,7 +580,7 @@ class RolloutState:
         for end in tuple(self.on_end):
             end()
         self.arrivals.close()
-        # Also exchanges with an outcome that no task records yet: an interrupt may have come in between.
+        # These include exchanges with an outcome that no task has begun to record, because of an interrupt.
         waiting = [exchange for exchange in self.calls.open if not exchange.recording]
         steps = [partial(each.settle, each.outcome or each.fix_from_outside(outcome)) for each in waiting]
         return [*steps, *(step for child in self.children for step in child.refuse_open(refusal))]

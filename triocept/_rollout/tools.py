@@ -91,7 +91,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         types.pop(own or "", None)
         parameters = inspect.signature(function).parameters
         defaults = {name: parameters[name].default for name in types}
-        # A missing argument stays unset: the function has its own default.
+        # Leave a missing argument unset: the function has a default for it.
         fields: list[Any] = [
             (p, kind)
             if defaults[p] is inspect.Parameter.empty

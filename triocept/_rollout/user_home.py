@@ -75,7 +75,7 @@ def _claude_problems(environment: Mapping[str, str | None], project: Path) -> It
             settings = msgspec.json.decode(file.read_bytes(), type=dict[str, object])
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as exc:  # a decoder of Claude Code may be more patient
+        except (OSError, ValueError) as exc:  # Claude Code may be able to read this file
             yield file, f"cannot be checked: {exc}"
             continue
         variables = settings.get("env")
@@ -99,7 +99,7 @@ def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Ite
             except (OSError, ValueError) as exc:
                 yield file, f"cannot be checked: {exc}"
                 continue
-            # Options replace the provider of the whole configuration, but not that of a role.
+            # Options replace the provider of the whole configuration, but not the provider of a role.
             is_role = file.parent != folder
             names: list[str] = [
                 name for name in ("profile", "model_provider")[: 1 + is_role] if name in settings

@@ -141,7 +141,7 @@ class _Workers:
 
     def take(self, exchange: ExchangeState) -> None:
         """Let a task run the handler on this exchange."""
-        if self._refusals is not None:  # the fault came before this task took the exchange
+        if self._refusals is not None:  # a handler had failed before this task took the exchange
             self._rollout.arrivals.put_back(exchange)
             return
         self._taken.add(exchange)
@@ -165,7 +165,7 @@ class _Workers:
         """Run the handler on one exchange after another, until `close` is called."""
         task = trio.lowlevel.current_task()
         while True:
-            with trio.CancelScope() as scope:  # until an exchange is settled from outside
+            with trio.CancelScope() as scope:  # cancelled when the exchange is settled from outside
                 worker = Worker(task, scope)
                 while not scope.cancel_called:
                     if self._waiting:
@@ -179,7 +179,7 @@ class _Workers:
                                 await self._rollout.give_back(exchange)
                             raise
                         await self._handle(self._waiting.popleft(), worker)
-                        # Takes effect from the next cycle of the event loop on.
+                        # The new context takes effect from the next cycle of the event loop on.
                         task.context = self._context.copy()
                         if self._waiting:
                             await trio.lowlevel.checkpoint()
@@ -241,7 +241,7 @@ class _Workers:
             if fault is not None:
                 await self._end_by_fault()
         if answer is not None:
-            answer.__traceback__ = None  # it is kept, without the frames and everything that they reference
+            answer.__traceback__ = None  # the exception is kept, but not its frames and their references
 
     def _fail(self, fault: BaseException, exchange: ExchangeState) -> None:
         """Stop calling the handler because of `fault`. Refuse the other exchanges, unless the rollout stays open."""
@@ -250,7 +250,7 @@ class _Workers:
         if self._refusals is not None or (outlives is not None and outlives(fault)):
             return
         if outlives is None:
-            self.taking.cancel()  # at once: later calls belong to another service
+            self.taking.cancel()  # at once, because later calls belong to another `serve`
             others = [other for other in self._taken if other is not exchange]
             self._refusals = rollout.fail_taken(fault, others, self)
         else:

@@ -163,7 +163,7 @@ class Admission:
         try:
             for _ in range(MOST_ROUNDS):
                 entered = self._entered
-                await wait_turns(2)  # within a turn, tasks run in any order
+                await wait_turns(2)  # trio runs the tasks of one turn of the event loop in any order
                 if entered == self._entered and not self.reading.crowded:
                     break
         finally:
@@ -218,7 +218,7 @@ class Admission:
                 with trio.CancelScope(deadline=min(keyless, heads)) as self._timer:
                     await trio.sleep_forever()
             now = trio.current_time()
-            # A client may still react to what was sent just now, as in a TLS handshake.
+            # A client may still react to data that was just sent, as in a TLS handshake.
             await trio.sleep(MOMENT)
             late = [*self._late(self._heads, self.limits.head_seconds, now)]
             late += self._late(self._keyless, self.limits.keyless_seconds, now)

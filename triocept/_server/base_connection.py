@@ -199,7 +199,7 @@ class BaseConnection(ABC):
     async def reset(self) -> None:
         """Close the connection with a TCP reset (RST)."""
         self.gone = True
-        with suppress(OSError):  # it was closed a moment ago
+        with suppress(OSError):  # the socket was closed a moment ago
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         await trio.aclose_forcefully(self.stream)
 
@@ -274,7 +274,7 @@ class Wire:
         """
         if self.socket is None:
             data = await self.receive(most)
-            # This cannot block for long. Without the shield, a cancellation would lose the data.
+            # The shielded code cannot block for long. Without the shield, a cancellation would lose the data.
             with trio.CancelScope(shield=True):
                 await turns.begin(connection, begins=begins)
                 connection.note_piece(len(data))

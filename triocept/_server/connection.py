@@ -341,7 +341,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             return
         await acquire(self.send_lock)
         try:
-            # What hypercorn still sends in a cancelled task is discarded.
+            # Discard the data that hypercorn still sends in a cancelled task.
             await trio.lowlevel.checkpoint_if_cancelled()
             self.outbox.write(bytes(data))
             await self.outbox.flush()
@@ -371,4 +371,4 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             if late:
                 self.outbox.write(_TOO_LATE)
             self._socket.close()
-        self._drop()  # now: its tasks end later
+        self._drop()  # now, because the tasks of the connection end later

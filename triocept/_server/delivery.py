@@ -201,7 +201,7 @@ class _HTTPDelivery(ABC):
             if self._raw_begins:
                 transport.start(status, raw.headers)
             for pause, data in pieces:
-                # No checkpoint without a pause: the wire log then has the piece before another task runs.
+                # Without a pause, run no checkpoint, so that the wire log has the piece before another task runs.
                 if pause:
                     await trio.sleep(pause)
                 transport.write(data)
@@ -412,7 +412,7 @@ class _Streamed(_HTTPDelivery):
         if entry.data is None or not self._as_it_came:
             return b"".join([renderer.render(event) for event in entry.events])
         if entry.start is not None:
-            renderer.render(entry.start)  # later no-op events and errors need this state of the renderer
+            renderer.render(entry.start)  # so that the renderer can later render no-op events and errors
         return entry.data
 
 
@@ -439,7 +439,7 @@ class _Whole(_HTTPDelivery):
             return self._transport.respond(reply)
         if reply.status == 200:
             return self._send(reply.body, last=True)
-        self.breaks = True  # the status is sent already: a body now would be taken for an answer
+        self.breaks = True  # the status is already sent, so the client would take a body for an answer
         return True
 
     def break_silence(self, announce: Callable[[], str]) -> bool:

@@ -122,7 +122,7 @@ async def _decode_in_pieces(body: bytes) -> Json:
 async def _has_more_outside(body: bytes, most: int) -> bool:
     """Return True if the body has more than `most` commas and opening brackets outside of strings."""
     at = marks = quotes = 0
-    while at < len(body) and marks <= most and quotes <= 4 * most:  # between two strings: a mark or a colon
+    while at < len(body) and marks <= most and quotes <= 4 * most:  # a mark or a colon is between two strings
         piece = _whole_escapes(body[at : at + _PIECE])
         if at // _STEP != (at + len(piece)) // _STEP:
             await trio.lowlevel.checkpoint()

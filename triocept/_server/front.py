@@ -194,7 +194,7 @@ class Front:
         if route is not None:
             async with trio.open_nursery() as nursery:
                 cycle.nursery = nursery
-                with suppress(ClientGone):  # here too: the nursery would wrap it
+                with suppress(ClientGone):  # suppressed here, too, because the nursery would wrap it
                     await self.intake(route, head, cycle)
                     await cycle.stall()
                 nursery.cancel_scope.cancel()
@@ -385,7 +385,7 @@ class HTTPCycle:
             piece = message.get("body", b"")
             if len(body) + len(piece) > cap:
                 raise BodyTooLarge
-            if piece and str(len(piece)).encode() != length:  # a body in one piece is not counted
+            if piece and str(len(piece)).encode() != length:  # a body in one piece needs no count
                 share.add(len(piece))
             body += piece
         return bytes(body)

@@ -90,7 +90,7 @@ class HTTP1(H11Protocol):
         parser._receive_buffer.drop()
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        if self._connection.gone:  # a request that came behind another, perhaps the first of thousands
+        if self._connection.gone:  # no answer is needed: this pipelined request may be one of thousands
             raise HungUp
         if (event.method, event.target, event.http_version) != (b"PRI", b"*", b"2.0"):
             return
@@ -162,7 +162,7 @@ class _Received(ReceiveBuffer):
 
     def _extract(self, count: int) -> bytearray:
         taken = super()._extract(count)
-        # The lines that are left stay counted: thousands of requests may be behind this one.
+        # Keep the count of the remaining lines, which may belong to thousands of pipelined requests.
         self._lines -= taken.count(b"\n", 0, self._counted)
         self._counted = max(0, self._counted - count)
         return taken

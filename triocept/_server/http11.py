@@ -149,7 +149,7 @@ class HTTP11:
                             if self._unread:
                                 await inbox.arrival()
                 if self._stalls:
-                    # Until the client hangs up, or the server stops and closes this idle connection.
+                    # Wait until the client hangs up, or the server stops and closes this idle connection.
                     connection.idle = True
                     while not inbox.gone:
                         inbox.take(inbox.size)
@@ -228,7 +228,7 @@ class HTTP11:
             if len(piece) >= _LARGE_PIECE:
                 pieces.append(piece)
             elif pieces and isinstance(small := pieces[-1], bytearray):
-                small += piece  # not another object, which would take 34 bytes for a piece of one byte
+                small += piece  # add no further object: it would take 34 bytes for a piece of one byte
             else:
                 pieces.append(bytearray(piece))
         return b"".join(pieces)

@@ -236,7 +236,7 @@ async def _read_call(
     limits, headers = rollout.addresses.limits, head.headers
     if "transfer-encoding" in headers or "content-encoding" in headers:
         body = await _receive(head, sender, max_body, limits, share)
-    else:  # without another coroutine, as nearly all calls
+    else:  # nearly all calls: avoid another coroutine
         body = await sender.receive_body(max_body, share)
     if len(body) < LEAST:
         if len(body) <= limits.document_items:
@@ -267,7 +267,7 @@ async def _receive(
     optional: bool = False,
 ) -> bytes:
     """Return the bytes of a request's body, without its compression."""
-    # Two framings, which is how requests are smuggled (RFC 9112, 6.3); h11 accepts them.
+    # Refuse a request with both kinds of framing (request smuggling; RFC 9112, 6.3), which h11 accepts.
     if "transfer-encoding" in head.headers and "content-length" in head.headers:
         raise Refusal(400, BOTH_LENGTHS, should_retry=False)
     body = await sender.receive_body(max_body, share)

@@ -103,7 +103,7 @@ def _make_manager(rollout: RolloutState, max_body: int) -> StreamableHTTPSession
             if params.name not in rollout.services.tools:
                 raise MCPError(types.INVALID_PARAMS, refusal.message) from refusal
             return types.CallToolResult(content=[types.TextContent(text=refusal.message)], is_error=True)
-        # As the model reads it: a text unchanged, anything else as JSON.
+        # The model gets a text unchanged, and any other result as JSON.
         text = result if isinstance(result, str) else msgspec.json.encode(result).decode()
         return types.CallToolResult(content=[types.TextContent(text=text)])
 

@@ -103,7 +103,7 @@ class Replies:
         self._note(head, failure)
         dialect = dialect or self._dialect_of(head)
         if failure.status == 404 and dialect.no_route is not None:
-            # Otherwise the code would be `model_not_found`.
+            # Without this, the code of the error would be `model_not_found`.
             failure = msgspec.structs.replace(failure, code=failure.code or "not_found")
         return failure_reply(failure, dialect)
 

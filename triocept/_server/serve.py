@@ -298,7 +298,7 @@ class Server:
         finally:
             if started and cancelled is None and not self._shutdown.is_set():
                 self.body.on_crash(self.body.crash or RuntimeError("the server ended before it was stopped"))
-            with trio.CancelScope(shield=True):  # a start or a crash may have left it open
+            with trio.CancelScope(shield=True):  # it may still be open after a failed start or a crash
                 await trio.aclose_forcefully(self._listener)
             self.stopped.set()
 
@@ -332,7 +332,7 @@ class Server:
             with shutting_down(self._listener):
                 task_status.started()
                 while True:
-                    # accept(2) takes a descriptor first: at their limit it fails even if no connection waits.
+                    # accept(2) allocates a descriptor first: if none is left, it fails even if no connection waits.
                     await trio.lowlevel.wait_readable(self._listener.socket)
                     try:
                         for stream in accept_waiting(self._listener, _ACCEPTED_AT_ONCE):
@@ -383,7 +383,7 @@ def _config(*, keep_alive: bool) -> Config:
     config.errorlog = logging.getLogger("triocept.http")  # with a str hypercorn would print
     config.accesslog = None
     config.include_server_header = False
-    # The default is 5 s: an agent's next POST would meet a closed connection.
+    # With the default, 5 s, an agent's next POST could find its connection closed.
     config.keep_alive_timeout = float("inf")
     config.keep_alive_max_requests = 10**9 if keep_alive else 0
     return config

@@ -15,7 +15,7 @@ from .._trace.wire import WireLog
 from .admission import Share
 from .transport import Head, Reply, Transport
 
-_KEY = re.compile(r"(?<=[?&]key=)[^&]*")  # where Gemini's clients may put it
+_KEY = re.compile(r"(?<=[?&]key=)[^&]*")  # Gemini's clients may put the key there
 
 
 def shown_url(head: Head, key: str, instead: str) -> str:

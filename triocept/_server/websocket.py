@@ -166,7 +166,7 @@ class _Socket:
                 nursery.start_soon(end_with_rollout)
                 while (message := await self._socket.receive(self._unfinished)) is not None:
                     await self._take(message)
-                    # The bytes of the waiting frames, without the first frame: a single call is not limited.
+                    # Count the bytes of the waiting frames without the first: a single call is not limited.
                     while self._max_backlog < sum(
                         [len(frame.data) for waiting in self._lanes.values() for frame in waiting][1:]
                     ):
@@ -219,7 +219,7 @@ class _Socket:
             except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
                 if isinstance(exc, msgspec.ValidationError):
                     raise
-                # raises with the fault, or repairs it: a lone surrogate is read as U+FFFD
+                # `_read_frame` raises an error that names the fault, or replaces a lone surrogate by U+FFFD
                 return msgspec.convert(_read_frame(message.data), _Envelope)
         except msgspec.ValidationError as exc:
             raise DialectError("the frame must be a JSON object, such as a `response.create`") from exc
@@ -266,7 +266,7 @@ class _Socket:
             return
         finally:
             frame.share.release()
-        # The header with the number of retries is removed below: OpenAI's SDKs count there the retries of the upgrade.
+        # The header with the number of retries is removed below: in it, OpenAI's SDKs count the retries of the upgrade.
         headers = self._keys.redacted(self._head.headers, self._rollout)
         wire: WireLog | None = None
         if self._rollout.record_wire:  # the upgrade of the socket, this frame, and the frames of its answer
@@ -286,7 +286,7 @@ class _Socket:
             wire=wire,
         )
         if out.stalls:
-            await self._rollout.ended.wait()  # or the hang-up
+            await self._rollout.ended.wait()  # or until the client hangs up
 
     async def _request(self, document: Json, size: int) -> Request:
         """Parse a model call, and add the earlier conversation that the call continues."""
@@ -294,7 +294,7 @@ class _Socket:
             request = RESPONSES.parse_request(document, memory=self._rollout.memory)
         else:
             request = await read_large(RESPONSES, document, Target(), self._rollout, self._rollout)
-        request = msgspec.structs.replace(request, stream=True)  # implicit here
+        request = msgspec.structs.replace(request, stream=True)  # on a websocket, every answer is streamed
         warm = self._warm.get(request.previous_response or "")
         if warm is not None:
             return RESPONSES.continued(request, warm, Response(()))
@@ -475,7 +475,7 @@ class _Response:
     def _items_at_end(self, outcome: Outcome, begun: bool) -> Sequence[Event | bytes]:
         if not isinstance(outcome, Answered):
             return [self._socket.failed(failure_of_outcome(outcome))]
-        # If nothing has begun, the handler has answered with a whole response.
+        # If no answer has begun, the handler has answered with a whole response.
         return [] if begun else list(events_of(outcome.response))
 
     def break_silence(self, announce: Callable[[], str]) -> bool:

@@ -161,7 +161,7 @@ class WebSocket:
                     if not self._sending.locked():
                         await self._send_quietly(None)
                 elif isinstance(event, CloseConnection):
-                    # The client's close, or a fault of its frames, which wsproto reports by the same event.
+                    # wsproto reports the client's close, and a fault in its frames, by the same event.
                     if self._frames.state is ConnectionState.REMOTE_CLOSING:
                         await self._send_quietly(event.response())
                     elif self._frames.state is ConnectionState.OPEN:

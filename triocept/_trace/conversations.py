@@ -450,7 +450,7 @@ def _is_grown(new: str, old: str) -> bool:
     if not new.startswith(old[near:middle], near) and not new.startswith(
         old[middle : middle + _NEAR], middle + more
     ):
-        return False  # the insertion is before the middle or behind it: one of the two sides is unmoved
+        return False  # an insertion before or behind the middle leaves one of the two sides unmoved
     low, high = 0, len(old)
     while low < high:  # find where the texts part
         middle = (low + high + 1) // 2

@@ -126,7 +126,7 @@ class Claim:
     def give_back(self) -> None:
         """Release the lock. Set the directory's modification time, so that other processes notice the free file."""
         self._close()
-        with suppress(OSError):  # other holders also look at intervals
+        with suppress(OSError):  # other lease holders also look again at intervals
             os.utime(self.path.parent)
 
     def _move(self, folder: str) -> Path:

@@ -87,7 +87,7 @@ class Recent(Generic[T]):
                 sent, head = each, common
             if common == len(each.messages) >= len(messages) - _CHANGED:
                 break
-        if sent is None or head < len(sent.messages) - _CHANGED:  # a new conversation, or it leaves another
+        if sent is None or head < len(sent.messages) - _CHANGED:  # the call begins or leaves a conversation
             sent = Sent(messages, sent.known[:head] if sent is not None else [])
             del self._latest[_KEPT - 1 :]
         else:
@@ -217,7 +217,7 @@ class _Nodes:
     def end_of(self, messages: tuple[Message, ...]) -> int:
         """Return the node that represents these messages. Nodes that do not exist yet are created."""
         path = self._recent.go_on(messages).known
-        # More messages of the model may follow it now.
+        # Since the path was stored, more messages of the model may have been added below it.
         while path and messages[len(path) - 1].role == "assistant":
             path.pop()
         at = len(path)

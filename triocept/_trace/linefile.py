@@ -125,7 +125,7 @@ class LineFile:
             return self.opening
         try:
             in_place = self._is_ours(os.stat(self._name), self._fd)
-        except OSError:  # opening the file raises the reason
+        except OSError:  # opening the file raises the actual error
             in_place = False
         if not in_place:
             log.warning(
@@ -151,7 +151,7 @@ class LineFile:
             begin = self._last[0]
             self.extent = (begin, self._least)
             if done < len(lines):
-                # The second try raises the reason of the short write, or puts the rest on a line of its own.
+                # The second attempt raises the error that cut the first write, or writes the rest as a line of its own.
                 done += self._write(fd, lines[done:])
                 self.extent = (begin, self._least)
                 if done < len(lines):
@@ -179,7 +179,7 @@ class LineFile:
             end = os.lseek(fd, 0, os.SEEK_END)
         data = lines if end == self._end or _ends_whole(fd) else b"\n" + lines
         written = os.write(fd, data)
-        # Behind the lines that other programs appended since the check of the end.
+        # The position is behind lines that other programs have appended since the check of the file's end.
         self._least = os.lseek(fd, 0, os.SEEK_CUR)
         self._last = (self._least - written, data[:_HEAD])
         if written == len(data):
@@ -203,7 +203,7 @@ class LineFile:
         """Reset the state for a file to which this object has not written before."""
         self.opening += 1
         self._identity, self._least, self._last = (found.st_dev, found.st_ino), found.st_size, (0, b"")
-        if self.fsync and found.st_size == 0:  # a new file's name may only be in the directory
+        if self.fsync and found.st_size == 0:  # the name of a new file may not be on the disk yet
             sync(self.path.parent)
 
 

@@ -110,14 +110,14 @@ class Numbering:
 
     def of(self, messages: tuple[Message, ...]) -> Conversation:
         """Return the conversation that consists of `messages`. Assign the next numbers to new messages."""
-        # The known beginning is not kept meanwhile: an exception here (an interrupt) leaves no wrong conversation.
+        # Drop the known beginning meanwhile: then an exception here (an interrupt) leaves no wrong conversation.
         latest = self._recent[-1] if self._recent else Conversation([], [], [b""])
         if latest.begins(messages):  # nearly always
             new = [self._said(message) for message in messages[len(latest.given) :]]
             del self._recent[-1:]
             conversation = latest
         else:
-            # A message may equal the previous message at its place: then it need not be encoded.
+            # A message that equals the previous call's message at the same position need not be encoded.
             items = [
                 said if equal_messages(message, like) else self._said(message)
                 for message, like, said in zip(messages, latest.given, latest.items, strict=False)
@@ -147,7 +147,7 @@ class Numbering:
         most, best = 0, None
         for known in reversed(self._recent):
             others = known.items
-            if most < len(others) and most < len(items) and others[most] == items[most]:  # else no longer
+            if most < len(others) and most < len(items) and others[most] == items[most]:  # else not longer
                 head = common_head(items, others)
                 if head == len(others):
                     self._recent.remove(known)

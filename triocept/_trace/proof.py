@@ -89,7 +89,7 @@ class RecentRanges(Generic[T]):
                 so that a long damaged range is not computed again for each call.
         """
         known, same, head = self._best(ranges)
-        if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may continue
+        if head >= len(known.values) - _CHANGED:  # otherwise it leaves a conversation that may continue
             self._kept = [each for each in self._kept if each is not known]
         if head < len(known.values):
             known = RangedConversation(known.ranges[:same], known.ends[:same], known.values[:head])
@@ -302,7 +302,7 @@ class Proof:
         else:
             self._gap("value_missing", number, f"the value of {line.kind} {line.number} is not in the file")
             return
-        if digest != line.digest:  # the writer made a wrong line, or a new chain
+        if digest != line.digest:  # the writer wrote a wrong line, or began a new chain
             self._gap("value_changed", number, f"{line.kind} {line.number} does not match its digest")
         self.value = None
         if isinstance(line.value, msgspec.Raw):

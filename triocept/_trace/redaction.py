@@ -188,7 +188,7 @@ class Redactor:
         rest = msgspec.structs.replace(request, messages=())
         looked = (LIVE_KEYS.bytes, self._failed, *msgspec.structs.astuple(rest))
         same = all(map(is_, looked, self._looked))  # equal is not enough: 1 is True, and another text in JSON
-        said = _encode((rest.extra, rest.tool_choice, rest.output_format))  # a few words; its tools are many
+        said = _encode((rest.extra, rest.tool_choice, rest.output_format))  # short, unlike the tools
         if not same or said != self._said:
             if rest.tools is self._tools and looked[:2] == self._looked[:2]:
                 bare = msgspec.structs.replace(rest, tools=())
@@ -458,7 +458,7 @@ def _is_keyless(noun: Message | Response) -> bool:
                 texts += part.name, part.arguments, part.id
             case ToolResult():
                 texts += part.id, part.name
-                parts += part.content  # searched behind all others
+                parts += part.content  # searched after all other texts
             case Reasoning():
                 texts.append(part.text)
                 for blob in part.blobs:

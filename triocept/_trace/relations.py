@@ -201,7 +201,7 @@ class Relations:
         if (earlier := self._asked.get((place.node, whose))) is not None:
             is_retry = earlier.outcome != "answered" or turn.attempt > 1
             again = Relation(kind="retry" if is_retry else "repeat", turn=earlier.id)
-        # A title contains the task, too, and no call started it.
+        # A request for a title contains the task, too, but no tool call has started it.
         begins = whose not in self._latest and not is_side_call(turn.request)
         self._facts.append(
             _Fact(

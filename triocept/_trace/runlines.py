@@ -214,7 +214,7 @@ class RunLines:
             "stopped": trace.stopped,
         }
         self._add_seal(at)
-        # A score needs none of these.
+        # A score needs none of these tables.
         self._numbering, self._tools, self._intents = Numbering(), [], {}
         self._tools_by_id, self._tools_by_digest = {}, {}
 
@@ -245,7 +245,7 @@ class RunLines:
         for number in range(last.messages, len(blobs)):
             said = blobs[number]
             if said.number == number:
-                # No value: it was encoded for a line that could not be written.
+                # If there is no value, it was encoded for a line that could not be written.
                 content = b'"value":%b' % (said.value or _value_bytes(said.message))
                 said.value = None
             else:

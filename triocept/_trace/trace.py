@@ -416,7 +416,7 @@ class Trace:
     __hash__: None = None  # type: ignore[assignment]  # it grows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The other attributes, in which two equal traces may differ.
+        # The attributes in which two equal traces may differ.
         names = ("_sealed", "_stopped", "_ended", "_pending", "_digest", "_gaps", "_prices")
         return _restored, (*self._content(), {name: getattr(self, name) for name in names})
 

@@ -191,7 +191,7 @@ class GrowingTraces:
                 continue
             line = piece.line
             if (known := self._given.get(key := key_of(line))) is not None:
-                # A line behind a seal: added to its trace, if the program still holds the trace.
+                # The line follows a seal. Add it to its trace, if the program still holds the trace.
                 if isinstance(line, ScoreLine) and (given := known()) is not None:
                     TraceWriter(given).add(score_of(line))
                     yield line, given

@@ -51,7 +51,7 @@ async def open_asyncio() -> AsyncIterator[AsyncioThread]:
                     yield thread
             thread._stopped = True
             if thread._loop is not None and thread._end is not None:
-                with suppress(RuntimeError):  # it has just ended
+                with suppress(RuntimeError):  # the asyncio loop has just ended
                     thread._loop.call_soon_threadsafe(thread._end.set)
     raise_all(errors if thread._error is None else [*errors, thread._error])
 

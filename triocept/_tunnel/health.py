@@ -227,7 +227,7 @@ class Supervisor:
                     up(url)
                     await self._check(client, url)
             except TunnelError as exc:
-                error = exc  # raised below: a nursery of the tunnel's would wrap it
+                error = exc  # raised below, because a nursery of the tunnel would wrap it
         if error is not None:
             raise error
 

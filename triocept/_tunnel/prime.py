@@ -240,7 +240,7 @@ class _Client:
                 async def recent_output() -> list[str]:
                     return list(self._tunnel.recent_output)
 
-                # The package waits for the end of a dead frpc's output.
+                # If frpc is dead, the package first waits for the end of its output.
                 lines = await self._loop.call(recent_output)
                 self.problem = "\n".join(
                     ["the service has ended the tunnel; the last output of frpc:", *lines]
@@ -268,7 +268,7 @@ class _Client:
                         await self._loop.call(self._tunnel.stop)
             if scope.cancelled_caught:
                 log.warning("the service did not delete the tunnel in time; the tunnel expires by itself")
-            # A clean-up that was cut short has left its configuration file, and the keys in it.
+            # A clean-up that was interrupted has left the configuration file of frpc, which contains keys.
             if getattr(self._tunnel, "_config_file", None) is not None:
                 with trio.move_on_after(CLOSE_TIMEOUT):
                     await self._loop.call(self._tunnel._cleanup)

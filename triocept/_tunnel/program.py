@@ -92,7 +92,7 @@ async def open_program(
                         with body:
                             yield output.found
                     except BaseException as exc:
-                        error = exc  # re-raised below, outside the nursery: stays bare
+                        error = exc  # raised below, outside the nursery, which would wrap it
                     watch.cancel()
                 if body.cancelled_caught:
                     problem = f"the program {_ending(process)}"

@@ -65,5 +65,5 @@ class Limiter:
         rollout, queue = self._waiting.popitem(last=False)
         granted = queue.popleft()
         if queue:
-            self._waiting[rollout] = queue  # at the end: the other rollouts' turn comes first
+            self._waiting[rollout] = queue  # at the end of the dict: other rollouts come first
         granted.set()

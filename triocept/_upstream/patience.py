@@ -44,7 +44,7 @@ class Patience:
         self._total, self._idle = total, inf if idle is None else idle
         self._end = inf if total is None else trio.current_time() + total
         self._slack = self._idle / _PARTS
-        self._due = -inf  # time from which the deadline is worth moving
+        self._due = -inf  # the deadline is moved only from this time on
         self._paused = True
         self._held_at: float | None = None
         self._try: trio.CancelScope | None = None

@@ -261,7 +261,7 @@ class Pauses:
             self._plan = Pause(mode=mode, server=server), route, calls
             for call in calls:
                 call.version = call.version or self.version
-                # A server returns what it has of a whole answer. A stream could begin before it is aborted.
+                # A server returns the finished part of a whole answer. A stream could begin before it is aborted.
                 is_cancelled = call.stream or route is None or not self._aborts_show
                 if mode == "abort" and is_cancelled and not call.begun():
                     call.scope.cancel()

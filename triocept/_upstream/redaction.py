@@ -30,7 +30,7 @@ class Redaction:
 
     def __init__(self, key: str | None) -> None:
         secret = key if key is not None and len(key) >= SECRET else None
-        # A dialect may quote a document as the message of an error: the key is escaped there.
+        # A dialect may quote a JSON document in the message of an error: the key in it has JSON escapes.
         self._forms = () if secret is None else tuple({secret, encode_json(secret)[1:-1].decode()})
         either = "|".join(map(re.escape, sorted(self._forms, key=len, reverse=True)))
         whole_word = rf"(?<!\w)(?:{either})(?!\w)"

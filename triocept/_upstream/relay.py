@@ -161,7 +161,7 @@ class Relay:
         if self.ended:
             return
         rest, end = self._frames.rest(), self._parser.left_out
-        # An incomplete frame has no meaning, and would spoil the end behind it.
+        # Drop an incomplete frame: it has no meaning, and would make the end of the answer after it unreadable.
         if rest and (not end or self._parser.frame_end.last.search(rest)):
             self._take(rest)
         if not self.ended:

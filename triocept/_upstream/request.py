@@ -231,7 +231,7 @@ class Requests:
         if self._profile is not None:
             document, collector = self._profile.ask(document, self._dialect.logprobs)
         stream = request.stream and not (self._profile is not None and self._profile.whole)
-        # The temperature may differ from the request's: Messages has none above 1.
+        # The sent temperature may differ from the request's: the dialect Messages allows none above 1.
         places = (document, *(document.get(name) for name in _OBJECTS))
         temperatures = [place.get("temperature") for place in places if isinstance(place, Mapping)]
         accept = self._dialect.stream_types[0] if stream else "application/json"

@@ -103,10 +103,10 @@ class _Tap(httpcore2.AsyncNetworkStream):
         tls = stream.get_extra_info("ssl_object") is not None
         plain = BareSocket.usable and not tls
         self._socket = BareSocket(stream.get_extra_info("socket")) if plain else None
-        self._head: bytearray | None = None  # the part that has arrived, while a head is expected
+        self._head: bytearray | None = None  # while a head is expected: its part that has arrived
         self._ahead = b""  # bytes that were read and not returned
         self._at_body = False
-        self._used = False  # True if there was an answer before
+        self._used = False  # True if the connection has carried an answer before
         self._silent = True  # True if no byte has arrived since a request began
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -223,7 +223,7 @@ class TappedPool(httpx2.AsyncBaseTransport):
         try:
             answer = await self._pool.handle_async_request(sent)
         except Stale:
-            # Also for a POST: no byte of its answer has arrived, and a repeated model call does no harm.
+            # Repeat also a POST: no byte of its answer has arrived, and a repeated model call does no harm.
             answer = await self._fresh.handle_async_request(sent)
         return httpx2.Response(
             answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions

@@ -91,7 +91,7 @@ class ProviderReply:
                 if len(body) > limit:
                     raise UpstreamError(f"the provider's answer is larger than the maximum of {limit} bytes")
         except UpstreamTruncated:
-            try:  # a JSON object marks its own end
+            try:  # the end of a JSON object is marked in the object itself
                 is_whole = isinstance(msgspec.json.decode(bytes(body)), dict)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 is_whole = False
@@ -117,7 +117,7 @@ class ProviderReply:
             return
         try:
             async for _ in self._source:
-                pass  # httpx2 leaves generators half-way to the garbage collector; a closed one ends at once
+                pass  # httpx2 leaves unfinished generators to the garbage collector; closing ends them now
         except (*_FOREIGN, trio.ClosedResourceError):
             pass
 
@@ -140,7 +140,7 @@ class ProviderClient:
         connection was made in time.
         """
         try:
-            # As bytes, because an agent's header may be non-ASCII, and is forwarded unchanged.
+            # Pass bytes: an agent's header may contain non-ASCII bytes, and is forwarded unchanged.
             headers = [
                 (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
                 for name, value in call.headers.items()

@@ -213,7 +213,7 @@ class Upstream:
                 core.annotate(**{UPSTREAM: self._note()})
                 core.hold_calls = self._hold_calls
                 core.sampled = core.tokens = core.policy = (
-                    None  # an earlier upstream's do not belong to the answer
+                    None  # tokens of an earlier upstream do not belong to this answer
                 )
                 call = self._requests.of_exchange(core)
                 if call.temperature is not None:
@@ -223,12 +223,12 @@ class Upstream:
                 try:
                     await self._answer(core, call)
                 except UpstreamError as exc:
-                    if core.fold is not None:  # the time ran out in the middle of its stream
+                    if core.fold is not None:  # the time limit passed in the middle of the stream
                         await core.settle_by(exc)
                     raise
         except UpstreamError as exc:
-            # Once for a rollout: the agent receives each error, the program none. A prompt that is too long is no
-            # failure: agents depend on that error.
+            # Log one error for each rollout: the agent receives each error, the program none. Do not log a prompt that
+            # is too long: agents depend on that error.
             rollout = core.rollout.agents_own
             if not rollout.upstream_failed and not isinstance(exc, ContextLengthError):
                 rollout.upstream_failed = True
@@ -432,7 +432,7 @@ class Upstream:
             check_probe(await self._tokens_of(_PROBE))
         except UpstreamError as exc:
             if exc.status != 400 or "tool" not in exc.message.lower():
-                raise  # else the server takes no tools, which does not concern tokens (vLLM without a parser for them)
+                raise  # else the server refuses tools (vLLM without a tool parser), which does not concern tokens
             check_probe(await self._tokens_of(msgspec.structs.replace(_PROBE, tools=())))
 
     async def _tokens_of(self, request: Request) -> Tokens:

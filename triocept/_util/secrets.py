@@ -89,7 +89,7 @@ class LiveKeys:
     def _changed(self) -> None:
         self.texts = tuple(sorted(self._held, key=len, reverse=True))
         self.bytes = tuple([key.replace("\\", r"\\").replace('"', r"\"").encode() for key in self.texts])
-        # A key that begins with a special letter begins a row of backslashes: otherwise each would match in vain.
+        # If a key begins with an escaped letter, match only at the first of several backslashes, to save time.
         self.escaped = tuple(
             [
                 re.compile(

@@ -273,7 +273,7 @@ class Pairing:
         if waiting is not None and oldest is not None and (not result.id or oldest.startswith(MADE)):
             waiting.discard(oldest)
             extra = result.extra
-            if result.id:  # an id that only the result has is written again
+            if result.id:  # write an id again that only the result has
                 extra = merged(extra or {}, self._kept(result.id))
             return msgspec.structs.replace(result, id=oldest, extra=extra)
         return result if result.id else msgspec.structs.replace(result, id=self._new_id())

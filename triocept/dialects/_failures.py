@@ -68,7 +68,7 @@ _PHRASES = (
 _NOT_THESE = ("rate limit", "rate_limit", "too many requests")
 _SUM = re.compile(
     r"(\d{1,12}) \+ (\d{1,12}) > (\d{1,12})"
-)  # bounded: else the time for a row of digits is quadratic
+)  # bounded: otherwise a long row of digits takes quadratic time
 _NUMBER = re.compile(r"\d{2,}")
 
 
@@ -156,6 +156,6 @@ def error_of(failure: Failure, *, body: str = "", headers: Mapping[str, str] | N
         return UpstreamError(
             failure.message, status=failure.status, body=body, headers=headers, code=failure.code
         )
-    # The phrase goes into the message, for the code does not reach another dialect.
+    # Put the phrase into the message, because another dialect does not get the code.
     message = failure.message if is_overflow(failure.message) else f"prompt is too long: {failure.message}"
     return ContextLengthError(message, status=failure.status, body=body, headers=headers)

@@ -92,7 +92,7 @@ class Dialect:
     name: str
     """The dialect's name in arguments, traces and the command line: `openai_chat`, `anthropic_messages`, …"""
 
-    # As a server
+    # Used by the server
 
     parse_request: ParseRequest
     """`parse_request(document, target, memory)` returns the request that an agent sent."""
@@ -103,7 +103,7 @@ class Dialect:
     render_error: Callable[[Failure], Json]
     """`render_error(failure)` returns the JSON body of an error."""
 
-    # As a client
+    # Used by an upstream
 
     render_request: Callable[[Request], Json]
     """`render_request(request)` returns the JSON body to send to a provider. The function raises `DialectError` for

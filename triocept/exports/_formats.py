@@ -149,7 +149,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
             if replace:
                 os.replace(beside, path)
             else:
-                os.link(beside, path)  # unlike a rename, it fails if the path exists by now
+                os.link(beside, path)  # unlike a rename, a link fails if the path now exists
         except FileExistsError as exc:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from exc
         except OSError:  # a file system without links

@@ -384,7 +384,7 @@ class Fleet:
         lost: set[FleetWorker] = set()
 
         async def run(worker: FleetWorker) -> None:
-            with keeping(errors):  # the others run to their end
+            with keeping(errors):  # an error in one worker does not stop the others
                 if not await call_worker(worker, function, self._engine.packing, results):
                     lost.add(worker)
 

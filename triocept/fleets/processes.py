@@ -97,7 +97,7 @@ class Processes(Engine):
                 async with looked_after(partial(worker.serve, frames, self._hung_after), worker.end):
                     yield worker
             finally:
-                process.kill()  # a process that was never ready; any other has ended
+                process.kill()  # kills a process that was never ready; any other process has ended by now
                 with trio.CancelScope(shield=True):
                     await process.wait()
         finally:

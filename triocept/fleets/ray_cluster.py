@@ -135,7 +135,7 @@ class _Connection:
         try:
             with trio.CancelScope(shield=True), trio.fail_after(CONNECT_TIMEOUT):  # it cannot be stopped
                 await Waited(begun).get()
-        except BaseException as exc:  # too slow, or a Ctrl-C: a late connection is closed again
+        except BaseException as exc:  # a timeout or Ctrl-C: a later connection is closed again
             leave.set()
             if not isinstance(exc, trio.TooSlowError):
                 raise
@@ -156,7 +156,7 @@ def _init(address: str | None, where: str | None) -> None:
     import ray
 
     def is_wanted(record: logging.LogRecord) -> bool:
-        # Not set: Ray's handler of SIGTERM, which would raise in the midst of trio.
+        # Ray's handler of SIGTERM is not set, because it would raise an exception inside trio's code.
         return "SIGTERM handler is not set" not in record.getMessage()
 
     logger = logging.getLogger("ray._private.worker")

@@ -71,7 +71,7 @@ class Site:
     async def _watch(self, job: Job, limit: trio.CancelScope, over: trio.Event, report: Report) -> None:
         """Cancel a call after its timeout. If it has not ended `job.grace` seconds after that, call `report`."""
         assert job.timeout is not None
-        if await happens(over, job.timeout):  # hardly counts the time for which another call blocks the loop
+        if await happens(over, job.timeout):  # hardly includes time for which others block the loop
             return
         await pass_moment()
         if over.is_set():

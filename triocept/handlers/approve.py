@@ -99,7 +99,7 @@ class _Rejections:
             same = tuple(group)
             said: tuple[Message, ...] | None = None
             if role == "assistant":
-                # one answer may come back as several messages: text and calls of Responses are items of their own
+                # the agent may send an answer back as several messages: in Responses, text and calls are separate items
                 message = join_messages(same)
                 said = self._known.get(_place(request.messages[:place], message))
                 said = said and _with_ids(said, message.tool_calls)
@@ -280,7 +280,7 @@ class _Answer:
     async def flow(self, draft: OpenDraft) -> None:
         """Read `draft`, and send the agent the parts of the draft that come before its first tool call."""
         self._count, self.flowed, calls = self._count + self.flowed, 0, False
-        # text of an earlier draft was sent, from which the next text must be separated
+        # True if text of an earlier draft was sent; the next text must then be separated from this text.
         joins = any(isinstance(part, Text) and part.text for part in self.flowed_so_far())
         async for event in draft:
             match event:

@@ -94,7 +94,7 @@ class _Limited:
             with trio.CancelScope(deadline=self._deadline) as scope:
                 await self._handler(exchange)
         finally:
-            if not exchange.settled and core.fold is None:  # an answer that has begun keeps its cost
+            if not exchange.settled and core.fold is None:  # an answer that has begun still counts
                 self._budget.release(core)
         if scope.cancelled_caught and not exchange.settled:
             raise self._over()

@@ -229,7 +229,7 @@ async def _ask(call: ToolCall) -> Decision:
 
 async def _read(question: str) -> str:
     _show(question)
-    if sys.stdin.isatty():  # a thread that waits could not be ended, and would take the next line
+    if sys.stdin.isatty():  # a thread that waits for input could not be ended, and would take the next line
         await trio.lowlevel.wait_readable(sys.stdin.fileno())
     line: str = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     if not line:

@@ -98,7 +98,7 @@ class Job(Generic[T]):
         with self._lock:
             if self._error is not None:
                 raise self._error
-            return self._values[0]  # kept: an interrupt may still keep the value from the caller
+            return self._values[0]  # not removed: after an interrupt, `abandon` passes it to `on_lost`
 
     def abandon(self) -> None:
         """Stop waiting for the job. If the job has a result, or gets a result later, pass the result to `on_lost`."""

@@ -206,7 +206,7 @@ class _SubAgent(NamedTuple):
                 if is_over:
                     return self.family[place]
                 seen = max(seen, place + 1) if is_over is False else seen
-        # An agent that waits for the end makes no call meanwhile.
+        # An agent that waits for the end of its sub-agent makes no call meanwhile.
         if report is None and seen + 2 == len(self.family) and self.family[seen] is not self.launch:
             call = self.family[seen + 1]
             if call.arrived - self.last.settled < _RIGHT_BEHIND and is_silent(self.turns, call):
@@ -311,7 +311,7 @@ class Order:
             for each in turns:
                 came, settled = Happening(each.number, settled=False), Happening(each.number, settled=True)
                 if launch is not None and each is not turns[0] and each.key == turns[0].key:
-                    # Another sub-agent of the same task, which the record holds as one.
+                    # Another sub-agent with the same task: the record holds both as one sub-agent.
                     again = launch_of(each, self._turns)
                     before = before | {Happening(again.number, settled=True)} if again is not None else before
                 self._after[came], self._after[settled] = set(before), {came}
@@ -354,7 +354,7 @@ class Order:
             return False
         if happening in self._after[mine]:
             return True
-        # The event waits for the turn if the turn is among what must precede the event.
+        # The event waits for the turn if the turn is among the happenings that must precede the event.
         seen, ahead = {happening}, [happening]
         while ahead:
             if (at := ahead.pop()) == mine:

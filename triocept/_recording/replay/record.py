@@ -473,7 +473,7 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
     if turn.raw is not None and turn.raw.size == sum(len(data) for _, data in turn.raw.pieces):
         began = turn.duration if turn.first_event is None else turn.first_event
         await trio.sleep(began * pace)
-        # Unchanged, with their pauses at another pace: directories are not translated in raw bytes.
+        # Raw bytes stay unchanged (directories are not translated); only the pauses between them are scaled.
         body = tuple([item if isinstance(item, bytes) else item * pace for item in turn.raw.body])
         sent = msgspec.structs.replace(turn.raw, body=body)
         await core_of(exchange).respond_raw(Raw(sent, turn.response, complete=turn.outcome == "answered"))
@@ -483,7 +483,7 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
         response = None
     if response is not None:
         content = tuple([_moved_part(part, translate) for part in response.content])
-        # In another dialect than the recorded one it gets a new id.
+        # An answer in another dialect than the recorded dialect gets a new id.
         same_id = response.id if turn.dialect == exchange.dialect else ""
         response = msgspec.structs.replace(response, content=content, id=same_id)
     failure: Failure | None = None

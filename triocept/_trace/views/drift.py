@@ -58,7 +58,7 @@ _BYTES = 4
 def common_ids(ids: bytes, others: bytes) -> int:
     """Return the number of equal ids at the beginning of both lists of ids."""
     low, high = 0, min(len(ids), len(others)) // _BYTES
-    while low < high:  # halved each time, and compared at the speed of memory
+    while low < high:  # binary search: slices are compared faster than single items
         middle = (low + high + 1) // 2
         if ids[low * _BYTES : middle * _BYTES] == others[low * _BYTES : middle * _BYTES]:
             low = middle
@@ -96,7 +96,7 @@ def change_of(turn: Turn, earlier: Turn) -> MessageChange:
     same = takewhile(lambda pair: pair[0] is pair[1] or _bare(pair[0]) == _bare(pair[1]), pairs)
     common = sum(1 for _ in same)
     if common == len(before) and turn.request.tools == earlier.request.tools and earlier.response is not None:
-        # The model's messages behind the messages of `earlier` are its answer.
+        # The model's messages that follow the messages of `earlier` are the answer of `earlier`.
         behind = messages[len(before) :]
         answers = list(takewhile(lambda message: message.role == "assistant", behind))
         answer = Message("assistant", tuple(earlier.response.content))
@@ -203,7 +203,7 @@ def drift(trace: Trace) -> DriftReport:
         if pair.earlier is not None and pair.messages == "same":
             gone = pair.answer_length - pair.answer_kept
             lost[pair.earlier] = min(lost.get(pair.earlier, gone), gone)
-    # The first drift of each kind: a template changes equally many ids at the end of each prompt.
+    # Keep only the first drift of each kind: a template changes the same number of ids at the end of each prompt.
     alarms: dict[int, Drift] = {}
     for pair in pairs:
         if pair.name == "template_drift":
@@ -227,7 +227,7 @@ def _earlier(trace: Trace) -> dict[str, str | None]:
         match relation.kind:
             case "continues" | "compaction" | "rewrite":
                 found[turn] = relation.turn
-            case "retry" | "repeat":  # it continues the turn that the earlier call continues
+            case "retry" | "repeat":  # both calls continue the same turn
                 found[turn] = found.get(relation.turn or "")
             case _:
                 found[turn] = None

@@ -69,7 +69,7 @@ class Collector:
         """The prompt as text, if the server (llama.cpp) sends it without token ids."""
         self._prompt: list[int] = []
         self._completion: list[int] = []
-        self._named: list[int | None] = []  # the ids in the log probabilities
+        self._named: list[int | None] = []  # the token ids that the log probabilities name
         self._logprobs: list[float] = []
         self._version: str | None = None
         self._stop_included: bool | None = None

@@ -90,7 +90,7 @@ def _line_of(error: Any, text: str) -> int:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is not None:
         return min(int(mark.line) + 1, text.rstrip("\n").count("\n") + 1)
-    character = getattr(error, "character", None)  # a character that YAML does not allow
+    character = getattr(error, "character", None)  # a character of the file that YAML does not allow
     end = text.find(chr(character)) if isinstance(character, int) else len(text)
     return text.count("\n", 0, max(0, end)) + 1
 

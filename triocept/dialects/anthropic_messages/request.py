@@ -130,7 +130,7 @@ def render_request(request: Request) -> Json:
     if tools := present([render_tool(tool, same_dialect=same_dialect) for tool in request.tools]):
         document["tools"] = tools
     choice = render_choice(request.tool_choice, request.parallel_tool_calls, same_dialect=same_dialect)
-    if choice is not None and (tools or same_dialect):  # refused without tools
+    if choice is not None and (tools or same_dialect):  # Anthropic refuses a choice without tools
         document["tool_choice"] = choice
     if request.stream:
         document["stream"] = True
@@ -293,7 +293,7 @@ def _adapted(messages: Sequence[Message]) -> list[Message]:
     turns = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
     rest: list[Message] = []
     for message in messages[len(turns) :]:
-        if message.role in _INSTRUCTING:  # a reminder, in a user's turn
+        if message.role in _INSTRUCTING:  # a reminder, which becomes text of the user
             reminder = Text(f"<system-reminder>\n{message.text}\n</system-reminder>")
             message = Message("user", (reminder,)) if message.text.strip() else _SILENT
         rest.append(message)

@@ -106,7 +106,7 @@ _PARSED: dict[str, StopReason] = {
     "model_context_window_exceeded": "context_full",
     "refusal": "refused",
     "pause_turn": "paused",
-    "compaction": "paused",  # a beta's; the word itself is kept in `extra`
+    "compaction": "paused",  # from a beta of Anthropic; `extra` keeps the original value
 }
 _RENDERED: dict[StopReason, str] = {stop: word for word, stop in _PARSED.items() if word != "compaction"}
 
@@ -228,7 +228,7 @@ def render_error(failure: Failure) -> Json:
     kind = (None if details else failure.code) or _BY_STATUS.get(failure.status, otherwise)
     if is_overflow_failure(failure):
         kind = "invalid_request_error"
-        # On these words Claude Code compacts its history; it reads the numbers.
+        # Claude Code compacts its history when it reads these words, and uses the numbers.
         words = "prompt is too long"
         message = overflow_words(
             message, known=words, counted=f"{words}: {{tokens}} tokens > {{most}} maximum", uncounted=words

@@ -335,7 +335,7 @@ class Renderer(StreamRenderer):
                 self._calls = True
                 self._characters += len(event.part.name)
             self._refusal = self._refusal or isinstance(event.part, RefusalText)
-        pieces: list[bytes] = []  # thousands, if thousands of events were held
+        pieces: list[bytes] = []  # may be thousands, if thousands of events were held back
         for each in self._sequence.add(event):
             match each:
                 case PartStart(part=part):

@@ -321,7 +321,7 @@ def render_result(result: ToolResult, name: str | None, *, same_dialect: bool) -
     return merged({_FIELD: merged(inner, kept)}, extra)
 
 
-_PLAIN = object()  # no mark: the text has Google's own key
+_PLAIN = object()  # stands for no mark: the text has Google's own key
 
 
 def _parse_response(response: dict[str, Json], name: str | None) -> tuple[str, Json]:

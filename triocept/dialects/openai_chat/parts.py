@@ -426,9 +426,9 @@ def _render_message(message: Message, parts: Sequence[Part], *, same_dialect: bo
 def _render_assistant(parts: Sequence[Part], *, same_dialect: bool) -> dict[str, Json]:
     calls = [render_call(part, same_dialect=same_dialect) for part in parts if isinstance(part, ToolCall)]
     content = render_content(parts, same_dialect=same_dialect)
-    # Strict servers refuse null without calls; others refuse an empty text with calls.
+    # Strict servers refuse a null content without tool calls; others refuse an empty text with tool calls.
     document: dict[str, Json] = {"content": content if content or not calls else None}
-    # Reasoning that another provider signed is useless at this one.
+    # This provider cannot use reasoning that another provider has signed.
     thoughts = [part for part in parts if isinstance(part, Reasoning)]
     thoughts = [part for part in thoughts if all(blob.dialect == NAME for blob in part.blobs)]
     document |= render_reasoning(thoughts, same_dialect=same_dialect)

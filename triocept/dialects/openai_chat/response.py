@@ -109,7 +109,7 @@ def open_answer(document: Json) -> tuple[Fields, Fields]:
     choices = [Fields(item, path) for path, item in fields.items("choices")]
     if not choices:
         raise DialectError("must contain a choice", path="choices")
-    # Only one choice was requested: that of index 0, or of the nearest index.
+    # Only one choice was requested: take the choice with the smallest index, usually 0.
     return fields, min(choices, key=lambda choice: choice.integer("index") or 0)
 
 
@@ -296,7 +296,7 @@ _BY_STATUS: dict[int, tuple[str, str | None]] = {
     429: ("rate_limit_error", "rate_limit_exceeded"),
     503: ("server_error", "server_is_overloaded"),
 }
-# These words count as an overflow for opencode, pi, qwen-code, Claude Code and litellm.
+# opencode, pi, qwen-code, Claude Code and litellm recognise a prompt that is too long by these words.
 _TOO_LONG = "maximum context length is"
 _COUNTED = (
     f"This model's {_TOO_LONG} {{most}} tokens. However, your messages resulted in {{tokens}} tokens. "

@@ -176,7 +176,7 @@ class ChunkParser(StreamParser):
 
     def _choice(self, choice: Fields, events: list[Event]) -> None:
         if choice.integer("index"):
-            return  # only one choice was requested
+            return  # ignore further choices: only one was requested
         self._content(choice, events)
         reason = choice.take("finish_reason")
         for name in MATCHED:
@@ -384,7 +384,7 @@ class Renderer(ChunkRenderer):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, NAME, "chat.completion.chunk", "chatcmpl-", render_error)
-        self._frames: dict[int, tuple[bytes, bytes]] = {}  # bytes before and after a delta of this part
+        self._frames: dict[int, tuple[bytes, bytes]] = {}  # bytes around a delta, by the index of its part
         self._open_calls: dict[int, _OpenCall] = {}
         self._calls = 0
         self._refusal = False
@@ -479,7 +479,8 @@ class Renderer(ChunkRenderer):
         if event.stop_sequence is not None:
             choice[MATCHED[0]] = event.stop_sequence
         extra = dict(event.extra or {}) if self._own else {}
-        # The unknown fields of a whole answer's choice go into the last choice, those of its message into the delta.
+        # Put unknown fields of a whole answer's choice into the last choice, and unknown fields of its message into the
+        # delta.
         match extra.pop("choices", None):
             case [dict() as further, *_]:
                 named = {"delta" if name == "message" else name: value for name, value in further.items()}

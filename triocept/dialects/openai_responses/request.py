@@ -80,7 +80,7 @@ _SOURCES = ("conversation", "prompt")  # other sources of a conversation, beside
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """Convert the JSON body of an agent's call into a `Request`; see `ParseRequest`."""
     memory = memory or Memory()
-    if not _is_list_alone(document):  # else the meaning of an item may depend on the rest, and the reverse
+    if not _is_list_alone(document):  # else the meaning of an item may depend on other items
         return frozen_request(*_parse(document, memory))
 
     def read(items: list[Json]) -> tuple[Message, ...]:

@@ -324,7 +324,7 @@ class Parts:
         if item.part is None or item.place != place:
             self._end_part(item, events)
             name, number = place
-            # A part has the marks of its position in the item, as a whole item's parts have them.
+            # A part has the fields of its position in the item, as in an item that is not streamed.
             extra: dict[str, Json] = {name: number} if number else {}
             if isinstance(empty, Reasoning) and name == "content_index":
                 extra = {name: number}

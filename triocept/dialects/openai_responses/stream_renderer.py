@@ -398,7 +398,7 @@ class Documents:
         self._start_usage: Usage | None = None
         self._items: list[Item] = []
         self._writers: dict[int, ItemWriter] = {}
-        self._waiting: list[Item] = []  # complete, but a later part may continue them
+        self._waiting: list[Item] = []  # complete items, which a later part may continue
         self._calls = False
         self._refusal = False
         self._characters = 0
@@ -427,7 +427,7 @@ class Documents:
             case ResponseStart():
                 self._own = is_same_dialect(event.dialect, NAME)
                 self._start_usage = event.usage
-                # If a keepalive came first, its id stays.
+                # If a keep-alive was sent first, the answer keeps the id of the keep-alive.
                 extra = event.extra if self._own else None
                 return [] if self._envelope else self._open(event.id, event.model, extra)
             case ResponseEnd():

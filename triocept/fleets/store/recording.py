@@ -143,7 +143,7 @@ class CallRecorder:
         if self._fsync and places:
             try:
                 await trio.to_thread.run_sync(sync, path)
-                await trio.to_thread.run_sync(sync, path.parent)  # writes the file's name, too
+                await trio.to_thread.run_sync(sync, path.parent)  # stores the file's name, too
             except OSError as exc:
                 self.problem = self.problem or str(exc)
         return Kept(places, value, self.problem)

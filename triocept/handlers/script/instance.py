@@ -74,7 +74,7 @@ class _Maker:
             rest = {key: value for key, value in schema.items() if key != "allOf"}
             return self.make(_merged_at(at, [rest, *parts]), inner)
         for key in ("anyOf", "oneOf"):
-            if schema.get(key):  # the first branch that has a value
+            if schema.get(key):  # use the first branch for which a value is found
                 rest = {other: value for other, value in schema.items() if other != key}
                 failures = []
                 for number, branch in enumerate(schema[key]):

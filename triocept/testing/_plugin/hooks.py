@@ -70,7 +70,7 @@ class Hooks:
                 raise found
             _raise_at(item, found)
         finally:
-            own = found = None  # they hold this frame
+            own = found = None  # break reference cycles: the exceptions refer to this frame
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(

@@ -32,7 +32,8 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
     faults = [each for each in found if models.is_fault(each)]
     fault = _as_one(faults)
     if own is None or (isinstance(own, pytest.skip.Exception) and fault is not None):
-        # Without a fault: an error bare (a blocked loop, a warning as an error), or all complaints in one error.
+        # If no handler has failed, return another error unchanged (a blocked loop, a warning as an error), or all
+        # complaints in one error.
         errors = [each for each in found if type(each) is not AssertionError]
         if fault is not None or errors or not found:
             return fault or _as_one(errors)
