@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -199,6 +200,23 @@ async def test_an_interruption_of_a_scorer_ends_the_evaluation(error: BaseExcept
     with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
         await one(scorers=[exact(), mine])
     assert [type(each) for each in leaves(caught.value)] == [KeyboardInterrupt]
+
+
+async def test_scorers_that_hang_in_their_threads_stop_no_further_sample() -> None:
+    end = threading.Event()
+
+    def mine(trace: Any, task: Task, workdir: Path) -> float:
+        end.wait()
+        return 1.0
+
+    trio.to_thread.current_default_thread_limiter().total_tokens = 2
+    tasks = [TASK | {"id": str(number), "scorer_timeout": 0.05} for number in range(4)]
+    try:
+        with trio.fail_after(30):
+            results = await evaluate(tasks, ask, model=says("hello"), scorers=mine, engine=InProcess(4))
+    finally:
+        end.set()
+    assert [sample.reason for sample in results.samples] == ["scorer_timeout"] * 4
 
 
 async def test_a_score_that_comes_after_the_time_limit_is_no_score() -> None:

@@ -25,7 +25,7 @@ from .._rollout.handler import check_handler
 from .._trace.trace import Trace
 from .._util.failures import text_of
 from ._types import NoScore, Score, Task
-from ._worker import Scorer, run_command, scoring
+from ._worker import Scorer, in_own_thread, run_command, scoring
 
 SHOWN = 500
 """Maximum characters of an answer that a score contains."""
@@ -92,7 +92,7 @@ def _no_regex(name: str, task: Task) -> str | None:
 async def _file(path: str, content: str | None, task: Task, workdir: Path, answer: str) -> Score:
     read = partial((workdir / path).read_text, errors="replace")
     try:
-        found = (await trio.to_thread.run_sync(read, abandon_on_cancel=True)).strip()
+        found = (await in_own_thread(read)).strip()
     except OSError as exc:
         return Score(False, explanation=f"{path}: {exc.strerror}")
     wanted = task.targets if content is None else (content,)

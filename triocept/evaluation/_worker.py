@@ -405,7 +405,7 @@ async def _apply(
                 given = await function(trace, task, workdir)
             else:
                 call = partial(function, trace, task, workdir)
-                given = await awaited(await trio.to_thread.run_sync(call, abandon_on_cancel=True))
+                given = await awaited(await in_own_thread(call))
         if not scope.cancel_called:  # it also was in time: a scorer may block, or ignore the cancellation
             return scores_of(name, given)
     except NoScore:
@@ -417,6 +417,11 @@ async def _apply(
         raise NoScore(text, reason="scorer_failed") from exc
     text = f"the scorer {name} took longer than {task.scorer_timeout:g} s"
     raise NoScore(text, reason="scorer_timeout")
+
+
+async def in_own_thread(call: Callable[[], Any]) -> Any:
+    """Run `call`, which may never return, in a thread. An abandoned thread takes no token of the usual limiter."""
+    return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
 
 
 def takes_answer(scorer: Callable[..., Any]) -> bool:
