@@ -196,12 +196,19 @@ def main() -> None:
     if arguments.marked:
         print(json.dumps(trio.run(work, ready, mark)))
         return
-    rows, before = measure(arguments.seed), baselines().get(VERSION, {})
+    known = baselines()
+    if VERSION not in known and not arguments.write:
+        print(
+            f"Python {VERSION} has no baseline in {BASELINES.name}, so nothing is compared with a baseline "
+            f"(there are baselines for {', '.join(known)}); --write writes one"
+        )
+    rows, before = measure(arguments.seed), known.get(VERSION, {})
     for name, row in rows.items():
-        print(f"{name:30} {row:8.4f} {row / before.get(name, row):8.3f} of the baseline")
+        part = f"{row / before[name]:8.3f} of the baseline" if name in before else "(no baseline)"
+        print(f"{name:30} {row:8.4f} {part}")
     if arguments.write:
         rounded = {name: round(row, 4) for name, row in rows.items()}
-        found = dict(sorted({**baselines(), VERSION: rounded}.items()))
+        found = dict(sorted({**known, VERSION: rounded}.items()))
         BASELINES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     elif lines := judge(rows, before):
         sys.exit("\n".join(lines))

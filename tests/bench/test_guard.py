@@ -1,5 +1,10 @@
 """What the guard against slower code says; `nox -s guard` runs it."""
 
+import sys
+
+import pytest
+
+from bench import guard
 from bench.guard import LIMIT, baselines, judge
 
 ROWS = {"one": 1.0, "two": 20.0}
@@ -19,3 +24,19 @@ def test_each_baseline_has_the_same_six_rows() -> None:
     assert found
     assert {tuple(rows) for rows in found.values()} == {tuple(next(iter(found.values())))}
     assert {len(rows) for rows in found.values()} == {6}
+
+
+@pytest.mark.parametrize(("version", "printed"), [(guard.VERSION, True), (min(baselines()), False)])
+def test_a_python_without_a_baseline_is_named_and_does_not_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], version: str, printed: bool
+) -> None:
+    rows = next(iter(baselines().values()))
+    monkeypatch.setattr(guard, "measure", lambda seed: rows)
+    monkeypatch.setattr(guard, "baselines", lambda: {"2.7" if printed else version: rows})
+    monkeypatch.setattr(guard, "VERSION", version)
+    monkeypatch.setattr(sys, "argv", ["guard"])
+    guard.main()
+    said = capsys.readouterr().out
+    assert (f"Python {version} has no baseline in guard.json, so nothing is compared" in said) is printed
+    assert said.count("(no baseline)") == printed * len(rows)
+    assert said.count("1.000 of the baseline") == (not printed) * len(rows)
