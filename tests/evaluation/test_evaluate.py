@@ -169,6 +169,19 @@ async def test_a_sample_whose_scorer_fails_has_no_score(scorer: Any, reason: str
     assert (sample.turns, sample.output_tokens > 0) == (1, True), "what the agent used is known, too"
 
 
+@pytest.mark.parametrize(("message", "reason", "text"), [
+    ("no row", "unknown", "reason must be 'setup_failed', "), (5, "scorer_failed", "message must be a str, not int"),
+])  # fmt: skip
+async def test_a_wrong_reason_of_a_scorer_fails_only_this_scorer(
+    message: Any, reason: Any, text: str, tmp_path: Path
+) -> None:
+    def mine(trace: Any, task: Task, workdir: Path) -> float:
+        raise NoScore(message, reason=reason)
+
+    sample = await one(scorers=[exact(), mine], store=tmp_path / "s")
+    assert ([*sample.scores], sample.reason, text in sample.explanation) == (["exact"], "scorer_failed", True)
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize(
     "error",
@@ -305,7 +318,7 @@ async def test_two_scores_with_the_same_name_are_an_error() -> None:
 @pytest.mark.parametrize("value", [
     None, "C", float("nan"), float("inf"), {}, {"a": None}, [1.0], 10**400,
     pytest.param(10**5000, id="huge"), pytest.param(Score(10**5000), id="huge score"),
-    Score(1, answer=5), Score(1, metadata={"a": object()}),
+    Score(1, answer=5), Score(1, metadata={"a": object()}), Score(1, metadata={"a": [float("nan")]}),
 ])  # fmt: skip
 async def test_a_scorer_that_returns_no_number_gives_no_score(value: Any) -> None:
     def mine(trace: Any, task: Task, workdir: Path) -> Any:

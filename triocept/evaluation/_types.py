@@ -21,6 +21,7 @@ import msgspec
 
 from .._canonical.content import Json
 from .._trace.trace import Trace
+from .._util.checks import check_choice, check_str
 from ..errors import RemoteError, StoreError, TrioceptError
 from ..fleets import Outcome, Result
 from ..fleets import read_results as read_stored
@@ -117,6 +118,8 @@ class NoScore(TrioceptError):
     """
 
     def __init__(self, message: str, *, reason: Reason = "scorer_failed") -> None:
+        check_str("message", message)
+        check_choice("reason", reason, Reason)
         super().__init__(f"{reason}: {message}")
         self.reason: Reason = reason
         self.message = message

@@ -49,6 +49,7 @@ from ..errors import (
     UpstreamError,
     UpstreamTruncated,
 )
+from ..fleets.store.keys import json_of
 from ..handlers import Policy, approve
 from ._types import WORKDIRS, AgentEnd, Failure, NoScore, Sample, Score, Task, belongs, lacking, sample_at
 
@@ -464,6 +465,7 @@ def scores_of(name: str, given: object) -> dict[str, Score]:
         raise NoScore(text, reason="invalid_score")
     try:
         stored = msgspec.to_builtins(msgspec.structs.replace(score, value=number))
+        json_of(score.metadata, "its metadata")
         return {name: msgspec.convert(stored, Score)}
     except (TypeError, msgspec.ValidationError) as exc:
         text = f"the scorer {name} returned a Score that cannot be stored: {exc}"
