@@ -268,6 +268,28 @@ def test_a_call_whose_conversation_is_evicted_meanwhile_has_its_document(
     assert by_reader(reader, body(second), "messages") == (plain(body(second)), True)
 
 
+def test_the_estimated_bytes_of_a_conversation_that_grows_count_its_body_and_all_values_once(
+    reader: BodyReader,
+) -> None:
+    for count in (3, 5, 6):
+        assert by_reader(reader, body(turns(count)), "messages")[1] == (count > 3)
+    (known,) = reader._alive()
+    assert known.size == 2 * len(body(turns(6))) + 100 * (6 + 2 * 6 + 2)  # items, their fields, other fields
+    assert resent._SHELF.bytes == known.size
+
+
+def test_a_body_of_the_least_or_the_most_bytes_is_kept_and_read(
+    reader: BodyReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = body([*turns(3), *turns(6)])
+    for least, most in ((len(body(turns(3))), len(second)), (len(second), len(second))):
+        by_reader(reader, body(turns(3)), "messages")
+        monkeypatch.setattr(resent, "LEAST", least)
+        monkeypatch.setattr(resent, "MOST", most)
+        assert by_reader(reader, second, "messages")[1]
+    assert reader.begin(second, "messages", json.loads(second), Memory()) is not None
+
+
 def test_a_body_whose_parse_failed_is_not_kept(reader: BodyReader) -> None:
     by_reader(reader, body(turns(5)), "messages")
     assert (
