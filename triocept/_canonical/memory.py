@@ -45,7 +45,7 @@ from .request import Request
 T = TypeVar("T")
 
 _SHORT = 64
-_HASHED = 64 * 1024
+_HASHED = 4 * 1024
 """Maximum characters at the beginning of a text that its glance hashes."""
 _CROWD = 8
 """Maximum messages with the same glance that are compared one by one."""

@@ -32,7 +32,8 @@ from typing import Any, Protocol, TypeAlias, final
 import msgspec
 import trio
 
-from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, ResponseEnd, ResponseStart
+from .._canonical.content import Text
+from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from .._trace.raw import RawResponse
 from .outcome import Outcome
 
@@ -93,8 +94,10 @@ def weight_of(entry: Entry) -> int:
             return _EVENT + len(entry.blob.data)
         case Relayed(data=data):
             return _EVENT * len(entry.events) + len(data) if data else sum(map(weight_of, entry.events))
-        case PartEnd():
+        case PartEnd() | ResponseStart(extra=None) | ResponseEnd(extra=None):
             return _EVENT
+        case PartStart(part=Text(text=text, extra=None)):
+            return _EVENT + len(text)
         case _:  # starts and ends of parts and answers; the start of an opaque part contains the whole part
             return _EVENT + len(_encode(entry))
 

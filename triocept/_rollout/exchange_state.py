@@ -466,7 +466,7 @@ class ExchangeState:
         Otherwise the bytes of the piece, if it has bytes, are sent unchanged.
         """
         data = None if self.answer.announced else piece.data
-        events = tuple(self._complete_event(event) for event in piece.events)
+        events = tuple([self._complete_event(event) for event in piece.events])
         for event in events[:-1] if piece.last else events:
             fold.add(event)
             if self._increments is not None:

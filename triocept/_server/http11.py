@@ -48,6 +48,7 @@ _HEAD = re.compile(
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+\r\n)++)\r\n"
 )
 _LENGTH = re.compile(r"[0-9]{1,15}")
+_LENGTH_LINE = re.compile(rb"\r\ncontent-length:[\t ]*([0-9]+)[\t ]*\r\n", re.IGNORECASE)
 _COLON = repeat(":")
 _HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
 _STARTS = (b"GET /", b"POST /", b"PUT /", b"PATCH /", b"DELETE /")
@@ -83,6 +84,7 @@ class HTTP11:
         "_front",
         "_inbox",
         "_is_hypercorns",
+        "_known",
         "_most_lines",
         "_outbox",
         "_stalls",
@@ -98,6 +100,9 @@ class HTTP11:
         self._most_lines = connection.limits.head_lines + 2  # including the request line and the blank line
         self._is_hypercorns = False
         """True if hypercorn has to serve this connection from now on."""
+        self._known: tuple[bytes, bytes, Head] | None = None
+        """The last head: the bytes before and behind the number of its Content-Length, and the parsed head. An agent
+        sends the same head again, with another number."""
 
     async def run(self) -> bool:
         """Serve requests until the connection ends, or until a request arrives that hypercorn must serve.
@@ -177,6 +182,15 @@ class HTTP11:
 
     def _read(self, data: bytearray, size: int) -> Head | None:
         """Parse the request head in the first `size` bytes. Return None if the head is ambiguous."""
+        if self._known is not None:
+            before, behind, head = self._known
+            start, end = len(before), size - len(behind)
+            if start < end and data.startswith(before) and data.startswith(behind, end):
+                length = data[start:end].decode("latin-1")
+                if _LENGTH.fullmatch(length):
+                    self._begin_reply(int(length), closes=False)
+                    headers = {**head.headers, "content-length": length}
+                    return Head(head.method, head.path, head.query, headers)
         match = _HEAD.fullmatch(data, 0, size) if data.count(b"\n", 0, size) <= self._most_lines else None
         if match is None:
             return None
@@ -197,8 +211,15 @@ class HTTP11:
             or not _HYPERCORNS.isdisjoint(headers)
         ):
             return None
-        self._unread = int(length)
-        self._closes = closes == "close"
+        head = Head(method, path, query, headers)
+        self._begin_reply(int(length), closes=closes == "close")
+        if not self._closes and (found := _LENGTH_LINE.search(data, 0, size)):
+            self._known = bytes(data[: found.start(1)]), bytes(data[found.end(1) : size]), head
+        return head
+
+    def _begin_reply(self, unread: int, *, closes: bool) -> None:
+        self._unread = unread
+        self._closes = closes
         self._start: tuple[int, Mapping[str, str]] | None = None
         """The head of the response, which is sent together with the first piece of the body."""
         self._chunked = False
@@ -206,7 +227,6 @@ class HTTP11:
         """True if the end of the response was written."""
         self._stalls = False
         """True if the response stalls: no further byte is sent, but the connection stays open."""
-        return Head(method, path, query, headers)
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
         self._connection.admit(share.rollout)
