@@ -26,7 +26,7 @@ from .admission import Admission, Turns
 if TYPE_CHECKING:
     from .admission import KeyHolder
 
-MAX_RECEIVE = 512 * 1024
+MAX_RECEIVE = 1024 * 1024
 """Maximum bytes of one read: so many that even a long conversation arrives in one piece."""
 KEYLESS_PIECE = 16 * 1024
 """Maximum bytes of one read from a client without a key: enough for a head and the beginning of a body."""
