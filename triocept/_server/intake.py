@@ -163,6 +163,7 @@ async def intake(
             request = await read_large(route.dialect, document, route.target, rollout, owner)
         if isinstance(owner, Conversation):
             rollout.bodies.keep(owner)
+        del owner  # it has the bytes of the body, which may be dropped while the call waits
         request = whole_request(request, route.dialect, rollout)
     except ClientGone:
         return
