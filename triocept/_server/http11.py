@@ -29,6 +29,7 @@ from itertools import repeat
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
+import msgspec
 import trio
 
 from .._rollout.answer import ClientGone, Condition
@@ -189,8 +190,7 @@ class HTTP11:
                 length = data[start:end].decode("latin-1")
                 if _LENGTH.fullmatch(length):
                     self._begin_reply(int(length), closes=False)
-                    headers = {**head.headers, "content-length": length}
-                    return Head(head.method, head.path, head.query, headers)
+                    return msgspec.structs.replace(head, headers={**head.headers, "content-length": length})
         match = _HEAD.fullmatch(data, 0, size) if data.count(b"\n", 0, size) <= self._most_lines else None
         if match is None:
             return None
