@@ -661,6 +661,8 @@ def test_of_several_files_each_rollout_is_shown(file: Path, tmp_path: Path) -> N
 def test_a_file_that_is_named_twice_is_read_once(file: Path, tmp_path: Path) -> None:
     (tmp_path / "link.jsonl").symlink_to(file)
     assert shown("show", file, tmp_path / "link.jsonl", file) == shown("show", file)
+    (loop := tmp_path / "loop.jsonl").symlink_to(loop)
+    assert looked("show", file, loop).stderr == f"Error: {loop}: Too many levels of symbolic links\n"
 
 
 def told(rollout: str) -> Trace:

@@ -628,6 +628,9 @@ async def test_a_call_that_waits_is_shown_in_its_turn_with_the_decisions_before_
             asked = detail.locator(".asked")
             expect(asked).to_contain_text(re.compile("waits for a decision, .*Bash.*first"))
             expect(asked).to_be_in_viewport()
+            row = page.locator(".turns [role=option]").last
+            expect(row.locator(".tag").filter(has_text=re.compile(r"^waits [1-9][\d.]* s$"))).to_have_count(1)
+            expect(row.locator("span", has_text=re.compile(r"^(\d+ ms|0\.\d s)$"))).to_have_count(1)
             press(page, "r")
             page.keyboard.type("no")
             page.keyboard.press("Control+Enter")

@@ -320,9 +320,9 @@ script_option = existing_file(
 
 def _once(ctx: click.Context, param: click.Parameter, files: Sequence[Path]) -> tuple[Path, ...]:
     """Return each file once, also if the command line names it several times or by different paths."""
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for file in files:
-        found.setdefault(file.resolve(), file)
+        found.setdefault(os.path.realpath(file), file)  # a loop of links is an error later, with its name
     return tuple(found.values())
 
 

@@ -351,19 +351,19 @@ function TurnRow({ item, axis, depth }) {
     return html`<div class="turn-row"><div class="line"><span class="number">↔</span><span class="grow cut">${oneLine(item.kind)} <strong>${oneLine(item.name)}</strong></span>
         <span class=${item.error ? "bad-text small" : "dim small"}>${oneLine(item.outcome)}</span></div>
       <div class="line small dim"><span class="grow cut">${item.error ? oneLine(item.error.message) : "service of the program"}</span><span>${seconds(item.duration)}</span><${TimeBar} item=${item} axis=${axis} /></div></div>`;
-  const part = item.isLive ? item.parts.at(-1) : null;
+  const [part, asked] = item.isLive ? [item.parts.at(-1), asksFor(item)] : [];
   const text = item.isLive
-    ? part ? oneLine((part.tool ? `${part.tool} ` : "") + part.text.slice(-200)) : asksFor(item) ? `${oneLine(asksFor(item).tool)} waits for a decision` : "waits for the first token …"
+    ? part ? oneLine((part.tool ? `${part.tool} ` : "") + part.text.slice(-200)) : asked ? `${oneLine(asked.tool)} waits for a decision` : "waits for the first token …"
     : item.error ? oneLine(item.error.message) : oneLine(item.text);
   const kind = item.conversation && item.conversation.kind !== "main" ? nameOf(item.conversation) : "";
-  const tags = [kind, SHORT[item.relation?.kind], item.system_changed && "system changed", item.tools_changed && "tools changed",
+  const tags = [kind, asked && `waits ${seconds(Math.max(0, now() - asked.at))}`, SHORT[item.relation?.kind], item.system_changed && "system changed", item.tools_changed && "tools changed",
     item.outcome && item.outcome !== "answered" && item.outcome, item.decisions?.length && "decided", item.drafts && plural(item.drafts, "draft")].filter(Boolean);
   return html`<div class="turn-row" style=${{ paddingLeft: `${Math.min(depth, 5) * 14}px` }}>
     <div class="line"><span class="number">${item.isLive ? "●" : item.number}</span>
       <span class=${`grow cut ${item.error ? "bad-text" : ""}`}>${text || (item.calls?.length ? "" : html`<span class="dim">no text</span>`)}
         ${(item.calls ?? []).slice(0, 4).map((name) => html` <span class="tool">${oneLine(name)}</span>`)}</span></div>
     <div class="line small dim"><span class="grow cut">${tags.map((tag) => html`<span class="tag">${plain(tag)}</span> `)}${item.usage ? `${item.usage.estimated ? "~" : ""}${count(item.usage.input_tokens)} → ${count(item.usage.output_tokens)}` : ""}${item.cost != null ? ` · ${money(item.cost)}` : ""}</span>
-      <span>${seconds(item.isLive ? Math.max(0, now() - item.at) : item.duration - item.waited)}</span><${TimeBar} item=${item} axis=${axis} /></div>
+      <span>${seconds(item.isLive ? Math.max(0, (asked?.at ?? now()) - item.at) : item.duration - item.waited)}</span><${TimeBar} item=${item} axis=${axis} /></div>
   </div>`;
 }
 
