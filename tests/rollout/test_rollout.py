@@ -50,6 +50,27 @@ async def test_the_calls_of_a_rollout_come_as_a_loop() -> None:
     assert [turn.number for turn in rollout.trace] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("item", ["lost", ToolCall.of("lost"), PartStart(0, Text("lost"))])
+async def test_a_stream_whose_first_send_was_cancelled_goes_on_as_if_nothing_had_been_sent(item: Any) -> None:
+    async def answer(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await stream.send(item)
+            assert scope.cancelled_caught
+            await stream.send("kept")
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await stream.end()
+            await stream.send(", too")
+
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        reply = await ask(rollout, stream=True)
+    assert [turn.response.content for turn in rollout.trace] == [(Text("kept, too"),)]
+    assert "kept" in reply.text
+    assert "lost" not in reply.text
+
+
 async def test_an_agent_is_answered_by_its_own_rollout_only() -> None:
     async def say(what: str, exchange: Exchange) -> None:
         await exchange.respond(what)

@@ -1,6 +1,7 @@
 """What HTTP/1.1's own way to the rollout must keep: no request of a connection is lost, cut or doubled."""
 
 import json
+import random
 import re
 import socket
 from contextlib import AsyncExitStack
@@ -69,6 +70,78 @@ async def test_a_connection_is_used_again_at_once_a_thousand_times() -> None:
                 await stream.send_all(request_of(rollout, str(number)))
                 assert await read_answers(stream, 1) == [str(number)]
     assert len(rollout.trace) == 1000
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_long_bodies_that_come_in_any_pieces_are_read_whole_and_in_their_order(seed: int) -> None:
+    rng = random.Random(seed)
+    kinds = ("x" * rng.randint(100_000, 300_000), "POST / HTTP/1.1\r\n\r\n" * 9_000, "short")
+    texts = [f"{number} {rng.choice(kinds)}" for number in range(4)]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        sent = b"".join(request_of(rollout, text) for text in texts)
+
+        async def send_pieces(stream: trio.SocketStream) -> None:
+            at = 0
+            while at < len(sent):
+                size = rng.choice((100, 5_000, 70_000, 130_000, 500_000))
+                await stream.send_all(sent[at : at + size])
+                await trio.testing.wait_all_tasks_blocked(rng.choice((0.0, 0.001)))
+                at += size
+
+        with trio.fail_after(60):
+            async with connected(endpoint.port) as stream, trio.open_nursery() as nursery:
+                nursery.start_soon(send_pieces, stream)
+                assert await read_answers(stream, len(texts)) == texts
+
+
+async def test_a_head_that_repeats_the_head_before_has_its_own_length_and_headers() -> None:
+    seen: list[tuple[str, str | None, str]] = []
+
+    async def note(exchange: Exchange) -> None:
+        headers = exchange.headers
+        seen.append((headers["content-length"], headers.get("x-mark"), exchange.request.last.text))
+        await echo(exchange)
+
+    calls = [("a" * size, mark) for mark in (None, "1", "2", None) for size in (1, 5, 2_000, 200_000, 7)]
+    expected = []
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(note) as rollout:
+        async with connected(endpoint.port) as stream:
+            for text, mark in calls:
+                sent = request_of(rollout, text, more="" if mark is None else f"X-Mark: {mark}\r\n")
+                expected.append((str(len(sent.partition(b"\r\n\r\n")[2])), mark, text))
+                await stream.send_all(sent)
+                assert await read_answers(stream, 1) == [text]
+    assert seen == expected
+
+
+@pytest.mark.parametrize("length", ["", "+5", "5 5", "0x5", "1" * 16, "-1", "5, 5", "\u0665"])
+async def test_an_invalid_length_is_refused_also_behind_a_known_head(length: str) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            first = request_of(rollout, "first")
+            await stream.send_all(first)
+            assert await read_answers(stream, 1) == ["first"]
+            number = first.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]
+            await stream.send_all(first.replace(b": " + number, b": " + length.encode()))
+            with trio.fail_after(10):
+                assert re.match(rb"HTTP/1.1 4\d\d", await stream.receive_some())
+    assert len(rollout.trace) == 1
+
+
+async def test_a_stream_of_one_text_is_sent_in_two_pieces() -> None:
+    async def answer(exchange: Exchange) -> None:
+        async with exchange.open_stream() as stream:
+            await stream.send("word")
+
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(raw_request(rollout, json.dumps(ask_body(stream=True)).encode()))
+            received = b""
+            while not received.endswith(b"0\r\n\r\n"):
+                received += await stream.receive_some()
+    first, second, _ = re.split(rb"(?:^|\r\n)[0-9a-f]+\r\n", received.partition(b"\r\n\r\n")[2])[1:]
+    assert b"word" in first
+    assert b"[DONE]" in second
 
 
 async def test_a_client_that_expects_100_continue_gets_it_and_its_answer() -> None:
