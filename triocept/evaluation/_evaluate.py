@@ -347,32 +347,27 @@ class EvaluationRun:
 
         Raise StoreError if the store was made with another list of tasks, or if this rescoring is not possible with it.
         """
-        path = str(store.directory)
+        wrong = partial(StoreError, path=str(store.directory))
         before = read_evaluation(store.directory)
         if before is None:
             if store.done:
-                raise StoreError(
-                    f"it is the store of a fleet, not of an evaluation: it has no {EVALUATION}", path=path
-                )
+                raise wrong(f"it is the store of a fleet, not of an evaluation: it has no {EVALUATION}")
             return about
         for task in before.tasks:
             if task.id not in self.tasks.places:
-                raise StoreError(
+                raise wrong(
                     f"it belongs to another list of tasks: {self.tasks.name} has no task {task.id!r}; use another "
-                    "directory",
-                    path=path,
+                    "directory"
                 )
         if (least := before.samples_per_task) > self.samples:
-            raise StoreError(
+            raise wrong(
                 f"it was planned with {least} samples of each task, not {self.samples}: use at least {least}, or "
-                "another directory",
-                path=path,
+                "another directory"
             )
         if rescore and least < self.samples:
-            raise StoreError(
+            raise wrong(
                 f"it contains {counted(least, 'sample', 'samples')} of each task, and a rescoring adds none: the "
-                f"number of samples must be {least}, not {self.samples}",
-                path=path,
+                f"number of samples must be {least}, not {self.samples}"
             )
         known = {task.id for task in (before.tasks if rescore else (*before.tasks, *about.tasks))}
         tasks = [task for task in self.tasks.tasks if task.id in known]
@@ -380,16 +375,15 @@ class EvaluationRun:
             try:
                 check_unchanged(store, key_of(task, self.tasks.places[task.id]), self.samples)
             except StoreError:
-                raise StoreError(
+                raise wrong(
                     f"{self.tasks.places[task.id]}: task {task.id!r} differs from the task that the store has under "
-                    "this id: give it a new id, or use another directory",
-                    path=path,
+                    "this id: give it a new id, or use another directory"
                 ) from None
         names = tuple(dict.fromkeys((*before.scorers, *about.scorers)))
         try:
             check_names(names)
         except ValueError as exc:
-            raise StoreError(str(exc), path=path) from None
+            raise wrong(str(exc)) from None
         last, rescorings = before.last_rescoring, before.rescorings
         if rescore:
             now = Rescoring(
@@ -397,7 +391,7 @@ class EvaluationRun:
                 tasks=tuple(task.id for task in about.tasks if task.id in known),
             )
             if problem := _conflict(now, last, read_results(store.directory), rescore=rescore):
-                raise StoreError(problem, path=path)
+                raise wrong(problem)
             last, rescorings = now, rescorings + (rescore is True)
         return msgspec.structs.replace(
             about,
@@ -646,9 +640,8 @@ def _model_of(model: object) -> tuple[str, GivenModel]:
     given = GivenModel(model)
     if given.is_factory:
         first = next(iter(getattr(model, "args", ())), "")
-        address = (
-            urlsplit(first).netloc.rpartition("@")[2] if isinstance(first, str) else ""
-        )  # without a password
+        # without a password
+        address = urlsplit(first).netloc.rpartition("@")[2] if isinstance(first, str) else ""
         return getattr(model, "keywords", {}).get("model") or address or name_of(model), given
     if isinstance(model, ScriptedModel):
         raise TypeError(
@@ -656,9 +649,9 @@ def _model_of(model: object) -> tuple[str, GivenModel]:
             "model=lambda: ScriptedModel(replies)"
         )
     if isinstance(model, AbstractAsyncContextManager):
-        what = "model=partial(open_upstream, url, …)"
         raise TypeError(
-            f"{described(model)} can be opened only once: pass a function that returns it, as in {what}"
+            f"{described(model)} can be opened only once: pass a function that returns it, as in "
+            "model=partial(open_upstream, url, …)"
         )
     check_handler(model)
     return configured_model(model) or name_of(model), given

@@ -69,10 +69,6 @@ def _trace_of(sample: Sample) -> Trace:
     return next(iter(sample.traces), None) or Trace(sample.task)
 
 
-def _has_scores(sample: Sample) -> bool:
-    return sample.scored or bool(sample.scores)
-
-
 def _times(results: EvaluationResults, sample: Sample, trace: Trace) -> tuple[float, float]:
     started = min((turn.started_at for turn in trace), default=results.started_at)
     ended = max(map(ended_at, trace), default=started)
@@ -116,7 +112,7 @@ def inspect_results(results: EvaluationResults, losses: Losses) -> dict[str, Jso
     }
     log["results"] = {
         "total_samples": results.planned,
-        "completed_samples": sum(map(_has_scores, results.samples)),
+        "completed_samples": sum(bool(each.scores) for each in results.samples),
         "scores": [_inspect_score(results, name) for name in names],
     }
     log["reductions"] = [
@@ -182,7 +178,7 @@ def _add_to_inspect(
         "total_time": ended - started,
         "working_time": ended - started,
     }
-    if not _has_scores(sample):
+    if not sample.scores:
         text = f"{sample.reason}: {sample.explanation}"
         document["error"] = {"message": text, "traceback": "", "traceback_ansi": ""}
     if sample.ended == "time_limit":
@@ -258,7 +254,7 @@ def _write_harbor(results: EvaluationResults, folder: Path) -> None:
     passes = summaries[0].pass_at if summaries and results.samples_per_task > 1 else ()
     errors = sum(map(len, exceptions.values()))
     stats = {
-        "n_trials": sum(map(_has_scores, results.samples)),
+        "n_trials": sum(bool(each.scores) for each in results.samples),
         "n_errors": errors,
         "metrics": [{each.name: each.estimate.mean for each in summaries if each.estimate is not None}],
         "pass_at_k": {each.k: each.value for each in passes if each.value is not None},
@@ -320,7 +316,7 @@ def _harbor_trial(results: EvaluationResults, sample: Sample, name: str) -> tupl
         },
         "agent_result": {**usage, "cost_usd": sample.cost, "metadata": {"turns": sample.turns}},
         "verifier_result": {"rewards": {name: score.value for name, score in sample.scores.items()}}
-        if _has_scores(sample)
+        if sample.scores
         else None,
         "exception_info": error if kind is not None else None,
         **times,

@@ -146,11 +146,9 @@ async def _harbor(task: Task, workdir: Path, answer: str) -> Score | dict[str, f
 
 
 def _no_harbor(name: str, task: Task) -> str | None:
-    return (
-        None
-        if "harbor" in task.metadata
-        else f"it was not read from a folder in Harbor's format, which the scorer {name} needs"
-    )
+    if "harbor" in task.metadata:
+        return None
+    return f"it was not read from a folder in Harbor's format, which the scorer {name} needs"
 
 
 def _reward(folder: Path, output: str) -> Score | dict[str, float]:
