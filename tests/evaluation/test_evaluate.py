@@ -215,6 +215,18 @@ async def test_an_interruption_of_a_scorer_ends_the_evaluation(error: BaseExcept
     assert [type(each) for each in leaves(caught.value)] == [KeyboardInterrupt]
 
 
+def interrupted(trace: Any, task: Task, workdir: Path) -> float:
+    raise KeyboardInterrupt
+
+
+async def test_an_interruption_of_a_scorer_in_a_worker_process_removes_no_other_score(tmp_path: Path) -> None:
+    run = partial(evaluate, [TASK], ask, model=says("hello"), store=tmp_path / "s", engine=Processes(1))
+    await run(scorers=exact())
+    (sample,) = (await run(scorers=interrupted, rescore=True)).samples
+    assert ([*sample.scores], sample.ended) == (["exact"], "completed")
+    assert sample.explanation.startswith("the scorer interrupted raised KeyboardInterrupt")
+
+
 async def test_scorers_that_hang_in_their_threads_stop_no_further_sample() -> None:
     end = threading.Event()
 

@@ -446,6 +446,7 @@ class EvaluationRun:
                 f"{counts.unscored:,} samples of earlier runs lack a score: no further sample is run (--fail-on-error)"
             )
             return found
+        plan = replace(plan, in_process=isinstance(self.engine, InProcess))
         opening = open_fleet(
             self.engine,
             worker=partial(open_bench, plan),

@@ -113,6 +113,8 @@ class Plan:
     """Number of the rescoring; see `EvaluationFile.rescorings`."""
     only_failed: bool = True
     """If True, only the scorers that failed for a recorded sample score it again."""
+    in_process: bool = False
+    """True if the samples run in the process of the caller, where a KeyboardInterrupt may come from Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,7 @@ async def _score(
             missing = MissingDirectory()
             place: Any = missing if workdir is None else workdir
             try:
-                given = await _apply(name, scorer, trace, task, place, answer)
+                given = await _apply(plan, name, scorer, trace, task, place, answer)
                 missing.check()
                 scores |= {key: _shortened(score, redactor) for key, score in given.items()}
             except NoScore as exc:
@@ -393,7 +395,7 @@ def answer_of(trace: Trace) -> str:
 
 
 async def _apply(
-    name: str, scorer: Scorer, trace: Trace, task: Task, workdir: Path, answer: str
+    plan: Plan, name: str, scorer: Scorer, trace: Trace, task: Task, workdir: Path, answer: str
 ) -> dict[str, Score]:
     """Run a scorer, and return its scores by name.
 
@@ -412,7 +414,8 @@ async def _apply(
     except NoScore:
         raise
     except BaseException as exc:
-        if any(isinstance(each, trio.Cancelled | KeyboardInterrupt) for each in leaves(exc)):
+        ends = (trio.Cancelled, KeyboardInterrupt) if plan.in_process else trio.Cancelled
+        if any(isinstance(each, ends) for each in leaves(exc)):
             raise
         text = f"the scorer {name} raised {type(exc).__name__}: {text_of(exc)}{_place(exc)}"
         raise NoScore(text, reason="scorer_failed") from exc
