@@ -13,18 +13,19 @@ how many calls run at the same time::
             async for result in results:
                 print(result.task, result.outcome, result.traces)
 
-* `fleet`: `open_fleet`, and `Fleet`. `mapping`: a map, which calls one function for many tasks. `functions`, `tasks`:
-  the arguments of a map. `slots`: assigns each call to a worker.
+* `fleet`: `open_fleet`, and `Fleet`. `mapping`: a map, which is one call of `Fleet.map`: it calls one function for many
+  tasks. `functions`, `tasks`: the arguments of a map. `slots`: assigns each call to a worker.
 * `outcomes`: the result of a task. `groups`: several samples of one task.
-* `events`: events that a program can read while the fleet runs. `progress`: the progress display. `tally`: counts,
-  rates, the time left.
-* `engine`: the interface of engines. `in_process`: engine whose only worker runs in the program's own trio loop.
-  `processes`: engine whose workers are subprocesses; `worker_process` and `frames` belong to it.
+* `events`: events that a program can read while the fleet runs. `progress`: the progress display. `tally`: counts of a
+  map's outcomes, its tasks and tokens per second, and its time left.
+* `engine`: the base classes of engines (which start workers) and of workers. `in_process`: engine whose only worker
+  runs in the program's own trio loop. `processes`: engine whose workers are subprocesses; `worker_process` and `frames`
+  belong to it.
 * `ray_engine`: engine whose workers are actors of Ray. `ray_cluster`: the connection to Ray. `ray_worker`: the code
   that runs in the driver (the program that opened the fleet). `ray_actor`, `ray_bridge`: the code in the actor itself.
 * `store`: finished results on disk, so that a run can be resumed.
 * `each`: runs a function once in each worker, and pauses the upstreams of all workers.
-* `looking_after`: communicates with a remote worker until the worker has ended.
+* `looking_after`: runs the code that communicates with a remote worker until that worker has ended.
 * `site`: the code that runs in a worker of every engine. `packing`: the encoding of functions, tasks and results.
 """
 

@@ -1,12 +1,14 @@
-"""Implementation of `Fleet.each` (run a function once in each worker) and of `Fleet.paused` (pause the upstreams).
+"""Functions with which `Fleet.each` runs a function in each worker, and `Fleet.paused` pauses the workers' upstreams.
 
 Rules:
 
-1. The function needs no slot, because during a pause waiting calls of maps may occupy all slots.
-2. If a worker dies, the results contain no entry for it. The worker that replaces it runs the function, too.
+1. The function that `Fleet.each` runs needs no slot. Otherwise it could not run during a pause, in which the calls of
+   maps may occupy all slots while they wait.
+2. If a worker dies, the results of `Fleet.each` contain no entry for it. The worker that replaces it runs the function,
+   too.
 3. While a fleet is paused, a newly started worker gets no calls. At the end of the pause, each living worker resumes
-   its upstreams. A worker that replaced a dead worker also does this: it has paused nothing itself, but the dead worker
-   may have paused the servers.
+   its upstreams. A worker that replaced a dead worker also resumes its upstreams: it has paused nothing itself, but the
+   dead worker may have paused the servers behind these upstreams.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ FindUpstreams: TypeAlias = Callable[[Any], Upstream | Iterable[Upstream]]
 """`(worker) -> upstreams`: a function that returns one or more upstreams of a worker."""
 
 TRIES = 3
-"""Maximum number of times that a function is run in a worker that stays alive but whose answers do not arrive."""
+"""Maximum number of times that a function is run in the same worker. It is run again if the worker is alive, but its
+answer did not arrive.
+"""
 END_SECONDS = RESUME_SECONDS + 30
 """Maximum seconds, at the end of a pause, until all workers have resumed their upstreams."""
 
@@ -72,7 +76,7 @@ async def hold_calls(find: FindUpstreams | None, mode: PauseMode, worker: object
 
 
 async def pause_servers(find: FindUpstreams | None, worker: object) -> tuple[Pause, ...]:
-    """Pause the inference servers of the worker's upstreams; skip an upstream that `hold_calls` has not stopped."""
+    """Pause the inference servers of the worker's upstreams. Skip an upstream whose calls `hold_calls` did not hold."""
     pauses = [pauses_of(upstream) for upstream in _upstreams_of(worker, find)]
     return tuple([await each.pause_server() for each in pauses if each.is_paused])
 
@@ -85,7 +89,7 @@ async def update_versions(find: FindUpstreams | None, worker: object) -> None:
 
 
 async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
-    """Resume a worker's upstreams and the servers behind them, even if another worker has paused these servers."""
+    """Resume a worker's upstreams and their inference servers, even if another worker has paused these servers."""
     upstreams: tuple[Upstream, ...] = ()
     with suppress(Exception):  # `hold_calls` has raised it
         upstreams = _upstreams_of(worker, find)
@@ -121,5 +125,5 @@ def _upstreams_of(worker: object, find: FindUpstreams | None) -> tuple[Upstream,
         hint = (
             "pass upstreams=, a function that returns them" if find is None else "upstreams= must return them"
         )
-        raise TypeError(f"a pause needs one or more upstreams of each worker, not {described(found)}: {hint}")
+        raise TypeError(f"the fleet cannot pause a worker: it needs the upstreams of the worker, but got {described(found)}: {hint}")
     return upstreams

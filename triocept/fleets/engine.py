@@ -1,7 +1,8 @@
-"""The interface of engines, which run the workers of a fleet.
+"""Base classes of engines, which start the workers of a fleet, and of these workers.
 
-Calls and answers are sent as bytes, encoded by the engine's `packing`. The fleet decides when to start, replace and end
-a worker; the engine only carries these decisions out. The driver is the program that opened the fleet.
+Calls are sent to a worker, and their answers to the fleet, as bytes that the engine's `packing` encodes. The fleet
+decides when to start, replace and end a worker; the engine then starts, replaces or ends it. The driver is the program
+that opened the fleet.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .packing import Packing
 
 
 class WorkerLost(TrioceptError):
-    """A worker died, or was killed because it did not answer, while it ran a call.
+    """A worker died while it ran a call, or was killed because it did not answer, or its answer could not arrive.
 
     Attributes:
         worker: the name of the worker.
@@ -34,7 +35,7 @@ class FleetWorker(ABC):
     """A running worker: a subprocess, a Ray actor, or a part of this program."""
 
     name: str
-    """Name of the worker in messages, for example `worker 3 (pid 4711)`."""
+    """Name of the worker in errors and log lines, for example `worker 3 (pid 4711)`."""
     reason: str = ""
     """Reason of the worker's death; empty until the worker has died."""
     changed: Callable[[], None] = staticmethod(lambda: None)
@@ -54,7 +55,7 @@ class FleetWorker(ABC):
     @property
     @abstractmethod
     def alive(self) -> bool:
-        """False if the worker is known to be dead, or cannot be reached; otherwise True."""
+        """False if the worker is known to be dead, or cannot be reached at the moment; otherwise True."""
 
     @abstractmethod
     async def wait_lost(self) -> None:
@@ -69,7 +70,9 @@ class Engine(ABC):
     """Base class of engines, which start workers: as subprocesses, as Ray actors, or in this program."""
 
     packing: Packing
-    """Encoding of the values that are sent to the engine's workers and back."""
+    """Encoding of the values that the fleet sends to the engine's workers, and of the values that the workers send
+    back.
+    """
     workers: int
     """Number of workers that a fleet starts when it opens. The number is known once the context `opened` is entered."""
     slots_per_worker: int

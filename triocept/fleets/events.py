@@ -5,8 +5,8 @@ Rules:
 1. The fleet never waits for a reader of its events. Each reader has its own buffer. If the buffer is full, further
    events are dropped, and the reader gets one `EventsMissed` with the number of the dropped events.
 2. An event contains no task, no return value and no trace, so that unread events need little memory.
-3. For each sample that was started, a `TaskEnded` is sent. If the map ends before the sample, `MapEnded.unfinished`
-   counts the sample instead.
+3. For each task or sample that was started, the fleet sends one `TaskEnded`. If the map ends earlier, no `TaskEnded` is
+   sent, but the task or sample is counted in `MapEnded.unfinished`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class WorkerDied(_Event, frozen=True, kw_only=True, tag=True):
 
 
 class WorkerGivenUp(_Event, frozen=True, kw_only=True, tag=True):
-    """A dead worker will not be replaced, because all attempts to start another worker have failed."""
+    """A dead worker is not replaced any more, because several workers in a row died early or failed to start."""
 
     worker: str
     reason: str
@@ -208,7 +208,10 @@ class EventStream:
         return EventsMissed(count=missed)
 
     def add(self, event: FleetEvent) -> None:
-        """Add `event`. If the buffer is full, or ends with an unread `EventsMissed`, only count `event` as missed."""
+        """Add `event` to the buffer.
+
+        If the buffer is full, or its last item is an `EventsMissed`, only add 1 to the count of this `EventsMissed`.
+        """
         if self._missed or len(self._events) >= self._buffer:
             self._missed += 1
         else:
@@ -226,7 +229,7 @@ class EventStream:
 
 @final
 class Observers:
-    """All listeners and streams that receive the events of a fleet."""
+    """The functions and the streams (`EventStream`) that receive each event of a fleet."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[FleetEvent], None]] = []
@@ -234,7 +237,7 @@ class Observers:
         self._over = False
 
     def listen(self, listener: Callable[[FleetEvent], None]) -> None:
-        """Call `listener` with each event. `listener` is a function of triocept itself, and must not block or raise."""
+        """Call `listener` with each event from now on. It is a function of triocept; it must not block or raise."""
         self._listeners.append(listener)
 
     def send(self, event: FleetEvent) -> None:

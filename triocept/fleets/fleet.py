@@ -72,7 +72,9 @@ T = TypeVar("T")
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 FRESH = 10.0
-"""A worker has died early if it died less than this number of seconds after its start, before any call ran in it."""
+"""Seconds after a worker's start: if the worker dies earlier, and no call ran in it, its death is an early death. After
+several early deaths in a row, the worker is no longer replaced (`PAUSES`).
+"""
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Pauses in seconds before another worker is started, after 0, 1, 2, … early deaths or failed starts in a row. After
 the last pause and one more such failure, the worker is not replaced any more."""
@@ -377,7 +379,10 @@ class Fleet:
         raise_all(errors)
 
     async def _each(self, function: WorkerFunction[T], *, with_starting: bool = False) -> dict[str, T]:
-        """Run `function` in each worker; if `with_starting` is True, also in workers that are being started."""
+        """Run `function` in each worker, and return its return values by the worker's name.
+
+        If `with_starting` is True, also wait for the workers that are being started, and run `function` in them.
+        """
         results: dict[str, T] = {}
         errors: list[BaseException] = []
         done: set[FleetWorker] = set()
@@ -441,7 +446,7 @@ class Fleet:
 
 
 async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> list[BaseException]:
-    """Run all `steps` at the same time; return the exceptions that they raised."""
+    """Call all functions `steps` at the same time, and wait for their ends. Return the exceptions that they raised."""
     errors: list[BaseException] = []
     with keeping_each(errors):
         async with trio.open_nursery() as nursery:
@@ -451,11 +456,13 @@ async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> lis
 
 
 class _Admission:
-    """Gate that keeps new workers from getting calls during a pause, and an event for each started or ended worker."""
+    """Gate that is closed while the fleet is paused, so that newly started workers get no calls."""
 
     def __init__(self) -> None:
         self.changed = trio.Event()
-        """Set when a worker has started or ended."""
+        """Event that is set when the next worker of the fleet has started or ended, and is then replaced by a new
+        event.
+        """
         self._opened: trio.Event | None = None
 
     @property
@@ -485,7 +492,7 @@ class _Admission:
 
 @dataclass(eq=False)
 class _Position:
-    """Position of one worker at a time in the fleet: if the worker dies, another worker takes its position."""
+    """One place for a worker in the fleet: it starts a worker, and starts another worker when that worker dies."""
 
     engine: Engine
     setup: bytes
@@ -500,12 +507,15 @@ class _Position:
     """True if calls may be assigned to the worker."""
     had_worker: bool = False
     leaving: trio.Event = field(default_factory=trio.Event)
-    """Set from the moment when the worker must get no new calls."""
+    """Event that `leave` sets: the position's worker gets no new calls, and is not replaced."""
     over: trio.Event = field(default_factory=trio.Event)
-    """Set when the position has no worker and will never get another."""
+    """Event that is set when `run` has ended: the position has no worker, and starts no other worker."""
 
     def leave(self) -> None:
-        """Give the worker no new calls from now on. The position ends when the worker's last running call has ended."""
+        """Give the position's worker no new calls.
+
+        When the worker's running calls have ended, the worker ends. It is not replaced.
+        """
         if self.leaving.is_set():
             return
         self.leaving.set()
@@ -517,7 +527,8 @@ class _Position:
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Run a worker, and replace it when it dies.
 
-        Until the first worker has started, the caller's cancellation ends this method. Later only `close` ends it.
+        Until the first worker has started, a cancellation of the task that called this method ends the method. After
+        that, the method ends only if `leave` or `close` is called, or if the worker is no longer replaced.
         """
         self.slots.expect()
         early = 0
@@ -545,10 +556,11 @@ class _Position:
             self.admission.notify()
 
     async def _run_worker(self, task_status: trio.TaskStatus[None]) -> Exception | None:
-        """Run a worker until it ends. If it died early, or failed to start as a replacement, return an exception.
+        """Run one worker until it ends. Return None, or a `WorkerLost` or other exception if the worker failed early.
 
-        If the first worker of this position cannot be started, raise the error. A worker has died early if it died
-        within `FRESH` seconds of its start, before any call ran in it.
+        A worker failed early if it died within `FRESH` seconds of its start, before any call ran in it. A replacement
+        of a dead worker also failed early if it could not be started. If the first worker of this position cannot be
+        started, the exception is raised.
         """
         since = trio.current_time()
         try:
@@ -576,7 +588,10 @@ class _Position:
         return WorkerLost(self.name, f"it died within {FRESH:g} s of its start, before any call ran in it")
 
     async def _give_calls(self, worker: FleetWorker) -> bool:
-        """Assign calls to `worker` until it dies, or until `leave` is called. Return True if any call ran in it."""
+        """Let `worker` run calls, and return True if it ran any.
+
+        The method returns when the worker is dead, or when `leave` was called and its running calls have ended.
+        """
         self.worker = worker
         worker.changed = self.slots.assign
         self.observers.send(WorkerStarted(worker=worker.name))
@@ -619,7 +634,7 @@ class _Position:
         self.slots.add(worker)
 
     async def close(self) -> None:
-        """Close this position: end its worker and cancel the calls that still run in it."""
+        """Cancel the calls that run in the position's worker, end the worker, and wait until it has ended."""
         self.leave()
         self.scope.cancel()
         await self.over.wait()

@@ -1,7 +1,7 @@
 """Frames: the messages between the program that opened a fleet and one worker process, over a socket.
 
-A frame consists of a length, a kind (1 byte), the number of a call (8 bytes), and a payload. The length has 8 bytes,
-big-endian, and is the number of the bytes that follow it.
+A frame consists of its length, its kind (1 byte), the number of a call (8 bytes), and a payload. The length is the
+number of bytes in the frame after the length itself. It is encoded in 8 bytes, big-endian.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ CHUNK = 256 * 1024
 
 class Kind(IntEnum):
     SETUP = 1
-    """To the worker, as the first frame: the import path, and the packed function that opens the worker's context."""
+    """To the worker, as its first frame: the `sys.path` of the program that opened the fleet, and the packed function
+    that opens the worker's context.
+    """
     READY = 2
     """From the worker: its context is open, so it can run calls."""
     FAILED = 3

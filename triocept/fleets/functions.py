@@ -1,4 +1,4 @@
-"""Types of the functions that a map calls, and the check that a map can call a function, made before any task runs."""
+"""Types of the functions that a map calls, and a check of such a function, which is made before any task runs."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Groups(Generic[Task, T]):
         self._mapping = mapping
         self._size = size
         self._parts: dict[int, list[Result[Task, T]]] = {}
-        """For each incomplete group, by its number: the results that have been read so far."""
+        """By the number of each incomplete group: the results of its samples that the map has returned so far."""
 
     def __aiter__(self) -> Groups[Task, T]:
         return self

@@ -1,4 +1,4 @@
-"""Engine with one worker in this program's own process and trio loop, so that nothing is copied."""
+"""Engine with one worker in this program's own process and trio loop. Tasks and results are not copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Communication with a remote worker until it ends, and timeouts that allow for a blocked loop of this program."""
+"""Run the code that communicates with a remote worker, and wait for the worker's answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A map: it calls one function for many tasks. Each task gets one outcome, or is listed in the map's error.
+"""A map, which is one call of `Fleet.map`: it calls one function for each task of an iterable.
+
+Each task gets one outcome. If the map ends earlier, its error lists the tasks without an outcome.
 
 Rules:
 
@@ -15,8 +17,8 @@ Rules:
 7. A task whose outcome is in the store is not run. A new outcome is stored before it is delivered. If only some samples
    of a group are in the store, the whole group is delivered, including the stored samples.
 8. If a call has not ended within the fleet's `grace` after its timeout, its worker is killed. The outcome of this call
-   is an error. Other calls of the worker whose timeouts have passed get an error as well. The remaining calls of the
-   worker run again; they are not suspected of having caused the worker's end.
+   is an error. If the timeouts of other calls in the same worker have also passed, their outcomes are errors, too. The
+   remaining calls of the worker run again; they are not counted as possible causes of the worker's end.
 """
 
 from __future__ import annotations
@@ -133,7 +135,9 @@ class Mapping(Generic[Task, T]):
     read: int = 0
     """Number of results that the program has read."""
     unfinished: dict[int, Task] = field(default_factory=dict)
-    """Tasks of which at least one outcome will never arrive, by the index of the task."""
+    """Tasks for which at least one outcome will never arrive, because no worker is left. The keys are the tasks'
+    indexes.
+    """
     no_workers: NoWorkers | None = None
     errors: list[BaseException] = field(default_factory=list)
     over: bool = False
@@ -175,8 +179,8 @@ class Mapping(Generic[Task, T]):
     async def _begin_calls(self, nursery: trio.Nursery) -> None:
         """Start the map's calls one by one, each when a slot is free.
 
-        First get a slot, then read a task. In the opposite order, a waiting call of another map would get the slot.
-        While an async iterable delays its next task, occupy no slot.
+        First get a slot, then read a task. If the task were read first, a waiting call of another map could get the
+        slot. If an async iterable does not yield its next task at once, free the slot until the task arrives.
         """
         while True:
             while self.no_workers is None and self.source.calls - self.read > self._most_unread:
@@ -217,7 +221,7 @@ class Mapping(Generic[Task, T]):
         return self.slots.total * (2 if self.ordered else 1) + self.prefetch
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
-        """Record that no worker is left (`why`), and that the task `begun` will therefore not get all its outcomes."""
+        """Record that no worker is left (`why`), and that therefore some outcomes of `begun` will never arrive."""
         self.no_workers = why
         if begun is not None:
             self.unfinished[begun.number] = begun.task
@@ -310,7 +314,7 @@ class Mapping(Generic[Task, T]):
             self.slots.give_back(slot)
 
     def _answer_of_overdue(self, worker: FleetWorker) -> Answer:
-        """Return an answer with a TooSlowError, for a call whose timeout had passed when its worker was killed."""
+        """Return an answer with a TooSlowError, for a call whose timeout has passed and whose worker was killed."""
         error = trio.TooSlowError(
             f"the call took longer than the timeout of its map, {self.timeout:g} s, and its worker was killed: "
             f"{worker.reason}"
@@ -352,7 +356,7 @@ class Mapping(Generic[Task, T]):
             await self.changed.wait()
 
     def take(self) -> Result[Task, T]:
-        """Return the next result. The caller must first have got True from `has_next`."""
+        """Return the next result. Call this method only after `has_next` has returned True."""
         result = self.results.pop(self.read if self.ordered else next(iter(self.results)))
         self.read += 1
         self._notify()

@@ -1,4 +1,4 @@
-"""Results of tasks: each contains the outcome of a task, and the traces and scores that were recorded for it."""
+"""The class `Result`, which contains the outcome of a task and its traces and scores; the classes of outcomes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Outcome:
         """The traceback of the exception in the worker, as Python prints it."""
 
     class Lost(msgspec.Struct, frozen=True):
-        """Each worker that ran this task alone died or hung, until the fleet's `retries` were used up."""
+        """Each worker that ran this task alone died or hung, so often that the fleet's `retries` were exceeded."""
 
         reason: str
         """Reason why the worker of the last attempt ended."""
@@ -64,8 +64,9 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     sample: int = 0
     """Index of the sample in its group, from 0."""
     attempt: int
-    """Number of the attempt that had this outcome, from 1. Earlier attempts count, too: they ended because the worker
-    died, or with an error for which `retry_if` returned True. 0 if the task never began."""
+    """Number of the attempt that had this outcome, from 1. An earlier attempt ended because its worker died, or with an
+    error for which `retry_if` returned True. 0 if the task never began.
+    """
     worker: str
     """Name of the worker that ran the last attempt; empty if the task never began."""
     outcome: AnyOutcome[T]
@@ -74,7 +75,7 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     trace may be unsealed.
 
     If the map has a store, each access reads the traces from the store. Traces of earlier attempts are only in the
-    files of recorders; if the worker died, these traces are unsealed.
+    files of the recorders of these rollouts. If a worker died during an attempt, the attempt's traces are unsealed.
     """
     scores: dict[str, float] = {}
     """Scores by name, recorded by `rollout.score` in the rollouts of `traces`. If a score was recorded several times,

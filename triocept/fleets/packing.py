@@ -2,8 +2,8 @@
 
 Rules:
 
-1. If a value cannot be packed, the triocept function to which the value was passed raises an error that describes the
-   value.
+1. If a value cannot be packed (encoded as bytes), the triocept function that got this value raises an error that
+   describes the value.
 2. An error that a worker sends keeps its class and its attributes. If the error cannot be pickled, a `RemoteError` with
    the name of its class and its text replaces it.
 3. A trace is pickled as one object, so that messages and tools that several turns share are still shared afterwards.
@@ -42,7 +42,7 @@ class Job(msgspec.Struct, frozen=True):
     timeout: float | None = None
     """Maximum seconds of the call; None means no limit."""
     grace: float = 0.0
-    """Maximum seconds that the call may still need to end after `timeout` has passed."""
+    """Maximum seconds in which the call must end after `timeout` has passed. When exceeded: its worker is killed."""
     slot: int = 0
     """Number of the call's slot; 0 if the call needs no slot (`Fleet.each`)."""
     record: RecordTo | None = None
@@ -50,7 +50,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """Numbers of rollouts, turns and tokens that one job used."""
+    """Numbers of the rollouts, turns and tokens of one job."""
 
     rollouts: int = 0
     turns: int = 0
@@ -68,8 +68,9 @@ class Answer(msgspec.Struct, frozen=True):
     """Places of the job's traces in the store; None if the map has no store."""
     spent: Spent = Spent()
     overdue: tuple[int, ...] = ()
-    """If this call did not end after its timeout: the slot numbers of all calls of the worker to which this applies.
-    Otherwise empty."""
+    """Slot numbers of all calls of the worker that are still running although their timeouts have passed. Empty if this
+    answer reports the end of a call.
+    """
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -106,7 +107,10 @@ class Packing(Protocol):
 
 
 class Pickled:
-    """Encoding for other processes by cloudpickle, which pickles functions and classes of `__main__` by value."""
+    """Encoding by cloudpickle, for workers in other processes.
+
+    Functions and classes of `__main__` are sent by value.
+    """
 
     def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
         file = BytesIO()
@@ -155,7 +159,7 @@ def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
 
 
 class ByReference:
-    """Encoding within one process: the bytes contain only a reference to the value, which is not copied."""
+    """Encoding for a worker in this process: the bytes contain only a reference to the value, which is not copied."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, object] = {}
@@ -197,7 +201,7 @@ def chained(error: BaseException, traceback: str) -> BaseException:
 
 
 def raise_failure(failure: Failure) -> NoReturn:
-    """Raise the exception that a worker raised when it opened the context for its calls; `failure` contains it."""
+    """Raise the exception in `failure`, which a worker raised when it opened the context for its calls."""
     failure.error.add_note("this exception was raised when a worker opened the context for its calls")
     raise chained(failure.error, failure.traceback)
 

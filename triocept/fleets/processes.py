@@ -1,8 +1,8 @@
 """Engine whose workers are subprocesses of this program, on this machine.
 
 Each worker is a Python process with its own trio loop. This program sends the calls over a socket. If this program
-dies, the worker reads the end of a pipe, and ends, too. In measurements, two other designs were worse: the pipes of
-multiprocessing, and workers that run only one call at a time.
+dies, the worker reads the end of a pipe, and ends, too. In measurements, two other designs were slower: calls sent
+through the pipes of multiprocessing, and workers that run only one call at a time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ START_TIMEOUT = 120.0
 minute."""
 PROGRAM = "from triocept.fleets.worker_process import main; main()"
 EXIT_TIMEOUT = 1.0
-"""Maximum seconds until a process that has closed its socket has ended."""
+"""Maximum seconds to wait for the end of a worker process after its socket was closed."""
 
 
 @final

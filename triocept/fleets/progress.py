@@ -1,10 +1,10 @@
-"""Progress display of a fleet: updated lines in a terminal, or new lines at intervals in a log; then a summary.
+"""Progress display of a fleet. A terminal shows updated lines, and a log gets a new line for each map every 30 seconds.
 
 Rules:
 
 1. The display never delays a task: if the terminal does not accept output, lines of the display are dropped.
-2. The program's own output is printed unchanged above the display. Output that is redirected to a file or a pipe is
-   left as it is.
+2. If the program prints to the terminal, its output appears unchanged above the display. The display does not change
+   output that is redirected to a file or a pipe.
 3. The last line about each map summarizes the outcomes of its tasks, even if the fleet ends with an error.
 """
 
@@ -75,7 +75,7 @@ async def show_progress(
 
 @final
 class Progress:
-    """State of the progress display: a `Tally` for each running map, and the summaries that are not yet printed."""
+    """State of the progress display: a `Tally` for each running map, and summaries that are not printed yet."""
 
     def __init__(self, words: Words) -> None:
         self.words = words
@@ -182,9 +182,9 @@ class _LiveDisplay:
 
     @contextmanager
     def _above(self, name: str) -> Iterator[None]:
-        """While the body runs, print output to the stream `name` (`stdout`, `stderr`) above the display.
+        """While the body runs, print what the program writes to its `stdout` or `stderr` (`name`) above the display.
 
-        Do nothing if the stream is not a terminal.
+        If this stream is not a terminal, change nothing.
         """
         stream = getattr(sys, name)
         if stream is None or not stream.isatty():
@@ -309,7 +309,10 @@ def _ends(tally: Tally) -> list[str]:
 
 
 def summary(tally: Tally, now: float) -> str:
-    """Return a map's summary: `solve: 1,000 in 12m03s: 984 done, 12 failed (9 AgentFailed, 3 ValueError), 4 lost`."""
+    """Return the line that is printed when a map ends.
+
+    An example: `solve: 1,000 in 12m03s: 984 done, 12 failed (9 AgentFailed, 3 ValueError), 4 lost`.
+    """
     if tally.skipped and tally.skipped == tally.there and tally.total in (None, tally.there):
         return f"{tally.name}: all {tally.skipped:,} were done in an earlier run"
     elapsed = tally.elapsed(now)

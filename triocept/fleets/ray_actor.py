@@ -11,7 +11,7 @@ from typing import Any
 
 
 def make_actor_class() -> type[Any]:
-    """Return the class of the actor. The class is defined in a function because Ray then pickles it by value."""
+    """Return the class of the actor. Ray pickles the class by value, because it is defined in a function."""
 
     class TrioceptWorker:
         """Ray actor. Its methods are async, so that calls run concurrently; each method only waits for the `Bridge`."""
@@ -56,13 +56,13 @@ def make_actor_class() -> type[Any]:
             return bytes(await self._bridge.call(number, job))
 
         async def cancel(self, number: int) -> None:
-            """Cancel the call `number`. The method `call` that runs it returns as soon as the call has ended."""
+            """Cancel the call `number`. When the call has ended, the method `call` returns empty bytes for it."""
             self._bridge.cancel(number)
 
         async def wait_over(self, number: int) -> None:
             """Cancel the call `number`, and wait until it has ended.
 
-            Used if its answer cannot reach the driver any more.
+            The driver uses this method if the call's answer can no longer reach the driver.
             """
             await self._bridge.wait_over(number)
 

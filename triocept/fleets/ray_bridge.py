@@ -33,7 +33,7 @@ log: logging.Logger = logging.getLogger("triocept.fleet")
 
 @final
 class Bridge:
-    """Bridge from Ray's asyncio loop to a `Site`, which runs calls in trio's loop.
+    """Bridge from Ray's asyncio loop to a `Site`, which runs a worker's calls in trio's loop.
 
     Ray's loop calls the public methods.
     """
@@ -144,7 +144,7 @@ class Bridge:
 
 
 class _Call:
-    """A call that is running, or that was cancelled before it arrived."""
+    """State of a call that is running, or of a call that was cancelled before it arrived."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
@@ -171,7 +171,10 @@ def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterato
 
 
 def _set_niceness() -> None:
-    """Set the niceness to that of the parent process, the raylet. Ray adds 15 in workers; agents would inherit this."""
+    """Set this process's niceness to that of its parent, the raylet.
+
+    Ray adds 15 to the niceness of workers. Agents would inherit this.
+    """
     raylet = os.getpriority(os.PRIO_PROCESS, os.getppid())
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, raylet)

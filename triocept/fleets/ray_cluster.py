@@ -72,9 +72,9 @@ class _Connection:
         self._left: Future[None] = Future()
 
     async def enter(self, address: str | None) -> bool:
-        """Connect and return True. If other code has already connected this program, only return False.
+        """Connect this program to Ray, and return True. If other code has already connected it, only return False.
 
-        If the method returns False, `leave` must not be called, because the other code also closes its connection.
+        If this method returned False, do not call `leave`: the code that made the connection also closes it.
         """
         async with self._changing:
             import ray
@@ -150,8 +150,7 @@ _connection = _Connection()
 def _init(address: str | None, where: str | None) -> None:
     """Connect to the cluster at `where`, an address that was checked; if `where` is None, start a cluster.
 
-    Pass `address` to Ray as the user gave it. If `address` is None or "auto", Ray itself then also finds the cluster's
-    token.
+    Ray gets `address` exactly as the user gave it. For None or "auto", Ray then also finds the cluster's token.
     """
     import ray
 

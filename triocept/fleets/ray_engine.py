@@ -1,8 +1,8 @@
 """Engine whose workers are actors of a Ray cluster, on all machines of the cluster.
 
 Ray places the actors, transfers bytes, and reports the deaths of actors; the engine uses no other feature of Ray. The
-fleet, and not Ray, replaces a dead actor: the fleet must number the attempts of a task, and calls that Ray repeats have
-no numbers.
+fleet, not Ray, replaces a dead actor and repeats its calls, because the fleet must number the attempts of a task. Ray
+does not number the calls that it repeats.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .ray_cluster import check_installed, connected
 from .ray_worker import open_actor
 
 SPARE_CALLS = 8
-"""Maximum concurrent calls of an actor's own methods (`live`, `ping`, `end`), in addition to those for its slots."""
+"""Maximum concurrent calls of the actor methods `live`, `ping` and `end`, in addition to one call for each slot."""
 
 
 @final

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Whatever Ray reports about a call, the call ends with an answer or with `WorkerLost`.
+1. Each call ends with an answer or with `WorkerLost`, whatever error Ray raises for it.
 2. An unreachable actor may be alive. The fleet sends it no calls until it answers again. If it does not answer within
    the fleet's `grace`, it is killed.
 3. If the answer of a call can no longer arrive, the call is first ended in the actor. After that, the call counts as
@@ -86,7 +86,7 @@ class _Actor(FleetWorker):
         return Waited(getattr(self._actor, method).remote(*args).future())
 
     async def start(self, setup: bytes, packing: Packing) -> None:
-        """Wait until the actor has started, compare its versions with this program's, and make it open its context."""
+        """Wait until the actor has started, compare its versions with this program's, and let it open its context."""
         failure = b""
         with trio.move_on_after(START_TIMEOUT) as limit:
             try:
@@ -170,9 +170,9 @@ class _Actor(FleetWorker):
         return False
 
     async def _find_out(self, error: BaseException) -> None:
-        """Check if the actor is alive, after one of its methods failed with `error`.
+        """Find out whether the actor died, after the call of one of its methods raised `error`.
 
-        Kill the actor if it is unreachable.
+        If the actor cannot be reached, wait until it answers again; kill it if it does not.
         """
         if isinstance(error, self._died):
             self._lose(_reason(error))
@@ -245,7 +245,10 @@ class _Actor(FleetWorker):
 
 
 def _compared(facts: dict[str, str]) -> tuple[str, ...]:
-    """Return the versions that must be equal on all nodes. Python's is cut to `3.x`, on which pickled code depends."""
+    """Return the versions that must be equal on all nodes.
+
+    Only the `3.x` of Python's version is returned, because pickled code works with any release of the same `3.x`.
+    """
     return facts["Python"].rpartition(".")[0], facts["ray"], facts["triocept"]
 
 

@@ -1,4 +1,4 @@
-"""The code that runs in a worker of every engine: it opens the worker's context once, and runs calls in it."""
+"""The code that runs in each worker, whatever its engine: it opens the worker's context once, and runs calls in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Site:
         self._value = value
         self._packing = packing
         self._raised: tuple[type[BaseException], ...] = (trio.Cancelled,)
-        """Classes of exceptions of the function that `call` raises. Other exceptions become a part of the answer."""
+        """Classes of exceptions: if the job's function raises one of these, `call` raises it, too. Any other exception
+        becomes a part of the answer.
+        """
         if isinstance(packing, ByReference):  # in the program's own process it may be Ctrl-C
             self._raised += (KeyboardInterrupt,)
         self._recorders = Recorders()
@@ -55,8 +57,8 @@ class Site:
 
         Args:
             data: the packed job.
-            report: called with a packed answer if the function has not ended within the job's grace after its timeout.
-                The driver (the program that opened the fleet) then kills this process. None if this code runs in the
+            report: called with a packed answer if the function has not ended `job.grace` seconds after its timeout. The
+                driver (the program that opened the fleet) then kills this process. None if this code runs in the
                 driver's own process. Then `call` waits until the function ends.
         """
         try:
@@ -69,7 +71,7 @@ class Site:
             self._overdue.discard(job.slot)
 
     async def _watch(self, job: Job, limit: trio.CancelScope, over: trio.Event, report: Report) -> None:
-        """Cancel a call after its timeout. If it has not ended `job.grace` seconds after that, call `report`."""
+        """Cancel a call after its timeout. If the call has not ended `job.grace` seconds later, call `report`."""
         assert job.timeout is not None
         if await happens(over, job.timeout):  # hardly includes time for which others block the loop
             return
@@ -82,7 +84,11 @@ class Site:
             report(self._pack(Answer(overdue=tuple(self._overdue))))
 
     async def _run(self, job: Job, report: Report) -> Answer:
-        """Run a job. If the map has a store, record the job's rollouts in the store."""
+        """Run a job, and return its answer with its value or exception, scores and traces.
+
+        If the map has a store, the job's rollouts are recorded in the store. The answer then contains the places of the
+        traces instead of the traces themselves.
+        """
         recorder = collector = None
         if job.record is not None:
             try:

@@ -1,4 +1,4 @@
-"""Assignment of calls to workers: free slots, waiting calls, and the calls that may have ended a worker.
+"""Assign calls to free slots of workers, and find out which of its calls has ended a dead worker.
 
 Rules:
 
@@ -8,8 +8,8 @@ Rules:
    the suspects runs again, on a worker that runs nothing else. If that worker dies, this half becomes a new case, and
    the other half is no longer suspected. If the worker survives, one half of the remaining suspects runs next. So a
    call that ends its workers is soon the only call in its worker.
-3. While no worker is idle for a case, the worker with the fewest calls gets no new calls, so that it becomes idle. If
-   several workers are idle, each of them runs some suspects of the case.
+3. If a case needs a worker and no worker is idle, the worker with the fewest calls gets no new calls until it is idle.
+   If several workers are idle, each of them runs some suspects of the case.
 4. If no worker is alive and none is being started, waiting calls raise `NoWorkers`.
 """
 
@@ -39,7 +39,7 @@ class Slot:
     def __init__(self, priority: int, number: int) -> None:
         self.number = number
         self.call: tuple[object, int] = (None, -1)
-        """The map of the call, and the number of the task; `(None, -1)` until the task has been read."""
+        """The map of the call, and the number of its task; `(None, -1)` as long as the task has not been read."""
         self.lost_with: tuple[tuple[object, int], ...] = ()
         """All calls that ran in the last worker that was lost while this call ran in it, including this call."""
         self.overdue = False
@@ -52,7 +52,7 @@ class Slot:
 
     @property
     def worker(self) -> FleetWorker:
-        """Worker on which the call has its slot; if the worker was lost, still this worker until `retake` returns."""
+        """Worker on which the call has its slot. If this worker was lost, it stays the value until `retake` returns."""
         assert self._state is not None
         return self._state.worker
 
@@ -90,7 +90,7 @@ class _Case:
         return bool(self.rest) and all(slot._waits for slot in self.rest)
 
     def take(self, parts: int) -> list[Slot]:
-        """Divide `rest` into as many equal parts as `parts` requires.
+        """Divide the suspects in `rest` into `parts` parts of equal size.
 
         Remove the first part from `rest`, and return it.
         """
@@ -166,7 +166,7 @@ class Slots:
             raise NoWorkers from self._why
 
     def lost(self, slot: Slot, *, worker_lives: bool) -> None:
-        """Record that the worker of `slot` died.
+        """Take `slot` from its worker, because the worker died or its answer was lost.
 
         If `worker_lives` is True, the worker is alive, and only the answer of the slot's call was lost. The caller must
         call `retake` or `give_back` next.
@@ -183,7 +183,7 @@ class Slots:
     def end_worker_of(self, slot: Slot, overdue: Collection[int]) -> None:
         """Give the worker of `slot` no more calls.
 
-        The caller then kills this worker, because the call of `slot` did not end.
+        The caller kills this worker afterwards, because the call of `slot` did not end.
 
         The other calls of the worker are not suspected of having caused its end. `overdue` contains the numbers of the
         slots whose calls have exceeded their timeouts.
@@ -203,9 +203,9 @@ class Slots:
             self._cases.append(_Case(suspects))
 
     def _mark_dead(self, state: _WorkerState) -> list[Slot]:
-        """Mark a worker as dead; return the slots of its calls.
+        """Mark a worker as dead, and return the slots of the calls that ran in it.
 
-        If it ran suspects of a case, clear the case's other suspects.
+        If the worker ran suspects of a case, the case's other suspects are no longer suspected.
         """
         if state.dead:
             return []
@@ -239,11 +239,11 @@ class Slots:
 
     @property
     def _none_will_come(self) -> bool:
-        """True if every worker is retiring, and no worker is being started, not even to replace a dead worker."""
+        """True if all workers are retiring (get no new calls), and no worker is being started or will be started."""
         return not self._coming and all(state.retires for state in self._states.values())
 
     def _test_suspects(self) -> int:
-        """Run suspects on idle workers. Return the number of cases that still need a worker to become idle."""
+        """Run the suspects of each case on idle workers. Return the number of cases for which no worker was idle."""
         self._cases = [case for case in self._cases if case.rest or case.states]
         ready = [case for case in self._cases if case.is_ready]
         fresh_wait = any(slot._waits for _, _, slot in self._waiting)
@@ -268,7 +268,7 @@ class Slots:
         return sum(not case.states for case in ready)
 
     def _give(self, slot: Slot, state: _WorkerState | None) -> None:
-        """End a call's wait: place `slot` on the worker of `state`. If `state` is None, the call raises NoWorkers."""
+        """Place `slot` on the worker of `state`, and wake its call. If `state` is None, the call raises NoWorkers."""
         slot._waits = slot.overdue = False
         slot._state = state
         if state is not None:
@@ -323,7 +323,7 @@ class Slots:
         self._coming += 1
 
     def give_up(self, why: BaseException | None = None) -> None:
-        """Record that an expected worker will not come. `why` is the error, or None if there is no error."""
+        """Record that a worker that was announced by `expect` will not start. `why` is the error, if one occurred."""
         self._coming -= 1
         self._why = why or self._why
         self.assign()

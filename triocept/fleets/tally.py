@@ -1,4 +1,4 @@
-"""Counters of a map's events, from which its tasks and tokens per second and the time left are computed."""
+"""Count the outcomes and tokens of a map from its events, and compute its tokens per second and its time left."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from typing import final
 from .events import FleetEvent, MapEnded, TaskEnded, TaskRequeued, TaskRetried, TaskSkipped, TaskStarted
 
 WINDOW = 60
-"""Seconds over which a rate is averaged. If nothing was counted in these seconds, the rate is the average since the
-start."""
+"""Seconds over which a `Rate` is averaged. If nothing was counted in the last `WINDOW` seconds, the rate is the average
+since its start.
+"""
 MOST_KINDS = 20
 """Maximum number of error classes that are counted separately."""
 
 
 @final
 class Rate:
-    """Average number of tasks (or tokens) per second, over the last `WINDOW` seconds."""
+    """Average number of tasks or tokens per second, over the last `WINDOW` seconds."""
 
     def __init__(self, now: float) -> None:
         self._since = now
         self._total = 0
         self._seconds: deque[tuple[int, int]] = deque()
-        """For each of the last `WINDOW` seconds: the second, and the amount that was added in it."""
+        """One pair for each of the last `WINDOW` seconds in which something was added: the second, and the sum of the
+        amounts.
+        """
 
     def add(self, amount: int, now: float) -> None:
         self._total += amount
@@ -47,11 +50,11 @@ class Rate:
 
 @final
 class Tally:
-    """Counts of one map: its outcomes, errors, rollouts, turns and tokens.
+    """Counts of one map's outcomes, errors, rollouts, turns and tokens. `add` updates them from each event of the map.
 
     Args:
         total: number of expected outcomes; None if unknown.
-        now: current time in seconds. The times passed to all methods must be of the same clock.
+        now: current time in seconds, by any clock. The argument `now` of each method must be by the same clock.
     """
 
     def __init__(self, name: str, total: int | None, now: float) -> None:
@@ -68,7 +71,7 @@ class Tally:
         self.rollouts: int = 0
         self.turns: int = 0
         self.skipped: int = 0
-        """Number of outcomes of an earlier run that the store already had."""
+        """Number of outcomes that the store already had from an earlier run."""
         self.unfinished: int | None = None
         """Number of started tasks that had no outcome when the map ended; None while the map runs."""
         self._since = now
@@ -84,7 +87,7 @@ class Tally:
 
     @property
     def there(self) -> int:
-        """Number of outcomes, including those of an earlier run that the store already had."""
+        """Number of outcomes of this run and of an earlier run, from which the store already had them."""
         return self.ended + self.skipped
 
     @property
@@ -127,9 +130,9 @@ class Tally:
         return (self._until or now) - self._since
 
     def tokens_per_second(self, now: float) -> float | None:
-        """Return the recent average of tokens per second; None if no tokens were counted.
+        """Return the average of tokens per second (see `WINDOW`); None if no tokens were counted.
 
-        A task counts when it ends.
+        The tokens of a task are counted when the task has ended.
         """
         return self._token_rate.per_second(now)
 

@@ -1,4 +1,4 @@
-"""The tasks of a map, read one by one from their iterable, and the samples of these tasks.
+"""Read the tasks of a map one by one from their iterable, and return the samples of these tasks.
 
 A task whose outcome is in the store is skipped. A task whose outcome in an earlier run with this store was `Lost` is
 read after all other tasks.
@@ -69,7 +69,7 @@ class Call(msgspec.Struct, Generic[Task]):
     """State of a running task, or of a running sample of a task."""
 
     order: int
-    """Number of calls of the map that began before this call. With `ordered`, the results are sorted by it."""
+    """Number of calls of the map that began before this call. With `ordered`, the results are sorted by this number."""
     number: int
     """Index among all tasks and samples, including those in the store."""
     group: Begun[Task]

@@ -30,8 +30,9 @@ from .packing import Pickled, failure_of
 from .site import Site, open_site
 
 DEATH_GRACE = 1.5
-"""Maximum seconds, after the driver's death, until the worker has ended its agents. When exceeded: the worker is
-killed, and a watcher process ends the agents."""
+"""Maximum seconds, after the death of the program that opened the fleet, in which the worker must end its agents. When
+exceeded: the worker is killed, and a watcher process ends the agents.
+"""
 
 
 class Setup(msgspec.Struct, frozen=True):

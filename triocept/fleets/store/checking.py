@@ -16,7 +16,7 @@ from .reading import trace_files
 
 
 class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `check_store`: counts, and the missing or changed parts of results (`gaps`)."""
+    """Result of `check_store`: counts of results and rollouts, and the missing or changed parts of results (`gaps`)."""
 
     path: str
     results: int
@@ -107,7 +107,7 @@ class _Check:
                     self._add_gap("seal_changed", file, text, place)
 
     def skip(self, file: Path, reason: str) -> None:
-        """Report that `file`, with traces, must not be read, and the `reason`."""
+        """Report a trace file that must not be read, with the `reason`."""
         self._named.pop(file.name, None)
         gap = Gap(name="file_not_read", message=f"the file {reason}", path=os.fspath(file))
         self._gaps.append(gap)
@@ -140,5 +140,6 @@ class _Check:
 
 
 _OF_ALL = {"newer_version", "old_format"}
-"""Names of gaps that are always reported, since the rollout of the damaged line is unknown. For an unreadable line, the
-check also reports a missing line of its rollout."""
+"""Names of gaps that are reported for every line, because the rollout of such a line is unknown. Other unreadable lines
+need not be here: each leaves a missing line in a rollout, which is reported for that rollout.
+"""

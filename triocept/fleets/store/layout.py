@@ -1,4 +1,4 @@
-"""The directory of a store: its files, its lock, and the check that files can be written in the directory.
+"""The directory of a store: create it, check that its files can be written and read, and lock it.
 
 Rules:
 
@@ -98,8 +98,8 @@ def probe(directory: Path) -> None:
 def unsafe(file: Path, store: Path) -> str:
     """Return the reason why `file`, an existing file of `store`, must not be read; empty if it may be read.
 
-    A stranger may have made the store. So only regular files are read, and no link that leads out of the store is
-    followed.
+    The store may come from a person who is not trusted. So only regular files are read, and no link that leads out of
+    the store is followed.
     """
     real = Path(os.path.realpath(file))
     if not real.is_relative_to(os.path.realpath(store)):

@@ -24,7 +24,7 @@ import msgspec
 from ...errors import StoreError
 
 OutcomeWord: TypeAlias = Literal["value", "error", "stopped"]
-"""Name of an outcome in a line of `done.jsonl`. For `stopped`, the sample's group was stopped."""
+"""Name of an outcome in a line of `done.jsonl`. `stopped` means that the group of the sample was stopped."""
 
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
@@ -44,8 +44,9 @@ class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """End of the trace's last line, in bytes, at the time when the task got its outcome. The line of a score that was
     recorded later is not included."""
     ranges: tuple[tuple[int, int], ...] = ()
-    """If lines of other traces are between the trace's lines: start and end, in bytes, of each block of the trace's
-    lines. Otherwise empty."""
+    """Start and end of each block of the trace's lines, in bytes from the start of the file. Empty if no line of
+    another trace is between the trace's lines.
+    """
     digest: str | None = None
     """`Trace.digest`; None if the rollout was still open when the task got its outcome."""
 
@@ -74,8 +75,9 @@ class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scores: dict[str, float] = {}
     traces: tuple[TracePlace, ...] = ()
     digest: str | None = None
-    """Digest of the task's content, with which a resumed run compares its task; None if it compares nothing
-    (`Key.digest`)."""
+    """Digest of the task's content. A resumed run checks that its task has the same digest. None if the content is not
+    compared (`Key.digest`).
+    """
     task: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """The task; unset if it is not JSON."""
 
@@ -114,10 +116,11 @@ def index_of(
 ) -> tuple[dict[tuple[str, int], Done], int]:
     """Read a `done.jsonl`.
 
-    Return a `Done` for the last line of each (key, sample), and the end of the last complete line.
+    Return the last line of each task or sample, as a `Done` by (key, sample), and the end of the last complete line.
 
-    This end is an offset in bytes. Call `on_damage` with the number of each unreadable line and the reason. If
-    `on_damage` is None, raise StoreError for the first unreadable line.
+    The end is an offset in bytes from the start of the file. `on_damage` is called with the number of each unreadable
+    line, and with the reason why it cannot be read. If `on_damage` is None, raise StoreError for the first unreadable
+    line.
     """
     found: dict[tuple[str, int], Done] = {}
     end = 0

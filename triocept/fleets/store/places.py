@@ -1,4 +1,4 @@
-"""The traces of a stored result. They are not kept in memory; each access reads them from the store's files."""
+"""Read the traces of one result of a store from the store's files, at each access, so that they need no memory."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _CHUNK = 1024 * 1024
 class StoredTraces(Sequence[Trace]):
     """The traces of a stored result, read from disk on each access. Made by a store only.
 
-    So ten thousand results keep only the places of their traces in memory. If a program uses a trace twice, it should
-    keep a reference to the trace. Each access raises `StoreError` if the file is missing, and `OSError` if it cannot be
-    read. In a damaged trace, `Trace.gaps` lists the missing parts.
+    Only the files and byte offsets of the traces are kept in memory. If a program uses a trace twice, it should keep a
+    reference to the trace. Each access raises `StoreError` if the file is missing, and `OSError` if it cannot be read.
+    In a damaged trace, `Trace.gaps` lists the missing parts.
     """
 
     def __init__(self, folder: Path, places: tuple[TracePlace, ...], key: str) -> None:
@@ -35,7 +35,7 @@ class StoredTraces(Sequence[Trace]):
         self._key = key
         """Key of the result."""
         self.places: tuple[TracePlace, ...] = places
-        """Places of the traces, in the order of the traces."""
+        """For each trace, in order: its file and the byte offsets of its lines."""
 
     @property
     def store(self) -> Path:
@@ -80,7 +80,7 @@ class StoredTraces(Sequence[Trace]):
 
 
 def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
-    """Return the traces at `places`, in this order.
+    """Read the traces at `places` from the files in `folder`, and return them in the same order.
 
     A child rollout's trace is also in `children` of its parent's trace.
     """
@@ -124,7 +124,7 @@ def _read(
     number: int,
     on_damage: Callable[[DialectError], object],
 ) -> list[Trace]:
-    """Return the traces in the byte `ranges` of a file. `number` is the number of lines before the first range."""
+    """Read the byte `ranges` of `file`, and return the traces at `places`. `number` lines precede the ranges."""
     runs = [f'"run":"{place.run}"'.encode() for place in places]
     reader = TraceReader(path, on_damage)
     for line, data in enumerate(_lines_in(file, ranges), number + 1):

@@ -1,4 +1,4 @@
-"""Functions that read a store during a run or after it, in the program that writes the store or in another program."""
+"""Functions that read the results and traces of a store, in any program, also while a run writes to the store."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Jso
     Raises:
         StoreError: the directory is not a store, a newer triocept wrote it, or a line is damaged; the text names the
             line.
-        OSError: the store cannot be read. The call itself raises both errors. The iteration raises them only if the
-            store was damaged after the call.
+        OSError: the store cannot be read. Both errors are raised by the call itself. The iteration raises them only if
+            the store was damaged after the call.
     """
     path = Path(os.path.abspath(directory))
     read_run(path)
@@ -61,12 +61,12 @@ def trace_files(
 def named_runs(
     directory: Path, wanted: Collection[str] = (), on_damage: Callable[[StoreError], object] | None = None
 ) -> tuple[set[str], int, int]:
-    """Return `Trace.run` of each result's traces, the number of results, and how many results lack a trace file.
+    """Return the `Trace.run` of all traces of results, the number of results, and the number of results without a file.
 
-    A result lacks a trace file if its line in `done.jsonl` refers to a file that does not exist. If `wanted` contains
-    ids or runs of rollouts, only the files that should contain these rollouts are checked. A trace in the store whose
-    run is not returned belongs to an attempt without a result. For each damaged line of `done.jsonl`, call `on_damage`
-    with an error. If `on_damage` is None, raise the first error.
+    A result is counted as one without a file if its line in `done.jsonl` refers to a trace file that does not exist. If
+    `wanted` contains ids or runs of rollouts, only the files that should contain these rollouts are checked. A trace in
+    the store whose run is not returned belongs to an attempt without a result. For each damaged line of `done.jsonl`,
+    call `on_damage` with an error. If `on_damage` is None, raise the first error.
     """
     read_run(directory)
 

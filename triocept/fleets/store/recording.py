@@ -32,7 +32,7 @@ P = ParamSpec("P")
 
 
 class RecordTo(msgspec.Struct, frozen=True):
-    """The store in which the rollouts of one task are recorded, and the identity of the task. It is sent to workers."""
+    """The store in which a task's rollouts are recorded, and the task's key. The driver sends both to the worker."""
 
     directory: str
     """Absolute path of the store; every worker must find the same directory under this path."""
@@ -41,7 +41,7 @@ class RecordTo(msgspec.Struct, frozen=True):
     worker: str
     """The name of the worker."""
     task: dict[str, Json]
-    """The task's identity, which its rollouts get as the member `fleet` of their metadata."""
+    """The task's key, sample and attempt, which each of its rollouts gets as the member `fleet` of its metadata."""
     fsync: bool
 
 
@@ -55,7 +55,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 @final
 class Recorders:
-    """Recorders of a worker process: one for each store."""
+    """The recorders of a worker process: one for each store in which its rollouts are recorded."""
 
     def __init__(self) -> None:
         self._recorders: dict[tuple[str, str], JSONLRecorder] = {}

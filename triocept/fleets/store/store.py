@@ -1,4 +1,4 @@
-"""The store in the program that opened the fleet: the code that locks it, and reads and writes results."""
+"""Open a store, lock it, and read and write its results, in the program that opened the fleet."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class MapStore:
         self._state = state
         self._own_key = own_key
         self._numbers: dict[str, int] = {}
-        """Indexes, by key, of the tasks that the map has read so far."""
+        """Index of each task that the map has read so far, by the task's key."""
 
     def open(self) -> None:
         """Reserve the store for this map. Raise StoreError if another map uses the store, or if the store is closed."""
@@ -207,9 +207,9 @@ class TaskStore:
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
         """Store `result`. Return it as the map yields it: with its key, and with traces that are read from the store.
 
-        `kept` is the worker's record of the call; None means that no worker has run the call to its end. If `kept` is
-        None and the group was not stopped, nothing is stored as done: the next run runs the task again. Raise
-        StoreError if `kept` is incomplete.
+        `kept` is the worker's record of the call: the places of its traces, and its value as JSON. It is None if no
+        worker has run the call to its end. If `kept` is None and the group was not stopped, nothing is stored as done:
+        the next run runs the task again. Raise StoreError if `kept` is incomplete.
         """
         if isinstance(result.outcome, Outcome.Lost):
             self._state.lost.append(
