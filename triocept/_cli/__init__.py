@@ -4,17 +4,18 @@
 * `options`: base classes for commands and options, suggestions for mistyped names, and options that several commands
   share.
 * `agent_plan`: the agent that `run` and `fleet` start. `install`: the commands that install known agents.
-  `limits`: the budget of a run.
+  `limits`: the options for the limits of a run.
 * `run`: opens an endpoint and a rollout, and runs an agent.
 * `serve`: opens an endpoint and a rollout, for agents that are started elsewhere.
-* `approval`: decisions on tool calls.
+* `approval`: the options `--policy` and `--approve`, by which a policy or a person decides on tool calls.
 * `forward`: a real model that answers calls. `script`: a script that answers calls. `handler_file`: a handler in a
   Python file. `watch`: a script that is reloaded when its file changes.
 * `replay`: a recorded run that answers calls. With `--record-once`, the first run of the command records it.
 * `fleet`: runs many rollouts from a file of prompts. `fleet_command` defines its options, `fleet_given` checks the file
   of prompts and the engine, `fleet_worker` runs in each worker, and `fleet_live` shows the rollouts of all workers.
 * `eval`: runs an agent on a list of tasks, scores its work, and prints a table.
-* `compare`: compares the scores of two evaluations. `compare_runs`: shows two runs of one task side by side.
+* `compare`: the command that compares the scores of two evaluations, or two runs of one task. `compare_runs`: shows the
+  two runs side by side.
 * `export`: writes traces in another format.
 * `check`: checks that trace files are complete.
 * `demo`: runs a small bundled agent (`demo_agent`) with a scripted model.

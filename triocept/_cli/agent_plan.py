@@ -28,8 +28,9 @@ from .options import Choice, F, Option, add_options, variables_of
 PROMPT = "{prompt}"
 """Placeholder in a command. The prompt of a task replaces it."""
 TO_END = 10.0
-"""Seconds that an agent may still run after the limit `--max-seconds`. In this time the agent's calls are refused, so
-most agents exit by themselves."""
+"""Seconds that an agent may still run after `--max-seconds` have passed. In this time, triocept refuses the agent's
+calls, so that most agents exit by themselves.
+"""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ class AgentPlan:
         raise click.UsageError(f"the file {name!r} is not executable: run chmod +x {shlex.quote(name)}")
 
     def check_home(self, cwd: Path | None) -> None:
-        """Raise click.UsageError if the agent cannot use the user's own configuration (`--keep-home`)."""
+        """Raise click.UsageError if `--keep-home` is given, but the agent does not support the user's own
+        configuration.
+        """
         usual = {claude_code: "claude", codex: "codex"}
         name = (
             Path(self.command[0]).name if self.name is None else usual.get(find_agent(self.name), self.name)
@@ -103,7 +106,7 @@ class AgentPlan:
 
 
 def patience(limits: Limits | None) -> float:
-    """Return how many seconds an agent may run before triocept ends it; `inf` if there is no limit."""
+    """Return the seconds that an agent may run before triocept ends it; `inf` if `limits` limits no seconds."""
     return inf if limits is None or limits.seconds is None else limits.seconds + TO_END
 
 
@@ -236,7 +239,7 @@ def _own_options() -> set[str]:
 
 
 def _check_task(plan: AgentPlan, agent: str) -> None:
-    """Raise click.UsageError if the task of a known agent is empty, or contains a command or option of the agent."""
+    """Raise click.UsageError if the task of a known agent is empty, or if it is a command or an option of the agent."""
     task = plan.command
     usage = f'triocept run --agent {agent} -- "fix the bug"'
     if not any(word.strip() for word in task):

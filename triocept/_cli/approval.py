@@ -1,4 +1,4 @@
-"""`--policy` and `--approve`: decisions on the tool calls that the model proposes.
+"""`--policy` and `--approve`: a policy or a person decides on the tool calls that the model proposes.
 
 Rules:
 
@@ -141,7 +141,7 @@ class Others:
 def _decided(
     read: dict[str, Policy | Decision], approve: Sequence[str]
 ) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield each tool in `approve` on which the file decides without a person, with the file's pattern and decision."""
+    """Yield each tool in `approve` on which the file itself decides, with the pattern and the decision in the file."""
     for tool in approve:
         matching = [pattern for pattern in (tool, *read) if pattern in read and fnmatchcase(tool, pattern)]
         for pattern in matching:

@@ -27,7 +27,7 @@ _SHOWN = 10
 
 
 def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
-    """Check each file, print the findings on standard output, and return the exit status."""
+    """Check each file, print its gaps on standard output, and return the exit status."""
     status = WHOLE
     for path in paths:
         report: Report | StoreReport
@@ -54,7 +54,7 @@ def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
 
 
 def lines_of(report: Report | StoreReport) -> Iterator[str]:
-    """Yield the lines that describe the findings: a line for each gap, then a line with the result."""
+    """Yield the lines of output for a file's `report`: a line for each gap, then a line with the result."""
     if (
         isinstance(report, Report)
         and not report.lines

@@ -1,4 +1,4 @@
-"""`triocept compare A B`: compares the scores of two evaluations of the same tasks, or two runs of one task."""
+"""The command `triocept compare A B`, which compares the scores of two evaluations, or two runs of one task."""
 
 from __future__ import annotations
 

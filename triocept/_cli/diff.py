@@ -90,7 +90,7 @@ def _changed(each: MessageDiff) -> Iterator[Piece]:
 
 
 def _fields(name: str, old: Json, new: Json, depth: int = 0) -> Iterator[tuple[str, Json, Json]]:
-    """Yield the name, the old value and the new value of a setting that differs.
+    """Yield the name, the old value and the new value of the setting `name` if it differs.
 
     If both values are objects, yield each of their fields that differs.
     """

@@ -1,4 +1,4 @@
-"""The end of a command: by an exit status, an error text or a signal.
+"""End a command with an exit status, with an error text, or by a signal.
 
 Rules:
 
@@ -143,7 +143,7 @@ async def _receive(
 
 
 def _default_for_third(signals: list[signal.Signals]) -> None:
-    """Install handlers that give the third signal its default effect, even if a script blocks the event loop."""
+    """Install signal handlers that give the third signal its default effect, also while a script blocks the loop."""
     came = 0
     receivers = {number: signal.getsignal(number) for number in signals}
 
@@ -162,9 +162,10 @@ def _default_for_third(signals: list[signal.Signals]) -> None:
 
 
 def describe_error(error: BaseException, script: Path | None = None) -> str:
-    """Return the text about an error.
+    """Return the text that the command prints about an error.
 
-    An error of triocept is described in words, an error in the script with its line, and any other error with its type.
+    The text about an error of triocept is its message. The text about an error in the script contains the script's
+    line. The text about any other error begins with its type.
     """
     if isinstance(error, click.ClickException):
         return f"Error: {error.format_message()}"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..evaluation import EvaluationResults
 
 MOST = 10
-"""Maximum rollouts, and maximum damaged lines, to list."""
+"""Maximum number of rollouts to list in an error, and of damaged lines to report."""
 
 STANDARD_OUTPUT = Path("-")
 
@@ -59,9 +59,9 @@ class Export:
     _seen: dict[str, int] = field(default_factory=dict)
     """Number of turns of each exported rollout."""
     _missing: list[str] = field(default_factory=list)
-    """For each store that lacks trace files: the text that reports this."""
+    """For each store of which trace files are missing: a text that describes how many results have no traces."""
     _left_out: list[str] = field(default_factory=list)
-    """For each store with rollouts that are not exported: the text that reports this."""
+    """For each store with rollouts that are not exported: a text that contains their number and the reason."""
     _file: str = ""
     """The file that is being read; empty if the command reads only one file."""
     _others: set[str] = field(default_factory=set)

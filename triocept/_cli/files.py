@@ -1,7 +1,7 @@
-"""Reader that yields the rollouts of a trace file, and describes errors in the file with their line numbers.
+"""Read the rollouts of a trace file or a store, and report the unreadable lines on standard error.
 
-All readable lines are read. The first `_SHOWN` unreadable lines are reported on standard error. The other unreadable
-lines are only counted.
+All readable lines are read. The first `_SHOWN` unreadable lines are reported with their line numbers. The other
+unreadable lines are only counted.
 """
 
 from __future__ import annotations
@@ -147,7 +147,10 @@ class File:
         return found
 
     def _name(self, trace: Trace) -> str:
-        """Return the rollout's id; or the id of its run, if the user has selected the rollouts by this rollout id."""
+        """Return the rollout's id.
+
+        If the user has already selected the rollouts with this id, return the id of its run.
+        """
         return trace.run if self._rollout == trace.rollout and trace.run else trace.rollout
 
 
@@ -166,8 +169,9 @@ def traces_of(
     Args:
         path: the file, or the directory of a store.
         on_damage: function that is called with each error in a file.
-        on_missing: function that is called first if results of a store lack a trace file, and last if the trace files
-            lack rollouts of results. Its arguments are the number of these results or rollouts, and a text about them.
+        on_missing: function that is called before the first rollout if some results of a store have no trace file, and
+            after the last rollout if rollouts of results are not in the trace files. Its arguments are the number of
+            these results or rollouts, and a text about them.
         leave_out: function that is called with each rollout that has no result in its store. The rollout is yielded
             only if the function returns False.
         wanted: ids of rollouts. If it is not empty, `on_missing` counts only results with one of these rollouts.

@@ -53,8 +53,9 @@ class FleetRun:
     rollout_retries: int
     timeout: float | None
     most_failures: float | None
-    """Number of failed or lost rollouts at which the run is ended. A number below 1 is a share of all rollouts. None
-    means no limit."""
+    """Maximum number of failed or lost rollouts; a number below 1 is a share of all rollouts. When reached: the run
+    ends. None means no limit.
+    """
     retry_errors: bool
     quiet: bool
     view: bool = False
@@ -145,7 +146,7 @@ class FleetRun:
 
 @dataclass(frozen=True)
 class Stored:
-    """Counts of those rollouts in a store that belong to the tasks of this run."""
+    """Counts of the rollouts of this run's tasks that are in a store."""
 
     done: int
     failed: int
@@ -192,7 +193,7 @@ def relative_file_in(plan: Plan) -> str | None:
 
 
 async def check_model(handler: Model | None, say: Callable[[str], None]) -> None:
-    """Open the model once and close it, so that errors of the model are reported before an agent starts."""
+    """Open and close the model of `handler`, so that an error of the model is reported before an agent starts."""
     if handler is None:
         say(
             "every call gets the same greeting as its answer, because no --script, --handler or --upstream is given"

@@ -212,7 +212,8 @@ def plan_of(
     """
     if options["live"] and options["quiet"]:
         raise click.UsageError(
-            "--live and --quiet exclude each other, because --live shows a table below the progress"
+            "--live and --quiet exclude each other, because --quiet hides the progress, and --live shows its table "
+            "below the progress: omit one of the two options"
         )
     forward = forward_of(options)
     limits = limits_of(options, forward)

@@ -1,7 +1,6 @@
-"""The input of `triocept fleet`. It is checked before any worker or agent starts.
+"""Read and check the file of tasks and the engine of `triocept fleet`, before any worker or agent starts.
 
-The input consists of the file of tasks, with a JSON object in each line, and the engine of `--engine`, which runs the
-workers.
+The file of tasks has a JSON object in each line. The option `--engine` selects the engine, which runs the workers.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ EVERY = 0.25
 TASKS_EVERY = 1.0
 """Minimum seconds between two reads of an evaluation's results."""
 _SLICE = 0.005
-"""Maximum seconds for which a function handles lines without a checkpoint."""
+"""Maximum seconds in which lines are handled without a checkpoint of trio."""
 
 
 @final
@@ -171,7 +171,7 @@ class _Follower:
         """For each trace file, the rollouts that have not ended, by their `run`."""
 
     def lose(self, worker: str) -> None:
-        """Mark the files of a dead worker, so that the next `look` ends the rollouts in them."""
+        """Mark the trace files of a dead worker, so that the next call of `look` ends the rollouts in these files."""
         self._find()
         self._dead.update(name for name in self._files if name.startswith(file_start(worker)))
 
@@ -193,7 +193,7 @@ class _Follower:
             self._forget(name)
 
     def _forget(self, name: str) -> None:
-        """Stop reading a trace file, and send the end of its rollouts."""
+        """Stop reading a trace file, and send an event for the end of each of its open rollouts."""
         self._files.pop(name).close()
         for trace in self._open.pop(name).values():
             self._end(trace, "the rollout's worker has ended")

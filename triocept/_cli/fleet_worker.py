@@ -29,7 +29,7 @@ OUTPUT_LENGTH = 20_000
 
 
 def ignore(warning: str) -> None:
-    """Ignore a warning in a worker. The command has already printed the warning, before it started a worker."""
+    """Ignore a warning in a worker, because the command has already printed it before it started the workers."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,10 @@ class Bench:
 
 @asynccontextmanager
 async def open_model(handler: Model | None) -> AsyncIterator[Model]:
-    """Open a real model, and yield it: all rollouts share it. Yield any other model unopened: each rollout opens it."""
+    """Open a real model and yield it opened, because all rollouts share it.
+
+    Any other model is yielded unopened, because each rollout opens it.
+    """
     if isinstance(handler, Forward):
         async with handler.open(ignore) as answers:
             yield answers

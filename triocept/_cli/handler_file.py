@@ -90,7 +90,7 @@ class HandlerFile:
 
 
 def _is_own(name: str, value: object, module: str) -> bool:
-    """Return True if a file's public name may be a handler that the file defines, and not an imported function."""
+    """Return True if `value`, a public name of the file, can be a handler, and the file itself defines it."""
     imported = isroutine(value) or isclass(value)
     return callable(value) and not name.startswith("_") and (not imported or value.__module__ == module)
 

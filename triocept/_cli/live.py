@@ -1,4 +1,4 @@
-"""The output of a run in progress: a line on standard error for each exchange.
+"""Print a line on standard error for each exchange of a run in progress.
 
 These lines appear between the lines of the agent's own output. A further line below an exchange shows the reason of an
 error, or names a tool that the model called but the agent does not offer. However the run ends, the last line shows
@@ -69,7 +69,7 @@ class Live:
         policy: Policy | None = None,
     ) -> None:
         self.file = record
-        """The file with the recorded turns. The last line of the output names it."""
+        """The file with the recorded turns; the last line of the output contains its name."""
         self._begun = False
         self._turns = turns
         self._policy = policy
@@ -110,7 +110,7 @@ class Live:
         self._print("▸", "cyan", what)
 
     def opened(self, rollout: Rollout) -> None:
-        """Note that the rollout has begun, so that `close` prints a summary."""
+        """Record that the rollout has begun, so that `close` prints how many turns were recorded."""
         self._begun = True
         state = core_of_rollout(rollout)
         state.on_unknown_tools, state.logs_unused_replies = None, False  # they are printed here
@@ -208,7 +208,7 @@ class Live:
         self._print("▸", "cyan", what if self.file is None else f"{what} recorded in {self.file}")
 
     def _print_cut(self, line: RichText, *said: str) -> None:
-        """Print `line` and the texts `said` on one line.
+        """Print `line` and the texts `said` on one line of output.
 
         If this line would be too long, print `line` and each text on separate lines, which are cut.
         """

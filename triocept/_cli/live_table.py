@@ -74,7 +74,7 @@ class _Row:
         self.changed_at = at
         self.model = self.words = ""
         self.speaker = ""
-        """Id of the exchange whose answer contains `words`, while the answer is streamed."""
+        """Id of the exchange whose answer is being streamed; `words` is the end of this answer."""
         self.turns = self.failed = self.read = self.written = 0
         self.estimated = self.last_failed = self.has_ended = False
         self.cost: float | None = 0.0
@@ -99,7 +99,7 @@ class _Row:
         self.cost = None if cost is None or self.cost is None else self.cost + cost
 
     def figures(self, now: float, *, has_prices: bool) -> dict[str, str]:
-        """Return the texts of the cells with numbers, by the title of their column."""
+        """Return the texts of the row's cells with numbers, by the title of their column."""
         mark = "~" if self.estimated else ""
         self._forget(now)
         rate = sum(count for _, count in self.rates) / _RATE_SECONDS

@@ -44,7 +44,7 @@ else:
 
 
 def similar(text: str, names: Iterable[str]) -> list[str]:
-    """Return those of `names`, at most two, that are most similar to a mistyped name."""
+    """Return at most two of `names`, which are the most similar to the mistyped name `text`."""
     by_form = {name.lower().replace("_", "-"): name for name in names}
     form = text.lower().replace("_", "-")
     near = (
@@ -58,7 +58,7 @@ def similar(text: str, names: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(text: str, names: Iterable[str], otherwise: str = "") -> str:
-    """Return a hint, for an error about a mistyped name, with the most similar of `names`.
+    """Return the hint of an error about the mistyped name `text`: the most similar of `names`.
 
     If no name is similar, return `otherwise`.
     """
@@ -78,7 +78,7 @@ class Option(click.Option):
 def _hints(ctx: click.Context) -> Iterator[None]:
     """Add a hint to click's error for an unknown option.
 
-    The hint is why the option was removed, which command has the option, or the name of a similar option.
+    The hint is the reason why the option was removed, the command that has the option, or a similar option.
     """
     try:
         yield
@@ -206,7 +206,7 @@ class PositiveNumber(click.FloatRange):
 
 
 class InputPath(click.Path):
-    """Type of an option or argument: a path that is read. `missing` is the end of the error if it is not given."""
+    """Type of an option or argument: a path that is read. `missing` is the end of the error if no path is given."""
 
     def __init__(self, missing: str, **settings: Any) -> None:
         super().__init__(path_type=Path, **settings)

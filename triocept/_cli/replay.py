@@ -1,4 +1,4 @@
-"""`--replay` and `--record-once`: a recorded run that answers the agent's calls."""
+"""`--replay` and `--record-once`: a recorded run answers the agent's calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class ReplayFile:
     then: Model | None = None
     match: Match = "strict"
     once: bool = False
-    """True for a file of `--record-once`. No other handler then answers calls that the file does not contain."""
+    """True for the file of `--record-once`. A call that this file does not contain is then refused, and no other
+    handler answers it.
+    """
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -39,7 +41,7 @@ class ReplayFile:
 
     @property
     def what(self) -> str:
-        """Description of the file, and of the part of the file that is replayed."""
+        """Description of the file, and of the part of it that is replayed, for the command's output."""
         turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
         until = "" if turn is None else f", the turns before {turn}"
         missing = f"; the recorded run is {what}" if (what := flaw(self._trace)) else ""

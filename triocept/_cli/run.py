@@ -46,8 +46,9 @@ class Run:
     record: Path | None = None
     redact: Redaction | None = None
     keep_as: Path | None = None
-    """Path to which the file with the recorded turns is moved if the agent ends with status 0. If None, the file is not
-    moved."""
+    """Path of `--record-once`. If the agent ends with status 0, the file with the recorded turns is moved to this path.
+    If None, the file is not moved.
+    """
     host: str = "127.0.0.1"
     port: int = 0
     quiet: bool = False

@@ -1,4 +1,4 @@
-"""Output of `triocept stats` about scores of evaluations: of all samples, or grouped by task, scorer or metadata."""
+"""Print the scores of evaluations for `triocept stats`, of all samples or by task, scorer or metadata."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCORE_KEYS = ("task", "scorer")
 METADATA = "metadata."
 _EXPLANATION = 200
-"""Maximum characters of the text about a sample on the page."""
+"""Maximum characters of a score's explanation on the page."""
 _LABEL = 28
 """Maximum characters of a group's name."""
 
@@ -113,7 +113,10 @@ def scores_document(path: Path, results: EvaluationResults, by: Sequence[str]) -
 
 
 def add_tasks(source: Source, files: Iterable[Path]) -> list[str]:
-    """Add the tasks of all evaluations in `files` to the page of `source`. Return the problems of their stores."""
+    """Add the tasks of all evaluations in `files` to the page of `source`.
+
+    Return texts about problems in their stores.
+    """
     stores: dict[Path, EvaluationResults] = {}
     problems: list[str] = []
     for file in files:

@@ -126,7 +126,7 @@ def begun_at(trace: Trace) -> float:
 
 
 def headline(trace: Trace) -> list[Piece]:
-    """Return a line that summarizes a rollout."""
+    """Return the pieces of a line that summarizes a rollout."""
     usages = [usage for turn in trace if (usage := usage_of(turn)) is not None]
     usage = usage_of_all(usages) if usages else None
     talks = len({(each.id, each.kind) for each in trace.conversations.values()})

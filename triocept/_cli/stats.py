@@ -52,7 +52,7 @@ class Quantiles:
         self._classes[round(log(max(seconds, _LEAST)) / _STEP)] += 1
 
     def percentile(self, percent: float) -> float:
-        """Return the shortest duration that is not exceeded by at least `percent` percent of all durations."""
+        """Return the shortest duration D for which at least `percent` percent of all durations are at most D."""
         if not self.count:
             raise ValueError("a percentile needs at least one time")
         wanted, seen = percent / 100 * self.count, 0
@@ -77,7 +77,9 @@ class Group:
         self.decisions: Counter[str] = Counter()
         """Number of decisions about tool calls, by kind."""
         self.drafts = 0
-        """Number of answers that handlers have read from other handlers, and that the agent did not get unchanged."""
+        """Number of drafts: answers that a handler got from another handler, and that the agent did not get, or got
+        changed.
+        """
         self.draft_usage: Usage | None = None
         """Sum of the reported token counts of drafts that count as additional calls. `usage` includes this sum."""
         self.latency = Quantiles()

@@ -1,4 +1,4 @@
-"""The table of `triocept stats`, with as many columns as fit."""
+"""Print the table of `triocept stats`, with as many columns as fit on the terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ LEAST_FIRST = ("first p90", "first p50", "cached", "p90", "max", "p50")
 LAST = ("err", "out", "in")
 """Columns that are left out next, if the table is too wide even with the shortest names. Numbers are never cut."""
 LONG, SHORTEST = 24, 5
-"""Minimum characters to which names are cut. `LONG`: before a column is left out. `SHORTEST`: afterwards."""
+"""Minimum length, in characters, of a cut name. `LONG`: until all columns of `LEAST_FIRST` are left out. `SHORTEST`:
+after that.
+"""
 
 
 def show_stats(page: Page, stats: Stats) -> None:
@@ -76,7 +78,8 @@ def show_stats(page: Page, stats: Stats) -> None:
 
 
 def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:
-    """Return a table that fits into `width`: first cut names, then leave out columns, then cut names further."""
+    """Return a table of at most `width` columns: first cut names, then leave out table columns, then cut names further.
+    """
     columns = list(COLUMNS)
     table = _table(by, rows, columns)
     if width is None:

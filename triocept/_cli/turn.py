@@ -51,9 +51,9 @@ def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -
 
 
 def _known(trace: Trace, turn: Turn) -> set[int | None]:
-    """Return the indexes of messages that are not new in `turn`.
+    """Return the indexes of the messages of `turn` that an earlier turn already contained.
 
-    The turn that `turn` continues already has these messages, in its request or as its answer.
+    This earlier turn is the turn that `turn` continues. It contains these messages in its request or as its answer.
     """
     parent = trace.parents[turn.id]
     if parent is None:
@@ -76,7 +76,7 @@ def _show_parts(page: Page, message: Message, names: Mapping[str, str]) -> None:
 
 
 def _words(part: Part, text: str, names: Mapping[str, str]) -> str:
-    """Return a part of a message as text. `names` maps the ids of calls to the names of their tools."""
+    """Return the text to print for a part of a message. `names` maps the ids of calls to the names of their tools."""
     match part:
         case Reasoning():
             return f"(thought) {text or 'not shown by its provider'}"

@@ -1,4 +1,4 @@
-"""`triocept view`: serves the page of the live view for recorded trace files."""
+"""`triocept view`: serves a page that shows recorded trace files in a browser."""
 
 from __future__ import annotations
 

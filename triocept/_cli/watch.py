@@ -43,7 +43,7 @@ class WatchedScript:
         self._note = note
         self._stamp = _stamp(path)
         self._is_good = True
-        """True if the script that answers is the last version of the file that was checked."""
+        """True if the last check of the file found no error, so that the current script is the file's last version."""
         self._answers = read_answers(path, say)
         self._embeds = self._answers.embeddings is not None
 

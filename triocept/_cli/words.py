@@ -83,7 +83,7 @@ def seconds(value: float) -> str:
 
 
 def reason(error: TurnError) -> str:
-    """Return the reason of an error. Add the HTTP status that the agent got, if the message does not begin with it."""
+    """Return the reason of an error, with the HTTP status that the agent got."""
     text = " ".join(error.message.split())
     if error.status is not None and error.type == "RawResponse":  # it may be 200, and still no valid answer
         text = f"{text} (HTTP status {error.status})"
@@ -113,7 +113,7 @@ def said(turn: Turn, *, whole: bool) -> str:
 def handled(turn: Turn) -> str:
     """Return the decisions about the tool calls of a turn, by kind, and the number of drafts: `2 reject, 1 draft`.
 
-    A draft is an answer that a handler has read from another handler, and that the agent did not get unchanged.
+    A draft is an answer that a handler got from another handler, and that the agent did not get, or got changed.
     """
     kinds = Counter(each.kind for each in turn.decisions)
     drafts = [counted(len(turn.drafts), "draft", "drafts")] if turn.drafts else []
@@ -145,7 +145,7 @@ def draft_words(draft: Draft) -> str:
 
 
 def relation_words(relation: Relation, numbers: Mapping[str, int], before: str | None) -> str:
-    """Return words for the relation of a turn to earlier turns.
+    """Return a text that describes the relation of a turn to earlier turns.
 
     Return an empty text if the turn continues the turn `before`. `before` is the id of the previous turn in the
     conversation. `numbers` is a dict from the ids of turns to their numbers.

@@ -1,4 +1,4 @@
-"""The wire formats that triocept supports (OpenAI, Anthropic, Gemini, Ollama), and how to add a wire format.
+"""The wire formats that triocept supports (of OpenAI, Anthropic, Gemini and Ollama), and the API to add a wire format.
 
 A dialect is sans-IO: it converts decoded JSON documents and bytes to triocept's own types, and back. A dialect contains
 both directions: as a server, which answers an agent, and as a client, which calls a provider. A dialect is defined by

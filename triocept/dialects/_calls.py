@@ -1,4 +1,4 @@
-"""Conversion of tool calls and their results: arguments, ids, and the assignment of results to calls.
+"""Convert the arguments and ids of tool calls, and find the call to which a tool result belongs.
 
 Some dialects require arguments that are a JSON object. In these dialects, arguments that are not an object (invalid
 JSON, cut JSON, free text) are written as `{"_raw": "the text"}`. When the parser reads such an object, it restores the
@@ -77,15 +77,15 @@ SCHEMA: dict[str, Json] = {
 
 
 def wrapped(call: ToolCall) -> ToolCall:
-    """Return a free-text call as a call with JSON arguments, `{"input": text}`."""
+    """Convert a call of a tool that takes free text into a call with the JSON arguments `{"input": text}`."""
     arguments = encode_json({_INPUT: call.arguments}).decode()
     return msgspec.structs.replace(call, arguments=arguments, kind="json", extra=None)
 
 
 def unwrapped(call: ToolCall) -> ToolCall:
-    """Return `call` as a free-text call.
+    """Convert `call` into a call of a tool that takes free text.
 
-    The text is `text` if the arguments are `{"input": text}`, else the arguments.
+    If the arguments are `{"input": text}`, the new arguments are `text`. Otherwise the arguments are not changed.
     """
     text = call.arguments
     try:
@@ -103,7 +103,7 @@ def custom_names(request: Request) -> frozenset[str]:
 
 
 def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
-    """Convert the call into the kind (JSON arguments or free text) that the agent declared for the tool.
+    """Convert the call so that its arguments are of the kind (JSON or free text) that the agent declared for the tool.
 
     `customs` contains the names of the tools that take free text.
     """
@@ -137,7 +137,7 @@ class FittedCall:
         return self._held is not None
 
     def release(self) -> ToolCall:
-        """Return the complete call, converted to the declared kind, and set `held` to False."""
+        """Set `held` to False, and return the complete call, converted to the kind that the agent declared."""
         whole = msgspec.structs.replace(self.call, arguments="".join(self._held or ()))
         self.call, self._held = fitted_call(whole, self._customs), None
         return self.call
@@ -226,17 +226,18 @@ class Pairing:
     """Adds missing ids to the tool calls and results of one conversation, message by message.
 
     Args:
-        kept: function that is called with the id of a result whose call has another id. The function returns the
-            `extra` of the result, which contains this id, so that the id is written to the provider again.
+        kept: function that is called with the id of a result, if the call to which the result belongs has another id.
+            The function returns the `extra` of the result, which contains the result's own id, so that this id is sent
+            to the provider again.
     """
 
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
         self._kept = kept
         self._made = 0
         self._known: dict[str, str] = {}
-        """The name of the called tool, by the id of the call."""
+        """By the id of each call: the name of the called tool."""
         self._waiting: dict[str, _Waiting] = {}
-        """The unanswered calls, by the name of their tool."""
+        """By the name of each tool: the queue of its unanswered calls."""
 
     def pair(self, message: Message) -> Message:
         """Return `message` with an id for each call and each result. If no id is missing, return `message` itself."""
@@ -297,7 +298,10 @@ class _Waiting:
         self._left[identity] += 1
 
     def discard(self, identity: str) -> bool:
-        """Mark the oldest unanswered call with this id as answered; return False if no such call waits."""
+        """Mark the oldest unanswered call with this id as answered.
+
+        Return False if there is no unanswered call with this id.
+        """
         if not self._left[identity]:
             return False
         self._left[identity] -= 1
@@ -315,7 +319,7 @@ class _Waiting:
 def results_first(
     messages: Iterable[Message], shown: Callable[[ToolResult], Iterable[Part]] | None
 ) -> Iterator[tuple[Message, ToolResult | list[Part]]]:
-    """Split messages so that each tool result stands alone, before the other parts of its message.
+    """Split the messages so that each tool result is an item of its own, before the other parts of its message.
 
     Each yielded item is a pair: the original `Message`, and the content to write (one result, or a list of parts).
 

@@ -1,4 +1,4 @@
-"""The creation time that is written into an answer. For a stored answer, this is its original creation time."""
+"""The creation time that a dialect writes into an answer: the current time, or the original time of a stored answer."""
 
 from __future__ import annotations
 

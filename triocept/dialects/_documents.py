@@ -76,7 +76,7 @@ encode_text = encode_json
 
 
 def hides_letters(data: bytes) -> bool:
-    """Return True if the JSON may contain escaped ASCII letters or `_`: a byte search for a field's name misses these.
+    """Return True if the JSON may contain escaped ASCII letters or `_`, which a search for a field's name would miss.
 
     No known serializer escapes letters; serializers that care about HTML, such as Go's, escape `<`, `>`, `&`.
     """
@@ -141,7 +141,7 @@ class Fields:
         return self._left.get(name)
 
     def lack(self, names: Iterable[str]) -> bool:
-        """Return True if no field of these names is unread."""
+        """Return True if none of the fields `names` is in the object, or all of them were already read."""
         return self._left.keys().isdisjoint(names)
 
     def take(self, name: str) -> Json:
@@ -246,9 +246,9 @@ def merged(document: dict[str, Json], extra: dict[str, Json]) -> dict[str, Json]
 @overload
 def merged(document: Json, extra: Json) -> Json: ...
 def merged(document: Json, extra: Json) -> Json:
-    """Merge `extra` into `document`, recursively in objects and lists.
+    """Return `document` with the values of `extra` merged into it, recursively in objects and lists.
 
-    Where both have a value, use the value of `extra`.
+    If both contain a value at the same place, the result contains the value of `extra`.
     """
     if isinstance(document, dict) and isinstance(extra, dict):
         both = {name: merged(document[name], extra[name]) for name in document.keys() & extra.keys()}
@@ -265,7 +265,7 @@ def present(values: Iterable[T | None]) -> list[T]:
 
 
 def is_same_dialect(dialect: str, here: str) -> bool:
-    """Return True if the `extra` of a response parsed from `dialect` may be written in the dialect `here`.
+    """Return True if the `extra` of a response that was parsed from `dialect` may be written in the dialect `here`.
 
     If `dialect` is empty, the program created the response. The `extra` of such a response may be written in every
     dialect.
@@ -363,7 +363,7 @@ def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json
 
 
 def as_error(content: Json, kind: str = "text") -> Json:
-    """Return a failed tool's `content` with "Error:" before it, for an API without a field that marks a failure."""
+    """Return the `content` of a failed tool's result with "Error:" before it, for an API that cannot mark a failure."""
     return f"Error: {content}" if isinstance(content, str) else [{"type": kind, "text": "Error:"}, *content]
 
 

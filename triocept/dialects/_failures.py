@@ -1,4 +1,4 @@
-"""Errors of model calls, as one type for all dialects. Recognition of context overflows by the error message.
+"""The type `Failure` for errors of model calls in all dialects; recognition of context overflows by the error message.
 
 An agent compacts its history when an error's text contains a phrase from the agent's list of overflow phrases. So
 triocept recognises the phrases of all providers, and each dialect writes the phrase that all agents of the dialect
@@ -146,7 +146,7 @@ def status_of(value: Json, otherwise: int = 502) -> int:
 
 
 def error_of(failure: Failure, *, body: str = "", headers: Mapping[str, str] | None = None) -> UpstreamError:
-    """Return the exception to raise for a provider's failure."""
+    """Return the `UpstreamError` to raise for a provider's `failure`."""
     headers = dict(headers or {})
     if failure.retry_after is not None:
         headers.setdefault("retry-after", f"{failure.retry_after:g}")

@@ -1,4 +1,4 @@
-"""Conversion of values between dialects: provider-specific items, reasoning efforts and reasoning signatures.
+"""Convert reasoning efforts and reasoning signatures between dialects, and remove items that only one dialect has.
 
 Each effort corresponds to a budget in tokens, as in inspect_ai: minimal 2048, low 4096, medium 10000, high 16000, xhigh
 and max 32000.
@@ -26,7 +26,7 @@ from ._documents import decode_json, encode_json
 
 
 def portable(messages: Iterable[Message]) -> list[Message]:
-    """Return the messages without those whose only content is an item that no other dialect can express.
+    """Return the messages, but omit each message whose only content is an item that other dialects cannot express.
 
     An example is Codex's item `additional_tools`; its tools are also in the request's `tools`. An empty message in
     place of the item would change the conversation.
@@ -44,10 +44,11 @@ _COMPLETIONS = "openai_completions"
 
 
 def refuse_token_ids(messages: Iterable[Message]) -> None:
-    """Raise `DialectError` if the prompt is a list of token ids, which only the completions dialect can express.
+    """Raise `DialectError` if a message contains token ids, which the dialect of the caller cannot express.
 
     Raises:
-        DialectError: the conversation is a prompt of token ids. The error names the path in the agent's document.
+        DialectError: a message contains token ids, which only the dialect `openai_completions` can express. The error
+            names the field `prompt` of the agent's request.
     """
     for message in messages:
         for part in message.content:
@@ -59,7 +60,10 @@ _BUDGETS = {"minimal": 2048, "low": 4096, "medium": 10_000, "high": 16_000, "xhi
 
 
 def effort_for(ask: ReasoningAsk | None) -> str | None:
-    """Return the requested effort, or the effort that matches the requested budget; None if the model may choose."""
+    """Return the requested effort, or the smallest effort whose budget is at least the requested budget.
+
+    Return None if the request leaves the effort to the model.
+    """
     if ask is None or ask.effort == "adaptive":
         return None
     if ask.effort is not None or ask.budget_tokens is None:
@@ -68,7 +72,7 @@ def effort_for(ask: ReasoningAsk | None) -> str | None:
 
 
 def budget_for(ask: ReasoningAsk | None) -> int | None:
-    """Return the requested thinking budget, or the budget of the requested effort; None if neither is known."""
+    """Return the requested budget for thinking, or the budget of the requested effort, in tokens; None if unknown."""
     if ask is None:
         return None
     return ask.budget_tokens if ask.budget_tokens is not None else _BUDGETS.get(ask.effort or "")

@@ -1,4 +1,4 @@
-"""Checks of a `Dialect` when it is created, because an invalid field would otherwise cause an error later, or never.
+"""Check the fields of a `Dialect` when it is created. Without this check, an invalid field causes an error later.
 
 A field of the wrong type raises `TypeError`, an invalid value raises `ValueError`. Both errors name the field and the
 valid values.
@@ -178,7 +178,7 @@ def check_record(record: Any) -> None:
 
 
 def check_headers(record: Any) -> Mapping[str, str]:
-    """Return the headers from `record.key_headers` for a sample key. Raise an error if they are invalid."""
+    """Return the headers that `record.key_headers` returns for a sample key. Raise an error if these are invalid."""
     key = f"{OWN_TEXT}a-sample-of-a-key"
     headers: Mapping[str, str] = record.key_headers(key)
     _check(record, "key_headers", headers, _HEADERS, "must return")

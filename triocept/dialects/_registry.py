@@ -1,4 +1,4 @@
-"""Lookup of dialects by name: built-in dialects, dialects of packages, and dialects that the program passes."""
+"""Find a dialect by its name: a built-in dialect, a dialect of an installed package, or one that the program passes."""
 
 from __future__ import annotations
 

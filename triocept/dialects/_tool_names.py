@@ -1,4 +1,4 @@
-"""Replacement of tool names that a provider refuses. In the provider's answers, the original names are restored.
+"""Replace tool names that a provider refuses in requests, and restore the original names in the provider's answers.
 
 Rules:
 

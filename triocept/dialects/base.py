@@ -28,7 +28,7 @@ from .streams import StreamParser, StreamRenderer
 
 @final
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The facts that are read from the path and the query of a model call, such as the name of the model."""
+    """The values that are read from the path and the query of a model call, such as the name of the model."""
 
     model: str | None = None
     stream: bool | None = None

@@ -1,4 +1,4 @@
-"""Calls other than model calls, such as token counts: from agents to triocept, and from triocept to providers.
+"""Types of calls that are not model calls, such as token counts: calls of agents, and calls to providers.
 
 A dialect that defines no list of models uses OpenAI's `GET /v1/models`.
 """
@@ -155,7 +155,7 @@ def counted(document: Json, name: str) -> int | None:
 
 
 def only(document: Mapping[str, Json], names: Container[str]) -> dict[str, Json]:
-    """Return those fields of the document whose names are in `names`."""
+    """Return a dict of the fields of `document` whose names are in `names`."""
     return {name: value for name, value in document.items() if name in names}
 
 

@@ -123,7 +123,9 @@ def _upstreams_of(worker: object, find: FindUpstreams | None) -> tuple[Upstream,
     upstreams = tuple(found) if isinstance(found, Iterable) else (found,)
     if not all(isinstance(each, Upstream) for each in upstreams):
         hint = (
-            "pass upstreams=, a function that returns them" if find is None else "upstreams= must return them"
+            "pass a function that returns them as upstreams="
+            if find is None
+            else "upstreams= must return them"
         )
-        raise TypeError(f"the fleet cannot pause a worker: it needs the upstreams of the worker, but got {described(found)}: {hint}")
+        raise TypeError(f"a fleet can pause only the upstreams of a worker, not {described(found)}: {hint}")
     return upstreams

@@ -3,11 +3,11 @@
 * `route`: chooses one of several handlers by the requested model, or tries handlers in order until one succeeds.
 * `limits`: a handler that answers until a budget, such as a cost, is used up.
 * `script`: a scripted model; replies and rules are written in advance.
-* `approve`: asks a policy about tool calls before the agent runs them; `policies`: policies that are read from a file,
-  or that ask a person at the terminal or on the web page. `rewrite`: changes the requests that a handler gets, or its
-  answers.
-* `best_of`: picks the best of several answers. `stop_when`: stops the rollout after an answer that meets a condition.
-  `withhold`: removes tools, media or network access from requests.
+* `approve`: lets a policy decide about the model's tool calls before the agent gets them; `policies`: policies that are
+  read from a file, or that ask a person at the terminal or on the web page. `rewrite`: changes the requests that a
+  handler gets, or its answers.
+* `best_of`: lets a handler answer several times, and sends the best answer. `stop_when`: stops the rollout after an
+  answer that meets a condition. `withhold`: removes tools, media or network access from requests.
 * `faults`: replies that are failures of a provider or of the network. `chaos`: replaces some answers with faults.
 """
 

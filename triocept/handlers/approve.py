@@ -7,12 +7,12 @@ Rules:
 2. Approved and modified calls are sent to the agent. If all calls of an answer are rejected, the model is prompted
    again: the new request also contains the rejected answer, and a failed result for each of its calls. `turn.drafts`
    contains the answers that the agent did not get.
-3. The agent's history does not contain a rejected call. In the agent's later requests, the answer that the agent got is
-   replaced by the model's original answer, with a result for each rejected call. So the model still gets the rejection,
-   each call has its result, and signed reasoning stays in its original message. If the agent has changed or dropped its
-   copy of the answer (compaction), the request is not changed.
-4. If the handler answers with raw bytes whose content is unknown, the exchange is refused, because the bytes could
-   contain a tool call.
+3. The agent's history does not contain a rejected call. In the agent's later requests, this handler replaces the answer
+   that the agent got by the model's original answer, and adds a result for each rejected call. So the model still gets
+   the rejection, each call has its result, and signed reasoning stays in its original message. If the agent has changed
+   or dropped its copy of the answer (compaction), the request is not changed.
+4. If the wrapped handler answers with raw bytes whose content is unknown, triocept refuses the exchange, because the
+   bytes could contain a tool call.
 5. If triocept has configured the agent's own hook when it started the agent (see `gate`), the agent gets the answer
    unchanged, and the hook gets the decisions. If the hook cannot carry out a decision, rule 2 applies to this decision.
 """
@@ -76,16 +76,19 @@ def approve(
 
 
 class _Rejections:
-    """Store of the model's answers that had rejected calls, for one rollout.
+    """Store, for one rollout, of the model's answers in which calls were rejected.
 
-    The key is the answer that the agent got.
+    The key of an entry is the answer that the agent got in place of the model's answer.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bytes, bytes], tuple[Message, ...]] = {}
 
     def add(self, request: Request, sent: tuple[ResponsePart, ...], said: tuple[Message, ...]) -> None:
-        """Store the model's messages `said`, with results of rejected calls, under the parts `sent` to the agent."""
+        """Store the model's messages `said`, with the results of its rejected calls.
+
+        The key is the answer `sent` to the agent.
+        """
         self._known[_place(request.messages, Message("assistant", sent))] = said
 
     def restore(self, request: Request) -> Request:
@@ -113,11 +116,11 @@ class _Rejections:
 
 
 def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, bytes]:
-    """Return a key by which an answer is found in the agent's history.
+    """Return a key with which `message`, an answer, is found again in a later request of the agent.
 
     The key consists of the number of answers before `message`, the message directly before `message`, and the content
-    of `message`. White space at both ends of the text and the ids of tool calls are ignored, because agents change
-    them.
+    of `message`. The key does not depend on white space at both ends of a text or on the ids of tool calls, because
+    agents change these.
     """
     own = [message for message in before if message.role not in ("system", "developer")]
     texts = "".join([part.text for part in message.content if isinstance(part, Text)]).strip()
@@ -128,7 +131,7 @@ def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, byt
 
 
 def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[Message, ...]:
-    """Return the messages `said` with the ids of the agent's `calls`, because some agents give calls new ids."""
+    """Return the messages `said`, but with the ids that the agent's `calls` have: some agents give calls new ids."""
     *head, full = said if said[-1].role == "assistant" else said[:-1]
     rejected = {result.id for message in said for result in message.tool_results}
     waiting = iter(calls)
@@ -142,9 +145,10 @@ def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[M
 
 
 def _with_results(rejected: Message, results: Message, calls: Message) -> Message:
-    """Return one message with the agent's `results` and the results of `rejected` calls, ordered as in `calls`.
+    """Return one message with the tool results of `results` and of `rejected`, in the order of their calls in `calls`.
 
-    Gemini and Messages require all results of an answer in one message.
+    `results` is the agent's message; `rejected` contains the results of the rejected calls. The dialects Gemini and
+    Messages require that all results of an answer are in one message.
     """
     order = {call.id: place for place, call in enumerate(calls.tool_calls)}
 
@@ -160,7 +164,9 @@ class _Approved:
     """The handler that `approve` returns."""
 
     _decides_calls = True
-    """True, so that triocept configures an agent's hooks when it starts the agent."""
+    """True means that this handler decides about tool calls. When triocept starts an agent, it then configures the
+    agent's hooks.
+    """
 
     def __init__(self, handler: Handler, policy: Policy, timeout: float | None, max_rejections: int) -> None:
         self._handler = handler
@@ -266,7 +272,7 @@ class _Approved:
 
 
 class _Answer:
-    """The answer that the agent gets. It may combine several drafts; a draft is an answer of the model."""
+    """The answer that the agent gets. It may contain parts of several drafts; each draft is an answer of the model."""
 
     def __init__(self, exchange: Exchange, stack: AsyncExitStack) -> None:
         self.exchange = exchange
@@ -309,12 +315,12 @@ class _Answer:
         await self._stream.send(msgspec.structs.replace(event, index=event.index + self._count))
 
     def flowed_so_far(self) -> tuple[ResponsePart, ...]:
-        """Return the parts of this answer that were already sent to the agent."""
+        """Return the parts of this answer that the agent has already got."""
         fold = core_of(self.exchange).fold
         return fold.response().content if fold is not None else ()
 
     async def end(self, draft: OpenDraft, parts: Iterable[ResponsePart], *, changed: bool = True) -> None:
-        """Send the remaining `parts` of the answer, and end it with the stop reason and usage of `draft`."""
+        """Send `parts`, which are the rest of the answer, and then the stop reason and the usage of `draft`."""
         response = draft.response
         assert response is not None
         assert self._stream is not None
@@ -339,8 +345,8 @@ def _carried_out(
     """Apply `decisions` to `response`. Return its parts, the parts for the agent, and the results of rejected calls.
 
     Raises:
-        Refusal: a rejected call is of a kind whose result cannot contain a text, so the rejection cannot be sent to the
-            model.
+        Refusal: the result of a rejected call cannot contain a text, because of the call's kind. So the model cannot
+            get the rejection.
     """
     full: list[ResponsePart] = []
     kept: list[ResponsePart] = []

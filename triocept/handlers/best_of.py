@@ -1,4 +1,4 @@
-"""`best_of`: another handler answers several times, and the agent gets the best of its answers."""
+"""`best_of`: a handler that lets another handler answer several times, and sends the agent the best answer."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 Rules:
 
-1. For each call, one random draw decides whether the call gets a fault, and which fault, or an answer of the wrapped
-   handler. So the sum of all rates is at most 1.
-2. The draw depends only on the seed and on the number of the call in its rollout. It depends neither on the content of
-   the request nor on other rollouts. Nested `chaos` handlers draw independently.
+1. For each call, one random number decides which fault the call gets, or that the wrapped handler answers. So the sum
+   of all rates is at most 1.
+2. The random number (the draw) depends only on the seed and on the number of the call in its rollout. It depends
+   neither on the content of the request nor on other rollouts. Nested `chaos` handlers make independent draws.
 3. If a call gets a fault, the notes of its turn name the fault.
 """
 
@@ -26,7 +26,7 @@ from .._util.checks import check_count, check_mapping, check_number, with_known_
 from .faults import Fault
 
 _DEPTH: ContextVar[int] = ContextVar("triocept.chaos.depth", default=0)
-"""Number of `chaos` handlers that the current call has passed."""
+"""Number of `chaos` handlers that the current call has passed on its way through nested handlers."""
 
 
 @with_known_keywords
@@ -115,7 +115,7 @@ class Chaos:
         self._counts: WeakKeyDictionary[Rollout, int] = WeakKeyDictionary()
 
     def around(self, change: Callable[[Handler], Handler]) -> Chaos:
-        """Return a copy with the same seed and rates that wraps the result of `change` for the wrapped handler."""
+        """Return a copy that wraps `change(handler)` in place of `handler`, with the same seed and rates."""
         return Chaos(change(self._handler_within), self._seed, self._rates)
 
     @property

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. The budget counts the same quantities, at the same moments, as the limits of a rollout (see `_rollout/budget`).
+1. The budget counts answered calls, tokens, costs and seconds in the same way as the limits of a rollout (see
+   `_rollout/budget`).
 2. The handler refuses each exchange that would exceed a limit; it does not end the rollout.
 3. An exchange counts against the budget only if this handler answers it. (Within `fallback`, another handler may answer
    the exchange.)

@@ -29,7 +29,7 @@ _OTHERS = {
     **dict.fromkeys(("deny", "denied", "block", "forbid", "no", "false"), "reject"),
     **dict.fromkeys(("prompt", "confirm"), "ask"),
 }
-"""Words of other programs, with the decision of the same meaning."""
+"""Words for decisions that other programs use, each with triocept's word for the same decision."""
 _KEYS = ("reject", "answer", "terminate", "modify")
 
 
@@ -104,7 +104,7 @@ def _decision(node: Node) -> Policy | Decision:
 
 
 def _found(document: Node) -> str:
-    """Return the kind of a document that is no policy, with what to change."""
+    """Return the kind of a document that is not a policy, and, if the mistake is known, advice on how to correct it."""
     if isinstance(document.value, list):
         return "a list: omit the - before each tool"
     if isinstance(document.value, str) and ":" in document.value:
@@ -120,8 +120,9 @@ def _unknown(node: Node, word: str, known: Sequence[str]) -> DialectError:
 
 
 _turns = trio.Lock()
-"""Lock that a task holds while it asks a question in the terminal. Several rollouts share the terminal, and only one
-may ask at a time."""
+"""Lock that a task holds while its question is open in the terminal, so that only one question is open at a time:
+several rollouts share the terminal.
+"""
 
 
 async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:

@@ -1,9 +1,9 @@
-"""`rewrite`: a wrapper that changes the requests that a handler gets, or the answers that the agent gets.
+"""`rewrite`: a handler that changes the requests that another handler gets, or the answers that the agent gets.
 
 Rules:
 
-1. The functions should be pure: they return a new value and change nothing else. The turn contains the agent's original
-   request, and `turn.drafts` contains the handler's original answer.
+1. The functions `request`, `response` and `event` should be pure: each returns a new value and changes nothing else.
+   The turn contains the agent's original request, and `turn.drafts` contains the handler's original answer.
 2. If `response` is given, the agent gets no part of the answer until the answer is complete. If `event` is given, each
    event of the answer is passed on when it arrives. If neither is given, the answer is passed on unchanged.
 3. A function that raises, or that returns a value of a wrong type, has the same effect as an exception of a handler.

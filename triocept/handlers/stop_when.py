@@ -1,4 +1,4 @@
-"""`stop_when`: a wrapper of a handler that stops the rollout after an answer that meets a condition."""
+"""`stop_when`: a handler that wraps another handler, and stops the rollout after an answer that meets a condition."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""`withhold`: a wrapper that removes parts of requests, such as tools or media.
+"""`withhold`: a handler that removes parts of requests, such as tools or media, before another handler gets them.
 
 A notice lists the removed parts for the model.
 
 Rules:
 
-1. The wrapper can remove tools by name, tools that the provider runs, remote MCP servers, containers, all media, or
-   only media that are given by URL.
+1. `withhold` can remove tools by name, tools that the provider runs, remote MCP servers, containers, all media, or only
+   media that are given by URL.
 2. A tool choice that names a removed tool becomes `auto`.
 3. A notice at the end of the request's messages lists the removed tools and media, so that the model does not request
    them. The notice does not become part of the agent's own history.
@@ -92,7 +92,7 @@ def withhold(
 
 
 class _Removed:
-    """One request's removal of parts, and the list of the paths of the removed parts."""
+    """State while parts are removed from one request: the paths and the names of the removed parts."""
 
     def __init__(self, patterns: tuple[str, ...], kinds: frozenset[str], urls: bool, network: bool) -> None:
         self._patterns, self._kinds, self._urls, self._network = patterns, kinds, urls, network
@@ -101,7 +101,7 @@ class _Removed:
         """Names of the removed parts, for the notice to the model."""
 
     def apply(self, request: Request) -> Request:
-        """Return the request without the parts to remove.
+        """Return `request` without the parts that the options of `withhold` remove.
 
         If the request contained such a part, also add a notice for the model.
         """

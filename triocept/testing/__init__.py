@@ -9,10 +9,11 @@ The fake model can be used in sync code, in asyncio code, and under any test run
 * `_endpoint`: `serve`, which runs an endpoint in its own thread. `_rollout`, `_exchange`: sync counterparts of
   `Rollout` and `Exchange`.
 * `_handlers`: adapters for handlers. A handler that is a plain function runs in its own thread, and may block.
-* `_ending`: collects the errors at the end of a rollout's `with` block. `_leaving`: chooses the error that the block
-  raises, and adds a hint if asyncio code of a handler ran under trio.
+* `_ending`: closes a rollout at the end of its `with` block, and collects the errors. `_leaving`: chooses the error
+  that the block raises, and adds a hint if asyncio code of a handler ran under trio.
 * `_loop`: the thread that runs trio's loop. `_job`: a call into this loop from another thread or event loop. `_held`:
-  keeps async contexts open in the loop. `_watch`: warns about functions that have blocked the loop.
+  keeps an async context open in the loop while a block in another thread runs. `_watch`: warns about functions that
+  have blocked the loop.
 * `_blocks`: the type of this package's context managers, which raise a clear error if `with` was forgotten.
 * `_assert_tool`, `_assert_messages`: assertions about the application's calls. `_wildcards`: placeholders for values in
   these assertions.

@@ -52,7 +52,7 @@ def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> Non
 
 def _all_match(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> bool:
     reached = {0}
-    """Each number n such that the expected messages so far match the first n messages."""
+    """Each number n for which the first n messages match the expected messages that were compared so far."""
     for each in expected:
         if each is ...:
             reached = set(range(min(reached), len(messages) + 1))
@@ -83,7 +83,10 @@ def _text(message: Message) -> str:
 
 
 def _same_message(expected: Message, message: Message) -> bool:
-    """Return True if role, text and parts are equal. Compare ids, names and reasoning only if `expected` has them."""
+    """Return True if both messages have the same role, text and parts.
+
+    Ids, names and reasoning are compared only if `expected` contains them.
+    """
     wanted, found = _parts(expected), _parts(message)
     if not any(isinstance(part, Reasoning) for part in wanted):
         found = [part for part in found if not isinstance(part, Reasoning)]
@@ -97,7 +100,10 @@ def _same_message(expected: Message, message: Message) -> bool:
 
 
 def _parts(message: Message) -> list[Part]:
-    """Return all parts except texts: dialects split texts differently, so the whole text is compared."""
+    """Return all parts of `message` except texts.
+
+    Dialects split texts differently, so `_text` compares the whole text.
+    """
     content: object = message.content
     return (
         [] if isinstance(content, str) else [part for part in message.content if not isinstance(part, Text)]
@@ -139,7 +145,7 @@ def _same_call(expected: ToolCall, call: ToolCall) -> bool:
 
 
 def _pairs(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of indexes of equal messages. The pairs form the longest common subsequence of both lists."""
+    """Yield a pair of indexes (in `expected`, in `messages`) for each message of the longest common subsequence."""
     best = [[0] * (len(messages) + 1) for _ in range(len(expected) + 1)]
     fits = [[each is not ... and _is_message(each, message) for message in messages] for each in expected]
     for wanted in reversed(range(len(expected))):

@@ -1,4 +1,4 @@
-"""Check that the application has carried out a tool call of the model, so that a later request contains the result."""
+"""Check that the application has carried out a tool call of the model: a later request contains the call's result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Context managers that raise an error with an example if the user forgot `with`."""
+"""A type of context managers. If the user forgot `with`, it raises an error that contains an example."""
 
 from __future__ import annotations
 

@@ -34,8 +34,9 @@ from ._loop import Loop
 log = logging.getLogger("triocept.testing")
 
 AT_WORK = 1.0
-"""Maximum seconds that a handler may run after its answer and after the end of the block's body: enough for assertions
-about a request."""
+"""Maximum seconds that a handler may still run when the block's body has ended. This is enough time for assertions
+about the request that the handler has answered.
+"""
 
 
 class Script(Protocol):
@@ -62,7 +63,7 @@ class Life:
         self.closers: list[Callable[[], None]] = []
         """Functions that are called when the rollout closes."""
         self.raised: list[BaseException] = []
-        """Errors that `news` has already returned."""
+        """Errors that `news` has already returned, and that are not reported again."""
         self.known: tuple[BaseException, ...] = ()
         """The rollout's faults (such as exceptions of the handler) at the time of the last call of `left`."""
         self._loop = loop
@@ -108,7 +109,8 @@ class Life:
     def left(
         self, raised: Iterable[BaseException], told: Iterable[BaseException | None]
     ) -> list[BaseException]:
-        """Return the errors that the end of the block must report: faults, and errors `raised` as the rollout closed.
+        """Return the errors that the end of the block must report: faults, and errors `raised` while the rollout
+        closed.
 
         Leave out the errors in `told`, and errors that `news` has already returned.
         """
@@ -117,7 +119,7 @@ class Life:
         return [error for error in errors if not is_among(error, told)]
 
     def log_rest(self) -> None:
-        """Log the faults that occurred after the block's end stopped waiting for the rollout to close."""
+        """Log the faults that occurred in the rollout after the end of the block had stopped waiting for its end."""
         for fault in self.faults:
             if not is_among(fault, [*self.known, *self.raised]):
                 log.error(
@@ -125,9 +127,9 @@ class Life:
                 )
 
     def complained(self, body: BaseException | None) -> list[BaseException]:
-        """Return `complaints` as AssertionErrors.
+        """Return the texts of `complaints` as AssertionErrors.
 
-        If `body` is an exception, add the texts to `body` as notes, and return [].
+        If the body raised an exception (`body`), add the texts to it as notes, and return an empty list.
         """
         complaints = self.complaints()
         if body is None:

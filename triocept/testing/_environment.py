@@ -94,7 +94,9 @@ class Target:
         return f"{what}: {why} `model.client(dialect)` returns a client of this model{rest}"
 
     def _blocked(self) -> str:
-        """Return the error by which a plugin (pytest-socket) blocks connections to the endpoint. Empty if none does."""
+        """Return the error with which a plugin (pytest-socket) blocks connections to the endpoint; empty if none does
+        so.
+        """
         place = urlsplit(self._rollout.environ()["TRIOCEPT_URL"])
         try:
             family = socket.AF_INET6 if ":" in (place.hostname or "") else socket.AF_INET
@@ -109,7 +111,10 @@ class Target:
 
 
 def _listed(refused: Refusals, before: int) -> str:
-    """Describe the refused requests, except the first `before`, with the reasons. Return an empty text for none."""
+    """Describe the requests in `refused` after the first `before`, with the reasons.
+
+    If there is no such request, return an empty text.
+    """
     count, newest = refused.count - before, Counter(refused.newest(before))
     if not count:
         return ""
@@ -121,7 +126,10 @@ def _listed(refused: Refusals, before: int) -> str:
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the variables to set (or to remove, if None) so that all SDKs call the rollout with this environ."""
+    """Return the changes of environment variables (None: remove) after which all SDKs call the rollout.
+
+    `rollout` contains the variables of the rollout, as its method `environ` returns them.
+    """
     own = {name: value for name, value in rollout.items() if name not in _LEFT_ALONE}
     proxied = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
     return {**dict.fromkeys(_TAKEN_OUT), **agent_environment(proxied, own)}
@@ -157,9 +165,9 @@ def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
 
 
 def _put_back(found: dict[str, str | None]) -> None:
-    """Restore `found`, the values of variables before a block.
+    """Restore `found`, the values that the variables had before a block.
 
-    If a newer block is open, let this block restore them.
+    If a newer block is still open, that block restores these values when it ends.
     """
     with _lock:
         number = next((n for n, layer in enumerate(_layers) if layer is found), None)

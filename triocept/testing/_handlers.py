@@ -45,7 +45,7 @@ log = logging.getLogger("triocept.testing")
 
 
 def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Handler:
-    """Return `handler` if it is async, else an async handler that runs it in a thread.
+    """Return `handler` if it is async. Otherwise return an async handler that calls `handler` in a thread.
 
     Raise TypeError if `handler` is invalid.
     """
@@ -73,7 +73,7 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
 
 
 def _answer(handler: AnyHandler, exchange: SyncExchange) -> None:
-    """Call a plain handler. Raise TypeError if it returned a value without having answered the exchange."""
+    """Call a plain handler. Raise TypeError if it returned a value, but did not answer the exchange."""
     returned = cast(Callable[[SyncExchange], object], handler)(exchange)
     if returned is not None and not exchange.settled:
         what = f"{named(handler)} returned {short(returned)}, which is not an answer: "
@@ -109,7 +109,10 @@ class _Call(Generic[T]):
         self._error: BaseException | None = None
 
     def abandon(self) -> None:
-        """Mark the call as abandoned: this object now reports the call's error, because trio ignores such an error."""
+        """Mark the call as abandoned.
+
+        From now on this object reports the error of the call, because trio ignores it.
+        """
         with self._lock:
             self._abandoned = True
         if self._error is not None:

@@ -52,7 +52,7 @@ class Held(Generic[T]):
             raise
 
     def give_up(self) -> None:
-        """Cancel the context, whether it is already open or still being opened."""
+        """Cancel the task of the context, even if the context is still being opened."""
         self._loop.give_up(self._closed)
 
     def close(self, error: BaseException | None) -> bool:

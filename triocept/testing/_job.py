@@ -7,8 +7,8 @@ Rules:
 
 1. No result is lost: if a Ctrl-C or a cancellation in asyncio ends the caller's wait, the job passes the result to
    `on_lost`.
-2. If a caller stops waiting, the called function is cancelled, and the caller waits only until the cancellation is
-   complete.
+2. If a Ctrl-C or a cancellation ends the caller's wait, the called function is cancelled. The caller then waits only
+   until the function has ended.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Job(Generic[T]):
         return self._done.is_set()
 
     def succeed(self, value: T) -> None:
-        """Set the result. The task that runs the job must call either this method or `fail`, once."""
+        """Set the result of the job. The task that runs the job must call either this method or `fail`, once."""
         with self._lock:
             if self._done.is_set():
                 return
@@ -85,7 +85,7 @@ class Job(Generic[T]):
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` when the job ends, but only if the job ends before or during the `with` block."""
+        """Call `callback` when the job ends, unless the `with` block has ended before."""
         self.when_done(callback)
         try:
             yield

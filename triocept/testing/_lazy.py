@@ -1,4 +1,4 @@
-"""Lazy imports of `triocept.testing`: to import it fast, names that need the server are imported on first use."""
+"""Import the names of `triocept.testing` that need the server on first use, so that the package is imported fast."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _hint = hints_of("triocept.testing")
 def __getattr__(name: str) -> Any:
     """Import and return the object `name` of `triocept.testing` (PEP 562).
 
-    For an old name, the error contains the new name.
+    If `name` was renamed, the error contains the new name.
     """
     if name not in _MODULES:
         _hint(name)

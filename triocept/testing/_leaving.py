@@ -1,4 +1,4 @@
-"""Choice of the error that a `with` block raises if it has several, and a hint for errors of asyncio code in trio.
+"""Choose the error that a `with` block raises if there are several, and add hints to errors of asyncio code in trio.
 
 Rules:
 

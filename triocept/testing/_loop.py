@@ -3,8 +3,8 @@
 Rules:
 
 1. The thread is a daemon and belongs to no executor. Therefore a program can end even if the loop hangs.
-2. A time limit is a cancel scope in the loop. The caller's thread must not limit its own wait: a call that arrives just
-   at the end of this time could be lost.
+2. A time limit is a cancel scope in the loop. If the caller's thread limited its wait itself, a model call that arrives
+   just at the end of this time could be lost.
 3. If the loop has ended or is blocked, no result can arrive, so a waiting caller gets an error. If the loop is blocked,
    the error names the blocking function.
 4. A forked process has a copy of the `Loop` object, but not the thread. So the forked process cannot use the loop, and
@@ -196,7 +196,7 @@ class Loop:
         return function(*args)
 
     def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do the same as `call`, with the `job` of the caller.
+        """Do the same as `call`, with a `job` that the caller has created.
 
         If the caller has stopped waiting, `job.on_lost` gets the result.
         """
@@ -293,9 +293,9 @@ class Loop:
                 raise self._blocked()
 
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
-        """Return a new job, which ends soon unless the loop is blocked.
+        """Return a new job that does nothing: if it does not end soon, the loop is blocked.
 
-        If the loop has ended, wait until `job` fails.
+        If the loop has already ended, wait until `job`, the job of a caller, has failed.
         """
         answer = Job[None]()
         try:
@@ -307,7 +307,7 @@ class Loop:
         return answer
 
     def _blocked(self) -> TimeoutError:
-        """Return the error for callers of a blocked loop.
+        """Return the error that callers get because the loop is blocked.
 
         Later callers then wait only `BREATH` seconds for an answer.
         """

@@ -340,7 +340,10 @@ def news_of(rollout: SyncRollout) -> list[BaseException]:
 
 
 def on_unknown_tools(rollout: SyncRollout, call: Callable[[str], object]) -> None:
-    """Set `call`. If a reply calls a tool that the request lacks, `call` gets the text that is logged by default."""
+    """Set the function `call`, which gets a warning text in place of the log.
+
+    The warning is about a reply that calls a tool which the request does not offer.
+    """
     core_of_rollout(rollout._life.rollout).on_unknown_tools = call
 
 

@@ -190,7 +190,7 @@ SIGNATURE, REDACTED = "signature", "redacted"
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
-    """Convert reasoning into `thinking` and `redacted_thinking` blocks; the list may be empty.
+    """Convert reasoning into a list of `thinking` and `redacted_thinking` blocks, which may be empty.
 
     If `signed_only` is True, leave out thinking that Anthropic did not sign.
     """
@@ -208,7 +208,9 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) 
 
 
 def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
-    """Return the blobs in a `thinking` block's signature: those that `pack` packed, or one blob with the signature.
+    """Return the blobs that `pack` packed into a `thinking` block's signature.
+
+    If `pack` did not write the signature, return one blob that contains it.
 
     An empty signature and `UNSIGNED` contain no blob.
     """

@@ -289,7 +289,7 @@ def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple
 
 
 def _adapted(messages: Sequence[Message]) -> list[Message]:
-    """Return a conversation from another dialect, with its roles and order changed to those that Anthropic accepts."""
+    """Return the messages of another dialect's conversation with roles and an order that Anthropic accepts."""
     turns = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
     rest: list[Message] = []
     for message in messages[len(turns) :]:

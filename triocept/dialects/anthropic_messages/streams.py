@@ -244,7 +244,7 @@ class Blocks:
             self._finish(block, events)
 
     def close(self, events: list[Event]) -> None:
-        """Append the end events of all blocks that are still open, because the message is complete."""
+        """Append the end event of each open block to `events`, because the message is complete."""
         for block in self._open.values():
             self._finish(block, events)
         self._open.clear()
@@ -380,7 +380,7 @@ class _BlockWriter(msgspec.Struct):
     number: int
     """The index of the open block. If no block is open: the index of the next block."""
     own: bool
-    """True if the part came in this dialect, so that its `extra` is written."""
+    """True if the part was parsed from this dialect, so that its `extra` is written."""
     frame: bytes = b""
     """The bytes to write before the text of a delta; empty if no block is open."""
     block: dict[str, Json] = {}

@@ -325,7 +325,7 @@ _PLAIN = object()  # stands for no mark: the text has Google's own key
 
 
 def _parse_response(response: dict[str, Json], name: str | None) -> tuple[str, Json]:
-    """Return the text in a tool's `response`, and the rest of `response` for `extra`."""
+    """Return the text in a tool's `response`, and the value for `extra`: `response` with null in place of this text."""
     if not response:
         return "", {}
     if len(response) == 1:

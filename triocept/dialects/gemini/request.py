@@ -120,7 +120,7 @@ def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
 
 
 def _aimed(request: Request, target: Target, path: str) -> Request:
-    """Return the request with the model and the streaming mode from the call's path (`target`)."""
+    """Return the request with the model and the streaming mode that `target`, read from the call's path, contains."""
     model = target.model or request.model
     if not model:
         raise DialectError("is missing", path=path)

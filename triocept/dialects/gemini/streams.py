@@ -173,7 +173,7 @@ class _Objects:
         return found
 
     def _ends(self, mark: bytes) -> bool:
-        """Process `mark`: a quote, brace or backslash. Return True if it ends an outermost object."""
+        """Process `mark`, a quote, brace or backslash in the stream. Return True if it ends an outermost object."""
         if mark == b"\\":
             self._escaped = True
         elif mark == b'"':
@@ -255,7 +255,7 @@ class Renderer(StreamRenderer):
         return b"\n" if self._array else self._item(_EMPTY)
 
     def _write(self, event: PartEvent) -> bytes:
-        """Return the JSON of the Gemini parts that `event` adds, separated by commas."""
+        """Return the JSON of the Gemini parts that `event` adds to the answer, separated by commas."""
         match event:
             case PartDelta(text=text):
                 self._characters += len(text)
@@ -287,9 +287,9 @@ class Renderer(StreamRenderer):
         return b'{"text":' + encode_text(text) + self._behind if text else b""
 
     def _whole(self, text: str) -> list[dict[str, Json]]:
-        """Return the Gemini parts for the part that has ended.
+        """Return the Gemini parts for the current part, which has ended.
 
-        `text` is the part's text, if this text was not written before.
+        `text` is the part's text; it is empty if this text was already written.
         """
         match self._part:
             case ToolCall() as call:

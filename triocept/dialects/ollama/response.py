@@ -189,7 +189,7 @@ def find_error(document: Json) -> Json:
 
 
 def _engine_error(error: Json) -> dict[str, Json]:
-    """If `error` is a text with the JSON error of llama.cpp, Ollama's engine, return this error; else an empty dict."""
+    """Return the JSON error of llama.cpp, Ollama's engine, that the text `error` contains; else an empty dict."""
     if not isinstance(error, str) or not error.startswith("{"):
         return {}
     try:

@@ -255,7 +255,7 @@ def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[
 
 
 def field_of(part: Reasoning, *, same_dialect: bool) -> str:
-    """Return the name of the message field to which the text of this reasoning is written."""
+    """Return the name of the message field for the text of the reasoning `part`, such as `reasoning_content`."""
     name = (part.extra or {}).get("field") if same_dialect else None
     return name if name in _WITH_DETAILS else _DEFAULT
 
@@ -321,7 +321,7 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def image_at(url: str | None, fields: Fields) -> Media:
-    """Return an image with this URL, which may be a `data:` URL.
+    """Return an image with the URL `url`, which may be a `data:` URL.
 
     The unread `fields` become the `extra` of the image.
     """
@@ -340,7 +340,7 @@ def parse_audio(fields: Fields) -> Part:
 
 
 def file_at(url: str | None, content: str | None, name: str | None, fields: Fields) -> Media:
-    """Return a file with this URL or this content. The unread `fields` become the `extra` of the file.
+    """Return a file with the URL `url` or with `content`. The unread `fields` become the `extra` of the file.
 
     `content` is a `data:` URL, or bare base64, which some clients send.
     """

@@ -114,7 +114,7 @@ _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "re
 
 
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
-    """Convert the field `name` into an `OutputFormat`. If OpenAI does not have its type, the field stays unread.
+    """Convert the field `name` into an `OutputFormat`. If its type is an extension of other servers, leave it unread.
 
     `inside` is the name of the inner field that contains the schema and the schema's options. `inside` is None if the
     field itself contains the schema and its options. Raise `DialectError` if the type is unknown.

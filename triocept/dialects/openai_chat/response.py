@@ -130,7 +130,7 @@ def closed_answer(
     end: tuple[StopReason, str | None],
     dialect: str,
 ) -> Response:
-    """Return a `Response` with this content, and with the model, id and usage from the fields of the answer.
+    """Return a `Response` with `content`, and with the model, the id and the usage from the `fields` of the answer.
 
     `left` contains the unread fields of the choice. `end` contains the stop reason, and the matched stop string or
     None.
@@ -154,7 +154,7 @@ def closed_answer(
 def render_answer(
     response: Response, request: Request, choice: Json, kind: str, prefix: str, *, same_dialect: bool
 ) -> Json:
-    """Return the JSON body of an answer with this choice.
+    """Return the JSON body of an answer whose only choice is `choice`.
 
     `kind` is the value of the body's field `object`. A generated id begins with `prefix`.
     """

@@ -171,7 +171,7 @@ def moderations(call: SideCall) -> Moderations:
 
 
 def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:
-    """Return the texts of a moderations call, and the kinds of parts (`text`, `image`) in each.
+    """Return the texts of a moderations call, and for each text the kinds of its parts (`text`, `image`).
 
     If the input is a list of objects, these objects are the parts of one input, and their texts are joined.
     """

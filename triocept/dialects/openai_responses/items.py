@@ -127,7 +127,7 @@ def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[st
 
 
 def _unplaced_extra(part: Text | RefusalText | Reasoning, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the `extra` of a part without the fields that state its position in the original response."""
+    """Return the `extra` of a part without the fields that contain the part's position in its item."""
     extra = part.extra if same_dialect and part.extra else {}
     return {name: value for name, value in extra.items() if name not in _PLACES}
 
@@ -217,7 +217,7 @@ def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str,
 def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
     """Convert a text of the model into an item of `content`.
 
-    If `answer` is True, add all lists that clients require.
+    If `answer` is True, the item also gets the lists that clients require, such as `annotations`.
     """
     document: dict[str, Json]
     if isinstance(part, RefusalText):
@@ -313,7 +313,7 @@ def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> 
 
 
 def goes_on(part: Part, *, same_dialect: bool) -> bool:
-    """Return True if the part belongs to the same item as the part before it in the answer."""
+    """Return True if `part` belongs to the same item as the part that precedes it in the answer."""
     if not same_dialect or not isinstance(part, Text | RefusalText | Reasoning):
         return False
     extra = part.extra or {}

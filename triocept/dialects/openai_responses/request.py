@@ -101,7 +101,7 @@ def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
 
 
 def _is_list_alone(document: Json) -> bool:
-    """Return True if the `input` is a list whose items can be parsed without the rest of the request.
+    """Return True if the `input` is a list whose items can be parsed without the request's other fields.
 
     Return False if an item declares tools, or if a tool is in a namespace.
     """
@@ -115,7 +115,7 @@ def _is_list_alone(document: Json) -> bool:
 
 
 def _parse(document: Json, memory: Memory, *, declares: bool = True) -> tuple[Request, int]:
-    """Return a request, and the number of its messages from `instructions`.
+    """Return the request in `document`, and the number of its messages that came from `instructions`.
 
     `declares` is True if input items may declare tools.
     """

@@ -251,7 +251,7 @@ class Parts:
         self._close(item)
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
-        """Process a complete item: append to `events` each part, or rest of a part, that was not appended before."""
+        """Process a complete item: append the events of all its content that `events` has not yet received."""
         parts = parse_item(raw, path, NO_NAMES, answer=True)
         for number, part in enumerate(parts):
             if number >= item.parts:
@@ -320,7 +320,7 @@ class Parts:
     def _continue(
         self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
     ) -> None:
-        """If the part at `place` in `item` is not open, end the open part of `item`, and begin the part at `place`."""
+        """Make the part at `place` the open part of `item`. If another part is open, end it; begin the part `empty`."""
         if item.part is None or item.place != place:
             self._end_part(item, events)
             name, number = place

@@ -125,7 +125,9 @@ class Item:
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
 
     def end(self, *, cut: bool) -> list[WireEvent]:
-        """Return the events that end the item. Return none for a call that may be cut, because agents run ended calls.
+        """Return the events that end the item.
+
+        For a call that may be cut, return no events: agents run a call that has ended.
 
         `cut`: True if a token limit may have cut the item.
         """
@@ -456,7 +458,7 @@ class Documents:
         return [self._counter.event(kind, {"response": begun}) for kind in kinds]
 
     def _with_echo(self, document: dict[str, object]) -> dict[str, object]:
-        """Return the document with its tools encoded, so that they are encoded only once."""
+        """Return `document` with its tools as encoded JSON, so that the tools are encoded only once for an answer."""
         if document["tools"] is not self._tools:
             return document
         return {**document, "tools": msgspec.Raw(self._encoded_tools)}
@@ -499,7 +501,10 @@ class Documents:
         return events
 
     def _settle(self, but: Item | None = None, *, cut: bool = False) -> list[WireEvent]:
-        """Return the events that end each item whose parts have all ended. Skip the item `but`, which continues."""
+        """Return the events that end all items without an open part.
+
+        Skip the item `but`, to which a further part belongs.
+        """
         events = [event for item in self._waiting if item is not but for event in item.end(cut=cut)]
         self._waiting.clear()
         return events

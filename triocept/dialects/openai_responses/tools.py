@@ -244,7 +244,10 @@ def _render(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
-    """Return the tools. If several have the same name, rename those in a namespace to `namespace__name`."""
+    """Return the tools.
+
+    If several tools have the same name, the tools in a namespace are renamed to `namespace__name`.
+    """
     counts = Counter(tool.name for tool in tools if tool.kind != "server")
     distinct: list[Tool] = []
     for tool in tools:

@@ -1,4 +1,4 @@
-"""Faults with answers that are correct, but unusual enough to confuse an application or a careless parser.
+"""Faults whose answers are valid, but so unusual that an application or a careless parser may fail.
 
 A client should accept each of these answers.
 """
@@ -24,11 +24,11 @@ from .rendering import DEFAULT, Rendering, check_not_answer, response_of
 DEFAULT_CALL = ToolCall("search", '{"query":"the quick brown fox","limit":10}')
 _REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refused"}
 ACCENTED = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich, naïve café 🦊 日本語."
-"""Text of characters that are two, three and four bytes long."""
+"""Text that contains characters of two, three and four bytes in UTF-8."""
 _LATER = re.compile(rb"[\x80-\xbf]")
 """Pattern of the second or a later byte of a multi-byte UTF-8 character."""
 MOMENT = 0.01
-"""Seconds to wait between two pieces, so that the client receives them separately."""
+"""Seconds to wait between two pieces of an answer, so that the client receives each piece by itself."""
 
 
 class OddAnswers(BaseFault):
@@ -183,7 +183,7 @@ class Quirks(BaseFault):
 
     @classmethod
     def other_form(cls, answer: Answerable = DEFAULT) -> Self:
-        """Return a fault: a correct answer that is a stream or one JSON document, whichever the agent did not request.
+        """Return a fault: a correct answer in the form (a stream, or one JSON document) that the agent did not request.
 
         If the agent requested a stream, it gets one JSON document. Otherwise it gets a stream.
         """
@@ -198,12 +198,12 @@ class Quirks(BaseFault):
 
 
 def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
-    """Return the pieces, with a pause of `seconds` between them."""
+    """Return a list of `pieces`, with the number `seconds` (a pause) between any two of them."""
     return [item for piece in pieces for item in (piece, seconds)][:-1]
 
 
 def _giving(given: Response, form: Callable[[Rendering], Sequence[bytes | float]]) -> Act:
-    """Return a function that sends the complete answer `given`, in the pieces that `form` returns."""
+    """Return a function that sends the complete answer `given` in the pieces that `form` returns for its rendering."""
 
     async def give(exchange: Exchange) -> None:
         rendering = Rendering(exchange, given)

@@ -20,7 +20,9 @@ _CALLED_OTHERWISE = {
     "timeout": "stall()",
     "disconnect": "close()",
 }
-"""Names that a user may mistake for constructors, such as keywords of `chaos`, each with the right constructor."""
+"""Names that users may confuse with constructors of `Fault`, such as keywords of `chaos`, each with the right
+constructor.
+"""
 
 
 class FaultType(type):

@@ -93,7 +93,7 @@ def _refusing(status: int, message: str | None, retry_after: RetryAfter, **more:
 
 
 def words_of(status: int) -> str:
-    """Return the standard text of an HTTP status, such as `Too Many Requests`."""
+    """Return the standard text of an HTTP status: `Too Many Requests` for 429, for example."""
     try:
         return _WORDS.get(status) or HTTPStatus(status).phrase
     except ValueError:
@@ -101,7 +101,9 @@ def words_of(status: int) -> str:
 
 
 def retry_header(when: RetryAfter, *, seconds: bool = True) -> dict[str, str]:
-    """Return the `Retry-After` header (RFC 9110, 10.2.3) for `when`; no header for a number if `seconds` is False.
+    """Return the `Retry-After` header (RFC 9110, 10.2.3) for `when`.
+
+    The result is empty if `when` is None, or if it is a number and `seconds` is False.
 
     Raises:
         ValueError: the date has no time zone, or is in the past.

@@ -1,4 +1,4 @@
-"""The bytes of an answer in an agent's dialect, as one JSON document or as the pieces of a stream.
+"""Render an answer in an agent's dialect, as the bytes of one JSON document or of the pieces of a stream.
 
 A piece of a stream is one increment: a word of a text, or some characters of the arguments of a tool call.
 """
@@ -60,10 +60,10 @@ def check_not_answer(name: str, value: object) -> None:
 
 @final
 class Begun(msgspec.Struct, frozen=True):
-    """The rendered first pieces of a streamed answer, and the state that is needed to continue."""
+    """The first pieces of a streamed answer as bytes, and the renderer that can render the following pieces."""
 
     renderer: StreamRenderer
-    """The renderer that wrote these pieces; it can also write the frames that follow."""
+    """The renderer that rendered these pieces; it can also render the frames that follow."""
     body: tuple[bytes, ...]
     response: Response | None
     """A response with the content of these pieces. None if the pieces contain no content."""
@@ -92,7 +92,7 @@ class Rendering:
 
     @property
     def streamed(self) -> bool:
-        """True if the agent has requested a stream."""
+        """True if the agent has requested a streamed answer."""
         return self.request.stream
 
     @property
@@ -153,7 +153,7 @@ class Rendering:
         response: Response | None = None,
         complete: bool = False,
     ) -> None:
-        """Send `body` with status 200, the headers that the agent expects, and the headers in `more`.
+        """Send `body` with status 200, the headers of the form that the agent requested, and the headers in `more`.
 
         `response` is the answer that the bytes contain. `complete` is False if the bytes are only the beginning of this
         answer.

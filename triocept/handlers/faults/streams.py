@@ -262,7 +262,7 @@ class BrokenStreams(BaseFault):
 
 
 def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]]) -> Act:
-    """Return a function that streams the frames of `answer` after `change`.
+    """Return a function that streams `answer`: it sends the frames that `change` returns for the frames of the answer.
 
     If no stream is requested, the function sends `answer` unchanged.
     """

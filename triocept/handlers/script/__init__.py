@@ -5,10 +5,10 @@
 * `replies`: the kinds of replies, and the function that answers an exchange with a reply. `stream`: a reply that is
   streamed in chosen pieces. `template`: a text with placeholders for words of the request. `words`: reads texts from a
   request.
-* `asked_json`: an answer with the JSON that the request demands. `instance`: generates a value that fits a schema.
-  `scalars`: generates numbers and texts within the bounds of a schema.
-* `file`: reads a script from a file. `forms`: the types of the file's content. `reading`, `form_reading`: convert the
-  content.
+* `asked_json`: an answer with the JSON that the request demands. `instance`: generates a value that fits a JSON Schema.
+  `scalars`: generates numbers and texts within the bounds of a JSON Schema.
+* `file`: reads a script from a file. `forms`: the types of the mappings in such a file. `reading`, `form_reading`:
+  convert the parsed file to replies and rules.
 * `fixtures`: fixtures of aimock, chosen by aimock's rules. `fixture_forms`: the types of a fixture file's content.
   `fixture_reading`: the reader of fixture files.
 * `rules`: `when(…).reply(…)`. `conditions`: the conditions of a rule. `shadow`: finds rules that no request can reach.

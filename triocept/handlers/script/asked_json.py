@@ -79,7 +79,7 @@ class AskedJSON:
 
 
 def _demanded(request: Request) -> Tool | None:
-    """Return the tool that the request's tool choice forces the model to call; None if it forces no call."""
+    """Return the tool that the model must call because of the request's tool choice; None if no call is required."""
     choice = request.tool_choice
     if choice is None or choice.mode not in ("tool", "required"):
         return None

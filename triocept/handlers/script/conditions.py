@@ -1,4 +1,4 @@
-"""The conditions that a request must meet so that a rule of a script answers it.
+"""The conditions of a script's rule. The rule answers a request only if the request meets all of them.
 
 Rules:
 
@@ -50,7 +50,7 @@ class Conditions:
     output: OutputKind | None = None
     """Required form of the answer."""
     predicate: Callable[[Request], object] | None = None
-    """A function that is called with the request. The condition holds if the result is true."""
+    """A function that is called with the request. The condition holds if the function returns a true value."""
 
     def __post_init__(self) -> None:
         for name in ("text", "system", "model"):
@@ -133,7 +133,10 @@ class Conditions:
 
 
 def is_of_model(model: Wording, asked: str) -> bool:
-    """Return True if `asked` is the name `model`, with or without a date: `gpt-5` also matches `gpt-5-2025-08-07`."""
+    """Return True if `asked`, the requested model, is `model` or `model` with a date, such as `gpt-5-2025-08-07`.
+
+    If `model` is a compiled pattern, return True if the pattern is found in `asked`.
+    """
     if isinstance(model, re.Pattern):
         return model.search(asked) is not None
     return asked.startswith(model) and _DATE.fullmatch(asked, len(model)) is not None

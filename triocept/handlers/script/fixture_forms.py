@@ -1,7 +1,7 @@
 """Types of the mappings in fixture files of aimock 1.43.0, a mock of LLM APIs. The fields have aimock's names.
 
-Some of these keys are not supported: for such a key, the reader issues a warning or raises an error. Any other key is
-an error.
+triocept does not support some of these fields: if a mapping has such a field, the reader issues a warning or raises an
+error. A key that is not a field is an error.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class BlockForm(Form, frozen=True):
 
 
 class AnswerForm(Form, frozen=True):
-    """Mapping that describes a fixture's response: an answer of the model."""
+    """Mapping that describes the response of a fixture, if the response is an answer of the model."""
 
     content: str | dict[str, Any] | list[Any] | None = None
     toolCalls: list[ToolCallForm] | None = None  # noqa: N815
@@ -131,7 +131,7 @@ class FailureForm(Form, frozen=True):
 
 
 class ErrorForm(Form, frozen=True):
-    """Mapping that describes a fixture's response: an error."""
+    """Mapping that describes the response of a fixture, if the response is an HTTP error."""
 
     error: FailureForm
     status: Annotated[int, Meta(ge=400, le=599)] = 500
@@ -140,7 +140,7 @@ class ErrorForm(Form, frozen=True):
 
 
 class EmbeddingForm(Form, frozen=True):
-    """Mapping that describes a fixture's response: an embedding vector."""
+    """Mapping that describes the response of a fixture, if the response is an embedding vector."""
 
     embedding: Annotated[list[float], Meta(min_length=1)]
 
@@ -153,4 +153,4 @@ NESTED: Mapping[str, type[Form]] = {
     "blocks": BlockForm,
     "error": FailureForm,
 }
-"""Types of nested mappings, by the key under which each stands."""
+"""Types of the mappings inside other mappings, by the key whose value they are."""

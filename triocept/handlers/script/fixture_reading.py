@@ -29,7 +29,10 @@ _CHUNK = 20
 
 
 def is_fixture_file(document: Node) -> bool:
-    """Return True if `document` is a file of aimock: fixtures, or a configuration (which `read_fixtures` rejects)."""
+    """Return True if `document` is a file of aimock.
+
+    The file contains fixtures, or a configuration, for which `read_fixtures` raises an error.
+    """
     inner = document.value
     return isinstance(inner, dict) and ("fixtures" in inner or any(name in inner for name in _CONFIGURED))
 
@@ -225,9 +228,9 @@ def _first(given: dict[str, Json], *names: str) -> Json:
 
 
 def _pauses(entry: forms.EntryForm) -> Callable[[int], float] | None:
-    """Return a function that maps the index of a piece to the seconds to wait before that piece.
+    """Return a function that returns, for the index of a piece, the seconds to wait before this piece is sent.
 
-    Return None if the fixture sets no pace and no size of pieces.
+    Return None if the fixture sets neither the pace nor the size of the pieces.
     """
     speed = 1000 * (entry.replaySpeed or 1.0)
     profile, recorded, between = entry.streamingProfile, entry.recordedTimings, (entry.latency or 0.0) / 1000

@@ -9,7 +9,8 @@ Rules:
    exactly n, and a fixture without a `turnIndex` stands before it, the fixture without a `turnIndex` is chosen. If no
    `turnIndex` is at most n, the first fixture without a `turnIndex` is chosen. If every fixture has a `turnIndex` above
    n, the fixture with the lowest `turnIndex` is chosen.
-3. A fixture with a `sequenceIndex` of n answers only if the fixtures with equal conditions have given n replies before.
+3. A fixture with a `sequenceIndex` of n answers only if the fixtures with the same conditions have already given n
+   replies.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Fixtures:
 
 
 def source_of(fixtures: Fixtures) -> FixtureSource:
-    """Return a new source of replies from these fixtures. Each scripted model needs its own source."""
+    """Return a new source that gives the replies of `fixtures`. Each scripted model needs its own source."""
     return FixtureSource(fixtures._all)
 
 
@@ -132,7 +133,7 @@ def hides(wide: MatchForm, narrow: MatchForm) -> bool:
 
 
 class FixtureSource:
-    """A source of replies from fixtures. The source counts the replies of fixtures with equal conditions.
+    """A source that gives the replies of fixtures, and counts the replies of fixtures with equal conditions.
 
     A fixture that was never used is not an error.
     """
@@ -194,7 +195,8 @@ class FixtureSource:
     def _chosen(self, matching: list[int], answers: int) -> int:
         """Return the index of the fixture that answers.
 
-        Rule 2 of this module selects it from the indexes in `matching`.
+        `matching` contains the indexes of the fixtures that match the request; rule 2 of this module selects one of
+        them.
         """
         turns = {number: self._fixtures[number].match.turnIndex for number in matching}
         numbered = {number: turn for number, turn in turns.items() if isinstance(turn, int)}
@@ -208,7 +210,7 @@ class FixtureSource:
 
 
 def _demand(fixture: Fixture) -> str:
-    """Return the key under which the replies of `fixture` are counted.
+    """Return the key by which the replies of `fixture` are counted.
 
     Fixtures that differ only in `sequenceIndex` have equal keys.
     """

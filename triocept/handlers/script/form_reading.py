@@ -1,4 +1,7 @@
-"""Reader of the mappings in a script file. The texts of its errors name the file, the line and the correction."""
+"""Reader of the mappings in a script file.
+
+The texts of its errors name the file and the line, and describe the correction.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
     Args:
         node: the mapping.
         form: the type of the mapping.
-        nested: types of nested mappings, by the key under which each stands.
+        nested: types of the mappings inside this mapping, by the key whose value they are.
 
     Raises:
         DialectError: the mapping does not fit the type.
@@ -77,7 +80,10 @@ def check_keys(node: Node, form: type[Form]) -> None:
 
 
 def made(node: Node, make: Callable[[], T]) -> T:
-    """Return `make()`. If `make` raises, raise a DialectError that names the file and the place of `node`."""
+    """Return `make()`.
+
+    If `make` raises TypeError or ValueError, raise a DialectError that names the file and the place of `node`.
+    """
     try:
         return make()
     except (TypeError, ValueError) as exc:

@@ -19,8 +19,9 @@ from .conditions import OutputKind
 Reply: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Reply"})]
 Step: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Step"})]
 Part: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Part"})]
-"""A reply is a text, a list, or one of several mappings. The module `reading` converts it, because msgspec cannot
-decode such a union."""
+"""Type of a reply, or of a part of a reply: a text, a list, or one of several mappings. msgspec cannot decode such a
+union, so the module `reading` converts the value.
+"""
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
@@ -146,7 +147,7 @@ class WhenForm(Form, frozen=True):
 class RuleForm(Form, frozen=True):
     """Mapping that describes a rule: conditions and replies.
 
-    `reply` and `replies` are given once, `repeat` and `cycle` again and again.
+    The replies in `reply` and `replies` are given once. The replies in `repeat` and `cycle` are given again and again.
     """
 
     when: WhenForm

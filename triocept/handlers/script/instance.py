@@ -3,7 +3,8 @@
 Rules:
 
 1. An object has only its required properties, an array has one item if allowed, and a text is the name of its property.
-2. Values are finite: where a schema refers to itself, another branch of the schema is used, or the array is left empty.
+2. Values are finite: where a schema refers to itself, the value fits another branch of the schema, or is an empty
+   array.
 3. For a schema with an unsupported part (such as a complicated pattern), an error is raised that names the part's
    place.
 
@@ -44,7 +45,7 @@ class _Place(NamedTuple):
     name: str
     """Name of the property. If the property's value is a text, the generated text is this name."""
     variant: int = 0
-    """Number, from 0, of the value among the different values that are needed for this place."""
+    """Number of the value, from 0, if several different values are needed for this place."""
     within: tuple[str, ...] = ()
     """The references (`$ref`) that were followed to reach this place."""
 
@@ -180,7 +181,7 @@ class _Maker:
 
 
 def _kinds(schema: Json) -> list[str]:
-    """Return the types that a schema allows, with `null` last."""
+    """Return the names of the types that a schema allows; `null` is the last."""
     said = schema.get("type")
     kinds = [kind.lower() for kind in ([said] if isinstance(said, str) else said or ())]
     if not kinds and ("enum" in schema or "const" in schema):
@@ -196,8 +197,9 @@ _SIGNS = {
     "string": ("minLength", "maxLength", "pattern", "format"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-"""Keywords of schemas, by type. If a schema states no type but contains one of these keywords, the schema has the
-keyword's type."""
+"""Keywords of schemas, by the type to which they apply. If a schema has no `type` but one of these keywords, the type
+of the keyword is the type of the schema.
+"""
 _TYPES: dict[str, Callable[[Json], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
@@ -276,7 +278,7 @@ def _merged(schemas: Sequence[Json]) -> Json:
 
 
 def _held(schema: Json, other: Json) -> Json:
-    """Return `schema`, with its properties that `other` lacks restricted to `other.additionalProperties`."""
+    """Return `schema`, but restrict its properties that `other` does not list to `other.additionalProperties`."""
     allowed, known = other.get("additionalProperties", True), other.get("properties", {})
     if allowed is True or "properties" not in schema:
         return schema

@@ -141,9 +141,9 @@ def _sources(items: list[Item]) -> Iterator[Source]:
 
 
 def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, int]:
-    """Convert replies without a rule to a rule for all requests.
+    """Convert consecutive replies that belong to no rule to one rule that matches all requests.
 
-    Return its name, the rule, and its first reply's index.
+    Return the rule's name, the rule, and the index of its first reply in the script.
     """
     for number, reply in group:
         if isinstance(reply, When):

@@ -1,4 +1,7 @@
-"""Reader of a parsed script file. It returns replies and rules. Its errors name the file, the line and the mistake."""
+"""Convert a parsed script file to replies and rules.
+
+The errors name the file and the line, and describe the mistake.
+"""
 
 from __future__ import annotations
 
@@ -192,7 +195,7 @@ def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
 
 
 def _argument(node: Node) -> object:
-    """Return an argument for a fault: the answer that `node` describes. If it describes none, return its value."""
+    """Return an argument for a fault: the answer that `node` describes. If it describes no answer, return its value."""
     return node.json if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
 
 
@@ -201,7 +204,7 @@ def _parts(node: Node, name: str) -> list[str | ResponsePart]:
 
 
 def _beside(form: forms.Form, *names: str) -> dict[str, Any]:
-    """Return the fields of `form` as keyword arguments, without the fields in `names`."""
+    """Return the fields of `form` as keyword arguments, except the fields in `names`."""
     return {name: value for name, value in msgspec.structs.asdict(form).items() if name not in names}
 
 

@@ -66,7 +66,7 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
 
 
 def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json) -> tuple[float, bool]:
-    """Return the stricter of two bounds of `schema`, and True if the bound itself is not allowed.
+    """Return the stricter of two bounds of `schema`; and True if a value must not equal this bound, otherwise False.
 
     `name` and `exclusive` are the keywords of the two bounds. `none` is returned if the schema has neither bound. In
     old JSON Schema drafts, the value of `exclusive` is a boolean, which excludes the bound `name`.

@@ -5,7 +5,7 @@ return the reasons.
 
 Rules:
 
-1. A source returns a reply or None. After None, the next source of the script is tried.
+1. For a request, a source returns a reply or None. If it returns None, the next source of the script is tried.
 2. If the agent disconnects before a chosen reply was sent, the reply is put back into its source. But if another reply
    of the source was chosen before this, the first reply counts as used.
 """
@@ -28,13 +28,13 @@ MOST_RULES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A reply that a source has chosen for a request, but that is not sent yet."""
+    """A reply that a source has chosen for a request, before the reply is sent."""
 
     reply: Reply
     pause: float
     """Seconds to wait before the reply."""
     place: str
-    """Name of the reply in errors, such as `replies[2]`."""
+    """Place of the reply in the script, as errors name it: `replies[2]`, for example."""
     number: int
     """Index of the reply in its source."""
 
@@ -46,7 +46,7 @@ class Miss:
     source: str
     """Description of the source in an error text."""
     why: tuple[str, ...]
-    """Descriptions of the conditions that do not hold."""
+    """Descriptions of the conditions that the request does not meet."""
     is_rule: bool = True
     """True if the source is a rule or fixtures, which have conditions on requests."""
 
@@ -133,7 +133,7 @@ class Replies:
         return [number for number in range(self._next, len(replies)) if not is_pause(replies[number])]
 
     def _called(self, number: int) -> str:
-        """Return the name that errors use for a reply: `replies[2]`, for example."""
+        """Return the place of a reply in the script, as errors name it: `replies[2]`, for example."""
         return f"{self._place}, reply {number}" if self._first is None else f"replies[{self._first + number}]"
 
 

@@ -4,7 +4,8 @@ Rules:
 
 1. Each piece is sent as one increment of the stream. As in every stream, the tool calls are sent when the answer is
    complete.
-2. The pauses use trio's clock, so that a mock clock can skip them. If the agent disconnects, the current pause ends.
+2. The pauses between pieces use trio's clock, so that a mock clock can skip them. If the agent disconnects, the current
+   pause ends.
 3. An agent that did not request a stream gets the complete answer after the time that the stream would have taken.
 """
 

@@ -11,7 +11,7 @@ _repr.maxstring = _repr.maxother = 100
 
 
 def shown(value: object) -> str:
-    """Return a value as text for one line of an error. A long text is shortened."""
+    """Return `value` as a text for one line of an error message. A long text is shortened."""
     return _repr.repr(value)
 
 

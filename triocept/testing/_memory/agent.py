@@ -333,7 +333,7 @@ async def _open(
 async def _serve(
     connections: Connections, ending: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
 ) -> None:
-    """Run the nursery of the connections until `ending` is set, even if the block is cancelled before."""
+    """Run the nursery of the connections until `ending` is set, even if the caller's block is cancelled earlier."""
     ended = trio.Event()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as lifespan:

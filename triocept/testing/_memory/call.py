@@ -86,7 +86,7 @@ class MemoryCall:
 
     @property
     def longest_silence(self) -> float:
-        """Longest time without a byte of the answer, in seconds.
+        """Longest time in which no byte of the answer arrived, in seconds.
 
         A real client disconnects if it exceeds the read timeout.
         """

@@ -232,7 +232,7 @@ first frame."""
 
 
 def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the part of `traceback` that begins with the handler's first frame.
+    """Return the rest of `traceback`, beginning with the handler's first frame.
 
     Return None if no frame belongs to the handler.
     """

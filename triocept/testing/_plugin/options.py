@@ -1,4 +1,6 @@
-"""Options of a test's models, from its marks `triocept` (the nearest mark has priority) or from pytest's configuration.
+"""Read the options of a test's models from its marks `triocept`, or from pytest's configuration.
+
+If several marks set an option, the value of the nearest mark is used.
 
 An invalid mark raises an error in each test that has the mark; the error's text names the test.
 """

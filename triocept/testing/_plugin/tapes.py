@@ -133,7 +133,7 @@ _VARIABLES = {"upstream": "TRIOCEPT_UPSTREAM", "dialect": "TRIOCEPT_DIALECT"}
 
 
 def _said(config: pytest.Config, name: str) -> str | None:
-    """Return an option that the environment or pytest's configuration sets for all cassettes; None if it is not set."""
+    """Return the value of the option `name` in the environment or in pytest's configuration; None if it is not set."""
     return os.environ.get(_VARIABLES.get(name, "")) or config.getini(f"triocept_{name}") or None
 
 

@@ -1,12 +1,12 @@
-"""The errors that the models of a test raise at the end of the test.
+"""Choose the exception that a test raises at its end because of the problems of its models.
 
 Rules:
 
 1. An exception of a handler fails the test, even if the application ignored the resulting status 500.
 2. An unused reply and an unanswered call fail the test, too.
 3. If the test itself raises an exception, this exception is raised, and the models' problems are added to it as notes.
-   But if its text quotes the 500 of a failed handler, the handler's error is raised, with the test's exception as its
-   context.
+   But if the text of this exception quotes the 500 of a failed handler, the handler's error is raised, with the test's
+   exception as its context.
 4. An exception that ends pytest is never replaced. If the test raises a skip, a handler's error is raised in place of
    the skip. If the test raises an xfail, the xfail is raised, with the handler's error as a note: a handler is part of
    the test, and may raise the xfail itself.
@@ -56,7 +56,7 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
 
 
 def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
-    """Return the only fault; if there are several, a group of them; if there is no fault, None."""
+    """Return the only fault; a group if there are several faults; None if there is no fault."""
     if len(faults) < 2:
         return faults[0] if faults else None
     return BaseExceptionGroup(f"{len(faults)} errors of handlers", faults)
