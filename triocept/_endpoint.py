@@ -287,7 +287,7 @@ class Endpoint:
         return open_rollout(self._make_rollout(options), handler, concurrency)
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutState:
-        """Return the state of a new rollout, which is not open yet."""
+        """Create and return the state of a new rollout; the caller opens it."""
         return with_facade(self._make_state(self, self._registry, self._watcher, options))
 
     def __repr__(self) -> str:

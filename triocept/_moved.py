@@ -1,4 +1,4 @@
-"""Loading of public modules on first use. If a name or a module has moved, the error names its new place."""
+"""Load public modules on first use. If a requested name or module has moved, the error names its new place."""
 
 from __future__ import annotations
 

@@ -93,7 +93,9 @@ class Pool:
         self._ended = False
         self.body: trio.CancelScope = trio.CancelScope()
         self.fatal: BaseException | None = None
-        """A `KeyboardInterrupt` (or similar) that was raised in a task of the pool, or None."""
+        """A `KeyboardInterrupt`, `SystemExit` or similar exception that was raised in a task of the pool; None if there
+        was none.
+        """
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

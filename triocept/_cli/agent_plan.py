@@ -92,9 +92,7 @@ class AgentPlan:
         raise click.UsageError(f"the file {name!r} is not executable: run chmod +x {shlex.quote(name)}")
 
     def check_home(self, cwd: Path | None) -> None:
-        """Raise click.UsageError if `--keep-home` is given, but the agent does not support the user's own
-        configuration.
-        """
+        """Raise click.UsageError if `--keep-home` is given, but triocept cannot use the agent's own configuration."""
         usual = {claude_code: "claude", codex: "codex"}
         name = (
             Path(self.command[0]).name if self.name is None else usual.get(find_agent(self.name), self.name)

@@ -78,8 +78,7 @@ def show_stats(page: Page, stats: Stats) -> None:
 
 
 def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:
-    """Return a table of at most `width` columns: first cut names, then leave out table columns, then cut names further.
-    """
+    """Return a table that fits into `width`. First names are cut, then columns left out, then names cut further."""
     columns = list(COLUMNS)
     table = _table(by, rows, columns)
     if width is None:

@@ -8,7 +8,7 @@ Rules (see `protocol` for the routes):
    cookie, so that a form on another site cannot send the key.
 3. Without the view's key, only the files of the page are served. Keys of rollouts do not open the view, and the view's
    key opens no rollout. The key is checked by `refusal`, and again before each function that serves more than the page.
-4. No request causes a read from the disk, because the files of the page are read only once.
+4. The files of the page are read from the disk only once, and not for each request.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ViewApp:
         self.source = source
         self.key: str = f"{OWN_TEXT}view-{token_urlsafe(32)}"
         self.on_end: set[Callable[[], object]] = set()
-        """Functions that are called when the view ends, and let connections with the view's key expire."""
+        """Functions that are called when the view ends. They let the connections that sent the view's key expire."""
         self.ended = trio.Event()
         self._hosts = hosts
         self._scheme = scheme

@@ -1,8 +1,8 @@
-"""Two runs side by side: their turns, aligned by the turns' answers.
+"""Align the turns of two runs by their answers, so that the page can show the runs side by side.
 
-If a run has several equal answers, these answers are numbered in order. Each of them is aligned only with the equal
-answer that has the same number in the other run. So the longest alignment is found in n log n steps. Equal turns at the
-beginning and at the end of both runs are aligned without these numbers.
+If a run has several equal answers, these answers are numbered in order. Each of these answers is aligned only with the
+equal answer that has the same number in the other run. So the longest alignment is found in n log n steps. Equal turns
+at the beginning and at the end of both runs are aligned without these numbers.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _numbered(keys: Sequence[bytes]) -> Iterator[Hashable]:
 
 
 def _longest(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the longest subsequence of `pairs` in which the second numbers increase.
+    """Return the longest subsequence of `pairs` in which the second number of each pair is larger than the one before.
 
     In `pairs` itself, the first numbers already increase.
     """

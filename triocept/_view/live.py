@@ -62,7 +62,7 @@ _TOO_LATE = "this tool call no longer waits for a decision"
 
 
 class Undecidable(Exception):
-    """The tool call to decide about was already decided, or withdrawn, or the page may not decide about it.
+    """A decision of the page was refused: the tool call was already decided or withdrawn, or the page may not decide.
 
     `decision` is the decision that was made; None if there is none.
     """
@@ -73,7 +73,7 @@ class Undecidable(Exception):
 
 
 class _Waiting(msgspec.Struct):
-    """A tool call that waits for a decision; if the page may decide, with the question that the page shows."""
+    """A tool call that waits for a decision, and the question that the page shows if it may decide about the call."""
 
     row: Row
     asked: tuple[str, int]

@@ -1,4 +1,4 @@
-"""A server for recorded runs or for a fleet. It serves only the page of the live view."""
+"""A server of the live view's page for recorded runs, or for the rollouts of a fleet. It serves nothing else."""
 
 from __future__ import annotations
 

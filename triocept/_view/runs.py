@@ -1,4 +1,4 @@
-"""A run as the page shows it: rows of its turns, and its messages by number. `protocol` describes the JSON.
+"""Convert one run to the JSON that the page shows (see `protocol`): rows of its turns, and its messages by number.
 
 Rules:
 
@@ -134,7 +134,7 @@ class Run:
         self.is_live = False
         """True while the rollout is open, and so may send further events."""
         self._added = 0
-        """Number of the trace's turns that the run's row already includes."""
+        """Number of the trace's turns that are already counted in the run's row."""
         self._numbers: dict[str, list[list[int]]] = {}
         """Ranges of the messages of each turn, by the turn's id."""
         self._answers: dict[str, int | None] = {}

@@ -1,4 +1,4 @@
-"""The runs that the page shows, and the answers to the page's requests. `LiveView` adds live events and decisions.
+"""Hold the runs that the page shows, and answer the page's requests. `LiveView` adds live events and decisions.
 
 A search runs in the event loop. Every 3 ms, even within one long message, it lets other tasks run.
 """

@@ -80,7 +80,7 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
 
 
 def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
-    """Return the hooks as text to append to Codex's `config.toml`, whose path is `config`.
+    """Return text that defines the hooks, to append to Codex's `config.toml`. `config` is the path of this file.
 
     Codex silently skips a hook that the user has not trusted. Therefore the text marks the hook as trusted, with a hash
     of the hook, under the resolved path of the file.

@@ -1,4 +1,4 @@
-"""Entries in an agent's configuration for the MCP server that offers the rollout's tools.
+"""Make the entries of an agent's configuration for the MCP server that offers the rollout's tools.
 
 If the rollout has no tools, the entries are empty. No file contains the rollout's key: each agent reads the key from
 its environment, in which `rollout.run_agent` sets it. (A key in the settings file of qwen-code would not be safe:

@@ -1,4 +1,4 @@
-"""The known agents, and a function that returns the function of an agent by its name."""
+"""The functions that prepare the known agents, and a function that finds one of them by the agent's name."""
 
 from __future__ import annotations
 

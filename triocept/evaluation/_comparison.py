@@ -1,4 +1,4 @@
-"""Comparison of two evaluations of the same tasks.
+"""Compare the scores of two evaluations of the same tasks.
 
 Rules:
 
@@ -97,7 +97,7 @@ class ScoreComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
-        """Result of the comparison of this score, in words."""
+        """A text that states if A and B differ in this score, with the name of the test and its p value."""
         if not self.better and not self.worse:
             return "no difference in any task"
         test, p = ("sign test", self.sign_p) if self.p is None else ("t test", self.p)

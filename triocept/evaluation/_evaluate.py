@@ -3,16 +3,16 @@
 Rules:
 
 1. Every error in the tasks, the scorers, the agent or the store is reported before an agent starts.
-2. However the evaluation ends, the store contains every finished sample. A second call of `evaluate` runs only the
-   unfinished samples.
+2. However the evaluation ends, the store contains every finished sample. A second call of `evaluate` with the same
+   store runs only the unfinished samples.
 3. A sample that lacks a score is run again only with `retry_errors`. Each call of `evaluate` reports such samples when
    it starts. If only scorers failed for a sample, and the store has kept its working directory, only these scorers run
    again, and not the agent.
 4. With `rescore`, no agent runs. If a scorer has scored a sample several times, its last score counts. The lines with
    the earlier scores stay in `done.jsonl`. An interrupted rescoring can be resumed only with the same scorers and
    tasks.
-5. If a rescoring has added a scorer, this scorer does not belong to the settings of the store. A later run may omit it;
-   its failures then do not count.
+5. If a rescoring has added a scorer, this scorer does not belong to the settings of the store. A later run may omit the
+   scorer. Samples for which the omitted scorer failed then count as scored.
 """
 
 from __future__ import annotations
@@ -316,9 +316,9 @@ class EvaluationRun:
         return results
 
     def not_rescored(self, results: EvaluationResults) -> Counter[str]:
-        """Return, for each scorer, the number of samples that keep its earlier score.
+        """Return, for each scorer, the number of samples that keep the scorer's earlier score.
 
-        They keep it because the store has not kept what the scorer needs.
+        A sample keeps an earlier score if the store has not kept the working directory that the scorer needs.
         """
         tasks = {task.id for task in self.planned}
         names = (name for each in results.samples if each.task in tasks for name in each.not_rescored)
@@ -343,9 +343,9 @@ class EvaluationRun:
     def _check(
         self, store: Store, about: EvaluationFile, *, rescore: bool | Literal["resume"]
     ) -> EvaluationFile:
-        """Return `about`, with the tasks, scorers, start time and rescorings of earlier runs in the store added.
+        """Return `about`, with the tasks, scorers, start time and rescorings of earlier runs in the store added to it.
 
-        Raise StoreError if the store was made with another list of tasks, or if this rescoring is not possible with it.
+        Raise StoreError if the store was made with another list of tasks, or if its samples cannot be rescored now.
         """
         wrong = partial(StoreError, path=str(store.directory))
         before = read_evaluation(store.directory)
@@ -405,7 +405,7 @@ class EvaluationRun:
     def _report(self, before: EvaluationResults, alone: Sequence[object], *, retry_errors: bool) -> None:
         """Report the samples of earlier runs that lack a score.
 
-        `alone` contains those samples that only the scorers, and not the agent, will score again.
+        `alone` contains the samples whose scorers will run again without their agent.
         """
         unscored = [sample for sample in before.samples if sample_failed(sample, self.plan.scorers)]
         if not unscored:
@@ -519,7 +519,7 @@ def _conflict(
 ) -> str | None:
     """Return the reason why the rescoring `now` is refused; None if it is allowed.
 
-    A rescoring is refused if some samples would have new scores and others the earlier scores of the same scorer.
+    A rescoring is refused if, after it, some samples would have new scores of a scorer, and others its earlier scores.
     """
     if rescore == "resume":
         if last is None:
@@ -595,7 +595,7 @@ def _agent_of(agent: object) -> tuple[str, AgentFunction]:
 
 
 def _shown(function: object, name: str) -> str:
-    """Return a short name of `function` for messages: the last part of `name`; for a lambda, where its code is."""
+    """Return a short name of `function` for messages: the last part of `name`, or the file and line of a lambda."""
     code = getattr(function, "__code__", None)
     if code is not None and code.co_name == "<lambda>":
         return f"lambda ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"

@@ -1,4 +1,6 @@
-"""Results of an evaluation as a log of Inspect (0.3.285), episodes of verifiers (0.4.0), and a job of Harbor (0.26.0).
+"""Write an evaluation's results in the format of Inspect (0.3.285), verifiers (0.4.0) or Harbor (0.26.0).
+
+Inspect's format is a log, the format of verifiers is a list of episodes, and Harbor's format is a folder with a job.
 
 Rules:
 
@@ -81,7 +83,10 @@ def _identity(*parts: object) -> str:
 
 
 def _uuid(results: EvaluationResults, *place: object) -> str:
-    """Return an identifier of the evaluation; if `place` is given, of the part of it that `place` names."""
+    """Return an identifier of the evaluation.
+
+    If `place` is given, return an identifier of the part that `place` names.
+    """
     return str(UUID(_identity(results.name, results.started_at, *place)))
 
 
@@ -280,7 +285,7 @@ def _write_harbor(results: EvaluationResults, folder: Path) -> None:
 
 
 def _names(name: str) -> Iterator[str]:
-    """Yield `name`, then other names, which are used if `name` is taken.
+    """Yield `name`, and then further names to try if `name` is taken.
 
     A name may be taken because two ids may differ only in characters that a path cannot contain.
     """

@@ -1,4 +1,4 @@
-"""The progress of an evaluation: the number of scored samples, the means so far, tokens and cost."""
+"""The texts of an evaluation's progress display: number of scored samples, mean scores so far, tokens and cost."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ class Counts(Words):
         return self._failure
 
     def counts(self, tally: Tally, now: float, workers: int) -> str:
-        """Return the counts as text: `12 scored, 2 without score, check 0.617, 340.1k tokens, $1.20, 8 in flight`."""
+        """Return the counts as text.
+
+        An example: `12 scored, 2 without score, check 0.617, 340.1k tokens, $1.20, 8 in flight`.
+        """
         return ", ".join(
             [*self._ended(), f"{tally.in_flight:,} in flight", counted(workers, "worker", "workers")]
         )
@@ -67,7 +70,10 @@ class Counts(Words):
         return ""  # `evaluate` prints it when the last result is counted
 
     def line(self, planned: int, seconds: float) -> str:
-        """Return the summary as text: `30 of 30 in 14m02s: 28 scored, 2 without score, check 0.617, 340.1k tokens`."""
+        """Return the summary of the evaluation as text.
+
+        An example: `30 of 30 in 14m02s: 28 scored, 2 without score, check 0.617, 340.1k tokens`.
+        """
         ended = self._scored + self.unscored
         return f"{ended:,} of {planned:,} in {clock(seconds)}: {', '.join(self._ended())}"
 

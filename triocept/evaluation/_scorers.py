@@ -1,6 +1,6 @@
 """The built-in scorers.
 
-Each can be sent to a worker. Before an agent starts, each checks that it can score the tasks.
+Each scorer can be sent to a worker. Before an agent starts, each scorer checks that it can score the tasks.
 """
 
 from __future__ import annotations

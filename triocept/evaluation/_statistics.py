@@ -46,7 +46,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None = None
     interval: Literal["t", "wilson"] | None = None
     tasks: int
-    """Number of tasks that have a value."""
+    """Number of tasks over which the mean was computed: the tasks with at least one scored sample."""
     samples: int
 
 
@@ -169,7 +169,10 @@ def tasks_needed(stderr: float, tasks: int, difference: float, power: float = 0.
 
 
 def p_value(estimate: Estimate) -> float | None:
-    """Return the two-sided p value of the t test that the mean is 0; None if the standard error is None or 0."""
+    """Return the two-sided p value of the t test of the hypothesis that the mean is 0.
+
+    Return None if the standard error is None or 0.
+    """
     if not estimate.stderr:
         return None
     return max(0.0, 1 - _t_central(estimate.mean / estimate.stderr, estimate.tasks - 1))

@@ -1,4 +1,4 @@
-"""The table of an evaluation, at most 78 columns wide, and the same statistics as JSON."""
+"""Format the results of an evaluation as a table, at most 78 columns wide, and return the same statistics as JSON."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def money(cost: float) -> str:
 
 
 def ends_of(results: EvaluationResults) -> list[str]:
-    """Return lines with counts: samples without a score, by reason; and scored samples whose agent did not complete.
+    """Return lines that count samples: those without a score, by reason, and scored ones whose agent was not completed.
 
-    Reasons are `not run`, and those of `Sample.reason`. For scored samples, the lines count time limits, other limits,
-    failed agents, and later attempts.
+    A reason is `not run`, or a value of `Sample.reason`. For scored samples, the lines count agents that reached the
+    time limit or another limit, agents that failed, and samples that needed more than one attempt.
     """
     lines: list[str] = []
     if results.unfinished:
@@ -142,9 +142,9 @@ def problems_of(sample: Sample, scorers: Iterable[str] = ()) -> list[tuple[str, 
 
 
 def counts_of(results: EvaluationResults, scorers: Iterable[str]) -> dict[str, tuple[int, str]]:
-    """Return, for each scorer, how many samples have its score, and a text that counts why the others lack it.
+    """Return, for each scorer, the number of samples with its score, and a text about the samples without its score.
 
-    The text is empty if no sample lacks the score.
+    The text contains the number of these samples for each reason. It is empty if no sample lacks the score.
     """
     found: dict[str, tuple[int, str]] = {}
     for scorer in scorers:
@@ -196,7 +196,10 @@ def _tasks(results: EvaluationResults) -> list[str]:
 def task_rows(
     results: EvaluationResults, names: Sequence[str], most: int | None = None
 ) -> list[tuple[str, ...]]:
-    """Return a head, and a row for each of at most `most` tasks: its scores `names`, its turns, tokens and cost."""
+    """Return a row of headings, and a row for each of at most `most` tasks.
+
+    A task's row contains its scores `names`, its turns, tokens and cost.
+    """
 
     def scorers_of(name: str) -> list[str]:
         return [scorer for scorer in results.scorers if belongs(name, scorer)]

@@ -101,7 +101,7 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """The score that a scorer gives a sample."""
 
     value: float
-    """The score, a finite number. For pass@k and pass^k, a sample with 1.0 or more has passed."""
+    """The score, a finite number. For the statistics pass@k and pass^k, a sample passes if its score is 1.0 or more."""
     answer: str | None = None
     """The agent's answer that was scored."""
     explanation: str | None = None
@@ -170,8 +170,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Number of the rescoring (`evaluate(rescore=True)`) that scored the sample last; 0 if the sample was never
     rescored."""
     not_rescored: tuple[str, ...] = ()
-    """Scorers of the last rescoring that could not read what they need, because the store has not kept it. Their
-    earlier scores are still valid."""
+    """Names of scorers that gave no new score in the last rescoring, because the store has not kept the working
+    directory that they need. Their earlier scores are still valid.
+    """
     traces: Sequence[Trace] = ()
     """Traces of the sample, read from the store on each access. The trace of the agent's rollout comes first. Its
     children include the traces of judges. If a judge ran in a later scoring, its trace follows in this list."""
@@ -410,7 +411,7 @@ def read_evaluation(directory: Path) -> EvaluationFile | None:
 
 
 def sample_of(result: Result[Any, Any], attempts: int = 1) -> Sample:
-    """Return the sample that `result` contains, which a map has yielded or a store contains."""
+    """Return the sample in `result`, which is a result of a map or of a store."""
     task, number = str(result.key), result.sample
     match result.outcome:
         case Outcome.Value(value=value):

@@ -1,4 +1,4 @@
-"""One sample of a task: a worker prepares a directory, runs the agent in a rollout, and scores the agent's work.
+"""Run one sample of a task in a worker: prepare its directory, run the agent in a rollout, and score the agent's work.
 
 `_agent_end` and `_apply` contain the rule that decides if a sample is scored. The docs and the table repeat this rule.
 
@@ -75,7 +75,7 @@ of one sample."""
 
 @dataclass(frozen=True)
 class Scoring:
-    """What the scorers of one sample can use."""
+    """Objects of the worker that the built-in scorers of one sample use."""
 
     watcher: Watcher
     """Watcher process, which ends the commands of scorers if the program dies."""
@@ -380,7 +380,7 @@ def _turns(trace: Trace) -> int:
 
 
 def answer_of(trace: Trace) -> str:
-    """Return the agent's answer: the last text of the model in the main conversation; without one, in the whole trace.
+    """Return the agent's answer: the model's last text in the main conversation, or else in the whole trace.
 
     If the model wrote no text, the answer is empty.
     """

@@ -7,8 +7,8 @@ Rules:
 2. The role `developer` becomes `system`, because chat templates do not support `developer`.
 3. The model's texts in a message are joined unchanged. Texts in a message to the model are joined with an empty line.
 4. A call of a free-text tool becomes a function call with one string argument, `input`. Dialects without free-text
-   tools do the same. The arguments of other calls are the model's text, even if this text is not JSON.
-5. Content that this form cannot express is counted.
+   tools do the same. The arguments of any other call are written as the model wrote them, even if they are not JSON.
+5. Content that cannot be expressed in chat completions is counted in `losses`.
 """
 
 from __future__ import annotations

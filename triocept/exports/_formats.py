@@ -1,4 +1,4 @@
-"""The export formats by name, and `write_export`, which leaves no incomplete file.
+"""The export formats, by name, and the function `write_export`. If an export fails, no incomplete file remains.
 
 An export is first written next to its final path, under a name that begins with a dot. It gets its final name when it
 is complete and on the disk. An existing file is replaced only with `replace=True`. Folders, devices (`/dev/null`),
@@ -51,7 +51,7 @@ class Format:
     write_folder: WriteFolder | None = None
     """Function that writes the export's files into a folder; None if the format has one file."""
     takes_reward: bool = False
-    """True if `write` has a parameter `reward`, the name of the score that is the reward."""
+    """True if `write` has a parameter `reward`: the name of the score that becomes the reward."""
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(

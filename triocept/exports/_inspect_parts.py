@@ -1,4 +1,4 @@
-"""The parts of a sample in an Inspect log: messages, tools, answers, and the spans around its events.
+"""Convert messages, tools and answers to the JSON of an Inspect log, and arrange a trace's turns in Inspect's spans.
 
 Inspect's viewer shows a row for each agent. It needs one span, `solvers`, around all other spans. If `solvers` directly
 contains only one agent, the viewer treats it as the main agent. The span of a sub-agent is within the span of the tool
@@ -96,7 +96,7 @@ def output_of(response: Response, losses: Losses) -> dict[str, Json]:
 
 
 def no_output(model: str, error: str | None) -> dict[str, Json]:
-    """Return Inspect's output for a call without an answer. It has one empty choice, because Inspect requires one."""
+    """Return Inspect's output of a call without an answer. The output has one empty choice, which Inspect requires."""
     message = {"role": "assistant", "content": "", "source": "generate"}
     return {"model": model, "choices": [{"message": message, "stop_reason": "unknown"}], "error": error}
 
@@ -199,7 +199,7 @@ _CHECKS: dict[str, type | tuple[type, ...]] = {
 
 
 def _schema(schema: Json, losses: Losses) -> dict[str, Json]:
-    """Return the part of `schema`, a JSON Schema, that Inspect supports. Count the other parts in `losses`."""
+    """Return the keywords of `schema`, a JSON Schema, that Inspect supports. Count the other keywords in `losses`."""
     if not isinstance(schema, dict):
         losses.add(SCHEMAS)
         return {}

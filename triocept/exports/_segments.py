@@ -34,7 +34,7 @@ class Segment:
     """Consecutive model calls of one conversation, without a compaction between them.
 
     The first call of a segment is the first call of its conversation, or the first call after a compaction. The last
-    call is the last before the next compaction, or the last of the conversation.
+    call of a segment is the last call before the next compaction, or the last call of the conversation.
     """
 
     conversation: Conversation

@@ -28,12 +28,14 @@ class Loss(NamedTuple):
     one: str
     many: str
     fate: str = _LEFT_OUT
-    """Words that state what becomes of the content in the export. Default: words that state that it is left out."""
+    """Words of the message about the loss that describe what the export did with the content. By default they mean that
+    the export left the content out.
+    """
 
 
 @final
 class Losses:
-    """Counts of content that an export left out; as text, for example, `not in this format: 1 service call`."""
+    """Counts of the content that an export left out. An example of its text is `not in this format: 1 service call`."""
 
     def __init__(self) -> None:
         self._counts: Counter[Loss] = Counter()
@@ -144,8 +146,9 @@ _NO_SETTINGS = {
     *("dialect", "model", "messages", "tools", "stream", "include_usage", "sampling", "framing"),
     *("previous_response", "continued_from"),
 }
-"""Fields of a request that are not counted as settings. They are exported elsewhere, or concern only the delivery of
-the answer."""
+"""Fields of a request that are not counted as settings: an export writes them in another way, or they concern only the
+delivery of the answer.
+"""
 
 
 def policy_of(turn: Turn) -> dict[str, Json]:

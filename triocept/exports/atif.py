@@ -10,8 +10,8 @@ Rules:
 3. The trajectory of a sub-agent is embedded in a document. The result of the tool call that began the sub-agent refers
    to this trajectory. Calls outside the conversations (side calls, for example for a title) are embedded, too; their
    `extra` names their kind.
-4. The history may contain a message of the model that is no answer of this conversation. Its step is marked as copied
-   context, which is not trained on.
+4. The history may contain a message of the model that is no answer of this conversation. The step of this message is
+   marked as copied context, which trainers do not train on.
 
 A document cannot contain a call without an answer, so such calls are left out, and counted as losses.
 """
@@ -192,7 +192,9 @@ class Steps:
             before = turn
 
     def refer(self, call: ToolCall, trajectory: str) -> None:
-        """Make the result of `call`, which started a sub-agent, refer to `trajectory`, the trajectory of this agent."""
+        """Add a reference to `trajectory`, the trajectory of the sub-agent that `call` started, to the result of
+        `call`.
+        """
         for step in self.documents:
             if any(each["tool_call_id"] == call.id for each in step.get("tool_calls", ())):
                 results = step.setdefault("observation", {"results": []})["results"]

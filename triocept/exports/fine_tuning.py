@@ -95,7 +95,10 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
 
 
 def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
-    """Yield each message with the number of its place. Adjacent messages of the model share one place."""
+    """Yield each message with a number.
+
+    Adjacent messages of the model have the same number, which counts as one place.
+    """
     run, inside = -1, False
     for message in messages:
         is_answer = message.role == "assistant"

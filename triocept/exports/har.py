@@ -124,7 +124,10 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
 
 
 def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
-    """Return the request of a turn in HAR's form. The turn's dialect writes the body, from the recorded messages."""
+    """Return the request of a turn in HAR's form.
+
+    Its body is rendered by the turn's dialect from the recorded request.
+    """
     path = spoken.base_path + spoken.path(turn.request) if spoken is not None else f"/{turn.dialect}"
     text, comment = "", f"{UNSAID}: this program does not know the dialect {turn.dialect}"
     try:
@@ -225,7 +228,7 @@ def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, 
 
 
 def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
-    """Return the text of a streamed answer. If the stream broke, this is the part before the break, and the error."""
+    """Return the text of a streamed answer. If the stream was cut off, return the part that was sent, and the error."""
     renderer = spoken.stream_renderer(turn.request)
     events = list(events_of(spoken.streamed(response)))
     if turn.outcome == "answered":

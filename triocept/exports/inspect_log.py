@@ -220,7 +220,7 @@ class SampleEvents:
             self.output = output_of(last.response, Losses())
 
     def _of_segments(self, segments: Iterable[Segment], tree: SpanTree) -> list[tuple[float, int, Json]]:
-        """Return each event with its time, and with a rank that sorts events of the same time."""
+        """Return each event with its time, and with a rank by which events of the same time are sorted."""
         events: list[tuple[float, int, Json]] = []
         for span in tree.spans.values():
             facts = {"id": span.id, "name": span.name, "type": span.type, "parent_id": span.parent}

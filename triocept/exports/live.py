@@ -8,7 +8,7 @@ Rules:
    the unsent spans are lost.
 3. A call's span is sent when the call's turn is recorded. The spans of agents, which contain the spans of calls, end
    when the rollout ends.
-4. If another endpoint still uses the recorder, `aclose` only sends the waiting spans, and the recorder stays open.
+4. If another endpoint still uses the recorder, `aclose` sends the waiting spans, but leaves the recorder open.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ class _Graph:
 
 
 def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> dict[str, Json]:
-    """Return the fields for the tokens that an answer adds: new tokens of the prompt, then the sampled tokens.
+    """Return a node's fields for the tokens that a call adds: the new tokens of its prompt, then the sampled tokens.
 
     Args:
         tokens: the tokens of the call.

@@ -123,7 +123,7 @@ def _upstreams_of(worker: object, find: FindUpstreams | None) -> tuple[Upstream,
     upstreams = tuple(found) if isinstance(found, Iterable) else (found,)
     if not all(isinstance(each, Upstream) for each in upstreams):
         hint = (
-            "pass a function that returns them as upstreams="
+            "pass upstreams=, a function that returns them"
             if find is None
             else "upstreams= must return them"
         )

@@ -109,8 +109,7 @@ class Life:
     def left(
         self, raised: Iterable[BaseException], told: Iterable[BaseException | None]
     ) -> list[BaseException]:
-        """Return the errors that the end of the block must report: faults, and errors `raised` while the rollout
-        closed.
+        """Return the errors to report at the end of the block: faults, and errors `raised` while the rollout closed.
 
         Leave out the errors in `told`, and errors that `news` has already returned.
         """

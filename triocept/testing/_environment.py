@@ -94,9 +94,7 @@ class Target:
         return f"{what}: {why} `model.client(dialect)` returns a client of this model{rest}"
 
     def _blocked(self) -> str:
-        """Return the error with which a plugin (pytest-socket) blocks connections to the endpoint; empty if none does
-        so.
-        """
+        """Return the error with which a plugin (pytest-socket) blocks connections to the endpoint, or an empty text."""
         place = urlsplit(self._rollout.environ()["TRIOCEPT_URL"])
         try:
             family = socket.AF_INET6 if ":" in (place.hostname or "") else socket.AF_INET

@@ -1,4 +1,4 @@
-"""The list of tasks that a reader returns, and the check of a document that describes a task."""
+"""The list of tasks that a reader returns. Each document that describes a task is checked."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ _TYPES = {
 
 
 def in_words(error: msgspec.ValidationError, document: Any) -> str:
-    """Return an error of msgspec as an ordinary sentence, with the value that is wrong."""
+    """Return the text of an error of msgspec as an ordinary sentence that contains the wrong value."""
     if "unknown field" in str(error):
         return f"{str(error).removeprefix('Object contains ')}: put your own data into metadata"
     found = re.fullmatch(r"Expected `(.+)`, got `\w+`(?: - at `\$\.(\w+)(.*)`)?", str(error))
@@ -195,7 +195,7 @@ def first_of(errors: Sequence[str]) -> str:
 
 
 def listed(tasks: Iterable[object], name: str) -> TaskList:
-    """Return the `tasks` that a program has passed as a checked list. Raise BadTasks if a task is invalid."""
+    """Return `tasks`, which a program has passed, as a `TaskList`. Raise BadTasks if a task is invalid."""
     found = TaskList(name)
     for number, task in enumerate(tasks, 1):
         found.add(task, f"task {number}", number=number)
