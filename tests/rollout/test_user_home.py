@@ -121,7 +121,7 @@ async def test_codex_has_the_configuration_of_its_user_and_the_rollouts_in_optio
 @pytest.mark.parametrize(
     ("place", "text", "problem"),
     [
-        (".codex/config.toml", 'profile = "work"', "sets profile, which may name another provider"),
+        (".codex/config.toml", 'profile = "work"', "sets profile, which could select another provider"),
         (".codex/config.toml", '[agents.a]\nconfig_file = "x"', "sets agents.a, which"),
         (
             ".codex/config.toml",
@@ -195,4 +195,4 @@ def test_the_command_line_keeps_the_home_of_codex(home: Path, codex_home: Path) 
     (codex_home / "config.toml").write_text('profile = "work"')
     done = triocept(*known, timeout=60, env={"HOME": str(home)})
     assert done.returncode == 2
-    assert "config.toml sets profile, which may name another provider" in done.stderr
+    assert "config.toml sets profile, which could select another provider" in done.stderr

@@ -159,8 +159,8 @@ run_options: Callable[[F], F] = add_options(
     _in_agent(
         "--keep-home",
         is_flag=True,
-        help="Let Claude Code or Codex use your own configuration (settings, hooks, MCP servers). If your "
-        "configuration may name another provider, the command ends with an error.",
+        help="Let Claude Code or Codex use your own configuration (settings, hooks, MCP servers). If a "
+        "setting in it could select another provider, the command ends with an error.",
     ),
 )
 

@@ -371,8 +371,8 @@ class Rollout(Given):
             terminate_grace: seconds between SIGTERM and SIGKILL when the agent is ended. Default: 5.
             keep_home: if True, Claude Code or Codex uses the user's own configuration, and not the configuration of
                 `agents.claude_code` or `agents.codex`: `CLAUDE_CONFIG_DIR` and `CODEX_HOME` are removed from `env`.
-                ValueError is raised if the user's configuration may name another provider, or if the agent is any other
-                program.
+                ValueError is raised if a setting of the user could select another provider, or if the agent is any
+                other program.
 
         Returns:
             The return code (negative: the signal that ended the agent), output and duration. If the return code is not

@@ -53,8 +53,8 @@ def check_home(name: str, env: Mapping[str, str | None], cwd: Directory) -> None
     find = {"claude": _claude_problems, "codex": _codex_problems}.get(name)
     if find is None:
         raise ValueError(
-            f"keep_home works only with Claude Code and Codex. The configuration of {name} may name another provider "
-            "than the rollout: omit keep_home"
+            f"keep_home works only with Claude Code and Codex. The configuration of {name} could select another "
+            "provider than the rollout: omit keep_home"
         )
     for file, problem in find({**os.environ, **env}, Path(cwd or os.curdir).absolute()):
         raise ValueError(
@@ -110,7 +110,7 @@ def _codex_problems(environment: Mapping[str, str | None], project: Path) -> Ite
                     if key == word or (isinstance(entry, dict) and word in entry):
                         names.append(f"{table}.{key}")
             if names:
-                yield file, f"sets {', '.join(names)}, which may name another provider than the rollout"
+                yield file, f"sets {', '.join(names)}, which could select another provider than the rollout"
 
 
 def _with_options(argv: Argv, written: str | None) -> Argv:
@@ -126,7 +126,7 @@ def _with_options(argv: Argv, written: str | None) -> Argv:
             "keep_home: Codex cannot have your own configuration in a rollout with a gate. Omit keep_home"
         )
     if any(word in _PROFILES or word.startswith("--profile=") for word in words):
-        raise ValueError("keep_home: a profile of Codex may name another provider: omit the profile")
+        raise ValueError("keep_home: a profile of Codex could select another provider: omit the profile")
     place = words.index("exec") + 1
     options = [word for name, value in _leaves(settings) for word in ("-c", f"{name}={value}")]
     return [*words[:place], *options, *words[place:]]

@@ -192,8 +192,9 @@ class Steps:
             before = turn
 
     def refer(self, call: ToolCall, trajectory: str) -> None:
-        """Add a reference to `trajectory`, the trajectory of the sub-agent that `call` started, to the result of
-        `call`.
+        """Add a reference to `trajectory` to the result of `call`.
+
+        `call` started a sub-agent, and `trajectory` is the trajectory of this sub-agent.
         """
         for step in self.documents:
             if any(each["tool_call_id"] == call.id for each in step.get("tool_calls", ())):

@@ -123,9 +123,7 @@ def _upstreams_of(worker: object, find: FindUpstreams | None) -> tuple[Upstream,
     upstreams = tuple(found) if isinstance(found, Iterable) else (found,)
     if not all(isinstance(each, Upstream) for each in upstreams):
         hint = (
-            "pass upstreams=, a function that returns them"
-            if find is None
-            else "upstreams= must return them"
+            "pass upstreams=, a function that returns them" if find is None else "upstreams= must return them"
         )
         raise TypeError(f"a fleet can pause only the upstreams of a worker, not {described(found)}: {hint}")
     return upstreams
