@@ -449,7 +449,7 @@ def test_calls_are_counted_by_kind_and_model(file: Path) -> None:
         ["sub-agent", "m", "1", "0", "999", "-", "7"],
         ["all", "7", "1", "198.1k~", "5.0k~", "33~", "0.0000"],
     ]
-    assert " ".join(lines[-1]) == "the tokens of 3 calls were not reported"
+    assert " ".join(lines[-1]) == "the model did not report the tokens of 3 calls"
 
 
 def test_the_table_has_the_columns_that_there_is_room_for(file: Path) -> None:

@@ -364,7 +364,10 @@ def test_nobody_is_asked_to_stream_arguments() -> None:
     config = {"mode": "AUTO", "streamFunctionCallArguments": True}
     request = parse(USER, toolConfig={"functionCallingConfig": config})
     assert again(request)["toolConfig"] == {"functionCallingConfig": {"mode": "AUTO"}}
-    with pytest.raises(DialectError, match="partial arguments were not requested"):
+    with pytest.raises(
+        DialectError,
+        match="triocept did not request partial arguments of a tool call, but the provider sent them",
+    ):
         answered({"functionCall": {"name": "a", "partialArgs": [{"jsonPath": "$.a"}], "willContinue": True}})
 
 

@@ -86,7 +86,7 @@ def test_a_task_without_a_score_in_one_run_is_named_and_not_compared() -> None:
     compared = compare_results(run(a="1", b="?", c="0"), run(a="1", b="1", c="1"))
     assert only(compared).unscored == ("b",)
     assert only(compared).difference.tasks == 2
-    assert "no score in one run, not compared: b" in compared.table()
+    assert "not compared, because they have no score in one run: b" in compared.table()
 
 
 def test_the_number_of_tasks_needed_falls_with_the_difference_to_see() -> None:

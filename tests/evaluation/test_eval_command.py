@@ -205,7 +205,9 @@ def test_a_relative_path_in_the_agents_command_is_explained(folder: Path) -> Non
     run = triocept("eval", "tasks.jsonl", *USUAL, "--", sys.executable, "agent.py", "{prompt}", timeout=90)
     assert run.returncode == 1
     assert "each agent works in its own directory, but agent.py is a file of this directory" in run.stderr
-    assert "with --retry-errors\n▸ for a changed command, name another --store\n" in run.stderr
+    assert (
+        "with --retry-errors\n▸ if you have changed the agent's command, name another --store\n" in run.stderr
+    )
     shown = triocept("stats", "run", "--by", "task", timeout=90).stdout
     assert "no score    1   1 no model call" in shown
     assert "a/0: no model call: the agent never called the model" in shown

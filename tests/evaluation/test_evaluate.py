@@ -594,11 +594,11 @@ async def test_more_tasks_and_more_samples_join_the_store(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("change", "text"), [
-    ({"tasks": [TASK | {"id": "z"}]}, "it belongs to another list of tasks: evaluation has no task 'a'"),
+    ({"tasks": [TASK | {"id": "z"}]}, "the store belongs to another list of tasks: evaluation has no task 'a'"),
     ({"tasks": [TASK | {"prompt": "Bye."}]}, "task 1: task 'a' differs from the task that the store has"),
     ({"scorers": includes()}, "its setting scorers is"),
     ({"model": overloaded}, "its setting model is"),
-    ({"samples": 1}, "it was planned with 2 samples of each task, not 1"),
+    ({"samples": 1}, "the store was planned with 2 samples of each task, not 1"),
 ])  # fmt: skip
 async def test_a_store_of_another_evaluation_is_refused_and_keeps_its_samples(
     tmp_path: Path, change: dict[str, Any], text: str
@@ -621,7 +621,7 @@ async def test_the_store_of_a_fleet_is_no_store_of_an_evaluation(tmp_path: Path)
     ):
         async for _ in results:
             pass
-    with pytest.raises(StoreError, match=r"it is the store of a fleet, not of an evaluation"):
+    with pytest.raises(StoreError, match=r"the store is that of a fleet, not of an evaluation"):
         read_results(tmp_path)
     with pytest.raises(StoreError, match=r"its setting agent"):
         await evaluate([TASK], ask, model=says("hello"), scorers=exact(), store=tmp_path)
@@ -1021,7 +1021,9 @@ async def test_a_sample_that_a_later_scorer_has_not_scored_is_counted_as_one_wit
 async def test_a_rescoring_adds_no_tasks_and_no_samples_to_the_plan(tmp_path: Path) -> None:
     run = partial(evaluate, TASKS, ask, model=says("hello"), scorers=exact(), store=tmp_path / "s")
     before = await run(samples=2, limit=1)
-    with pytest.raises(StoreError, match="it contains 2 samples of each task, and a rescoring adds none"):
+    with pytest.raises(
+        StoreError, match="the store contains 2 samples of each task, and a rescoring adds none"
+    ):
         await run(samples=3, limit=1, rescore=True)
     assert read_results(tmp_path / "s") == before
     after = await run(samples=2, rescore=True)

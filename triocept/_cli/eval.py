@@ -240,7 +240,7 @@ async def _run(evaluation: EvaluationRun, plan: Plan, store: Path, options: dict
             option = "--resume" if missing == unscored else "--retry-errors"
             evaluation.say(f"to run them again, use the same command with {option}")
             if not results.score_names and not missing:
-                evaluation.say("for a changed command, name another --store")
+                evaluation.say("if you have changed the agent's command, name another --store")
     incomplete = options["rescore"] and (results.unfinished or evaluation.not_rescored(results))
     return 1 if unscored or incomplete else 0
 

@@ -54,7 +54,7 @@ class Quantiles:
     def percentile(self, percent: float) -> float:
         """Return the shortest duration D for which at least `percent` percent of all durations are at most D."""
         if not self.count:
-            raise ValueError("a percentile needs at least one time")
+            raise ValueError("there is no percentile of no durations: add at least one duration first")
         wanted, seen = percent / 100 * self.count, 0
         for number, count in sorted(self._classes.items()):
             seen += count

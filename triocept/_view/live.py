@@ -143,7 +143,7 @@ class LiveView(Source):
             if not self._has_failed:
                 self._has_failed = True
                 log.warning(
-                    "the live view cannot show a %s; the page may now be incomplete",
+                    "the live view cannot show an event of the type %s, so the page may now be incomplete",
                     type(event).__name__,
                     exc_info=exc,
                 )

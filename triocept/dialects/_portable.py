@@ -53,7 +53,10 @@ def refuse_token_ids(messages: Iterable[Message]) -> None:
     for message in messages:
         for part in message.content:
             if type(part) is Opaque and part.dialect == _COMPLETIONS and isinstance(part.raw, list):
-                raise DialectError("token ids cannot be expressed in another dialect", path="prompt")
+                raise DialectError(
+                    "a prompt of token ids cannot be expressed in the provider's dialect: send the prompt as text",
+                    path="prompt",
+                )
 
 
 _BUDGETS = {"minimal": 2048, "low": 4096, "medium": 10_000, "high": 16_000, "xhigh": 32_000, "max": 32_000}

@@ -155,7 +155,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             lines += ["", cut(f"{visible(each.name)}: {each.verdict}"), f"  {_changes(each)}"]
             lines += [f"  {text}" for text in _needed(each, self.samples_a, self.samples_b)]
             if each.unscored:
-                lines.append(cut(f"  no score in one run, not compared: {_named(each.unscored)}"))
+                lines.append(
+                    cut(f"  not compared, because they have no score in one run: {_named(each.unscored)}")
+                )
             rows = [(f"  {cut(visible(change.task), 40)}", *_cells(change)) for change in each.flipped[:MOST]]
             if rows:
                 lines += aligned([("  flipped", "A", "B", "B-A"), *rows], left=1)

@@ -351,23 +351,23 @@ class EvaluationRun:
         before = read_evaluation(store.directory)
         if before is None:
             if store.done:
-                raise wrong(f"it is the store of a fleet, not of an evaluation: it has no {EVALUATION}")
+                raise wrong(f"the store is that of a fleet, not of an evaluation: it contains no {EVALUATION}")
             return about
         for task in before.tasks:
             if task.id not in self.tasks.places:
                 raise wrong(
-                    f"it belongs to another list of tasks: {self.tasks.name} has no task {task.id!r}; use another "
-                    "directory"
+                    f"the store belongs to another list of tasks: {self.tasks.name} has no task {task.id!r}; use "
+                    "another directory"
                 )
         if (least := before.samples_per_task) > self.samples:
             raise wrong(
-                f"it was planned with {least} samples of each task, not {self.samples}: use at least {least}, or "
-                "another directory"
+                f"the store was planned with {least} samples of each task, not {self.samples}: use at least {least}, "
+                "or another directory"
             )
         if rescore and least < self.samples:
             raise wrong(
-                f"it contains {counted(least, 'sample', 'samples')} of each task, and a rescoring adds none: the "
-                f"number of samples must be {least}, not {self.samples}"
+                f"the store contains {counted(least, 'sample', 'samples')} of each task, and a rescoring adds none: "
+                f"the number of samples must be {least}, not {self.samples}"
             )
         known = {task.id for task in (before.tasks if rescore else (*before.tasks, *about.tasks))}
         tasks = [task for task in self.tasks.tasks if task.id in known]

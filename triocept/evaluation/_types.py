@@ -349,7 +349,7 @@ def read_results(store: str | os.PathLike[str]) -> EvaluationResults:
     about = read_evaluation(directory)
     if about is None:
         raise StoreError(
-            f"it is the store of a fleet, not of an evaluation: it contains no {EVALUATION}",
+            f"the store is that of a fleet, not of an evaluation: it contains no {EVALUATION}",
             path=str(directory),
         )
     attempts, lost = _attempts(directory / DONE), LostFile(directory / LOST).keys

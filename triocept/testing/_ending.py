@@ -121,9 +121,7 @@ class Life:
         """Log the faults that occurred in the rollout after the end of the block had stopped waiting for its end."""
         for fault in self.faults:
             if not is_among(fault, [*self.known, *self.raised]):
-                log.error(
-                    "a handler failed after the end of its block had stopped waiting for it", exc_info=fault
-                )
+                log.error("a handler failed after the block of its rollout had ended", exc_info=fault)
 
     def complained(self, body: BaseException | None) -> list[BaseException]:
         """Return the texts of `complaints` as AssertionErrors.

@@ -200,7 +200,10 @@ def parse_call(fields: ProtoFields) -> ToolCall:
     """Convert a `functionCall` part into a `ToolCall`; its id may be empty."""
     inner = fields.need_object(_CALL)
     if inner.peek("partialArgs") or inner.peek("willContinue"):
-        raise DialectError("partial arguments were not requested", path=inner.at("partialArgs"))
+        raise DialectError(
+            "triocept did not request partial arguments of a tool call, but the provider sent them",
+            path=inner.at("partialArgs"),
+        )
     identity, name = inner.text("id") or "", inner.need_text("name")
     arguments = text_of(inner.mapping("args") or {})
     fields.keep(_CALL, inner.rest())

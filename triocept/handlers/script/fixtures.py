@@ -184,7 +184,10 @@ class FixtureSource:
             if not self._is_due(each):
                 count = self._served[_demand(each)]
                 served = counted(count, "reply was", "replies were")
-                why.append(f"its sequenceIndex is {each.match.sequenceIndex}, but {served} sent before")
+                why.append(
+                    f"its sequenceIndex is {each.match.sequenceIndex}, but {served} sent before by the fixtures with "
+                    "equal conditions"
+                )
             found.append(Miss(source=each.place, why=tuple(why)))
         return found
 
